@@ -1,0 +1,331 @@
+"""Settings from `config.toml`, `.env.tekton` and the environment, read once, immutable after.
+
+An error names file, key, value and what was expected. Knows no component table and starts nothing.
+Order, strongest first: environment, `.env.tekton`, `config.toml`, the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from backend.home import Home
+from backend.schema.errors import TektonError
+from backend.schema.records import Transport
+
+ProviderKind = Literal["auto", "ollama", "anthropic", "openai", "embedded", "scripted"]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class ConfigError(TektonError):
+    """The configuration cannot be used. The message names file and key and says what was expected."""
+
+    code = "config_invalid"
+
+
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the configuration file; unknown keys are errors, so that a typo is found."""
+
+
+class Timeouts(_Table, frozen=True):
+    """Seconds. `connect` to the upstream; `first_token` from request to first text; `between_tokens` after it.
+
+    Passing `between_tokens` marks the turn as stalled and, when `cut_stalled` is set, ends it as `stalled`.
+    """
+
+    connect: Seconds = 5.0
+    first_token: Seconds = 300.0
+    between_tokens: Seconds = 15.0
+    cut_stalled: bool = False
+
+
+class OllamaSettings(_Table, frozen=True):
+    host: str = "http://127.0.0.1:11434"
+    model: str = "llama3.3:70b"
+    max_tokens: Count | None = None
+    max_concurrency: Count = 4
+    timeouts: Timeouts = Timeouts()
+
+
+class AnthropicSettings(_Table, frozen=True):
+    model: str = "claude-sonnet-5"
+    base_url: str | None = None
+    api_key_env: str = "ANTHROPIC_API_KEY"
+    api_key_file: str | None = None
+    max_tokens: Count = 4096
+    max_concurrency: Count = 8
+    timeouts: Timeouts = Timeouts()
+
+
+class OpenAISettings(_Table, frozen=True):
+    base_url: str | None = None
+    model: str = ""
+    api_key_env: str = "OPENAI_API_KEY"
+    api_key_file: str | None = None
+    max_tokens: Count | None = None
+    max_concurrency: Count = 8
+    timeouts: Timeouts = Timeouts()
+
+
+class EmbeddedSettings(_Table, frozen=True):
+    """The built-in model. Zeros mean: sized to this machine and to the catalogue. `context` is per slot, tokens."""
+
+    gguf: str | None = None
+    threads: Annotated[int, Meta(ge=0)] = 0
+    slots: Annotated[int, Meta(ge=0)] = 0
+    context: Annotated[int, Meta(ge=512)] = 2048
+    max_tokens: Count = 120
+    temperature: float = 0.3
+    timeouts: Timeouts = Timeouts()
+
+
+class ScriptedSettings(_Table, frozen=True):
+    """For tests and demos: how the scripted provider behaves. `script` names a TOML file of behaviours."""
+
+    script: str | None = None
+    max_concurrency: Count = 64
+    timeouts: Timeouts = Timeouts()
+
+
+class Providers(_Table, frozen=True):
+    default: ProviderKind = "auto"
+    ollama: OllamaSettings = OllamaSettings()
+    anthropic: AnthropicSettings = AnthropicSettings()
+    openai: OpenAISettings = OpenAISettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    scripted: ScriptedSettings = ScriptedSettings()
+
+
+class Gateway(_Table, frozen=True):
+    """`port` unset: the catalogue's port of rhetor. Another host than loopback needs a token of 32 characters."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
+    allowed_hosts: list[str] = []
+    allowed_origins: list[str] = []
+    max_body_bytes: Count = 8 * 1024 * 1024
+    max_connections: Count = 200
+    max_streams: Count = 64
+
+
+class Ports(_Table, frozen=True):
+    """`profile` names a port table of the catalogue; `free` lets the system choose every port."""
+
+    profile: Literal["default", "original", "chorus", "free"] = "default"
+    base: Port = 8000
+    ai_base: Port = 45000
+
+
+class Fleet(_Table, frozen=True):
+    starter: list[str] = ["numa", "rhetor", "apollo", "athena"]
+    lifecycle_on: bool = True
+    max_specialists: Count = 40
+    ready_timeout_s: Seconds = 15.0
+    stop_grace_s: Seconds = 3.0
+    unresponsive_after_s: Seconds = 12.0
+    memory_reserve_mib: Annotated[int, Meta(ge=0)] = 256
+
+
+class Memory(_Table, frozen=True):
+    """`retention_days` 0 keeps everything; sessions untouched for `compress_after_days` are compressed."""
+
+    retention_days: Annotated[int, Meta(ge=0)] = 0
+    compress_after_days: Annotated[int, Meta(ge=0)] = 30
+    hint_results: Annotated[int, Meta(ge=0, le=20)] = 3
+
+
+class Budget(_Table, frozen=True):
+    """Limits a day; 0 is no limit. Over the limit a turn is refused before the call."""
+
+    tokens_per_day: Annotated[int, Meta(ge=0)] = 0
+    cost_per_day: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Price(_Table, frozen=True):
+    """Price for a million tokens, overriding the shipped table."""
+
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+    currency: str = "USD"
+
+
+class Logs(_Table, frozen=True):
+    max_bytes: Count = 4 * 1024 * 1024
+    keep: Count = 3
+    prompts: bool = False
+    """Whether prompts may be written to log files."""
+
+
+class Console(_Table, frozen=True):
+    theme: str = "tekton-dark"
+    bell: bool = True
+    keymap: dict[str, str] = {}
+
+
+class SpecialistSettings(_Table, frozen=True):
+    """An operator's own specialist, or a change to one of the catalogue; unset values keep the catalogue's."""
+
+    title: str | None = None
+    description: str | None = None
+    persona: str | None = None
+    capabilities: list[str] | None = None
+    roles: list[str] | None = None
+    groups: list[str] | None = None
+    aliases: list[str] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Count | None = None
+    provider: ProviderKind | None = None
+    model: str | None = None
+    port: Port | None = None
+    transport: Transport = "socket"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    stall_after_s: Seconds | None = None
+    budget: Budget | None = None
+
+
+class Settings(_Table, frozen=True):
+    providers: Providers = Providers()
+    gateway: Gateway = Gateway()
+    ports: Ports = Ports()
+    fleet: Fleet = Fleet()
+    memory: Memory = Memory()
+    budget: Budget = Budget()
+    prices: dict[str, Price] = {}
+    logs: Logs = Logs()
+    console: Console = Console()
+    groups: dict[str, list[str]] = {}
+    specialists: dict[str, SpecialistSettings] = {}
+    port_overrides: dict[str, Port] = {}
+    """Component name to HTTP port, from `<COMPONENT>_PORT`."""
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+
+
+def load(home: Home, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings of a home.
+
+    Raises:
+        ConfigError: A file cannot be parsed, or a key is unknown or has a wrong value.
+    """
+    table = _read_toml(home)
+    _check_names(home, table)
+    env = {**read_env_file(home), **(os.environ if environment is None else environment)}
+    _apply_environment(table, env)
+    try:
+        return msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(home, table, str(error))) from error
+
+
+def read_env_file(home: Home) -> dict[str, str]:
+    """Return the `KEY=value` lines of `.env.tekton`; comments and quotes are taken off."""
+    if not home.env_file.exists():
+        return {}
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(home.env_file.read_text(encoding="utf-8").splitlines(), 1):
+        text = line.strip().removeprefix("export ")
+        if not text or text.startswith("#"):
+            continue
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{home.env_file}:{number}: expected KEY=value, found {text!r}")
+        pairs[key.strip()] = value.strip().strip("\"'")
+    return pairs
+
+
+def _read_toml(home: Home) -> dict[str, object]:
+    try:
+        return tomllib.loads(home.config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{home.config}: not valid TOML: {error}. Mend the file or move it away."
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{home.config}: cannot be read: {error.strerror}") from error
+
+
+def _check_names(home: Home, table: dict[str, object]) -> None:
+    if "port_overrides" in table:
+        raise ConfigError(f"{home.config}: key 'port_overrides' is set by <COMPONENT>_PORT, not in the file")
+    for section in ("specialists", "groups"):
+        names = table.get(section)
+        for name in names if isinstance(names, dict) else ():
+            if section == "specialists" and not _NAME.fullmatch(str(name)):
+                raise ConfigError(
+                    f"{home.config}: key 'specialists.{name}': expected a name of small letters, digits and _, "
+                    "starting with a letter, at most 32 characters"
+                )
+
+
+def _apply_environment(table: dict[str, object], env: Mapping[str, str]) -> None:
+    def put(path: str, value: object) -> None:
+        *sections, key = path.split(".")
+        where = table
+        for section in sections:
+            where = where.setdefault(section, {})  # type: ignore[assignment]
+        where[key] = value
+
+    def number(name: str) -> int:
+        try:
+            return int(env[name])
+        except ValueError as error:
+            raise ConfigError(f"environment: {name}={env[name]!r}: expected a port number") from error
+
+    if "TEKTON_PORT_BASE" in env:
+        put("ports.base", number("TEKTON_PORT_BASE"))
+    if "TEKTON_AI_PORT_BASE" in env:
+        put("ports.ai_base", number("TEKTON_AI_PORT_BASE"))
+    if "TEKTON_PORT_PROFILE" in env:
+        put("ports.profile", env["TEKTON_PORT_PROFILE"])
+    if "TEKTON_GATEWAY_PORT" in env:
+        put("gateway.port", number("TEKTON_GATEWAY_PORT"))
+    if "TEKTON_PROVIDER" in env:
+        put("providers.default", env["TEKTON_PROVIDER"])
+    if "TEKTON_REGISTER_AI" in env:
+        word = env["TEKTON_REGISTER_AI"].strip().lower()
+        if word not in _TRUE | _FALSE:
+            raise ConfigError(f"environment: TEKTON_REGISTER_AI={word!r}: expected true or false")
+        put("fleet.lifecycle_on", word in _TRUE)
+    if "OLLAMA_HOST" in env and env["OLLAMA_HOST"]:
+        host = env["OLLAMA_HOST"]
+        put("providers.ollama.host", host if "://" in host else f"http://{host}")
+    overrides = {
+        name.removesuffix("_PORT").lower(): number(name)
+        for name in env
+        if re.fullmatch(r"[A-Z][A-Z_]*_PORT", name) and name.removesuffix("_PORT").lower() in COMPONENT_NAMES
+    }
+    if overrides:
+        put("port_overrides", overrides)
+
+
+COMPONENT_NAMES = frozenset(
+    "ergon hermes engram rhetor numa athena prometheus harmonia telos synthesis tekton_core metis apollo penia "
+    "sophia noesis terma dionysus hephaestus budget nous".split()
+)
+"""Names whose `<NAME>_PORT` is a port override; other `…_PORT` variables of the environment are not ours."""
+
+
+def _explain(home: Home, table: dict[str, object], text: str) -> str:
+    """Turn a validation error into file, key, value and expectation."""
+    expectation, _, where = text.partition(" - at ")
+    path = where.strip("`").removeprefix("$").lstrip(".")
+    if unknown := re.search(r"unknown field `(.+)`", expectation):
+        key = f"{path}.{unknown[1]}".lstrip(".")
+        return f"{home.config}: unknown key '{key}'. See `tekton config show` for the keys there are."
+    value: object = table
+    for part in re.split(r"\.", re.sub(r"\[\.*\]", "", path)) if path else ():
+        value = value.get(part, "…") if isinstance(value, dict) else value  # type: ignore[union-attr]
+    return f"{home.config}: key '{path or '(top)'}': {expectation.lower()}; found {value!r}"

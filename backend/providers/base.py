@@ -1,0 +1,163 @@
+"""The provider protocol: how a specialist asks a model, whatever the vendor.
+
+A provider owns one client of one upstream. It never retries, never falls back to another model and never turns a
+failure into answer text. It knows nothing of sockets, sessions or specialists.
+
+ProviderError
+├── ProviderUnavailable     refused, DNS, TLS, 5xx, time-out before the first token     provider_unavailable
+├── ProviderAuth            401, 403                                                   provider_auth
+├── ProviderRateLimited     429; `detail["retry_after_s"]` where the upstream says      provider_rate_limited
+├── ModelNotFound           unknown or retired model, model not pulled                 model_not_found
+├── ContextOverflow         the prompt does not fit the model's window                 context_overflow
+└── ProviderFault           cut stream, malformed chunk, anything else upstream        internal
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.frames import ChatMessage, FinishReason, Usage
+
+
+class ProviderError(TektonError):
+    """A model did not answer. The message says what to do; `evidence` holds the upstream's own words."""
+
+    code: ErrorCode = "provider_unavailable"
+
+
+class ProviderUnavailable(ProviderError):
+    code = "provider_unavailable"
+
+
+class ProviderAuth(ProviderError):
+    code = "provider_auth"
+
+
+class ProviderRateLimited(ProviderError):
+    code = "provider_rate_limited"
+
+
+class ModelNotFound(ProviderError):
+    code = "model_not_found"
+
+
+class ContextOverflow(ProviderError):
+    code = "context_overflow"
+
+
+class ProviderFault(ProviderError):
+    code = "internal"
+
+
+class CompletionRequest(Struct):
+    """One upstream call. `system` stays byte-equal between turns of a specialist, so that prompt caches hold.
+
+    `slot` is a small stable number of the specialist, for servers that pin a cache to it.
+    """
+
+    system: str
+    messages: list[ChatMessage]
+    model: str
+    temperature: float | None = None
+    max_tokens: int | None = None
+    slot: int = 0
+
+
+class Queued(Struct, tag=True):
+    """The upstream has no free place; `position` 1 is next."""
+
+    position: int
+    detail: str = ""
+
+
+class Loading(Struct, tag=True):
+    """The upstream is loading the model, or otherwise says it works though no token came yet."""
+
+    detail: str
+
+
+class Text(Struct, tag=True):
+    """A piece of the answer, in order, never empty."""
+
+    content: str
+
+
+class Reasoning(Struct, tag=True):
+    """A piece of thinking text, never empty."""
+
+    content: str
+
+
+class Completed(Struct, tag=True):
+    """The last item of a stream that succeeded."""
+
+    finish_reason: FinishReason
+    usage: Usage
+    notes: list[str] = []
+
+
+StreamItem = Queued | Loading | Text | Reasoning | Completed
+
+
+class ProviderHealth(Struct):
+    """`ok` when a chat would be tried with good hope; `detail` says what was found, for the operator."""
+
+    ok: bool
+    detail: str = ""
+
+
+class ModelInfo(Struct, omit_defaults=True):
+    """A model an upstream offers. `size` in bytes, `context_window` in tokens, 0 when unknown."""
+
+    name: str
+    display: str = ""
+    size: int = 0
+    context_window: int = 0
+    detail: str = ""
+
+
+class Provider(Protocol):
+    """One upstream. Built by `backend.providers.create`, closed by its owner."""
+
+    kind: str
+
+    async def prepare(self) -> None:
+        """Import the SDK and open the client. Runs after the worker is ready; may take seconds.
+
+        Heavy imports happen in a thread. Raises `ProviderError` when the provider can never work as configured.
+        """
+        ...
+
+    def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
+        """Ask once and yield items as they arrive; ends with exactly one `Completed`.
+
+        Closing the iterator (`aclose`, or cancelling the task that iterates) closes the upstream connection.
+
+        Raises:
+            ProviderError: The call failed; items already yielded stand.
+        """
+        ...
+
+    async def health(self, model: str) -> ProviderHealth:
+        """Ask the upstream, briefly (2 s), whether it lives and has `model`. Never raises `ProviderError`."""
+        ...
+
+    async def models(self) -> list[ModelInfo]:
+        """Return what the upstream offers now. Raises `ProviderError`."""
+        ...
+
+    async def context_window(self, model: str) -> int:
+        """Return the tokens the model takes, prompt and answer together."""
+        ...
+
+    async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
+        """Return the tokens of each text by the upstream's own tokenizer, `None` where there is none to ask."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the client. Safe to call twice."""
+        ...
