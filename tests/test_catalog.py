@@ -136,7 +136,12 @@ def test_ids_bare_names_and_aliases_name_the_same_row(written: str, name: str, s
 
 
 def test_groups_and_all_expand_each_row_once_in_the_order_asked(shipped: Catalog) -> None:
-    assert [r.name for r in shipped.expand(["greek-chorus"])] == ["athena", "apollo", "dionysus", "hephaestus"]
+    assert [r.name for r in shipped.expand(["greek-chorus"])] == [
+        "athena",
+        "apollo",
+        "dionysus",
+        "hephaestus",
+    ]
     assert [r.name for r in shipped.expand(["numa", "greek-chorus", "apollo-ai", "numa"])] == [
         "numa",
         "athena",
@@ -148,7 +153,7 @@ def test_groups_and_all_expand_each_row_once_in_the_order_asked(shipped: Catalog
 
 
 def test_an_unknown_name_gets_near_ones_suggested(shipped: Catalog) -> None:
-    with pytest.raises(UnknownSpecialist, match="'apolo'.*Did you mean apollo"):
+    with pytest.raises(UnknownSpecialist, match=r"'apolo'.*Did you mean apollo"):
         shipped.get("apolo")
     with pytest.raises(UnknownSpecialist, match="Did you mean greek-chorus"):
         shipped.expand(["greek-chorsu"])
