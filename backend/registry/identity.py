@@ -1,0 +1,99 @@
+"""Who a process is: its pid together with when it started, so that a recycled pid is never taken for the old one.
+
+Where the kernel tells, the start is also kept in clock ticks since boot: the unix time of a process's start moves
+when the machine's clock is set, its ticks do not. Knows no registry file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import psutil
+from msgspec import Struct
+
+from backend.schema.records import RegistryEntry
+
+START_TOLERANCE_S = 1.5
+"""How far two readings of one process's start may differ where ticks are not known, in seconds."""
+
+
+class Identity(Struct, frozen=True):
+    """A process. `start` in unix seconds; `ticks` since boot `boot`, 0 and empty where the system does not say."""
+
+    pid: int
+    start: float
+    ticks: int = 0
+    boot: str = ""
+
+    def metadata(self) -> dict[str, object]:
+        """Return what goes into a registry entry's metadata, so that a set clock cannot hide the process."""
+        return {"start_ticks": self.ticks, "boot_id": self.boot} if self.ticks else {}
+
+
+def identify(pid: int) -> Identity | None:
+    """Return the identity of a live process, `None` when there is none (a zombie counts as none)."""
+    if pid <= 0:
+        return None
+    if sys.platform == "linux":
+        return _identify_linux(pid)
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return Identity(pid, process.create_time())
+    except psutil.Error:
+        return None
+
+
+def own_identity() -> Identity:
+    """Return the identity of this process."""
+    found = identify(os.getpid())
+    assert found is not None, "a running process has an identity"
+    return found
+
+
+def is_alive(pid: int, start: float) -> bool:
+    """Return whether the process of this pid that started at `start` (unix seconds) still lives."""
+    found = identify(pid)
+    return found is not None and abs(found.start - start) < START_TOLERANCE_S
+
+
+def entry_alive(entry: RegistryEntry) -> bool:
+    """Return whether the process of a registry entry still lives."""
+    found = identify(entry.pid)
+    if found is None:
+        return False
+    ticks, boot = entry.metadata.get("start_ticks"), entry.metadata.get("boot_id")
+    if ticks and found.ticks:
+        return (found.ticks, found.boot) == (ticks, boot)
+    return abs(found.start - entry.process_start) < START_TOLERANCE_S
+
+
+def _identify_linux(pid: int) -> Identity | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = text.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
+    if fields[0] in (b"Z", b"X", b"x"):
+        return None
+    ticks = int(fields[19])
+    return Identity(pid, _boot_time() + ticks / os.sysconf("SC_CLK_TCK"), ticks, _boot_id())
+
+
+def _boot_time() -> float:
+    for line in Path("/proc/stat").read_bytes().splitlines():
+        if line.startswith(b"btime "):
+            return float(line.split()[1])
+    raise RuntimeError("/proc/stat has no btime line")
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

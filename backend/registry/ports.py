@@ -1,0 +1,137 @@
+"""Ports: the bind is the allocation, and a port that is taken is taken by somebody with a name.
+
+There is no gap between check and use: what is handed out is the bound, listening socket. Starts and kills nothing.
+
+PortTaken    the port is somebody else's; `holder` says whose      foreign_port
+NoFreePort   the whole range is taken                              launch_refused
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import zlib
+from collections.abc import Collection
+
+import psutil
+from msgspec import Struct
+
+from backend.registry.store import Registry
+from backend.schema.errors import TektonError
+
+OWN_PORT_FIRST, OWN_PORT_LAST = 45000, 50000
+"""Where specialists outside the table get their ports, both ends included."""
+BACKLOG = 128
+
+
+class PortHolder(Struct, frozen=True):
+    """Who uses a port. `pid` 0 and an empty `program` where the system does not tell us."""
+
+    port: int
+    pid: int = 0
+    program: str = ""
+    state: str = ""
+
+    def __str__(self) -> str:
+        if self.pid:
+            return f"{self.program or 'a program'} (pid {self.pid})"
+        if self.state == psutil.CONN_TIME_WAIT:
+            return "a connection that is closing (it goes within a minute)"
+        return "another user's program"
+
+
+class PortTaken(TektonError):
+    """The port cannot be bound because somebody else uses it. Nothing was done to them."""
+
+    code = "foreign_port"
+
+    def __init__(self, port: int, holder: PortHolder) -> None:
+        super().__init__(
+            f"port {port} is held by {holder}; stop that program or give the specialist another port",
+            detail={"port": port, "pid": holder.pid, "program": holder.program},
+        )
+        self.holder = holder
+
+
+class NoFreePort(TektonError):
+    code = "launch_refused"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket on `host`:`port` (port 0: the system chooses).
+
+    Raises:
+        PortTaken: Somebody uses the port; the error names pid and program.
+        OSError: The address cannot be used for another reason.
+    """
+    try:
+        return _listen(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(port, find_holder(port)) from error
+        raise
+
+
+def allocate(registry: Registry, host: str, *, reserved: Collection[int], seed: str) -> socket.socket:
+    """Return a listening socket on a free port of the range, never a reserved or a registered one.
+
+    Runs under the registry's lock. The search starts at a place given by `seed`, so that a specialist tends to get
+    the port it had.
+
+    Raises:
+        NoFreePort: Every port of the range is taken.
+        RegistryBusy: The lock was not had in time.
+    """
+    with registry.transaction() as transaction:
+        taken = {entry.port for entry in transaction.entries.values()} | set(reserved)
+        count = OWN_PORT_LAST - OWN_PORT_FIRST + 1
+        start = zlib.crc32(seed.encode()) % count
+        for step in range(count):
+            port = OWN_PORT_FIRST + (start + step) % count
+            if port in taken:
+                continue
+            try:
+                return _listen(host, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+    raise NoFreePort(f"no port between {OWN_PORT_FIRST} and {OWN_PORT_LAST} is free; kill specialists first")
+
+
+def find_holder(port: int) -> PortHolder:
+    """Return who uses a local TCP port, as far as the system tells this user."""
+    found = PortHolder(port)
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return found
+    for connection in connections:
+        if not connection.laddr or connection.laddr.port != port:
+            continue
+        holder = PortHolder(port, connection.pid or 0, _program(connection.pid), connection.status)
+        if connection.status == psutil.CONN_LISTEN:
+            return holder
+        found = holder if holder.pid or not found.state else found
+    return found
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _program(pid: int | None) -> str:
+    if not pid:
+        return ""
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return ""
