@@ -10,11 +10,12 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
+from backend.config_errors import find_fault
 from backend.home import Home
 from backend.schema.errors import TektonError
 from backend.schema.records import Transport
@@ -125,7 +126,7 @@ class Ports(_Table, frozen=True):
 
 
 class Fleet(_Table, frozen=True):
-    starter: list[str] = ["numa", "rhetor", "apollo", "athena"]
+    starter: list[str] = msgspec.field(default_factory=lambda: ["numa", "rhetor", "apollo", "athena"])
     lifecycle_on: bool = True
     max_specialists: Count = 40
     ready_timeout_s: Seconds = 15.0
@@ -221,11 +222,11 @@ def load(home: Home, environment: Mapping[str, str] | None = None) -> Settings:
     table = _read_toml(home)
     _check_names(home, table)
     env = {**read_env_file(home), **(os.environ if environment is None else environment)}
-    _apply_environment(table, env)
+    origins = _apply_environment(table, env)
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(home, table, str(error))) from error
+        raise ConfigError(_explain(home, table, origins, str(error))) from error
 
 
 def read_env_file(home: Home) -> dict[str, str]:
@@ -260,23 +261,29 @@ def _read_toml(home: Home) -> dict[str, object]:
 def _check_names(home: Home, table: dict[str, object]) -> None:
     if "port_overrides" in table:
         raise ConfigError(f"{home.config}: key 'port_overrides' is set by <COMPONENT>_PORT, not in the file")
-    for section in ("specialists", "groups"):
-        names = table.get(section)
-        for name in names if isinstance(names, dict) else ():
-            if section == "specialists" and not _NAME.fullmatch(str(name)):
-                raise ConfigError(
-                    f"{home.config}: key 'specialists.{name}': expected a name of small letters, digits and _, "
-                    "starting with a letter, at most 32 characters"
-                )
+    own = table.get("specialists")
+    for name in cast(dict[str, object], own) if isinstance(own, dict) else ():
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{home.config}: key 'specialists.{name}': expected a name of small letters, digits and _, "
+                "starting with a letter, at most 32 characters"
+            )
 
 
-def _apply_environment(table: dict[str, object], env: Mapping[str, str]) -> None:
-    def put(path: str, value: object) -> None:
+def _apply_environment(table: dict[str, object], env: Mapping[str, str]) -> dict[str, str]:
+    """Put the values of the environment over the table; return which key came from which variable."""
+    origins: dict[str, str] = {}
+
+    def put(path: str, value: object, name: str) -> None:
         *sections, key = path.split(".")
         where = table
         for section in sections:
-            where = where.setdefault(section, {})  # type: ignore[assignment]
+            below = where.setdefault(section, {})
+            if not isinstance(below, dict):
+                return  # the file is wrong here, and validation says so
+            where = cast(dict[str, object], below)
         where[key] = value
+        origins[path] = f"environment: {name}"
 
     def number(name: str) -> int:
         try:
@@ -284,48 +291,65 @@ def _apply_environment(table: dict[str, object], env: Mapping[str, str]) -> None
         except ValueError as error:
             raise ConfigError(f"environment: {name}={env[name]!r}: expected a port number") from error
 
-    if "TEKTON_PORT_BASE" in env:
-        put("ports.base", number("TEKTON_PORT_BASE"))
-    if "TEKTON_AI_PORT_BASE" in env:
-        put("ports.ai_base", number("TEKTON_AI_PORT_BASE"))
-    if "TEKTON_PORT_PROFILE" in env:
-        put("ports.profile", env["TEKTON_PORT_PROFILE"])
-    if "TEKTON_GATEWAY_PORT" in env:
-        put("gateway.port", number("TEKTON_GATEWAY_PORT"))
-    if "TEKTON_PROVIDER" in env:
-        put("providers.default", env["TEKTON_PROVIDER"])
+    for name, path in _PORT_VARIABLES.items():
+        if name in env:
+            put(path, number(name), name)
+    for name, path in _TEXT_VARIABLES.items():
+        if name in env:
+            put(path, env[name], name)
     if "TEKTON_REGISTER_AI" in env:
         word = env["TEKTON_REGISTER_AI"].strip().lower()
         if word not in _TRUE | _FALSE:
             raise ConfigError(f"environment: TEKTON_REGISTER_AI={word!r}: expected true or false")
-        put("fleet.lifecycle_on", word in _TRUE)
-    if "OLLAMA_HOST" in env and env["OLLAMA_HOST"]:
-        host = env["OLLAMA_HOST"]
-        put("providers.ollama.host", host if "://" in host else f"http://{host}")
-    overrides = {
-        name.removesuffix("_PORT").lower(): number(name)
-        for name in env
-        if re.fullmatch(r"[A-Z][A-Z_]*_PORT", name) and name.removesuffix("_PORT").lower() in COMPONENT_NAMES
-    }
-    if overrides:
-        put("port_overrides", overrides)
+        put("fleet.lifecycle_on", word in _TRUE, "TEKTON_REGISTER_AI")
+    if host := env.get("OLLAMA_HOST"):
+        put("providers.ollama.host", host if "://" in host else f"http://{host}", "OLLAMA_HOST")
+    for name in env:
+        component = name.removesuffix("_PORT").lower()
+        if re.fullmatch(r"[A-Z][A-Z_]*_PORT", name) and component in COMPONENT_NAMES:
+            put(f"port_overrides.{component}", number(name), name)
+    return origins
 
+
+_PORT_VARIABLES = {
+    "TEKTON_PORT_BASE": "ports.base",
+    "TEKTON_AI_PORT_BASE": "ports.ai_base",
+    "TEKTON_GATEWAY_PORT": "gateway.port",
+}
+_TEXT_VARIABLES = {"TEKTON_PORT_PROFILE": "ports.profile", "TEKTON_PROVIDER": "providers.default"}
 
 COMPONENT_NAMES = frozenset(
-    "ergon hermes engram rhetor numa athena prometheus harmonia telos synthesis tekton_core metis apollo penia "
-    "sophia noesis terma dionysus hephaestus budget nous".split()
+    [
+        "ergon",
+        "hermes",
+        "engram",
+        "rhetor",
+        "numa",
+        "athena",
+        "prometheus",
+        "harmonia",
+        "telos",
+        "synthesis",
+        "tekton_core",
+        "metis",
+        "apollo",
+        "penia",
+        "sophia",
+        "noesis",
+        "terma",
+        "dionysus",
+        "hephaestus",
+        "budget",
+        "nous",
+    ]
 )
 """Names whose `<NAME>_PORT` is a port override; other `…_PORT` variables of the environment are not ours."""
 
 
-def _explain(home: Home, table: dict[str, object], text: str) -> str:
-    """Turn a validation error into file, key, value and expectation."""
-    expectation, _, where = text.partition(" - at ")
-    path = where.strip("`").removeprefix("$").lstrip(".")
-    if unknown := re.search(r"unknown field `(.+)`", expectation):
-        key = f"{path}.{unknown[1]}".lstrip(".")
-        return f"{home.config}: unknown key '{key}'. See `tekton config show` for the keys there are."
-    value: object = table
-    for part in re.split(r"\.", re.sub(r"\[\.*\]", "", path)) if path else ():
-        value = value.get(part, "…") if isinstance(value, dict) else value  # type: ignore[union-attr]
-    return f"{home.config}: key '{path or '(top)'}': {expectation.lower()}; found {value!r}"
+def _explain(home: Home, table: dict[str, object], origins: Mapping[str, str], text: str) -> str:
+    """Say in which file or variable, at which key, what was expected, and what stands there instead."""
+    fault = find_fault(table, Settings)
+    if fault is None:
+        return f"{home.config}: {text}"
+    where = origins.get(fault.key, str(home.config))
+    return f"{where}: key '{fault.key}': {fault.expected}; found {fault.value!r}"

@@ -76,10 +76,9 @@ class Hello(Struct, tag="hello"):
 
 
 class Snapshot(Struct, tag="snapshot", omit_defaults=True):
-    """The whole state at `seq`. Sent after `subscribe`; with `resync` true when the replay buffer was passed.
+    """The whole state at `at_seq`. Sent after `subscribe`; with `resync` true when the replay buffer was passed.
 
-    `finished` are the newest messages stored since the client's last number, so that a turn which ended during
-    the gap is not missed.
+    Turns that ended during a gap are in memory: a client that was away reads its sessions again.
     """
 
     epoch: str
@@ -91,7 +90,6 @@ class Snapshot(Struct, tag="snapshot", omit_defaults=True):
     unacknowledged: int
     resync: bool = False
     teams: list[TeamStart] = []
-    finished: list[StoredMessage] = []
 
 
 class SpecialistEvent(Struct, tag="specialist"):

@@ -1,0 +1,123 @@
+"""Find the backend of a home, or start one.
+
+A backend that was started here belongs to nobody: it lives on when the console ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+
+import msgspec
+from msgspec import Struct
+
+from backend.client.connection import Client, Place, RemoteError
+from backend.home import Home
+from backend.schema.errors import TektonError
+
+START_TIMEOUT_S = 60.0
+
+
+class BackendFailed(TektonError):
+    """A backend could not be started; the message is its own last word."""
+
+    code = "launch_failed"
+
+
+class _Facts(Struct):
+    url: str
+    pid: int
+
+
+class _Readiness(Struct, omit_defaults=True):
+    url: str = ""
+    error: str = ""
+
+
+def locate(home: Home) -> Place:
+    """Return where the backend of a home serves, with the token.
+
+    Raises:
+        RemoteError: No backend left its facts here (`backend_lost`).
+    """
+    try:
+        facts = msgspec.json.decode(home.backend_facts.read_bytes(), type=_Facts)
+        return facts.url, home.token.read_text(encoding="ascii").strip()
+    except (OSError, msgspec.DecodeError) as error:
+        raise RemoteError(
+            "no backend runs for this home; `tekton serve` starts one", code="backend_lost"
+        ) from error
+
+
+async def attach(home: Home, *, start: bool = True) -> Client:
+    """Connect to the backend of a home; with `start`, start one when none answers.
+
+    Raises:
+        RemoteError: None answers and none was to be started.
+        BackendFailed: One was started and ended at once; the message says why.
+    """
+    try:
+        return await Client.connect(lambda: locate(home))
+    except RemoteError as error:
+        if not start or error.code != "backend_lost":
+            raise
+    await start_backend(home)
+    return await Client.connect(lambda: locate(home))
+
+
+async def start_backend(home: Home) -> str:
+    """Start a backend for a home and return its URL once it serves.
+
+    Raises:
+        BackendFailed: It ended before it served, or was not ready within `START_TIMEOUT_S`.
+    """
+    home.prepare()
+    read_end, write_end = os.pipe()
+    process = await asyncio.to_thread(_spawn, home, write_end)
+    os.close(write_end)
+    try:
+        line = await asyncio.wait_for(asyncio.to_thread(_read_line, read_end), START_TIMEOUT_S)
+    except TimeoutError as error:
+        process.terminate()
+        raise BackendFailed(
+            f"the backend was not ready within {START_TIMEOUT_S:g} s; see {home.logs}/backend.log"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(read_end)
+    process.returncode = 0  # it lives on without us; nobody waits for it here
+    return _url_from(line, home)
+
+
+def _spawn(home: Home, ready_fd: int) -> subprocess.Popen[bytes]:
+    with open(home.logs / "backend.log", "ab", buffering=0, opener=_private) as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "backend.gateway.serve", "--ready-fd", str(ready_fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(ready_fd,),
+            start_new_session=True,
+            env={**os.environ, "TEKTON_HOME": str(home.root)},
+        )
+
+
+def _read_line(descriptor: int) -> bytes:
+    with os.fdopen(os.dup(descriptor), "rb") as pipe:
+        return pipe.readline()
+
+
+def _url_from(line: bytes, home: Home) -> str:
+    if not line:
+        raise BackendFailed(f"the backend ended before it served; see {home.logs}/backend.log")
+    readiness = msgspec.json.decode(line, type=_Readiness)
+    if readiness.error:
+        raise BackendFailed(readiness.error)
+    return readiness.url
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

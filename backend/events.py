@@ -1,0 +1,212 @@
+"""Hermes, the event stream: one numbered log that every client reads at its own pace.
+
+There is no queue per client. Events lie once in a bounded log; a subscription is a cursor into it, so live
+delivery and replay after a drop are the same code, and a slow client costs nothing but its own lateness.
+A cursor that falls off the tail of the log raises `ReplayLost`; its owner starts again from a snapshot.
+
+Knows no transport and not what the events mean. Used from one event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from secrets import token_hex
+
+import msgspec
+
+from backend.schema.events import TOPICS, Topic
+from backend.wire import encoder
+
+MAX_EVENTS = 65_536
+MAX_BYTES = 48 * 1024 * 1024
+BATCH_BYTES = 256 * 1024
+"""Most bytes handed out at once, so that one late client does not hold the loop."""
+INTEREST_S = 120.0
+"""How long a topic nobody reads any more is still recorded, so that a dropped client can resume."""
+
+KEPT: frozenset[Topic] = frozenset({"fleet", "errors"})
+"""Topics recorded whether anybody reads them or not; they are rare."""
+
+
+class ReplayLost(Exception):
+    """The events after a number are no longer held: begin again from a snapshot."""
+
+
+class EventStream:
+    """The log of one life of the backend. `epoch` names that life: numbers of another do not compare."""
+
+    def __init__(self, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self.epoch = token_hex(8)
+        self.seq = 0
+        """Number of the newest event; the first is 1."""
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._log: list[tuple[Topic, str, bytes]] = []
+        self._first = 1
+        self._bytes = 0
+        self._readers: dict[Topic, int] = dict.fromkeys(TOPICS, 0)
+        self._interest_until: dict[Topic, float] = dict.fromkeys(TOPICS, 0.0)
+        self._unrecorded: dict[Topic, int] = dict.fromkeys(TOPICS, 0)
+        self.sleepers: set[Subscription] = set()
+        self._keys: dict[str, int] = {}
+        self.skipped = 0
+        """Events not recorded because nobody wanted them."""
+
+    def wanted(self, topic: Topic, key: str = "") -> bool:
+        """Return whether anybody reads the topic, or that one conversation, or did a short while ago."""
+        return (
+            topic in KEPT
+            or self._readers[topic] > 0
+            or (bool(key) and key in self._keys)
+            or self._interest_until[topic] > time.monotonic()
+        )
+
+    def publish(self, topic: Topic, event: msgspec.Struct, *, key: str = "") -> int:
+        """Number an event and put it into the log; return its number, or 0 when nobody wants it."""
+        if not self._admitted(topic, key, 1):
+            return 0
+        return self._append(topic, key, encoder.encode(event))
+
+    def publish_lines(self, topic: Topic, lines: Sequence[bytes], *, key: str = "") -> None:
+        """Number JSON objects that came encoded from elsewhere and put them into the log as they are."""
+        if self._admitted(topic, key, len(lines)):
+            for line in lines:
+                self._append(topic, key, line)
+
+    def subscribe(self, topics: Iterable[Topic] = (), *, after: int | None = None) -> Subscription:
+        """Return a cursor behind event number `after`, by default behind the newest.
+
+        Raises:
+            ReplayLost: Events after that number are no longer held, or were not recorded for these topics.
+        """
+        wanted = frozenset(topics)
+        if after is not None:
+            floor = max([self._first - 1, *(self._unrecorded[topic] for topic in wanted)])
+            if not floor <= after <= self.seq:
+                raise ReplayLost(f"events after {after} are not held; the log begins behind {floor}")
+        return Subscription(self, wanted, self.seq if after is None else after)
+
+    def read(self, cursor: int, topics: frozenset[Topic], keys: set[str]) -> tuple[int, list[bytes]]:
+        """Return the wanted events behind a cursor, at most about `BATCH_BYTES`, and the new cursor.
+
+        Raises:
+            ReplayLost: The event behind the cursor was dropped already.
+        """
+        if cursor + 1 < self._first:
+            raise ReplayLost(f"events after {cursor} were dropped; the log begins behind {self._first - 1}")
+        batch: list[bytes] = []
+        size = 0
+        for index in range(cursor + 1 - self._first, len(self._log)):
+            topic, key, line = self._log[index]
+            cursor += 1
+            if topic in topics or key in keys:
+                batch.append(line)
+                size += len(line)
+                if size >= BATCH_BYTES:
+                    break
+        return cursor, batch
+
+    def _admitted(self, topic: Topic, key: str, count: int) -> bool:
+        if self.wanted(topic, key):
+            return True
+        self._unrecorded[topic] = self.seq
+        self.skipped += count
+        return False
+
+    def _append(self, topic: Topic, key: str, line: bytes) -> int:
+        self.seq += 1
+        stamped = b'{"seq":%d,%b' % (self.seq, line[1:])
+        self._log.append((topic, key, stamped))
+        self._bytes += len(stamped)
+        if len(self._log) > self._max_events or self._bytes > self._max_bytes:
+            self._trim()
+        if self.sleepers:
+            for sleeper in [s for s in self.sleepers if s.reads(topic, key)]:
+                sleeper.wake()
+        return self.seq
+
+    def _trim(self) -> None:
+        """Drop the oldest quarter at once, so that the cost of moving the rest is spread over many events."""
+        count = max(1, len(self._log) // 4)
+        self._bytes -= sum(len(line) for _, _, line in self._log[:count])
+        del self._log[:count]
+        self._first += count
+
+    def retain(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
+        """Count a reader in, for the topics and conversations it reads."""
+        for topic in topics:
+            self._readers[topic] += 1
+        for key in keys:
+            self._keys[key] = self._keys.get(key, 0) + 1
+
+    def release(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
+        """Count a reader out; its topics stay recorded for `INTEREST_S`."""
+        for topic in topics:
+            self._readers[topic] -= 1
+            self._interest_until[topic] = time.monotonic() + INTEREST_S
+        for key in keys:
+            self._keys[key] -= 1
+            if not self._keys[key]:
+                del self._keys[key]
+
+
+class Subscription:
+    """One reader's place in the log. Close it, so that topics nobody reads cost nothing.
+
+    `keys` are conversations (request ids of whole calls) read beside the topics.
+    """
+
+    def __init__(self, stream: EventStream, topics: frozenset[Topic], cursor: int) -> None:
+        self.topics = topics
+        self.keys: set[str] = set()
+        self.cursor = cursor
+        self._stream = stream
+        self._waiter: asyncio.Future[None] | None = None
+        stream.retain(topics, ())
+
+    def reads(self, topic: Topic, key: str) -> bool:
+        return topic in self.topics or key in self.keys
+
+    def follow(self, key: str) -> None:
+        """Also read one conversation."""
+        if key not in self.keys:
+            self.keys.add(key)
+            self._stream.retain((), (key,))
+
+    def pending(self) -> list[bytes]:
+        """Return what is there now, perhaps nothing, and move on.
+
+        Raises:
+            ReplayLost: The reader was too slow for the log.
+        """
+        batch: list[bytes] = []
+        while not batch and self.cursor < self._stream.seq:
+            self.cursor, batch = self._stream.read(self.cursor, self.topics, self.keys)
+        return batch
+
+    async def next(self) -> list[bytes]:
+        """Wait until there is something and return it, each event one JSON object, in order of `seq`.
+
+        Raises:
+            ReplayLost: The reader was too slow for the log.
+        """
+        while True:
+            if batch := self.pending():
+                return batch
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._stream.sleepers.add(self)
+            try:
+                await self._waiter
+            finally:
+                self._stream.sleepers.discard(self)
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """Give the place up. Safe to call twice."""
+        self._stream.release(self.topics, self.keys)
+        self.topics = frozenset[Topic]()
+        self.keys = set[str]()

@@ -1,0 +1,126 @@
+"""The gateway's web application: routes put together, nothing decided here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+import backend
+from backend.gateway.auth import Guard
+from backend.gateway.calls import CallBook, CallLog
+from backend.gateway.context import Gateway
+from backend.gateway.replies import error_reply, json_reply
+from backend.gateway.routes import action_routes, guarded, read_values
+from backend.gateway.sse import chat_frames, stream_response, team_frames, wants_metadata
+from backend.gateway.websocket import serve_websocket
+from backend.orchestration.actions import ACTIONS
+from backend.orchestration.actions.chat import ChatParams, TeamChatParams
+from backend.orchestration.platform import Platform
+from backend.schema.errors import TektonError
+
+
+def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
+    """Put gate and books around a platform; the platform learns its address."""
+    gateway = Gateway(
+        platform,
+        Guard(platform.home, platform.settings, host),
+        CallLog(platform.home, platform.events),
+        CallBook(),
+        address,
+    )
+    platform.gateway_address = address
+    platform.gateway_report = lambda: report(gateway)
+    return gateway
+
+
+def build_app(gateway: Gateway) -> Starlette:
+    """Return the application that serves a gateway."""
+    routes: list[BaseRoute] = [
+        Route("/health", guarded(gateway, "health", None, _health(gateway))),
+        Route("/ready", guarded(gateway, "ready", None, _ready(gateway))),
+        *_streams(gateway),
+        *action_routes(gateway),
+        WebSocketRoute("/ws", _websocket(gateway)),
+    ]
+    return Starlette(
+        routes=routes,
+        exception_handlers={404: _unknown_route, 405: _unknown_route},
+        max_body_size=gateway.platform.settings.gateway.max_body_bytes,
+    )
+
+
+def report(gateway: Gateway) -> dict[str, object]:
+    """Return what the Gateway screen shows."""
+    return {
+        "address": gateway.address,
+        "clients": list(gateway.clients.values()),
+        "streams": gateway.streams,
+        "total_calls": gateway.log.total,
+        "refused_calls": gateway.log.refused,
+        "recent": list(gateway.log.recent)[::-1],
+        "refusals": list(gateway.log.refusals)[::-1],
+        "events": {"seq": gateway.platform.events.seq, "unwanted": gateway.platform.events.skipped},
+    }
+
+
+def _health(gateway: Gateway) -> Callable[[Request], object]:
+    async def health(request: Request) -> Response:
+        uptime = time.time() - gateway.platform.started_at
+        return json_reply(
+            {"status": "healthy", "component": "rhetor", "version": backend.__version__, "uptime": uptime}
+        )
+
+    return health
+
+
+def _ready(gateway: Gateway) -> Callable[[Request], object]:
+    async def ready(request: Request) -> Response:
+        states = [status.state for status in gateway.platform.fleet.statuses()]
+        live = sum(state in ("ready", "busy") for state in states)
+        return json_reply({"ready": True, "specialists": len(states), "live": live})
+
+    return ready
+
+
+def _streams(gateway: Gateway) -> list[Route]:
+    chat_action, team_action = ACTIONS["chat"], ACTIONS["team_chat"]
+
+    async def chat(request: Request) -> Response:
+        values = await read_values(request)
+        metadata = wants_metadata(request, values)
+        params = chat_action.read_params(values, lax=True)
+        assert isinstance(params, ChatParams)
+        return stream_response(gateway, chat_frames(gateway, params, metadata))
+
+    async def team(request: Request) -> Response:
+        params = team_action.read_params(await read_values(request), lax=True)
+        assert isinstance(params, TeamChatParams)
+        return stream_response(gateway, team_frames(gateway, params))
+
+    serve_chat = guarded(gateway, "chat stream", "chat", chat)
+    serve_team = guarded(gateway, "team stream", "chat", team)
+    return [
+        Route("/api/chat/team/stream", serve_team, methods=["POST", "GET"]),
+        Route("/api/v1/chat/team/stream", serve_team, methods=["POST", "GET"]),
+        Route("/api/chat/{id}/stream", serve_chat, methods=["POST", "GET"]),
+        Route("/api/v1/chat/{id}/stream", serve_chat, methods=["POST", "GET"]),
+    ]
+
+
+def _websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
+    async def websocket(socket: WebSocket) -> None:
+        await serve_websocket(gateway, socket)
+
+    return websocket
+
+
+async def _unknown_route(request: Request, error: Exception) -> Response:
+    return error_reply(
+        TektonError(f"there is no {request.method} {request.scope['path']} here", code="not_found")
+    )

@@ -1,0 +1,22 @@
+"""What every endpoint of the gateway is given: the platform, the gate and the books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backend.gateway.auth import Guard
+from backend.gateway.calls import CallBook, CallLog
+from backend.orchestration.platform import Platform
+
+
+@dataclass
+class Gateway:
+    """One serving gateway. `clients` are the WebSocket connections open now, by number."""
+
+    platform: Platform
+    guard: Guard
+    log: CallLog
+    book: CallBook
+    address: str
+    clients: dict[int, dict[str, object]] = field(default_factory=dict[int, dict[str, object]])
+    streams: int = 0

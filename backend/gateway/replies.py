@@ -1,0 +1,98 @@
+"""JSON answers and error answers of the gateway, with their status codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from backend.schema.errors import ErrorCode, TektonError
+from backend.wire import encoder
+
+STATUS: dict[ErrorCode, int] = {
+    "invalid_json": 400,
+    "invalid_request": 400,
+    "unknown_type": 400,
+    "context_overflow": 400,
+    "config_invalid": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "unknown_specialist": 404,
+    "unknown_session": 404,
+    "not_found": 404,
+    "model_not_found": 404,
+    "already_running": 409,
+    "conflict": 409,
+    "foreign_port": 409,
+    "launch_refused": 409,
+    "cancelled": 409,
+    "line_too_long": 413,
+    "too_large": 413,
+    "budget_exceeded": 429,
+    "too_many": 429,
+    "provider_rate_limited": 429,
+    "not_running": 503,
+    "lifecycle_off": 503,
+    "launch_failed": 503,
+    "registry_busy": 503,
+    "worker_lost": 503,
+    "backend_lost": 503,
+    "provider_unavailable": 503,
+    "provider_auth": 503,
+    "stalled": 503,
+    "timeout": 503,
+    "internal": 503,
+}
+"""Status of each error code. A model's failure is the gateway's dependency failing: 503, never 500."""
+
+
+def status_of(error: TektonError) -> int:
+    return getattr(error, "status", None) or STATUS.get(error.code, 503)
+
+
+def json_reply(value: Any, status: int = 200) -> Response:
+    return Response(encoder.encode(value), status, media_type="application/json")
+
+
+def error_body(error: TektonError, param: str | None = None) -> dict[str, Any]:
+    """Return the error shape all routes share: code, message, type, param."""
+    status = status_of(error)
+    kind = (
+        "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
+    )
+    body: dict[str, Any] = {"code": error.code, "message": error.message, "type": kind, "param": param}
+    if error.evidence:
+        body["evidence"] = error.evidence
+    if error.detail:
+        body["detail"] = error.detail
+    return {"error": body}
+
+
+def error_reply(error: TektonError) -> Response:
+    headers: dict[str, str] = {}
+    if status_of(error) == 401:
+        headers["www-authenticate"] = "Bearer"
+    retry_after = error.detail.get("retry_after_s")
+    if isinstance(retry_after, int | float):
+        headers["retry-after"] = str(int(retry_after) or 1)
+    return Response(
+        encoder.encode(error_body(error)), status_of(error), headers, media_type="application/json"
+    )
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Read a request body as a JSON object; an empty one is an empty object.
+
+    Raises:
+        TektonError: `invalid_json` or `invalid_request`.
+    """
+    if not body.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TektonError(f"the body is not JSON: {error}", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise TektonError("the body must be a JSON object", code="invalid_request")
+    return value  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,97 @@
+"""HTTP routes made from the action registry: path, query and body become params, the result becomes JSON."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from backend.gateway.context import Gateway
+from backend.gateway.replies import decode_object, error_reply, json_reply
+from backend.orchestration.actions import ACTIONS, Action, Scope
+from backend.schema.errors import TektonError
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def client_name(request: Request) -> str:
+    """Return who is at the other end, as far as the socket knows."""
+    return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
+
+
+def guarded(gateway: Gateway, name: str, scope: Scope | None, endpoint: Endpoint) -> Endpoint:
+    """Wrap an endpoint: the gate before it, its expected errors as JSON, the call written down."""
+
+    async def serve(request: Request) -> Response:
+        began = time.monotonic()
+        refusal = ""
+        try:
+            if scope is None:
+                gateway.guard.check_place(request)
+            else:
+                gateway.guard.check(request, scope)
+            response = await endpoint(request)
+        except TektonError as error:
+            response = error_reply(error)
+            refusal = error.message if response.status_code in (400, 401, 403, 413, 429) else ""
+        except ClientDisconnect:
+            response = Response(status_code=499)
+        except HTTPException as error:
+            kind = "too_large" if error.status_code == 413 else "invalid_request"
+            response = error_reply(TektonError(str(error.detail), code=kind))
+            refusal = str(error.detail)
+        except Exception:  # the boundary of a call: it ends as an answer, with the traceback in the log
+            log.exception("%s failed", name)
+            response = error_reply(
+                TektonError(f"{name} failed inside the backend; its log has the traceback")
+            )
+        if scope is not None:
+            gateway.log.note(
+                client_name(request),
+                "http",
+                name,
+                response.status_code,
+                began=began,
+                refusal=refusal,
+                scope=scope if request.method != "GET" else "read",
+            )
+        return response
+
+    return serve
+
+
+def action_routes(gateway: Gateway) -> list[Route]:
+    """Return a route for each `(method, path)` of each action."""
+    return [
+        Route(path, guarded(gateway, action.name, action.scope, _endpoint(gateway, action)), methods=[method])
+        for action in ACTIONS.values()
+        for method, path in action.routes
+    ]
+
+
+async def read_values(request: Request) -> dict[str, Any]:
+    """Collect a request's values: body, then query, then path, the later winning."""
+    values: dict[str, Any] = {}
+    if request.method in ("POST", "PATCH", "DELETE"):
+        values = decode_object(await request.body())
+    for key, value in request.query_params.items():
+        values[key] = value
+    values.update(request.path_params)
+    return values
+
+
+def _endpoint(gateway: Gateway, action: Action) -> Endpoint:
+    async def run(request: Request) -> Response:
+        values = await read_values(request)
+        params = action.read_params(values, lax=True)
+        return json_reply(await action.run(gateway.platform, params))
+
+    return run

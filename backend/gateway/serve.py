@@ -1,0 +1,202 @@
+"""The backend process: one per home, by a lock held for life.
+
+`python -m backend.gateway.serve [--ready-fd N]`. Says over the ready pipe where it serves, or why it cannot. Ended by
+TERM or INT it leaves the fleet running; the next backend adopts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+from filelock import FileLock, Timeout
+
+from backend import catalog, config
+from backend.config import ConfigError
+from backend.gateway.app import build_app, build_gateway
+from backend.gateway.auth import check_bind, read_or_make_token
+from backend.home import Home, write_private
+from backend.orchestration.platform import Platform, open_platform
+from backend.schema.errors import TektonError
+from backend.specialists.owners import port_owner
+from backend.wire import MAX_LINE_BYTES, encode_line
+
+log = logging.getLogger("backend")
+
+GRACE_S = 2
+"""Seconds open connections get when the backend ends."""
+EXIT_CONFIG, EXIT_BUSY, EXIT_PORT, EXIT_FAILED = 2, 3, 4, 1
+
+
+class PortTaken(TektonError):
+    """The gateway's port is held by another program."""
+
+    code = "foreign_port"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to us: the platform closes before the process ends."""
+        yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the backend of the home until it is asked to end; return the exit code."""
+    parser = argparse.ArgumentParser(prog="tekton serve", description="Run the backend of TEKTON_HOME.")
+    parser.add_argument("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--host", default=None, help="address to listen on (default: gateway.host)")
+    parser.add_argument("--port", type=int, default=None, help="port to listen on (default: gateway.port)")
+    options = parser.parse_args(arguments)
+    ready = _Ready(options.ready_fd)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    home = Home.from_environment().prepare()
+    lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
+    try:
+        with lock:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(home, ready, options.host, options.port))
+            return 0
+    except Timeout:
+        facts = home.backend_facts.read_text(encoding="utf-8") if home.backend_facts.exists() else "starting"
+        return ready.fail(f"a backend serves {home.root} already: {facts.strip()}", EXIT_BUSY)
+    except ConfigError as error:
+        return ready.fail(error.message, EXIT_CONFIG)
+    except PortTaken as error:
+        return ready.fail(error.message, EXIT_PORT)
+    except TektonError as error:
+        return ready.fail(error.message, EXIT_FAILED)
+
+
+class _Ready:
+    """The pipe on which whoever started us waits; on a terminal, the terminal."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def serving(self, url: str) -> None:
+        self._tell({"url": url})
+        print(f"tekton serves {url}", file=sys.stderr, flush=True)
+
+    def fail(self, message: str, code: int) -> int:
+        self._tell({"error": message})
+        print(f"tekton: {message}", file=sys.stderr, flush=True)
+        return code
+
+    def _tell(self, value: dict[str, str]) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._descriptor, encode_line(value))
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+async def _serve(home: Home, ready: _Ready, host: str | None, port: int | None) -> None:
+    settings = config.load(home, {**config.read_env_file(home), **os.environ})
+    host = host or settings.gateway.host
+    if port is None:
+        port = settings.gateway.port
+    if port is None:
+        port = catalog.load(settings).get("rhetor").port
+    check_bind(host, read_or_make_token(home))
+    listener = _bind(host, port)
+    platform = await open_platform(home)
+    stop = asyncio.get_running_loop().create_future()
+    platform.stop_asked = stop
+    url = _url(listener)
+    gateway = build_gateway(platform, host, url)
+    server = _Server(
+        uvicorn.Config(
+            build_app(gateway),
+            http="httptools",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=MAX_LINE_BYTES,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+    _on_signals(stop)
+    _write_facts(home, platform, url, listener)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
+    try:
+        ready.serving(url)
+        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop_fleet = bool(stop.done() and stop.result())
+        server.should_exit = True
+        await gateway.book.close()
+        await platform.close(stop_fleet=stop_fleet)
+        await serving
+        home.backend_facts.unlink(missing_ok=True)
+        log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Bind the gateway's port; a stranger on it is named.
+
+    Raises:
+        PortTaken: Somebody holds the port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError as error:
+        listener.close()
+        owner = port_owner(port)
+        held = f"held by {owner}" if owner else f"not available ({error.strerror})"
+        raise PortTaken(
+            f"the gateway's port {port} is {held}; set gateway.port in config.toml or TEKTON_GATEWAY_PORT"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _write_facts(home: Home, platform: Platform, url: str, listener: socket.socket) -> None:
+    facts = {
+        "url": url,
+        "pid": os.getpid(),
+        "port": listener.getsockname()[1],
+        "epoch": platform.events.epoch,
+        "started_at": platform.started_at,
+    }
+    write_private(home.backend_facts, encode_line(facts))
+
+
+def _on_signals(stop: asyncio.Future[bool]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if not stop.done():
+            stop.set_result(False)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, end)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""Server-sent events: the older streaming shapes, live, data-only frames.
+
+Encoders of the platform's own events; a client that goes away cancels what it asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from backend.events import ReplayLost, Subscription
+from backend.gateway.context import Gateway
+from backend.gateway.replies import error_body
+from backend.orchestration.actions import InvalidRequest
+from backend.orchestration.actions.chat import ChatParams, TeamChatParams, chat_order, team_order
+from backend.orchestration.turns import Turn, new_request_id
+from backend.schema.errors import TektonError
+from backend.schema.events import Event, TeamEnd, TurnStarted, event_decoder
+from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from backend.wire import encoder
+
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+def frame(value: Any) -> bytes:
+    """Encode one data-only frame."""
+    return b"data: %b\n\n" % encoder.encode(value)
+
+
+def stream_response(gateway: Gateway, frames: AsyncIterator[bytes]) -> StreamingResponse:
+    """Answer with a stream of frames, counted against the limit of streams.
+
+    Raises:
+        TektonError: `too_many` streams are open already.
+    """
+    limit = gateway.platform.settings.gateway.max_streams
+    if gateway.streams >= limit:
+        raise TektonError(f"{limit} streams are open already (gateway.max_streams)", code="too_many")
+
+    async def counted() -> AsyncIterator[bytes]:
+        gateway.streams += 1
+        try:
+            async for item in frames:
+                yield item
+        finally:
+            gateway.streams -= 1
+
+    return StreamingResponse(counted(), media_type="text/event-stream", headers=HEADERS)
+
+
+async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
+    """Yield the events of one conversation, in read batches."""
+    try:
+        while True:
+            yield [event_decoder.decode(line) for line in await subscription.next()]
+    except ReplayLost as lost:
+        raise TektonError(f"this stream was read too slowly: {lost}", code="too_many") from lost
+
+
+async def chat_frames(gateway: Gateway, params: ChatParams, include_metadata: bool) -> AsyncIterator[bytes]:
+    """Yield the chunk, complete and error frames of one turn."""
+    platform = gateway.platform
+    params.request_id = params.request_id or new_request_id()
+    subscription = platform.events.subscribe()
+    subscription.follow(params.request_id)
+    turn: Turn | None = None
+    chunks = 0
+    try:
+        try:
+            turn = await platform.turns.start(await chat_order(platform, params))
+        except TektonError as error:
+            yield frame(_error_frame(error.code, error.message, params.ai_id, 0))
+            return
+        status = platform.fleet.status(turn.ai_id)
+        async for events in own_events(subscription):
+            out: list[bytes] = []
+            for event in events:
+                match event:
+                    case StreamChunk():
+                        chunks += 1
+                        meta = {
+                            "chunk_index": event.chunk_index,
+                            "elapsed_time": time.monotonic() - turn.started,
+                            "total_tokens_so_far": chunks,
+                            "specialist_id": turn.ai_id,
+                            "ai_name": status.name,
+                            "model": status.model,
+                        }
+                        body = {"type": "chunk", "content": event.content}
+                        out.append(frame({**body, "metadata": meta} if include_metadata else body))
+                    case StreamEnd(metadata=facts):
+                        summary = {
+                            "total_chunks": facts.total_chunks,
+                            "total_tokens": facts.total_tokens,
+                            "total_time": facts.total_time,
+                            "first_token_ms": turn.first_token_ms,
+                            "specialist_id": turn.ai_id,
+                            "model": facts.model,
+                            "session_id": turn.session_id,
+                            "finish_reason": facts.finish_reason,
+                        }
+                        out.append(
+                            frame({"type": "complete", "content": "", "metadata": {}, "summary": summary})
+                        )
+                    case StreamError():
+                        out.append(frame(_error_frame(event.code, event.message, turn.ai_id, chunks)))
+                    case _:
+                        pass
+            if out:
+                yield b"".join(out)
+            if any(isinstance(event, StreamEnd | StreamError) for event in events):
+                return
+    finally:
+        subscription.close()
+        if turn is not None and not turn.done.done():
+            platform.turns.cancel_soon(turn.request_id)
+
+
+async def team_frames(gateway: Gateway, params: TeamChatParams) -> AsyncIterator[bytes]:
+    """Yield the interleaved frames of a team turn as its members answer."""
+    platform = gateway.platform
+    params.request_id = params.request_id or new_request_id()
+    subscription = platform.events.subscribe()
+    subscription.follow(params.request_id)
+    run = None
+    owners: dict[str, str] = {}
+    try:
+        run = await platform.teams.start(team_order(platform, params))
+        async for events in own_events(subscription):
+            out = [
+                frame(value)
+                for event in events
+                if (value := _team_value(event, owners, platform.fleet.status))
+            ]
+            if out:
+                yield b"".join(out)
+            for event in events:
+                if isinstance(event, TeamEnd):
+                    summary = {
+                        "total_ais": len(run.start.lanes),
+                        "completed_streams": event.answered,
+                        "failed": event.failed,
+                        "cancelled": event.cancelled,
+                        "total_time": event.total_time,
+                        "synthesis": event.synthesis,
+                        "consensus": event.consensus,
+                    }
+                    yield frame({"type": "team_complete", "summary": summary})
+                    return
+    except TektonError as error:
+        yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
+    finally:
+        subscription.close()
+        if run is not None and not run.done.done():
+            for turn in run.turns.values():
+                if not turn.done.done():
+                    platform.turns.cancel_soon(turn.request_id)
+
+
+def _team_value(event: Event, owners: dict[str, str], status: Callable[[str], Any]) -> dict[str, Any] | None:
+    match event:
+        case TurnStarted():
+            owners[event.request_id] = event.ai_id
+            return None
+        case StreamChunk():
+            ai_id = owners.get(event.request_id, "")
+            return {
+                "type": "team_chunk",
+                "specialist_id": ai_id,
+                "specialist_name": ai_id.removesuffix("-ai"),
+                "content": event.content,
+                "is_final": False,
+                "metadata": {"chunk_index": event.chunk_index},
+            }
+        case StreamEnd(metadata=facts) if facts.finish_reason != "cancelled":
+            return {
+                "type": "team_chunk",
+                "specialist_id": facts.ai_id,
+                "specialist_name": facts.ai_id.removesuffix("-ai"),
+                "content": "",
+                "is_final": True,
+                "metadata": {
+                    "model": facts.model,
+                    "total_tokens": facts.total_tokens,
+                    "total_time": facts.total_time,
+                },
+            }
+        case StreamEnd(metadata=facts):
+            return {
+                "type": "specialist_error",
+                "specialist_id": facts.ai_id,
+                "code": "cancelled",
+                "error": "cancelled",
+            }
+        case StreamError():
+            return {
+                "type": "specialist_error",
+                "specialist_id": event.ai_id,
+                "code": event.code,
+                "error": event.message,
+            }
+        case _:
+            return None
+
+
+def _error_frame(code: str, text: str, ai_id: str, chunks: int) -> dict[str, Any]:
+    return {
+        "type": "error",
+        "error": text,
+        "code": code,
+        "specialist_id": ai_id,
+        "partial_response": {"chunks_received": chunks, "tokens_received": chunks},
+    }
+
+
+def wants_metadata(request: Request, values: dict[str, Any]) -> bool:
+    """Read the switch `include_metadata`, on by default, from body or query."""
+    value = values.pop("include_metadata", True)
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "1", "yes", "false", "0", "no"):
+        return str(value).lower() in ("true", "1", "yes")
+    raise InvalidRequest(f"include_metadata: expected true or false, found {value!r}")

@@ -1,0 +1,261 @@
+"""`/ws`: everything on one connection, both ways.
+
+A client subscribes to topics and gets a snapshot, or, coming back with the number of its last event, exactly what
+it missed. Every action may be called; a call sent again with its `request_id` joins the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+import backend
+from backend.events import ReplayLost, Subscription
+from backend.gateway.auth import Principal, Refused
+from backend.gateway.context import Gateway
+from backend.gateway.replies import error_body
+from backend.orchestration.actions import ACTIONS, InvalidRequest
+from backend.schema.errors import TektonError
+from backend.schema.events import Hello, Result, Topic
+from backend.schema.frames import ErrorReply, Pong
+from backend.wire import encoder
+
+log = logging.getLogger(__name__)
+
+MAX_CALLS_AT_ONCE = 256
+"""Calls one connection may have under way."""
+GATEWAY_ID = "gateway"
+_numbers = itertools.count(1)
+
+
+class Subscribe(Struct, forbid_unknown_fields=False):
+    """`after_seq` with its `epoch` resumes; `batch` allows several JSON objects a frame, newline between."""
+
+    topics: list[Topic]
+    after_seq: int | None = None
+    epoch: str = ""
+    batch: bool = False
+
+
+async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
+    """Serve one connection to its end. The gate comes before the handshake is answered."""
+    began = time.monotonic()
+    client = f"{socket.client.host}:{socket.client.port}" if socket.client else "unknown"
+    try:
+        principal = gateway.guard.check(socket, "read")
+        limit = gateway.platform.settings.gateway.max_connections
+        if len(gateway.clients) >= limit:
+            raise Refused(429, f"{limit} clients are connected already (gateway.max_connections)")
+    except Refused as refused:
+        gateway.log.note(client, "ws", "connect", refused.status, began=began, refusal=refused.message)
+        body = encoder.encode(error_body(refused))
+        await socket.send_denial_response(Response(body, refused.status, media_type="application/json"))
+        return
+    await socket.accept()
+    gateway.log.note(client, "ws", "connect", 101, began=began)
+    await _Connection(gateway, socket, principal, client).run()
+
+
+class _Connection:
+    """One client: its place in the event log and its calls under way."""
+
+    def __init__(self, gateway: Gateway, socket: WebSocket, principal: Principal, client: str) -> None:
+        self._gateway, self._socket, self._principal, self._client = gateway, socket, principal, client
+        self._events = gateway.platform.events
+        self._subscription: Subscription = self._events.subscribe()
+        self._batch = False
+        self._sender: asyncio.Task[None] | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._number = next(_numbers)
+
+    async def run(self) -> None:
+        self._gateway.clients[self._number] = {
+            "client": self._client,
+            "token": self._principal.label,
+            "scope": self._principal.scope,
+            "since": time.time(),
+            "topics": [],
+        }
+        try:
+            await self._send(
+                Hello(self._events.epoch, self._events.seq, backend.__version__, [self._principal.scope])
+            )
+            self._sender = asyncio.create_task(self._forward())
+            while True:
+                await self._take(await self._socket.receive())
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # clients leave; a call under way runs on for whoever comes back for it
+        finally:
+            if self._sender is not None:
+                self._sender.cancel()
+            self._subscription.close()
+            del self._gateway.clients[self._number]
+
+    async def _take(self, message: Any) -> None:
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        text = message.get("text") or message.get("bytes") or b""
+        request_id = ""
+        try:
+            try:
+                value = msgspec.json.decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise TektonError(f"the frame is not JSON: {error}", code="invalid_json") from error
+            if not isinstance(value, dict):
+                raise InvalidRequest("a frame must be a JSON object")
+            frame: dict[str, Any] = value
+            request_id = frame.pop("request_id", "")
+            if not isinstance(request_id, str) or len(request_id) > 200:
+                request_id = ""
+                raise InvalidRequest("request_id must be a string of at most 200 characters")
+            await self._dispatch(frame.pop("type", None), request_id, frame)
+        except TektonError as error:
+            await self._send_error(request_id, error)
+
+    async def _dispatch(self, kind: Any, request_id: str, values: dict[str, Any]) -> None:
+        if kind == "ping":
+            await self._send(Pong(GATEWAY_ID, time.time(), request_id or msgspec.UNSET))
+        elif kind == "subscribe":
+            await self._subscribe(request_id, values)
+        elif isinstance(kind, str) and kind in ACTIONS:
+            if len(self._calls) >= MAX_CALLS_AT_ONCE:
+                raise TektonError(
+                    f"{MAX_CALLS_AT_ONCE} calls are under way on this connection", code="too_many"
+                )
+            task = asyncio.create_task(self._call(kind, request_id, values))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+        else:
+            raise TektonError(
+                f"unknown type {kind!r}; known: {', '.join(sorted(ACTIONS))}", code="unknown_type"
+            )
+
+    async def _subscribe(self, request_id: str, values: dict[str, Any]) -> None:
+        try:
+            wish = msgspec.convert(values, Subscribe)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"subscribe: {error}") from error
+        keys = self._subscription.keys.copy()
+        resync = False
+        try:
+            if wish.after_seq is not None and wish.epoch != self._events.epoch:
+                raise ReplayLost("that number belongs to another life of the backend")
+            fresh = self._events.subscribe(wish.topics, after=wish.after_seq)
+            resumed = wish.after_seq is not None
+        except ReplayLost:
+            fresh, resumed, resync = self._events.subscribe(wish.topics), False, True
+        self._subscription.close()
+        self._subscription, self._batch = fresh, wish.batch
+        for key in keys:
+            fresh.follow(key)
+        self._gateway.clients[self._number]["topics"] = list(wish.topics)
+        if self._sender is not None:
+            self._sender.cancel()
+        await self._send(Result(request_id, {"resumed": resumed, "seq": fresh.cursor}))
+        if not resumed:
+            await self._send_snapshot(resync=resync)
+        self._sender = asyncio.create_task(self._forward())
+
+    async def _send_snapshot(self, *, resync: bool) -> None:
+        """Send the whole state as it is now; reading goes on behind it, so that nothing comes twice."""
+        snapshot = self._gateway.platform.snapshot(resync=resync)
+        self._subscription.cursor = snapshot.at_seq
+        await self._send(snapshot)
+
+    async def _call(self, kind: str, request_id: str, values: dict[str, Any]) -> None:
+        action = ACTIONS[kind]
+        began, status, refusal = time.monotonic(), 200, ""
+        try:
+            if not self._principal.may(action.scope):
+                raise Refused(
+                    403,
+                    f"the token {self._principal.label!r} has scope {self._principal.scope}; "
+                    f"{kind} needs {action.scope}",
+                )
+            if "request_id" in action.params.__struct_fields__ and request_id and kind != "cancel":
+                values["request_id"] = request_id
+                self._subscription.follow(request_id)
+            elif kind == "cancel":
+                values["request_id"] = values.pop("target", "") or values.get("request_id") or request_id
+            params = action.read_params(values)
+            if request_id and kind != "cancel":
+                result = await self._gateway.book.run(
+                    request_id, kind, lambda: action.run(self._gateway.platform, params)
+                )
+            else:
+                result = await action.run(self._gateway.platform, params)
+            await self._send(Result(request_id, result))
+        except TektonError as error:
+            status, refusal = getattr(error, "status", 400), error.message
+            await self._send_error(request_id, error)
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        except Exception:  # the boundary of a call: it ends as an error frame, with the traceback in the log
+            log.exception("%s failed", kind)
+            status = 503
+            await self._send_error(
+                request_id, TektonError(f"{kind} failed inside the backend; its log has the traceback")
+            )
+        finally:
+            self._gateway.log.note(
+                self._client,
+                "ws",
+                kind,
+                status,
+                began=began,
+                refusal=refusal,
+                request_id=request_id,
+                scope=action.scope,
+            )
+
+    async def _forward(self) -> None:
+        """Send events as they come: what is there goes in one frame where the client allows it."""
+        try:
+            while True:
+                try:
+                    batch = await self._subscription.next()
+                except ReplayLost:
+                    topics, keys = self._subscription.topics, self._subscription.keys.copy()
+                    self._subscription.close()
+                    self._subscription = self._events.subscribe(topics)
+                    for key in keys:
+                        self._subscription.follow(key)
+                    await self._send_snapshot(resync=True)
+                    continue
+                await self._send_lines(batch)
+        except (WebSocketDisconnect, RuntimeError):
+            return  # the reader of this connection sees the end too, and cleans up
+
+    async def _send_lines(self, lines: Sequence[bytes]) -> None:
+        if self._batch:
+            await self._socket.send_text(b"\n".join(lines).decode())
+        else:
+            for line in lines:
+                await self._socket.send_text(line.decode())
+
+    async def _send(self, value: Struct) -> None:
+        await self._socket.send_text(encoder.encode(value).decode())
+
+    async def _send_error(self, request_id: str, error: TektonError) -> None:
+        frame = ErrorReply(
+            GATEWAY_ID,
+            error.code,
+            error.message,
+            error.message,
+            request_id or msgspec.UNSET,
+            error.evidence,
+            error.detail,
+        )
+        try:
+            await self._send(frame)
+        except (WebSocketDisconnect, RuntimeError):
+            log.debug("a client left before its error reached it: %s", error.message)

@@ -1,0 +1,101 @@
+"""What an action is: one thing a client may ask of the platform, declared once for every surface.
+
+Console, command line, HTTP, WebSocket and MCP all find their verbs in `ACTIONS`. An action is a coroutine over
+`Platform` with a params struct; the surfaces only translate. Knows no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from backend.schema.errors import TektonError
+
+if TYPE_CHECKING:
+    from backend.orchestration.platform import Platform
+
+Scope = Literal["read", "chat", "control"]
+SCOPE_RANK: dict[Scope, int] = {"read": 0, "chat": 1, "control": 2}
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
+
+P = TypeVar("P", bound=Struct)
+Handler = Callable[["Platform", P], Awaitable[Any]]
+
+
+class InvalidRequest(TektonError):
+    """The caller's values cannot be used; the message names the parameter and what was expected."""
+
+    code = "invalid_request"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One verb. `routes` are `(method, path)` pairs, the canonical one first; braces name params.
+
+    `mcp` is the tool's name, `cli` the command that does the same, `console` where it is on the screen.
+    `aliases` maps older parameter names to ours.
+    """
+
+    name: str
+    params: type[Struct]
+    scope: Scope
+    summary: str
+    run: Handler[Any]
+    routes: tuple[tuple[Method, str], ...] = ()
+    mcp: str = ""
+    cli: str = ""
+    console: str = ""
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
+
+    def read_params(self, values: dict[str, Any], *, lax: bool = False) -> Struct:
+        """Turn a client's values into params; `lax` reads numbers and booleans from strings, as in a query.
+
+        Raises:
+            InvalidRequest: A value is missing, unknown in kind or out of range; the message names it.
+        """
+        named = {self.aliases.get(key, key): value for key, value in values.items()}
+        try:
+            return msgspec.convert(named, self.params, strict=not lax)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(explain(self.name, str(error))) from error
+
+
+ACTIONS: dict[str, Action] = {}
+
+
+def action(
+    name: str,
+    *,
+    scope: Scope,
+    routes: tuple[tuple[Method, str], ...] = (),
+    mcp: str = "",
+    cli: str = "",
+    console: str = "",
+    aliases: dict[str, str] | None = None,
+) -> Callable[[Handler[P]], Handler[P]]:
+    """Register the decorated coroutine as an action; its params type and summary come from the function."""
+
+    def register(run: Handler[P]) -> Handler[P]:
+        hints = run.__annotations__
+        params = hints["params"]
+        if isinstance(params, str):
+            params = vars(__import__(run.__module__, fromlist=["_"]))[params]
+        summary = (run.__doc__ or "").strip().splitlines()[0]
+        ACTIONS[name] = Action(name, params, scope, summary, run, routes, mcp, cli, console, aliases or {})
+        return run
+
+    return register
+
+
+def explain(name: str, text: str) -> str:
+    """Say which parameter of which action is wrong, from the decoder's own text."""
+    expectation, _, where = text.partition(" - at ")
+    path = where.strip("`").removeprefix("$.")
+    if "missing required field" in expectation:
+        missing = expectation.rpartition("`")[0].rpartition("`")[2]
+        return f"{name}: the parameter '{missing}' is missing"
+    return f"{name}: {'parameter ' + repr(path) + ': ' if path else ''}{expectation.lower()}"

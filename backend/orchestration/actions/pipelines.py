@@ -1,0 +1,54 @@
+"""Actions on pipelines: run, inspect, run again from a stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from backend.orchestration.actions.base import action
+
+if TYPE_CHECKING:
+    from backend.orchestration.platform import Platform
+
+
+class PipelineParams(Struct):
+    """`run_id` with `from_stage` runs an earlier pipeline again from that stage, 1 being the first."""
+
+    pipeline: str = ""
+    input: str = ""
+    session_id: str = ""
+    request_id: str = ""
+    run_id: str = ""
+    from_stage: int = 0
+    wait: bool = True
+
+
+class RunsParams(Struct):
+    limit: int = 50
+
+
+@action(
+    "pipeline",
+    scope="chat",
+    routes=(("POST", "/api/v1/pipelines"),),
+    mcp="RunPipeline",
+    cli="tekton pipe",
+    console="pipes",
+)
+async def pipeline(platform: Platform, params: PipelineParams) -> Any:
+    """Run a pipeline such as `apollo | athena`; waits for its output unless `wait` is false."""
+    return await platform.pipelines.run(params)
+
+
+@action(
+    "list_pipelines",
+    scope="read",
+    routes=(("GET", "/api/v1/pipelines"),),
+    mcp="ListPipelineRuns",
+    cli="tekton pipe --history",
+    console="pipes.history",
+)
+async def list_pipelines(platform: Platform, params: RunsParams) -> Any:
+    """List recent pipeline runs with their stages, newest first."""
+    return {"runs": await platform.pipelines.history(params.limit)}

@@ -1,0 +1,172 @@
+"""The platform: the rooms of one backend put together, opened and closed in order. Composition only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import backend
+from backend import catalog as catalog_module
+from backend import config
+from backend.catalog import Catalog
+from backend.config import Settings
+from backend.events import EventStream
+from backend.home import Home
+from backend.memory import SqliteStore
+from backend.monitor import Monitor
+from backend.orchestration.budgets import Budgets
+from backend.orchestration.contexts import ContextBuilder
+from backend.orchestration.ledger import Ledger
+from backend.orchestration.matching import Matcher
+from backend.orchestration.modeldesk import ModelDesk
+from backend.orchestration.pipelines import PipelineManager
+from backend.orchestration.routing import Router
+from backend.orchestration.settings import SettingsBook
+from backend.orchestration.team import TeamManager
+from backend.orchestration.turns import TurnManager
+from backend.providers import choose
+from backend.schema.events import Snapshot
+from backend.schema.records import PlatformInfo, ProviderChoice
+from backend.specialists.supervisor import Supervisor
+
+
+@dataclass
+class Platform:
+    """Everything one backend is made of. Built by `open_platform`, ended by `close`."""
+
+    home: Home
+    settings: Settings
+    catalog: Catalog
+    environment: Mapping[str, str]
+    provider: ProviderChoice
+    events: EventStream
+    memory: SqliteStore
+    ledger: Ledger
+    fleet: Supervisor
+    monitor: Monitor
+    budgets: Budgets
+    turns: TurnManager
+    book: SettingsBook
+    router: Router
+    teams: TeamManager
+    pipelines: PipelineManager
+    models: ModelDesk
+    gateway_address: str = ""
+    gateway_report: Callable[[], dict[str, object]] = dict
+    """Given by the gateway, if one serves this platform."""
+    started_at: float = field(default_factory=time.time)
+    stop_asked: asyncio.Future[bool] | None = None
+    """Resolves to whether the fleet is stopped too, once a client asked the backend to end."""
+
+    def info(self) -> PlatformInfo:
+        """Return what the header shows."""
+        return PlatformInfo(
+            version=backend.__version__,
+            home=str(self.home.root),
+            gateway=self.gateway_address,
+            pid=os.getpid(),
+            started_at=self.started_at,
+            provider=self.provider,
+            lifecycle_on=self.settings.fleet.lifecycle_on,
+            starter=list(self.settings.fleet.starter),
+            port_profile=self.settings.ports.profile,
+        )
+
+    def snapshot(self, *, resync: bool = False) -> Snapshot:
+        """Return the whole state at this moment; made without waiting, so that its number is exact."""
+        return Snapshot(
+            epoch=self.events.epoch,
+            at_seq=self.events.seq,
+            platform=self.info(),
+            specialists=self.fleet.statuses(),
+            services=self.fleet.services(),
+            turns=[turn.as_active() for turn in self.turns.active.values()],
+            unacknowledged=self.ledger.unacknowledged,
+            resync=resync,
+            teams=[run.start for run in self.teams.active.values()],
+        )
+
+    async def close(self, *, stop_fleet: bool) -> None:
+        """End what is under way as visible errors, then the fleet if asked, then the stores."""
+        await self.pipelines.close()
+        await self.teams.close()
+        await self.turns.close()
+        await self.monitor.close()
+        await self.fleet.close(stop_fleet)
+        await self.ledger.close()
+        await self.memory.close()
+
+
+async def open_platform(home: Home, environment: Mapping[str, str] | None = None) -> Platform:
+    """Read the settings, open the stores, adopt what lives and put the rooms together.
+
+    Raises:
+        ConfigError: The configuration cannot be used; nothing was started.
+    """
+    home.prepare()
+    env = {**config.read_env_file(home), **(os.environ if environment is None else environment)}
+    settings = config.load(home, env)
+    catalog = catalog_module.load(settings)
+    events = EventStream()
+    memory = SqliteStore(home.database)
+    await memory.open()
+    ledger = Ledger(memory, events)
+    await ledger.open()
+    if memory.set_aside:
+        ledger.record(
+            "engram", "internal", f"the database could not be read and was set aside as {memory.set_aside}"
+        )
+    provider = await choose(settings, home, env)
+    fleet = Supervisor(
+        home,
+        settings,
+        catalog,
+        environment=env,
+        choice=provider,
+        publish=lambda event, topic: events.publish(topic, event),
+        record_error=ledger.record,
+    )
+    book = SettingsBook(memory)
+    await book.open()
+    budgets = Budgets(settings, memory, fleet)
+    await budgets.open()
+    contexts = ContextBuilder(settings, catalog, memory)
+    turns = TurnManager(
+        fleet=fleet, memory=memory, events=events, ledger=ledger, contexts=contexts, budgets=budgets
+    )
+    router = Router(catalog, fleet, Matcher(catalog), book)
+    platform = Platform(
+        home=home,
+        settings=settings,
+        catalog=catalog,
+        environment=env,
+        provider=provider,
+        events=events,
+        memory=memory,
+        ledger=ledger,
+        fleet=fleet,
+        monitor=Monitor(fleet, events),
+        budgets=budgets,
+        turns=turns,
+        book=book,
+        router=router,
+        teams=TeamManager(
+            catalog=catalog,
+            fleet=fleet,
+            memory=memory,
+            events=events,
+            turns=turns,
+            router=router,
+            settings=book,
+        ),
+        pipelines=PipelineManager(catalog=catalog, turns=turns, memory=memory, events=events, router=router),
+        models=ModelDesk(home, settings, env, catalog, fleet),
+    )
+    contexts.watch(platform.monitor, fleet, ledger, budgets)
+    await turns.recover()
+    await fleet.start()
+    platform.monitor.start()
+    return platform
