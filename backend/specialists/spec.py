@@ -1,0 +1,58 @@
+"""What a worker is told when it starts and what it says when it serves. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from backend.schema.errors import ErrorCode
+
+WORKER_MODULE = "backend.specialists.worker"
+
+
+class WorkerSpec(Struct, omit_defaults=True):
+    """One specialist: written as one JSON document on its worker's stdin.
+
+    `settings` is the platform's `Settings` as JSON, decoded only when a provider is made, so that starting stays
+    cheap. `token` must come first on connections from other hosts and with every `configure`.
+    """
+
+    ai_id: str
+    component: str
+    title: str
+    persona: str
+    provider: str
+    model: str
+    home: str
+    description: str = ""
+    capabilities: list[str] = []
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stall_after_s: float | None = None
+    slot: int = 0
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str = ""
+    settings: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property
+    def off_loopback(self) -> bool:
+        return not (self.host.startswith("127.") or self.host in ("::1", "localhost"))
+
+
+class Ready(Struct, tag="ready"):
+    """First line of a worker on its pipe: it serves."""
+
+    pid: int
+    port: int
+
+
+class Warm(Struct, tag="warm", omit_defaults=True):
+    """Second line: the provider is ready, or `problem` says why it is not. Nothing comes after it."""
+
+    problem: str = ""
+    code: ErrorCode | None = None
+
+
+StartLine = Ready | Warm
+decode_start_line = msgspec.json.Decoder(StartLine).decode
