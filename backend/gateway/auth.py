@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection
 
 from backend.config import ConfigError, Settings
 from backend.home import Home, write_private
-from backend.orchestration.actions.base import SCOPE_RANK, Scope
+from backend.orchestration.action import SCOPE_RANK, Scope
 from backend.schema.errors import TektonError
 
 MIN_TOKEN_CHARS = 32

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from backend.memory import MemoryStore
-from backend.orchestration.actions.base import InvalidRequest, explain
+from backend.orchestration.action import InvalidRequest, explain
 
 SETTINGS_KEY = "orchestration"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from backend.orchestration.actions.base import action
+from backend.orchestration.action import action
 from backend.orchestration.bulk import BulkItem, report, run_bulk
 from backend.orchestration.settings import Mode
 from backend.orchestration.team import TeamOrder, TeamOutcome, TeamRun

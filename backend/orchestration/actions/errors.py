@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from backend.orchestration.actions.base import InvalidRequest, action
+from backend.orchestration.action import InvalidRequest, action
 
 if TYPE_CHECKING:
     from backend.orchestration.platform import Platform

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from backend.orchestration.actions.base import InvalidRequest, action
+from backend.orchestration.action import InvalidRequest, action
 from backend.orchestration.discovery import describe, discover
 from backend.schema.errors import TektonError
 from backend.schema.frames import HealthResponse, Request

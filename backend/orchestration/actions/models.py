@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.actions.base import action
+from backend.orchestration.action import action
 from backend.orchestration.actions.fleet import Names, resolve
 
 if TYPE_CHECKING:

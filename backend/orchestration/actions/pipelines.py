@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.actions.base import action
+from backend.orchestration.action import action
 
 if TYPE_CHECKING:
     from backend.orchestration.platform import Platform

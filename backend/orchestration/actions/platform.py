@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.actions.base import InvalidRequest, action
+from backend.orchestration.action import InvalidRequest, action
 from backend.schema.errors import TektonError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from backend.orchestration.actions.base import InvalidRequest, action
+from backend.orchestration.action import InvalidRequest, action
 from backend.orchestration.team import TEAM
 from backend.schema.events import SessionChanged, SessionRemoved
 
