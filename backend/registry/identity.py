@@ -28,6 +28,15 @@ class Identity(Struct, frozen=True):
     ticks: int = 0
     boot: str = ""
 
+    def still_lives(self) -> bool:
+        """Return whether this very process lives; immune to a clock that was set where ticks are known."""
+        found = identify(self.pid)
+        if found is None:
+            return False
+        if self.ticks and found.ticks:
+            return (found.ticks, found.boot) == (self.ticks, self.boot)
+        return abs(found.start - self.start) < START_TOLERANCE_S
+
     def metadata(self) -> dict[str, object]:
         """Return what goes into a registry entry's metadata, so that a set clock cannot hide the process."""
         return {"start_ticks": self.ticks, "boot_id": self.boot} if self.ticks else {}
@@ -57,19 +66,20 @@ def own_identity() -> Identity:
 
 def is_alive(pid: int, start: float) -> bool:
     """Return whether the process of this pid that started at `start` (unix seconds) still lives."""
-    found = identify(pid)
-    return found is not None and abs(found.start - start) < START_TOLERANCE_S
+    return Identity(pid, start).still_lives()
 
 
 def entry_alive(entry: RegistryEntry) -> bool:
     """Return whether the process of a registry entry still lives."""
-    found = identify(entry.pid)
-    if found is None:
-        return False
+    return recorded_identity(entry).still_lives()
+
+
+def recorded_identity(entry: RegistryEntry) -> Identity:
+    """Return the identity a registry entry recorded, whether or not that process lives."""
     ticks, boot = entry.metadata.get("start_ticks"), entry.metadata.get("boot_id")
-    if ticks and found.ticks:
-        return (found.ticks, found.boot) == (ticks, boot)
-    return abs(found.start - entry.process_start) < START_TOLERANCE_S
+    if isinstance(ticks, int) and isinstance(boot, str):
+        return Identity(entry.pid, entry.process_start, ticks, boot)
+    return Identity(entry.pid, entry.process_start)
 
 
 def _identify_linux(pid: int) -> Identity | None:

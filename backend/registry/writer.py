@@ -1,0 +1,73 @@
+"""The registry for an event loop: changes asked for at one time share one lock, one write and one fsync.
+
+Decides nothing; the order of changes is the order in which they were asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from backend.registry.store import Registry, RegistryError, Transaction
+from backend.schema.records import RegistryEntry
+
+Change = Callable[[Transaction], object]
+
+
+class RegistryWriter:
+    """Groups changes to one registry. Used from one event loop."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._waiting: list[tuple[Change, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def apply(self, change: Change) -> None:
+        """Make a change and return when it is on disk.
+
+        Raises:
+            RegistryBusy: The lock was not had in time; nothing was written.
+            RegistryError: The file cannot be read or written.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="registry writer")
+        await done
+
+    async def read(self) -> dict[str, RegistryEntry]:
+        """Return all entries. Raises as `Registry.read`."""
+        return await asyncio.to_thread(self.registry.read)
+
+    async def flush(self) -> None:
+        """Wait until every change asked for so far was tried."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    await asyncio.to_thread(self._commit, [change for change, _ in batch])
+                except RegistryError as error:
+                    _settle(batch, error)
+                else:
+                    _settle(batch, None)
+        finally:
+            self._writing = None
+
+    def _commit(self, changes: list[Change]) -> None:
+        with self.registry.transaction() as transaction:
+            for change in changes:
+                change(transaction)
+
+
+def _settle(batch: list[tuple[Change, asyncio.Future[None]]], error: RegistryError | None) -> None:
+    for _, done in batch:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
