@@ -1,0 +1,111 @@
+"""One frame clock for the whole console: it decides when a widget draws, and knows nothing of what is drawn.
+
+Widgets with news ask for a frame; frames are dealt out in turn so that many streaming lanes spread over time
+instead of drawing all at once. The clock stops when nobody asks: an idle console writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import weakref
+from time import perf_counter
+from typing import Final, Protocol
+
+from textual.app import App
+
+BEAT_S: Final = 1 / 30
+"""Time between two beats while somebody waits for a frame."""
+FEW_LANES: Final = 3
+"""Up to so many lanes may draw on every second beat."""
+LANE_INTERVAL_S: Final = 0.045
+"""Shortest time between two frames of one lane when few lanes have news."""
+CROWDED_INTERVAL_S: Final = 0.095
+"""Time in which each of many lanes gets one frame; the newest token is on screen within it."""
+
+
+class FrameClient(Protocol):
+    """A widget that draws only when told."""
+
+    def frame(self) -> None:
+        """Draw what has gathered since the last frame."""
+        ...
+
+
+class FrameTick:
+    """Deals out frames to the widgets of one app, in turn.
+
+    Must be made and used on the app's event loop; `request` is cheap enough to call for every token.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[FrameClient, float] = {}
+        """Clients that want a frame and the earliest time for it, in turn."""
+        self._last: weakref.WeakKeyDictionary[FrameClient, float] = weakref.WeakKeyDictionary()
+        self._handle: asyncio.TimerHandle | None = None
+        self._context = contextvars.copy_context()
+        self.beats = 0
+        """Beats so far; stands still while the console is idle."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a beat is due."""
+        return self._handle is not None
+
+    def request(self, client: FrameClient) -> None:
+        """Ask for a frame; asking again before it came changes nothing."""
+        if client in self._waiting:
+            return
+        now = perf_counter()
+        self._waiting[client] = max(now, self._last.get(client, 0.0) + LANE_INTERVAL_S)
+        if self._handle is None:
+            self._arm(self._waiting[client] - now)
+
+    def forget(self, client: FrameClient) -> None:
+        """Drop a client that is going away."""
+        self._waiting.pop(client, None)
+        self._last.pop(client, None)
+
+    def stop(self) -> None:
+        """Stop the clock for good and forget all clients."""
+        self._waiting.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _arm(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_later(max(0.0, delay_s), self._beat, context=self._context)
+
+    def _beat(self) -> None:
+        self._handle = None
+        self.beats += 1
+        now = perf_counter()
+        for client in self._due(now):
+            del self._waiting[client]
+            self._last[client] = now
+            client.frame()
+        if self._waiting:
+            self._arm(max(BEAT_S, min(self._waiting.values()) - now))
+
+    def _due(self, now: float) -> list[FrameClient]:
+        """Return the clients whose turn it is: all when few wait, else a share of them."""
+        due = [client for client, earliest in self._waiting.items() if earliest <= now + BEAT_S / 4]
+        if len(due) <= FEW_LANES:
+            return due
+        return due[: math.ceil(len(self._waiting) * BEAT_S / CROWDED_INTERVAL_S)]
+
+
+_ticks: weakref.WeakKeyDictionary[App[object], FrameTick] = weakref.WeakKeyDictionary()
+
+
+def frame_tick(app: App[object]) -> FrameTick:
+    """Return the app's one frame clock: its `frame_tick` attribute, or one made for it at first use."""
+    owned = getattr(app, "frame_tick", None)
+    if isinstance(owned, FrameTick):
+        return owned
+    tick = _ticks.get(app)
+    if tick is None:
+        tick = _ticks[app] = FrameTick()
+    return tick
