@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from backend.registry.store import Registry, RegistryError, Transaction
+from backend.registry.store import Registry, Transaction
 from backend.schema.records import RegistryEntry
 
 Change = Callable[[Transaction], object]
@@ -50,7 +50,7 @@ class RegistryWriter:
                 batch, self._waiting = self._waiting, []
                 try:
                     await asyncio.to_thread(self._commit, [change for change, _ in batch])
-                except RegistryError as error:
+                except Exception as error:  # whatever it is, those who wait must hear it
                     _settle(batch, error)
                 else:
                     _settle(batch, None)
@@ -63,7 +63,7 @@ class RegistryWriter:
                 change(transaction)
 
 
-def _settle(batch: list[tuple[Change, asyncio.Future[None]]], error: RegistryError | None) -> None:
+def _settle(batch: list[tuple[Change, asyncio.Future[None]]], error: Exception | None) -> None:
     for _, done in batch:
         if done.done():
             continue

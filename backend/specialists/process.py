@@ -31,7 +31,7 @@ PIPE_BYTES = 60_000
 class Ending(Struct, frozen=True):
     """How a process ended. Both `None` when unknown: the end of a process that is not our child leaves no trace.
 
-    `by_us` names the signal we ended it with, if we did; `leftover` counts processes of its group we had to kill.
+    `by_us` names the signals we sent it, in order, if we did; `leftover` counts processes of its group we had to kill.
     """
 
     code: int | None = None
@@ -60,7 +60,7 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._pidfd: int | None = None
         self._poll: asyncio.Task[None] | None = None
-        self._sent: str = ""
+        self._sent: list[str] = []
         self._watch()
 
     @property
@@ -110,7 +110,7 @@ class Process:
         """Signal the whole group, if the process is still the one we know."""
         if self.exited.done() or (self._child is None and not self.identity.still_lives()):
             return
-        self._sent = number.name
+        self._sent.append(number.name)
         with suppress(ProcessLookupError, PermissionError):
             if os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, number)
@@ -155,7 +155,7 @@ class Process:
             Ending(
                 code=code if code is not None and code >= 0 else None,
                 signal=-code if code is not None and code < 0 else None,
-                by_us=self._sent,
+                by_us=", ".join(self._sent),
                 leftover=leftover,
             )
         )

@@ -1,4 +1,4 @@
-"""Our end of a worker's ready pipe: it serves, then its provider is warm, then nothing more.
+"""Our end of a child's ready pipe: lines until the child closes it.
 
 Knows no process. A pipe that closes early says nothing: the process's end is told by whoever watches it.
 """
@@ -20,24 +20,21 @@ log = logging.getLogger(__name__)
 READ_BYTES = 64 * 1024
 
 
-class StartPipe:
-    """Takes a descriptor over. `ready` resolves to the first line; `on_warm` hears the second."""
+class LinePipe:
+    """Takes a descriptor over and hands each line on; `first` resolves to the first one."""
 
     def __init__(self, descriptor: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[Ready] = self._loop.create_future()
-        self._warm: Warm | None = None
-        self._tell: Callable[[Warm], None] | None = None
+        self.first: asyncio.Future[bytes] = self._loop.create_future()
         self._splitter = LineSplitter()
         self._descriptor: int | None = descriptor
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._read)
 
-    def on_warm(self, tell: Callable[[Warm], None]) -> None:
-        """Have `tell` hear how the preparation of the provider ended, even if it ended before."""
-        self._tell = tell
-        if self._warm is not None:
-            tell(self._warm)
+    def take(self, line: bytes) -> None:
+        """Hear a line; overridden by pipes that say more than one."""
+        if not self.first.done():
+            self.first.set_result(line)
 
     def close(self) -> None:
         """Stop listening. Safe to call twice."""
@@ -58,9 +55,25 @@ class StartPipe:
             self.close()
             return
         for line in self._splitter.feed(data):
-            self._take(line)
+            self.take(line)
 
-    def _take(self, line: bytes) -> None:
+
+class StartPipe(LinePipe):
+    """A worker's: it serves (`ready`), then its provider is warm or is not (`on_warm`)."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self.ready: asyncio.Future[Ready] = self._loop.create_future()
+        self._warm: Warm | None = None
+        self._tell: Callable[[Warm], None] | None = None
+
+    def on_warm(self, tell: Callable[[Warm], None]) -> None:
+        """Have `tell` hear how the preparation of the provider ended, even if it ended before."""
+        self._tell = tell
+        if self._warm is not None:
+            tell(self._warm)
+
+    def take(self, line: bytes) -> None:
         try:
             said = decode_start_line(line)
         except msgspec.MsgspecError as error:

@@ -20,15 +20,20 @@ _ENDS: frozenset[SpecialistState] = frozenset({"exited", "killed", "lost"})
 _BEGINNINGS: frozenset[SpecialistState] = frozenset({"starting", "ready", "lost", "foreign-port", "stopped"})
 """Where a row goes whose process is not there: launched, adopted alive, adopted mute, refused its port, cleared."""
 
+
+def _to(*states: SpecialistState) -> frozenset[SpecialistState]:
+    return frozenset(states)
+
+
 TRANSITIONS: dict[SpecialistState, frozenset[SpecialistState]] = {
     "stopped": _BEGINNINGS,
-    "starting": _ENDS | {"ready", "stopping", "stopped", "foreign-port"},
-    "ready": _ENDS | {"busy", "stopping"},
-    "busy": _ENDS | {"ready", "stopping"},
-    "stopping": _ENDS | {"stopped"},
+    "starting": _ENDS | _to("ready", "stopping", "stopped", "foreign-port"),
+    "ready": _ENDS | _to("busy", "stopping"),
+    "busy": _ENDS | _to("ready", "stopping"),
+    "stopping": _ENDS | _to("stopped"),
     "exited": _BEGINNINGS,
     "killed": _BEGINNINGS,
-    "lost": _ENDS | _BEGINNINGS | {"stopping"},
+    "lost": _ENDS | _BEGINNINGS | _to("stopping"),
     "foreign-port": _BEGINNINGS,
 }
 

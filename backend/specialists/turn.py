@@ -76,6 +76,7 @@ class Turn:
         self._loop = asyncio.get_running_loop()
         self._arrived = self._loop.time()
         self._task: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
         self._ending: FinishReason | TektonError | None = None
         self._phase: Phase | None = None
         self._parts: list[str] = []
@@ -106,6 +107,7 @@ class Turn:
         finally:
             if self._watch is not None:
                 self._watch.stop()
+            self._ended.set()
         self._finish()
 
     def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
@@ -115,6 +117,11 @@ class Turn:
         self._ending = reason
         if self._task is not None and not self._task.done():
             self._task.cancel()
+
+    async def was_cancelled(self) -> bool:
+        """Wait for the turn's end and return whether it was cut by a cancel."""
+        await self._ended.wait()
+        return self._ending == "cancelled"
 
     async def _converse(self) -> None:
         async with self._desk.gate(self._kind).place(self._moved):

@@ -1,0 +1,309 @@
+"""The supervisor: what the rest of the platform may ask of the fleet. Composition and the ends of things.
+
+It launches on request only and restarts nothing. Rows, launches, adoption, pulse and upkeep live beside it.
+
+NotRunning    a specialist that is not there was asked      not_running
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from backend.catalog import Catalog
+from backend.config import Settings
+from backend.home import Home, write_private
+from backend.registry import Registry
+from backend.registry.store import Corruption
+from backend.registry.writer import RegistryWriter
+from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.frames import ErrorReply, InfoResponse, Phase, Request
+from backend.schema.records import (
+    FleetPlan,
+    LaunchResult,
+    ProviderChoice,
+    ServiceStatus,
+    SpecialistStatus,
+    TurnOutcome,
+)
+from backend.specialists.adoption import adopt_all
+from backend.specialists.board import Board, Publish
+from backend.specialists.ending import Endings
+from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
+from backend.specialists.launcher import Happening, Launcher
+from backend.specialists.launching import Launching
+from backend.specialists.link import Channel
+from backend.specialists.local import LocalLauncher
+from backend.specialists.logs import log_path, redact, tail
+from backend.specialists.plan import make_plan
+from backend.specialists.pulse import Pulse
+from backend.specialists.service import EmbeddedService
+from backend.specialists.state import ANSWERING
+from backend.specialists.turnbook import TurnBook
+from backend.specialists.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+CONFIGURE_TIMEOUT_S = 20.0
+"""A worker may have to import another provider's library first."""
+
+
+class NotRunning(TektonError):
+    code = "not_running"
+
+
+class Supervisor:
+    """One fleet, from one event loop. Every change of a row is published on topic `fleet`."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        catalog: Catalog,
+        *,
+        environment: Mapping[str, str],
+        choice: ProviderChoice,
+        publish: Publish,
+        record_error: RecordError,
+        launcher: Launcher | None = None,
+    ) -> None:
+        registry = Registry(home.registry, home.audit, on_corrupt=self._on_corrupt)
+        board = Board(publish)
+        self._fleet = Fleet(
+            home=home,
+            settings=settings,
+            catalog=catalog,
+            environment=environment,
+            choice=choice,
+            board=board,
+            turns=TurnBook(board),
+            registry=RegistryWriter(registry),
+            launcher=launcher or LocalLauncher(home, settings, environment),
+            record_error=record_error,
+            token=worker_token(home),
+        )
+        for component in catalog:
+            board.put(new_row(component, self._fleet.choice_for(component)))
+        self._embedded = EmbeddedService(self._fleet)
+        self._launching = Launching(self._fleet, self._embedded)
+        self._endings = Endings(self._fleet, self._embedded, self._launching)
+        self._pulse = Pulse(self._fleet)
+        self._upkeep = Upkeep(self._fleet, publish)
+        self._listening: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # life
+
+    async def start(self) -> None:
+        """Adopt what lives, clear what is dead, begin to watch."""
+        self._loop = asyncio.get_running_loop()
+        self._listening = asyncio.create_task(self._listen(), name="launcher events")
+        self._embedded.adopt()
+        await adopt_all(self._fleet)
+        self._pulse.start()
+        self._upkeep.start()
+
+    async def close(self, stop_fleet: bool) -> None:
+        """Stop watching; end every specialist and the model server first if asked, else leave them running."""
+        self._pulse.stop()
+        self._upkeep.stop()
+        if stop_fleet:
+            await self.kill([row.id for row in self.statuses() if row.pid or row.id in self._fleet.links])
+            await self._embedded.stop()
+        for link in list(self._fleet.links.values()):
+            link.close("the backend ended")
+        self._embedded.detach()
+        self._fleet.launcher.close()
+        if self._listening is not None:
+            self._listening.cancel()
+        await self._fleet.registry.flush()
+
+    # looking
+
+    def statuses(self) -> list[SpecialistStatus]:
+        """Return every row, in table order."""
+        return list(self._fleet.board.rows.values())
+
+    def status(self, ai_id: str) -> SpecialistStatus:
+        """Return one row.
+
+        Raises:
+            TektonError: `unknown_specialist`.
+        """
+        if (row := self._fleet.board.rows.get(ai_id)) is None:
+            raise TektonError(f"there is no specialist {ai_id!r}", code="unknown_specialist")
+        return row
+
+    def services(self) -> list[ServiceStatus]:
+        return list(self._fleet.board.services.values())
+
+    def link(self, ai_id: str) -> Channel:
+        """Return the way to ask a specialist.
+
+        Raises:
+            NotRunning: It does not run, or does not answer.
+        """
+        row, link = self.status(ai_id), self._fleet.links.get(ai_id)
+        if row.state not in ANSWERING or link is None or link.closed.done():
+            if row.state in ANSWERING:
+                raise NotRunning(f"the connection to {row.name} broke a moment ago and is being looked at")
+            why = f" ({row.cause})" if row.cause else ""
+            raise NotRunning(f"{row.name} is {row.state}{why}; launch it first")
+        return link
+
+    def log_path(self, ai_id: str, *, previous: bool = False) -> Path:
+        return log_path(self._fleet.home.logs, ai_id, previous=previous)
+
+    def sources(self) -> list[str]:
+        """Return whose logs can be read."""
+        return self._upkeep.sources()
+
+    async def read_log(self, source: str, *, tail: int = 200, previous: bool = False) -> dict[str, Any]:
+        """Return `{"source", "path", "lines"}` with the newest lines of a log, oldest first."""
+        path = self.log_path(source, previous=previous)
+        lines = await asyncio.to_thread(_tail, path, tail)
+        return {"source": source, "path": str(path), "lines": [redact(line) for line in lines]}
+
+    # acting
+
+    async def plan(self, ids: list[str]) -> FleetPlan:
+        """Return what launching these would do, without doing it."""
+        return await make_plan(self._fleet, [self.status(ai_id).id for ai_id in ids])
+
+    async def launch(self, ids: list[str]) -> list[LaunchResult]:
+        """Launch in parallel; a result for each, in order. One that runs already is no failure."""
+        known = [self.status(ai_id).id for ai_id in ids]
+        return list(await asyncio.gather(*(self._launching.launch(ai_id) for ai_id in known)))
+
+    async def kill(self, ids: list[str], force: bool = False) -> list[LaunchResult]:
+        """End in parallel: SIGTERM, grace, SIGKILL (`force`: at once); a result for each, in order."""
+        known = [self.status(ai_id).id for ai_id in ids]
+        return await self._endings.kill(known, force=force)
+
+    async def restart(self, ids: list[str]) -> list[LaunchResult]:
+        """End and launch, by the operator's wish."""
+        await self.kill(ids)
+        return await self.launch(ids)
+
+    async def set_model(self, ai_id: str, provider: str | None, model: str | None) -> None:
+        """Change what a specialist uses, now if it runs and from now on; a running turn keeps what it has.
+
+        Raises:
+            TektonError: The worker cannot use that provider; it goes on as before.
+        """
+        fleet, row = self._fleet, self.status(ai_id)
+        kind = provider or row.provider
+        if kind == "auto":
+            kind = fleet.choice.provider
+        own_model = fleet.choice.model if kind == fleet.choice.provider else ""
+        default = row.model if kind == row.provider else own_model
+        chosen = model or default or getattr(getattr(fleet.settings.providers, kind, None), "model", "")
+        choice = named(kind, chosen, "set by hand")
+        if kind == "embedded":
+            self._embedded.ensure()
+        if row.state in ANSWERING:
+            await self._configure(row, choice)
+        fleet.choices[ai_id] = choice
+        fleet.board.change(ai_id, **choice_fields(choice))
+
+    async def _configure(self, row: SpecialistStatus, choice: ProviderChoice) -> None:
+        request = Request(
+            type="configure", provider=choice.provider, model=choice.model, token=self._fleet.token
+        )
+        reply = await self.link(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
+        if isinstance(reply, ErrorReply):
+            raise TektonError(reply.message, code=reply.code)
+        if isinstance(reply, InfoResponse) and (placement := self._fleet.placements.get(row.id)):
+            await self._fleet.registry.apply(
+                lambda change: change.update(
+                    row.id,
+                    expect=(placement.identity.pid, placement.identity.start),
+                    provider=choice.provider,
+                    model=choice.model,
+                )
+            )
+
+    def service_note(
+        self, name: str, title: str, detail: str, *, ended: Literal["", "done", "failed"] = ""
+    ) -> None:
+        """Show work of the backend itself as a service: running with words, or how it ended."""
+        if ended:
+            state = "stopped" if ended == "done" else "exited"
+            self._fleet.board.change_service(name, title, state=state, detail="", cause=detail)
+        else:
+            self._fleet.board.change_service(name, title, state="busy", detail=detail, cause="")
+
+    # what the turn manager says
+
+    def turn_began(self, ai_id: str, request_id: str) -> None:
+        self._fleet.turns.began(ai_id, request_id)
+
+    def turn_phase(
+        self, ai_id: str, request_id: str, phase: Phase, *, detail: str = "", position: int = 0
+    ) -> None:
+        self._fleet.turns.phase(ai_id, request_id, phase, detail=detail, position=position)
+
+    def turn_progressed(self, ai_id: str, request_id: str) -> None:
+        self._fleet.turns.progressed(ai_id, request_id)
+
+    def turn_ended(self, ai_id: str, request_id: str, outcome: TurnOutcome) -> None:
+        self._fleet.turns.ended(ai_id, request_id, outcome)
+
+    def cost_changed(self, ai_id: str, cost: float | None, currency: str) -> None:
+        """Show what a specialist's turns cost so far."""
+        self._fleet.board.change(ai_id, cost=cost, currency=currency)
+
+    # what the launcher says
+
+    async def _listen(self) -> None:
+        async for happening in self._fleet.launcher.watch():
+            try:
+                self._on(happening)
+            except Exception:  # one specialist's trouble must not blind us for the others
+                log.exception("%s of %s", happening.kind, happening.ai_id)
+
+    def _on(self, happening: Happening) -> None:
+        if happening.kind == "warm":
+            self._on_warm(happening.ai_id, happening.problem, happening.code)
+        elif happening.kind in ("exited", "lost"):
+            self._endings.ended(happening)
+
+    def _on_warm(self, ai_id: str, problem: str, code: ErrorCode | None) -> None:
+        changes: dict[str, object] = {"warming": False}
+        if problem:
+            changes |= {"last_error": problem, "last_error_code": code}
+            self._fleet.record_error(ai_id, code or "provider_unavailable", problem, phase="warming")
+        self._fleet.turns.idle(ai_id, problem, **changes)
+
+    def _on_corrupt(self, corruption: Corruption) -> None:
+        """Called from whatever thread met the damage."""
+
+        def tell() -> None:
+            kept = ", ".join(corruption.kept) or "none"
+            text = f"the registry was damaged and set aside as {corruption.path}; entries kept: {kept}"
+            self._fleet.record_error("registry", "registry_corrupt", text, evidence=corruption.problem)
+            self._upkeep.registry_damaged()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(tell)
+
+
+def worker_token(home: Home) -> str:
+    """Return the secret workers and this platform share, made at first use, readable by the user alone."""
+    path = home.run / "worker.token"
+    try:
+        if token := path.read_text().strip():
+            return token
+    except FileNotFoundError:
+        pass
+    token = secrets.token_urlsafe(32)
+    write_private(path, token.encode())
+    return token
+
+
+def _tail(path: Path, lines: int) -> list[str]:
+    return tail(path, lines)

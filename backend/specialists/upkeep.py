@@ -1,0 +1,116 @@
+"""Upkeep: log files kept in size and followed, the registry kept in line with what lives.
+
+One slow task; it starts and kills nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from backend.registry.sync import sweep
+from backend.schema.errors import TektonError
+from backend.schema.events import LogLines
+from backend.specialists.adoption import adopt_unregistered
+from backend.specialists.board import Publish
+from backend.specialists.fleet import Fleet, entry_of
+from backend.specialists.logs import log_path, redact, rotate_if_large
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 0.5
+SYNC_EVERY = 20
+"""Beats between two looks at the registry: ten seconds."""
+MAX_FOLLOW_BYTES = 64 * 1024
+"""Most of one file that is passed on in one beat; what is beyond is counted as dropped."""
+
+
+class Upkeep:
+    """Follows the log files of `sources` and keeps the registry honest."""
+
+    def __init__(self, fleet: Fleet, publish: Publish) -> None:
+        self._fleet, self._publish = fleet, publish
+        self._places: dict[str, tuple[int, int]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._census_due = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._beat(), name="upkeep")
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def sources(self) -> list[str]:
+        """Return whose log files there may be: every specialist and service."""
+        return [*self._fleet.board.rows, *self._fleet.board.services, "gateway"]
+
+    def registry_damaged(self) -> None:
+        """Have the next look find living workers the registry lost."""
+        self._census_due = True
+
+    async def _beat(self) -> None:
+        beats = 0
+        while True:
+            await asyncio.sleep(EVERY_S)
+            beats += 1
+            try:
+                self._follow_logs()
+                if beats % SYNC_EVERY == 0 or self._census_due:
+                    await self.sync()
+            except (TektonError, OSError) as error:
+                log.warning("upkeep: %s", error)
+
+    async def sync(self) -> None:
+        """Take the provably dead out of the registry and put the living back in."""
+        fleet = self._fleet
+        for removed in await asyncio.to_thread(sweep, fleet.registry.registry):
+            log.info("%s taken out of the registry: %s", removed.ai_id, removed.reason)
+        if self._census_due:
+            self._census_due = False
+            await adopt_unregistered(fleet)
+        entries = await fleet.registry.read()
+        for ai_id, placement in list(fleet.placements.items()):
+            row, entry = fleet.board.rows[ai_id], entries.get(ai_id)
+            if row.state in ("starting", "stopping") or (entry and entry.pid == placement.identity.pid):
+                continue
+            await fleet.registry.apply(
+                lambda change, row=row, placement=placement: change.register(
+                    row.id, entry_of(row, placement, "ready"), "rebuilt from a living worker"
+                )
+            )
+
+    def _follow_logs(self) -> None:
+        limits = self._fleet.settings.logs
+        for source in self.sources():
+            path = log_path(self._fleet.home.logs, source)
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                self._places[source] = (0, 0)
+                continue
+            inode, place = self._places.get(source, (found.st_ino, found.st_size))
+            if inode != found.st_ino or found.st_size < place:
+                place = 0
+            if found.st_size > place:
+                place = self._pass_on(source, path, place, found.st_size)
+            if found.st_size > limits.max_bytes:
+                rotate_if_large(self._fleet.home.logs, source, max_bytes=limits.max_bytes, keep=limits.keep)
+                place = 0
+            self._places[source] = (found.st_ino, place)
+
+    def _pass_on(self, source: str, path: Path, place: int, size: int) -> int:
+        """Publish the whole lines between two places of a file; return the new place."""
+        skipped = max(0, size - place - MAX_FOLLOW_BYTES)
+        with path.open("rb") as file:
+            file.seek(place)
+            dropped = file.read(skipped).count(b"\n")
+            data = file.read(size - place - skipped)
+        whole, newline, _ = data.rpartition(b"\n")
+        if not newline:
+            return place
+        lines = redact(whole.decode("utf-8", "replace")).split("\n")
+        self._publish(LogLines(source, lines, time.time(), dropped), "logs")
+        return place + skipped + len(whole) + 1
