@@ -28,7 +28,9 @@ def test_any_cut_gives_the_same_lines(lines: list[bytes], data: st.DataObject) -
     assert got == [line for line in lines if line]
 
 
-@pytest.mark.parametrize("pieces", [[b"x" * 11], [b"x" * 6, b"x" * 6], [b"ok\n" + b"x" * 11], [b"x" * 11 + b"\n"]])
+@pytest.mark.parametrize(
+    "pieces", [[b"x" * 11], [b"x" * 6, b"x" * 6], [b"ok\n" + b"x" * 11], [b"x" * 11 + b"\n"]]
+)
 def test_a_line_over_the_limit_is_refused(pieces: list[bytes]) -> None:
     splitter = LineSplitter(max_line_bytes=10)
     with pytest.raises(LineTooLong):
@@ -51,7 +53,8 @@ def test_replies_go_out_without_keys_that_are_unset() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Pong("a-ai", 1.0, "r1"), StreamChunk("r1", "é\n", 3), ChatResponse("a-ai", "x", "m", Usage(1, 2))]
+    "reply",
+    [Pong("a-ai", 1.0, "r1"), StreamChunk("r1", "é\n", 3), ChatResponse("a-ai", "x", "m", Usage(1, 2))],
 )
 def test_replies_survive_the_wire(reply: object) -> None:
     assert decode_reply(encode_line(reply)) == reply

@@ -1,0 +1,31 @@
+"""Engram: sessions, messages, search, windowing, and the records that survive restarts."""
+
+from backend.memory.faults import MemoryFault, StoreClosed, StoreFailed, UnknownMessage, UnknownSession
+from backend.memory.sqlite import SqliteStore
+from backend.memory.store import (
+    TEAM,
+    YOU,
+    Conversation,
+    Export,
+    MemoryStore,
+    OpenTurn,
+    RetentionReport,
+    UsageRow,
+)
+
+__all__ = [
+    "TEAM",
+    "YOU",
+    "Conversation",
+    "Export",
+    "MemoryFault",
+    "MemoryStore",
+    "OpenTurn",
+    "RetentionReport",
+    "SqliteStore",
+    "StoreClosed",
+    "StoreFailed",
+    "UnknownMessage",
+    "UnknownSession",
+    "UsageRow",
+]

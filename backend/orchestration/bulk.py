@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 
 from backend.catalog import Catalog
-from backend.orchestration.turns import ChatOrder, TurnManager, new_request_id
+from backend.orchestration.orders import ChatOrder
+from backend.orchestration.turns import TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.frames import TurnContext
 from backend.schema.records import TurnOutcome

@@ -27,7 +27,12 @@ class ModelDesk:
     """Answer questions about models, and change who uses which."""
 
     def __init__(
-        self, home: Home, settings: Settings, environment: Mapping[str, str], catalog: Catalog, fleet: Supervisor
+        self,
+        home: Home,
+        settings: Settings,
+        environment: Mapping[str, str],
+        catalog: Catalog,
+        fleet: Supervisor,
     ) -> None:
         self._home, self._settings, self._environment = home, settings, environment
         self._catalog, self._fleet = catalog, fleet
@@ -48,7 +53,12 @@ class ModelDesk:
             return LaunchResult(component.id, False, message=error.message, code=error.code)
         status = self._fleet.status(component.id)
         return LaunchResult(
-            component.id, True, state=status.state, pid=status.pid, port=status.port, message=status.model_display
+            component.id,
+            True,
+            state=status.state,
+            pid=status.pid,
+            port=status.port,
+            message=status.model_display,
         )
 
     async def pull(self, provider: str, model: str) -> dict[str, Any]:

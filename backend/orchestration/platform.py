@@ -162,10 +162,11 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
             router=router,
             settings=book,
         ),
-        pipelines=PipelineManager(catalog=catalog, turns=turns, memory=memory, events=events, router=router),
+        pipelines=PipelineManager(catalog=catalog, fleet=fleet, turns=turns, memory=memory, events=events),
         models=ModelDesk(home, settings, env, catalog, fleet),
     )
-    contexts.watch(platform.monitor, fleet, ledger, budgets)
+    contexts.give_facts("numa-ai", lambda: platform.monitor.summary())
+    contexts.give_facts("penia-ai", budgets.facts)
     await turns.recover()
     await fleet.start()
     platform.monitor.start()

@@ -17,9 +17,10 @@ from backend.catalog import Catalog
 from backend.events import EventStream
 from backend.memory import MemoryStore
 from backend.orchestration.moderation import consensus_prompt, round_prompt, synthesis_prompt
+from backend.orchestration.orders import ChatOrder
 from backend.orchestration.routing import Router
 from backend.orchestration.settings import Mode, SettingsBook
-from backend.orchestration.turns import ChatOrder, Turn, TurnManager, new_request_id
+from backend.orchestration.turns import Turn, TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamStart
 from backend.schema.frames import PreviousOutput, TurnContext

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 import msgspec
-from msgspec import Struct
 
 from backend.events import EventStream
 from backend.memory import MemoryStore
 from backend.orchestration.budgets import Budgets
 from backend.orchestration.contexts import ContextBuilder
 from backend.orchestration.ledger import Ledger
+from backend.orchestration.orders import ChatOrder
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import MessageStored, SessionChanged, TurnStarted
 from backend.schema.frames import (
@@ -34,7 +34,6 @@ from backend.schema.frames import (
     StreamPhase,
     StreamReasoning,
     StreamReply,
-    TurnContext,
     Usage,
 )
 from backend.schema.records import ActiveTurn, StoredMessage, TurnOutcome
@@ -60,29 +59,6 @@ class UnknownTurn(TektonError):
     """No turn has this request id, or it ended so long ago that it is forgotten."""
 
     code = "not_found"
-
-
-class ChatOrder(Struct, omit_defaults=True):
-    """What is asked of one specialist. Unset options are the specialist's own.
-
-    `history` false asks without the session's earlier messages; `record_prompt` false when the caller stored the
-    prompt already (a team stores it once for all).
-    """
-
-    ai_id: str
-    content: str
-    session_id: str = ""
-    request_id: str = ""
-    group: str = ""
-    temperature: float | None = None
-    max_tokens: int | None = None
-    context: TurnContext | None = None
-    instruction: str | None = None
-    provider: str | None = None
-    model: str | None = None
-    history: bool = True
-    record_prompt: bool = True
-    timeout_s: float | None = None
 
 
 @dataclass

@@ -10,9 +10,10 @@ from msgspec import Meta, Struct
 
 from backend.orchestration.action import action
 from backend.orchestration.bulk import BulkItem, report, run_bulk
+from backend.orchestration.orders import ChatOrder
 from backend.orchestration.settings import Mode
 from backend.orchestration.team import TeamOrder, TeamOutcome, TeamRun
-from backend.orchestration.turns import ChatOrder, new_request_id
+from backend.orchestration.turns import new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.frames import TurnContext
 

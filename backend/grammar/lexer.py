@@ -1,0 +1,212 @@
+"""Characters to tokens, with positions. Strict for the parser, tolerant for highlighting.
+
+Outside quotes `|`, `<`, `>`, `{`, `}`, `,` (inside braces), `;`, newline and `#` (at a word's start) mean
+something; a backslash takes the next character as it is. Inside single quotes nothing is special; inside double
+quotes a backslash makes `\\n`, `\\t`, `\\"`, `\\\\`. `{input}` is plain text wherever a text may stand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.schema.errors import TektonError
+
+MAX_CHARS = 8 * 1024 * 1024
+"""Longest text that is parsed."""
+INPUT = "{input}"
+
+Kind = Literal["word", "pipe", "less", "greater", "append", "open", "close", "comma", "options", "end"]
+SpanKind = Literal["name", "verb", "text", "string", "operator", "options", "comment", "error"]
+
+
+class GrammarError(TektonError):
+    """A text that is no pipeline. `position` counts characters from 0; the message shows the place."""
+
+    code = "invalid_request"
+
+    def __init__(self, problem: str, text: str, position: int) -> None:
+        self.problem = problem
+        self.position = min(position, len(text))
+        super().__init__(f"{problem}\n{_picture(text, self.position)}", detail={"position": self.position})
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of the text. `quoted` when any part of a word was; `start` and `end` are positions."""
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+    quoted: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a text and what it is, for highlighting."""
+
+    start: int
+    end: int
+    kind: SpanKind
+
+
+_SINGLE: dict[str, Kind] = {"|": "pipe", "<": "less", "{": "open", "}": "close", ";": "end", "\n": "end"}
+_ESCAPES = {"n": "\n", "t": "\t"}
+_BREAKS = frozenset("|<>{};\n \t\r")
+
+
+class Lexer:
+    """Cut one text into tokens."""
+
+    def __init__(self, text: str) -> None:
+        if len(text) > MAX_CHARS:
+            raise GrammarError(f"longer than {MAX_CHARS} characters", text[:80], 80)
+        self.text = text
+        self._at = 0
+        self._depth = 0
+
+    def tokens(self) -> list[Token]:
+        """Return all tokens.
+
+        Raises:
+            GrammarError: A quote or a bracket is not closed.
+        """
+        found: list[Token] = []
+        while (token := self._next(found[-1] if found else None)) is not None:
+            found.append(token)
+        return found
+
+    def _next(self, before: Token | None) -> Token | None:
+        text = self.text
+        while self._at < len(text) and text[self._at] in " \t\r":
+            self._at += 1
+        if self._at >= len(text):
+            return None
+        start, char = self._at, text[self._at]
+        if char == "#" and (before is None or before.end < start or before.kind == "end"):
+            newline = text.find("\n", start)
+            self._at = len(text) if newline < 0 else newline
+            return self._next(before)
+        if text.startswith(INPUT, start) and self._depth == 0:
+            return self._word(start)
+        if char == ">":
+            double = text.startswith(">>", start)
+            return self._take("append" if double else "greater", 2 if double else 1)
+        if char == "," and self._depth:
+            return self._take("comma", 1)
+        if char == "[" and before is not None and before.end == start and not before.quoted:
+            return self._options(start)
+        if char in _SINGLE:
+            self._depth += (char == "{") - (char == "}")
+            return self._take(_SINGLE[char], 1)
+        return self._word(start)
+
+    def _take(self, kind: Kind, length: int) -> Token:
+        start = self._at
+        self._at += length
+        return Token(kind, self.text[start : self._at], start, self._at)
+
+    def _word(self, start: int) -> Token:
+        text, parts, quoted = self.text, list[str](), False
+        while self._at < len(text):
+            char = text[self._at]
+            if text.startswith(INPUT, self._at) and self._depth == 0:
+                parts.append(INPUT)
+                self._at += len(INPUT)
+            elif self._ends_word(char, "" if quoted else "".join(parts)):
+                break
+            elif char in "\"'":
+                quoted = True
+                parts.append(self._quoted(char))
+            elif char == "\\":
+                if self._at + 1 >= len(text):
+                    raise GrammarError("a backslash at the end has nothing to escape", text, self._at)
+                parts.append(text[self._at + 1])
+                quoted = True
+                self._at += 2
+            else:
+                parts.append(char)
+                self._at += 1
+        return Token("word", "".join(parts), start, self._at, quoted)
+
+    def _ends_word(self, char: str, name: str) -> bool:
+        """Return whether a character ends the word `name` so far (empty when it is quoted)."""
+        return char in _BREAKS or (char == "," and self._depth > 0) or (char == "[" and _is_name(name))
+
+    def _quoted(self, mark: str) -> str:
+        text, start, parts = self.text, self._at, list[str]()
+        self._at += 1
+        while self._at < len(text):
+            char = text[self._at]
+            if char == mark:
+                self._at += 1
+                return "".join(parts)
+            if char == "\\" and mark == '"' and self._at + 1 < len(text):
+                follower = text[self._at + 1]
+                parts.append(_ESCAPES.get(follower, follower))
+                self._at += 2
+            else:
+                parts.append(char)
+                self._at += 1
+        raise GrammarError(f"the quote {mark} is not closed", text, start)
+
+    def _options(self, start: int) -> Token:
+        """Take `[…]` as one token; quotes inside may hold brackets."""
+        text = self.text
+        self._at += 1
+        while self._at < len(text) and text[self._at] != "]":
+            if text[self._at] in "\"'":
+                self._quoted(text[self._at])
+            elif text[self._at] in "\n|":
+                break
+            else:
+                self._at += 1
+        if self._at >= len(text) or text[self._at] != "]":
+            raise GrammarError("the options' bracket [ is not closed", text, start)
+        self._at += 1
+        return Token("options", text[start : self._at], start, self._at)
+
+
+def spans(text: str) -> list[Span]:
+    """Return what each stretch of a text is, whether or not it parses; for highlighting while it is typed."""
+    try:
+        tokens = Lexer(text).tokens()
+    except GrammarError as error:
+        good = spans(text[: error.position]) if error.position else []
+        return [*good, Span(error.position, len(text), "error")]
+    found: list[Span] = []
+    fresh, braces = True, False
+    for token in tokens:
+        kind: SpanKind = "operator"
+        if token.kind == "word":
+            kind = _word_kind(token, fresh or braces)
+        elif token.kind == "options":
+            kind = "options"
+        found.append(Span(token.start, token.end, kind))
+        braces = token.kind == "open" or (braces and token.kind != "close")
+        fresh = token.kind in ("pipe", "end", "open", "comma")
+    return found
+
+
+def _word_kind(token: Token, at_head: bool) -> SpanKind:
+    if token.quoted:
+        return "string"
+    if not at_head:
+        return "text"
+    return "verb" if token.text in ("echo", "cat", "team") else "name"
+
+
+def _is_name(text: str) -> bool:
+    return text.replace("_", "").replace("-", "").replace("@", "").isalnum()
+
+
+def _picture(text: str, position: int) -> str:
+    """Show the line of a position with a caret below it."""
+    begin = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    line = text[begin : len(text) if end < 0 else end]
+    column = position - begin
+    left = max(0, column - 60)
+    shown = "".join(char if char.isprintable() else " " for char in line[left : left + 100])
+    return f"  {shown}\n  {' ' * (column - left)}^"

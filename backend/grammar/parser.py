@@ -1,0 +1,209 @@
+"""Tokens to trees. Every error is a `GrammarError` that names the place and what was expected there."""
+
+from __future__ import annotations
+
+import re
+
+from backend.grammar.lexer import GrammarError, Lexer, Token
+from backend.grammar.tree import OPTION_TYPES, Ask, Cat, Echo, Pipeline, Script, Stage, Target
+
+MAX_STAGES = 64
+_NAME = re.compile(r"@?[A-Za-z][A-Za-z0-9_-]{0,63}")
+_OPTION = re.compile(r"\s*([A-Za-z_]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^,\]\"']*)\s*(,|$)")
+
+
+def parse(text: str) -> Pipeline:
+    """Read exactly one pipeline.
+
+    Raises:
+        GrammarError: The text is empty, has more than one, or is none.
+    """
+    script = parse_script(text)
+    if not script.pipelines:
+        raise GrammarError("expected a pipeline such as: apollo | athena", text, len(text))
+    if len(script.pipelines) > 1:
+        raise GrammarError(
+            "expected one pipeline, found several lines", text, text.index("\n") if "\n" in text else 0
+        )
+    return script.pipelines[0]
+
+
+def parse_script(text: str) -> Script:
+    """Read pipelines, one a line or separated by `;`; comments and empty lines are skipped.
+
+    Raises:
+        GrammarError: With the place of the first mistake.
+    """
+    return _Parser(text).script()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = Lexer(text).tokens()
+        self._at = 0
+
+    def script(self) -> Script:
+        pipelines: list[Pipeline] = []
+        while (token := self._peek()) is not None:
+            if token.kind == "end":
+                self._at += 1
+            else:
+                pipelines.append(self._pipeline())
+        return Script(tuple(pipelines))
+
+    def _pipeline(self) -> Pipeline:
+        stages = [self._stage(first=True)]
+        while self._accept("pipe"):
+            while self._accept_newline():  # a line may end behind its pipe
+                pass
+            stages.append(self._stage(first=False))
+            if len(stages) > MAX_STAGES:
+                raise self._error(f"more than {MAX_STAGES} stages")
+        paths = self._redirects()
+        token = self._peek()
+        if token is not None and token.kind != "end":
+            raise self._error("expected | or a redirect or the end here")
+        source, target, append = paths
+        if source and isinstance(stages[0], Echo | Cat):
+            raise GrammarError("the input comes from < and from the first stage: keep one", self._text, 0)
+        return Pipeline(tuple(stages), source, target, append)
+
+    def _redirects(self) -> tuple[str, str, bool]:
+        source, target, append = "", "", False
+        while (token := self._peek()) is not None and token.kind in ("less", "greater", "append"):
+            self._at += 1
+            word = self._peek()
+            if word is None or word.kind != "word" or not word.text:
+                raise self._error(f"expected a file name after {token.text}")
+            self._at += 1
+            if token.kind == "less":
+                if source:
+                    raise GrammarError("two inputs: only one < is possible", self._text, token.start)
+                source = word.text
+            else:
+                if target:
+                    raise GrammarError("two outputs: only one > is possible", self._text, token.start)
+                target, append = word.text, token.kind == "append"
+        return source, target, append
+
+    def _stage(self, *, first: bool) -> Stage:
+        token = self._peek()
+        if token is None or token.kind not in ("word", "open"):
+            raise self._error("expected a specialist, {a,b}, team, echo or cat here")
+        if token.kind == "open":
+            return self._fan_out(token)
+        if not token.quoted and token.text in ("echo", "cat"):
+            return self._source(token, first=first)
+        return Ask((self._target(),), self._words())
+
+    def _source(self, verb: Token, *, first: bool) -> Stage:
+        if not first:
+            raise GrammarError(f"{verb.text} can only be the first stage", self._text, verb.start)
+        self._at += 1
+        text = self._words()
+        if not text:
+            raise self._error(
+                f"expected {'a text' if verb.text == 'echo' else 'a file name'} after {verb.text}"
+            )
+        return Echo(text) if verb.text == "echo" else Cat(text)
+
+    def _fan_out(self, brace: Token) -> Ask:
+        self._at += 1
+        targets = [self._target()]
+        while self._accept("comma"):
+            targets.append(self._target())
+        if not self._accept("close"):
+            token = self._peek()
+            if token is None or token.kind == "end":
+                raise GrammarError("the brace { is not closed", self._text, brace.start)
+            raise self._error("expected , or } here")
+        return Ask(tuple(targets), self._words(), fan_out=True)
+
+    def _target(self) -> Target:
+        token = self._peek()
+        if token is None or token.kind != "word" or token.quoted or not _NAME.fullmatch(token.text):
+            raise self._error("expected the name of a specialist here")
+        self._at += 1
+        options = self._peek()
+        if options is not None and options.kind == "options":
+            self._at += 1
+            return Target(token.text, self._options(options))
+        return Target(token.text)
+
+    def _options(self, token: Token) -> tuple[tuple[str, float | int | str], ...]:
+        body = token.text[1:-1]
+        found: list[tuple[str, float | int | str]] = []
+        at = 0
+        while at < len(body) or not found:
+            match = _OPTION.match(body, at)
+            if match is None:
+                raise GrammarError(
+                    "expected options like [temperature=0.2,max_tokens=80]", self._text, token.start + 1 + at
+                )
+            name, place = match[1], token.start + 1 + at
+            if name not in OPTION_TYPES:
+                raise GrammarError(
+                    f"there is no option {name!r}; known: {', '.join(OPTION_TYPES)}", self._text, place
+                )
+            if any(name == known for known, _ in found):
+                raise GrammarError(f"the option {name} is given twice", self._text, place)
+            found.append((name, self._value(name, match[2].strip(), place)))
+            at = match.end()
+            if match[3] == "," and at >= len(body):
+                raise GrammarError(
+                    "expected another option after the comma", self._text, token.start + 1 + at
+                )
+        return tuple(found)
+
+    def _value(self, name: str, raw: str, place: int) -> float | int | str:
+        kind = OPTION_TYPES[name]
+        if raw[:1] in ('"', "'"):
+            raw = Lexer(raw).tokens()[0].text
+        elif not raw:
+            raise GrammarError(f"the option {name} has no value", self._text, place)
+        if kind is str:
+            return raw
+        try:
+            value = kind(raw)
+        except ValueError:
+            value = -1
+        if (
+            not 0 <= value < 1e9
+            or (name != "temperature" and value == 0)
+            or (name == "temperature" and value > 2)
+        ):
+            wanted = {
+                "temperature": "0 to 2",
+                "max_tokens": "a whole number from 1",
+                "timeout": "seconds above 0",
+            }[name]
+            raise GrammarError(f"the option {name}: expected {wanted}, found {raw!r}", self._text, place)
+        return value
+
+    def _words(self) -> str:
+        words: list[str] = []
+        while (token := self._peek()) is not None and token.kind == "word":
+            words.append(token.text)
+            self._at += 1
+        if token is not None and token.kind in ("open", "close", "options", "comma"):
+            raise self._error(f"a {token.text[:1]} inside a text must be quoted")
+        return " ".join(words)
+
+    def _peek(self) -> Token | None:
+        return self._tokens[self._at] if self._at < len(self._tokens) else None
+
+    def _accept(self, kind: str) -> bool:
+        token = self._peek()
+        if token is None or token.kind != kind:
+            return False
+        self._at += 1
+        return True
+
+    def _accept_newline(self) -> bool:
+        token = self._peek()
+        return token is not None and token.text == "\n" and self._accept("end")
+
+    def _error(self, problem: str) -> GrammarError:
+        token = self._peek()
+        return GrammarError(problem, self._text, len(self._text) if token is None else token.start)

@@ -1,0 +1,141 @@
+"""The database's shape, as numbered steps. A step once released is never changed; a new shape is a new step.
+
+Knows SQL and the version number; not who reads or writes the tables.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from backend.memory.faults import StoreFailed
+
+_CONVERSATIONS = """
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    messages INTEGER NOT NULL DEFAULT 0,
+    is_default INTEGER NOT NULL DEFAULT 0,
+    archived INTEGER NOT NULL DEFAULT 0,
+    preview TEXT NOT NULL DEFAULT '',
+    provider TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL DEFAULT '',
+    packed INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX one_default_an_owner ON sessions(owner) WHERE is_default = 1;
+CREATE INDEX sessions_by_owner ON sessions(owner, updated_at);
+CREATE INDEX sessions_by_time ON sessions(updated_at);
+
+-- content and reasoning are text, or zlib bytes once the session is old
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions(number) ON DELETE CASCADE,
+    author TEXT NOT NULL,
+    role TEXT NOT NULL,
+    content NOT NULL,
+    created_at REAL NOT NULL,
+    request_id TEXT NOT NULL DEFAULT '',
+    lane TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL DEFAULT '',
+    usage TEXT,
+    finish_reason TEXT,
+    error_code TEXT,
+    error TEXT NOT NULL DEFAULT '',
+    first_token_ms REAL,
+    total_time REAL,
+    reasoning NOT NULL DEFAULT '',
+    pinned INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX messages_by_session ON messages(session, id);
+CREATE INDEX messages_by_request ON messages(request_id) WHERE request_id <> '';
+CREATE INDEX messages_by_time ON messages(created_at);
+CREATE INDEX messages_pinned ON messages(session, id) WHERE pinned = 1;
+
+CREATE VIEW message_texts AS SELECT id, unpack(content) AS content FROM messages;
+CREATE VIRTUAL TABLE found USING fts5(
+    content, content='message_texts', content_rowid='id', tokenize="porter unicode61 remove_diacritics 2"
+);
+CREATE TRIGGER message_added AFTER INSERT ON messages BEGIN
+    INSERT INTO found(rowid, content) VALUES (new.id, unpack(new.content));
+END;
+CREATE TRIGGER message_removed AFTER DELETE ON messages BEGIN
+    INSERT INTO found(found, rowid, content) VALUES ('delete', old.id, unpack(old.content));
+END;
+"""
+
+_PLATFORM = """
+CREATE TABLE errors (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    place TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    first REAL NOT NULL,
+    last REAL NOT NULL,
+    count INTEGER NOT NULL DEFAULT 1,
+    phase TEXT NOT NULL DEFAULT '',
+    evidence TEXT NOT NULL DEFAULT '',
+    request_id TEXT NOT NULL DEFAULT '',
+    acknowledged REAL NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX errors_open ON errors(place, code, message) WHERE acknowledged = 0;
+CREATE INDEX errors_by_time ON errors(last);
+
+CREATE TABLE usage (
+    day TEXT NOT NULL,
+    ai_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    tokens_in INTEGER NOT NULL DEFAULT 0,
+    tokens_out INTEGER NOT NULL DEFAULT 0,
+    cost REAL NOT NULL DEFAULT 0,
+    turns INTEGER NOT NULL DEFAULT 0,
+    unpriced INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (day, ai_id, provider, model)
+) WITHOUT ROWID;
+
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE open_turns (
+    request_id TEXT PRIMARY KEY,
+    ai_id TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    opened_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+STEPS: Sequence[str] = (_CONVERSATIONS, _PLATFORM)
+"""Step n brings a database of version n to version n + 1."""
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """Return how many steps the database has had."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> int:
+    """Bring the database to the newest version, all missing steps or none of them; return the version.
+
+    Raises:
+        StoreFailed: The database was written by a newer version of the platform; it is left as it is.
+        sqlite3.Error: A step failed; the database is as before.
+    """
+    have = version(connection)
+    if have > len(steps):
+        raise StoreFailed(
+            f"The conversation store has version {have}, this program knows versions up to {len(steps)}. "
+            "Install the newer version of tekton-tui, or name another TEKTON_HOME."
+        )
+    if have == len(steps):
+        return have
+    missing = "\n".join(steps[have:])
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{missing}\nPRAGMA user_version = {len(steps)};\nCOMMIT;")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return len(steps)

@@ -1,0 +1,30 @@
+"""What is asked of one specialist. A value; knows nothing of how it is done."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from backend.schema.frames import TurnContext
+
+
+class ChatOrder(Struct, omit_defaults=True):
+    """What is asked of one specialist. Unset options are the specialist's own.
+
+    `history` false asks without the session's earlier messages; `record_prompt` false when the caller stored the
+    prompt already (a team stores it once for all).
+    """
+
+    ai_id: str
+    content: str
+    session_id: str = ""
+    request_id: str = ""
+    group: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    context: TurnContext | None = None
+    instruction: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    history: bool = True
+    record_prompt: bool = True
+    timeout_s: float | None = None

@@ -1,0 +1,196 @@
+"""Pipelines: specialists one after another, each fed by the one before, with a clock and a size for every stage.
+
+A stage that fails ends the run (pipefail); the stages behind it are `not run`. Members of a fan-out work side by side;
+one that fails is told to the next stage and to the operator. Files are the command line's: a server reads and writes
+none. Knows turns, not transports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from backend.catalog import Catalog
+from backend.events import EventStream
+from backend.grammar import Cat, Pipeline, parse, show
+from backend.memory import MemoryStore
+from backend.orchestration.pipeline_run import PipelineRun, RunRecord, StageRunner
+from backend.orchestration.turns import TurnManager, new_request_id
+from backend.schema.errors import TektonError
+from backend.schema.events import PipelineEnd, PipelineStart
+from backend.specialists.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from backend.orchestration.actions.pipelines import PipelineParams
+
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+"""Longest input of a run and longest text between stages. More is refused by this name, never cut."""
+KEPT_RUNS = 100
+HISTORY_KEY = "pipeline:"
+
+
+class PipelineFailed(TektonError):
+    """A stage failed. `detail` has `stage` (from 1), `label` and the stages' records; the code is the stage's."""
+
+
+class PipelineManager:
+    """Run, cancel, remember. `active` maps request ids to runs under way."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        fleet: Supervisor,
+        turns: TurnManager,
+        memory: MemoryStore,
+        events: EventStream,
+    ) -> None:
+        self._catalog, self._fleet, self._turns = catalog, fleet, turns
+        self._memory, self._events = memory, events
+        self.active: dict[str, PipelineRun] = {}
+        self._tasks: set[asyncio.Task[RunRecord]] = set()
+
+    async def run(self, params: PipelineParams) -> Any:
+        """Run a pipeline; with `wait` return its record, otherwise at once its id and stages.
+
+        Raises:
+            TektonError: The text is no pipeline, a name is unknown, the input too long, or (waiting) a stage failed.
+        """
+        run = await self._prepared(params)
+        task = asyncio.create_task(self._work(run), name=f"pipeline {run.request_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if not params.wait:
+            return {"request_id": run.request_id, "stages": [show(stage) for stage in run.pipeline.stages]}
+        try:
+            record = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            run.cancelled = True
+            for request_id in run.open_turns:
+                self._turns.cancel_soon(request_id)
+            raise
+        if not record.ok:
+            raise PipelineFailed(
+                f"stage {record.failed_stage} ({record.stages[record.failed_stage - 1].label}): {record.error}",
+                code=record.code or "internal",
+                detail={"stage": record.failed_stage, "request_id": record.request_id, "run": record},
+            )
+        return record
+
+    def find(self, request_id: str) -> PipelineRun | None:
+        return self.active.get(request_id)
+
+    async def cancel(self, request_id: str) -> int:
+        """End a run and wait until its turns confirmed; return the pieces of text that had come."""
+        run = self.active[request_id]
+        run.cancelled = True
+        open_turns = list(run.open_turns)
+        await asyncio.gather(*(self._turns.cancel(turn) for turn in open_turns), return_exceptions=True)
+        await run.ended.wait()
+        return sum(len(turn.parts) for name in open_turns if (turn := self._turns.find(name)))
+
+    async def history(self, limit: int) -> list[RunRecord]:
+        """Return the newest runs, newest first, those under way included."""
+        stored = await self._memory.settings(HISTORY_KEY)
+        records = [RunRecord.read(value) for value in stored.values()]
+        records += [run.record for run in self.active.values()]
+        return sorted(records, key=lambda record: record.started_at, reverse=True)[:limit]
+
+    async def close(self) -> None:
+        """Cancel what runs; each run is stored as failed."""
+        for run in self.active.values():
+            run.cancelled = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _prepared(self, params: PipelineParams) -> PipelineRun:
+        """Check everything that can be known before the first call."""
+        earlier = await self._earlier(params.run_id) if params.run_id else None
+        text = params.pipeline or (earlier.pipeline if earlier else "")
+        pipeline = parse(text)
+        self._check(pipeline)
+        request_id = params.request_id or new_request_id()
+        if request_id in self.active:
+            raise TektonError(f"a pipeline {request_id!r} runs already", code="conflict")
+        given = params.input or (earlier.input if earlier else "")
+        if len(given.encode()) > MAX_TEXT_BYTES:
+            raise TektonError(f"the input is longer than {MAX_TEXT_BYTES} bytes", code="too_large")
+        run = PipelineRun(request_id, pipeline, text, given, session_id=params.session_id)
+        if params.from_stage > 1:
+            self._take_over(run, earlier, params.from_stage)
+        self.active[request_id] = run
+        self._events.publish(
+            "pipes",
+            PipelineStart(
+                request_id,
+                text,
+                [show(stage) for stage in pipeline.stages],
+                time.time(),
+                params.session_id,
+                given[:4000],
+            ),
+            key=request_id,
+        )
+        return run
+
+    def _check(self, pipeline: Pipeline) -> None:
+        if pipeline.input_path or pipeline.output_path or any(isinstance(s, Cat) for s in pipeline.stages):
+            raise TektonError(
+                "files (cat, <, >, >>) are read and written by `aish` and `tekton pipe`, not by the backend: "
+                "send the text as input",
+                code="invalid_request",
+            )
+        for stage in pipeline.stages:
+            for target in getattr(stage, "targets", ()):
+                if target.name != "team":
+                    self._catalog.get(target.name)
+
+    async def _earlier(self, run_id: str) -> RunRecord:
+        value = await self._memory.get_setting(HISTORY_KEY + run_id)
+        if value is None:
+            raise TektonError(f"there is no pipeline run {run_id!r}", code="not_found")
+        return RunRecord.read(value)
+
+    def _take_over(self, run: PipelineRun, earlier: RunRecord | None, from_stage: int) -> None:
+        """Begin behind stages that an earlier run finished, with their outputs."""
+        count = len(run.pipeline.stages)
+        if earlier is None or not 1 <= from_stage <= count:
+            raise TektonError(f"from_stage: expected 1 to {count}, with run_id", code="invalid_request")
+        done = earlier.stages[: from_stage - 1]
+        if len(done) < from_stage - 1 or any(stage.state != "done" for stage in done):
+            raise TektonError(f"the earlier run has no output before stage {from_stage}", code="conflict")
+        run.record.stages[: from_stage - 1] = done
+        run.first = from_stage - 1
+
+    async def _work(self, run: PipelineRun) -> RunRecord:
+        runner = StageRunner(self._catalog, self._fleet, self._turns, self._events, MAX_TEXT_BYTES)
+        try:
+            await runner.run(run)
+        finally:
+            record = run.finish()
+            del self.active[run.request_id]
+            self._events.publish(
+                "pipes",
+                PipelineEnd(
+                    run.request_id,
+                    record.ok,
+                    record.output,
+                    record.total_time,
+                    record.failed_stage,
+                    record.code or "",
+                    record.error,
+                ),
+                key=run.request_id,
+            )
+            run.ended.set()
+            await self._remember(record)
+        return record
+
+    async def _remember(self, record: RunRecord) -> None:
+        await self._memory.put_setting(HISTORY_KEY + record.request_id, record.written())
+        stored = await self._memory.settings(HISTORY_KEY)
+        old = sorted(stored.items(), key=lambda pair: pair[1]["started_at"])[:-KEPT_RUNS]
+        for key, _ in old:
+            await self._memory.put_setting(key, None)
