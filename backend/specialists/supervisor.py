@@ -237,6 +237,10 @@ class Supervisor:
         else:
             self._fleet.board.change_service(name, title, state="busy", detail=detail, cause="")
 
+    def report(self, where: str, code: str, message: str) -> None:
+        """Enter a failure somebody else saw into the ledger."""
+        self._fleet.record_error(where, code, message)
+
     # what the turn manager says
 
     def turn_began(self, ai_id: str, request_id: str) -> None:

@@ -1,0 +1,103 @@
+"""End a whole platform's processes with no backend running: what the registry names and what else lives.
+
+Blocking. Signals only processes whose identity (pid and start) was checked a moment before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import msgspec
+from msgspec import Struct
+
+from backend.home import Home
+from backend.registry import Registry, RegistryError
+from backend.registry.identity import Identity, entry_alive, recorded_identity
+from backend.schema.records import LaunchResult
+from backend.specialists.census import living_workers
+from backend.specialists.process import KILL_WAIT_S, group_members
+from backend.specialists.service import SERVICE, ServerFacts
+
+GRACE_S = 3.0
+POLL_S = 0.02
+
+
+class _Target(Struct):
+    name: str
+    identity: Identity
+    port: int = 0
+
+
+def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
+    """End every worker and the model server of a home; return a result for each, none when nothing lived.
+
+    Raises:
+        RegistryBusy: The registry's lock was not had in time; the processes were ended all the same.
+    """
+    registry = Registry(home.registry, home.audit)
+    targets = _targets(home, registry)
+    started = time.monotonic()
+    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
+        alive = [target for target in targets if _is_there(target)]
+        for target in alive:
+            _signal_group(target.identity.pid, number)
+        _wait(alive, wait_s)
+    elapsed_s = round(time.monotonic() - started, 3)
+    _clear(home, registry, targets)
+    return [_result(target, elapsed_s) for target in targets]
+
+
+def _targets(home: Home, registry: Registry) -> list[_Target]:
+    found: dict[int, _Target] = {}
+    with suppress(RegistryError):  # a registry that cannot be read must not protect anybody
+        for ai_id, entry in registry.read().items():
+            if entry.launcher == "local" and entry.transport == "socket" and entry_alive(entry):
+                found[entry.pid] = _Target(ai_id, recorded_identity(entry), entry.port)
+    for worker in living_workers(home):
+        found.setdefault(worker.identity.pid, _Target(worker.ai_id, worker.identity, worker.port))
+    with suppress(OSError, msgspec.MsgspecError):
+        facts = msgspec.json.decode(home.embedded_facts.read_bytes(), type=ServerFacts)
+        identity = Identity(facts.pid, facts.process_start)
+        if identity.still_lives():
+            found[facts.pid] = _Target(SERVICE, identity)
+    return list(found.values())
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+
+
+def _wait(targets: list[_Target], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(_is_there(target) for target in targets):
+        time.sleep(POLL_S)
+
+
+def _is_there(target: _Target) -> bool:
+    return target.identity.still_lives() or bool(group_members(target.identity.pid))
+
+
+def _clear(home: Home, registry: Registry, targets: list[_Target]) -> None:
+    """Take the ended out of the registry and forget the model server's address."""
+    dead = {target.name: target for target in targets if not target.identity.still_lives()}
+    if SERVICE in dead:
+        home.embedded_facts.unlink(missing_ok=True)
+    with registry.transaction() as transaction:
+        for ai_id, entry in list(transaction.entries.items()):
+            if ai_id in dead and dead[ai_id].identity.pid == entry.pid:
+                transaction.deregister(ai_id, reason="ended by kill --all without a backend")
+
+
+def _result(target: _Target, elapsed_s: float) -> LaunchResult:
+    pid = target.identity.pid
+    if target.identity.still_lives():
+        text = f"pid {pid} does not end, not even by SIGKILL"
+        return LaunchResult(target.name, False, "lost", pid, target.port, text, "internal", elapsed_s)
+    return LaunchResult(target.name, True, "stopped", pid, target.port, "stopped", None, elapsed_s)
