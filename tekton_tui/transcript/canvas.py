@@ -1,0 +1,210 @@
+"""The rows on screen as strips: made once, kept while they are seen, compared to find what must be sent.
+
+Knows the window and the theme; not why it moved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from textual.geometry import Region
+from textual.selection import Selection
+from textual.strip import Strip
+
+from tekton_tui.transcript.cursor import WHOLE, Target
+from tekton_tui.transcript.overlay import line_id, match_ranges, put_badge, restyle, with_offsets
+from tekton_tui.transcript.palette import BAR_CELLS, Palette
+from tekton_tui.transcript.pieces import Piece
+from tekton_tui.transcript.rows import FOLD, Row
+from tekton_tui.transcript.viewport import Viewport
+
+if TYPE_CHECKING:
+    from tekton_tui.transcript.widget import Transcript
+
+MAX_STRIPS: Final = 3_000
+"""Strips kept, about 8 MB with their terminal codes."""
+
+
+class Marks(NamedTuple):
+    """What lies over the text."""
+
+    cursor: Target | None = None
+    selection: Selection | None = None
+    pattern: re.Pattern[str] | None = None
+    badge: str = ""
+
+
+class _Line(NamedTuple):
+    """What one line of the window shows."""
+
+    number: int
+    row: int
+    drawn: Row
+    piece: Piece | None
+
+
+class Canvas:
+    """Strips of one transcript's window."""
+
+    def __init__(self, widget: Transcript, *, bar: bool) -> None:
+        self._widget = widget
+        self._bar = bar
+        self.bar_cells = BAR_CELLS if bar else 0
+        self._palette: Palette | None = None
+        self._strips: dict[tuple[Row, str, int, bool], Strip] = {}
+        self._lines: list[_Line] = []
+        self._view: list[Strip] = []
+        self._badge_cells = 0
+        self._number_end = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether the widget has no border, padding, tint or opacity of its own to be drawn around the rows."""
+        styles = self._widget.styles
+        return not styles.gutter.width and not styles.gutter.height and styles.opacity == 1.0 and not styles.tint.a
+
+    def forget(self) -> None:
+        """Forget everything drawn: the theme has changed."""
+        self._palette = None
+        self._strips.clear()
+        self._view = []
+
+    def update(self, viewport: Viewport, marks: Marks, width: int) -> Iterator[Region]:
+        """Draw the window; yield the regions of the widget that differ from before."""
+        if self._palette is None:
+            self._palette = Palette(self._widget)
+        if len(self._strips) > MAX_STRIPS:
+            self._strips.clear()
+        self._lines = [_Line(*line) for line in viewport.rows()]
+        self._number_end = viewport.flow.end
+        view = [self._strip(viewport, line, marks, width) for line in self._lines]
+        self._badge_cells = len(marks.badge) if marks.badge and view else 0
+        if self._badge_cells:
+            view[-1] = put_badge(view[-1], marks.badge, self._palette.part("badge"), width)
+        before, self._view = self._view, view
+        return _differences(before, view, width)
+
+    def lines(self, crop: Region) -> list[Strip]:
+        """Return the strips of a region, filtered as the app asks (no colours, …)."""
+        widget = self._widget
+        blank = self._blank(widget.size.width)
+        view = self._view
+        strips = [view[y] if y < len(view) else blank for y in crop.line_range]
+        for line_filter in widget.get_line_filters():
+            background = widget.background_colors[1]
+            strips = [strip.apply_filter(line_filter, background) for strip in strips]
+        if crop.column_span != (0, widget.size.width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
+
+    def marked_line(self, y: int) -> Strip:
+        """Return one line with marks for the mouse."""
+        if not 0 <= y < len(self._view):
+            return self._blank(self._widget.size.width)
+        line = self._lines[y]
+        if line.number >= self._number_end:
+            return self._view[y]
+        return with_offsets(self._view[y], line_id(line.number, line.row), 1 if self._has_bar(line) else 0)
+
+    def number_at(self, y: int) -> int | None:
+        """Return the number of the message at a line of the window."""
+        if 0 <= y < len(self._lines) and self._lines[y].number < self._number_end:
+            return self._lines[y].number
+        return None
+
+    def target_at(self, y: int) -> tuple[Target | None, bool]:
+        """Return what a click on a line means, and whether the line folds and unfolds."""
+        number = self.number_at(y)
+        if number is None:
+            return None, False
+        line = self._lines[y]
+        pieces = self._widget.message_pieces(number)
+        piece = next((index for index, part in enumerate(pieces) if part is line.piece), WHOLE)
+        return Target(number, piece), any(ink & FOLD for _text, ink in line.drawn.runs)
+
+    def on_badge(self, x: int, y: int) -> bool:
+        """Whether a cell belongs to the badge."""
+        return bool(self._badge_cells) and y == len(self._view) - 1 and x >= self._widget.size.width - self._badge_cells
+
+    def _has_bar(self, line: _Line) -> bool:
+        return self._bar and not self._is_gap(line)
+
+    def _is_gap(self, line: _Line) -> bool:
+        """Whether a line lies between two messages."""
+        if line.number >= self._number_end:
+            return True
+        return line.piece is None and line.row >= self._widget.message_rows(line.number)
+
+    def _strip(self, viewport: Viewport, line: _Line, marks: Marks, width: int) -> Strip:
+        assert self._palette is not None
+        if self._is_gap(line):
+            return self._palette.blank(width)
+        colour = viewport.flow.entry(line.number).colour
+        here = marks.cursor is not None and self._is_here(marks.cursor, line)
+        strip = self._kept(line.drawn, colour, width, here=here)
+        return self._overlaid(strip, line, marks)
+
+    def _kept(self, row: Row, colour: str, width: int, *, here: bool) -> Strip:
+        assert self._palette is not None
+        key = (row, colour, width, here)
+        strip = self._strips.get(key)
+        if strip is None:
+            strip = self._strips[key] = self._palette.strip(row, colour, width, bar=self._bar, here=here)
+        return strip
+
+    def _overlaid(self, strip: Strip, line: _Line, marks: Marks) -> Strip:
+        """Lay search hits and the selection over a row."""
+        if marks.pattern is None and marks.selection is None:
+            return strip
+        assert self._palette is not None
+        shift = self.bar_cells
+        segments = list(strip)
+        changed = False
+        if marks.pattern is not None:
+            ranges = match_ranges(marks.pattern, line.drawn)
+            if ranges:
+                here = marks.cursor is not None and marks.cursor.number == line.number
+                style = self._palette.part("match-here" if here else "match")
+                segments = restyle(segments, [(start + shift, end + shift) for start, end in ranges], style)
+                changed = True
+        if marks.selection is not None:
+            span = marks.selection.get_span(line_id(line.number, line.row))
+            if span is not None:
+                end = len(line.drawn.text) if span[1] < 0 else min(span[1], len(line.drawn.text))
+                start = max(span[0], line.drawn.decor)
+                if end > start:
+                    style = self._widget.screen.get_component_rich_style("screen--selection")
+                    segments = restyle(segments, [(start + shift, end + shift)], style)
+                    changed = True
+        return Strip(segments, strip.cell_length) if changed else strip
+
+    def _is_here(self, cursor: Target, line: _Line) -> bool:
+        if cursor.number != line.number:
+            return False
+        if cursor.piece == WHOLE:
+            return True
+        pieces = self._widget.message_pieces(line.number)
+        return cursor.piece < len(pieces) and pieces[cursor.piece] is line.piece
+
+    def _blank(self, width: int) -> Strip:
+        if self._palette is None:
+            self._palette = Palette(self._widget)
+        return self._palette.blank(width)
+
+
+def _differences(before: list[Strip], after: list[Strip], width: int) -> Iterator[Region]:
+    """Yield the regions of lines that are not the same strip as before."""
+    if len(before) != len(after):
+        yield Region(0, 0, width, max(len(before), len(after)))
+        return
+    start: int | None = None
+    for y, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old is not new and old != new:
+            start = y if start is None else start
+        elif start is not None:
+            yield Region(0, start, width, y - start)
+            start = None
+    if start is not None:
+        yield Region(0, start, width, len(after) - start)

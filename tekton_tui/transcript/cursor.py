@@ -1,0 +1,163 @@
+"""The reading cursor: which message or part keys act on; knows no keys and no colours."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tekton_tui.transcript.flow import Place
+from tekton_tui.transcript.message import Message
+from tekton_tui.transcript.overlay import match_ranges
+from tekton_tui.transcript.pieces import Body, Piece
+from tekton_tui.transcript.viewport import Viewport
+
+WHOLE = -1
+CONTEXT_ROWS = 3
+"""Rows shown above a match that is brought into view."""
+
+
+class Target(NamedTuple):
+    """A message, or one part of it (`WHOLE` for all of it)."""
+
+    number: int
+    piece: int = WHOLE
+
+
+class Cursor:
+    """Where the reader's keys act; moves through messages, their code blocks and what can be folded."""
+
+    def __init__(self, viewport: Viewport) -> None:
+        self._viewport = viewport
+        self.target: Target | None = None
+
+    @property
+    def number(self) -> int | None:
+        """Number of the message, `None` without a cursor."""
+        return None if self.target is None else self.target.number
+
+    def clear(self) -> None:
+        """Take the cursor away."""
+        self.target = None
+
+    def put(self, target: Target) -> None:
+        """Put the cursor somewhere; a part that is nothing of its own means the whole message."""
+        if target.piece != WHOLE and not _is_stop(self._message(target).pieces[target.piece]):
+            target = Target(target.number)
+        self.target = target
+
+    def copied(self) -> str:
+        """Return the text of the part under the cursor, empty when the whole message is meant."""
+        if self.target is None or self.target.piece == WHOLE:
+            return ""
+        return self._piece(self.target).copied
+
+    def move(self, step: int, lines: int) -> None:
+        """Go to the next (`step` 1) or previous stop; scroll `lines` rows while it is farther than the window."""
+        flow, viewport = self._viewport.flow, self._viewport
+        if not flow.entries:
+            return
+        if self.target is None:
+            rows = [number for number, _row, _drawn, piece in viewport.rows() if piece is not None]
+            if rows:
+                self.put(Target(rows[-1] if step < 0 else rows[0]))
+                self._show(step)
+            return
+        top, height = self._extent(self.target)
+        bottom = viewport.top + viewport.height
+        if step > 0 and top + height > bottom:
+            viewport.scrolled(min(viewport.top + lines, viewport.total))
+            return
+        if step < 0 and top < viewport.top:
+            viewport.scrolled(max(0, viewport.top - lines))
+            return
+        following = self._next(self.target, step)
+        if following is None:
+            if step > 0:
+                viewport.follow()
+            return
+        self.target = following
+        self._show(step)
+
+    def reveal(self, pattern: re.Pattern[str] | None) -> None:
+        """Bring the message under the cursor into view, at its first row that matches the pattern."""
+        if self.target is None:
+            return
+        flow = self._viewport.flow
+        message = self._message(self.target)
+        for index, piece in enumerate(message.pieces):
+            message.draw(index, flow.width)
+            for row, drawn in enumerate(piece.rows(flow.width)):
+                if pattern is not None and match_ranges(pattern, drawn):
+                    place = Place(self.target.number, index, row + piece.gap)
+                    self._viewport.scrolled(max(0, flow.row_of(place) - CONTEXT_ROWS))
+                    return
+        self._viewport.hold(Place(self.target.number, 0, 0))
+
+    def toggle_fold(self) -> None:
+        """Fold or unfold the part under the cursor, or the first foldable part of the message."""
+        if self.target is None:
+            return
+        message = self._message(self.target)
+        pieces = message.pieces if self.target.piece == WHOLE else [self._piece(self.target)]
+        for piece in pieces:
+            if piece.foldable:
+                if self._viewport.following:
+                    self._viewport.hold(self._viewport.flow.place_at(self._viewport.top))
+                piece.toggle()
+                message.changed()
+                self._viewport.flow.measure(self.target.number)
+                return
+
+    def _message(self, target: Target) -> Message:
+        return self._viewport.flow.message(target.number)
+
+    def _piece(self, target: Target) -> Piece:
+        pieces = self._message(target).pieces
+        return pieces[min(target.piece, len(pieces) - 1)]
+
+    def _extent(self, target: Target) -> tuple[int, int]:
+        """Return the first row of a target and how many rows it has."""
+        flow = self._viewport.flow
+        message = self._message(target)
+        if target.piece == WHOLE:
+            stops = _stops(message)
+            end = stops[0] if stops else len(message.pieces)
+            top = flow.row_of(Place(target.number, 0, 0))
+            return top, sum([message.draw(index, flow.width) for index in range(end)])
+        top = flow.row_of(Place(target.number, target.piece, 0))
+        return top, message.draw(min(target.piece, len(message.pieces) - 1), flow.width)
+
+    def _next(self, target: Target, step: int) -> Target | None:
+        flow = self._viewport.flow
+        stops = [WHOLE, *_stops(self._message(target))]
+        place = (stops.index(target.piece) if target.piece in stops else 0) + step
+        if 0 <= place < len(stops):
+            return Target(target.number, stops[place])
+        number = target.number + step
+        if not flow.first <= number < flow.end:
+            return None
+        if step > 0:
+            return Target(number)
+        return Target(number, [WHOLE, *_stops(flow.message(number))][-1])
+
+    def _show(self, step: int) -> None:
+        """Scroll as little as shows the target, its head when it is taller than the window."""
+        if self.target is None:
+            return
+        viewport = self._viewport
+        top, height = self._extent(self.target)
+        if top < viewport.top or height > viewport.height:
+            viewport.scrolled(top if step > 0 or height <= viewport.height else top + height - viewport.height)
+        elif top + height > viewport.top + viewport.height:
+            viewport.scrolled(top + height - viewport.height)
+        elif viewport.following and step < 0:
+            viewport.hold(viewport.flow.place_at(viewport.top))
+
+
+def _is_stop(piece: Piece) -> bool:
+    return piece.foldable or (isinstance(piece, Body) and piece.is_code)
+
+
+def _stops(message: Message) -> list[int]:
+    """Return the parts of a message that keys can act on alone."""
+    return [index for index, piece in enumerate(message.pieces) if _is_stop(piece)]

@@ -1,0 +1,214 @@
+"""The column of messages behind a transcript: which are laid out, what stands at the top, what is still a guess.
+
+Everything far from the view is an estimate. Whatever comes near it is drawn and its height corrected, and the
+place that is being read is kept by what stands there, never by its row number. Knows no widget.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from tekton_tui.transcript.entry import Entry
+from tekton_tui.transcript.heights import Heights
+from tekton_tui.transcript.message import Look, Message
+
+MAX_ROWS_HELD: Final = 3_000
+"""Drawn rows kept in memory, about 6 MB; the least recently seen messages are forgotten first."""
+
+
+class Place(NamedTuple):
+    """A row by what stands there: message, part, row within the part.
+
+    `number` counts messages from the first one loaded and goes below zero for older ones added before it, so it
+    stays the same when history is prepended.
+    """
+
+    number: int
+    piece: int
+    row: int
+
+
+class Flow:
+    """Messages in order, and their heights at the current width."""
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+        self.width = 80
+        self.entries: list[Entry] = []
+        self.first = 0
+        """Number of the first entry."""
+        self.heights = Heights()
+        self._laid: OrderedDict[int, Message] = OrderedDict()
+        self._streaming: dict[str, int] = {}
+        self._raw: set[int] = set()
+
+    # What is in it
+
+    def load(self, entries: Sequence[Entry]) -> None:
+        """Replace everything."""
+        self._laid.clear()
+        self._streaming.clear()
+        self._raw.clear()
+        self.entries = list(entries)
+        self.first = 0
+        self.heights = Heights(self._estimates(self.entries))
+
+    def prepend(self, entries: Sequence[Entry]) -> None:
+        """Put older entries before the first."""
+        self.entries[:0] = entries
+        self.first -= len(entries)
+        self.heights.prepend(self._estimates(entries))
+
+    def append(self, entry: Entry, *, streaming: bool = False) -> int:
+        """Add an entry at the end; return its number."""
+        number = self.first + len(self.entries)
+        self.entries.append(entry)
+        if streaming:
+            self._streaming[entry.key] = number
+            self._laid[number] = Message(entry, self.look, streaming=True)
+            self.heights.append(self._laid[number].height(self.width))
+        else:
+            self.heights.append(self._estimates([entry])[0])
+        return number
+
+    def streaming(self, key: str) -> tuple[int, Message] | None:
+        """Return the number and the message of a stream that has not ended."""
+        number = self._streaming.get(key)
+        return None if number is None else (number, self._laid[number])
+
+    def open_streams(self) -> list[tuple[int, Message]]:
+        """Return all messages that still stream."""
+        return [(number, self._laid[number]) for number in self._streaming.values()]
+
+    def end_stream(self, key: str) -> None:
+        """A stream has ended: its message may be forgotten like any other."""
+        self._streaming.pop(key, None)
+
+    def find_key(self, key: str) -> int | None:
+        """Return the number of the entry with this key, the newest first."""
+        for index in range(len(self.entries) - 1, -1, -1):
+            if self.entries[index].key == key:
+                return self.first + index
+        return None
+
+    def entry(self, number: int) -> Entry:
+        """Return an entry by its number."""
+        return self.entries[number - self.first]
+
+    @property
+    def end(self) -> int:
+        """Number after the last entry."""
+        return self.first + len(self.entries)
+
+    def set_raw(self, number: int, raw: bool) -> None:
+        """Show one message's source, or its Markdown."""
+        (self._raw.add if raw else self._raw.discard)(number)
+        self.message(number).set_raw(raw)
+        self.measure(number)
+
+    # Where things are
+
+    def set_width(self, width: int) -> None:
+        """Guess all heights anew for another width; what is laid out is drawn again when it is seen."""
+        if width == self.width:
+            return
+        self.width = width
+        for number in [number for number, message in self._laid.items() if not message.streaming]:
+            if len(self._laid) > 64:
+                del self._laid[number]
+        self.heights = Heights(self._estimates(self.entries))
+        for number in self._laid:
+            self.measure(number)
+
+    def message(self, number: int) -> Message:
+        """Return a message laid out, making it if need be."""
+        message = self._laid.get(number)
+        if message is None:
+            message = self._laid[number] = Message(self.entry(number), self.look)
+            if number in self._raw:
+                message.set_raw(True)
+        else:
+            self._laid.move_to_end(number)
+        return message
+
+    def measure(self, number: int) -> None:
+        """Take over a message's height as it is now."""
+        self.heights.set(number - self.first, self._laid[number].height(self.width))
+
+    def row_of(self, place: Place) -> int:
+        """Return the row of a place."""
+        message = self.message(place.number)
+        piece = min(place.piece, len(message.pieces) - 1)
+        self.measure(place.number)
+        return self.heights.offset(place.number - self.first) + message.top(piece, self.width) + place.row
+
+    def place_at(self, row: int) -> Place:
+        """Return what stands at a row."""
+        if not self.entries:
+            return Place(0, 0, 0)
+        index, inner = self.heights.find(row)
+        number = self.first + index
+        message = self.message(number)
+        return Place(number, *message.at(inner, self.width))
+
+    # Drawing near the view
+
+    def draw_down(self, place: Place, rows: int) -> int:
+        """Draw from a place downwards until `rows` rows are exact; return how many there are, if fewer."""
+        number, piece, row = place
+        found = -row
+        while number < self.end:
+            message = self.message(number)
+            while piece < len(message.pieces) and found < rows:
+                found += message.draw(piece, self.width)
+                piece += 1
+            self.measure(number)
+            if found >= rows:
+                return rows
+            found += self.look.gap
+            number, piece = number + 1, 0
+        return found
+
+    def draw_up(self, place: Place, rows: int) -> None:
+        """Draw from a place upwards until `rows` rows above it are exact."""
+        number, piece, row = place
+        found = row
+        while number >= self.first:
+            message = self.message(number)
+            piece = min(piece, len(message.pieces))
+            while piece > 0 and found < rows:
+                piece -= 1
+                found += message.draw(piece, self.width)
+            self.measure(number)
+            if found >= rows:
+                return
+            number -= 1
+            found += self.look.gap
+            if number >= self.first:
+                piece = len(self.message(number).pieces)
+
+    def forget(self, near: Iterable[int]) -> None:
+        """Drop drawn rows beyond the limit, least recently seen first; never those near the view."""
+        keep = set(near) | set(self._streaming.values())
+        held = sum([message.drawn_rows(self.width) for message in self._laid.values()])
+        for number in list(self._laid):
+            if held <= MAX_ROWS_HELD:
+                return
+            if number not in keep:
+                held -= self._laid.pop(number).drawn_rows(self.width)
+
+    def _estimates(self, entries: Sequence[Entry]) -> list[int]:
+        """Guess heights from the length of the texts alone."""
+        width = max(1, self.width)
+        fixed = self.look.header + self.look.gap
+        return [
+            fixed
+            + 1
+            + entry.text.count("\n")
+            + len(entry.text) // width
+            + (1 if entry.footer else 0)
+            + (2 if entry.code else 0)
+            for entry in entries
+        ]

@@ -1,0 +1,206 @@
+"""Turns inks into terminal styles by the theme's component classes; knows nothing of text."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from tekton_tui.transcript.code import TOKEN_CLASSES
+from tekton_tui.transcript.entry import SPEAKER_COLOURS
+from tekton_tui.transcript.rows import (
+    BLOCK,
+    BOLD,
+    BULLET,
+    CODE,
+    DIM,
+    ERROR,
+    FOLD,
+    HEADING,
+    ITALIC,
+    LABEL,
+    LINK,
+    QUOTE,
+    SPEAKER,
+    STRIKE,
+    TITLE,
+    TOKEN_SHIFT,
+    Ink,
+    Row,
+)
+
+_PARTS: Final = (
+    "title", "heading", "code", "block", "label", "link", "quote", "dim", "bullet", "fold", "error",
+    "cursor", "match", "match-here", "badge",
+)  # fmt: skip
+
+COMPONENT_CLASSES: Final = frozenset(
+    {f"transcript--{part}" for part in _PARTS}
+    | {f"transcript--code-{token_class}" for token_class in TOKEN_CLASSES}
+    | {f"transcript--speaker-{colour}" for colour in SPEAKER_COLOURS}
+)
+
+DEFAULT_CSS: Final = """
+Transcript {
+    background: $background;
+    color: $foreground;
+    overflow-x: hidden;
+    overflow-y: auto;
+    scrollbar-gutter: stable;
+    scrollbar-size-vertical: 1;
+    scrollbar-background: $background;
+    scrollbar-background-hover: $background;
+    scrollbar-background-active: $background;
+    scrollbar-color: $panel;
+    & > .transcript--title { color: $text-primary; text-style: bold; }
+    & > .transcript--heading { color: $foreground; text-style: bold; }
+    & > .transcript--code { color: $text-secondary; background: $surface; }
+    & > .transcript--block { color: $foreground; background: $surface; }
+    & > .transcript--label { color: $text-muted; background: $surface; text-style: italic; }
+    & > .transcript--link { color: $text-primary; text-style: underline; }
+    & > .transcript--quote { color: $text-muted; }
+    & > .transcript--dim { color: $text-muted; }
+    & > .transcript--bullet { color: $text-primary; }
+    & > .transcript--fold { color: $text-primary; }
+    & > .transcript--error { color: $text-error; }
+    & > .transcript--cursor { background: $boost; }
+    & > .transcript--match { background: $warning 30%; text-style: underline; }
+    & > .transcript--match-here { background: $warning; color: $background; text-style: bold; }
+    & > .transcript--badge { background: $primary; color: $background; text-style: bold; }
+    & > .transcript--code-keyword { color: $text-primary; }
+    & > .transcript--code-name { color: $foreground; text-style: bold; }
+    & > .transcript--code-string { color: $text-secondary; }
+    & > .transcript--code-number { color: $text-secondary; }
+    & > .transcript--code-comment { color: $text-muted; text-style: italic; }
+    & > .transcript--code-operator { color: $foreground; }
+    & > .transcript--code-added { color: $text-success; }
+    & > .transcript--code-removed { color: $text-error; }
+    & > .transcript--speaker-you { color: $text-secondary; }
+    & > .transcript--speaker-specialist { color: $text-primary; }
+    & > .transcript--speaker-tone-1 { color: $primary; }
+    & > .transcript--speaker-tone-2 { color: $secondary; }
+    & > .transcript--speaker-tone-3 { color: $primary-lighten-2; }
+    & > .transcript--speaker-tone-4 { color: $secondary-lighten-2; }
+    & > .transcript--speaker-error { color: $text-error; }
+    & > .transcript--speaker-note { color: $text-muted; }
+}
+"""
+
+_CLASS_OF: Final = (
+    # Later ones win where several are set.
+    (BLOCK, "transcript--block"),
+    (LABEL, "transcript--label"),
+    (QUOTE, "transcript--quote"),
+    (BULLET, "transcript--bullet"),
+    (TITLE, "transcript--title"),
+    (HEADING, "transcript--heading"),
+    (LINK, "transcript--link"),
+    (CODE, "transcript--code"),
+    (DIM, "transcript--dim"),
+    (FOLD, "transcript--fold"),
+    (ERROR, "transcript--error"),
+)
+
+BAR_CELLS: Final = 2
+BAR: Final = "▎"
+"""The speaker's bar."""
+BAR_HERE: Final = "▌"
+"""The bar of what the cursor is on: told by shape as well as by colour."""
+
+
+class Themed(Protocol):
+    """A widget that can look up its component styles."""
+
+    @property
+    def rich_style(self) -> Style:
+        """The widget's own text style."""
+        ...
+
+    def get_component_rich_style(
+        self, *names: str, partial: bool = False, default: Style | None = None
+    ) -> Style:
+        """Return the style of a component class."""
+        ...
+
+
+class Palette:
+    """Styles of one widget under one theme; make another when the theme changes."""
+
+    def __init__(self, widget: Themed) -> None:
+        self._widget = widget
+        self._base = widget.rich_style
+        self._styles: dict[tuple[Ink, str, bool], Style] = {}
+        self._bars: dict[tuple[str, bool], Segment] = {}
+
+    def style(self, ink: Ink, colour: str, *, here: bool = False) -> Style:
+        """Return the style of an ink in a message of a speaker; `here` marks what the cursor is on."""
+        key = (ink, colour, here)
+        style = self._styles.get(key)
+        if style is None:
+            style = self._styles[key] = self._mix(ink, colour, here)
+        return style
+
+    def part(self, name: str) -> Style:
+        """Return the style of a named part, without what lies beneath it."""
+        return self._widget.get_component_rich_style(f"transcript--{name}", partial=True)
+
+    def bar(self, colour: str, *, here: bool) -> Segment:
+        """Return the two cells left of a message's text."""
+        segment = self._bars.get((colour, here))
+        if segment is None:
+            style = self._base + self._speaker(colour)
+            if here:
+                style += self._background("cursor")
+            segment = self._bars[colour, here] = Segment((BAR_HERE if here else BAR) + " ", style)
+        return segment
+
+    def strip(self, row: Row, colour: str, width: int, *, bar: bool, here: bool = False) -> Strip:
+        """Return a row as a strip of `width` cells, the bar's two included."""
+        segments = [self.bar(colour, here=here)] if bar else []
+        style = self.style
+        segments += [Segment(text, style(ink, colour, here=here)) for text, ink in row.runs]
+        used = row.cells + (2 if bar else 0)
+        if used < width:
+            segments.append(Segment(" " * (width - used), style(row.fill, colour, here=here)))
+        strip = Strip(segments, max(used, width))
+        return strip if used <= width else strip.crop(0, width)
+
+    def blank(self, width: int) -> Strip:
+        """Return an empty row outside any message."""
+        return Strip.blank(width, self._base)
+
+    def _speaker(self, colour: str) -> Style:
+        name = colour if colour in SPEAKER_COLOURS else "specialist"
+        return self._foreground(f"transcript--speaker-{name}")
+
+    def _foreground(self, name: str) -> Style:
+        return Style(color=self._widget.get_component_rich_style(name).color)
+
+    def _background(self, part: str) -> Style:
+        return Style(bgcolor=self._widget.get_component_rich_style(f"transcript--{part}").bgcolor)
+
+    def _mix(self, ink: Ink, colour: str, here: bool) -> Style:
+        style = self._base
+        if here and not ink & (BLOCK | CODE):
+            style += self._background("cursor")
+        for flag, name in _CLASS_OF:
+            if not ink & flag:
+                continue
+            found = self._widget.get_component_rich_style(name)
+            keeps_ground = flag not in (BLOCK, LABEL, CODE)
+            style += found.without_color + Style(
+                color=found.color, bgcolor=None if keeps_ground else found.bgcolor
+            )
+        token = ink >> TOKEN_SHIFT
+        if token:
+            found = self._widget.get_component_rich_style(f"transcript--code-{TOKEN_CLASSES[token - 1]}")
+            style += found.without_color + Style(color=found.color)
+        if ink & SPEAKER:
+            style += self._speaker(colour)
+        return style + Style(
+            bold=True if ink & BOLD else None,
+            italic=True if ink & ITALIC else None,
+            strike=True if ink & STRIKE else None,
+        )
