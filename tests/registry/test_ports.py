@@ -1,0 +1,61 @@
+"""Ports: the bind is the allocation, and a stranger on a port is named."""
+
+from __future__ import annotations
+
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from backend.registry import Registry
+from backend.registry.ports import OWN_PORT_FIRST, OWN_PORT_LAST, PortTaken, allocate, bind, find_holder
+from backend.schema.records import RegistryEntry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "r.json", tmp_path / "a.log")
+
+
+def test_a_bound_port_accepts_connections_at_once() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        socket.create_connection(listener.getsockname(), timeout=2).close()
+
+
+def test_a_taken_port_names_pid_and_program_of_its_holder() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PortTaken) as caught:
+            bind("127.0.0.1", port)
+        assert caught.value.code == "foreign_port"
+        assert caught.value.holder.pid == os.getpid()
+        assert (
+            str(os.getpid()) in caught.value.message and caught.value.holder.program in caught.value.message
+        )
+    assert find_holder(port).pid == 0
+
+
+def test_own_specialists_get_ports_of_the_range_never_reserved_or_registered_ones(registry: Registry) -> None:
+    with allocate(registry, "127.0.0.1", reserved=(), seed="poet-ai") as first:
+        port = first.getsockname()[1]
+    assert OWN_PORT_FIRST <= port <= OWN_PORT_LAST
+    with allocate(registry, "127.0.0.1", reserved=(), seed="poet-ai") as again:
+        assert again.getsockname()[1] == port, "a specialist tends to get the port it had"
+    with allocate(registry, "127.0.0.1", reserved={port}, seed="poet-ai") as other:
+        assert other.getsockname()[1] != port
+    registry.register("x-ai", RegistryEntry(port=port, component="x"))
+    with allocate(registry, "127.0.0.1", reserved=(), seed="poet-ai") as other:
+        assert other.getsockname()[1] != port
+
+
+def test_ports_allocated_at_once_are_all_distinct(registry: Registry) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        listeners = list(
+            pool.map(lambda _: allocate(registry, "127.0.0.1", reserved=(), seed="same"), range(32))
+        )
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    assert len(set(ports)) == 32
