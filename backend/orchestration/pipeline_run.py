@@ -22,7 +22,6 @@ from backend.schema.frames import PreviousOutput, TurnContext
 from backend.schema.records import TurnOutcome
 from backend.specialists.supervisor import Supervisor
 
-
 JUDGE = "Give one joint answer from the answers above."
 """What is asked behind a fan-out when no instruction says otherwise."""
 
