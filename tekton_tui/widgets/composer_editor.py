@@ -1,0 +1,244 @@
+"""The composer's text field: keys, pastes, history, marks; knows nothing of who is addressed."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import TextArea
+from textual.widgets.text_area import Selection
+
+from tekton_tui.safe_text import safe
+from tekton_tui.widgets.composer_text import Mark, Pastes, Query, marks_of, pasted, query_at
+
+MAX_HISTORY: Final = 500
+MAX_MARKED_CHARS: Final = 20_000
+"""A longer text is shown without marks."""
+
+
+class Editor(TextArea):
+    """A text field where enter sends."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "composer--pipe",
+        "composer--brace",
+        "composer--name",
+        "composer--verb",
+        "composer--chip",
+    }
+    DEFAULT_CSS = """
+    Editor, Editor:focus {
+        height: auto;
+        max-height: 8;
+        min-height: 1;
+        border: none;
+        padding: 0;
+        background: transparent;
+        background-tint: transparent;
+        scrollbar-size-vertical: 1;
+        & .text-area--cursor-line { background: transparent; }
+        & .composer--pipe { color: $text-primary; text-style: bold; }
+        & .composer--brace { color: $text-primary; text-style: bold; }
+        & .composer--name { color: $text-secondary; text-style: bold; }
+        & .composer--verb { color: $text-primary; text-style: bold; }
+        & .composer--chip { color: $text-muted; text-style: italic; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send", id="composer.send"),
+        Binding("shift+enter,ctrl+j", "newline", "New line", show=False, id="composer.newline"),
+        Binding("escape", "cancel", "Cancel", show=False, id="composer.cancel"),
+        Binding("tab", "complete", "Complete", show=False, id="composer.complete"),
+    ]
+
+    class Sent(Message):
+        """Posted on enter."""
+
+    class Cancelled(Message):
+        """Posted on escape."""
+
+    class Asked(Message):
+        """Posted when what is being completed has changed."""
+
+        def __init__(self, query: Query | None) -> None:
+            super().__init__()
+            self.query = query
+
+    class Chose(Message):
+        """Posted when the popup's choice moves (`step`) or is taken (0)."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
+    def __init__(self, placeholder: Content | str) -> None:
+        super().__init__(placeholder=placeholder, show_line_numbers=False, highlight_cursor_line=False)
+        self.cursor_blink = False
+        self.match_cursor_bracket = False
+        self.choosing = False
+        """Whether the popup is open: the arrow keys, tab, enter and escape belong to it."""
+        self.sent: list[str] = []
+        """Texts sent before, oldest first."""
+        self.pastes = Pastes()
+        self._recalled: int | None = None
+        self._kept = ""
+        self._query: Query | None = None
+        self._marks_text = ""
+        self._marks: list[list[Mark]] = [[]]
+
+    @property
+    def expanded(self) -> str:
+        """The text with folded pastes in full."""
+        return self.pastes.expand(self.text)
+
+    def put(self, text: str) -> None:
+        """Replace the text; the cursor goes to its end."""
+        self.load_text(safe(text))
+        self.move_cursor(self.document.end)
+
+    def remember(self, text: str) -> None:
+        """Add a text to the history; one said twice in a row stands once."""
+        if text and (not self.sent or self.sent[-1] != text):
+            self.sent.append(text)
+            del self.sent[:-MAX_HISTORY]
+        self._recalled = None
+
+    def get_line(self, line_index: int) -> Text:
+        """Return a line with its marks in colour."""
+        line = super().get_line(line_index)
+        if len(self.text) > MAX_MARKED_CHARS:
+            return line
+        if self._marks_text != self.text:
+            self._marks_text = self.text
+            self._marks = marks_of(self.text)
+        for mark in self._marks[line_index] if line_index < len(self._marks) else ():
+            line.stylize(self.get_component_rich_style(f"composer--{mark.kind}", partial=True), mark.start, mark.end)
+        return line
+
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
+        """Enter and tab are not text here."""
+        return key not in ("enter", "tab") and super().check_consume_key(key, character)
+
+    # Keys
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Leave enter to its binding; everything else is the editor's."""
+        if event.key in ("enter", "tab"):
+            event.prevent_default()
+            return
+        if event.is_printable and event.character is not None and safe(event.character) != event.character:
+            event.prevent_default()
+            event.stop()
+            return
+        await super()._on_key(event)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Insert pasted text, long text as a chip."""
+        event.prevent_default()
+        event.stop()
+        if not self.read_only and event.text:
+            result = self.replace(self.pastes.fold(pasted(event.text)), *self.selection)
+            self.move_cursor(result.end_location)
+
+    def action_paste(self) -> None:
+        """Insert what the app copied last."""
+        if not self.read_only and self.app.clipboard:
+            result = self.replace(self.pastes.fold(pasted(self.app.clipboard)), *self.selection)
+            self.move_cursor(result.end_location)
+
+    def action_send(self) -> None:
+        """Send, or take the popup's choice."""
+        self.post_message(self.Chose(0) if self.choosing else self.Sent())
+
+    def action_complete(self) -> None:
+        """Take the popup's choice, or go on to the next widget."""
+        if self.choosing:
+            self.post_message(self.Chose(0))
+        else:
+            self.screen.focus_next()
+
+    def action_newline(self) -> None:
+        """Start another line."""
+        self.replace("\n", *self.selection)
+
+    def action_cancel(self) -> None:
+        """Close the popup or cancel."""
+        self.post_message(self.Cancelled())
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        """Go up a line; from the first one to what was sent before."""
+        if self.choosing and not select:
+            self.post_message(self.Chose(-1))
+        elif not select and self.cursor_at_first_line and self._recall(-1):
+            return
+        else:
+            super().action_cursor_up(select)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        """Go down a line; from the last one back to what was sent later."""
+        if self.choosing and not select:
+            self.post_message(self.Chose(1))
+        elif not select and self.cursor_at_last_line and self._recall(1):
+            return
+        else:
+            super().action_cursor_down(select)
+
+    def action_delete_left(self) -> None:
+        """Delete the character before the cursor, a chip as a whole."""
+        row, column = self.cursor_location
+        length = self.pastes.chip_before(self.document.get_line(row), column) if self.selection.is_empty else 0
+        if length:
+            self.delete((row, column - length), (row, column))
+        else:
+            super().action_delete_left()
+
+    def _recall(self, step: int) -> bool:
+        """Show an older or newer text of the history; return whether there was one."""
+        if self._recalled is None:
+            if step > 0 or not self.sent:
+                return False
+            self._kept = self.text
+            place = len(self.sent) - 1
+        else:
+            place = self._recalled + step
+        if place < 0:
+            return True
+        if place >= len(self.sent):
+            self._recalled = None
+            self.put(self._kept)
+            return True
+        self.put(self.sent[place])
+        self._recalled = place
+        return True
+
+    # Completion
+
+    def _watch_selection(self, previous_selection: Selection, selection: Selection) -> None:
+        """Look at what stands before the cursor."""
+        super()._watch_selection(previous_selection, selection)
+        if self.is_mounted:
+            self.look()
+
+    def look(self) -> None:
+        """Ask for completions of what stands before the cursor."""
+        row, column = self.cursor_location
+        before = self.get_text_range((max(0, row - 20), 0), (row, column))[-2_000:]
+        query = query_at(before) if self.selection.is_empty and self._recalled is None else None
+        if query != self._query:
+            self._query = query
+            self.post_message(self.Asked(query))
+
+    def take(self, value: str) -> None:
+        """Put a completion in the place of what was typed."""
+        if self._query is None:
+            return
+        row, column = self.cursor_location
+        start = column - len(self._query.typed)
+        line = self.document.get_line(row)
+        follows = "" if line[column : column + 1] == " " else " "
+        result = self.replace(value + follows, (row, start), (row, column))
+        self.move_cursor(result.end_location)

@@ -1,0 +1,139 @@
+"""What the composer knows about its text: folded pastes, pipeline marks, what is being completed. No widgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from tekton_tui.safe_text import safe
+
+FOLD_PASTE_CHARS: Final = 1_000
+FOLD_PASTE_LINES: Final = 8
+MAX_CHOICES: Final = 50
+
+MarkKind = Literal["pipe", "brace", "name", "verb", "chip"]
+
+_chip: Final = re.compile(r"\[pasted [\d,]+ characters(?: #\d+)?\]")
+_word_at_end: Final = re.compile(r"(?:^|(?<=[\s{,]))@([\w.-]*)$")
+_verb_at_end: Final = re.compile(r"^/([\w-]*)$")
+_stage_at_end: Final = re.compile(r"\|\s*\{?(?:[\w.-]+,\s*)*([\w.-]+)$")
+_mention: Final = re.compile(r"(?:^|(?<=[\s{,]))@[\w.-]+")
+_verb: Final = re.compile(r"^/[\w-]+")
+
+
+class Choice(NamedTuple):
+    """Something that can be completed.
+
+    Attributes:
+        value: What is written, without its `@` or `/`.
+        hint: A few words beside it.
+    """
+
+    value: str
+    hint: str = ""
+
+
+class Query(NamedTuple):
+    """What is being completed: `typed` characters before the cursor, among names or verbs."""
+
+    kind: Literal["name", "verb"]
+    typed: str
+
+
+class Mark(NamedTuple):
+    """A range of characters in one line that means something."""
+
+    start: int
+    end: int
+    kind: MarkKind
+
+
+@dataclass(slots=True)
+class Pastes:
+    """Long pasted texts, each shown as a chip."""
+
+    texts: dict[str, str] = field(default_factory=dict[str, str])
+
+    def fold(self, text: str) -> str:
+        """Return what to insert for a pasted text: itself, or a chip that stands for it."""
+        if len(text) <= FOLD_PASTE_CHARS and text.count("\n") < FOLD_PASTE_LINES:
+            return text
+        chip, copies = f"[pasted {len(text):,} characters]", 1
+        while chip in self.texts:
+            copies += 1
+            chip = f"[pasted {len(text):,} characters #{copies}]"
+        self.texts[chip] = text
+        return chip
+
+    def expand(self, text: str) -> str:
+        """Return the text with every chip replaced by what it stands for."""
+        return _chip.sub(lambda match: self.texts.get(match[0], match[0]), text)
+
+    def chip_before(self, line: str, column: int) -> int:
+        """Return how many characters before a column belong to a chip that ends there, 0 if none does."""
+        for match in _chip.finditer(line, 0, column):
+            if match.end() == column and match[0] in self.texts:
+                return match.end() - match.start()
+        return 0
+
+
+def pasted(text: str) -> str:
+    """Return pasted text with LF line ends and nothing in it that could steer the terminal."""
+    return safe(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def query_at(before: str) -> Query | None:
+    """Return what is being completed, given the text before the cursor."""
+    verb = _verb_at_end.search(before)
+    if verb is not None:
+        return Query("verb", verb[1])
+    line = before.rpartition("\n")[2]
+    word = _word_at_end.search(line)
+    if word is not None:
+        return Query("name", word[1])
+    stage = _stage_at_end.search(line)
+    if stage is not None and any(mark.kind == "pipe" for mark in marks_of(before)[-1]):
+        return Query("name", stage[1])
+    return None
+
+
+def matching(choices: Sequence[Choice], typed: str) -> list[Choice]:
+    """Return the choices that fit: those that begin with what was typed, then those that contain it."""
+    wanted = typed.casefold()
+    starts = [choice for choice in choices if choice.value.casefold().startswith(wanted)]
+    inside = [
+        choice for choice in choices if wanted in choice.value.casefold() and choice not in starts and wanted
+    ]
+    return (starts + inside)[:MAX_CHOICES]
+
+
+def marks_of(text: str) -> list[list[Mark]]:
+    """Return the marks of each line; quotes hide pipes and braces and may span lines."""
+    marks: list[list[Mark]] = []
+    quote = ""
+    for number, line in enumerate(text.split("\n")):
+        found: list[Mark] = []
+        for column, character in enumerate(line):
+            if quote:
+                quote = "" if character == quote else quote
+            elif character == '"':
+                quote = character
+            elif character == "|":
+                found.append(Mark(column, column + 1, "pipe"))
+            elif character in "{}":
+                found.append(Mark(column, column + 1, "brace"))
+        found.extend(_words(line, first=number == 0))
+        marks.append(found)
+    return marks
+
+
+def _words(line: str, *, first: bool) -> Iterator[Mark]:
+    for match in _mention.finditer(line):
+        yield Mark(*match.span(), "name")
+    for match in _chip.finditer(line):
+        yield Mark(*match.span(), "chip")
+    verb = _verb.match(line) if first else None
+    if verb is not None:
+        yield Mark(*verb.span(), "verb")
