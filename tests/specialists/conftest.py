@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny import TinyProvider  # noqa: E402
+
+from backend.config import Providers, ScriptedSettings, Settings, Timeouts  # noqa: E402
+from backend.registry.ports import bind  # noqa: E402
+from backend.specialists.spec import StartLine, WorkerSpec  # noqa: E402
+from backend.specialists.worker import serve_specialist  # noqa: E402
+
+BOUND_S = 5.0
+"""How long anything in these tests may take before it counts as never."""
+
+
+@dataclass
+class Client:
+    """A raw client of the socket: lines of JSON, nothing else."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, **frame: Any) -> None:
+        self.writer.write(json.dumps(frame).encode() + b"\n")
+
+    def send_raw(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def line(self) -> bytes:
+        return await asyncio.wait_for(self.reader.readline(), BOUND_S)
+
+    async def frame(self) -> dict[str, Any]:
+        return json.loads(await self.line())
+
+    async def until(self, kind: str) -> list[dict[str, Any]]:
+        frames = [await self.frame()]
+        while frames[-1]["type"] != kind:
+            frames.append(await self.frame())
+        return frames
+
+    async def close(self) -> None:
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+@dataclass
+class Served:
+    """A specialist served in this process, on a real socket."""
+
+    spec: WorkerSpec
+    provider: TinyProvider
+    task: asyncio.Task[None]
+    said: list[StartLine] = field(default_factory=list)
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self) -> Client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.spec.port, limit=16 * 1024 * 1024)
+        self.clients.append(Client(reader, writer))
+        return self.clients[-1]
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+def spec_with(**changes: Any) -> WorkerSpec:
+    timeouts = changes.pop("timeouts", Timeouts())
+    places = changes.pop("places", 64)
+    settings = Settings(
+        providers=Providers(scripted=ScriptedSettings(timeouts=timeouts, max_concurrency=places))
+    )
+    spec = WorkerSpec(
+        ai_id="apollo-ai",
+        component="apollo",
+        title="Executive Coordinator",
+        persona="You are Apollo.",
+        provider="scripted",
+        model="tiny-1",
+        home="/nonexistent",
+        token="worker-secret",
+        capabilities=["planning"],
+        settings=msgspec.Raw(msgspec.json.encode(settings)),
+    )
+    return msgspec.structs.replace(spec, **changes)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Any]:
+    """Return a function that serves a specialist; everything is ended after the test."""
+    running: list[Served] = []
+
+    async def start(provider: TinyProvider | None = None, **changes: Any) -> Served:
+        tiny = provider or TinyProvider()
+        listener = bind("127.0.0.1", 0)
+        spec = spec_with(port=listener.getsockname()[1], **changes)
+        said: list[StartLine] = []
+        ready = asyncio.Event()
+
+        def tell(line: StartLine) -> None:
+            said.append(line)
+            ready.set()
+
+        task = asyncio.create_task(serve_specialist(spec, listener, tell, make_provider=lambda kind: tiny))
+        running.append(Served(spec, tiny, task, said))
+        await asyncio.wait_for(ready.wait(), BOUND_S)
+        return running[-1]
+
+    yield start
+    for served in running:
+        for client in served.clients:
+            await client.close()
+        await served.stop()
