@@ -65,7 +65,7 @@ Transcript {
     & > .transcript--bullet { color: $text-primary; }
     & > .transcript--fold { color: $text-primary; }
     & > .transcript--error { color: $text-error; }
-    & > .transcript--cursor { background: $boost; }
+    & > .transcript--cursor { background: $foreground 7%; }
     & > .transcript--match { background: $warning 30%; text-style: underline; }
     & > .transcript--match-here { background: $warning; color: $background; text-style: bold; }
     & > .transcript--badge { background: $primary; color: $background; text-style: bold; }

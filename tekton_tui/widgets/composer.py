@@ -200,7 +200,7 @@ class Composer(Vertical):
         self._popup.clear_options()
         self._popup.add_options([Option(_prompt(choice, event.query)) for choice in self._choices])
         self._popup.highlighted = 0
-        rows = min(POPUP_ROWS, len(self._choices)) + 2
+        rows = min(POPUP_ROWS, len(self._choices)) + 3  # its border, and the title of the field below
         self._popup.styles.offset = (self._editor.cursor_screen_offset.x - self.content_region.x, -rows)
         self._popup.add_class("-open")
         self._editor.choosing = True
@@ -249,4 +249,4 @@ def _prompt(choice: Choice, query: Query | None) -> Content:
     sign = "/" if query is not None and query.kind == "verb" else "@"
     hint = one_line(choice.hint, HINT_CELLS)
     value = one_line(choice.value, POPUP_CELLS - HINT_CELLS)
-    return Content.assemble((sign, "$text-primary"), value.ljust(16), ("  " + hint, "$text-muted"))
+    return Content.assemble((sign, "$text-primary"), value.ljust(16), ("  " + hint, "$foreground 60%"))
