@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -27,7 +28,7 @@ from backend.gateway.auth import check_bind, read_or_make_token
 from backend.home import Home, write_private
 from backend.orchestration.platform import Platform, open_platform
 from backend.schema.errors import TektonError
-from backend.specialists.owners import port_owner
+from backend.registry.ports import find_holder
 from backend.wire import MAX_LINE_BYTES, encode_line
 
 log = logging.getLogger("backend")
@@ -61,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     home = Home.from_environment().prepare()
     lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:
@@ -161,8 +163,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen(256)
     except OSError as error:
         listener.close()
-        owner = port_owner(port)
-        held = f"held by {owner}" if owner else f"not available ({error.strerror})"
+        owner = find_holder(port)
+        held = f"held by {owner}" if error.errno == errno.EADDRINUSE else f"not available ({error.strerror})"
         raise PortTaken(
             f"the gateway's port {port} is {held}; set gateway.port in config.toml or TEKTON_GATEWAY_PORT"
         ) from error

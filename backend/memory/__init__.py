@@ -1,5 +1,6 @@
 """Engram: sessions, messages, search, windowing, and the records that survive restarts."""
 
+from backend.memory.estimate import TokenEstimator
 from backend.memory.faults import MemoryFault, StoreClosed, StoreFailed, UnknownMessage, UnknownSession
 from backend.memory.sqlite import SqliteStore
 from backend.memory.store import (
@@ -12,6 +13,8 @@ from backend.memory.store import (
     RetentionReport,
     UsageRow,
 )
+from backend.memory.windowing import Window
+from backend.memory.windowing import choose as choose_window
 
 __all__ = [
     "TEAM",
@@ -27,5 +30,8 @@ __all__ = [
     "StoreFailed",
     "UnknownMessage",
     "UnknownSession",
+    "TokenEstimator",
     "UsageRow",
+    "Window",
+    "choose_window",
 ]

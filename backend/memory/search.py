@@ -22,12 +22,13 @@ HIT_CHARS = 1_200
 """A memory is cut to this length before it enters a prompt."""
 
 _TERMS = re.compile(r'"([^"]*)"|([^\W_]+)')
-_COMMON = frozenset(
-    """a about after all also am an and any are as at be been but by can could did do does for from had has have
-    he her hers him his how i if in into is it its just like me mine more most my no nor not of on or our ours out
-    please s she should so some t tell than that the their theirs them then there these they this those to too us
-    was we were what when where which who whom why will with would you your yours""".split()
-)
+_COMMON_WORDS = """
+a about after all also am an and any are as at be been but by can could did do does for from had has have he
+her hers him his how i if in into is it its just like me mine more most my no nor not of on or our ours out
+please s she should so some t tell than that the their theirs them then there these they this those to too
+us was we were what when where which who whom why will with would you your yours
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def terms(query: str) -> list[str]:

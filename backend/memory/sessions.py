@@ -22,7 +22,8 @@ COLUMNS = "id, title, owner, created_at, updated_at, messages, is_default, archi
 
 
 def as_session(row: tuple[Any, ...]) -> Session:
-    return Session(*row[:6], bool(row[6]), bool(row[7]), *row[8:])
+    *head, is_default, archived, preview, provider, model = row
+    return Session(*head, bool(is_default), bool(archived), preview, provider, model)
 
 
 def one_line(text: str, chars: int) -> str:

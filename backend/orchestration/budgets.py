@@ -67,7 +67,9 @@ class Budgets:
         cost = priced[0] if priced else None
         usage = outcome.usage
         self._add(ai_id, usage.input_tokens, usage.output_tokens, cost or 0.0)
-        self._fleet.turn_cost(ai_id, cost, priced[1] if priced else "")
+        self._fleet.cost_changed(
+            ai_id, self._used[ai_id].cost if priced else None, priced[1] if priced else "USD"
+        )
         await self._memory.add_usage(
             ai_id, today(), status.provider, model, usage.input_tokens, usage.output_tokens, cost
         )
@@ -84,7 +86,7 @@ class Budgets:
             "prices_of": self._prices.dated,
         }
 
-    def facts(self) -> str:
+    async def facts(self) -> str:
         """Return the day's books in words, for Penia's context."""
         lines = [f"Tokens and cost today ({today()}), counted by the platform:"]
         for ai_id, used in sorted(self._used.items()):

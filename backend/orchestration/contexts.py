@@ -6,7 +6,7 @@ Builds the worker's request; asks nothing upstream but token counts where the pr
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -29,7 +29,7 @@ SAFETY_TOKENS = 48
 MAX_TRAIL = 12
 """Specialists an answer may pass through before the loop guard ends it."""
 
-Facts = Callable[[], str]
+Facts = Callable[[], Awaitable[str]]
 
 
 class LoopRefused(TektonError):
@@ -117,7 +117,7 @@ class ContextBuilder:
                 )
         if facts := self._facts.get(order.ai_id):
             context = context or TurnContext()
-            context.facts = facts()
+            context.facts = await facts()
         return context
 
     async def _info(self, ai_id: str, link: Channel) -> InfoResponse:

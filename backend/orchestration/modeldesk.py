@@ -73,7 +73,6 @@ class ModelDesk:
         name = f"pull {model}"
         try:
             await client.prepare()
-            self._fleet.service_note(name, f"fetching {model}", "starting")
             async for progress in client.pull(model):
                 self._fleet.service_note(name, f"fetching {model}", progress.detail)
         except TektonError as error:

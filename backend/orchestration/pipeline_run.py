@@ -79,13 +79,14 @@ class RunRecord(Struct, omit_defaults=True):
 
 @dataclass
 class PipelineRun:
-    """A run under way. `first` is the stage it begins with, counted from 0."""
+    """A run under way. `first` is the stage it begins with, counted from 0; `history` sends the session's too."""
 
     request_id: str
     pipeline: Pipeline
     text: str
     input: str
-    session_id: str = ""
+    session_id: str
+    history: bool = False
     first: int = 0
     cancelled: bool = False
     open_turns: set[str] = field(default_factory=set[str])
@@ -200,7 +201,7 @@ class StageRunner:
             model=options.get("model"),  # pyright: ignore[reportArgumentType]
             timeout_s=options.get("timeout"),  # pyright: ignore[reportArgumentType]
             context=self._context(run, number),
-            history=bool(run.session_id),
+            history=run.history,
         )
         last = sole and number == len(run.pipeline.stages) - 1
 

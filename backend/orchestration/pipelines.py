@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 """Longest input of a run and longest text between stages. More is refused by this name, never cut."""
 KEPT_RUNS = 100
+OWNER = "pipelines"
+"""Owner of the session in which runs are recorded, apart from what was said to specialists directly."""
 HISTORY_KEY = "pipeline:"
 
 
@@ -117,7 +119,8 @@ class PipelineManager:
         given = params.input or (earlier.input if earlier else "")
         if len(given.encode()) > MAX_TEXT_BYTES:
             raise TektonError(f"the input is longer than {MAX_TEXT_BYTES} bytes", code="too_large")
-        run = PipelineRun(request_id, pipeline, text, given, session_id=params.session_id)
+        session_id = params.session_id or (await self._memory.default_session(OWNER)).id
+        run = PipelineRun(request_id, pipeline, text, given, session_id, history=bool(params.session_id))
         if params.from_stage > 1:
             self._take_over(run, earlier, params.from_stage)
         self.active[request_id] = run

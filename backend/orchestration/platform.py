@@ -165,7 +165,11 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
         pipelines=PipelineManager(catalog=catalog, fleet=fleet, turns=turns, memory=memory, events=events),
         models=ModelDesk(home, settings, env, catalog, fleet),
     )
-    contexts.give_facts("numa-ai", lambda: platform.monitor.summary())
+
+    async def platform_facts() -> str:
+        return await platform.monitor.summary(await memory.errors(unacknowledged=True, limit=20))
+
+    contexts.give_facts("numa-ai", platform_facts)
     contexts.give_facts("penia-ai", budgets.facts)
     await turns.recover()
     await fleet.start()
