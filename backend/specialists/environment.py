@@ -32,6 +32,8 @@ def allowed(environment: Mapping[str, str], provider: str, settings: Settings) -
     names = {name for name in environment if name in ALLOWED or name.startswith(PREFIXES)}
     if provider in REMOTE:
         names |= PROXIES
+    if provider == "scripted":
+        names |= {name for name in environment if name.startswith("TEKTON_SCRIPTED_")}
     if key := key_name(provider, settings):
         names.add(key)
     return {name: environment[name] for name in sorted(names) if name in environment}

@@ -68,10 +68,18 @@ class Fleet:
             return set_by_hand
         kind = component.provider or "auto"
         if kind in ("auto", self.choice.provider):
-            model = component.model or self.choice.model
-            return named(self.choice.provider, model, self.choice.reason)
-        own = getattr(self.settings.providers, kind, None)
-        return named(kind, component.model or getattr(own, "model", "") or "", "named in the configuration")
+            return named(self.choice.provider, component.model or self.choice.model, self.choice.reason)
+        return named(kind, component.model or self.default_model(kind), "named in the configuration")
+
+    def default_model(self, kind: str) -> str:
+        """Return the model a provider uses when none is named."""
+        if kind == self.choice.provider:
+            return self.choice.model
+        if kind == "embedded":
+            from backend.providers.weights import MODEL_NAME
+
+            return MODEL_NAME
+        return getattr(getattr(self.settings.providers, kind, None), "model", kind)
 
 
 def named(provider: str, model: str, reason: str) -> ProviderChoice:

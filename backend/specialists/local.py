@@ -158,7 +158,7 @@ class LocalLauncher:
 
     def _follow(self, placement: Placement, process: Process) -> None:
         async def follow() -> None:
-            ending = await process.exited
+            ending = await asyncio.shield(process.exited)
             if self._processes.get(placement.ai_id) is process:
                 del self._processes[placement.ai_id]
             if (pipe := self._pipes.pop(placement.ai_id, None)) is not None:

@@ -27,6 +27,9 @@ POLL_S = 0.1
 PIPE_BYTES = 60_000
 """What fits into a pipe without anybody reading it."""
 
+_left_running: list[subprocess.Popen[bytes]] = []
+"""Children nobody watches any more; held so that the library does not complain, reaped when the next one starts."""
+
 
 class Ending(Struct, frozen=True):
     """How a process ended. Both `None` when unknown: the end of a process that is not our child leaves no trace.
@@ -101,6 +104,8 @@ class Process:
     def detach(self) -> None:
         """Stop watching and leave the process alone."""
         self._unwatch()
+        if self._child is not None and not self.exited.done():
+            _left_running.append(self._child)
 
     async def _ended_within(self, seconds: float) -> Ending:
         async with asyncio.timeout(seconds):
@@ -186,6 +191,7 @@ def spawn(
     Raises:
         OSError: It cannot be started.
     """
+    _left_running[:] = [child for child in _left_running if child.poll() is None]
     return subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,

@@ -183,7 +183,7 @@ class EmbeddedService:
         self._following = asyncio.create_task(self._until_end(process), name="embedded model server's end")
 
     async def _until_end(self, process: Process) -> None:
-        ending = await process.exited
+        ending = await asyncio.shield(process.exited)
         self._process = None
         self._fleet.home.embedded_facts.unlink(missing_ok=True)
         if self._stop_asked:

@@ -57,6 +57,16 @@ class Specialist:
             return error
         return None
 
+    async def prewarm(self) -> None:
+        """Let a provider that can read the persona ahead of the first question; a failure costs only time."""
+        prewarm = getattr(await self.desk.get(self.desk.provider), "prewarm", None)
+        if prewarm is None:
+            return
+        try:
+            await prewarm(self.spec.persona, self.spec.slot)
+        except Exception as error:  # whatever it is, the first turn will meet it and say so
+            log.info("the persona could not be read ahead: %s", error)
+
     def turn(self, request: Request, request_id: str, sink: Sink) -> Turn:
         """Return a turn that is not yet running."""
         return Turn(self.spec, self.desk, request, request_id, sink)

@@ -199,9 +199,7 @@ class Supervisor:
         kind = provider or row.provider
         if kind == "auto":
             kind = fleet.choice.provider
-        own_model = fleet.choice.model if kind == fleet.choice.provider else ""
-        default = row.model if kind == row.provider else own_model
-        chosen = model or default or getattr(getattr(fleet.settings.providers, kind, None), "model", "")
+        chosen = model or (row.model if kind == row.provider else fleet.default_model(kind))
         choice = named(kind, chosen, "set by hand")
         if kind == "embedded":
             self._embedded.ensure()

@@ -37,6 +37,8 @@ class Upkeep:
         self._census_due = False
 
     def start(self) -> None:
+        for source in self.sources():
+            self._places[source] = self._end(source)
         self._task = asyncio.create_task(self._beat(), name="upkeep")
 
     def stop(self) -> None:
@@ -91,7 +93,7 @@ class Upkeep:
             except FileNotFoundError:
                 self._places[source] = (0, 0)
                 continue
-            inode, place = self._places.get(source, (found.st_ino, found.st_size))
+            inode, place = self._places.get(source, (0, 0))
             if inode != found.st_ino or found.st_size < place:
                 place = 0
             if found.st_size > place:
@@ -100,6 +102,14 @@ class Upkeep:
                 rotate_if_large(self._fleet.home.logs, source, max_bytes=limits.max_bytes, keep=limits.keep)
                 place = 0
             self._places[source] = (found.st_ino, place)
+
+    def _end(self, source: str) -> tuple[int, int]:
+        """Return a file as it lies now, so that only what comes is passed on."""
+        try:
+            found = log_path(self._fleet.home.logs, source).stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (found.st_ino, found.st_size)
 
     def _pass_on(self, source: str, path: Path, place: int, size: int) -> int:
         """Publish the whole lines between two places of a file; return the new place."""

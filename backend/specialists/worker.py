@@ -52,6 +52,8 @@ async def serve_specialist(
     try:
         problem = await specialist.warm()
         ready(Warm(problem.message, problem.code) if problem else Warm())
+        if problem is None:
+            await specialist.prewarm()
         await asyncio.get_running_loop().create_future()
     finally:
         server.close()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from fleets import Platform, make_platform
+from tiny import TinyProvider
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny import TinyProvider  # noqa: E402
-
-from backend.config import Providers, ScriptedSettings, Settings, Timeouts  # noqa: E402
-from backend.registry.ports import bind  # noqa: E402
-from backend.specialists.spec import StartLine, WorkerSpec  # noqa: E402
-from backend.specialists.worker import serve_specialist  # noqa: E402
+from backend.config import Providers, ScriptedSettings, Settings, Timeouts
+from backend.registry.ports import bind
+from backend.specialists.killall import kill_all
+from backend.specialists.spec import StartLine, WorkerSpec
+from backend.specialists.worker import serve_specialist
 
 BOUND_S = 5.0
 """How long anything in these tests may take before it counts as never."""
@@ -121,3 +119,20 @@ async def serve() -> AsyncIterator[Any]:
         for client in served.clients:
             await client.close()
         await served.stop()
+
+
+@pytest.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[Any]:
+    """Return a function that starts a platform in this test's home; every process is ended after the test."""
+    started: list[Platform] = []
+
+    async def start(**environment: str) -> Platform:
+        started.append(make_platform(tmp_path / "home", environment))
+        await started[-1].supervisor.start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        await one.supervisor.close(stop_fleet=False)
+    if started:
+        await asyncio.to_thread(kill_all, started[0].home, grace_s=1.0)

@@ -254,7 +254,9 @@ async def test_a_client_that_only_stops_sending_still_gets_its_answer(serve: Any
     "request_line",
     [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b'POST /chat HTTP/1.1\r\n\r\n{"content":"x"}\n', b"OPTIONS * "],
 )
-async def test_an_http_request_is_shut_out_at_once_and_drives_nothing(serve: Any, request_line: bytes) -> None:
+async def test_an_http_request_is_shut_out_at_once_and_drives_nothing(
+    serve: Any, request_line: bytes
+) -> None:
     served = await serve()
     client = await served.connect()
     client.send_raw(request_line)
@@ -400,7 +402,12 @@ async def test_only_the_platform_may_change_a_specialists_model(serve: Any) -> N
 
 async def test_beyond_loopback_the_first_line_must_be_a_hello_with_the_token(serve: Any) -> None:
     served = await serve(host="10.0.0.5")
-    for first in ({"type": "ping"}, {"type": "hello", "token": "wrong"}, {"type": "hello"}, {"content": "hi"}):
+    for first in (
+        {"type": "ping"},
+        {"type": "hello", "token": "wrong"},
+        {"type": "hello"},
+        {"content": "hi"},
+    ):
         client = await served.connect()
         client.send(**first)
         client.send(type="ping")

@@ -1,8 +1,8 @@
 """A small provider for tests of the socket: what it does is written in the prompt.
 
-    slow        a piece every 10 ms           hang     two pieces, then nothing for ever
-    mute        nothing ever comes            fail     one piece, then a fault
-    flood N     N pieces without waiting      think    reasoning first
+slow        a piece every 10 ms           hang     two pieces, then nothing for ever
+mute        nothing ever comes            fail     one piece, then a fault
+flood N     N pieces without waiting      think    reasoning first
 """
 
 from __future__ import annotations
