@@ -3,6 +3,7 @@
 from tekton_tui.transcript.entry import SPEAKER_COLOURS, Entry, Kind
 from tekton_tui.transcript.message import Look
 from tekton_tui.transcript.tick import FrameTick, frame_tick
+from tekton_tui.transcript.warm import warm
 from tekton_tui.transcript.widget import Transcript
 
-__all__ = ["SPEAKER_COLOURS", "Entry", "FrameTick", "Kind", "Look", "Transcript", "frame_tick"]
+__all__ = ["SPEAKER_COLOURS", "Entry", "FrameTick", "Kind", "Look", "Transcript", "frame_tick", "warm"]

@@ -15,7 +15,7 @@ from textual.strip import Strip
 
 from tekton_tui.transcript.cursor import WHOLE, Target
 from tekton_tui.transcript.overlay import line_id, match_ranges, put_badge, restyle, with_offsets
-from tekton_tui.transcript.palette import BAR_CELLS, Palette
+from tekton_tui.transcript.palette import BAR_CELLS, SCROLL_CELLS, Palette
 from tekton_tui.transcript.pieces import Piece
 from tekton_tui.transcript.rows import FOLD, Row
 from tekton_tui.transcript.viewport import Viewport
@@ -53,7 +53,10 @@ class Canvas:
         self._bar = bar
         self.bar_cells = BAR_CELLS if bar else 0
         self._palette: Palette | None = None
-        self._strips: dict[tuple[Row, str, int, bool], Strip] = {}
+        self._strips: dict[tuple[Row, str, bool, bool], Strip] = {}
+        self._gaps: dict[bool, Strip] = {}
+        self._width = 0
+        self._thumb = range(0)
         self._lines: list[_Line] = []
         self._view: list[Strip] = []
         self._badge_cells = 0
@@ -66,43 +69,45 @@ class Canvas:
         return not styles.gutter.width and not styles.gutter.height and styles.opacity == 1.0 and not styles.tint.a
 
     def forget(self) -> None:
-        """Forget everything drawn: the theme has changed."""
+        """Forget everything drawn: theme, width or filters have changed."""
         self._palette = None
         self._strips.clear()
+        self._gaps.clear()
         self._view = []
 
     def update(self, viewport: Viewport, marks: Marks, width: int) -> Iterator[Region]:
         """Draw the window; yield the regions of the widget that differ from before."""
-        if self._palette is None:
-            self._palette = Palette(self._widget)
+        palette = self._palette
+        if palette is None or width != self._width or palette.filters != tuple(self._widget.get_line_filters()):
+            self.forget()
+            self._palette = palette = Palette(self._widget)
+            self._width = width
         if len(self._strips) > MAX_STRIPS:
             self._strips.clear()
         self._lines = [_Line(*line) for line in viewport.rows()]
         self._number_end = viewport.flow.end
-        view = [self._strip(viewport, line, marks, width) for line in self._lines]
+        self._thumb = _thumb(viewport)
+        view = [self._strip(viewport, y, line, marks) for y, line in enumerate(self._lines)]
         self._badge_cells = len(marks.badge) if marks.badge and view else 0
         if self._badge_cells:
-            view[-1] = put_badge(view[-1], marks.badge, self._palette.part("badge"), width)
+            view[-1] = palette.filter(put_badge(view[-1], marks.badge, palette.part("badge"), width - SCROLL_CELLS))
         before, self._view = self._view, view
         return _differences(before, view, width)
 
     def lines(self, crop: Region) -> list[Strip]:
-        """Return the strips of a region, filtered as the app asks (no colours, …)."""
-        widget = self._widget
-        blank = self._blank(widget.size.width)
-        view = self._view
-        strips = [view[y] if y < len(view) else blank for y in crop.line_range]
-        for line_filter in widget.get_line_filters():
-            background = widget.background_colors[1]
-            strips = [strip.apply_filter(line_filter, background) for strip in strips]
-        if crop.column_span != (0, widget.size.width):
+        """Return the strips of a region."""
+        width, view = self._widget.size.width, self._view
+        if crop.height == len(view) and crop.width == width == self._width:
+            return view
+        strips = [view[y] if y < len(view) else Strip.blank(width) for y in crop.line_range]
+        if crop.column_span != (0, width):
             strips = [strip.crop(*crop.column_span) for strip in strips]
         return strips
 
     def marked_line(self, y: int) -> Strip:
         """Return one line with marks for the mouse."""
         if not 0 <= y < len(self._view):
-            return self._blank(self._widget.size.width)
+            return Strip.blank(self._widget.size.width)
         line = self._lines[y]
         if line.number >= self._number_end:
             return self._view[y]
@@ -128,6 +133,10 @@ class Canvas:
         """Whether a cell belongs to the badge."""
         return bool(self._badge_cells) and y == len(self._view) - 1 and x >= self._widget.size.width - self._badge_cells
 
+    def on_scrollbar(self, x: int) -> bool:
+        """Whether a column is the scrollbar's, and there is one."""
+        return x == self._width - 1 and bool(self._thumb)
+
     def _has_bar(self, line: _Line) -> bool:
         return self._bar and not self._is_gap(line)
 
@@ -137,22 +146,23 @@ class Canvas:
             return True
         return line.piece is None and line.row >= self._widget.message_rows(line.number)
 
-    def _strip(self, viewport: Viewport, line: _Line, marks: Marks, width: int) -> Strip:
+    def _strip(self, viewport: Viewport, y: int, line: _Line, marks: Marks) -> Strip:
         assert self._palette is not None
+        thumb = y in self._thumb
         if self._is_gap(line):
-            return self._palette.blank(width)
+            strip = self._gaps.get(thumb)
+            if strip is None:
+                strip = self._gaps[thumb] = self._palette.gap(self._width, thumb=thumb)
+            return strip
         colour = viewport.flow.entry(line.number).colour
         here = marks.cursor is not None and self._is_here(marks.cursor, line)
-        strip = self._kept(line.drawn, colour, width, here=here)
-        return self._overlaid(strip, line, marks)
-
-    def _kept(self, row: Row, colour: str, width: int, *, here: bool) -> Strip:
-        assert self._palette is not None
-        key = (row, colour, width, here)
+        key = (line.drawn, colour, here, thumb)
         strip = self._strips.get(key)
         if strip is None:
-            strip = self._strips[key] = self._palette.strip(row, colour, width, bar=self._bar, here=here)
-        return strip
+            strip = self._strips[key] = self._palette.strip(
+                line.drawn, colour, self._width, bar=self._bar, here=here, thumb=thumb
+            )
+        return self._overlaid(strip, line, marks)
 
     def _overlaid(self, strip: Strip, line: _Line, marks: Marks) -> Strip:
         """Lay search hits and the selection over a row."""
@@ -178,7 +188,7 @@ class Canvas:
                     style = self._widget.screen.get_component_rich_style("screen--selection")
                     segments = restyle(segments, [(start + shift, end + shift)], style)
                     changed = True
-        return Strip(segments, strip.cell_length) if changed else strip
+        return self._palette.filter(Strip(segments, strip.cell_length)) if changed else strip
 
     def _is_here(self, cursor: Target, line: _Line) -> bool:
         if cursor.number != line.number:
@@ -188,10 +198,15 @@ class Canvas:
         pieces = self._widget.message_pieces(line.number)
         return cursor.piece < len(pieces) and pieces[cursor.piece] is line.piece
 
-    def _blank(self, width: int) -> Strip:
-        if self._palette is None:
-            self._palette = Palette(self._widget)
-        return self._palette.blank(width)
+
+def _thumb(viewport: Viewport) -> range:
+    """Return the lines of the window beside which the scrollbar's thumb is drawn; none when all fits."""
+    total, height = viewport.total, viewport.height
+    if total <= height:
+        return range(0)
+    size = max(1, round(height * height / total))
+    start = round((height - size) * viewport.top / (total - height))
+    return range(start, start + size)
 
 
 def _differences(before: list[Strip], after: list[Strip], width: int) -> Iterator[Region]:

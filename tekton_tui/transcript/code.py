@@ -125,7 +125,8 @@ class CodeRows:
         for line in lines[self._final_lines + self._draft_lines : done]:
             self._draft.extend(self._draw([line]))
             self._draft_lines += 1
-        last = self._draw(lines[done:]) if done < len(lines) else []
+        # The line that is still written has no colours yet: it would be lexed again with every frame.
+        last = self._draw(lines[done:], lex=False) if done < len(lines) else []
         return [*self._label(), *self._final, *self._draft, *last]
 
     def _label(self) -> list[Row]:
@@ -134,10 +135,10 @@ class CodeRows:
         text = "  " + one_line(self._language.split()[0], min(MAX_LABEL_CELLS, max(1, self._width - 2)))
         return [Row(((text, LABEL),), len(text), "", len(text), BLOCK)]
 
-    def _draw(self, lines: Sequence[str]) -> list[Row]:
+    def _draw(self, lines: Sequence[str], *, lex: bool = True) -> list[Row]:
         texts = [safe_inline(line.removesuffix("\n").expandtabs(TAB_CELLS)) for line in lines]
         rows: list[Row] = []
-        for line, runs in zip(lines, highlight(texts, self._language), strict=True):
+        for line, runs in zip(lines, highlight(texts, self._language if lex else ""), strict=True):
             drawn = wrap_runs(runs, self._width, first=LEFT, rest=LEFT, decor=2, fill=BLOCK)
             # Code is never reflowed: what the wrap cut is joined again when it is copied.
             drawn = [row._replace(joint=SOFT_CUT if row.joint == SOFT_CUT else row.joint) for row in drawn]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.strip import Strip
 
 from tekton_tui.transcript.code import TOKEN_CLASSES
@@ -33,7 +36,7 @@ from tekton_tui.transcript.rows import (
 
 _PARTS: Final = (
     "title", "heading", "code", "block", "label", "link", "quote", "dim", "bullet", "fold", "error",
-    "cursor", "match", "match-here", "badge",
+    "cursor", "match", "match-here", "badge", "thumb",
 )  # fmt: skip
 
 COMPONENT_CLASSES: Final = frozenset(
@@ -47,13 +50,7 @@ Transcript {
     background: $background;
     color: $foreground;
     overflow-x: hidden;
-    overflow-y: auto;
-    scrollbar-gutter: stable;
-    scrollbar-size-vertical: 1;
-    scrollbar-background: $background;
-    scrollbar-background-hover: $background;
-    scrollbar-background-active: $background;
-    scrollbar-color: $panel;
+    overflow-y: hidden;
     & > .transcript--title { color: $text-primary; text-style: bold; }
     & > .transcript--heading { color: $foreground; text-style: bold; }
     & > .transcript--code { color: $text-secondary; background: $surface; }
@@ -69,6 +66,7 @@ Transcript {
     & > .transcript--match { background: $warning 30%; text-style: underline; }
     & > .transcript--match-here { background: $warning; color: $background; text-style: bold; }
     & > .transcript--badge { background: $primary; color: $background; text-style: bold; }
+    & > .transcript--thumb { color: $panel-lighten-2; }
     & > .transcript--code-keyword { color: $text-primary; }
     & > .transcript--code-name { color: $foreground; text-style: bold; }
     & > .transcript--code-string { color: $text-secondary; }
@@ -104,8 +102,10 @@ _CLASS_OF: Final = (
 )
 
 BAR_CELLS: Final = 2
+SCROLL_CELLS: Final = 1
 BAR: Final = "▎"
 """The speaker's bar."""
+THUMB: Final = "▐"
 BAR_HERE: Final = "▌"
 """The bar of what the cursor is on: told by shape as well as by colour."""
 
@@ -116,6 +116,15 @@ class Themed(Protocol):
     @property
     def rich_style(self) -> Style:
         """The widget's own text style."""
+        ...
+
+    @property
+    def background_colors(self) -> tuple[Color, Color]:
+        """The colours beneath and of the widget."""
+        ...
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what the app applies to every line (no colours, …)."""
         ...
 
     def get_component_rich_style(
@@ -130,7 +139,11 @@ class Palette:
 
     def __init__(self, widget: Themed) -> None:
         self._widget = widget
+        self.filters = tuple(widget.get_line_filters())
+        self._background = widget.background_colors[1]
         self._base = widget.rich_style
+        self._thumb = Segment(THUMB, self._filtered(self._base + self._foreground("transcript--thumb")))
+        self._track = Segment(" ", self._filtered(self._base))
         self._styles: dict[tuple[Ink, str, bool], Style] = {}
         self._bars: dict[tuple[str, bool], Segment] = {}
 
@@ -139,7 +152,7 @@ class Palette:
         key = (ink, colour, here)
         style = self._styles.get(key)
         if style is None:
-            style = self._styles[key] = self._mix(ink, colour, here)
+            style = self._styles[key] = self._filtered(self._mix(ink, colour, here))
         return style
 
     def part(self, name: str) -> Style:
@@ -152,24 +165,41 @@ class Palette:
         if segment is None:
             style = self._base + self._speaker(colour)
             if here:
-                style += self._background("cursor")
-            segment = self._bars[colour, here] = Segment((BAR_HERE if here else BAR) + " ", style)
+                style += self._ground("cursor")
+            segment = self._bars[colour, here] = Segment((BAR_HERE if here else BAR) + " ", self._filtered(style))
         return segment
 
-    def strip(self, row: Row, colour: str, width: int, *, bar: bool, here: bool = False) -> Strip:
-        """Return a row as a strip of `width` cells, the bar's two included."""
+    def strip(self, row: Row, colour: str, width: int, *, bar: bool, here: bool, thumb: bool) -> Strip:
+        """Return a row as a strip of `width` cells: bar, text, and the scrollbar's column."""
         segments = [self.bar(colour, here=here)] if bar else []
         style = self.style
         segments += [Segment(text, style(ink, colour, here=here)) for text, ink in row.runs]
         used = row.cells + (2 if bar else 0)
-        if used < width:
-            segments.append(Segment(" " * (width - used), style(row.fill, colour, here=here)))
-        strip = Strip(segments, max(used, width))
-        return strip if used <= width else strip.crop(0, width)
+        room = width - SCROLL_CELLS
+        if used < room:
+            segments.append(Segment(" " * (room - used), style(row.fill, colour, here=here)))
+        elif used > room:
+            segments = list(Strip(segments, used).crop(0, room))
+        segments.append(self._thumb if thumb else self._track)
+        return Strip(segments, width)
 
-    def blank(self, width: int) -> Strip:
-        """Return an empty row outside any message."""
-        return Strip.blank(width, self._base)
+    def gap(self, width: int, *, thumb: bool) -> Strip:
+        """Return an empty row between messages."""
+        blank = Segment(" " * (width - SCROLL_CELLS), self._track.style)
+        return Strip([blank, self._thumb if thumb else self._track], width)
+
+    def filter(self, strip: Strip) -> Strip:
+        """Apply the app's filters to a strip that has other styles than the palette's."""
+        for line_filter in self.filters:
+            strip = strip.apply_filter(line_filter, self._background)
+        return strip
+
+    def _filtered(self, style: Style) -> Style:
+        """Apply the app's filters to a style, once for all rows that use it."""
+        segments = [Segment("x", style)]
+        for line_filter in self.filters:
+            segments = line_filter.apply(segments, self._background)
+        return segments[0].style or Style.null()
 
     def _speaker(self, colour: str) -> Style:
         name = colour if colour in SPEAKER_COLOURS else "specialist"
@@ -178,13 +208,13 @@ class Palette:
     def _foreground(self, name: str) -> Style:
         return Style(color=self._widget.get_component_rich_style(name).color)
 
-    def _background(self, part: str) -> Style:
+    def _ground(self, part: str) -> Style:
         return Style(bgcolor=self._widget.get_component_rich_style(f"transcript--{part}").bgcolor)
 
     def _mix(self, ink: Ink, colour: str, here: bool) -> Style:
         style = self._base
         if here and not ink & (BLOCK | CODE):
-            style += self._background("cursor")
+            style += self._ground("cursor")
         for flag, name in _CLASS_OF:
             if not ink & flag:
                 continue

@@ -15,13 +15,13 @@ from typing import Final, Protocol
 
 from textual.app import App
 
-BEAT_S: Final = 1 / 30
+BEAT_S: Final = 1 / 40
 """Time between two beats while somebody waits for a frame."""
 FEW_LANES: Final = 3
 """Up to so many lanes may draw on every second beat."""
 LANE_INTERVAL_S: Final = 0.045
 """Shortest time between two frames of one lane when few lanes have news."""
-CROWDED_INTERVAL_S: Final = 0.095
+CROWDED_INTERVAL_S: Final = 0.075
 """Time in which each of many lanes gets one frame; the newest token is on screen within it."""
 
 

@@ -18,6 +18,7 @@ from textual.message import Message as TextualMessage
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tekton_tui.safe_text import safe
 from tekton_tui.transcript import palette
@@ -32,7 +33,10 @@ from tekton_tui.transcript.search import Search
 from tekton_tui.transcript.selecting import selected_text
 from tekton_tui.transcript.tick import FrameTick, frame_tick
 from tekton_tui.transcript.viewport import Viewport
+from tekton_tui.transcript.warm import warm
 
+ROOMY: Final = 40
+"""A transcript this wide keeps a cell free before its scrollbar."""
 SCROLL_LINES: Final = 3
 """Rows the cursor keys scroll through a message that is taller than the window."""
 
@@ -144,7 +148,7 @@ class Transcript(ScrollView, can_focus=True):
         self._stale = True
         self._placing = False
         self._following = True
-        self._thumb: tuple[int, int, int] | None = None
+        self._grabbed = False
 
     # Content
 
@@ -186,6 +190,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def begin(self, entry: Entry) -> None:
         """Open a message that will stream: its key names it in the calls below."""
+        warm()
         self._viewport.note_news(self._flow.append(entry, streaming=True))
         self._ask()
 
@@ -325,11 +330,12 @@ class Transcript(ScrollView, can_focus=True):
         self._settle()
 
     def _settle(self) -> None:
-        size = self.scrollable_content_region.size
+        size = self.size
         if not size.width or not size.height:
             self._stale = True
             return
-        self._viewport.resize(max(1, size.width - self._canvas.bar_cells), size.height)
+        beside = self._canvas.bar_cells + palette.SCROLL_CELLS + (size.width >= ROOMY)
+        self._viewport.resize(max(1, size.width - beside), size.height)
         margin = 0 if self._viewport.following else size.height
         top = self._viewport.settle(margin=margin)
         self._place(top)
@@ -346,28 +352,11 @@ class Transcript(ScrollView, can_focus=True):
         self._placing = True
         try:
             if size != self.virtual_size:
-                self.set_reactive(ScrollView.virtual_size, size)
-                if (total > self.size.height) != self.show_vertical_scrollbar:
-                    self._refresh_scrollbars()
+                self.set_reactive(Widget.virtual_size, size)  # pyright: ignore[reportArgumentType]
             self.scroll_y = float(top)
             self.scroll_target_y = float(top)
         finally:
             self._placing = False
-        self._move_thumb(top, total)
-
-    def _move_thumb(self, top: int, total: int) -> None:
-        """Move the scrollbar's thumb if it would be seen to move."""
-        height = self.size.height
-        if not self.show_vertical_scrollbar or not total:
-            self._thumb = None
-            return
-        thumb = (height, round(8 * top * height / total), round(8 * height * height / total))
-        if thumb != self._thumb:
-            self._thumb = thumb
-            bar = self.vertical_scrollbar
-            bar.window_virtual_size = total
-            bar.window_size = height
-            bar.position = top
 
     def _marks(self) -> Marks:
         selection = self.screen.selections.get(self)
@@ -428,6 +417,35 @@ class Transcript(ScrollView, can_focus=True):
         super().notify_style_update()
         self._canvas.forget()
         self._stale = True
+
+    @property
+    def allow_vertical_scroll(self) -> bool:
+        """Whether there is more than the window shows; the scrollbar is our own."""
+        return not self._check_disabled() and self._viewport.total > self._viewport.height
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Take hold of the scrollbar."""
+        if self._canvas.on_scrollbar(event.x):
+            self._grabbed = True
+            self.capture_mouse()
+            self.screen.clear_selection()
+            self._drag_to(event.y)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Move the scrollbar."""
+        if self._grabbed:
+            self._drag_to(event.y)
+
+    def on_mouse_up(self) -> None:
+        """Let the scrollbar go."""
+        if self._grabbed:
+            self._grabbed = False
+            self.release_mouse()
+
+    def _drag_to(self, y: int) -> None:
+        height = max(1, self.size.height - 1)
+        part = min(1.0, max(0.0, y / height))
+        self.scroll_to(y=round(part * (self._viewport.total - self._viewport.height)), animate=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Follow the reader; our own moves change nothing here."""
