@@ -20,6 +20,8 @@ BUSY_TIMEOUT_S = 5.0
 CHECKED_BYTES = 16 * 1024 * 1024
 """A file up to this size is checked in full at start (about 0.1 s); a larger one only in its head."""
 PAGE_CACHE_KIB = 8 * 1024
+SUSPECT_SUFFIX = ".suspect"
+"""A file of this suffix says that damage was met while running: the next start checks the whole database."""
 SIDE_FILES = ("", "-wal", "-shm")
 
 
@@ -35,11 +37,13 @@ def prepare(path: Path) -> Path | None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         _open_once(path)
+        _suspect_mark(path).unlink(missing_ok=True)
         return None
     except sqlite3.DatabaseError as error:
-        if not _is_damage(error):
+        if not is_damage(error):
             raise
         aside = set_aside(path)
+        _suspect_mark(path).unlink(missing_ok=True)
         log.error("the database %s is damaged (%s) and was set aside as %s", path, error, aside)
     _open_once(path)
     return aside
@@ -87,7 +91,7 @@ def _open_once(path: Path) -> None:
         connection.create_function("unpack", 1, unpack, deterministic=True)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not fresh and path.stat().st_size <= CHECKED_BYTES:
+        if not fresh and (path.stat().st_size <= CHECKED_BYTES or _suspect_mark(path).exists()):
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
@@ -96,6 +100,18 @@ def _open_once(path: Path) -> None:
         connection.close()
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: BaseException | None) -> bool:
+    """Tell whether an error speaks of a damaged file, not of one that is merely out of reach."""
     text = str(error)
-    return "malformed" in text or "not a database" in text or "corrupt" in text
+    return isinstance(error, sqlite3.DatabaseError) and any(
+        word in text for word in ("malformed", "not a database", "corrupt")
+    )
+
+
+def suspect(path: Path) -> None:
+    """Have the next start check the whole database."""
+    _suspect_mark(path).touch(mode=0o600)
+
+
+def _suspect_mark(path: Path) -> Path:
+    return path.with_name(path.name + SUSPECT_SUFFIX)

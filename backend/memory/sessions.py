@@ -22,8 +22,10 @@ COLUMNS = "id, title, owner, created_at, updated_at, messages, is_default, archi
 
 
 def as_session(row: tuple[Any, ...]) -> Session:
-    *head, is_default, archived, preview, provider, model = row
-    return Session(*head, bool(is_default), bool(archived), preview, provider, model)
+    session = Session(*row[:6])
+    session.is_default, session.archived = bool(row[6]), bool(row[7])
+    session.preview, session.provider, session.model = row[8:]
+    return session
 
 
 def one_line(text: str, chars: int) -> str:

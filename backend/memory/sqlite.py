@@ -17,7 +17,7 @@ import msgspec
 
 from backend.memory import database, ledger, messages, retention, search, sessions
 from backend.memory.export import export
-from backend.memory.faults import StoreClosed, store_failed
+from backend.memory.faults import StoreClosed, StoreFailed, store_failed
 from backend.memory.lanes import Job, Lane, T
 from backend.memory.store import Conversation, Export, ExportFormat, OpenTurn, RetentionReport, Role, UsageRow
 from backend.schema.errors import ErrorCode
@@ -63,20 +63,24 @@ class SqliteStore:
                 await asyncio.to_thread(lane.close)
 
     async def _write(self, job: Job[T]) -> T:
-        if self._writer is None:
-            raise StoreClosed("the conversation store is not open")
-        return await self._writer.run(job)
+        return await self._run(self._writer, job)
 
     async def _read(self, job: Job[T]) -> T:
-        if self._reader is None:
-            raise StoreClosed("the conversation store is not open")
-        return await self._reader.run(job)
+        return await self._run(self._reader, job)
 
     async def _search(self, job: Job[T]) -> T:
         """Run what may take many milliseconds, apart from the quick reads."""
-        if self._searcher is None:
+        return await self._run(self._searcher, job)
+
+    async def _run(self, lane: Lane | None, job: Job[T]) -> T:
+        if lane is None:
             raise StoreClosed("the conversation store is not open")
-        return await self._searcher.run(job)
+        try:
+            return await lane.run(job)
+        except StoreFailed as error:
+            if database.is_damage(error.__cause__):
+                await asyncio.to_thread(database.suspect, self.path)
+            raise
 
     # sessions
 

@@ -5,12 +5,13 @@ Pure. Counts with the function it is given; knows no store and no provider.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from msgspec import Struct
 
 from backend.memory.store import Conversation
+from backend.memory.summary import summarise_pruned
 from backend.schema.frames import ChatMessage
 from backend.schema.records import StoredMessage
 
@@ -21,8 +22,10 @@ SUMMARY_SHARE = 0.12
 PINNED_SHARE = 0.35
 """Part of the room for history that pinned messages may take; what is beyond is left out, and noted."""
 LEAST_SUMMARY_TOKENS = 24
-LINE_CHARS = 160
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s")
+LEAST_FILL = 0.6
+"""The cut may leave so much of what would fit unused, in exchange for staying where it is for many turns."""
+_HASH_FACTOR = 0x9E3779B97F4A7C15
+_HASH_BITS = 64
 
 
 class Window(Struct):
@@ -36,76 +39,64 @@ class Window(Struct):
 def choose(conversation: Conversation, *, room: int, count: Count) -> Window:
     """Return what fits into `room` tokens of history.
 
-    The newest messages come whole and without gaps; a message that does not fit ends the run. Messages that failed
-    without any text are left out. When something is pruned, a summary of it takes a small share of the room.
+    The newest messages come whole and without gaps, beginning with a question. Pinned ones come before them, however
+    old. Messages that failed without any text are left out. When something is pruned, a summary of it takes a small
+    share of the room. The cut stays at one message for many turns, so that caches of the prompt hold.
     """
     told = [message for message in conversation.messages if message.content.strip()]
     if conversation.earlier == 0 and _cost(told, count) + _cost(conversation.pinned, count) <= room:
         return Window(_as_chat([*conversation.pinned, *told]), "", [])
     notes: list[str] = []
-    pinned = _fitting(conversation.pinned, int(room * PINNED_SHARE), count)
-    if len(pinned) < len(conversation.pinned):
-        notes.append(
-            f"{len(conversation.pinned) - len(pinned)} pinned messages did not fit the model's context"
-        )
-    left = room - _cost(pinned, count)
-    summary_room = max(LEAST_SUMMARY_TOKENS, int(left * SUMMARY_SHARE))
-    newest = _newest(told, left - summary_room, count)
-    pruned = told[: len(told) - len(newest)]
-    number = len(pruned) + conversation.earlier
-    if number:
+    wanted = [*conversation.pinned, *(message for message in told if message.pinned)]
+    reserved = min(_cost(wanted, count), int(room * PINNED_SHARE))
+    summary_room = max(LEAST_SUMMARY_TOKENS, int((room - reserved) * SUMMARY_SHARE))
+    start = _cut(told, room - reserved - summary_room, count)
+    pruned, newest = told[:start], told[start:]
+    candidates = [*conversation.pinned, *(message for message in pruned if message.pinned)]
+    pinned = _fitting(candidates, int(room * PINNED_SHARE), count)
+    if len(pinned) < len(candidates):
+        notes.append(f"{len(candidates) - len(pinned)} pinned messages did not fit the model's context")
+    kept = {message.id for message in pinned}
+    gone = [message for message in pruned if message.id not in kept]
+    if number := len(gone) + conversation.earlier:
         notes.append(f"{number} earlier messages were pruned to fit the model's context")
-    summary = summarise(pruned, summary_room, count)
-    return Window(_as_chat([*pinned, *newest]), summary, notes)
+    return Window(_as_chat([*pinned, *newest]), summarise_pruned(gone, summary_room, count), notes)
 
 
-def summarise(pruned: Sequence[StoredMessage], room: int, count: Count) -> str:
-    """Return a line for each pruned exchange, newest kept first when not all fit; empty when none does.
+def _cut(messages: Sequence[StoredMessage], room: int, count: Count) -> int:
+    """Return the index of the first message that is sent, `len(messages)` when none fits.
 
-    Made by code from the messages' own first sentences, so it is the same as long as the messages are.
+    Of the questions at which the tail fits and is not much shorter than it could be, the one whose id has the highest
+    rank is taken. Rank depends on the id alone, so the choice outlives new messages and small changes of the room.
     """
-    kept: list[str] = []
-    left = room
-    for message in reversed(pruned):
-        who = "you" if message.role == "user" else message.author.removesuffix("-ai")
-        line = f"- {who}: {_gist(message.content)}"
-        left -= count(line)
-        if left < 0:
-            break
-        kept.append(line)
-    if not kept:
-        return ""
-    return "\n".join(["Earlier in this conversation:", *reversed(kept)])
+    tails = [*accumulate(count(message.content) for message in reversed(messages))][::-1]
+    first = next((index for index, tail in enumerate(tails) if tail <= room), len(messages))
+    if first == len(messages):
+        return first
+    least = tails[first] * LEAST_FILL
+    starts = [
+        index
+        for index in range(first, len(messages))
+        if messages[index].role == "user" and (tails[index] >= least or index == first)
+    ]
+    if not starts:  # an answer without its question misleads
+        return next((i for i in range(first, len(messages)) if messages[i].role == "user"), len(messages))
+    return max(starts, key=lambda index: _rank(messages[index].id))
 
 
-def _gist(text: str) -> str:
-    """Return the first sentence of a text, on one line, cut at a word."""
-    flat = " ".join(text.split())
-    sentence = _SENTENCE_END.split(flat, maxsplit=1)[0]
-    if len(sentence) <= LINE_CHARS:
-        return sentence
-    return sentence[:LINE_CHARS].rsplit(" ", 1)[0] + " …"
-
-
-def _newest(messages: Sequence[StoredMessage], room: int, count: Count) -> list[StoredMessage]:
-    left = room
-    start = len(messages)
-    while start and (cost := count(messages[start - 1].content)) <= left:
-        left -= cost
-        start -= 1
-    if start and start < len(messages) and messages[start].role == "assistant":
-        start += 1  # an answer without its question misleads
-    return list(messages[start:])
+def _rank(message_id: int) -> int:
+    return (message_id * _HASH_FACTOR) % (1 << _HASH_BITS)
 
 
 def _fitting(messages: Sequence[StoredMessage], room: int, count: Count) -> list[StoredMessage]:
+    """Return the newest messages that fit, each weighed by itself, oldest first."""
     kept: list[StoredMessage] = []
-    for message in messages:
-        room -= count(message.content)
-        if room < 0:
-            break
-        kept.append(message)
-    return kept
+    for message in reversed(messages):
+        cost = count(message.content)
+        if cost <= room:
+            room -= cost
+            kept.append(message)
+    return kept[::-1]
 
 
 def _cost(messages: Sequence[StoredMessage], count: Count) -> int:
