@@ -1,6 +1,7 @@
-"""End a whole platform's processes with no backend running: what the registry names and what else lives.
+"""End a whole platform's processes with no backend running: its workers and its model server.
 
-Blocking. Signals only processes whose identity (pid and start) was checked a moment before.
+Blocking. Ends what was started as a worker of exactly this home, whatever the registry says, so that neither a
+damaged registry protects a worker nor an entry somebody wrote makes a stranger a target.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from backend.home import Home
-from backend.registry import Registry, RegistryError
-from backend.registry.identity import Identity, entry_alive, recorded_identity
+from backend.registry import Registry
+from backend.registry.identity import Identity
 from backend.schema.records import LaunchResult
 from backend.specialists.census import living_workers
 from backend.specialists.process import KILL_WAIT_S, group_members
@@ -37,8 +38,7 @@ def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
     Raises:
         RegistryBusy: The registry's lock was not had in time; the processes were ended all the same.
     """
-    registry = Registry(home.registry, home.audit)
-    targets = _targets(home, registry)
+    targets = _targets(home)
     started = time.monotonic()
     for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
         alive = [target for target in targets if _is_there(target)]
@@ -46,24 +46,18 @@ def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
             _signal_group(target.identity.pid, number)
         _wait(alive, wait_s)
     elapsed_s = round(time.monotonic() - started, 3)
-    _clear(home, registry, targets)
+    _clear(home, targets)
     return [_result(target, elapsed_s) for target in targets]
 
 
-def _targets(home: Home, registry: Registry) -> list[_Target]:
-    found: dict[int, _Target] = {}
-    with suppress(RegistryError):  # a registry that cannot be read must not protect anybody
-        for ai_id, entry in registry.read().items():
-            if entry.launcher == "local" and entry.transport == "socket" and entry_alive(entry):
-                found[entry.pid] = _Target(ai_id, recorded_identity(entry), entry.port)
-    for worker in living_workers(home):
-        found.setdefault(worker.identity.pid, _Target(worker.ai_id, worker.identity, worker.port))
+def _targets(home: Home) -> list[_Target]:
+    targets = [_Target(worker.ai_id, worker.identity, worker.port) for worker in living_workers(home)]
     with suppress(OSError, msgspec.MsgspecError):
         facts = msgspec.json.decode(home.embedded_facts.read_bytes(), type=ServerFacts)
         identity = Identity(facts.pid, facts.process_start)
         if identity.still_lives():
-            found[facts.pid] = _Target(SERVICE, identity)
-    return list(found.values())
+            targets.append(_Target(SERVICE, identity))
+    return targets
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -84,12 +78,14 @@ def _is_there(target: _Target) -> bool:
     return target.identity.still_lives() or bool(group_members(target.identity.pid))
 
 
-def _clear(home: Home, registry: Registry, targets: list[_Target]) -> None:
+def _clear(home: Home, targets: list[_Target]) -> None:
     """Take the ended out of the registry and forget the model server's address."""
     dead = {target.name: target for target in targets if not target.identity.still_lives()}
     if SERVICE in dead:
         home.embedded_facts.unlink(missing_ok=True)
-    with registry.transaction() as transaction:
+    if not dead:
+        return
+    with Registry(home.registry, home.audit).transaction() as transaction:
         for ai_id, entry in list(transaction.entries.items()):
             if ai_id in dead and dead[ai_id].identity.pid == entry.pid:
                 transaction.deregister(ai_id, reason="ended by kill --all without a backend")

@@ -158,9 +158,13 @@ class Launching:
             host=placement.host,
             launcher=placement.launcher,
         )
-        await fleet.registry.apply(
-            lambda change: change.register(ai_id, entry_of(row, placement, "starting"), "launched")
-        )
+        try:
+            await fleet.registry.apply(
+                lambda change: change.register(ai_id, entry_of(row, placement, "starting"), "launched")
+            )
+        except RegistryError:
+            del fleet.placements[ai_id]
+            raise
 
     async def _undo(self, ai_id: str, error: TektonError) -> None:
         """Make a failed launch leave nothing behind but its reason."""

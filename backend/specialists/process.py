@@ -152,6 +152,8 @@ class Process:
     def _on_end(self) -> None:
         """The process ended: clear its group, for a child while its pid is still taken, then learn how it ended."""
         self._unwatch()
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.close()
         leftover = self._clear_group()
         code = self._child.wait() if self._child is not None else None
         if self.exited.done():

@@ -70,8 +70,10 @@ class Supervisor:
         publish: Publish,
         record_error: RecordError,
         launcher: Launcher | None = None,
+        registry: Registry | None = None,
     ) -> None:
-        registry = Registry(home.registry, home.audit, on_corrupt=self._on_corrupt)
+        registry = registry or Registry(home.registry, home.audit)
+        registry.on_corrupt = self._on_corrupt
         board = Board(publish)
         self._fleet = Fleet(
             home=home,

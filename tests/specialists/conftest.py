@@ -126,8 +126,8 @@ async def platform(tmp_path: Path) -> AsyncIterator[Any]:
     """Return a function that starts a platform in this test's home; every process is ended after the test."""
     started: list[Platform] = []
 
-    async def start(**environment: str) -> Platform:
-        started.append(make_platform(tmp_path / "home", environment))
+    async def start(options: dict[str, Any] | None = None, **environment: str) -> Platform:
+        started.append(make_platform(tmp_path / "home", environment, **(options or {})))
         await started[-1].supervisor.start()
         return started[-1]
 

@@ -1,0 +1,197 @@
+"""The backend may die at any moment: its workers live on, and the next one adopts exactly those."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from fleets import Platform, make_platform
+
+from backend.registry import Registry
+from backend.registry.identity import identify, own_identity
+from backend.schema.frames import StreamEnd
+from backend.schema.records import RegistryEntry
+from backend.specialists.census import living_workers
+from backend.specialists.killall import kill_all
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_a_new_backend_adopts_the_same_processes_and_can_ask_and_end_them(platform: Any) -> None:
+    first: Platform = await platform()
+    await first.launch("apollo-ai", "athena-ai")
+    pids = {ai_id: first.pid(ai_id) for ai_id in ("apollo-ai", "athena-ai")}
+    await first.supervisor.set_model("apollo-ai", None, "other")
+    await first.supervisor.close(stop_fleet=False)
+
+    second: Platform = await platform()
+
+    assert {ai_id: second.pid(ai_id) for ai_id in pids} == pids
+    row = second.supervisor.status("apollo-ai")
+    assert row.state == "ready" and row.adopted and row.model == "other"
+    assert isinstance(await second.ask("apollo-ai", "hello").end(), StreamEnd)
+    [result] = await second.supervisor.kill(["apollo-ai"])
+    assert result.ok and identify(pids["apollo-ai"]) is None
+    os.kill(pids["athena-ai"], signal.SIGKILL)
+    row = await second.until_state("athena-ai", "exited", "killed")
+    assert second.errors[0]["where"] == "athena-ai"
+
+
+ORPHANER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from fleets import make_platform
+
+async def main():
+    platform = make_platform(Path(sys.argv[1]))
+    await platform.supervisor.start()
+    await platform.launch("apollo-ai", "athena-ai")
+    answer = platform.ask("apollo-ai", "[[repeat 100000]] [[rate 100]]")
+    await answer.begun.wait()
+    print(platform.pid("apollo-ai"), platform.pid("athena-ai"), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def orphaned(home: Path) -> list[int]:
+    """Start a backend of its own, let it launch two workers, kill it with signal 9; return the workers' pids."""
+    backend = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ORPHANER, str(home), str(Path(__file__).parent), stdout=subprocess.PIPE
+    )
+    assert backend.stdout is not None
+    pids = [int(word) for word in (await asyncio.wait_for(backend.stdout.readline(), 20)).split()]
+    backend.kill()
+    await backend.wait()
+    return pids
+
+
+async def test_workers_outlive_a_backend_killed_by_signal_9_and_how_they_end_is_unknown(
+    platform: Any, tmp_path: Path
+) -> None:
+    apollo, athena = await orphaned(tmp_path / "home")
+    fleet: Platform = await platform()
+    assert (fleet.pid("apollo-ai"), fleet.pid("athena-ai")) == (apollo, athena)
+    assert isinstance(await fleet.ask("apollo-ai", "hello").end(), StreamEnd)
+    os.kill(apollo, signal.SIGKILL)
+    row = await fleet.until_state("apollo-ai", "exited")
+    assert (row.exit_code, row.signal) == (None, None) and "unknown" in row.cause
+
+
+async def test_workers_the_registry_forgot_are_found_and_adopted(platform: Any, tmp_path: Path) -> None:
+    apollo, athena = await orphaned(tmp_path / "home")
+    (tmp_path / "home" / "ai_registry" / "platform_ai_registry.json").write_text('{"apollo-ai": {"po')
+    fleet: Platform = await platform()
+    assert (fleet.pid("apollo-ai"), fleet.pid("athena-ai")) == (apollo, athena)
+    entries = json.loads(fleet.home.registry.read_text())
+    assert {ai_id: entry["pid"] for ai_id, entry in entries.items()} == {
+        "apollo-ai": apollo,
+        "athena-ai": athena,
+    }
+    await fleet.until(lambda: any(error["code"] == "registry_corrupt" for error in fleet.errors))
+
+
+async def test_everything_can_be_ended_with_no_backend_running(tmp_path: Path) -> None:
+    home = make_platform(tmp_path / "home").home
+    pids = await orphaned(home.root)
+    os.kill(pids[1], signal.SIGSTOP)
+    results = await asyncio.to_thread(kill_all, home, grace_s=0.5)
+    assert {(result.id, result.pid, result.ok) for result in results} == {
+        ("apollo-ai", pids[0], True),
+        ("athena-ai", pids[1], True),
+    }
+    assert [identify(pid) for pid in pids] == [None, None]
+    assert json.loads(home.registry.read_text()) == {}
+    assert await asyncio.to_thread(kill_all, home) == []
+
+
+async def test_one_that_died_unwatched_is_lost_removed_and_in_the_ledger(platform: Any) -> None:
+    first: Platform = await platform()
+    await first.launch("apollo-ai")
+    pid = first.pid("apollo-ai")
+    await first.supervisor.close(stop_fleet=False)
+    os.kill(pid, signal.SIGKILL)
+    psutil.Process(pid).wait(5)
+    second: Platform = await platform()
+    row = second.supervisor.status("apollo-ai")
+    assert row.state == "lost" and row.pid == 0 and "while no backend watched" in row.cause
+    assert [error["code"] for error in second.errors] == ["lost"]
+    assert json.loads(second.home.registry.read_text()) == {}
+    [result] = await second.supervisor.launch(["apollo-ai"])
+    assert result.ok
+
+
+async def test_a_recycled_pid_is_not_adopted_and_not_killed(platform: Any, tmp_path: Path) -> None:
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    try:
+        identity = identify(stranger.pid)
+        assert identity is not None
+        home = make_platform(tmp_path / "home").home
+        entry = RegistryEntry(
+            port=45012,
+            component="apollo",
+            pid=stranger.pid,
+            process_start=identity.start - 3600,
+            metadata={"start_ticks": identity.ticks - 360_000, "boot_id": identity.boot},
+        )
+        Registry(home.registry, home.audit).register("apollo-ai", entry)
+        assert await asyncio.to_thread(kill_all, home) == []
+        Registry(home.registry, home.audit).register("apollo-ai", entry)
+        fleet: Platform = await platform()
+        assert fleet.supervisor.status("apollo-ai").state == "lost"
+        assert "recycled" in fleet.errors[0]["message"]
+        assert stranger.returncode is None
+    finally:
+        await stranger.communicate(b"\n")
+
+
+async def test_a_process_that_is_recorded_but_answers_as_somebody_else_is_not_adopted_as_ready(
+    platform: Any, tmp_path: Path
+) -> None:
+    first: Platform = await platform()
+    await first.launch("athena-ai")
+    port = first.supervisor.status("athena-ai").port
+    me = own_identity()
+    registry = Registry(first.home.registry, first.home.audit)
+    entry = RegistryEntry(port=port, component="apollo", pid=me.pid, process_start=me.start)
+    registry.register("apollo-ai", msgspec.structs.replace(entry, metadata=me.metadata()))
+    await first.supervisor.close(stop_fleet=False)
+    second: Platform = await platform()
+    row = second.supervisor.status("apollo-ai")
+    assert row.state == "lost" and "is not apollo-ai" in row.cause
+    assert second.supervisor.status("athena-ai").state == "ready"
+
+
+def test_a_worker_nobody_told_what_to_be_ends_by_itself(tmp_path: Path) -> None:
+    silent = subprocess.run(
+        [sys.executable, "-m", "backend.specialists.worker", "--listen-fd", "0", "--ready-fd", "1"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert silent.returncode == 1 and "whoever started it is gone" in silent.stderr
+
+
+async def test_a_launch_that_cannot_be_enrolled_leaves_no_process(platform: Any, tmp_path: Path) -> None:
+    home = make_platform(tmp_path / "home").home
+    impatient = Registry(home.registry, home.audit, lock_timeout_s=0.2)
+    fleet: Platform = await platform({"registry": impatient})
+    with Registry(home.registry, home.audit).transaction():
+        [result] = await fleet.supervisor.launch(["apollo-ai"])
+    assert not result.ok and result.code == "registry_busy"
+    assert not await asyncio.to_thread(living_workers, fleet.home)
+    assert fleet.supervisor.status("apollo-ai").state == "stopped"
+    [result] = await fleet.supervisor.launch(["apollo-ai"])
+    assert result.ok
