@@ -10,8 +10,8 @@ import asyncio
 import logging
 import re
 from collections import deque
+from itertools import count
 from typing import cast
-from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +32,8 @@ FLUSH_BYTES = 64 * 1024
 """Bytes gathered before they are written without waiting for the end of the moment."""
 LINGER_S = 2.0
 """How long a refused client may read its refusal before the connection is cut."""
+
+_unnamed = count(1)
 
 _HTTP = re.compile(rb"[A-Z]{3,10} ")
 """How an HTTP request begins, and no JSON does."""
@@ -225,7 +227,7 @@ class Connection(asyncio.Protocol):
                 if isinstance(item, ErrorReply):
                     self.send(item)
                 else:
-                    name = f"anonymous-{uuid4().hex[:12]}"
+                    name = f"unnamed-{next(_unnamed)}"
                     await self._serve(item, self._begin(item, name) if item.type in CHAT_TYPES else None)
         finally:
             self._ordering = None
