@@ -31,7 +31,9 @@ class PtyRun:
     seen: dict[bytes, float] = field(default_factory=dict[bytes, float])
 
 
-def run(command: Sequence[str], *, columns: int, rows: int, markers: Sequence[bytes] = (), limit_s: float = 120.0) -> PtyRun:
+def run(
+    command: Sequence[str], *, columns: int, rows: int, markers: Sequence[bytes] = (), limit_s: float = 120.0
+) -> PtyRun:
     """Run a command on a terminal of the given size until it ends.
 
     The command finds a file descriptor to write its results to in `BENCH_FD`. `markers` are looked for in
@@ -40,10 +42,21 @@ def run(command: Sequence[str], *, columns: int, rows: int, markers: Sequence[by
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     read_end, write_end = os.pipe()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "BENCH_FD": str(write_end)}
+    environment = {
+        **os.environ,
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+        "BENCH_FD": str(write_end),
+    }
     environment.pop("NO_COLOR", None)
     process = subprocess.Popen(
-        command, stdin=slave, stdout=slave, stderr=slave, env=environment, pass_fds=(write_end,), start_new_session=True
+        command,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        pass_fds=(write_end,),
+        start_new_session=True,
     )
     os.close(slave)
     os.close(write_end)

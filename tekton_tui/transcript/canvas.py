@@ -17,12 +17,13 @@ from tekton_tui.transcript.cursor import WHOLE, Target
 from tekton_tui.transcript.overlay import line_id, match_ranges, put_badge, restyle, with_offsets
 from tekton_tui.transcript.palette import BAR_CELLS, SCROLL_CELLS, Palette
 from tekton_tui.transcript.pieces import Piece
-from tekton_tui.transcript.rows import FOLD, Row
+from tekton_tui.transcript.rows import FOLD, LABEL, Row
 from tekton_tui.transcript.viewport import Viewport
 
 if TYPE_CHECKING:
     from tekton_tui.transcript.widget import Transcript
 
+COPY_HINT: Final = "y copy "
 MAX_STRIPS: Final = 3_000
 """Strips kept, about 8 MB with their terminal codes."""
 
@@ -66,7 +67,12 @@ class Canvas:
     def plain(self) -> bool:
         """Whether the widget has no border, padding, tint or opacity of its own to be drawn around the rows."""
         styles = self._widget.styles
-        return not styles.gutter.width and not styles.gutter.height and styles.opacity == 1.0 and not styles.tint.a
+        return (
+            not styles.gutter.width
+            and not styles.gutter.height
+            and styles.opacity == 1.0
+            and not styles.tint.a
+        )
 
     def forget(self) -> None:
         """Forget everything drawn: theme, width or filters have changed."""
@@ -78,7 +84,11 @@ class Canvas:
     def update(self, viewport: Viewport, marks: Marks, width: int) -> Iterator[Region]:
         """Draw the window; yield the regions of the widget that differ from before."""
         palette = self._palette
-        if palette is None or width != self._width or palette.filters != tuple(self._widget.get_line_filters()):
+        if (
+            palette is None
+            or width != self._width
+            or palette.filters != tuple(self._widget.get_line_filters())
+        ):
             self.forget()
             self._palette = palette = Palette(self._widget)
             self._width = width
@@ -90,7 +100,9 @@ class Canvas:
         view = [self._strip(viewport, y, line, marks) for y, line in enumerate(self._lines)]
         self._badge_cells = len(marks.badge) if marks.badge and view else 0
         if self._badge_cells:
-            view[-1] = palette.filter(put_badge(view[-1], marks.badge, palette.part("badge"), width - SCROLL_CELLS))
+            view[-1] = palette.filter(
+                put_badge(view[-1], marks.badge, palette.part("badge"), width - SCROLL_CELLS)
+            )
         before, self._view = self._view, view
         return _differences(before, view, width)
 
@@ -131,7 +143,11 @@ class Canvas:
 
     def on_badge(self, x: int, y: int) -> bool:
         """Whether a cell belongs to the badge."""
-        return bool(self._badge_cells) and y == len(self._view) - 1 and x >= self._widget.size.width - self._badge_cells
+        return (
+            bool(self._badge_cells)
+            and y == len(self._view) - 1
+            and x >= self._widget.size.width - self._badge_cells
+        )
 
     def on_scrollbar(self, x: int) -> bool:
         """Whether a column is the scrollbar's, and there is one."""
@@ -162,7 +178,16 @@ class Canvas:
             strip = self._strips[key] = self._palette.strip(
                 line.drawn, colour, self._width, bar=self._bar, here=here, thumb=thumb
             )
+        if here and marks.cursor is not None and self._is_copy_line(marks.cursor, line):
+            strip = put_badge(
+                strip, COPY_HINT, self._palette.style(LABEL, colour, here=True), self._width - SCROLL_CELLS
+            )
         return self._overlaid(strip, line, marks)
+
+    @staticmethod
+    def _is_copy_line(cursor: Target, line: _Line) -> bool:
+        """Whether this is the label of the code block under the cursor, where the key to copy it is shown."""
+        return cursor.piece != WHOLE and any(ink & LABEL for _text, ink in line.drawn.runs)
 
     def _overlaid(self, strip: Strip, line: _Line, marks: Marks) -> Strip:
         """Lay search hits and the selection over a row."""

@@ -54,7 +54,9 @@ LEFT: Final[tuple[Run, ...]] = (("  ", BLOCK),)
 @lru_cache(maxsize=64)
 def lexer_for(language: str) -> Lexer | None:
     """Return the lexer of a language name as a model writes it, `None` when there is none."""
-    from pygments.lexers import get_lexer_by_name
+    from pygments.lexers import (
+        get_lexer_by_name,  # pyright: ignore[reportUnknownVariableType]
+    )
     from pygments.util import ClassNotFound
 
     words = language.split()
@@ -140,8 +142,6 @@ class CodeRows:
         rows: list[Row] = []
         for line, runs in zip(lines, highlight(texts, self._language if lex else ""), strict=True):
             drawn = wrap_runs(runs, self._width, first=LEFT, rest=LEFT, decor=2, fill=BLOCK)
-            # Code is never reflowed: what the wrap cut is joined again when it is copied.
-            drawn = [row._replace(joint=SOFT_CUT if row.joint == SOFT_CUT else row.joint) for row in drawn]
             if not line.endswith("\n") and line is not lines[-1]:
                 drawn[-1] = drawn[-1]._replace(joint=SOFT_CUT)
             rows.extend(drawn)

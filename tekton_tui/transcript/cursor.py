@@ -147,7 +147,9 @@ class Cursor:
         viewport = self._viewport
         top, height = self._extent(self.target)
         if top < viewport.top or height > viewport.height:
-            viewport.scrolled(top if step > 0 or height <= viewport.height else top + height - viewport.height)
+            viewport.scrolled(
+                top if step > 0 or height <= viewport.height else top + height - viewport.height
+            )
         elif top + height > viewport.top + viewport.height:
             viewport.scrolled(top + height - viewport.height)
         elif viewport.following and step < 0:

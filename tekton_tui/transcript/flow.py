@@ -6,6 +6,7 @@ place that is being read is kept by what stands there, never by its row number. 
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -40,6 +41,8 @@ class Flow:
         self.first = 0
         """Number of the first entry."""
         self.heights = Heights()
+        self._lengths = array("L")
+        self._lines = array("L")
         self._laid: OrderedDict[int, Message] = OrderedDict()
         self._streaming: dict[str, int] = {}
         self._raw: set[int] = set()
@@ -53,24 +56,30 @@ class Flow:
         self._raw.clear()
         self.entries = list(entries)
         self.first = 0
-        self.heights = Heights(self._estimates(self.entries))
+        self._lengths, self._lines = _shapes(self.entries)
+        self.heights = Heights(self._estimates())
 
     def prepend(self, entries: Sequence[Entry]) -> None:
         """Put older entries before the first."""
         self.entries[:0] = entries
         self.first -= len(entries)
-        self.heights.prepend(self._estimates(entries))
+        lengths, lines = _shapes(entries)
+        self._lengths, self._lines = lengths + self._lengths, lines + self._lines
+        self.heights.prepend(self._estimates(len(entries)))
 
     def append(self, entry: Entry, *, streaming: bool = False) -> int:
         """Add an entry at the end; return its number."""
         number = self.first + len(self.entries)
         self.entries.append(entry)
+        lengths, lines = _shapes([entry])
+        self._lengths += lengths
+        self._lines += lines
         if streaming:
             self._streaming[entry.key] = number
             self._laid[number] = Message(entry, self.look, streaming=True)
             self.heights.append(self._laid[number].height(self.width))
         else:
-            self.heights.append(self._estimates([entry])[0])
+            self.heights.append(self._estimate(lengths[0], lines[0]))
         return number
 
     def streaming(self, key: str) -> tuple[int, Message] | None:
@@ -84,7 +93,10 @@ class Flow:
 
     def end_stream(self, key: str) -> None:
         """A stream has ended: its message may be forgotten like any other."""
-        self._streaming.pop(key, None)
+        number = self._streaming.pop(key, None)
+        if number is not None:
+            lengths, lines = _shapes([self.entry(number)])
+            self._lengths[number - self.first], self._lines[number - self.first] = lengths[0], lines[0]
 
     def find_key(self, key: str) -> int | None:
         """Return the number of the entry with this key, the newest first."""
@@ -118,7 +130,7 @@ class Flow:
         for number in [number for number, message in self._laid.items() if not message.streaming]:
             if len(self._laid) > 64:
                 del self._laid[number]
-        self.heights = Heights(self._estimates(self.entries))
+        self.heights = Heights(self._estimates())
         for number in self._laid:
             self.measure(number)
 
@@ -199,16 +211,27 @@ class Flow:
             if number not in keep:
                 held -= self._laid.pop(number).drawn_rows(self.width)
 
-    def _estimates(self, entries: Sequence[Entry]) -> list[int]:
-        """Guess heights from the length of the texts alone."""
-        width = max(1, self.width)
-        fixed = self.look.header + self.look.gap
+    def _estimates(self, count: int | None = None) -> list[int]:
+        """Guess the heights of the first `count` messages, or of all, from their shapes alone."""
+        width, fixed = max(1, self.width), self._fixed
         return [
-            fixed
-            + 1
-            + entry.text.count("\n")
-            + len(entry.text) // width
-            + (1 if entry.footer else 0)
-            + (2 if entry.code else 0)
-            for entry in entries
+            fixed + lines + length // width
+            for length, lines in zip(self._lengths[:count], self._lines[:count], strict=True)
         ]
+
+    def _estimate(self, length: int, lines: int) -> int:
+        return self._fixed + lines + length // max(1, self.width)
+
+    @property
+    def _fixed(self) -> int:
+        return self.look.header + self.look.gap + 1
+
+
+def _shapes(entries: Sequence[Entry]) -> tuple[array[int], array[int]]:
+    """Return the lengths of the texts in characters, and how many more lines than one each has."""
+    lengths = array("L", [len(entry.text) for entry in entries])
+    lines = array(
+        "L",
+        [entry.text.count("\n") + (1 if entry.footer else 0) + (2 if entry.code else 0) for entry in entries],
+    )
+    return lengths, lines

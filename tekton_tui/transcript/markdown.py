@@ -130,7 +130,9 @@ class _Painter:
 
     def _list(self, tokens: Sequence[Token], opening: Token) -> None:
         number = int(opening.attrs.get("start", 1) or 0) if opening.tag == "ol" else None
-        loose = any(t.type == "paragraph_open" and not t.hidden and t.level == opening.level + 2 for t in tokens)
+        loose = any(
+            t.type == "paragraph_open" and not t.hidden and t.level == opening.level + 2 for t in tokens
+        )
         index = 0
         while index < len(tokens):
             end = _closing(tokens, index)
@@ -152,7 +154,8 @@ class _Painter:
         self._prefix = [*outer, (" " * cells, TEXT)]
         _mark_task(tokens)
         self._siblings(tokens, tight=tight)
-        if self._first is not None:
+        if self._first:
+            # An empty item still has its mark.
             self._emit([])
         self._prefix = outer
         self._first = None

@@ -131,7 +131,12 @@ class Message:
         if not 0 <= offset < len(rows):
             return BLANK, None
         drawn = rows[offset]
-        if self.streaming and index == len(self.pieces) - 1 and offset == len(rows) - 1 and drawn.cells < width:
+        if (
+            self.streaming
+            and index == len(self.pieces) - 1
+            and offset == len(rows) - 1
+            and drawn.cells < width
+        ):
             drawn = drawn._replace(runs=(*drawn.runs, (TAIL_MARK, DIM | drawn.fill)), cells=drawn.cells + 1)
         return drawn, piece
 
@@ -224,7 +229,9 @@ class Message:
         self._wait()
         entry = self.entry
         if entry.code or entry.error:
-            self.pieces.append(Failure(entry.code or "error", safe(entry.error), gap=1 if self._bodies else 0))
+            self.pieces.append(
+                Failure(entry.code or "error", safe(entry.error), gap=1 if self._bodies else 0)
+            )
         if entry.footer:
             self.pieces.append(Footer(entry.footer))
         if not self.pieces:

@@ -88,4 +88,5 @@ def put_badge(strip: Strip, text: str, style: Style, width: int) -> Strip:
     cells = len(text)
     if cells >= width:
         return strip
-    return Strip([*strip.crop(0, width - cells), Segment(text, style)], width)
+    head, tail = strip.crop(0, width - cells), strip.crop(width, strip.cell_length)
+    return Strip([*head, Segment(text, style), *tail], strip.cell_length)

@@ -166,7 +166,9 @@ class Palette:
             style = self._base + self._speaker(colour)
             if here:
                 style += self._ground("cursor")
-            segment = self._bars[colour, here] = Segment((BAR_HERE if here else BAR) + " ", self._filtered(style))
+            segment = self._bars[colour, here] = Segment(
+                (BAR_HERE if here else BAR) + " ", self._filtered(style)
+            )
         return segment
 
     def strip(self, row: Row, colour: str, width: int, *, bar: bool, here: bool, thumb: bool) -> Strip:

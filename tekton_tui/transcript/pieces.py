@@ -127,10 +127,10 @@ class Reasoning(Piece):
         rows = [Row(((title, FOLD),), cell_len(title), "\n", len(title))]
         if not self.folded:
             rows.extend(_plain_rows("".join(self._text), width, DIM | ITALIC, indent="  "))
-        return rows
+        return [*rows, BLANK]
 
     def estimate(self, width: int) -> int:
-        return 1 if self.folded else 1 + self._length // max(1, width)
+        return 2 if self.folded else 2 + self._length // max(1, width)
 
     @property
     def copied(self) -> str:
@@ -266,7 +266,9 @@ def _plain_rows(text: str, width: int, ink: Ink, indent: str = "") -> list[Row]:
     prefix: list[Run] = [(indent, ink)] if indent else []
     rows: list[Row] = []
     for line in text.expandtabs(TAB_CELLS).split("\n"):
-        rows.extend(wrap_runs([(safe_inline(line), ink)], width, first=prefix, rest=prefix, decor=len(indent)))
+        rows.extend(
+            wrap_runs([(safe_inline(line), ink)], width, first=prefix, rest=prefix, decor=len(indent))
+        )
     while len(rows) > 1 and not rows[-1].runs:
         rows.pop()
     return rows

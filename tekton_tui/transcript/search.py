@@ -10,7 +10,7 @@ from typing import Final
 
 from tekton_tui.transcript.entry import Entry
 
-SLICE_S: Final = 0.008
+SLICE_S: Final = 0.006
 """Time one slice may take."""
 STRIDE: Final = 64
 """Messages looked at between two looks at the clock."""
@@ -31,6 +31,12 @@ class Search:
         self._first = first
         self._next = len(entries) - 1
         self._hits: list[int] = []
+
+    def over(self, entries: Sequence[Entry], first: int) -> Search:
+        """Return the same search begun anew over messages that have been added to."""
+        search = Search("", entries, first)
+        search.pattern = self.pattern
+        return search
 
     @property
     def done(self) -> bool:

@@ -71,7 +71,9 @@ class Viewport:
             message = self.flow.message(held.number)
             piece = min(held.piece, len(message.pieces) - 1)
             after = message.draw(piece, width)
-            self._held = Place(held.number, piece, min(after - 1, held.row * after // max(1, before)))
+            inside = held.row < before
+            row = held.row * after // max(1, before) if inside else after + held.row - before
+            self._held = Place(held.number, piece, row)
         self.flow.set_width(width)
         self.height = max(1, height)
 
@@ -90,6 +92,8 @@ class Viewport:
                 return self.top
             flow.draw_up(self._held, margin)
             self.top = flow.row_of(self._held)
+            # A guess may have pointed past the end of its part: from here on it is what the reader sees.
+            self._held = flow.place_at(self.top)
             return self.top
         self._draw_end(margin)
         self.top = max(0, self.total - self.height)

@@ -177,6 +177,8 @@ class Transcript(ScrollView, can_focus=True):
     def prepend(self, entries: Sequence[Entry]) -> None:
         """Put older messages before the first; what is being read stays where it is."""
         self._flow.prepend(entries)
+        if self._search is not None:
+            self._search = self._search.over(self._flow.entries, self._flow.first)
         self._ask()
 
     def clear(self) -> None:
@@ -239,6 +241,12 @@ class Transcript(ScrollView, can_focus=True):
         """Return the rows of a message by its number, without the gap after it."""
         return self._flow.message(number).height(self._flow.width) - self._flow.look.gap
 
+    def top_message(self) -> Entry | None:
+        """Return the message at the top of the window."""
+        if not self._flow.entries:
+            return None
+        return self._flow.entry(self._flow.first + self._flow.heights.find(self._viewport.top)[0])
+
     def show_message(self, key: str) -> bool:
         """Put a message at the top of the window and the cursor on it; false if there is none."""
         number = self._flow.find_key(key)
@@ -265,10 +273,17 @@ class Transcript(ScrollView, can_focus=True):
         if not pattern:
             return
         self._search = Search(pattern, self._flow.entries, self._flow.first)
-        found = self._search.scan()
-        if found:
-            self._go_to(self._search.numbers[-1])
-        self.post_message(self.SearchChanged(self, self._search.count, self._search.done))
+        self._search_on()
+
+    def _search_on(self) -> None:
+        """Look at one more slice; the first match found is gone to."""
+        search = self._search
+        if search is None:
+            return
+        first = not search.count
+        if search.scan() and first:
+            self._go_to(search.numbers[-1])
+        self.post_message(self.SearchChanged(self, search.count, search.done))
         self._ask()
 
     def stop_search(self) -> None:
@@ -300,17 +315,21 @@ class Transcript(ScrollView, can_focus=True):
         if self._tick is None:
             if not self.is_attached:
                 return
-            app: App[object] = self.app
-            self._tick = frame_tick(app)
+            self._tick = frame_tick(self._any_app)
         self._tick.request(self)
+
+    @property
+    def _any_app(self) -> App[object]:
+        """The app, of whatever kind."""
+        return self.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def _in_view(self) -> bool:
         """Whether any of this widget is on the terminal: only then is it drawn."""
         try:
             screen = self.screen
-            if not screen.is_current and screen not in self.app.screen_stack:
+            if not screen.is_current and screen not in self._any_app.screen_stack:
                 return False
-            if not self.app.screen.is_modal and not screen.is_current:
+            if not self._any_app.screen.is_modal and not screen.is_current:
                 return False
             return bool(screen.find_widget(self).visible_region)
         except NoWidget:
@@ -324,9 +343,7 @@ class Transcript(ScrollView, can_focus=True):
                 self._viewport.note_news(number)
             self._flow.measure(number)
         if self._search is not None and not self._search.done:
-            self._search.scan()
-            self.post_message(self.SearchChanged(self, self._search.count, self._search.done))
-            self._ask()
+            self._search_on()
         self._settle()
 
     def _settle(self) -> None:
@@ -484,7 +501,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def text_select_all(self) -> None:
         """Select the message under the pointer: a double click never means the whole history."""
-        number = self._canvas.number_at(self.app.mouse_position.y - self.content_region.y)
+        number = self._canvas.number_at(self._any_app.mouse_position.y - self.content_region.y)
         if number is not None:
             whole = Selection(Offset(0, line_id(number, 0)), Offset(0, line_id(number + 1, 0)))
             self.screen.selections = {self: whole}
@@ -530,7 +547,7 @@ class Transcript(ScrollView, can_focus=True):
         if selected:
             text = selected
         if text and entry is not None:
-            self.app.copy_to_clipboard(text)
+            self._any_app.copy_to_clipboard(text)
             self.post_message(self.Copied(self, entry, text))
 
     def action_raw(self) -> None:

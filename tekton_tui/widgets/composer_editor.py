@@ -116,7 +116,9 @@ class Editor(TextArea):
             self._marks_text = self.text
             self._marks = marks_of(self.text)
         for mark in self._marks[line_index] if line_index < len(self._marks) else ():
-            line.stylize(self.get_component_rich_style(f"composer--{mark.kind}", partial=True), mark.start, mark.end)
+            line.stylize(
+                self.get_component_rich_style(f"composer--{mark.kind}", partial=True), mark.start, mark.end
+            )
         return line
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
@@ -146,8 +148,9 @@ class Editor(TextArea):
 
     def action_paste(self) -> None:
         """Insert what the app copied last."""
-        if not self.read_only and self.app.clipboard:
-            result = self.replace(self.pastes.fold(pasted(self.app.clipboard)), *self.selection)
+        clipboard: str = self.app.clipboard  # pyright: ignore[reportUnknownMemberType]
+        if not self.read_only and clipboard:
+            result = self.replace(self.pastes.fold(pasted(clipboard)), *self.selection)
             self.move_cursor(result.end_location)
 
     def action_send(self) -> None:
@@ -190,7 +193,9 @@ class Editor(TextArea):
     def action_delete_left(self) -> None:
         """Delete the character before the cursor, a chip as a whole."""
         row, column = self.cursor_location
-        length = self.pastes.chip_before(self.document.get_line(row), column) if self.selection.is_empty else 0
+        length = (
+            self.pastes.chip_before(self.document.get_line(row), column) if self.selection.is_empty else 0
+        )
         if length:
             self.delete((row, column - length), (row, column))
         else:
