@@ -1,0 +1,29 @@
+"""A list of functions to call when something changed; the whole of what stores know of widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, ParamSpec
+
+P = ParamSpec("P")
+
+
+class Signal(Generic[P]):
+    """Subscribe with a function; the answer takes it off again."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[P, None]] = []
+
+    def subscribe(self, listener: Callable[P, None]) -> Callable[[], None]:
+        """Call `listener` at every `emit` until the returned function is called."""
+        self._listeners.append(listener)
+
+        def leave() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return leave
+
+    def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        for listener in list(self._listeners):
+            listener(*args, **kwargs)

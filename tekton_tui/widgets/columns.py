@@ -1,0 +1,119 @@
+"""The grid's columns: what each shows, how wide it is, and which go first when the terminal is narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backend.schema.records import SpecialistStatus
+from tekton_tui.safe_text import one_line
+from tekton_tui.stores import FleetStore
+from tekton_tui.wording import (
+    LIVE_STATES,
+    SYMBOLS,
+    TONES,
+    age,
+    milliseconds,
+    number,
+    rate,
+    size,
+    spark,
+    state_words,
+    why_ended,
+)
+
+Cell = Callable[[FleetStore, SpecialistStatus], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. `rank` 0 always shows; higher ranks give way first. `key` is the letter that sorts by it."""
+
+    name: str
+    title: str
+    width: int
+    rank: int
+    cell: Cell
+    right: bool = False
+    tone: Callable[[SpecialistStatus], str] | None = None
+    sort: Callable[[FleetStore, SpecialistStatus], object] | None = None
+
+
+def _name(fleet: FleetStore, row: SpecialistStatus) -> str:
+    mark = "▌" if row.id in fleet.marked else " "
+    return f"{SYMBOLS[row.state]}{mark}{row.name}"
+
+
+def _role(fleet: FleetStore, row: SpecialistStatus) -> str:
+    return row.title.removeprefix("The ")
+
+
+def _cpu(fleet: FleetStore, row: SpecialistStatus) -> str:
+    figures = fleet.figures.get(row.id)
+    return f"{figures.cpu:.0f} %" if figures else "–"
+
+
+def _rss(fleet: FleetStore, row: SpecialistStatus) -> str:
+    figures = fleet.figures.get(row.id)
+    return size(figures.rss) if figures else "–"
+
+
+def _speed(fleet: FleetStore, row: SpecialistStatus) -> str:
+    samples = fleet.rates.get(row.id, ())
+    return f"{rate(row.tokens_per_second):>4} {spark(samples)}".rstrip()
+
+
+def _up(fleet: FleetStore, row: SpecialistStatus) -> str:
+    return age(row.started_at) if row.state in LIVE_STATES else "–"
+
+
+def _error(fleet: FleetStore, row: SpecialistStatus) -> str:
+    return why_ended(row)
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("name", "NAME", 14, 0, _name, tone=lambda row: TONES[row.state], sort=lambda f, r: r.name),
+    Column("role", "ROLE", 24, 5, _role, sort=lambda f, r: r.title),
+    Column("model", "MODEL", 13, 4, lambda f, r: r.model_display or "–", sort=lambda f, r: r.model_display),
+    Column("port", "PORT", 6, 6, lambda f, r: str(r.port or "–"), right=True, sort=lambda f, r: r.port),
+    Column("pid", "PID", 7, 8, lambda f, r: str(r.pid or "–"), right=True, sort=lambda f, r: r.pid),
+    Column("state", "STATE", 23, 0, lambda f, r: state_words(r), tone=lambda row: TONES[row.state], sort=lambda f, r: r.state),
+    Column("up", "UP", 5, 7, _up, right=True, sort=lambda f, r: r.started_at),
+    Column("cpu", "CPU", 5, 2, _cpu, right=True, sort=lambda f, r: -_figure(f, r, "cpu")),
+    Column("rss", "RSS", 5, 2, _rss, right=True, sort=lambda f, r: -_figure(f, r, "rss")),
+    Column("rate", "TOK/S", 13, 1, _speed, tone=lambda row: "text-primary", sort=lambda f, r: -(r.tokens_per_second or 0)),
+    Column("first", "FIRST", 7, 3, lambda f, r: milliseconds(r.first_token_ms), right=True, sort=lambda f, r: r.first_token_ms or 1e9),
+    Column("queue", "QUEUE", 5, 9, lambda f, r: str(r.queue) if r.state in LIVE_STATES else "–", right=True, sort=lambda f, r: -r.queue),
+    Column("tokens", "IN/OUT", 11, 10, lambda f, r: f"{number(r.tokens_in)}/{number(r.tokens_out)}" if r.tokens_out else "–", right=True, sort=lambda f, r: -r.tokens_out),
+    Column("cost", "COST", 8, 12, lambda f, r: f"{r.cost:.3f}" if r.cost else "–", right=True, sort=lambda f, r: -(r.cost or 0)),
+    Column("last", "LAST", 5, 11, lambda f, r: age(r.last_activity), right=True, sort=lambda f, r: -r.last_activity),
+    Column("error", "LAST ERROR", 12, 0, _error, tone=lambda row: "text-error", sort=lambda f, r: why_ended(r) or "~"),
+)  # fmt: skip
+SORT_KEYS = {"N": "name", "A": "state", "S": "rate", "C": "cpu", "M": "rss", "T": "tokens", "F": "first"}
+"""Letters that sort, and the column each sorts by. State is under A because S stands for speed."""
+
+
+def fitting(width: int) -> list[tuple[Column, int]]:
+    """Return the columns that fit, in order, with their widths; the last takes what is left."""
+    shown = [column for column in COLUMNS if column.rank == 0]
+    room = width - sum(column.width + 1 for column in shown)
+    for column in sorted((c for c in COLUMNS if c.rank), key=lambda c: c.rank):
+        if column.width + 1 > room:
+            break
+        shown.append(column)
+        room -= column.width + 1
+    ordered = [column for column in COLUMNS if column in shown]
+    return [(column, column.width + (room if column is ordered[-1] else 0)) for column in ordered]
+
+
+def cell_text(column: Column, width: int, fleet: FleetStore, row: SpecialistStatus) -> str:
+    """Return a cell's text, neutralised, exactly `width` cells wide."""
+    text = one_line(column.cell(fleet, row), width)
+    from rich.cells import cell_len
+
+    padding = " " * max(0, width - cell_len(text))
+    return padding + text if column.right else text + padding
+
+
+def _figure(fleet: FleetStore, row: SpecialistStatus, name: str) -> float:
+    return getattr(fleet.figures.get(row.id), name, 0)

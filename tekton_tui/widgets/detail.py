@@ -1,0 +1,76 @@
+"""The strip below the grid: who the row under the cursor is, what it did, and the tail of its stderr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from backend.schema.records import SpecialistStatus
+from tekton_tui.commands import Commands
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.stores import Stores
+from tekton_tui.wording import age, number, why_ended
+
+STDERR_LINES = 2
+
+
+class DetailStrip(Vertical):
+    """Follows the cursor; the log tail is fetched a moment after the cursor rests."""
+
+    def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._stores, self._commands = stores, commands
+        self._shown: str | None = None
+        self._stderr: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="detail-text")
+
+    def on_mount(self) -> None:
+        self.add_class("framed")
+        self._stores.fleet.changed.subscribe(self._changed)
+
+    def show_specialist(self, ai_id: str | None) -> None:
+        self._shown, self._stderr = ai_id, []
+        self._write()
+        if ai_id is not None:
+            self.set_timer(0.25, lambda: self._fetch(ai_id))
+
+    def _fetch(self, ai_id: str) -> None:
+        if self._shown == ai_id and self.is_attached:
+            self._commands.fetch_log(ai_id, STDERR_LINES, self._take_log)
+
+    def _take_log(self, answer: dict[str, Any]) -> None:
+        if self._shown and answer.get("source") == self._shown and self.is_attached:
+            self._stderr = [str(line) for line in answer.get("lines", [])][-STDERR_LINES:]
+            self._write()
+
+    def _changed(self, ids: set[str]) -> None:
+        if self._shown in ids:
+            self._write()
+
+    def _write(self) -> None:
+        row = self._stores.fleet.rows.get(self._shown or "")
+        self.border_title = literal(row.name) if row else ""
+        self.query_one("#detail-text", Static).update(self._content(row) if row else Content(""))
+
+    def _content(self, row: SpecialistStatus) -> Content:
+        width = max(20, self.size.width - 4)
+        facts = [f"{row.provider} {row.model}".strip(), f"{row.turns} turns", f"{number(row.tokens_in)} in / {number(row.tokens_out)} out"]
+        if row.failures:
+            facts.append(f"{row.failures} failed")
+        if row.last_activity:
+            facts.append(f"last {age(row.last_activity)}")
+        lines = [
+            literal(one_line(row.description, width)),
+            literal(one_line(" · ".join(facts), width), "$text-muted"),
+            literal(one_line("good at " + ", ".join(row.capabilities), width), "$text-muted"),
+        ]
+        if ended := why_ended(row):
+            lines.append(literal(one_line(ended, width), "$text-error"))
+        lines += [literal(one_line(f"stderr  {line}", width), "$text-muted") for line in self._stderr]
+        return Content("\n").join(lines)
