@@ -72,7 +72,9 @@ def quit_dialog(live: list[str]) -> Dialog:
     """Ask what becomes of the fleet."""
     if not live:
         body = literal("Nothing runs. The backend ends with the console.")
-        return Dialog("Quit", body, [("stop", "Quit", "primary"), ("cancel", "Cancel", "default")], focus="stop")
+        return Dialog(
+            "Quit", body, [("stop", "Quit", "primary"), ("cancel", "Cancel", "default")], focus="stop"
+        )
     names = ", ".join(live)
     body = literal(
         f"{len(live)} specialists run: {names}.\n\n"
@@ -105,7 +107,9 @@ def _plan_line(item: dict[str, object]) -> Content:
     name = one_line(str(item["name"]), PLAN_NAME_CELLS).ljust(PLAN_NAME_CELLS)
     if not item["ok"]:
         return Content.assemble(
-            Content.styled("✖ ", "$text-error"), literal(f"{name} "), literal(str(item["problem"]), "$text-error")
+            Content.styled("✖ ", "$text-error"),
+            literal(f"{name} "),
+            literal(str(item["problem"]), "$text-error"),
         )
     model = one_line(f"{item.get('provider', '')} {item.get('model', '')}".strip(), 40)
     port = f":{item['port']}" if item.get("port") else "any free port"

@@ -53,11 +53,20 @@ class FleetPane(Vertical):
         with Vertical(id="fleet-box", classes="framed"):
             with Horizontal(id="fleet-buttons"):
                 yield Static("", id="fleet-note")
-                for name, label in (("launch", "Launch"), ("launch-all", "Launch all"), ("kill", "Kill"), ("kill-all", "Kill all")):
+                for name, label in (
+                    ("launch", "Launch"),
+                    ("launch-all", "Launch all"),
+                    ("kill", "Kill"),
+                    ("kill-all", "Kill all"),
+                ):
                     yield Button(label, id=f"button-{name}", compact=True)
             yield EmptyState(id="fleet-empty")
             yield FleetGrid(self._stores.fleet, id="fleet-grid")
-        yield Input(placeholder="filter: words or a pattern, ! in front inverts · enter keeps · esc clears", id="fleet-filter", compact=True)
+        yield Input(
+            placeholder="filter: words or a pattern, ! in front inverts · enter keeps · esc clears",
+            id="fleet-filter",
+            compact=True,
+        )
         yield DetailStrip(self._stores, self._commands, id="fleet-detail")
 
     def on_mount(self) -> None:
@@ -108,7 +117,9 @@ class FleetPane(Vertical):
             return "Attaching to the backend…", ""
         if not platform.lifecycle_on:
             return "The AI lifecycle is off (TEKTON_REGISTER_AI=false).", "Nothing launches or registers."
-        model = "the embedded model" if platform.provider.provider == "embedded" else platform.provider.display
+        model = (
+            "the embedded model" if platform.provider.provider == "embedded" else platform.provider.display
+        )
         return (
             f"Nothing runs. Enter launches the starter team: {', '.join(platform.starter)}.",
             f"They answer with {model}: {platform.provider.reason}.",
@@ -135,7 +146,12 @@ class FleetPane(Vertical):
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
         name = (event.button.id or "").removeprefix("button-").replace("-", "_")
-        {"launch": self.action_launch, "launch_all": self.action_launch_all, "kill": self.action_kill, "kill_all": self._commands.kill_all}[name]()
+        {
+            "launch": self.action_launch,
+            "launch_all": self.action_launch_all,
+            "kill": self.action_kill,
+            "kill_all": self._commands.kill_all,
+        }[name]()
         self.focus_content()
 
     @on(Input.Changed, "#fleet-filter")

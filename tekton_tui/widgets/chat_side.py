@@ -1,0 +1,97 @@
+"""The strip beside a conversation: model, phase with its clock, tokens, speed, session, stderr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from backend.schema.records import SpecialistStatus
+from tekton_tui.commands import Commands
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.stores import LiveTurn, Stores
+from tekton_tui.wording import SYMBOLS, TONES, milliseconds, number, rate, state_words, turn_words, why_ended
+
+STDERR_LINES = 6
+
+
+class ChatSide(Vertical):
+    """Drawn from the stores; moves by the second only while a turn runs."""
+
+    def __init__(self, ai_id: str, stores: Stores, commands: Commands) -> None:
+        super().__init__(classes="chat-side")
+        self._ai_id, self._stores, self._commands = ai_id, stores, commands
+        self._session = "default"
+        self._said = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static("", classes="side-facts")
+        yield Static("", classes="side-stderr")
+
+    def on_mount(self) -> None:
+        self.border_title = literal(self._ai_id.removesuffix("-ai"))
+        self._leave = self._stores.fleet.changed.subscribe(self._changed)
+        self.set_interval(1.0, self._write)
+        self._write()
+        self._commands.fetch_log(self._ai_id, STDERR_LINES, self._take_log)
+
+    def on_unmount(self) -> None:
+        self._leave()
+
+    def use_session(self, session_id: str) -> None:
+        def take(session: dict[str, Any]) -> None:
+            self._session = "default" if session.get("is_default") else session.get("title") or session["id"]
+            self._write()
+
+        self._commands.fetch("get_session", take, id=session_id)
+
+    def _changed(self, ids: set[str]) -> None:
+        if self._ai_id in ids:
+            self._write()
+
+    def _take_log(self, answer: dict[str, Any]) -> None:
+        if not self.is_attached:
+            return
+        lines = [one_line(str(line), 120) for line in answer.get("lines", [])][-STDERR_LINES:]
+        text = Content("\n").join(
+            [literal("─ stderr", "$text-muted"), *(literal(line, "$text-muted") for line in lines or ["–"])]
+        )
+        self.query_one(".side-stderr", Static).update(text)
+
+    def _write(self) -> None:
+        row = self._stores.fleet.rows.get(self._ai_id)
+        if row is None or not self.is_attached:
+            return
+        content = self._content(row)
+        if content.plain != self._said:
+            self._said = content.plain
+            self.query_one(".side-facts", Static).update(content)
+
+    def _content(self, row: SpecialistStatus) -> Content:
+        running = self._stores.turns.of_specialist(self._ai_id)
+        lines = [literal(row.model_display or row.model or "–", "bold")]
+        lines.append(
+            literal(
+                f"{SYMBOLS[row.state]} {turn_words(running[0]) if running else state_words(row)}",
+                f"${TONES[row.state]}",
+            )
+        )
+        lines += self._figures(row, running)
+        lines.append(literal(f"session {self._session}", "$text-muted"))
+        lines.append(literal(f"{number(row.tokens_in)} in · {number(row.tokens_out)} out", "$text-muted"))
+        if row.cost:
+            lines.append(literal(f"{row.cost:.4f} {row.currency} today", "$text-muted"))
+        if ended := why_ended(row):
+            lines.append(literal(one_line(ended, 200), "$text-error"))
+        return Content("\n").join(lines)
+
+    def _figures(self, row: SpecialistStatus, running: list[LiveTurn]) -> list[Content]:
+        if running and running[0].pieces:
+            turn = running[0]
+            speed, first = f"{turn.pieces} tok · {rate(turn.rate())} tok/s", turn.first_token_ms
+        else:
+            speed, first = f"{rate(row.tokens_per_second)} tok/s", row.first_token_ms
+        return [literal(speed), literal(f"first token {milliseconds(first)}")]
