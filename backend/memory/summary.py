@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ HEADING = "Earlier in this conversation:"
 LINE_CHARS = 160
 LOOKED_AT_CHARS = 2_000
 """Only the beginning of a long message is searched for its telling sentence."""
+REMEMBERED_TEXTS = 2_048
 FIRST_SENTENCE = 1.0
 FACT_WORD = 1.5
 FIGURE = 0.7
@@ -66,18 +68,24 @@ def _line(index: int, message: StoredMessage) -> _Line | None:
     """Return the line of one message: who, and the sentence that tells most."""
     who = "you" if message.role == "user" else message.author.removesuffix("-ai")
     extra = ASKED_BY_YOU if message.role == "user" else 0.0
-    best: tuple[float, str] | None = None
-    for place, sentence in enumerate(_sentences(message.content)):
-        score = _score(sentence) + (FIRST_SENTENCE if place == 0 else 0.0)
-        if best is None or score > best[0]:
-            best = (score, sentence)
-    if best is None or best[0] + extra <= 0:
+    score, sentence = _most_telling(message.content[:LOOKED_AT_CHARS])
+    if score + extra <= 0:
         return None
-    return _Line(index, f"- {who}: {_cut(best[1])}", best[0] + extra)
+    return _Line(index, f"- {who}: {_cut(sentence)}", score + extra)
+
+
+@lru_cache(maxsize=REMEMBERED_TEXTS)
+def _most_telling(text: str) -> tuple[float, str]:
+    """Return the best sentence of a text and its score. Remembered: a conversation is summarised at every turn."""
+    best = (FILLER, "")
+    for place, sentence in enumerate(_sentences(text)):
+        score = _score(sentence) + (FIRST_SENTENCE if place == 0 else 0.0)
+        best = max(best, (score, sentence), key=lambda scored: scored[0])
+    return best
 
 
 def _sentences(text: str) -> list[str]:
-    flat = (" ".join(part.split()) for part in _SENTENCE_END.split(text[:LOOKED_AT_CHARS]))
+    flat = (" ".join(part.split()) for part in _SENTENCE_END.split(text))
     return [sentence for sentence in flat if sentence]
 
 
