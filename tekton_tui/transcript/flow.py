@@ -19,6 +19,10 @@ MAX_ROWS_HELD: Final = 3_000
 """Drawn rows kept in memory, about 6 MB; the least recently seen messages are forgotten first."""
 
 
+LAID_STEP: Final = 32
+"""Messages laid out between two looks at what is held."""
+
+
 class Place(NamedTuple):
     """A row by what stands there: message, part, row within the part.
 
@@ -46,12 +50,14 @@ class Flow:
         self._laid: OrderedDict[int, Message] = OrderedDict()
         self._streaming: dict[str, int] = {}
         self._raw: set[int] = set()
+        self._looked_at = 0
 
     # What is in it
 
     def load(self, entries: Sequence[Entry]) -> None:
         """Replace everything."""
         self._laid.clear()
+        self._looked_at = 0
         self._streaming.clear()
         self._raw.clear()
         self.entries = list(entries)
@@ -128,8 +134,9 @@ class Flow:
             return
         self.width = width
         for number in [number for number, message in self._laid.items() if not message.streaming]:
-            if len(self._laid) > 64:
+            if len(self._laid) > 2 * LAID_STEP:
                 del self._laid[number]
+        self._looked_at = min(self._looked_at, len(self._laid))
         self.heights = Heights(self._estimates())
         for number in self._laid:
             self.measure(number)
@@ -201,15 +208,21 @@ class Flow:
             if number >= self.first:
                 piece = len(self.message(number).pieces)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many messages were laid out since the last `forget` that it is time for another."""
+        return len(self._laid) >= self._looked_at + LAID_STEP
+
     def forget(self, near: Iterable[int]) -> None:
         """Drop drawn rows beyond the limit, least recently seen first; never those near the view."""
         keep = set(near) | set(self._streaming.values())
         held = sum([message.drawn_rows(self.width) for message in self._laid.values()])
         for number in list(self._laid):
             if held <= MAX_ROWS_HELD:
-                return
+                break
             if number not in keep:
                 held -= self._laid.pop(number).drawn_rows(self.width)
+        self._looked_at = len(self._laid)
 
     def _estimates(self, count: int | None = None) -> list[int]:
         """Guess the heights of the first `count` messages, or of all, from their shapes alone."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 BULLETS: Final = ("•", "◦", "▪")
 QUOTE_MARK: Final = "▏ "
-MIN_WIDTH: Final = 8
+MIN_WIDTH: Final = 6
 """Nesting stops taking room when a line would become narrower than this."""
 RULE_CELLS: Final = 40
 
@@ -146,12 +146,10 @@ class _Painter:
 
     def _item(self, mark: str, tokens: Sequence[Token], *, tight: bool) -> None:
         cells = cell_len(mark)
-        if self._room() - cells < MIN_WIDTH:
-            self._siblings(tokens, tight=tight)
-            return
         outer, outer_first = self._prefix, self._first
         self._first = [*(outer if outer_first is None else outer_first), (mark, BULLET)]
-        self._prefix = [*outer, (" " * cells, TEXT)]
+        if self._room() - cells >= MIN_WIDTH:
+            self._prefix = [*outer, (" " * cells, TEXT)]
         _mark_task(tokens)
         self._siblings(tokens, tight=tight)
         if self._first:

@@ -88,7 +88,7 @@ class Message:
             if self._splitter is not None:
                 self._splitter.feed(safe(text))
                 self._match_blocks()
-        if self.raw:
+        if self.raw or self._splitter is None:
             self._build()
         self._tops = None
         return True
@@ -216,7 +216,7 @@ class Message:
 
     def _wait(self) -> None:
         """Hold the place of an answer that has not begun."""
-        if self.streaming and not self._bodies:
+        if self.streaming and not self.entry.text:
             if self._waiting is None:
                 self._waiting = Waiting()
                 self.pieces.append(self._waiting)

@@ -83,6 +83,17 @@ class Viewport:
         if not flow.entries:
             self.top = 0
             return 0
+        top = self._settle(margin)
+        if flow.crowded:
+            flow.forget(self.numbers())
+        return top
+
+    def _settle(self, margin: int) -> int:
+        flow = self.flow
+        near = self.total <= 2 * self.height
+        if self._held is not None and near and flow.draw_down(flow.place_at(0), self.height + 1) <= self.height:
+            # Everything is in view: there is nothing to hold.
+            self.follow()
         if self._held is not None:
             if flow.draw_down(self._held, self.height) < self.height:
                 # Fewer rows are left than the window has: the end stands at the bottom.

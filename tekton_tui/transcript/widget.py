@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.dom import NoScreen
 from textual.errors import NoWidget
 from textual.geometry import Offset, Region, Size
 from textual.message import Message as TextualMessage
@@ -308,6 +309,8 @@ class Transcript(ScrollView, can_focus=True):
         if not self._in_view():
             self._stale = True
             return
+        if self._search is not None and not self._search.done:
+            self._search_on()
         self._catch_up()
 
     def _ask(self) -> None:
@@ -332,7 +335,7 @@ class Transcript(ScrollView, can_focus=True):
             if not self._any_app.screen.is_modal and not screen.is_current:
                 return False
             return bool(screen.find_widget(self).visible_region)
-        except NoWidget:
+        except (NoScreen, NoWidget):
             return False
 
     def _catch_up(self) -> None:
@@ -342,8 +345,6 @@ class Transcript(ScrollView, can_focus=True):
             if message.settle_pending():
                 self._viewport.note_news(number)
             self._flow.measure(number)
-        if self._search is not None and not self._search.done:
-            self._search_on()
         self._settle()
 
     def _settle(self) -> None:

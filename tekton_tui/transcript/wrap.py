@@ -38,7 +38,8 @@ def wrap_runs(
     runs = [run for run in runs if run[0]]
     text = "".join([run[0] for run in runs])
     prefix_cells = sum([cell_len(part) for part, _ink in first])
-    room = max(1, width - prefix_cells)
+    rest_cells = sum([cell_len(part) for part, _ink in rest])
+    room = max(1, width - max(prefix_cells, rest_cells))
     if text.isascii():
         if len(text) <= room:
             return [Row((*first, *runs), prefix_cells + len(text), HARD, decor, fill)]
@@ -54,7 +55,7 @@ def wrap_runs(
     for start, end, joint in cuts:
         cells = end - start if text.isascii() else cell_len(text[start:end])
         rows.append(Row((*prefix, *slicer.slice(start, end)), prefix_cells + cells, joint, decor, fill))
-        prefix = tuple(rest)
+        prefix, prefix_cells = tuple(rest), rest_cells
     return rows
 
 
@@ -90,8 +91,8 @@ def _wide_cuts(text: str, room: int) -> list[Cut]:
     place: tuple[int, int, int] | None = None  # end of this row, start of the next, cells before the next
     for begin, end, cells in split_graphemes(text)[0]:
         if (used + cells > room and begin > start) or begin - start >= room * MAX_MARKS:
-            if text[begin] == " ":
-                place = (begin, begin + 1, used + 1)
+            if text[begin:end] == " ":
+                place = (begin, end, used + 1)
             if place is not None and place[0] > start:
                 row_end, next_start, cells_before = place
                 cuts.append((start, row_end, SOFT_SPACE if next_start > row_end else SOFT_CUT))
@@ -103,7 +104,7 @@ def _wide_cuts(text: str, room: int) -> list[Cut]:
             if begin < start:
                 continue
         used += cells
-        if text[begin] == " ":
+        if text[begin:end] == " ":
             place = (begin, end, used)
         elif cells > 1:
             place = (end, end, used)
