@@ -6,6 +6,7 @@ by the little it needs of it (`Shell`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,6 +16,9 @@ from tekton_tui.desk import Desk, new_request_id
 from tekton_tui.screens.dialogs import confirm, plan_dialog, quit_dialog
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.wording import turn_words
+
+
+DRAFT_DELAY_S = 1.0
 
 
 class Shell(Protocol):
@@ -30,12 +34,17 @@ class Shell(Protocol):
 
     def leave(self) -> None: ...
 
+    def open_help(self) -> None: ...
+
 
 class Commands:
     """The verbs of the console. `shell` is the app."""
 
     def __init__(self, shell: Shell, desk: Desk) -> None:
         self._shell, self._desk = shell, desk
+        self._drafts: dict[str, str] = {}
+        self._saved: dict[str, str] = {}
+        self._saving = False
         self._stores: Stores = desk.stores
 
     # the fleet
@@ -155,6 +164,19 @@ class Commands:
             wait=False,
         )
 
+    def ask_named(self, name: str, text: str) -> None:
+        """Ask whoever a typed name means, `auto` being whoever suits best; its tab opens."""
+
+        def started(answer: dict[str, Any]) -> None:
+            self.open_chat(answer["ai_id"])
+
+        auto = "@auto" if name.lower() == "auto" else name
+        self._desk.do("chat", then=started, ai_id=auto, content=text, request_id=new_request_id(), wait=False)
+
+    def new_session(self, owner: str, then: Callable[[str], None]) -> None:
+        """Begin a new conversation and make it the default one."""
+        self._desk.do("reset_member", then=lambda session: then(session["id"]), id=owner)
+
     def ask_team(self, text: str, targets: list[str], mode: str | None = None) -> str:
         """Send a prompt to many; return the request id its lanes will carry."""
         request_id = new_request_id()
@@ -170,6 +192,20 @@ class Commands:
 
     def discuss(self, team_request_id: str) -> None:
         self._desk.do("discuss", team_request_id=team_request_id, request_id=new_request_id())
+
+    def merge(self, team_request_id: str, session_id: str, prompt: str, answers: dict[str, str]) -> None:
+        """Let Rhetor write one answer from several; it comes as a further lane of the team turn."""
+        previous = [{"specialist_id": ai_id, "content": text} for ai_id, text in answers.items()]
+        self._desk.do(
+            "chat",
+            ai_id="rhetor",
+            content=f"The team was asked: {prompt}\n\nWrite one joint answer from the answers above.",
+            session_id=session_id,
+            context={"previous": previous},
+            group=team_request_id,
+            request_id=f"{team_request_id}/merge",
+            wait=False,
+        )
 
     def cancel(self, request_id: str) -> None:
         """End a turn, a team turn or a pipeline; the worker's confirmation is told."""
@@ -196,7 +232,15 @@ class Commands:
             wait=False,
         )
 
+    def pipe_text(self, text: str) -> None:
+        """Take a text to the pipes screen, as the input of a pipeline to be written."""
+        self._shell.show_pane("pipes")
+        self._shell.pane("pipes").take_input(text)
+
     # going places
+
+    def show(self, name: str) -> None:
+        self._shell.show_pane(name)
 
     def open_chat(self, ai_id: str) -> None:
         self._shell.show_pane("chat")
@@ -213,6 +257,26 @@ class Commands:
     def open_errors(self, where: str = "") -> None:
         self._shell.show_pane("errors")
         self._shell.pane("errors").go_to(where)
+
+    def show_row(self, ai_id: str) -> None:
+        """Go to a specialist's row."""
+        self._shell.show_pane("fleet")
+        self._shell.pane("fleet").grid.go_to(ai_id)
+
+    def open_screen(self, screen: Screen[Any]) -> None:
+        self._shell.push_screen(screen)
+
+    def load_errors(self) -> None:
+        """Read the ledger; new failures come as events."""
+        self._quietly("list_errors", self._take_errors, limit=500)
+
+    def _take_errors(self, answer: dict[str, Any]) -> None:
+        import msgspec
+
+        from backend.schema.records import ErrorRecord
+
+        records = msgspec.convert(answer["errors"], list[ErrorRecord])
+        self._stores.errors.load(records, answer["unacknowledged"])
 
     def open_logs(self, ai_id: str) -> None:
         from tekton_tui.screens.logs import LogScreen
@@ -231,17 +295,27 @@ class Commands:
 
         self._shell.push_screen(ModelScreen(self._stores, self._desk, ids))
 
+    def help(self) -> None:
+        self._shell.open_help()
+
+    def tell(self, text: str, *, bad: bool = False) -> None:
+        self._desk.notice.emit(text, bad)
+
     # small things
 
     def fetch_log(self, ai_id: str, tail: int, then: Callable[[dict[str, Any]], None]) -> None:
         """Fetch the newest log lines quietly: a missing log is no news."""
+        self._quietly("specialist_logs", then, id=ai_id, tail=tail)
+
+    def _quietly(self, action: str, then: Callable[[dict[str, Any]], None], **params: Any) -> None:
         from backend.schema.errors import TektonError
 
         async def fetch() -> None:
             try:
-                then(await self._desk.call("specialist_logs", id=ai_id, tail=tail))
+                answer = await self._desk.call(action, **params)
             except TektonError:
                 return
+            then(answer)
 
         self._desk.spawn(fetch())
 
@@ -252,6 +326,39 @@ class Commands:
     def copy(self, text: str, what: str) -> None:
         self._shell.copy_to_clipboard(text)
         self._desk.notice.emit(f"copied {what}", False)
+
+    def keep_draft(self, place: str, text: str) -> None:
+        """Keep what is being written, so that it survives this console; written a moment after the last key."""
+        self._drafts[place] = text
+        if not self._saving:
+            self._saving = True
+            self._desk.spawn(self._save_drafts())
+
+    def restore_draft(self, place: str, put: Callable[[str], None]) -> None:
+        """Give back what was being written at a place, if anything."""
+
+        def take(answer: dict[str, Any]) -> None:
+            if answer["value"] and place not in self._drafts:
+                put(answer["value"])
+
+        if place in self._drafts:
+            put(self._drafts[place])
+        else:
+            self._quietly("get_preference", take, key=f"draft:{place}")
+
+    async def _save_drafts(self) -> None:
+        await asyncio.sleep(DRAFT_DELAY_S)
+        self._saving = False
+        from backend.schema.errors import TektonError
+
+        for place in list(self._drafts):
+            text = self._drafts[place]
+            if self._saved.get(place) != text:
+                try:
+                    await self._desk.call("put_preference", key=f"draft:{place}", value=text or None)
+                except TektonError:
+                    return  # a draft is kept here until the backend is back
+                self._saved[place] = text
 
     def acknowledge(self, ids: list[int] | None) -> None:
         params: dict[str, Any] = {"all": True} if ids is None else {"ids": ids}

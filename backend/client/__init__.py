@@ -1,6 +1,6 @@
 """All that the console, the command line and a program of yours need to know of the backend."""
 
-from backend.client.attach import BackendFailed, attach, locate, start_backend
+from backend.client.attach import BackendFailed, attach, locate, own_home, start_backend
 from backend.client.connection import Client, ConnectionChanged, ConnectionState, RemoteError
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "RemoteError",
     "attach",
     "locate",
+    "own_home",
     "start_backend",
 ]

@@ -37,6 +37,11 @@ class _Readiness(Struct, omit_defaults=True):
     error: str = ""
 
 
+def own_home() -> Home:
+    """Return the home of `TEKTON_HOME`."""
+    return Home.from_environment()
+
+
 def locate(home: Home) -> Place:
     """Return where the backend of a home serves, with the token.
 

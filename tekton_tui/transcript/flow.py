@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from tekton_tui.transcript.entry import Entry
@@ -207,6 +207,10 @@ class Flow:
             found += self.look.gap
             if number >= self.first:
                 piece = len(self.message(number).pieces)
+
+    def laid_out(self) -> Iterator[Message]:
+        """Yield the messages held in memory."""
+        yield from self._laid.values()
 
     @property
     def crowded(self) -> bool:

@@ -87,6 +87,11 @@ class ChatView(Vertical):
     def put_draft(self, text: str) -> None:
         self.query_one(Composer).draft = text
 
+    def search(self, pattern: str) -> None:
+        """Mark the hits of a pattern in this conversation and go to the newest."""
+        self.query_one(Transcript).search(pattern)
+        self.query_one(Transcript).focus()
+
     def use_session(self, session_id: str) -> None:
         """Show and continue another conversation with this specialist."""
         self.session_id = session_id

@@ -42,12 +42,13 @@ Wait = Annotated[float, Meta(gt=0)]
 
 
 class ChatParams(Struct):
-    """`ai_id` may be `@auto`: rules and matching choose."""
+    """`ai_id` may be `@auto`: rules and matching choose. `group` ties the turn to a team turn's events."""
 
     ai_id: str
     content: str
     session_id: str = ""
     request_id: str = ""
+    group: str = ""
     temperature: Temperature | None = None
     max_tokens: Tokens | None = None
     context: TurnContext | None = None

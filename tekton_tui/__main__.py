@@ -1,0 +1,47 @@
+"""`tekton-tui`: open the console. Paints first; the backend is looked for, or started, behind the first frame."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the console until it is left; return the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.version:
+        import backend
+
+        print(f"tekton-tui {backend.__version__}")
+        return 0
+    if options.serve:
+        from tekton_tui.web import serve
+
+        return serve(options.serve_port)
+    from tekton_tui.app import TektonApp
+    from tekton_tui.connecting import connector
+
+    app = TektonApp(connector(options.home, options.connect, options.token_file), theme=options.theme)
+    app.run()
+    return app.return_code or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tekton-tui",
+        description="A full-screen console over your AI specialists. Starts a backend if none runs.",
+    )
+    parser.add_argument("--home", help="the platform's folder (default: TEKTON_HOME, else ~/.tekton)")
+    parser.add_argument("--connect", metavar="URL", help="a gateway elsewhere, such as http://10.0.0.5:8003")
+    parser.add_argument("--token-file", help="file with the token for --connect (default: TEKTON_TOKEN_FILE)")
+    parser.add_argument(
+        "--theme", default="tekton-dark", help="tekton-dark, tekton-light or one of Textual's"
+    )
+    parser.add_argument("--serve", action="store_true", help="offer the console to a browser on this machine")
+    parser.add_argument("--serve-port", type=int, default=8890, help="port for --serve (default 8890)")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The console, put together: stores, desk, screens. What they do is theirs; nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher, Footer
+
+from tekton_tui.attention import Attention
+from tekton_tui.commands import Commands
+from tekton_tui.desk import Connect, Desk
+from tekton_tui.palette import system_commands
+from tekton_tui.panes import PANES
+from tekton_tui.safe_text import literal
+from tekton_tui.stores import Stores
+from tekton_tui.themes import DARK_NAME, TEKTON_DARK, TEKTON_LIGHT
+from tekton_tui.widgets.command_line import CommandLine
+from tekton_tui.widgets.header import HeaderLine
+from tekton_tui.widgets.navigation import SCREENS, Navigation
+
+MIN_WIDTH, MIN_HEIGHT = 80, 24
+
+
+class TektonApp(App[None]):
+    """Give it a way to connect; it paints before it is used."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "tekton"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(number), f"show_pane('{name}')", name.title(), show=False, id=f"go.{name}")
+          for number, name in enumerate(SCREENS, 1)),
+        *(Binding(f"alt+{number}", f"chat_tab({number})", f"Chat tab {number}", show=False, id=f"go.tab-{number}")
+          for number in range(1, 10)),
+        Binding("colon", "command_line", "Command", key_display=":", id="app.command", show=False),
+        Binding("question_mark", "open_help", "Keys", key_display="?", id="app.help"),
+        Binding("e", "next_error(1)", "Next error", show=False, id="app.next-error"),
+        Binding("E", "next_error(-1)", "Previous error", show=False, id="app.previous-error"),
+        Binding("f2", "settings", "Settings", show=False, id="app.settings"),
+        Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
+    ]  # fmt: skip
+
+    def __init__(self, connect: Connect, *, theme: str = DARK_NAME) -> None:
+        super().__init__()
+        self.stores = Stores()
+        self.desk = Desk(self.stores, connect)
+        self.commands = Commands(self, self.desk)
+        self._attention = Attention(self, self.stores)
+        self._wanted_theme = theme
+        self._error_at = -1
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine(self.stores, id="header")
+        yield Navigation(self.stores, id="navigation")
+        with ContentSwitcher(initial="fleet", id="panes"):
+            yield PANES["fleet"](self.stores, self.commands, id="fleet")
+        yield CommandLine(id="command-line")
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.register_theme(TEKTON_DARK)
+        self.register_theme(TEKTON_LIGHT)
+        self.theme = self._wanted_theme if self._wanted_theme in self.available_themes else DARK_NAME
+        self.desk.notice.subscribe(self.tell)
+        self._attention.start()
+        self.pane("fleet").focus_content()
+        self.call_after_refresh(self._attach)
+
+    def _attach(self) -> None:
+        self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
+
+    async def on_unmount(self) -> None:
+        await self.desk.close()
+
+    # what commands need
+
+    def pane(self, name: str) -> Any:
+        """Return a screen's widget; it is made when it is first shown."""
+        return self.query_one(f"#{name}", Vertical)
+
+    def show_pane(self, name: str) -> None:
+        """Go to a screen."""
+        switcher = self.query_one("#panes", ContentSwitcher)
+        if not switcher.query(f"#{name}"):
+            switcher.mount(PANES[name](self.stores, self.commands, id=name))
+        switcher.current = name
+        self.query_one(Navigation).current = name
+        self.call_after_refresh(self._focus_pane, name)
+
+    def _focus_pane(self, name: str) -> None:
+        if self.query_one("#panes", ContentSwitcher).current == name:
+            self.pane(name).focus_content()
+
+    def tell(self, text: str, bad: bool) -> None:
+        """Show a notice; its text is never markup."""
+        self.notify(
+            literal(text).plain,
+            severity="error" if bad else "information",
+            markup=False,
+            timeout=8 if bad else 4,
+        )
+
+    def leave(self) -> None:
+        self.exit()
+
+    def open_help(self) -> None:
+        from tekton_tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    # keys
+
+    def action_show_pane(self, name: str) -> None:
+        self.show_pane(name)
+
+    def action_chat_tab(self, number: int) -> None:
+        self.show_pane("chat")
+        self.call_after_refresh(lambda: self.pane("chat").open_number(number))
+
+    def action_open_help(self) -> None:
+        self.open_help()
+
+    def action_command_line(self) -> None:
+        self.query_one(CommandLine).open()
+
+    def action_settings(self) -> None:
+        from tekton_tui.screens.settings import SettingsScreen
+
+        self.push_screen(SettingsScreen(self.stores, self.desk))
+
+    def action_next_error(self, step: int) -> None:
+        """Walk through the failures nobody has acknowledged, newest first."""
+        unseen = [record for record in self.stores.errors.newest_first() if not record.acknowledged]
+        if not unseen:
+            self.tell("no unacknowledged errors", False)
+            return
+        self._error_at = (self._error_at + step) % len(unseen)
+        self.commands.open_errors(unseen[self._error_at].where)
+
+    async def action_quit(self) -> None:
+        self.commands.quit()
+
+    @on(Navigation.Chosen)
+    def _navigated(self, event: Navigation.Chosen) -> None:
+        self.show_pane(event.name)
+
+    @on(CommandLine.Entered)
+    def _entered(self, event: CommandLine.Entered) -> None:
+        event.run(self)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Any:
+        """Offer every action in the palette."""
+        yield from (SystemCommand(*command) for command in system_commands(self))
+
+    def focused_widget(self) -> Widget | None:
+        return self.focused

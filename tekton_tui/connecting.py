@@ -1,0 +1,39 @@
+"""How the console comes to its client: the home's own backend, started if need be, or a gateway elsewhere.
+
+The client is imported when it is used: the first paint does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tekton_tui.desk import Connect, ConsoleClient
+
+
+def connector(home: str | None, url: str | None, token_file: str | None) -> Connect:
+    """Return a function that connects; its errors say what to do."""
+    if home:
+        os.environ["TEKTON_HOME"] = home
+
+    async def connect() -> ConsoleClient:
+        from pathlib import Path
+
+        from backend.client import Client, RemoteError, attach, own_home
+
+        if url is None:
+            return await attach(own_home())
+        path = token_file or os.environ.get("TEKTON_TOKEN_FILE")
+        if not path:
+            raise RemoteError(
+                "--connect needs --token-file: the file `token` of that machine's TEKTON_HOME",
+                code="unauthorized",
+            )
+        try:
+            token = Path(path).expanduser().read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RemoteError(f"{path}: the token cannot be read: {error}", code="unauthorized") from error
+        return await Client.connect((url, token))
+
+    return connect

@@ -1,0 +1,119 @@
+"""What a line typed into a composer means: `/verb`, `@name text`, a pipeline, or a plain question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from tekton_tui.commands import Commands
+
+MAX_ATTACHED_BYTES = 1024 * 1024
+_ADDRESS = re.compile(r"@([A-Za-z][\w-]*)\s+(\S.*)", re.DOTALL)
+_PIPE = re.compile(r"^\s*(?:\{[^}]*\}|[A-Za-z][\w-]*(?:\[[^\]]*\])?)[^|]*\|\s*(?:\{|[A-Za-z@])")
+
+
+class Verb(NamedTuple):
+    """A word behind `/`, what it takes and what it does."""
+
+    name: str
+    help: str
+
+
+VERBS = (
+    Verb("help", "keys and verbs of this screen"),
+    Verb("new", "begin a new conversation"),
+    Verb("team", "ask the whole team: /team TEXT"),
+    Verb("pipe", "run a pipeline: /pipe apollo | athena"),
+    Verb("attach", "send a text file with a question: /attach FILE QUESTION"),
+    Verb("sessions", "earlier conversations"),
+    Verb("search", "find in this conversation: /search WORDS"),
+    Verb("logs", "what its process wrote"),
+    Verb("model", "change its model"),
+    Verb("stop", "stop this specialist"),
+)
+
+
+class View(Protocol):
+    """What a verb needs of the place it was typed at."""
+
+    def use_session(self, session_id: str) -> None: ...
+
+    def put_draft(self, text: str) -> None: ...
+
+    def search(self, pattern: str) -> None: ...
+
+
+def looks_like_pipeline(text: str) -> bool:
+    """Return whether an unquoted `|` stands between things that could be stages."""
+    return "\n" not in text.strip() and bool(_PIPE.match(re.sub(r'"[^"]*"|\'[^\']*\'', '""', text)))
+
+
+def read_line(text: str, commands: Commands, *, ai_id: str, session_id: str, view: View) -> None:
+    """Do what a line typed at a specialist's composer says."""
+    if text.startswith("/"):
+        name, _, rest = text[1:].partition(" ")
+        _verb(name.strip(), rest.strip(), commands, ai_id, session_id, view, text)
+    elif match := _ADDRESS.fullmatch(text):
+        if match[1].lower() == "team":
+            commands.open_team([])
+            commands.ask_team(match[2], [])
+        else:
+            commands.ask_named(match[1], match[2])
+    elif looks_like_pipeline(text):
+        commands.open_pipes()
+        commands.run_pipeline(text)
+    else:
+        commands.ask(ai_id, text, session_id)
+
+
+def _verb(
+    name: str, rest: str, commands: Commands, ai_id: str, session_id: str, view: View, text: str
+) -> None:
+    simple: dict[str, Callable[[], None]] = {
+        "help": commands.help,
+        "new": lambda: commands.new_session(ai_id, view.use_session),
+        "sessions": lambda: commands.show("sessions"),
+        "logs": lambda: commands.open_logs(ai_id),
+        "model": lambda: commands.choose_model([ai_id]),
+        "stop": lambda: commands.stop([ai_id]),
+        "search": lambda: view.search(rest),
+    }
+    if name in simple:
+        simple[name]()
+    elif name == "team" and rest:
+        commands.open_team([])
+        commands.ask_team(rest, [])
+    elif name == "pipe" and rest:
+        commands.open_pipes()
+        commands.run_pipeline(rest)
+    elif name == "attach" and rest:
+        _attach(rest, commands, ai_id, session_id, view, text)
+    else:
+        known = ", ".join(f"/{verb.name}" for verb in VERBS)
+        commands.tell(
+            f"there is no /{name}{' without a text' if name in ('team', 'pipe', 'attach') else ''}. Verbs: {known}",
+            bad=True,
+        )
+        view.put_draft(text)
+
+
+def _attach(rest: str, commands: Commands, ai_id: str, session_id: str, view: View, text: str) -> None:
+    """Send a text file in front of a question. What cannot be read is said, and nothing typed is lost."""
+    name, _, question = rest.partition(" ")
+    path = Path(name).expanduser()
+    try:
+        data = path.read_bytes()
+        if len(data) > MAX_ATTACHED_BYTES:
+            raise ValueError(f"larger than {MAX_ATTACHED_BYTES:,} bytes")
+        content = data.decode("utf-8")
+    except (OSError, ValueError) as error:
+        commands.tell(f"{path}: cannot be attached: {error}", bad=True)
+        view.put_draft(text)
+        return
+    commands.ask(
+        ai_id,
+        f"File {path.name}:\n\n```\n{content}\n```\n\n{question or 'What do you make of it?'}",
+        session_id,
+    )
