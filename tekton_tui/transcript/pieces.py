@@ -276,6 +276,6 @@ def _plain_rows(text: str, width: int, ink: Ink, indent: str = "") -> list[Row]:
 
 def _folded(rows: list[Row], width: int) -> list[Row]:
     """Return the head of a long block and a line that says how much is hidden."""
-    text = one_line(f"  ▸ {len(rows) - FOLD_SHOWN:,} more lines", width)
+    text = "  " + one_line(f"▸ {len(rows) - FOLD_SHOWN:,} more lines", max(1, width - 2))
     fill = rows[0].fill
     return [*rows[:FOLD_SHOWN], Row(((text, FOLD | fill),), cell_len(text), "\n", len(text), fill)]

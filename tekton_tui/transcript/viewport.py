@@ -91,7 +91,11 @@ class Viewport:
     def _settle(self, margin: int) -> int:
         flow = self.flow
         near = self.total <= 2 * self.height
-        if self._held is not None and near and flow.draw_down(flow.place_at(0), self.height + 1) <= self.height:
+        if (
+            self._held is not None
+            and near
+            and flow.draw_down(flow.place_at(0), self.height + 1) <= self.height
+        ):
             # Everything is in view: there is nothing to hold.
             self.follow()
         if self._held is not None:
