@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from textual.screen import Screen
 
@@ -17,6 +17,9 @@ from tekton_tui.screens.dialogs import confirm, plan_dialog, quit_dialog
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.wording import turn_words
 
+
+if TYPE_CHECKING:
+    from backend.schema.events import Topic
 
 DRAFT_DELAY_S = 1.0
 
@@ -249,6 +252,27 @@ class Commands:
     def open_team(self, ids: list[str]) -> None:
         self._shell.show_pane("team")
         self._shell.pane("team").address(ids)
+
+    def resume(self, ai_id: str, session_id: str) -> None:
+        """Go on in an earlier conversation."""
+        self._shell.show_pane("chat")
+        self._shell.pane("chat").open_tab(ai_id, session_id)
+
+    def read_topics(self, *topics: Topic) -> None:
+        """Hear more of what happens from now on."""
+        for topic in topics:
+            self._desk.spawn(self._desk.add_topic(topic))
+
+    def delete_session(self, session_id: str, title: str, messages: int, then: Callable[[], None]) -> None:
+        """Delete a conversation for good, after a yes."""
+
+        def delete(answer: str | None) -> None:
+            if answer == "yes":
+                self._desk.do("delete_session", then=lambda result: then(), id=session_id)
+
+        self._shell.push_screen(
+            confirm("Delete", f"This deletes {messages} messages for good:", [title], "Delete"), delete
+        )
 
     def open_pipes(self, text: str = "") -> None:
         self._shell.show_pane("pipes")

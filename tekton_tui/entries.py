@@ -8,11 +8,11 @@ from tekton_tui.stores import LiveTurn
 from tekton_tui.transcript import Entry
 from tekton_tui.wording import milliseconds, rate
 
-TONES = ("specialist", "tone-1", "tone-2", "tone-3", "tone-4")
+TONES = ("specialist", "tone-1", "tone-3")
 
 
 def tone_of(ai_id: str) -> str:
-    """Return a specialist's colour; the same in every place."""
+    """Return a specialist's colour; the same in every place, and never the operator's."""
     return TONES[sum(map(ord, ai_id)) % len(TONES)]
 
 

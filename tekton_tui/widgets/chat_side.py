@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from textual.app import ComposeResult
@@ -55,7 +56,7 @@ class ChatSide(Vertical):
     def _take_log(self, answer: dict[str, Any]) -> None:
         if not self.is_attached:
             return
-        lines = [one_line(str(line), 120) for line in answer.get("lines", [])][-STDERR_LINES:]
+        lines = [one_line(_short(str(line)), 26) for line in answer.get("lines", [])][-STDERR_LINES:]
         text = Content("\n").join(
             [literal("─ stderr", "$text-muted"), *(literal(line, "$text-muted") for line in lines or ["–"])]
         )
@@ -95,3 +96,8 @@ class ChatSide(Vertical):
         else:
             speed, first = f"{rate(row.tokens_per_second)} tok/s", row.first_token_ms
         return [literal(speed), literal(f"first token {milliseconds(first)}")]
+
+
+def _short(line: str) -> str:
+    """Leave date and milliseconds out of a log line: the strip is narrow."""
+    return re.sub(r"^\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d),\d+ ", r"\1 ", line)
