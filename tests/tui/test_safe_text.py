@@ -26,6 +26,8 @@ HOSTILE = (
 )
 KEPT = ("plain", "tabs\tand\nlines", "日本語", "👨‍👩‍👧‍👦 ❤️", "مرحبا", "नमस्ते", "café", "\ue0b0")
 
+STEERING = ("RLE", "LRE", "PDF", "RLO", "LRO", "RLI", "LRI", "FSI", "PDI", "BN")
+
 any_text = st.text(alphabet=st.characters(), max_size=200)
 
 
@@ -33,9 +35,8 @@ def steers(character: str) -> bool:
     """Whether a character must never reach the terminal."""
     if character in "\n\t\u200c\u200d":
         return False
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
-        unicodedata.category(character) == "Cf" and unicodedata.bidirectional(character) in ("RLE", "LRE", "PDF", "RLO", "LRO", "RLI", "LRI", "FSI", "PDI", "BN")
-    )  # fmt: skip
+    category, direction = unicodedata.category(character), unicodedata.bidirectional(character)
+    return category in ("Cc", "Cs", "Zl", "Zp") or (category == "Cf" and direction in STEERING)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

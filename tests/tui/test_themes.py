@@ -1,0 +1,74 @@
+"""Every text of our own themes can be read on every ground it stands on."""
+
+from __future__ import annotations
+
+import pytest
+from textual.app import App
+from textual.color import Color
+from textual.theme import Theme
+
+from tekton_tui.themes import THEMES
+
+TEXTS = (
+    "foreground",
+    "text-primary",
+    "text-secondary",
+    "text-muted",
+    "text-success",
+    "text-warning",
+    "text-error",
+)
+GROUNDS = ("background", "surface")
+READABLE = 4.5
+
+
+def colours_of(theme: Theme) -> dict[str, str]:
+    """Return the colours an app with this theme hands to its style sheets."""
+    app = App[None]()
+    app.register_theme(theme)
+    app.theme = theme.name
+    return app.get_css_variables()
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, as WCAG 2 defines it."""
+    lighter, darker = sorted((_luminance(Color.parse(one)), _luminance(Color.parse(other))), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: Color) -> float:
+    parts = [part / 255 for part in colour.rgb]
+    red, green, blue = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+def test_every_text_stands_out_from_every_ground(theme: Theme) -> None:
+    colours = colours_of(theme)
+    weak = [
+        (text, ground, round(contrast(colours[text], colours[ground]), 1))
+        for text in TEXTS
+        for ground in GROUNDS
+        if contrast(colours[text], colours[ground]) < READABLE
+    ]
+    assert weak == []
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+def test_what_is_filled_can_be_read_too(theme: Theme) -> None:
+    colours = colours_of(theme)
+    pairs = (
+        ("foreground", "panel"),
+        ("block-cursor-foreground", "block-cursor-background"),
+        ("footer-foreground", "footer-background"),
+        ("background", "primary"),
+        ("background", "warning"),
+    )
+    assert [pair for pair in pairs if contrast(colours[pair[0]], colours[pair[1]]) < READABLE] == []
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+def test_at_most_two_accents(theme: Theme) -> None:
+    assert len({theme.primary, theme.secondary, theme.accent}) <= 2
