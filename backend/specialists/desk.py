@@ -132,6 +132,7 @@ class Desk:
 
     async def _prepare(self, kind: str) -> Provider:
         try:
+            self._all_settings()
             provider = await asyncio.to_thread(self._make, kind)
             await provider.prepare()
         except TektonError as error:
@@ -158,6 +159,7 @@ class Desk:
         return providers.create(kind, self._all_settings(), Home(Path(self._spec.home)), dict(os.environ))
 
     def _all_settings(self) -> Settings:
+        """Decode the settings once, in the event loop's thread: msgspec crashes when two threads meet a type first."""
         if self._settings is None:
             from backend.config import Settings
 

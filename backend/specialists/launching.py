@@ -25,7 +25,7 @@ from backend.specialists.launcher import LaunchFailed, Placement
 from backend.specialists.link import Link
 from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_spec
 from backend.specialists.pulse import ENDPOINT_TIMEOUT_S
-from backend.specialists.service import EmbeddedService
+from backend.specialists.service import SERVICE, EmbeddedService
 from backend.specialists.state import RUNNING
 
 
@@ -48,6 +48,8 @@ class Launching:
         fleet, started = self._fleet, time.monotonic()
         row = fleet.board.rows[ai_id]
         if row.state in RUNNING:
+            if row.provider == SERVICE:
+                self._embedded.ensure()  # the operator asks for what needs it: start it again if it died
             return self._result(ai_id, True, "runs already", code="already_running")
         if row.state == "lost" and row.pid:
             text = f"pid {row.pid} lives and does not answer: kill it first"

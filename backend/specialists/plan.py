@@ -30,8 +30,8 @@ PROVIDER_BYTES = {
     "scripted": 1 * MIB,
 }
 """What a worker grows by when its provider's library is imported; measured, proportional set size."""
-MODEL_SERVER_BYTES = 420 * MIB
-"""The embedded model server with its weights, a context for each slot and its buffers; measured."""
+MODEL_SERVER_BYTES = 120 * MIB
+"""The embedded model server with its weights and buffers, without its slots; measured."""
 PROVIDER_CHECK_S = 6.0
 LIFECYCLE_OFF = "the AI lifecycle is off (TEKTON_REGISTER_AI=false): nothing is launched"
 
@@ -92,8 +92,16 @@ def memory_of(fleet: Fleet, components: Iterable[Component]) -> int:
         total += WORKER_BYTES + PROVIDER_BYTES.get(kind, 0)
     service = fleet.board.services.get("embedded")
     if embedded and (service is None or service.state not in RUNNING):
-        total += MODEL_SERVER_BYTES
+        total += model_server_bytes(fleet.settings)
     return total
+
+
+def model_server_bytes(settings: Settings) -> int:
+    """Estimate the embedded model server: its weights and the keys and values of all its slots."""
+    from backend.providers.embedded_server import KV_BYTES_PER_TOKEN, sized_slots
+
+    own = settings.providers.embedded
+    return MODEL_SERVER_BYTES + sized_slots(own) * own.context * KV_BYTES_PER_TOKEN
 
 
 def running(fleet: Fleet) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -64,6 +65,7 @@ async def serve_specialist(
 
 def main() -> None:
     """Read the specification, serve, and end as the signal that asked for it would have it."""
+    faulthandler.enable()  # a crash in a library then leaves its stack in the log, and so in the ledger
     parser = argparse.ArgumentParser(prog="tekton worker", description=__doc__)
     parser.add_argument("--listen-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)
@@ -78,6 +80,7 @@ def main() -> None:
     except msgspec.MsgspecError as error:
         sys.exit(f"worker: the specification on stdin cannot be read: {error}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     ended_by = asyncio.run(_run(spec, options.listen_fd, options.ready_fd))
     if ended_by is not None:
         signal.signal(ended_by, signal.SIG_DFL)

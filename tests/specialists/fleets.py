@@ -14,7 +14,7 @@ import msgspec
 from backend import catalog, config
 from backend.home import Home
 from backend.schema.events import SpecialistEvent
-from backend.schema.frames import Request, StreamEnd, StreamError, StreamReply
+from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamReply
 from backend.schema.records import ProviderChoice, SpecialistStatus
 from backend.specialists.supervisor import Supervisor
 
@@ -63,7 +63,7 @@ class Platform:
 
 
 class Answer:
-    """The frames of one turn."""
+    """The frames of one turn. `begun` is set with the first text."""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -75,7 +75,8 @@ class Answer:
         self.frames += [frame for frame, _ in frames]
         for _, line in frames:
             msgspec.json.decode(line)
-        self.begun.set()
+        if any(isinstance(frame, StreamChunk) for frame, _ in frames):
+            self.begun.set()
         if isinstance(self.frames[-1], StreamEnd | StreamError):
             self.ended.set()
 
