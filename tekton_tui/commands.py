@@ -17,7 +17,6 @@ from tekton_tui.screens.dialogs import confirm, plan_dialog, quit_dialog
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.wording import turn_words
 
-
 if TYPE_CHECKING:
     from backend.schema.events import Topic
 

@@ -17,7 +17,7 @@ def bindings_of(node: DOMNode) -> list[Binding]:
     seen: dict[str, Binding] = {}
     for keys in node._bindings.key_to_bindings.values():  # pyright: ignore[reportPrivateUsage]
         for binding in keys:
-            if binding.description:
+            if binding.description and "scroll" not in binding.action and "page_" not in binding.action:
                 seen.setdefault(binding.action, binding)
     return list(seen.values())
 
@@ -29,7 +29,7 @@ def system_commands(app: TektonApp) -> Iterator[tuple[str, str, Callable[[], obj
     for node in nodes:
         for binding in bindings_of(node):
             title = binding.description
-            if title in given or "scroll" in binding.action or "app." in binding.action:
+            if title in given or "app." in binding.action:
                 continue
             given.add(title)
             key = binding.key_display or binding.key.partition(",")[0]

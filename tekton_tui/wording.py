@@ -63,7 +63,7 @@ def size(count: float) -> str:
         return f"{count / (1 << 30):.1f}G"
     if count >= 1 << 20:
         return f"{count / (1 << 20):.0f}M"
-    return f"{count / 1024:.0f}K"
+    return f"{count / 1024:.0f}K" if count >= 1024 else f"{count:.0f}B"
 
 
 def number(count: int) -> str:

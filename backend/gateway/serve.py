@@ -27,8 +27,8 @@ from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
 from backend.home import Home, write_private
 from backend.orchestration.platform import Platform, open_platform
-from backend.schema.errors import TektonError
 from backend.registry.ports import find_holder
+from backend.schema.errors import TektonError
 from backend.wire import MAX_LINE_BYTES, encode_line
 
 log = logging.getLogger("backend")

@@ -22,6 +22,10 @@ from backend.schema.frames import PreviousOutput, TurnContext
 from backend.schema.records import TurnOutcome
 from backend.specialists.supervisor import Supervisor
 
+NOTHING_TO_ASK = (
+    'there is nothing to ask: begin with echo "text" | …, give the stage an instruction as in apollo "text" | …, '
+    "or send an input"
+)
 JUDGE = "Give one joint answer from the answers above."
 """What is asked behind a fan-out when no instruction says otherwise."""
 
@@ -158,6 +162,9 @@ class StageRunner:
             record.output, record.state = stage.text.replace(INPUT, run.input), "done"
             return
         assert isinstance(stage, Ask)
+        if not self._prompt(run, number, stage).strip():
+            record.state, record.code, record.error = "failed", "invalid_request", NOTHING_TO_ASK
+            return
         try:
             targets = self._members(stage)
         except TektonError as error:

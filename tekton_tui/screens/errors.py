@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,8 +15,9 @@ from textual.widgets import DataTable, Static
 
 from backend.schema.records import ErrorRecord
 from tekton_tui.commands import Commands
-from tekton_tui.safe_text import literal, literal_line, one_line
+from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
+from tekton_tui.widgets.cells import cell
 from tekton_tui.widgets.empty import EmptyState
 
 
@@ -91,16 +93,16 @@ class ErrorsPane(Vertical):
         if target is not None and target in records:
             self.query_one(DataTable).move_cursor(row=records.index(target))
 
-    def _cells(self, record: ErrorRecord) -> list[Content]:
-        style = "$text-muted" if record.acknowledged else ""
+    def _cells(self, record: ErrorRecord) -> list[Text]:
+        tone = "text-muted" if record.acknowledged else ""
         return [
-            literal(" " if record.acknowledged else "✖", "$text-error"),
-            literal(_clock(record.last), style),
-            literal(_clock(record.first), style),
-            literal(str(record.count), style),
-            literal_line(record.where.removesuffix("-ai"), 12, style),
-            literal_line(record.code, 20, style),
-            literal_line(record.message, 400, style),
+            cell(self, " " if record.acknowledged else "✖", tone="text-error"),
+            cell(self, _clock(record.last), tone=tone),
+            cell(self, _clock(record.first), tone=tone),
+            cell(self, str(record.count), tone=tone),
+            cell(self, record.where.removesuffix("-ai"), 12, tone),
+            cell(self, record.code, 20, tone),
+            cell(self, record.message, 400, tone),
         ]
 
     def _current(self) -> ErrorRecord | None:

@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Input
 
 from tekton_tui.commands import Commands
 from tekton_tui.entries import stored_entry
-from tekton_tui.safe_text import literal, literal_line
+from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.empty import EmptyState
@@ -51,7 +51,7 @@ class SessionsPane(Vertical):
     def on_mount(self) -> None:
         self.query_one("#sessions-query").display = False
         table = self.query_one(DataTable)
-        for title, width in (("WITH", 11), ("USED", 11), ("N", 4)):
+        for title, width in (("WITH", 11), ("USED", 12), ("N", 4)):
             table.add_column(title, width=width)
         table.add_column("TITLE")
         self.query_one("#sessions-preview").add_class("framed")

@@ -60,6 +60,7 @@ class TeamPane(Vertical):
         self._by_arrival = True
         self._mode = MODES[0]
         self._picked = ""
+        self._columns = 1
 
     def compose(self) -> ComposeResult:
         yield Static("", id="team-line")
@@ -177,8 +178,8 @@ class TeamPane(Vertical):
             if focused is not None:
                 self._focused = lanes.index(focused)
         columns = max(1, self.size.width // LANE_WIDTH) if self._layout == "columns" else 1
-        columns = min(columns, max(1, len(lanes)))
         rows = -(-len(lanes) // columns) if lanes else 1
+        columns = self._columns = -(-len(lanes) // rows) if lanes else 1
         height = {
             "columns": max(LANE_ROWS, box.size.height // max(1, rows)),
             "list": 3,
@@ -278,8 +279,7 @@ class TeamPane(Vertical):
         lanes = self.lanes
         if not lanes:
             return
-        columns = 1 if self._layout != "columns" else max(1, self.size.width // LANE_WIDTH)
-        self._focused = max(0, min(len(lanes) - 1, self._focused + right + down * columns))
+        self._focused = max(0, min(len(lanes) - 1, self._focused + right + down * self._columns))
         self._arrange()
         lanes[self._focused].scroll_visible(animate=False)
 

@@ -89,8 +89,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("last", "LAST", 5, 11, lambda f, r: age(r.last_activity), right=True, sort=lambda f, r: -r.last_activity),
     Column("error", "LAST ERROR", 12, 0, _error, tone=lambda row: "text-error", sort=lambda f, r: why_ended(r) or "~"),
 )  # fmt: skip
-SORT_KEYS = {"N": "name", "A": "state", "S": "rate", "C": "cpu", "M": "rss", "T": "tokens", "F": "first"}
-"""Letters that sort, and the column each sorts by. State is under A because S stands for speed."""
+SORT_KEYS = {"N": "name", "A": "up", "O": "state", "C": "cpu", "M": "rss", "T": "rate", "F": "first"}
+"""Letters that sort, and the column each sorts by. State is under O: S launches all."""
 
 
 def fitting(width: int) -> list[tuple[Column, int]]:

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
-from tekton_tui.safe_text import literal, one_line
+from tekton_tui.safe_text import literal, literal_line
 from tekton_tui.stores import Stores
 from tekton_tui.wording import age, number, why_ended
 
@@ -59,18 +59,21 @@ class DetailStrip(Vertical):
         self.query_one("#detail-text", Static).update(self._content(row) if row else Content(""))
 
     def _content(self, row: SpecialistStatus) -> Content:
-        width = max(20, self.size.width - 4)
-        facts = [f"{row.provider} {row.model}".strip(), f"{row.turns} turns", f"{number(row.tokens_in)} in / {number(row.tokens_out)} out"]
+        facts = [
+            f"{row.provider} {row.model}".strip(),
+            f"{row.turns} turns",
+            f"{number(row.tokens_in)} in / {number(row.tokens_out)} out",
+        ]
         if row.failures:
             facts.append(f"{row.failures} failed")
         if row.last_activity:
             facts.append(f"last {age(row.last_activity)}")
         lines = [
-            literal(one_line(row.description, width)),
-            literal(one_line(" · ".join(facts), width), "$text-muted"),
-            literal(one_line("good at " + ", ".join(row.capabilities), width), "$text-muted"),
+            literal_line(row.description, None),
+            literal_line(" · ".join(facts), None, "$text-muted"),
+            literal_line("good at " + ", ".join(row.capabilities), None, "$text-muted"),
         ]
         if ended := why_ended(row):
-            lines.append(literal(one_line(ended, width), "$text-error"))
-        lines += [literal(one_line(f"stderr  {line}", width), "$text-muted") for line in self._stderr]
+            lines.append(literal_line(ended, None, "$text-error"))
+        lines += [literal_line(f"stderr  {line}", None, "$text-muted") for line in self._stderr]
         return Content("\n").join(lines)

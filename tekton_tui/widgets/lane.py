@@ -34,10 +34,10 @@ class Lane(Vertical):
     def __init__(self, ai_id: str, turn: LiveTurn | None, *, title: str = "") -> None:
         super().__init__(classes="lane")
         self.ai_id = ai_id
-        self.turn: LiveTurn | None = None
+        self.turn = turn
         self.is_judge = bool(title)
         self._title = title
-        self._given = turn
+        self._ready = False
 
     @property
     def name_shown(self) -> str:
@@ -50,19 +50,19 @@ class Lane(Vertical):
         return self.turn.content if self.turn else ""
 
     def compose(self) -> ComposeResult:
-        yield Transcript(look=Look(headers=False), bar=False)
+        yield Transcript(look=Look(header=False), bar=False)
 
     def on_mount(self) -> None:
         self.query_one(Transcript).can_focus = False
-        if self._given is not None:
-            self.attach(self._given)
+        self._ready = True
+        if self.turn is not None:
+            self.attach(self.turn)
         self.tell()
 
     def attach(self, turn: LiveTurn) -> None:
         """Show this turn from now on."""
         self.turn = turn
-        if not self.is_mounted:
-            self._given = turn
+        if not self._ready:
             return
         transcript = self.query_one(Transcript)
         transcript.load([])
@@ -74,16 +74,16 @@ class Lane(Vertical):
         self.tell()
 
     def add_text(self, text: str) -> None:
-        if self.turn is not None and self.is_mounted:
+        if self.turn is not None and self._ready:
             self.query_one(Transcript).append_text(self.turn.request_id, text)
 
     def add_reasoning(self, text: str) -> None:
-        if self.turn is not None and self.is_mounted:
+        if self.turn is not None and self._ready:
             self.query_one(Transcript).append_reasoning(self.turn.request_id, text)
 
     def finish(self) -> None:
         """Show how the turn ended; a failure keeps the text that came before it."""
-        if self.turn is None or not self.is_mounted:
+        if self.turn is None or not self._ready:
             return
         transcript = self.query_one(Transcript)
         if self.turn.code:

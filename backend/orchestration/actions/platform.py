@@ -34,7 +34,7 @@ class KeyParams(Struct):
 
 class PutParams(Struct):
     key: str
-    value: Any
+    value: Any = None
 
 
 @action(
