@@ -83,7 +83,7 @@ def tokens(count: int, seed: int) -> list[str]:
 def child(scenario: Scenario) -> None:
     """Run the app of one scenario on this terminal and write its figures to `BENCH_FD`."""
     from textual.app import App, ComposeResult
-    from textual.containers import Grid, VerticalScroll
+    from textual.containers import Grid, Vertical, VerticalScroll
     from textual.widgets import ContentSwitcher, Markdown
 
     from tekton_tui.themes import TEKTON_DARK
@@ -96,8 +96,8 @@ def child(scenario: Scenario) -> None:
     class Lanes(App[None]):
         CSS = f"""
         Grid {{ grid-size: {min(6, scenario.visible)}; }}
-        Grid > * {{ border: none; }}
-        VerticalScroll {{ height: 1fr; }}
+        .lane {{ border: round $panel; height: 1fr; }}
+        .lane Transcript {{ height: 1fr; padding: 0 1; }}
         """
 
         def compose(self) -> ComposeResult:
@@ -110,9 +110,11 @@ def child(scenario: Scenario) -> None:
                     yield from lanes
 
         def lane(self, number: int) -> Any:
+            """Make a lane as the console has it: a frame, and in it the text."""
+            name = f"lane{number}"
             if plain:
-                return Transcript(look=Look(header=False), id=f"lane{number}")
-            return VerticalScroll(Markdown(), id=f"lane{number}")
+                return Vertical(Transcript(look=Look(header=False), bar=False), id=name, classes="lane")
+            return Vertical(VerticalScroll(Markdown()), id=name, classes="lane")
 
         def on_mount(self) -> None:
             self.register_theme(TEKTON_DARK)
@@ -155,7 +157,9 @@ def child(scenario: Scenario) -> None:
             return (time.process_time() - cpu) / (time.monotonic() - begin)
 
         async def feed_lines(self) -> None:
-            lanes = [self.query_one(f"#lane{number}", Transcript) for number in range(scenario.lanes)]
+            lanes = [
+                self.query_one(f"#lane{number} Transcript", Transcript) for number in range(scenario.lanes)
+            ]
             for number, lane in enumerate(lanes):
                 lane.begin(Entry(str(number), "apollo", "answer", ""))
 
@@ -172,7 +176,7 @@ def child(scenario: Scenario) -> None:
                 for n in range(scenario.lanes)
             ]
             for number in range(scenario.lanes):
-                self.query_one(f"#lane{number}", VerticalScroll).anchor()
+                self.query_one(f"#lane{number} VerticalScroll", VerticalScroll).anchor()
             await self.feed(lambda number, token: self.streams[number].write(token))
             await asyncio.gather(*[stream.stop() for stream in self.streams])
 
@@ -195,7 +199,7 @@ def child(scenario: Scenario) -> None:
             """Whether a lane holds exactly what was sent."""
             sent = "".join(texts[number])
             if plain:
-                return self.query_one(f"#lane{number}", Transcript).text_of(str(number)) == sent
+                return self.query_one(f"#lane{number} Transcript", Transcript).text_of(str(number)) == sent
             return self.query_one(f"#lane{number} Markdown", Markdown).source == sent
 
     Lanes().run()

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tekton_tui.transcript.widget import Transcript
 
 COPY_HINT: Final = "y copy "
-MAX_STRIPS: Final = 3_000
-"""Strips kept, about 8 MB with their terminal codes."""
 
 
 class Marks(NamedTuple):
@@ -55,8 +53,10 @@ class Canvas:
         self.bar_cells = BAR_CELLS if bar else 0
         self._palette: Palette | None = None
         self._strips: dict[tuple[Row, str, bool, bool], Strip] = {}
+        self._before: dict[tuple[Row, str, bool, bool], Strip] = {}
         self._gaps: dict[bool, Strip] = {}
         self._width = 0
+        self._pads = (0, 0)
         self._thumb = range(0)
         self._lines: list[_Line] = []
         self._view: list[Strip] = []
@@ -65,14 +65,10 @@ class Canvas:
 
     @property
     def plain(self) -> bool:
-        """Whether the widget has no border, padding, tint or opacity of its own to be drawn around the rows."""
+        """Whether nothing but rows, and cells beside them, is drawn: no border, tint or opacity of the widget's own."""
         styles = self._widget.styles
-        return (
-            not styles.gutter.width
-            and not styles.gutter.height
-            and styles.opacity == 1.0
-            and not styles.tint.a
-        )
+        beside = (0, styles.padding.right, 0, styles.padding.left)
+        return styles.gutter == beside and styles.opacity == 1.0 and not styles.tint.a
 
     def forget(self) -> None:
         """Forget everything drawn: theme, width or filters have changed."""
@@ -82,39 +78,44 @@ class Canvas:
         self._view = []
 
     def update(self, viewport: Viewport, marks: Marks, width: int) -> Iterator[Region]:
-        """Draw the window; yield the regions of the widget that differ from before."""
-        palette = self._palette
-        if (
-            palette is None
-            or width != self._width
-            or palette.filters != tuple(self._widget.get_line_filters())
-        ):
+        """Draw the window; yield the regions of the content that differ from before."""
+        padding = self._widget.styles.padding
+        pads = (padding.left, padding.right) if self.plain else (0, 0)
+        palette, filters = self._palette, tuple(self._widget.get_line_filters())
+        if palette is None or (width, pads, filters) != (self._width, self._pads, palette.filters):
             self.forget()
-            self._palette = palette = Palette(self._widget)
-            self._width = width
-        if len(self._strips) > MAX_STRIPS:
-            self._strips.clear()
+            self._palette = palette = Palette(self._widget, pads)
+            self._width, self._pads = width, pads
         self._lines = [_Line(*line) for line in viewport.rows()]
         self._number_end = viewport.flow.end
         self._thumb = _thumb(viewport)
+        # Only what is on screen is kept: a strip is some twenty objects, and collecting garbage stops the loop.
+        self._before, self._strips = self._strips, {}
         view = [self._strip(viewport, y, line, marks) for y, line in enumerate(self._lines)]
+        self._before = {}
         self._badge_cells = len(marks.badge) if marks.badge and view else 0
         if self._badge_cells:
-            view[-1] = palette.filter(
-                put_badge(view[-1], marks.badge, palette.part("badge"), width - SCROLL_CELLS)
-            )
+            badge = put_badge(view[-1], marks.badge, palette.part("badge"), pads[0] + width - SCROLL_CELLS)
+            view[-1] = palette.filter(badge)
         before, self._view = self._view, view
         return _differences(before, view, width)
 
     def lines(self, crop: Region) -> list[Strip]:
-        """Return the strips of a region."""
-        width, view = self._widget.size.width, self._view
-        if crop.height == len(view) and crop.width == width == self._width:
+        """Return the strips of a region of the widget, its padding included."""
+        width, view = self._widget.outer_size.width, self._view
+        if crop.height == len(view) and crop.width == width == self._width + sum(self._pads):
             return view
         strips = [view[y] if y < len(view) else Strip.blank(width) for y in crop.line_range]
         if crop.column_span != (0, width):
             strips = [strip.crop(*crop.column_span) for strip in strips]
         return strips
+
+    def line(self, y: int) -> Strip:
+        """Return one line of the window, without padding."""
+        if not 0 <= y < len(self._view):
+            return Strip.blank(self._widget.size.width)
+        left = self._pads[0]
+        return self._view[y].crop(left, left + self._width)
 
     def marked_line(self, y: int) -> Strip:
         """Return one line with marks for the mouse."""
@@ -122,8 +123,8 @@ class Canvas:
             return Strip.blank(self._widget.size.width)
         line = self._lines[y]
         if line.number >= self._number_end:
-            return self._view[y]
-        return with_offsets(self._view[y], line_id(line.number, line.row), 1 if self._has_bar(line) else 0)
+            return self.line(y)
+        return with_offsets(self.line(y), line_id(line.number, line.row), 1 if self._has_bar(line) else 0)
 
     def number_at(self, y: int) -> int | None:
         """Return the number of the message at a line of the window."""
@@ -173,14 +174,18 @@ class Canvas:
         colour = viewport.flow.entry(line.number).colour
         here = marks.cursor is not None and self._is_here(marks.cursor, line)
         key = (line.drawn, colour, here, thumb)
-        strip = self._strips.get(key)
+        strip = self._strips.get(key) or self._before.get(key)
         if strip is None:
-            strip = self._strips[key] = self._palette.strip(
+            strip = self._palette.strip(
                 line.drawn, colour, self._width, bar=self._bar, here=here, thumb=thumb
             )
+        self._strips[key] = strip
         if here and marks.cursor is not None and self._is_copy_line(marks.cursor, line):
             strip = put_badge(
-                strip, COPY_HINT, self._palette.style(LABEL, colour, here=True), self._width - SCROLL_CELLS
+                strip,
+                COPY_HINT,
+                self._palette.style(LABEL, colour, here=True),
+                self._pads[0] + self._width - SCROLL_CELLS,
             )
         return self._overlaid(strip, line, marks)
 
@@ -194,7 +199,7 @@ class Canvas:
         if marks.pattern is None and marks.selection is None:
             return strip
         assert self._palette is not None
-        shift = self.bar_cells
+        shift = self.bar_cells + self._pads[0]
         segments = list(strip)
         changed = False
         if marks.pattern is not None:

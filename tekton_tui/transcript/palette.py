@@ -33,6 +33,7 @@ from tekton_tui.transcript.rows import (
     Ink,
     Row,
 )
+from tekton_tui.transcript.strips import RowStrip
 
 _PARTS: Final = (
     "title", "heading", "code", "block", "label", "link", "quote", "dim", "bullet", "fold", "error",
@@ -135,15 +136,23 @@ class Themed(Protocol):
 
 
 class Palette:
-    """Styles of one widget under one theme; make another when the theme changes."""
+    """Styles of one widget under one theme; make another when the theme changes.
 
-    def __init__(self, widget: Themed) -> None:
+    Args:
+        widget: Whose component classes are asked.
+        pads: Empty cells left and right of every row.
+    """
+
+    def __init__(self, widget: Themed, pads: tuple[int, int] = (0, 0)) -> None:
         self._widget = widget
         self.filters = tuple(widget.get_line_filters())
         self._background = widget.background_colors[1]
         self._base = widget.rich_style
         self._thumb = Segment(THUMB, self._filtered(self._base + self._foreground("transcript--thumb")))
         self._track = Segment(" ", self._filtered(self._base))
+        self.pads = pads
+        self._left = [Segment(" " * pads[0], self._track.style)] if pads[0] else []
+        self._right = [Segment(" " * pads[1], self._track.style)] if pads[1] else []
         self._styles: dict[tuple[Ink, str, bool], Style] = {}
         self._bars: dict[tuple[str, bool], Segment] = {}
 
@@ -172,7 +181,7 @@ class Palette:
         return segment
 
     def strip(self, row: Row, colour: str, width: int, *, bar: bool, here: bool, thumb: bool) -> Strip:
-        """Return a row as a strip of `width` cells: bar, text, and the scrollbar's column."""
+        """Return a row as a strip of `width` cells (bar, text, the scrollbar's column) between the pads."""
         segments = [self.bar(colour, here=here)] if bar else []
         style = self.style
         segments += [Segment(text, style(ink, colour, here=here)) for text, ink in row.runs]
@@ -182,13 +191,15 @@ class Palette:
             segments.append(Segment(" " * (room - used), style(row.fill, colour, here=here)))
         elif used > room:
             segments = list(Strip(segments, used).crop(0, room))
-        segments.append(self._thumb if thumb else self._track)
-        return Strip(segments, width)
+        return self._padded([*segments, self._thumb if thumb else self._track], width)
 
     def gap(self, width: int, *, thumb: bool) -> Strip:
         """Return an empty row between messages."""
         blank = Segment(" " * (width - SCROLL_CELLS), self._track.style)
-        return Strip([blank, self._thumb if thumb else self._track], width)
+        return self._padded([blank, self._thumb if thumb else self._track], width)
+
+    def _padded(self, segments: list[Segment], width: int) -> Strip:
+        return RowStrip([*self._left, *segments, *self._right], width + sum(self.pads))
 
     def filter(self, strip: Strip) -> Strip:
         """Apply the app's filters to a strip that has other styles than the palette's."""

@@ -149,6 +149,7 @@ class Transcript(ScrollView, can_focus=True):
         self._stale = True
         self._placing = False
         self._following = True
+        self._painting = False
         self._grabbed = False
 
     # Content
@@ -443,11 +444,12 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Take hold of the scrollbar."""
-        if self._canvas.on_scrollbar(event.x):
+        offset = event.get_content_offset(self)
+        if offset is not None and self._canvas.on_scrollbar(offset.x):
             self._grabbed = True
             self.capture_mouse()
             self.screen.clear_selection()
-            self._drag_to(event.y)
+            self._drag_to(offset.y)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Move the scrollbar."""
@@ -482,13 +484,17 @@ class Transcript(ScrollView, can_focus=True):
         """Return the rows on screen; the strips are kept, so the terminal codes in them are too."""
         if self._stale:
             self._catch_up()
-        if not self._canvas.plain:
+        if self._canvas.plain:
+            return self._canvas.lines(crop)
+        self._painting = True
+        try:
             return super().render_lines(crop)
-        return self._canvas.lines(crop)
+        finally:
+            self._painting = False
 
     def render_line(self, y: int) -> Strip:
-        """Return one row with the marks by which the mouse finds its text."""
-        return self._canvas.marked_line(y)
+        """Return one row; with the marks by which the mouse finds its text when it is not for drawing."""
+        return self._canvas.line(y) if self._painting else self._canvas.marked_line(y)
 
     # Selection
 
