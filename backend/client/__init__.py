@@ -2,6 +2,7 @@
 
 from backend.client.attach import BackendFailed, attach, locate, own_home, start_backend
 from backend.client.connection import Client, ConnectionChanged, ConnectionState, RemoteError
+from backend.client.direct import SpecialistUnreachable, ai_send, ai_send_sync, ai_stream
 
 __all__ = [
     "BackendFailed",
@@ -9,6 +10,10 @@ __all__ = [
     "ConnectionChanged",
     "ConnectionState",
     "RemoteError",
+    "SpecialistUnreachable",
+    "ai_send",
+    "ai_send_sync",
+    "ai_stream",
     "attach",
     "locate",
     "own_home",

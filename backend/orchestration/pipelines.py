@@ -76,7 +76,12 @@ class PipelineManager:
             raise PipelineFailed(
                 f"stage {record.failed_stage} ({record.stages[record.failed_stage - 1].label}): {record.error}",
                 code=record.code or "internal",
-                detail={"stage": record.failed_stage, "request_id": record.request_id, "run": record},
+                detail={
+                    "stage": record.failed_stage,
+                    "reason": record.error,
+                    "request_id": record.request_id,
+                    "run": record,
+                },
             )
         return record
 

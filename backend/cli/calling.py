@@ -1,0 +1,63 @@
+"""How a command comes to the backend: attach, call, and what an error becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from backend.cli import terminal
+from backend.cli.exit_codes import CANCELLED, FAILED, NOT_RUNNING, exit_code
+from backend.schema.errors import TektonError
+
+NO_BACKEND = "no backend runs for this home; `tekton serve` or the console starts one"
+
+
+@contextlib.asynccontextmanager
+async def attached(*, start: bool) -> AsyncIterator[Any]:
+    """Yield a client of the home's backend, started when `start` says so.
+
+    Raises:
+        TektonError: None runs, or it could not be started.
+    """
+    from backend.client import attach
+    from backend.home import Home
+
+    client = await attach(Home.from_environment(), start=start)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def call(action: str, *, start: bool = False, **params: Any) -> Any:
+    """Call one action and return its result."""
+    async with attached(start=start) as client:
+        return await client.call(action, **params)
+
+
+def run(work: Callable[[], Awaitable[int | None]]) -> int:
+    """Run a command to its exit code; errors go to stderr as one line that says what to do."""
+    try:
+        return asyncio.run(_as_coroutine(work)) or 0
+    except TektonError as error:
+        return say(error)
+    except KeyboardInterrupt:
+        return CANCELLED
+    except BrokenPipeError:
+        return FAILED
+
+
+def say(error: TektonError) -> int:
+    """Write an error to stderr and return its exit code."""
+    terminal.error(
+        NO_BACKEND if error.code == "backend_lost" and "no backend" in error.message else error.message
+    )
+    if error.evidence:
+        terminal.error(f"  it said: {' '.join(error.evidence.split())[:500]}")
+    return NOT_RUNNING if error.code == "backend_lost" else exit_code(error.code)
+
+
+async def _as_coroutine(work: Callable[[], Awaitable[int | None]]) -> int | None:
+    return await work()

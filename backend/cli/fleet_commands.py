@@ -1,0 +1,283 @@
+"""`tekton launch | kill | restart | status | logs | discover | match`: the fleet from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+from backend.cli import terminal
+from backend.cli.calling import attached, call
+from backend.cli.exit_codes import FAILED, OK, exit_code
+from backend.schema.errors import TektonError
+
+WATCH_EVERY_S = 1.0
+FOLLOW_EVERY_S = 0.3
+
+
+async def launch(options: argparse.Namespace) -> int:
+    """Launch specialists, or show the plan; a line and, in sum, an exit code for all."""
+    names = options.names or ["starter"]
+    answer = await call("launch", start=True, ids=names, dry_run=options.dry_run)
+    if options.dry_run:
+        return _plan(answer["plan"])
+    return _results(answer["results"], "launched")
+
+
+async def kill(options: argparse.Namespace) -> int:
+    """Stop specialists. `--all` also works when no backend runs, and leaves nothing behind."""
+    if not options.names and not options.all:
+        raise TektonError("name specialists to stop, or --all", code="invalid_request")
+    try:
+        answer = await call("kill", ids=options.names or ["all"], force=options.force)
+    except TektonError as error:
+        if error.code != "backend_lost" or not options.all:
+            raise
+        return _results(await asyncio.to_thread(_kill_without_backend), "stopped")
+    rows = [row for row in answer["results"] if options.names or row.get("pid") or not row["ok"]]
+    if not rows:
+        print("nothing runs")
+    return _results(rows, "stopped")
+
+
+async def restart(options: argparse.Namespace) -> int:
+    answer = await call("restart", ids=options.names)
+    return _results(answer["results"], "restarted")
+
+
+async def status(options: argparse.Namespace) -> int:
+    """Show the fleet, once or, with `--watch`, again and again in place."""
+    while True:
+        try:
+            snapshot = await call("snapshot")
+        except TektonError as error:
+            if error.code != "backend_lost":
+                raise
+            snapshot = await asyncio.to_thread(_from_registry)
+        text = json.dumps(snapshot, indent=2) if options.json else _status_text(snapshot)
+        if not options.watch:
+            print(text)
+            return OK
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[H\x1b[J")
+        print(text, flush=True)
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+async def logs(options: argparse.Namespace) -> int:
+    """Print what a process wrote; with `-f` go on as it writes."""
+    from backend.home import Home
+
+    try:
+        answer = await call("specialist_logs", id=options.name, tail=options.tail, previous=options.previous)
+        lines, path = answer["lines"], answer["path"]
+    except TektonError as error:
+        if error.code != "backend_lost":
+            raise
+        lines, path = await asyncio.to_thread(
+            _read_log, Home.from_environment(), options.name, options.tail, options.previous
+        )
+    for line in lines:
+        print(terminal.shown(line))
+    if options.follow:
+        await _follow(path)
+    return OK
+
+
+async def discover(options: argparse.Namespace) -> int:
+    answer = await call(
+        "list_specialists",
+        start=True,
+        capability=options.capability,
+        role=options.role,
+        state=options.state,
+        active_only=options.active or None,
+    )
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows = [
+        (row["name"], row["state"], row["title"], row["model"], ", ".join(row["capabilities"][:5]))
+        for row in answer["specialists"]
+    ]
+    print(terminal.table(("NAME", "STATE", "TITLE", "MODEL", "GOOD AT"), rows, state_column=1))
+    return OK
+
+
+async def match(options: argparse.Namespace) -> int:
+    answer = await call("match", start=True, query=" ".join(options.words), limit=options.limit)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows = [
+        (
+            row["id"].removesuffix("-ai"),
+            f"{row['score']:.2f}",
+            "runs" if row["available"] else "-",
+            ", ".join(row["why"]),
+        )
+        for row in answer["matches"]
+    ]
+    print(terminal.table(("NAME", "SCORE", "RUNS", "WHY"), rows))
+    return OK
+
+
+def _plan(plan: dict[str, Any]) -> int:
+    rows = [
+        (
+            item["name"],
+            "can start" if item["ok"] else "cannot",
+            str(item.get("port") or "any"),
+            f"{item.get('provider', '')} {item.get('model', '')}".strip(),
+            item.get("problem", ""),
+        )
+        for item in plan["items"]
+    ]
+    print(terminal.table(("NAME", "PLAN", "PORT", "MODEL", "PROBLEM"), rows))
+    needed, free = plan.get("memory_estimate", 0) >> 20, plan.get("memory_available", 0) >> 20
+    print(f"memory: about {needed} MiB of {free} MiB free")
+    return OK if all(item["ok"] for item in plan["items"]) else FAILED
+
+
+def _results(results: list[Any], done: str) -> int:
+    """Print a line for each; the exit code is that of the first failure."""
+    worst = OK
+    for result in results:
+        row = (
+            result
+            if isinstance(result, dict)
+            else {name: getattr(result, name) for name in result.__struct_fields__}
+        )
+        name = row["id"].removesuffix("-ai")
+        if row["ok"]:
+            facts = " ".join(f"{key} {row[key]}" for key in ("pid", "port") if row.get(key))
+            print(f"{name}: {row.get('message') or done} {facts}".rstrip())
+        else:
+            terminal.error(f"{name}: {row.get('message', 'failed')}")
+            worst = worst or exit_code(row.get("code") or "internal")
+    return worst
+
+
+def _kill_without_backend() -> list[Any]:
+    from backend.home import Home
+    from backend.specialists.killall import kill_all
+
+    results = kill_all(Home.from_environment())
+    if not results:
+        print("nothing runs")
+    return results
+
+
+def _from_registry() -> dict[str, Any]:
+    """Say what the registry holds when no backend runs to ask."""
+    from backend.home import Home
+    from backend.registry.identity import Identity
+    from backend.registry.store import Registry
+
+    home = Home.from_environment()
+    rows: list[dict[str, Any]] = []
+    for ai_id, entry in Registry(home.registry, home.audit).read().items():
+        alive = bool(entry.pid) and Identity(entry.pid, entry.process_start).still_lives()
+        rows.append(
+            {
+                "id": ai_id,
+                "name": ai_id.removesuffix("-ai"),
+                "title": entry.component,
+                "state": "ready" if alive else "lost",
+                "pid": entry.pid if alive else 0,
+                "port": entry.port,
+                "model": entry.model,
+                "started_at": entry.process_start,
+            }
+        )
+    return {"backend": None, "specialists": rows, "services": [], "unacknowledged": 0}
+
+
+def _status_text(snapshot: dict[str, Any]) -> str:
+    platform = snapshot.get("platform")
+    if platform:
+        provider = platform["provider"]
+        name = provider.get("display") or provider["model"]
+        head = f"{platform['gateway']} · {provider['provider']} {name} · {provider['reason']}"
+        if not platform.get("lifecycle_on", True):
+            head += " · the AI lifecycle is off (TEKTON_REGISTER_AI=false)"
+    else:
+        head = "no backend runs; this is what the registry holds"
+    lines = [terminal.safe(head)]
+    if count := snapshot.get("unacknowledged"):
+        lines.append(f"{count} errors nobody has acknowledged: tekton errors")
+    rows = [_status_row(row) for row in snapshot["specialists"]]
+    lines.append(
+        terminal.table(
+            ("NAME", "STATE", "PID", "PORT", "MODEL", "UP", "TOK/S", "FIRST", "IN/OUT", "COST", "LAST ERROR"),
+            rows,
+            state_column=1,
+        )
+    )
+    for service in snapshot["services"]:
+        words = service.get("detail") or service.get("cause", "")
+        lines.append(terminal.safe(f"{service['title']}: {service.get('state', 'stopped')} {words}".rstrip()))
+    return "\n".join(lines)
+
+
+def _status_row(row: dict[str, Any]) -> tuple[str, ...]:
+    state = row.get("state", "stopped")
+    if row.get("phase"):
+        state = f"{state} {row['phase']} {time.time() - row.get('phase_since', time.time()):.0f}s"
+    elif state == "exited":
+        state = f"exited {row.get('exit_code', '?')}"
+    elif state == "killed":
+        state = f"killed signal {row.get('signal', '?')}"
+    live = row.get("state") in ("ready", "busy")
+    rate, first, cost = row.get("tokens_per_second"), row.get("first_token_ms"), row.get("cost")
+    return (
+        row["name"],
+        state,
+        str(row.get("pid") or "-"),
+        str(row.get("port") or "-"),
+        row.get("model_display") or row.get("model") or "-",
+        terminal.ago(row.get("started_at", 0)) if live else "-",
+        f"{rate:.1f}" if rate else "-",
+        f"{first:.0f} ms" if first else "-",
+        f"{row.get('tokens_in', 0)}/{row.get('tokens_out', 0)}",
+        f"{cost:.4f}" if cost else "-",
+        (row.get("last_error") if live else row.get("cause") or row.get("last_error")) or "",
+    )
+
+
+def _read_log(home: Any, name: str, tail: int, previous: bool) -> tuple[list[str], str]:
+    """Read a log file directly, for when no backend runs."""
+    names = (name, f"{name}-ai")
+    suffix = ".previous.log" if previous else ".log"
+    for candidate in names:
+        path = home.logs / f"{candidate}{suffix}"
+        if path.exists():
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()[-tail:], str(path)
+    raise TektonError(f"there is no log of {name!r} in {home.logs}", code="not_found")
+
+
+async def _follow(path: str) -> None:
+    """Print what is appended to a file, from its present end, until interrupted; a new file is read from its start."""
+    import os
+
+    with open(path, encoding="utf-8", errors="replace") as first:  # noqa: ASYNC230
+        first.seek(0, os.SEEK_END)
+        file, inode = first, os.fstat(first.fileno()).st_ino
+        while True:
+            if text := file.read():
+                sys.stdout.write(terminal.shown(text))
+                sys.stdout.flush()
+                continue
+            await asyncio.sleep(FOLLOW_EVERY_S)
+            try:
+                now = os.stat(path).st_ino
+            except FileNotFoundError:
+                continue
+            if now != inode:
+                file, inode = open(path, encoding="utf-8", errors="replace"), now  # noqa: ASYNC230, SIM115
+
+
+__all__ = ["attached", "discover", "kill", "launch", "logs", "match", "restart", "status"]

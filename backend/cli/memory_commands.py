@@ -1,0 +1,203 @@
+"""`tekton errors | sessions | export | usage | models | gateway`: what the platform remembers and offers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from backend.cli import terminal
+from backend.cli.calling import call
+from backend.cli.exit_codes import FAILED, OK
+from backend.schema.errors import TektonError
+
+
+async def errors(options: argparse.Namespace) -> int:
+    """List the ledger, or acknowledge records of it."""
+    if options.what == "ack":
+        if not options.ids and not options.all:
+            raise TektonError("name record numbers, or --all", code="invalid_request")
+        answer = await call("acknowledge_errors", ids=options.ids or None, all=options.all or None)
+        print(f"{answer['unacknowledged']} errors remain unacknowledged")
+        return OK
+    answer = await call("list_errors", unacknowledged=not options.all)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    if not answer["errors"]:
+        print("no errors" if options.all else "no unacknowledged errors")
+        return OK
+    rows = [
+        (
+            str(row["id"]),
+            time.strftime("%d %b %H:%M:%S", time.localtime(row["last"])),
+            f"{row.get('count', 1)}x",
+            row["where"],
+            row["code"],
+            row["message"],
+        )
+        for row in answer["errors"]
+    ]
+    print(terminal.table(("ID", "LAST", "N", "WHERE", "CODE", "WHAT"), rows))
+    if options.evidence:
+        for row in answer["errors"]:
+            print(
+                f"\n{row['id']} {row['where']} {row['code']}\n{terminal.shown(row.get('evidence') or 'no evidence')}"
+            )
+    return OK
+
+
+async def sessions(options: argparse.Namespace) -> int:
+    """List, show, search, rename, delete or begin conversations."""
+    verb, words = options.verb, options.words
+    if verb == "list":
+        return _session_table(await call("list_sessions", start=True, owner=options.owner), options)
+    if verb == "search":
+        return _hits(await call("search_memory", start=True, q=" ".join(words), limit=options.limit), options)
+    if verb == "new":
+        session = await call(
+            "create_session",
+            start=True,
+            owner=_first(words, "a specialist or team"),
+            title=" ".join(words[1:]),
+        )
+        print(session["id"])
+        return OK
+    session_id = _first(words, "a session id (see tekton sessions)")
+    if verb == "show":
+        return _conversation(
+            await call("session_messages", start=True, id=session_id, limit=options.limit), options
+        )
+    if verb == "rename":
+        if len(words) < 2:
+            raise TektonError("give a new title", code="invalid_request")
+        await call("patch_session", start=True, id=session_id, title=" ".join(words[1:]))
+    elif verb == "resume":
+        await call("patch_session", start=True, id=session_id, is_default=True)
+    elif verb == "delete":
+        await call("delete_session", start=True, id=session_id)
+    print(f"{verb}d {session_id}" if verb.endswith("e") else f"{verb}ed {session_id}")
+    return OK
+
+
+async def export(options: argparse.Namespace) -> int:
+    """Write a conversation to stdout, or to a file that does not exist yet."""
+    answer = await call("export_session", start=True, id=options.session, format=options.format)
+    if not options.output:
+        sys.stdout.write(terminal.shown(answer["content"]))
+        return OK
+    try:
+        with open(options.output, "x", encoding="utf-8") as file:  # noqa: ASYNC230
+            file.write(answer["content"])
+    except OSError as error:
+        raise TektonError(f"{options.output}: not written: {error.strerror}", code="conflict") from error
+    print(options.output)
+    return OK
+
+
+async def usage(options: argparse.Namespace) -> int:
+    answer = await call("usage", start=True)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows = [
+        (
+            row["ai_id"].removesuffix("-ai"),
+            row["model"],
+            str(row["tokens_in"]),
+            str(row["tokens_out"]),
+            f"{row['cost']:.4f}",
+            str(row["turns"]),
+        )
+        for row in answer["specialists"]
+    ]
+    print(f"{answer['day']} · prices of {answer['prices_of']}")
+    print(terminal.table(("NAME", "MODEL", "IN", "OUT", "COST", "TURNS"), rows))
+    return OK
+
+
+async def models(options: argparse.Namespace) -> int:
+    """List models; fetch the embedded one; have Ollama pull one; set a specialist's."""
+    if options.verb == "fetch":
+        from backend.providers.weights import main
+
+        return main(["fetch"])
+    if options.verb == "pull":
+        answer = await call(
+            "pull_model", start=True, model=_first(options.words, "a model, such as llama3.2")
+        )
+        print(f"pulled {answer['model']}")
+        return OK
+    if options.verb == "set":
+        answer = await call(
+            "set_model",
+            start=True,
+            ids=[_first(options.words, "a specialist")],
+            provider=options.provider,
+            model=options.words[1] if len(options.words) > 1 else None,
+        )
+        row = answer["results"][0]
+        print(row.get("message", ""), file=sys.stdout if row["ok"] else sys.stderr)
+        return OK if row["ok"] else FAILED
+    answer = await call("list_models", start=True, provider=options.provider)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows: list[tuple[str, ...]] = []
+    for provider in answer["providers"]:
+        for model in provider["models"]:
+            rows.append(
+                (provider["provider"], model["name"], model["display"], str(model["context_window"] or "-"))
+            )
+        if not provider["ok"]:
+            rows.append((provider["provider"], "-", provider["detail"], "-"))
+    print(terminal.table(("PROVIDER", "MODEL", "NAME", "CONTEXT"), rows))
+    return OK
+
+
+def _first(words: list[str], what: str) -> str:
+    if not words:
+        raise TektonError(f"give {what}", code="invalid_request")
+    return words[0]
+
+
+def _session_table(answer: dict[str, Any], options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows = [
+        (
+            row["id"],
+            row["owner"].removesuffix("-ai"),
+            str(row.get("messages", 0)),
+            terminal.ago(row["updated_at"]),
+            row["title"],
+        )
+        for row in answer["sessions"]
+    ]
+    print(terminal.table(("ID", "WITH", "N", "USED", "TITLE"), rows))
+    return OK
+
+
+def _hits(answer: dict[str, Any], options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    for hit in answer["hits"]:
+        message = hit["message"]
+        snippet = " ".join(hit["snippet"].replace("\x02", "").replace("\x03", "").split())
+        print(f"{message['session_id']}  {message['author'].removesuffix('-ai')}: {terminal.shown(snippet)}")
+    return OK if answer["hits"] else FAILED
+
+
+def _conversation(answer: dict[str, Any], options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    for message in answer["messages"]:
+        clock = time.strftime("%d %b %H:%M", time.localtime(message["created_at"]))
+        text = message["content"] or f"({message.get('error_code')}: {message.get('error')})"
+        print(f"{message['author'].removesuffix('-ai')}  {clock}\n{terminal.shown(text)}\n")
+    return OK

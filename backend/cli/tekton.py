@@ -1,0 +1,156 @@
+"""`tekton`: the platform from the command line. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from backend.cli.help_texts import EPILOGS, SUMMARY
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "serve": ("", "", "run the backend in the foreground"),
+    "launch": ("fleet_commands", "launch", "launch specialists: names, groups, starter, all"),
+    "kill": ("fleet_commands", "kill", "stop specialists; --all works without a backend"),
+    "restart": ("fleet_commands", "restart", "stop and launch again, by hand"),
+    "status": ("fleet_commands", "status", "the fleet at a glance"),
+    "logs": ("fleet_commands", "logs", "what a process wrote"),
+    "discover": ("fleet_commands", "discover", "find specialists by capability, role, state"),
+    "match": ("fleet_commands", "match", "who suits a request in free words"),
+    "errors": ("memory_commands", "errors", "the error ledger; `errors ack` marks as seen"),
+    "sessions": (
+        "memory_commands",
+        "sessions",
+        "conversations: list, show, search, rename, resume, delete, new",
+    ),
+    "export": ("memory_commands", "export", "a conversation as Markdown or JSON"),
+    "usage": ("memory_commands", "usage", "tokens and cost of today"),
+    "models": ("memory_commands", "models", "models: list, fetch (embedded), pull (Ollama), set"),
+    "team": ("ask_commands", "team", "ask the whole team"),
+    "pipe": ("ask_commands", "pipe", "run a pipeline"),
+    "config": ("doctor", "config", "settings: show, check, path"),
+    "doctor": ("doctor", "doctor", "what is wrong on this machine, and its mend"),
+    "gateway": ("ask_commands", "gateway", "clients, calls and refusals"),
+    "mcp": ("ask_commands", "mcp", "speak MCP on stdin and stdout"),
+    "stop": ("ask_commands", "stop", "end the backend; --fleet stops the specialists too"),
+    "completion": ("completion", "completion", "completion for bash, zsh or fish"),
+}
+"""Module, function and one line of help of each command."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["serve"] and "-h" not in words and "--help" not in words:
+        from backend.gateway.serve import main as serve
+
+        return serve(words[1:])
+    parser = build_parser()
+    options = parser.parse_args(words)
+    if not getattr(options, "command", ""):
+        parser.print_help()
+        return 2
+    from backend.cli.calling import run
+
+    module, function, _ = COMMANDS[options.command]
+    command: Callable[[argparse.Namespace], Any] = getattr(import_module(f"backend.cli.{module}"), function)
+    return run(lambda: command(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="tekton",
+        description=SUMMARY,
+        epilog=EPILOGS["tekton"],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    made = {
+        name: commands.add_parser(
+            name,
+            help=words,
+            description=words,
+            epilog=EPILOGS.get(name, ""),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for name, (_, _, words) in COMMANDS.items()
+    }
+    _fleet_options(made)
+    _memory_options(made)
+    _ask_options(made)
+    return parser
+
+
+def _fleet_options(made: dict[str, argparse.ArgumentParser]) -> None:
+    made["launch"].add_argument("names", nargs="*", help="names, groups, starter or all (default: starter)")
+    made["launch"].add_argument("--dry-run", action="store_true", help="show the plan, start nothing")
+    made["kill"].add_argument("names", nargs="*", help="names or groups")
+    made["kill"].add_argument("--all", action="store_true", help="every specialist of this home")
+    made["kill"].add_argument(
+        "--force", action="store_true", help="kill at once, without asking the process first"
+    )
+    made["restart"].add_argument("names", nargs="+")
+    made["status"].add_argument("--json", action="store_true", help="the whole snapshot")
+    made["status"].add_argument("--watch", action="store_true", help="again every second, in place")
+    made["logs"].add_argument("name", help="a specialist, or embedded, or backend")
+    made["logs"].add_argument("-f", "--follow", action="store_true", help="go on as it writes")
+    made["logs"].add_argument("--tail", type=int, default=200, help="lines (default 200)")
+    made["logs"].add_argument("--previous", action="store_true", help="the run before")
+    made["discover"].add_argument("--capability", help="for example: planning")
+    made["discover"].add_argument("--role")
+    made["discover"].add_argument("--state")
+    made["discover"].add_argument("--active", action="store_true", help="only those that run")
+    made["discover"].add_argument("--json", action="store_true")
+    made["match"].add_argument("words", nargs="+", help="the request, in your own words")
+    made["match"].add_argument("--limit", type=int, default=5)
+    made["match"].add_argument("--json", action="store_true")
+
+
+def _memory_options(made: dict[str, argparse.ArgumentParser]) -> None:
+    made["errors"].add_argument("what", nargs="?", choices=("list", "ack"), default="list")
+    made["errors"].add_argument("ids", nargs="*", type=int, help="record numbers to acknowledge")
+    made["errors"].add_argument("--all", action="store_true", help="list acknowledged ones too; ack: all")
+    made["errors"].add_argument("--evidence", action="store_true", help="with the evidence of each")
+    made["errors"].add_argument("--json", action="store_true")
+    verbs = ("list", "show", "search", "rename", "resume", "delete", "new")
+    made["sessions"].add_argument("verb", nargs="?", choices=verbs, default="list")
+    made["sessions"].add_argument("words", nargs="*", help="session id, title or words to find")
+    made["sessions"].add_argument("--owner", help="a specialist, or team")
+    made["sessions"].add_argument("--limit", type=int, default=50)
+    made["sessions"].add_argument("--json", action="store_true")
+    made["export"].add_argument("session")
+    made["export"].add_argument("--format", choices=("md", "json"), default="md")
+    made["export"].add_argument("-o", "--output", help="a file that does not exist yet (default: stdout)")
+    made["usage"].add_argument("--json", action="store_true")
+    made["models"].add_argument("verb", nargs="?", choices=("list", "fetch", "pull", "set"), default="list")
+    made["models"].add_argument("words", nargs="*", help="pull MODEL · set SPECIALIST [MODEL]")
+    made["models"].add_argument("--provider")
+    made["models"].add_argument("--json", action="store_true")
+    made["config"].add_argument("verb", nargs="?", choices=("show", "check", "path"), default="show")
+
+
+def _ask_options(made: dict[str, argparse.ArgumentParser]) -> None:
+    made["team"].add_argument("words", nargs="+", help="the question")
+    made["team"].add_argument("--to", nargs="*", help="only these (default: all that run)")
+    made["team"].add_argument("--mode", choices=("pass_through", "synthesis", "consensus", "directed"))
+    made["team"].add_argument("--timeout", type=float, help="seconds each member has")
+    made["team"].add_argument("--json", action="store_true")
+    made["pipe"].add_argument("pipeline", nargs="+", help="for example: 'apollo | athena'")
+    made["pipe"].add_argument("--json", action="store_true", help="all stages as JSON")
+    made["gateway"].add_argument("--json", action="store_true")
+    made["stop"].add_argument("--fleet", action="store_true", help="stop the specialists too")
+    made["completion"].add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _version() -> str:
+    import backend
+
+    return f"tekton {backend.__version__}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

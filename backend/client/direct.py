@@ -1,0 +1,137 @@
+"""Talk to a specialist's socket without a backend: the library's plain functions.
+
+    from backend.client import ai_send_sync
+    print(ai_send_sync("apollo-ai", "Hello", "localhost", 45012))
+
+Nothing is remembered and nothing is tried twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import msgspec
+
+from backend import catalog, config
+from backend.home import Home
+from backend.schema.errors import TektonError
+from backend.schema.frames import ChatResponse, ErrorReply, Request, StreamChunk, StreamEnd, StreamError
+from backend.wire import MAX_LINE_BYTES, decode_reply, encode_line
+
+TIMEOUT_S = 300.0
+
+
+class SpecialistUnreachable(TektonError):
+    """Nobody listens on the specialist's port."""
+
+    code = "not_running"
+
+
+async def ai_send(
+    ai_id: str,
+    message: str,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> str:
+    """Ask a specialist one question and return its whole answer.
+
+    Host and port are found from the registry, else from the catalogue, when they are not given.
+
+    Raises:
+        TektonError: Nobody answers there, the model failed, or the answer took longer than `timeout_s`.
+    """
+    request = Request(content=message, request_id=uuid4().hex)
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await _open(ai_id, host, port)
+        try:
+            writer.write(encode_line(request))
+            await writer.drain()
+            line = await _line(reader, ai_id)
+        finally:
+            writer.close()
+    reply = decode_reply(line)
+    match reply:
+        case ChatResponse():
+            return reply.content
+        case ErrorReply():
+            raise TektonError(reply.message, code=reply.code, evidence=reply.evidence)
+        case _:
+            raise TektonError(f"{ai_id} answered a question with {type(reply).__name__}")
+
+
+def ai_send_sync(
+    ai_id: str,
+    message: str,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> str:
+    """Ask a specialist one question from plain code; see `ai_send`."""
+    return asyncio.run(ai_send(ai_id, message, host, port, timeout_s=timeout_s))
+
+
+async def ai_stream(
+    ai_id: str, message: str, host: str | None = None, port: int | None = None
+) -> AsyncIterator[str]:
+    """Ask a specialist and yield its answer as it comes. Ending the iteration ends the answer.
+
+    Raises:
+        TektonError: As `ai_send`; what had come was yielded before.
+    """
+    reader, writer = await _open(ai_id, host, port)
+    try:
+        writer.write(encode_line(Request(content=message, stream=True, request_id=uuid4().hex)))
+        await writer.drain()
+        while True:
+            match decode_reply(await _line(reader, ai_id)):
+                case StreamChunk(content=content):
+                    yield content
+                case StreamEnd():
+                    return
+                case StreamError() | ErrorReply() as failed:
+                    raise TektonError(failed.message, code=failed.code, evidence=failed.evidence)
+                case _:
+                    pass
+    finally:
+        writer.close()
+
+
+async def _open(
+    ai_id: str, host: str | None, port: int | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = (host or "localhost", port) if port else _place(ai_id, host)
+    try:
+        return await asyncio.open_connection(host, port, limit=MAX_LINE_BYTES)
+    except OSError as error:
+        raise SpecialistUnreachable(
+            f"{ai_id} does not answer on {host}:{port}; launch it with `tekton launch {ai_id.removesuffix('-ai')}`"
+        ) from error
+
+
+def _place(ai_id: str, host: str | None) -> tuple[str, int]:
+    """Find a specialist's socket: where the registry says it runs, else where the catalogue puts it."""
+    home = Home.from_environment()
+    component = catalog.load(config.load(home)).get(ai_id)
+    try:
+        registry = msgspec.json.decode(home.registry.read_bytes())
+        entry = registry[component.id]
+        return host or entry.get("host", "127.0.0.1"), int(entry["port"])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return host or "127.0.0.1", component.ai_port
+
+
+async def _line(reader: asyncio.StreamReader, ai_id: str) -> bytes:
+    try:
+        line = await reader.readline()
+    except ValueError as error:
+        raise TektonError(
+            f"{ai_id} sent a line longer than {MAX_LINE_BYTES} bytes", code="line_too_long"
+        ) from error
+    if not line:
+        raise TektonError(f"{ai_id} closed the connection before it answered", code="worker_lost")
+    return line
