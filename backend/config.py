@@ -57,7 +57,7 @@ class OllamaSettings(_Table, frozen=True):
 
 
 class AnthropicSettings(_Table, frozen=True):
-    model: str = "claude-sonnet-5"
+    model: str = "claude-sonnet-5-5"
     base_url: str | None = None
     api_key_env: str = "ANTHROPIC_API_KEY"
     api_key_file: str | None = None
