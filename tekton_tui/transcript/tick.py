@@ -42,6 +42,7 @@ class FrameTick:
     def __init__(self) -> None:
         self._waiting: dict[FrameClient, float] = {}
         """Clients that want a frame and the earliest time for it, in turn."""
+        self._urgent: set[FrameClient] = set()
         self._last: weakref.WeakKeyDictionary[FrameClient, float] = weakref.WeakKeyDictionary()
         self._handle: asyncio.TimerHandle | None = None
         self._context = contextvars.copy_context()
@@ -53,8 +54,15 @@ class FrameTick:
         """Whether a beat is due."""
         return self._handle is not None
 
-    def request(self, client: FrameClient) -> None:
-        """Ask for a frame; asking again before it came changes nothing."""
+    def request(self, client: FrameClient, *, urgent: bool = False) -> None:
+        """Ask for a frame; asking again before it came changes nothing.
+
+        Args:
+            client: Who wants to draw.
+            urgent: Draw with the next beat whoever else waits: an answer has ended.
+        """
+        if urgent:
+            self._urgent.add(client)
         if client in self._waiting:
             return
         now = perf_counter()
@@ -65,11 +73,13 @@ class FrameTick:
     def forget(self, client: FrameClient) -> None:
         """Drop a client that is going away."""
         self._waiting.pop(client, None)
+        self._urgent.discard(client)
         self._last.pop(client, None)
 
     def stop(self) -> None:
         """Stop the clock for good and forget all clients."""
         self._waiting.clear()
+        self._urgent.clear()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -84,6 +94,7 @@ class FrameTick:
         now = perf_counter()
         for client in self._due(now):
             del self._waiting[client]
+            self._urgent.discard(client)
             self._last[client] = now
             client.frame()
         if self._waiting:
@@ -94,7 +105,11 @@ class FrameTick:
         due = [client for client, earliest in self._waiting.items() if earliest <= now + BEAT_S / 4]
         if len(due) <= FEW_LANES:
             return due
-        return due[: math.ceil(len(self._waiting) * BEAT_S / CROWDED_INTERVAL_S)]
+        share = due[: math.ceil(len(self._waiting) * BEAT_S / CROWDED_INTERVAL_S)]
+        return [
+            *share,
+            *(client for client in self._waiting if client in self._urgent and client not in share),
+        ]
 
 
 _ticks: weakref.WeakKeyDictionary[App[object], FrameTick] = weakref.WeakKeyDictionary()

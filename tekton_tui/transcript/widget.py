@@ -314,13 +314,13 @@ class Transcript(ScrollView, can_focus=True):
             self._search_on()
         self._catch_up()
 
-    def _ask(self) -> None:
+    def _ask(self, *, urgent: bool = False) -> None:
         """Ask the clock for a frame."""
         if self._tick is None:
             if not self.is_attached:
                 return
             self._tick = frame_tick(self._any_app)
-        self._tick.request(self)
+        self._tick.request(self, urgent=urgent)
 
     @property
     def _any_app(self) -> App[object]:
@@ -396,7 +396,7 @@ class Transcript(ScrollView, can_focus=True):
         self._flow.measure(number)
         self._flow.end_stream(key)
         self._viewport.note_news(number)
-        self._ask()
+        self._ask(urgent=True)
 
     def _go_to(self, number: int) -> None:
         """Put the first match of a message in view and the cursor on the message."""
