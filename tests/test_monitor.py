@@ -24,12 +24,12 @@ def row(name: str, state: str, **more: Any) -> SpecialistStatus:
 
 
 def test_figures_are_of_the_processes_named_and_the_gone_are_left_out() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     sampler = Sampler()
-    metrics = sampler.take({"apollo-ai": child.pid, "gateway": os.getpid()})
-    assert metrics.processes["apollo-ai"].rss > 1_000_000 and metrics.processes["apollo-ai"].fds > 0
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        metrics = sampler.take({"apollo-ai": child.pid, "gateway": os.getpid()})
+        child.communicate(b"\n")
+    assert metrics.processes["apollo-ai"].rss > 0 and metrics.processes["apollo-ai"].fds > 0
     assert metrics.host.memory_total > 0 and metrics.host.cores >= 1
-    child.communicate(b"\n")
     assert set(sampler.take({"apollo-ai": child.pid, "gateway": os.getpid()}).processes) == {"gateway"}
 
 

@@ -19,12 +19,12 @@ import msgspec
 
 from backend.config import Settings
 from backend.home import Home
-from backend.registry.identity import Identity, identify, recorded_identity
+from backend.registry.identity import Identity, recorded_identity
 from backend.schema.records import RegistryEntry
 from backend.specialists.environment import allowed
 from backend.specialists.launcher import Enrol, Happening, LaunchFailed, Placement
 from backend.specialists.logs import begin_log, evidence, log_path
-from backend.specialists.process import Ending, Process, spawn
+from backend.specialists.process import Ending, Process, start
 from backend.specialists.spec import WORKER_MODULE, WorkerSpec
 from backend.specialists.startpipe import StartPipe
 from backend.wire import encoder
@@ -110,8 +110,7 @@ class LocalLauncher:
         try:
             log_fd = await asyncio.to_thread(begin_log, self._home.logs, spec.ai_id)
             try:
-                child = await asyncio.to_thread(
-                    spawn,
+                process = await start(
                     argv,
                     environment=self._environment_for(spec),
                     log_fd=log_fd,
@@ -120,14 +119,15 @@ class LocalLauncher:
                 )
             finally:
                 os.close(log_fd)
-        except OSError as error:
+        except BaseException as error:
             os.close(read_fd)
-            raise LaunchFailed(f"{spec.ai_id} cannot be started: {error.strerror}: {argv[0]}") from error
+            if isinstance(error, OSError):
+                raise LaunchFailed(f"{spec.ai_id} cannot be started: {error.strerror}: {argv[0]}") from error
+            raise
         finally:
             os.close(write_fd)
             listener.close()
-        identity = identify(child.pid) or Identity(child.pid, time.time())
-        return Process(identity, child), StartPipe(read_fd)
+        return process, StartPipe(read_fd)
 
     async def _until_ready(self, spec: WorkerSpec, process: Process, pipe: StartPipe, started: float) -> None:
         limit_s = self._settings.fleet.ready_timeout_s

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -185,26 +186,42 @@ class Process:
             self._pidfd = None
 
 
-def spawn(
+async def start(
     argv: Sequence[str], *, environment: Mapping[str, str], log_fd: int, pass_fds: Sequence[int], cwd: Path
-) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, writing to `log_fd`, its stdin a pipe. Blocking.
+) -> Process:
+    """Start a program in a session of its own, writing to `log_fd`, its stdin a pipe.
+
+    A caller that is cancelled meanwhile leaves no process.
 
     Raises:
         OSError: It cannot be started.
     """
-    _left_running[:] = [child for child in _left_running if child.poll() is None]
-    return subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=log_fd,
-        stderr=log_fd,
-        env=dict(environment),
-        pass_fds=tuple(pass_fds),
-        cwd=cwd,
-        start_new_session=True,
-        bufsize=0,
-    )
+
+    def spawn() -> subprocess.Popen[bytes]:
+        _left_running[:] = [child for child in _left_running if child.poll() is None]
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=log_fd,
+            stderr=log_fd,
+            env=dict(environment),
+            pass_fds=tuple(pass_fds),
+            cwd=cwd,
+            start_new_session=True,
+            bufsize=0,
+        )
+
+    spawning = asyncio.ensure_future(asyncio.to_thread(spawn))
+    try:
+        child = await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        child = await spawning
+        child.kill()
+        if child.stdin is not None:
+            child.stdin.close()
+        await asyncio.to_thread(child.wait)
+        raise
+    return Process(identify(child.pid) or Identity(child.pid, time.time()), child)
 
 
 def group_members(group: int) -> list[int]:

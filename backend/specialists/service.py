@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
 
@@ -21,7 +20,7 @@ from backend.specialists.environment import allowed
 from backend.specialists.fleet import Fleet
 from backend.specialists.launcher import LaunchFailed
 from backend.specialists.logs import begin_log, evidence, log_path
-from backend.specialists.process import Process, spawn
+from backend.specialists.process import Process, start
 from backend.specialists.startpipe import LinePipe
 from backend.wire import encoder
 
@@ -126,10 +125,9 @@ class EmbeddedService:
         pipe = LinePipe(read_fd)
         try:
             try:
-                child = await asyncio.to_thread(self._spawn, write_fd)
+                process = await self._spawn(write_fd)
             finally:
                 os.close(write_fd)
-            process = Process(identify(child.pid) or Identity(child.pid, time.time()), child)
             try:
                 await self._until_serving(process, pipe)
             except BaseException:
@@ -154,11 +152,11 @@ class EmbeddedService:
         await asyncio.to_thread(write_private, self._fleet.home.embedded_facts, pipe.first.result())
         self._follow(process, facts, adopted=False)
 
-    def _spawn(self, write_fd: int) -> subprocess.Popen[bytes]:
+    async def _spawn(self, write_fd: int) -> Process:
         fleet = self._fleet
         log_fd = begin_log(fleet.home.logs, SERVICE)
         try:
-            return spawn(
+            return await start(
                 [sys.executable, "-P", "-m", SERVER_MODULE, "--ready-fd", str(write_fd)],
                 environment={
                     **allowed(fleet.environment, SERVICE, fleet.settings),
