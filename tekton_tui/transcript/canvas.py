@@ -21,7 +21,7 @@ from tekton_tui.transcript.rows import FOLD, LABEL, Row
 from tekton_tui.transcript.viewport import Viewport
 
 if TYPE_CHECKING:
-    from tekton_tui.transcript.widget import Transcript
+    from tekton_tui.transcript.surface import Surface
 
 COPY_HINT: Final = "y copy "
 
@@ -47,7 +47,7 @@ class _Line(NamedTuple):
 class Canvas:
     """Strips of one transcript's window."""
 
-    def __init__(self, widget: Transcript, *, bar: bool) -> None:
+    def __init__(self, widget: Surface, *, bar: bool) -> None:
         self._widget = widget
         self._bar = bar
         self.bar_cells = BAR_CELLS if bar else 0

@@ -1,7 +1,6 @@
-"""The transcript: one line-drawn widget for a whole conversation; knows neither the backend nor the stores.
+"""The transcript: one widget for a whole conversation; knows neither the backend nor the stores.
 
-Text that arrives is only kept until the app's frame clock gives this widget a frame; while it is not on screen
-it gets none. Drawing goes by rows: what did not change is the very same strip as before and is not sent again.
+Text that arrives is only kept until the frame clock gives this widget a frame; how it is drawn is `surface.py`.
 """
 
 from __future__ import annotations
@@ -10,39 +9,23 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual import events
-from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.dom import NoScreen
-from textual.errors import NoWidget
-from textual.geometry import Offset, Region, Size
-from textual.message import Message as TextualMessage
-from textual.scroll_view import ScrollView
-from textual.selection import Selection
-from textual.strip import Strip
-from textual.widget import Widget
 
 from tekton_tui.safe_text import safe
-from tekton_tui.transcript import palette
-from tekton_tui.transcript.canvas import Canvas, Marks
-from tekton_tui.transcript.cursor import Cursor, Target
+from tekton_tui.transcript import messages, palette
+from tekton_tui.transcript.cursor import Target
 from tekton_tui.transcript.entry import Entry
-from tekton_tui.transcript.flow import Flow, Place
+from tekton_tui.transcript.flow import Place
 from tekton_tui.transcript.message import Look
-from tekton_tui.transcript.overlay import line_id
-from tekton_tui.transcript.pieces import Piece
 from tekton_tui.transcript.search import Search
-from tekton_tui.transcript.selecting import selected_text
-from tekton_tui.transcript.tick import FrameTick, frame_tick
-from tekton_tui.transcript.viewport import Viewport
+from tekton_tui.transcript.surface import Surface
 from tekton_tui.transcript.warm import warm
 
-ROOMY: Final = 40
-"""A transcript this wide keeps a cell free before its scrollbar."""
 SCROLL_LINES: Final = 3
 """Rows the cursor keys scroll through a message that is taller than the window."""
 
 
-class Transcript(ScrollView, can_focus=True):
+class Transcript(Surface):
     """A conversation, drawn by rows.
 
     Args:
@@ -50,9 +33,6 @@ class Transcript(ScrollView, can_focus=True):
         bar: Draw the speaker's bar left of each message.
     """
 
-    ALLOW_SELECT = True
-    ALLOW_MAXIMIZE = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(palette.COMPONENT_CLASSES)
     DEFAULT_CSS = palette.DEFAULT_CSS
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -71,64 +51,14 @@ class Transcript(ScrollView, can_focus=True):
         Binding("i", "edit", "Edit and ask", show=False, id="transcript.edit"),
     ]
 
-    class About(TextualMessage):
-        """Base of what the reader asks for about one message."""
-
-        def __init__(self, transcript: Transcript, entry: Entry, text: str) -> None:
-            super().__init__()
-            self.transcript = transcript
-            self.entry = entry
-            """The message under the cursor."""
-            self.text = text
-            """Its text, neutralised; of a code block when the cursor is on one."""
-
-        @property
-        def control(self) -> Transcript:
-            """The transcript it came from."""
-            return self.transcript
-
-    class Copied(About):
-        """Posted when text was put on the clipboard."""
-
-    class AskAgain(About):
-        """Posted on `R`: ask the question of this message again."""
-
-    class Pipe(About):
-        """Posted on `|`: take this message as input of a pipeline."""
-
-    class Quote(About):
-        """Posted on `>`: put this message, quoted, into the composer."""
-
-    class EditAndAsk(About):
-        """Posted on `i`: put this question into the composer to change and send it."""
-
-    class SearchChanged(TextualMessage):
-        """Posted when the search has found more, or has looked at everything."""
-
-        def __init__(self, transcript: Transcript, count: int, done: bool) -> None:
-            super().__init__()
-            self.transcript = transcript
-            self.count = count
-            """Messages that match, so far."""
-            self.done = done
-
-        @property
-        def control(self) -> Transcript:
-            """The transcript it came from."""
-            return self.transcript
-
-    class FollowChanged(TextualMessage):
-        """Posted when the reader left the tail or came back to it."""
-
-        def __init__(self, transcript: Transcript, following: bool) -> None:
-            super().__init__()
-            self.transcript = transcript
-            self.following = following
-
-        @property
-        def control(self) -> Transcript:
-            """The transcript it came from."""
-            return self.transcript
+    About = messages.About
+    Copied = messages.Copied
+    AskAgain = messages.AskAgain
+    Pipe = messages.Pipe
+    Quote = messages.Quote
+    EditAndAsk = messages.EditAndAsk
+    SearchChanged = messages.SearchChanged
+    FollowChanged = messages.FollowChanged
 
     def __init__(
         self,
@@ -139,18 +69,8 @@ class Transcript(ScrollView, can_focus=True):
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
-        self._flow = Flow(look or Look())
-        self._viewport = Viewport(self._flow)
-        self._cursor = Cursor(self._viewport)
-        self._canvas = Canvas(self, bar=bar)
+        super().__init__(look=look, bar=bar, name=name, id=id, classes=classes)
         self._search: Search | None = None
-        self._tick: FrameTick | None = None
-        self._stale = True
-        self._placing = False
-        self._following = True
-        self._painting = False
-        self._grabbed = False
 
     # Content
 
@@ -158,11 +78,6 @@ class Transcript(ScrollView, can_focus=True):
     def entries(self) -> Sequence[Entry]:
         """All messages, oldest first; the texts of running streams lag by at most a frame."""
         return self._flow.entries
-
-    @property
-    def following(self) -> bool:
-        """Whether the tail is held in view."""
-        return self._viewport.following
 
     @property
     def unread(self) -> int:
@@ -235,14 +150,6 @@ class Transcript(ScrollView, can_focus=True):
         number = self._flow.find_key(key)
         return None if number is None else self._flow.entry(number).text
 
-    def message_pieces(self, number: int) -> Sequence[Piece]:
-        """Return the parts of a message by its number."""
-        return self._flow.message(number).pieces
-
-    def message_rows(self, number: int) -> int:
-        """Return the rows of a message by its number, without the gap after it."""
-        return self._flow.message(number).height(self._flow.width) - self._flow.look.gap
-
     def top_message(self) -> Entry | None:
         """Return the message at the top of the window."""
         if not self._flow.entries:
@@ -275,6 +182,7 @@ class Transcript(ScrollView, can_focus=True):
         if not pattern:
             return
         self._search = Search(pattern, self._flow.entries, self._flow.first)
+        self._pattern = self._search.pattern
         self._search_on()
 
     def _search_on(self) -> None:
@@ -291,7 +199,7 @@ class Transcript(ScrollView, can_focus=True):
     def stop_search(self) -> None:
         """Remove the highlights."""
         if self._search is not None:
-            self._search = None
+            self._search = self._pattern = None
             self._ask()
 
     def action_hit(self, step: int) -> None:
@@ -302,89 +210,6 @@ class Transcript(ScrollView, can_focus=True):
         number = self._search.after(here) if step > 0 else self._search.before(here)
         if number is not None:
             self._go_to(number)
-
-    # Frames
-
-    def frame(self) -> None:
-        """Draw what has come since the last frame; called by the frame clock."""
-        if not self._in_view():
-            self._stale = True
-            return
-        if self._search is not None and not self._search.done:
-            self._search_on()
-        self._catch_up()
-
-    def _ask(self, *, urgent: bool = False) -> None:
-        """Ask the clock for a frame."""
-        if self._tick is None:
-            if not self.is_attached:
-                return
-            self._tick = frame_tick(self._any_app)
-        self._tick.request(self, urgent=urgent)
-
-    @property
-    def _any_app(self) -> App[object]:
-        """The app, of whatever kind."""
-        return self.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-    def _in_view(self) -> bool:
-        """Whether any of this widget is on the terminal: only then is it drawn."""
-        try:
-            screen = self.screen
-            if not screen.is_current and screen not in self._any_app.screen_stack:
-                return False
-            if not self._any_app.screen.is_modal and not screen.is_current:
-                return False
-            return bool(screen.find_widget(self).visible_region)
-        except (NoScreen, NoWidget):
-            return False
-
-    def _catch_up(self) -> None:
-        """Bring everything to the present: streams, heights, position, rows; repaint what differs."""
-        self._stale = False
-        for number, message in self._flow.open_streams():
-            if message.settle_pending():
-                self._viewport.note_news(number)
-            self._flow.measure(number)
-        self._settle()
-
-    def _settle(self) -> None:
-        size = self.size
-        if not size.width or not size.height:
-            self._stale = True
-            return
-        beside = self._canvas.bar_cells + palette.SCROLL_CELLS + (size.width >= ROOMY)
-        self._viewport.resize(max(1, size.width - beside), size.height)
-        margin = 0 if self._viewport.following else size.height
-        top = self._viewport.settle(margin=margin)
-        self._place(top)
-        for region in self._canvas.update(self._viewport, self._marks(), self.size.width):
-            self.refresh(region)
-        if self._viewport.following != self._following:
-            self._following = self._viewport.following
-            self.post_message(self.FollowChanged(self, self._following))
-
-    def _place(self, top: int) -> None:
-        """Tell Textual size and position without a layout: the box of this widget never changes with its text."""
-        total = self._viewport.total
-        size = Size(self.size.width, total)
-        self._placing = True
-        try:
-            if size != self.virtual_size:
-                self.set_reactive(Widget.virtual_size, size)  # pyright: ignore[reportArgumentType]
-            self.scroll_y = float(top)
-            self.scroll_target_y = float(top)
-        finally:
-            self._placing = False
-
-    def _marks(self) -> Marks:
-        selection = self.screen.selections.get(self)
-        return Marks(
-            cursor=self._cursor.target if self.has_focus else None,
-            selection=selection,
-            pattern=None if self._search is None else self._search.pattern,
-            badge=f" {self._viewport.unread} new ↓ " if self._viewport.unread else "",
-        )
 
     def _end(self, key: str, *, footer: str, code: str = "", error: str = "") -> None:
         stream = self._flow.streaming(key)
@@ -404,114 +229,16 @@ class Transcript(ScrollView, can_focus=True):
         self._cursor.reveal(self._search.pattern if self._search is not None else None)
         self._catch_up()
 
-    # Textual's side
+    # The surface's hooks
 
-    def on_mount(self) -> None:
-        """Draw what was given before."""
-        self._ask()
+    def before_frame(self) -> None:
+        """Search on, a slice a frame."""
+        if self._search is not None and not self._search.done:
+            self._search_on()
 
-    def on_unmount(self) -> None:
-        """Leave the clock."""
-        if self._tick is not None:
-            self._tick.forget(self)
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Wrap anew, at once: the row at the top stays."""
-        self._catch_up()
-
-    def on_show(self) -> None:
-        """Draw what gathered while nobody looked."""
-        self._ask()
-
-    def on_focus(self) -> None:
-        """Show the cursor."""
-        self._ask()
-
-    def on_blur(self) -> None:
-        """Hide the cursor."""
-        self._ask()
-
-    def notify_style_update(self) -> None:
-        """Forget strips drawn in other colours."""
-        super().notify_style_update()
-        self._canvas.forget()
-        self._stale = True
-
-    @property
-    def allow_vertical_scroll(self) -> bool:
-        """Whether there is more than the window shows; the scrollbar is our own."""
-        return not self._check_disabled() and self._viewport.total > self._viewport.height
-
-    def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Take hold of the scrollbar."""
-        offset = event.get_content_offset(self)
-        if offset is not None and self._canvas.on_scrollbar(offset.x):
-            self._grabbed = True
-            self.capture_mouse()
-            self.screen.clear_selection()
-            self._drag_to(offset.y)
-
-    def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Move the scrollbar."""
-        if self._grabbed:
-            self._drag_to(event.y)
-
-    def on_mouse_up(self) -> None:
-        """Let the scrollbar go."""
-        if self._grabbed:
-            self._grabbed = False
-            self.release_mouse()
-
-    def _drag_to(self, y: int) -> None:
-        height = max(1, self.size.height - 1)
-        part = min(1.0, max(0.0, y / height))
-        self.scroll_to(y=round(part * (self._viewport.total - self._viewport.height)), animate=False)
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Follow the reader; our own moves change nothing here."""
-        if self._placing or not self.is_mounted:
-            return
-        if round(old_value) != round(new_value):
-            self._viewport.scrolled(round(new_value))
-            self._settle()
-
-    def _scroll_to(self, *args: object, **options: object) -> bool:
-        """Scroll at once: an animation would aim at a row that a corrected height has moved."""
-        options["animate"] = False
-        return super()._scroll_to(*args, **options)  # type: ignore[arg-type]
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Return the rows on screen; the strips are kept, so the terminal codes in them are too."""
-        if self._stale:
-            self._catch_up()
-        if self._canvas.plain:
-            return self._canvas.lines(crop)
-        self._painting = True
-        try:
-            return super().render_lines(crop)
-        finally:
-            self._painting = False
-
-    def render_line(self, y: int) -> Strip:
-        """Return one row; with the marks by which the mouse finds its text when it is not for drawing."""
-        return self._canvas.line(y) if self._painting else self._canvas.marked_line(y)
-
-    # Selection
-
-    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """Return the selected text, decoration left out and wrapped lines joined."""
-        return selected_text(self._viewport, selection), "\n"
-
-    def selection_updated(self, selection: Selection | None) -> None:
-        """Show the selection."""
-        self._ask()
-
-    def text_select_all(self) -> None:
-        """Select the message under the pointer: a double click never means the whole history."""
-        number = self._canvas.number_at(self._any_app.mouse_position.y - self.content_region.y)
-        if number is not None:
-            whole = Selection(Offset(0, line_id(number, 0)), Offset(0, line_id(number + 1, 0)))
-            self.screen.selections = {self: whole}
+    def follow_changed(self, following: bool) -> None:
+        """Tell the owner."""
+        self.post_message(self.FollowChanged(self, following))
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on what was clicked; the badge goes to the tail, a fold line unfolds."""
@@ -587,7 +314,7 @@ class Transcript(ScrollView, can_focus=True):
         """Edit this question and ask it."""
         self._post_about(self.EditAndAsk)
 
-    def _post_about(self, kind: type[About]) -> None:
+    def _post_about(self, kind: type[messages.About]) -> None:
         entry, text = self._under_cursor()
         if entry is not None:
             self.post_message(kind(self, entry, text))
