@@ -95,7 +95,9 @@ def write_private(path: Path, data: bytes) -> None:
         try:
             left = memoryview(data)
             while left:
-                left = left[os.write(descriptor, left) :]  # a nearly full disk takes a part and says so only then
+                left = left[
+                    os.write(descriptor, left) :
+                ]  # a nearly full disk takes a part and says so only then
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

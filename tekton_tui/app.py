@@ -71,9 +71,9 @@ class TektonApp(App[None]):
         self.desk.notice.subscribe(self.tell)
         self._attention.start()
         self.pane("fleet").focus_content()
-        self.call_after_refresh(self._attach)
+        self.call_after_refresh(self._start_desk)
 
-    def _attach(self) -> None:
+    def _start_desk(self) -> None:
         self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
 
     async def on_unmount(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from backend.cli import terminal
@@ -15,7 +15,7 @@ NO_BACKEND = "no backend runs for this home; `tekton serve` or the console start
 
 
 @contextlib.asynccontextmanager
-async def attached(*, start: bool) -> AsyncIterator[Any]:
+async def attached(*, start: bool) -> AsyncGenerator[Any]:
     """Yield a client of the home's backend, started when `start` says so.
 
     Raises:

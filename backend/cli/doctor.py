@@ -132,8 +132,9 @@ def _ports(settings: object, catalog: object) -> Iterator[Finding]:
     held: dict[int, int] = {}
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port in wanted:
-                held[connection.laddr.port] = connection.pid or 0
+            port = connection.laddr[1] if connection.laddr else 0
+            if connection.status == psutil.CONN_LISTEN and port in wanted:
+                held[port] = connection.pid or 0
     except psutil.AccessDenied:
         yield Finding(True, "ports cannot be looked at without more rights on this system")
         return

@@ -16,7 +16,7 @@ from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.context import Gateway
 from backend.gateway.replies import error_reply, json_reply
-from backend.gateway.routes import action_routes, guarded, read_values
+from backend.gateway.routes import Endpoint, action_routes, guarded, read_values
 from backend.gateway.sse import chat_frames, stream_response, team_frames, wants_metadata
 from backend.gateway.websocket import serve_websocket
 from backend.orchestration.actions import ACTIONS
@@ -69,7 +69,7 @@ def report(gateway: Gateway) -> dict[str, object]:
     }
 
 
-def _health(gateway: Gateway) -> Callable[[Request], object]:
+def _health(gateway: Gateway) -> Endpoint:
     async def health(request: Request) -> Response:
         uptime = time.time() - gateway.platform.started_at
         return json_reply(
@@ -79,7 +79,7 @@ def _health(gateway: Gateway) -> Callable[[Request], object]:
     return health
 
 
-def _ready(gateway: Gateway) -> Callable[[Request], object]:
+def _ready(gateway: Gateway) -> Endpoint:
     async def ready(request: Request) -> Response:
         states = [status.state for status in gateway.platform.fleet.statuses()]
         live = sum(state in ("ready", "busy") for state in states)

@@ -8,6 +8,12 @@ from backend.grammar.lexer import GrammarError, Lexer, Token
 from backend.grammar.tree import OPTION_TYPES, Ask, Cat, Echo, Pipeline, Script, Stage, Target
 
 MAX_STAGES = 64
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "temperature": (0, 2, "0 to 2"),
+    "max_tokens": (1, 1e9, "a whole number from 1"),
+    "timeout": (0.001, 1e9, "seconds above 0"),
+}
+"""Lowest and highest value of the options that are numbers, and how that is said."""
 _NAME = re.compile(r"@?[A-Za-z][A-Za-z0-9_-]{0,63}")
 _OPTION = re.compile(r"\s*([A-Za-z_]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^,\]\"']*)\s*(,|$)")
 
@@ -165,19 +171,11 @@ class _Parser:
         if kind is str:
             return raw
         try:
-            value = kind(raw)
+            value = int(raw) if kind is int else float(raw)
         except ValueError:
             value = -1
-        if (
-            not 0 <= value < 1e9
-            or (name != "temperature" and value == 0)
-            or (name == "temperature" and value > 2)
-        ):
-            wanted = {
-                "temperature": "0 to 2",
-                "max_tokens": "a whole number from 1",
-                "timeout": "seconds above 0",
-            }[name]
+        lowest, highest, wanted = _RANGES[name]
+        if not lowest <= value <= highest:
             raise GrammarError(f"the option {name}: expected {wanted}, found {raw!r}", self._text, place)
         return value
 

@@ -6,6 +6,8 @@ Console, command line, HTTP, WebSocket and MCP all find their verbs in `ACTIONS`
 
 from __future__ import annotations
 
+import sys
+import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -80,10 +82,9 @@ def action(
     """Register the decorated coroutine as an action; its params type and summary come from the function."""
 
     def register(run: Handler[P]) -> Handler[P]:
-        hints = run.__annotations__
-        params = hints["params"]
-        if isinstance(params, str):
-            params = vars(__import__(run.__module__, fromlist=["_"]))[params]
+        params: type[Struct] = typing.get_type_hints(
+            run, vars(sys.modules[run.__module__]) | {"Platform": object}
+        )["params"]
         summary = (run.__doc__ or "").strip().splitlines()[0]
         ACTIONS[name] = Action(name, params, scope, summary, run, routes, mcp, cli, console, aliases or {})
         return run

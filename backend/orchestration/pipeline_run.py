@@ -57,6 +57,10 @@ class StageRecord(Struct, omit_defaults=True):
     code: ErrorCode | None = None
     error: str = ""
 
+    @property
+    def ended_well(self) -> bool:
+        return self.state == "done"
+
 
 class RunRecord(Struct, omit_defaults=True):
     """A run as it is kept. `failed_stage` counts from 1, 0 when none failed."""
@@ -145,11 +149,11 @@ class StageRunner:
             if len(record.output.encode()) > self._max_bytes:
                 record.state, record.code = "failed", "too_large"
                 record.error = f"the output is longer than {self._max_bytes} bytes"
-            if run.cancelled and record.state != "done":
+            if run.cancelled and not record.ended_well:
                 record.state, record.code = "cancelled", "cancelled"
                 record.error = record.error or "cancelled"
             self._tell(run, number)
-            if record.state != "done":
+            if not record.ended_well:
                 break
         for number, record in enumerate(run.record.stages):
             if record.state == "waiting":

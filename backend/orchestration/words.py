@@ -1,75 +1,80 @@
-"""Words of plain English for matching: the ones that carry meaning, their stems, the nearest to a misspelt one."""
+"""Requests as words: split, freed of fill words, and misspelt ones brought to known ones.
+
+Pure. Knows English fill words; nothing of specialists.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from difflib import get_close_matches
-from functools import lru_cache
+from collections.abc import Iterable
 
-_WORD = re.compile(r"[a-z0-9][a-z0-9+#_-]*")
-_STOP = frozenset(
-    """
-    a about above again all also am an and any anyone anything are as at be because been before being
-    below between both but by can cannot could did do does doing don done down during each either else
-    ever every everything few for from further get gets getting give go goes going got had has have
-    having he her here hers him his how i if in into is it its itself just kind know let like look lot
-    made make makes making many may maybe me might more most much must my myself need needs no nor not
-    now of off ok on once one only or other our ours out over own please put quite rather really right s
-    same see shall she should so some someone something soon still such sure t take tell than that the
-    their them then there these they thing things this those though through to too u under until up us
-    use very want wants was we well were what when where whether which while who whom why will wish with
-    within without won would yes yet you your yours
-    """.split()
-)
-_SUFFIXES = (
-    ("ization", "ize"), ("isation", "ize"), ("ational", "ate"), ("iveness", "ive"), ("fulness", "ful"),
-    ("ousness", "ous"),
-    ("ations", "ate"), ("ation", "ate"), ("ments", ""), ("ment", ""), ("nesses", ""), ("ness", ""), ("ings", ""),
-    ("ing", ""), ("edly", ""), ("ies", "y"), ("ied", "y"), ("ers", "er"), ("es", "e"), ("ed", ""), ("ly", ""),
-    ("s", ""),
-)  # fmt: skip
-MIN_STEM = 3
-MIN_TYPO_CHARS = 5
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_FILL_WORDS = """
+a above again am an and any are as at b be been being below but by can cannot could did do does doing done during
+each else ever few from further had has have having he her here hers him his how i if in into is it its itself just
+kind let like lot made make makes making many may maybe me might more most much must my myself no nor not of off ok
+okay on or our ours out own please put quite rather really s same shall she should so some such sure t take than that
+the their them then there these they thing things this those though through to too under until us use very was we
+were what when where whether which while who whom whose why will wish with within without would yes yet you your
+yours teh
+"""
+FILL_WORDS = frozenset(_FILL_WORDS.split())
+_SHORT_FORMS = {
+    "n't": " not",
+    "'re": " are",
+    "'ve": " have",
+    "'ll": " will",
+    "'m": " am",
+    "'d": " would",
+    "'s": " s",
+}
+LEAST_TYPO_CHARS = 5
+"""Shorter words are too near to each other to be corrected."""
 
 
-def content_words(text: str) -> list[str]:
-    """Return the words of a text that carry meaning, small letters, in order."""
-    words: list[str] = []
-    for word in _WORD.findall(text.lower().replace("'", "")):
-        words += [part for part in re.split(r"[_-]", word) if part and part not in _STOP]
-    return words
+def words(text: str) -> list[str]:
+    """Return the words of a text in order, small letters, short forms spelled out, hyphens as spaces."""
+    plain = text.lower().replace("’", "'").replace("can't", "cannot").replace("won't", "will not")
+    for short, spelled in _SHORT_FORMS.items():
+        plain = plain.replace(short, spelled)
+    return _WORD.findall(plain)
 
 
-@lru_cache(maxsize=20_000)
-def stem(word: str) -> str:
-    """Return a word without its English endings; related forms meet, rarely more."""
-    for suffix, instead in _SUFFIXES:
-        if (
-            word.endswith(suffix)
-            and len(word) - len(suffix) >= MIN_STEM
-            and not (suffix == "s" and word.endswith("ss"))
-        ):
-            word = word[: -len(suffix)] + instead
-            break
-    if len(word) > MIN_STEM + 1 and word[-1] == word[-2] and word[-1] not in "lsz":
-        word = word[:-1]
-    if len(word) > MIN_STEM + 1 and word.endswith("e"):
-        word = word[:-1]
-    if len(word) > MIN_STEM and word.endswith("y"):
-        word = word[:-1] + "i"
-    return word
+class Speller:
+    """Find the known word a misspelt one was meant to be: one letter wrong, missing, too many, or two swapped."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = {word for word in known if len(word) >= LEAST_TYPO_CHARS - 1}
+        self._shortened: dict[str, list[str]] = {}
+        for word in sorted(self._known):
+            for variant in _shortenings(word):
+                self._shortened.setdefault(variant, []).append(word)
+
+    def nearest(self, word: str) -> str:
+        """Return the nearest known word, empty when none is near; reads only the word's own letters."""
+        if len(word) < LEAST_TYPO_CHARS or not word.isalpha():
+            return ""
+        near = {other for variant in _shortenings(word) for other in self._shortened.get(variant, ())}
+        near |= self._known & _shortenings(word)
+        near |= set(self._shortened.get(word, ()))
+        alike = [other for other in near if other[0] == word[0] and _one_slip(word, other)]
+        return min(alike, key=lambda other: (abs(len(other) - len(word)), other), default="")
 
 
-def nearest(word: str, known: Collection[str]) -> str:
-    """Return the known word a longer one was probably meant to be; empty when none is near."""
-    if len(word) < MIN_TYPO_CHARS:
-        return ""
-    return _nearest(word, frozenset(known) if len(known) <= 5_000 else frozenset())
+def _shortenings(word: str) -> set[str]:
+    """Return the word with one letter left out, each way."""
+    return {word[:index] + word[index + 1 :] for index in range(len(word))}
 
 
-@lru_cache(maxsize=4_000)
-def _nearest(word: str, known: frozenset[str]) -> str:
-    alike = [other for other in known if other[0] == word[0] and abs(len(other) - len(word)) <= 2]
-    found = get_close_matches(word, alike, n=1, cutoff=0.82)
-    return found[0] if found else ""
+def _one_slip(word: str, other: str) -> bool:
+    """Tell whether one insertion, deletion, substitution or swap of neighbours makes the words equal."""
+    if abs(len(word) - len(other)) == 1:
+        longer, shorter = (word, other) if len(word) > len(other) else (other, word)
+        return shorter in _shortenings(longer)
+    different = [index for index, (a, b) in enumerate(zip(word, other, strict=False)) if a != b]
+    if len(word) != len(other) or len(different) > 2:
+        return False
+    if len(different) < 2:
+        return True
+    first, second = different
+    return second == first + 1 and word[first] == other[second] and word[second] == other[first]

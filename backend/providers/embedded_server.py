@@ -76,15 +76,16 @@ def start(path: Path, settings: EmbeddedSettings) -> tuple[Any, dict[str, object
     """
     check_machine()
     try:
-        import xllamacpp
+        import xllamacpp as library
     except ImportError as error:
         raise CannotServe(f"the runtime cannot be loaded: {error}. Reinstall with `make setup`.") from error
+    runtime: Any = library
     slots, threads = sized_slots(settings), sized_threads(settings)
     api_key = secrets.token_urlsafe(24)
-    params = parameters(xllamacpp, path, settings, slots, threads)
+    params = parameters(library, path, settings, slots, threads)
     params.api_keys = [api_key]
     try:
-        server = xllamacpp.Server(params)
+        server = runtime.Server(params)
     except RuntimeError as error:
         raise CannotServe(f"{path} could not be loaded: {error}") from error
     facts: dict[str, object] = {

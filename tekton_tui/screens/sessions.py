@@ -17,6 +17,7 @@ from tekton_tui.entries import stored_entry
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
+from tekton_tui.widgets.cells import cell
 from tekton_tui.widgets.empty import EmptyState
 
 PREVIEW = 40
@@ -72,13 +73,12 @@ class SessionsPane(Vertical):
         table.clear()
         for row in self._rows:
             used = time.strftime("%d %b %H:%M", time.localtime(row["updated_at"]))
-            owner = literal_line(row["owner"].removesuffix("-ai"), 11)
-            table.add_row(
-                owner,
-                literal(used),
-                literal(str(row["messages"])),
-                literal_line(row["title"] or row["id"], 200),
+            owner, count, title = (
+                row["owner"].removesuffix("-ai"),
+                str(row["messages"]),
+                row["title"] or row["id"],
             )
+            table.add_row(cell(self, owner, 11), cell(self, used), cell(self, count), cell(self, title, 200))
         empty = self.query_one(EmptyState)
         empty.display = not self._rows
         self.query_one("#sessions-body").display = bool(self._rows)

@@ -35,7 +35,10 @@ class Navigation(Widget):
         self._starts: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        self._stores.errors.changed.subscribe(self.refresh)
+        self._stores.errors.changed.subscribe(self._again)
+
+    def _again(self) -> None:
+        self.refresh()
 
     def render(self) -> RenderResult:
         parts: list[Content] = []

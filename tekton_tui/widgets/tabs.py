@@ -35,7 +35,10 @@ class ChatTabs(Widget):
         self._starts: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        self._stores.fleet.summary_changed.subscribe(self.refresh)
+        self._stores.fleet.summary_changed.subscribe(self._again)
+
+    def _again(self) -> None:
+        self.refresh()
 
     def render(self) -> RenderResult:
         labels = [(ai_id, self._label(ai_id)) for ai_id in self.ids]
