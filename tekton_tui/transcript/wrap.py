@@ -12,6 +12,8 @@ from tekton_tui.transcript.rows import HARD, SOFT_CUT, SOFT_SPACE, TEXT, Ink, Ro
 MAX_MARKS: Final = 8
 """Characters kept on a row for each cell of its width; more than that is a pile of combining marks."""
 
+JOINERS: Final = "\u200d\ufe0f"
+
 Cut = tuple[int, int, str]
 """Start and end of a row's characters and the joint after it."""
 
@@ -35,7 +37,7 @@ def wrap_runs(
         decor: How many characters of the prefix are decoration.
         fill: Ink of the space right of the text.
     """
-    runs = [run for run in runs if run[0]]
+    runs = _without_leading_joiners([run for run in runs if run[0]])
     text = "".join([run[0] for run in runs])
     prefix_cells = sum([cell_len(part) for part, _ink in first])
     rest_cells = sum([cell_len(part) for part, _ink in rest])
@@ -57,6 +59,14 @@ def wrap_runs(
         rows.append(Row((*prefix, *slicer.slice(start, end)), prefix_cells + cells, joint, decor, fill))
         prefix, prefix_cells = tuple(rest), rest_cells
     return rows
+
+
+def _without_leading_joiners(runs: list[Run]) -> list[Run]:
+    """Drop joiners that have nothing before them to join: the ways to measure such text disagree."""
+    while runs and runs[0][0][0] in JOINERS:
+        text = runs[0][0].lstrip(JOINERS)
+        runs = [(text, runs[0][1]), *runs[1:]] if text else runs[1:]
+    return runs
 
 
 def _ascii_cuts(text: str, room: int) -> list[Cut]:
@@ -90,7 +100,7 @@ def _wide_cuts(text: str, room: int) -> list[Cut]:
     start = used = 0
     place: tuple[int, int, int] | None = None  # end of this row, start of the next, cells before the next
     for begin, end, cells in split_graphemes(text)[0]:
-        if (used + cells > room and begin > start) or begin - start >= room * MAX_MARKS:
+        while (used + cells > room and begin > start) or begin - start >= room * MAX_MARKS:
             if text[begin:end] == " ":
                 place = (begin, end, used + 1)
             if place is not None and place[0] > start:
@@ -101,8 +111,8 @@ def _wide_cuts(text: str, room: int) -> list[Cut]:
                 cuts.append((start, begin, SOFT_CUT))
                 start, used = begin, 0
             place = None
-            if begin < start:
-                continue
+        if begin < start:
+            continue
         used += cells
         if text[begin:end] == " ":
             place = (begin, end, used)

@@ -120,7 +120,8 @@ def test_wrapped_rows_join_to_the_line(text: str, width: int) -> None:
     joined = "".join(
         row.text + (row.joint if index < len(rows) - 1 else "") for index, row in enumerate(rows)
     )
-    assert re.sub(" +", " ", joined).rstrip() == re.sub(" +", " ", text).rstrip()
+    kept = text.lstrip("\u200d\ufe0f")
+    assert re.sub(" +", " ", joined).rstrip() == re.sub(" +", " ", kept).rstrip()
     assert all(row.cells <= max(width, 2) for row in rows)
 
 
