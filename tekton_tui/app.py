@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from textual import on
@@ -92,7 +93,15 @@ class TektonApp(App[None]):
             switcher.mount(PANES[name](self.stores, self.commands, id=name))
         switcher.current = name
         self.query_one(Navigation).current = name
-        self.call_after_refresh(self._focus_pane, name)
+        self.in_pane(name, lambda pane: self._focus_pane(name))
+
+    def in_pane(self, name: str, act: Callable[[Any], None]) -> None:
+        """Do something with a screen's widget: now, or once it is made."""
+        pane = self.pane(name)
+        if pane.is_mounted:
+            act(pane)
+        else:
+            pane.call_after_refresh(act, pane)
 
     def _focus_pane(self, name: str) -> None:
         if self.query_one("#panes", ContentSwitcher).current == name:
@@ -122,7 +131,7 @@ class TektonApp(App[None]):
 
     def action_chat_tab(self, number: int) -> None:
         self.show_pane("chat")
-        self.call_after_refresh(lambda: self.pane("chat").open_number(number))
+        self.in_pane("chat", lambda pane: pane.open_number(number))
 
     def action_open_help(self) -> None:
         self.open_help()

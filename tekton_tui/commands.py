@@ -30,7 +30,7 @@ class Shell(Protocol):
 
     def show_pane(self, name: str) -> None: ...
 
-    def pane(self, name: str) -> Any: ...
+    def in_pane(self, name: str, act: Callable[[Any], None]) -> None: ...
 
     def copy_to_clipboard(self, text: str) -> None: ...
 
@@ -237,7 +237,7 @@ class Commands:
     def pipe_text(self, text: str) -> None:
         """Take a text to the pipes screen, as the input of a pipeline to be written."""
         self._shell.show_pane("pipes")
-        self._shell.pane("pipes").take_input(text)
+        self._shell.in_pane("pipes", lambda pane: pane.take_input(text))
 
     # going places
 
@@ -246,16 +246,16 @@ class Commands:
 
     def open_chat(self, ai_id: str) -> None:
         self._shell.show_pane("chat")
-        self._shell.pane("chat").open_tab(ai_id)
+        self._shell.in_pane("chat", lambda pane: pane.open_tab(ai_id))
 
     def open_team(self, ids: list[str]) -> None:
         self._shell.show_pane("team")
-        self._shell.pane("team").address(ids)
+        self._shell.in_pane("team", lambda pane: pane.address(ids))
 
     def resume(self, ai_id: str, session_id: str) -> None:
         """Go on in an earlier conversation."""
         self._shell.show_pane("chat")
-        self._shell.pane("chat").open_tab(ai_id, session_id)
+        self._shell.in_pane("chat", lambda pane: pane.open_tab(ai_id, session_id))
 
     def read_topics(self, *topics: Topic) -> None:
         """Hear more of what happens from now on."""
@@ -275,16 +275,16 @@ class Commands:
 
     def open_pipes(self, text: str = "") -> None:
         self._shell.show_pane("pipes")
-        self._shell.pane("pipes").draft(text)
+        self._shell.in_pane("pipes", lambda pane: pane.draft(text))
 
     def open_errors(self, where: str = "") -> None:
         self._shell.show_pane("errors")
-        self._shell.pane("errors").go_to(where)
+        self._shell.in_pane("errors", lambda pane: pane.go_to(where))
 
     def show_row(self, ai_id: str) -> None:
         """Go to a specialist's row."""
         self._shell.show_pane("fleet")
-        self._shell.pane("fleet").grid.go_to(ai_id)
+        self._shell.in_pane("fleet", lambda pane: pane.grid.go_to(ai_id))
 
     def open_screen(self, screen: Screen[Any]) -> None:
         self._shell.push_screen(screen)

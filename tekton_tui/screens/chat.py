@@ -52,7 +52,7 @@ class ChatPane(Vertical):
         self.call_after_refresh(self._show, ai_id, session_id)
 
     def focus_content(self) -> None:
-        if self.current is None and (live := self._stores.fleet.live()):
+        if self.current is None and not self._opened and (live := self._stores.fleet.live()):
             self.open_tab(live[0].id)
         elif self.current is not None:
             self.current.focus_composer()

@@ -23,7 +23,11 @@ class ErrorStore:
         self.changed.emit()
 
     def load(self, records: list[ErrorRecord], unacknowledged: int) -> None:
-        self.records = {record.id: record for record in records}
+        """Take the ledger in; what came as an event meanwhile stays when it is newer."""
+        for record in records:
+            known = self.records.get(record.id)
+            if known is None or record.last >= known.last:
+                self.records[record.id] = record
         self.count(unacknowledged)
 
     def put(self, event: ErrorEntry) -> None:

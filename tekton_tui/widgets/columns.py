@@ -93,12 +93,18 @@ SORT_KEYS = {"N": "name", "A": "up", "O": "state", "C": "cpu", "M": "rss", "T": 
 """Letters that sort, and the column each sorts by. State is under O: S launches all."""
 
 
+LAST_BEFORE_ERRORS = 5
+ROOM_FOR_ERRORS = 16
+"""Cells the last error gets before columns of a higher rank than `LAST_BEFORE_ERRORS` are shown."""
+
+
 def fitting(width: int) -> list[tuple[Column, int]]:
     """Return the columns that fit, in order, with their widths; the last takes what is left."""
     shown = [column for column in COLUMNS if column.rank == 0]
     room = width - sum(column.width + 1 for column in shown)
     for column in sorted((c for c in COLUMNS if c.rank), key=lambda c: c.rank):
-        if column.width + 1 > room:
+        spare = ROOM_FOR_ERRORS if column.rank > LAST_BEFORE_ERRORS else 0
+        if column.width + 1 + spare > room:
             break
         shown.append(column)
         room -= column.width + 1

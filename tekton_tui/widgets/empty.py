@@ -10,15 +10,18 @@ from tekton_tui.safe_text import literal
 
 
 class EmptyState(Vertical):
-    """Two centred lines. `say` sets them."""
+    """Two centred lines. `say` sets them, before or after it is on the screen."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._line, self._more = Static("", classes="empty-line"), Static("", classes="empty-more")
 
     def compose(self) -> ComposeResult:
-        yield Static("", classes="empty-line")
-        yield Static("", classes="empty-more")
+        yield self._line
+        yield self._more
 
     def say(self, line: str, more: str = "") -> None:
         """Show one line, and under it what helps."""
-        self.query_one(".empty-line", Static).update(literal(f" {line} "))
-        below = self.query_one(".empty-more", Static)
-        below.update(literal(f" {more} "))
-        below.display = bool(more)
+        self._line.update(literal(f" {line} "))
+        self._more.update(literal(f" {more} "))
+        self._more.display = bool(more)

@@ -1,0 +1,45 @@
+"""The console under test: a fake client, a frozen clock, pictures in the top folder `snapshots/`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_textual_snapshot import SVGImageExtension
+from textual.pilot import Pilot
+
+from tekton_tui.app import TektonApp
+from tests.tui.fake_client import NOW, FakeClient, snapshot
+
+SVGImageExtension.file_extension = "svg"
+SVGImageExtension.snapshot_dirname = Path(__file__).parents[2] / "snapshots"  # type: ignore[assignment]
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock the screen shows, in a fixed time zone."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    real = time.strftime
+    monkeypatch.setattr(time, "strftime", lambda form, *given: real(form, *(given or (time.gmtime(NOW),))))
+
+
+@pytest.fixture
+def console() -> Callable[..., tuple[TektonApp, FakeClient]]:
+    """Return a maker of a console over a fake client that begins with a snapshot."""
+
+    def make(*rows: Any, **options: Any) -> tuple[TektonApp, FakeClient]:
+        client = FakeClient(snapshot(*rows, **options))
+        return TektonApp(client.connect), client
+
+    return make
+
+
+async def settle(pilot: Pilot[Any], times: int = 6) -> None:
+    """Let events, frames and refreshes through."""
+    for _ in range(times):
+        await pilot.pause(0.02)
