@@ -19,7 +19,7 @@ WORD_WEIGHTS = {"strong": 2.0, "words": 1.0, "weak": 0.35}
 """How much an everyday word of each kind says."""
 FIELD_WEIGHTS = {"name": 6.0, "capabilities": 1.4, "title": 1.2, "description": 0.7, "persona": 0.25}
 """How much a word says by where it stands in a row of the catalogue."""
-OWN_FIELD_WEIGHTS = {"name": 6.0, "capabilities": 2.0, "title": 1.6, "description": 1.2, "persona": 0.7}
+OWN_FIELD_WEIGHTS = {"name": 8.0, "capabilities": 6.0, "title": 5.0, "description": 4.0, "persona": 2.5}
 """The operator's own specialists have nothing but their texts, which therefore say more."""
 PHRASE_BASE, PHRASE_CONTENT, PHRASE_FILL = 0.5, 0.9, 0.35
 GAP = "*"

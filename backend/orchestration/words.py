@@ -16,7 +16,7 @@ kind let like lot made make makes making many may maybe me might more most much 
 okay on or our ours out own please put quite rather really s same shall she should so some such sure t take than that
 the their them then there these they thing things this those though through to too under until us use very was we
 were what when where whether which while who whom whose why will wish with within without would yes yet you your
-yours teh
+yours teh hello hi hey thanks thank greetings
 """
 FILL_WORDS = frozenset(_FILL_WORDS.split())
 _SHORT_FORMS = {
