@@ -148,8 +148,8 @@ class Commands:
         words = f"{provider.provider} · {provider.display or provider.model} · {provider.reason}."
         if provider.provider == "embedded":
             words += (
-                "\nThe embedded model is a small stand-in: it talks, it does not know. For real work start Ollama"
-                "\nand pull a model, or set ANTHROPIC_API_KEY, then start the backend again."
+                "\nThe embedded model is a small stand-in: it talks, it does not know. For real work start Ollama "
+                "and pull a model, or set ANTHROPIC_API_KEY, then start the backend again."
             )
         return words
 

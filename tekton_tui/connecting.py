@@ -5,6 +5,7 @@ The client is imported when it is used: the first paint does not wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,9 @@ def connector(home: str | None, url: str | None, token_file: str | None) -> Conn
                 code="unauthorized",
             )
         try:
-            token = Path(path).expanduser().read_text(encoding="ascii").strip()
+            token = await asyncio.to_thread(Path(path).expanduser().read_text, encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
             raise RemoteError(f"{path}: the token cannot be read: {error}", code="unauthorized") from error
-        return await Client.connect((url, token))
+        return await Client.connect((url, token.strip()))
 
     return connect

@@ -36,6 +36,11 @@ SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 11: "SEGV", 15: 
 _BARS = "▁▂▃▄▅▆▇█"
 
 
+def tone_of_state(row: SpecialistStatus) -> str:
+    """Return the theme variable of a row's state; a stalled turn warns."""
+    return "text-warning" if row.phase == "stalled" and row.state == "busy" else TONES[row.state]
+
+
 def span(seconds: float) -> str:
     """Say a running clock: `3.2 s`, `48 s`, `14 m`, `3 h`, `2 d`."""
     if seconds < 10:

@@ -21,6 +21,11 @@ from tekton_tui.widgets.cells import cell
 from tekton_tui.widgets.empty import EmptyState
 
 
+COLUMNS = (("", 1), ("LAST", 8), ("FIRST", 8), ("N", 4), ("WHERE", 12), ("CODE", 20))
+WIDE = 100
+"""Cells from which the table also says when a failure was first seen; the evidence always does."""
+
+
 class ErrorsPane(Vertical):
     """The table of failures, newest first, and the evidence of the one under the cursor."""
 
@@ -37,6 +42,7 @@ class ErrorsPane(Vertical):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._wanted = ""
+        self._wide = True
 
     def compose(self) -> ComposeResult:
         yield EmptyState(id="errors-empty")
@@ -48,10 +54,15 @@ class ErrorsPane(Vertical):
         self.query_one("#errors-evidence").add_class("framed")
         self._stores.errors.changed.subscribe(self._fill)
         table = self.query_one(DataTable)
-        for title, width in (("", 1), ("LAST", 8), ("FIRST", 8), ("N", 4), ("WHERE", 12), ("CODE", 20)):
-            table.add_column(title, width=width)
+        self._wide = self.app.size.width >= WIDE
+        for title, width in COLUMNS:
+            if self._wide or title != "FIRST":
+                table.add_column(title, width=width)
         table.add_column("WHAT", key="what")
         self._commands.load_errors()
+        self._fill()
+
+    def on_resize(self) -> None:
         self._fill()
 
     def focus_content(self) -> None:
@@ -98,12 +109,17 @@ class ErrorsPane(Vertical):
         return [
             cell(self, " " if record.acknowledged else "✖", tone="text-error"),
             cell(self, _clock(record.last), tone=tone),
-            cell(self, _clock(record.first), tone=tone),
+            *([cell(self, _clock(record.first), tone=tone)] if self._wide else []),
             cell(self, str(record.count), tone=tone),
             cell(self, record.where.removesuffix("-ai"), 12, tone),
             cell(self, record.code, 20, tone),
-            cell(self, record.message, 400, tone),
+            cell(self, record.message, max(16, self.size.width - self._other_cells()), tone),
         ]
+
+    def _other_cells(self) -> int:
+        """Return the cells the columns before the last take, with their padding."""
+        shown = [width for title, width in COLUMNS if self._wide or title != "FIRST"]
+        return sum(shown) + 2 * (len(shown) + 1)
 
     def _current(self) -> ErrorRecord | None:
         table = self.query_one(DataTable)
@@ -121,7 +137,8 @@ class ErrorsPane(Vertical):
             return
         seen = f"acknowledged {_clock(record.acknowledged)}" if record.acknowledged else "not acknowledged"
         box.border_title = literal(f"{one_line(record.where, 20)} · {record.code} · {record.count}× · {seen}")
-        lines = [literal(record.message)]
+        times = f"first {_clock(record.first)} · last {_clock(record.last)}"
+        lines = [literal(record.message), literal(times, "$text-muted")]
         if record.phase or record.request_id:
             lines.append(
                 literal(f"while {record.phase or 'running'} {record.request_id}".strip(), "$text-muted")

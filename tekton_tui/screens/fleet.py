@@ -35,7 +35,7 @@ class FleetPane(Vertical):
         Binding("b", "broadcast", "Broadcast", id="fleet.broadcast", show=False),
         Binding("vertical_line", "pipe", "Pipe", key_display="|", id="fleet.pipe", show=False),
         Binding("l", "logs", "Logs", id="fleet.logs"),
-        Binding("d", "describe", "Describe", id="fleet.describe"),
+        Binding("d", "describe", "Describe", id="fleet.describe", show=False),
         Binding("m", "model", "Model", id="fleet.model", show=False),
         Binding("y", "yank", "Row as JSON", id="fleet.yank", show=False),
         Binding("c", "copy", "Copy name", id="fleet.copy", show=False),

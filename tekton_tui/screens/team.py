@@ -22,6 +22,8 @@ from tekton_tui.wording import span
 
 Layout = Literal["columns", "list", "zoom"]
 LANE_WIDTH, LANE_ROWS = 38, 9
+WIDE = 100
+"""Cells from which the prompt's line also says order and moderation."""
 MODES = ("pass_through", "synthesis", "consensus", "directed")
 
 
@@ -35,12 +37,12 @@ class TeamPane(Vertical):
         Binding("down", "move(0,1)", "Down", show=False, id="team.down"),
         Binding("z", "zoom", "Zoom", id="team.zoom"),
         Binding("L", "list", "List", id="team.list", show=False),
-        Binding("x", "cancel_lane", "Cancel lane", id="team.cancel-lane"),
+        Binding("x", "cancel_lane", "Cancel", id="team.cancel-lane"),
         Binding("X", "cancel_all", "Cancel all", id="team.cancel-all", show=False),
         Binding("space", "mark", "Mark", id="team.mark"),
-        Binding("equals_sign", "diff", "Diff", key_display="=", id="team.diff"),
+        Binding("equals_sign", "diff", "Diff", key_display="=", id="team.diff", show=False),
         Binding("p", "pick", "Pick", id="team.pick"),
-        Binding("vertical_line", "pipe", "Pipe pick", key_display="|", id="team.pipe"),
+        Binding("vertical_line", "pipe", "Pipe", key_display="|", id="team.pipe"),
         Binding("m", "merge", "Merge", id="team.merge"),
         Binding("t", "discuss", "Discuss", id="team.discuss"),
         Binding("o", "order", "Order", id="team.order", show=False),
@@ -219,8 +221,12 @@ class TeamPane(Vertical):
             if number
         ]
         end = f" · {span(self._team.end.total_time)}" if self._team.end else ""
-        order = f"order: {'arrival' if self._by_arrival else 'name'} · {self._mode}"
-        tail = f"  {', '.join(counts)}{end}  {order} "
+        order = (
+            f"  order: {'arrival' if self._by_arrival else 'name'} · {self._mode}"
+            if self.size.width >= WIDE
+            else ""
+        )
+        tail = f"  {', '.join(counts)}{end}{order} "
         room = max(10, self.size.width - len(tail) - 4)
         prompt = one_line(self._team.start.prompt, room)
         gap = " " * max(1, self.size.width - len(tail) - len(prompt) - 4)

@@ -11,7 +11,6 @@ from tekton_tui.stores import FleetStore
 from tekton_tui.wording import (
     LIVE_STATES,
     SYMBOLS,
-    TONES,
     age,
     milliseconds,
     number,
@@ -19,6 +18,7 @@ from tekton_tui.wording import (
     size,
     spark,
     state_words,
+    tone_of_state,
     why_ended,
 )
 
@@ -72,12 +72,12 @@ def _error(fleet: FleetStore, row: SpecialistStatus) -> str:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("name", "NAME", 14, 0, _name, tone=lambda row: TONES[row.state], sort=lambda f, r: r.name),
+    Column("name", "NAME", 14, 0, _name, tone=tone_of_state, sort=lambda f, r: r.name),
     Column("role", "ROLE", 24, 5, _role, sort=lambda f, r: r.title),
     Column("model", "MODEL", 13, 4, lambda f, r: r.model_display or "–", sort=lambda f, r: r.model_display),
     Column("port", "PORT", 6, 6, lambda f, r: str(r.port or "–"), right=True, sort=lambda f, r: r.port),
     Column("pid", "PID", 7, 8, lambda f, r: str(r.pid or "–"), right=True, sort=lambda f, r: r.pid),
-    Column("state", "STATE", 23, 0, lambda f, r: state_words(r), tone=lambda row: TONES[row.state], sort=lambda f, r: r.state),
+    Column("state", "STATE", 23, 0, lambda f, r: state_words(r), tone=tone_of_state, sort=lambda f, r: r.state),
     Column("up", "UP", 5, 7, _up, right=True, sort=lambda f, r: r.started_at),
     Column("cpu", "CPU", 5, 2, _cpu, right=True, sort=lambda f, r: -_figure(f, r, "cpu")),
     Column("rss", "RSS", 5, 2, _rss, right=True, sort=lambda f, r: -_figure(f, r, "rss")),

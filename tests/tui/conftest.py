@@ -15,7 +15,15 @@ from tekton_tui.app import TektonApp
 from tests.tui.fake_client import NOW, FakeClient, snapshot
 
 SVGImageExtension.file_extension = "svg"
-SVGImageExtension.snapshot_dirname = Path(__file__).parents[2] / "snapshots"  # type: ignore[assignment]
+PICTURES = Path(__file__).parents[2] / "snapshots"
+
+
+def _in_pictures(cls: type[SVGImageExtension], *, test_location: Any) -> str:
+    """Keep the pictures in one folder at the top, beside the code they show."""
+    return str(PICTURES / test_location.basename)
+
+
+SVGImageExtension.dirname = classmethod(_in_pictures)  # type: ignore[assignment, method-assign]
 
 
 @pytest.fixture
