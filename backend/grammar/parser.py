@@ -24,14 +24,12 @@ def parse(text: str) -> Pipeline:
     Raises:
         GrammarError: The text is empty, has more than one, or is none.
     """
-    script = parse_script(text)
-    if not script.pipelines:
+    pipelines = list(parse_script(text).pipelines)
+    if not pipelines:
         raise GrammarError("expected a pipeline such as: apollo | athena", text, len(text))
-    if len(script.pipelines) > 1:
-        raise GrammarError(
-            "expected one pipeline, found several lines", text, text.index("\n") if "\n" in text else 0
-        )
-    return script.pipelines[0]
+    if len(pipelines) > 1:
+        raise GrammarError("expected one pipeline, found several lines", text, text.index("\n") if "\n" in text else 0)
+    return pipelines[0]
 
 
 def parse_script(text: str) -> Script:
