@@ -146,6 +146,8 @@ class Client:
             raise RemoteError("the connection is closed", code="backend_lost")
         if self.state == "lost":
             raise RemoteError(f"the backend is lost: {self.lost_reason}", code="backend_lost")
+        if under_way := self._calls.get(call_id):
+            return await asyncio.wait_for(asyncio.shield(under_way[1]), timeout_s)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls[call_id] = (frame, future)
         try:
