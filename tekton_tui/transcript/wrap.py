@@ -49,16 +49,21 @@ def wrap_runs(
     else:
         cells = cell_len(text)
         if cells <= room and len(text) <= room * MAX_MARKS:
-            return [Row((*first, *runs), prefix_cells + cells, HARD, decor, fill)]
+            return [Row((*first, *runs), _cells(first, text), HARD, decor, fill)]
         cuts = _wide_cuts(text, room)
     rows: list[Row] = []
     slicer = _Slicer(runs)
     prefix = tuple(first)
     for start, end, joint in cuts:
-        cells = end - start if text.isascii() else cell_len(text[start:end])
-        rows.append(Row((*prefix, *slicer.slice(start, end)), prefix_cells + cells, joint, decor, fill))
+        cells = prefix_cells + end - start if text.isascii() else _cells(prefix, text[start:end])
+        rows.append(Row((*prefix, *slicer.slice(start, end)), cells, joint, decor, fill))
         prefix, prefix_cells = tuple(rest), rest_cells
     return rows
+
+
+def _cells(prefix: Sequence[Run], text: str) -> int:
+    """Return the cells of a whole row: a mark at the text's start may join with its prefix."""
+    return cell_len("".join([part for part, _ink in prefix]) + text)
 
 
 def _without_leading_joiners(runs: list[Run]) -> list[Run]:

@@ -12,6 +12,7 @@ from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
+from tekton_tui.transcript import frame_tick
 from tests.tui.fake_client import NOW, FakeClient, snapshot
 
 SVGImageExtension.file_extension = "svg"
@@ -45,6 +46,16 @@ def console() -> Callable[..., tuple[TektonApp, FakeClient]]:
         return TektonApp(client.connect), client
 
     return make
+
+
+async def at_rest(pilot: Pilot[Any]) -> None:
+    """Wait until every frame asked for is drawn, so that a picture is of what stays."""
+    tick = frame_tick(pilot.app)
+    for _ in range(200):
+        await pilot.pause(0.02)
+        if not tick.running:
+            break
+    await settle(pilot, 3)
 
 
 async def settle(pilot: Pilot[Any], times: int = 6) -> None:

@@ -14,7 +14,7 @@ from backend.schema.events import ErrorEntry, TeamEnd
 from backend.schema.frames import StreamError, StreamPhase
 from backend.schema.records import ErrorRecord, LaunchPlanItem, ServiceStatus
 from tekton_tui.app import TektonApp
-from tests.tui.conftest import settle
+from tests.tui.conftest import at_rest, settle
 from tests.tui.fake_client import NOW, FakeClient, answer, live, row, snapshot, team
 
 pytestmark = pytest.mark.usefixtures("still")
@@ -269,5 +269,6 @@ def test_picture(state: str, size: tuple[int, int], snap_compare: Any) -> None:
         await settle(pilot, 8)
         await drive(app, client, pilot)
         await settle(pilot, 16)
+        await at_rest(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
