@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
@@ -21,6 +22,7 @@ from backend.grammar import (
     show,
     spans,
 )
+from backend.grammar.lexer import MAX_CHARS
 
 
 def ask(name: str, instruction: str = "", *options: tuple[str, float | int | str]) -> Ask:
@@ -41,6 +43,7 @@ def ask(name: str, instruction: str = "", *options: tuple[str, float | int | str
         ),
         ('apollo "be brief" > out.txt', Pipeline((ask("apollo", "be brief"),), "", "out.txt")),
         ("apollo < in.txt >> out.txt", Pipeline((ask("apollo"),), "in.txt", "out.txt", True)),
+        ("apollo < in.txt | athena > o", Pipeline((ask("apollo"), ask("athena")), "in.txt", "o")),
         (
             "apollo[temperature=0.2,max_tokens=80] sum up {input} now",
             Pipeline((ask("apollo", "sum up {input} now", ("temperature", 0.2), ("max_tokens", 80)),)),
@@ -72,9 +75,15 @@ def test_pipelines_are_read(text: str, expected: Pipeline) -> None:
         ("apollo[heat=1]", 7, "no option 'heat'"),
         ("apollo[temperature=hot]", 7, "0 to 2"),
         ("apollo[temperature=0.1", 6, "not closed"),
-        ("echo x | apollo < f", 0, "keep one"),
+        ("echo x | apollo < f", 16, "keep one"),
+        ("apollo > out | athena", 7, "move > to the end"),
+        ("apollo < in > out | athena", 12, "move > to the end"),
+        ("apollo | athena < in | numa", 16, "first stage or at the end"),
+        ("apollo < a | athena < b", 20, "two inputs"),
+        ("apollo what's up", 11, "apostrophe"),
         ("", 0, "expected a pipeline"),
-        ("apollo\nathena", 6, "several"),
+        ("apollo\nathena", 7, "several"),
+        ("apollo; athena", 8, "several"),
         ("apollo {curly} text", 7, "quoted"),
         ("9lives", 0, "name of a specialist"),
     ],
@@ -153,3 +162,15 @@ def test_any_text_parses_or_raises_its_own_error(text: str) -> None:
     covered = spans(text)
     assert all(0 <= span.start <= span.end <= len(text) for span in covered)
     assert all(a.end <= b.start for a, b in itertools.pairwise(covered))
+
+
+@pytest.mark.parametrize("piece", ["a", "a ", "[", '"', "\\a", "{input}", "# x\n", "a|", "x[", "'b'"])
+def test_a_long_text_is_read_in_one_pass(piece: str) -> None:
+    text = "apollo " + piece * (MAX_CHARS // len(piece) // 2)
+    with contextlib.suppress(GrammarError):
+        parse_script(text)
+
+
+def test_a_text_beyond_the_named_cap_is_refused_not_cut() -> None:
+    with pytest.raises(GrammarError, match=f"{MAX_CHARS:,} characters"):
+        parse("apollo " + "a" * MAX_CHARS)

@@ -7,13 +7,14 @@ quotes a backslash makes `\\n`, `\\t`, `\\"`, `\\\\`. `{input}` is plain text wh
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from backend.schema.errors import TektonError
 
-MAX_CHARS = 8 * 1024 * 1024
-"""Longest text that is parsed."""
+MAX_CHARS = 256 * 1024
+"""Longest text that is parsed. A longer text belongs into the input (`<`, a pipe), not into the pipeline."""
 INPUT = "{input}"
 
 Kind = Literal["word", "pipe", "less", "greater", "append", "open", "close", "comma", "options", "end"]
@@ -31,8 +32,7 @@ class GrammarError(TektonError):
         super().__init__(f"{problem}\n{_picture(text, self.position)}", detail={"position": self.position})
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A piece of the text. `quoted` when any part of a word was; `start` and `end` are positions."""
 
     kind: Kind
@@ -54,6 +54,10 @@ class Span:
 _SINGLE: dict[str, Kind] = {"|": "pipe", "<": "less", "{": "open", "}": "close", ";": "end", "\n": "end"}
 _ESCAPES = {"n": "\n", "t": "\t"}
 _BREAKS = frozenset("|<>{};\n \t\r")
+_PLAIN = re.compile(r"[^|<>{};\n \t\r,\[\"'\\]+")
+"""A run of characters that mean nothing to the lexer."""
+_INSIDE = {"'": re.compile(r"[^']+"), '"': re.compile(r'[^"\\]+')}
+"""A run of plain characters inside quotes."""
 
 
 class Lexer:
@@ -61,7 +65,8 @@ class Lexer:
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_CHARS:
-            raise GrammarError(f"longer than {MAX_CHARS} characters", text[:80], 80)
+            problem = f"a pipeline is at most {MAX_CHARS:,} characters long; pass a longer text as its input"
+            raise GrammarError(problem, text[:80], 80)
         self.text = text
         self._at = 0
         self._depth = 0
@@ -110,12 +115,18 @@ class Lexer:
     def _word(self, start: int) -> Token:
         text, parts, quoted = self.text, list[str](), False
         while self._at < len(text):
+            if plain := _PLAIN.match(text, self._at):
+                parts.append(plain[0])
+                self._at = plain.end()
+                continue
             char = text[self._at]
-            if text.startswith(INPUT, self._at) and self._depth == 0:
+            if char == "{" and self._depth == 0 and text.startswith(INPUT, self._at):
                 parts.append(INPUT)
                 self._at += len(INPUT)
-            elif self._ends_word(char, "" if quoted else "".join(parts)):
+            elif char in _BREAKS or (char == "," and self._depth > 0):
                 break
+            elif char == "[" and not quoted and len(parts) == 1 and _is_name(parts[0]):  # noqa: SIM114
+                break  # options follow
             elif char in "\"'":
                 quoted = True
                 parts.append(self._quoted(char))
@@ -130,26 +141,24 @@ class Lexer:
                 self._at += 1
         return Token("word", "".join(parts), start, self._at, quoted)
 
-    def _ends_word(self, char: str, name: str) -> bool:
-        """Return whether a character ends the word `name` so far (empty when it is quoted)."""
-        return char in _BREAKS or (char == "," and self._depth > 0) or (char == "[" and _is_name(name))
-
     def _quoted(self, mark: str) -> str:
         text, start, parts = self.text, self._at, list[str]()
         self._at += 1
         while self._at < len(text):
-            char = text[self._at]
-            if char == mark:
+            if plain := _INSIDE[mark].match(text, self._at):
+                parts.append(plain[0])
+                self._at = plain.end()
+            elif text[self._at] == mark:
                 self._at += 1
                 return "".join(parts)
-            if char == "\\" and mark == '"' and self._at + 1 < len(text):
+            elif self._at + 1 < len(text):
                 follower = text[self._at + 1]
                 parts.append(_ESCAPES.get(follower, follower))
                 self._at += 2
             else:
-                parts.append(char)
-                self._at += 1
-        raise GrammarError(f"the quote {mark} is not closed", text, start)
+                break
+        hint = r" (an apostrophe is written \')" if mark == "'" else ""
+        raise GrammarError(f"the quote {mark} is not closed{hint}", text, start)
 
     def _options(self, start: int) -> Token:
         """Take `[…]` as one token; quotes inside may hold brackets."""

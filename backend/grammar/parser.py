@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from backend.grammar.lexer import GrammarError, Lexer, Token
 from backend.grammar.tree import OPTION_TYPES, Ask, Cat, Echo, Pipeline, Script, Stage, Target
@@ -24,12 +25,7 @@ def parse(text: str) -> Pipeline:
     Raises:
         GrammarError: The text is empty, has more than one, or is none.
     """
-    pipelines = list(parse_script(text).pipelines)
-    if not pipelines:
-        raise GrammarError("expected a pipeline such as: apollo | athena", text, len(text))
-    if len(pipelines) > 1:
-        raise GrammarError("expected one pipeline, found several lines", text, text.index("\n") if "\n" in text else 0)
-    return pipelines[0]
+    return _Parser(text).only()
 
 
 def parse_script(text: str) -> Script:
@@ -39,6 +35,20 @@ def parse_script(text: str) -> Script:
         GrammarError: With the place of the first mistake.
     """
     return _Parser(text).script()
+
+
+class _Redirects(NamedTuple):
+    """Files of a pipeline and where they are named, empty when there is none."""
+
+    source: str = ""
+    source_at: int = 0
+    target: str = ""
+    target_at: int = 0
+    append: bool = False
+
+
+_NO_REDIRECTS = _Redirects()
+_LATE_OUTPUT = "only the last stage's output goes to a file: move > to the end"
 
 
 class _Parser:
@@ -56,25 +66,45 @@ class _Parser:
                 pipelines.append(self._pipeline())
         return Script(tuple(pipelines))
 
+    def only(self) -> Pipeline:
+        self._skip_ends()
+        if self._peek() is None:
+            raise self._error("expected a pipeline such as: apollo | athena")
+        pipeline = self._pipeline()
+        self._skip_ends()
+        if self._peek() is not None:
+            raise self._error("expected one pipeline, found several")
+        return pipeline
+
+    def _skip_ends(self) -> None:
+        while self._accept("end"):
+            pass
+
     def _pipeline(self) -> Pipeline:
         stages = [self._stage(first=True)]
+        early = self._redirects() if self._kind() == "less" else _NO_REDIRECTS
         while self._accept("pipe"):
+            if early.target:
+                raise GrammarError(_LATE_OUTPUT, self._text, early.target_at)
             while self._accept_newline():  # a line may end behind its pipe
                 pass
             stages.append(self._stage(first=False))
             if len(stages) > MAX_STAGES:
                 raise self._error(f"more than {MAX_STAGES} stages")
-        paths = self._redirects()
-        token = self._peek()
-        if token is not None and token.kind != "end":
+        paths = self._redirects(early)
+        if self._kind() == "pipe":
+            problem = _LATE_OUTPUT if paths.target else "< stands behind the first stage or at the end"
+            raise GrammarError(problem, self._text, paths.target_at if paths.target else paths.source_at)
+        if self._kind() not in ("", "end"):
             raise self._error("expected | or a redirect or the end here")
-        source, target, append = paths
-        if source and isinstance(stages[0], Echo | Cat):
-            raise GrammarError("the input comes from < and from the first stage: keep one", self._text, 0)
-        return Pipeline(tuple(stages), source, target, append)
+        if paths.source and isinstance(stages[0], Echo | Cat):
+            problem = "the input comes from < and from the first stage: keep one"
+            raise GrammarError(problem, self._text, paths.source_at)
+        return Pipeline(tuple(stages), paths.source, paths.target, paths.append)
 
-    def _redirects(self) -> tuple[str, str, bool]:
-        source, target, append = "", "", False
+    def _redirects(self, found: _Redirects | None = None) -> _Redirects:
+        """Read what redirects stand here, in addition to those `found` before."""
+        paths = found or _NO_REDIRECTS
         while (token := self._peek()) is not None and token.kind in ("less", "greater", "append"):
             self._at += 1
             word = self._peek()
@@ -82,14 +112,14 @@ class _Parser:
                 raise self._error(f"expected a file name after {token.text}")
             self._at += 1
             if token.kind == "less":
-                if source:
+                if paths.source:
                     raise GrammarError("two inputs: only one < is possible", self._text, token.start)
-                source = word.text
+                paths = paths._replace(source=word.text, source_at=token.start)
             else:
-                if target:
+                if paths.target:
                     raise GrammarError("two outputs: only one > is possible", self._text, token.start)
-                target, append = word.text, token.kind == "append"
-        return source, target, append
+                paths = paths._replace(target=word.text, target_at=token.start, append=token.kind == "append")
+        return paths
 
     def _stage(self, *, first: bool) -> Stage:
         token = self._peek()
@@ -188,6 +218,11 @@ class _Parser:
 
     def _peek(self) -> Token | None:
         return self._tokens[self._at] if self._at < len(self._tokens) else None
+
+    def _kind(self) -> str:
+        """Return the kind of the next token, empty at the end."""
+        token = self._peek()
+        return "" if token is None else token.kind
 
     def _accept(self, kind: str) -> bool:
         token = self._peek()
