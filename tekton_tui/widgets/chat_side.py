@@ -34,13 +34,18 @@ class ChatSide(Vertical):
 
     def on_mount(self) -> None:
         self.border_title = literal(self._ai_id.removesuffix("-ai"))
-        self._leave = self._stores.fleet.changed.subscribe(self._changed)
+        turns = self._stores.turns
+        self._leave = [
+            self._stores.fleet.changed.subscribe(self._changed),
+            *(signal.subscribe(self._turn_changed) for signal in (turns.started, turns.phase, turns.ended)),
+        ]
         self.set_interval(1.0, self._write)
         self._write()
         self._commands.fetch_log(self._ai_id, STDERR_LINES, self._take_log)
 
     def on_unmount(self) -> None:
-        self._leave()
+        for leave in self._leave:
+            leave()
 
     def use_session(self, session_id: str) -> None:
         def take(session: dict[str, Any]) -> None:
@@ -48,6 +53,10 @@ class ChatSide(Vertical):
             self._write()
 
         self._commands.fetch("get_session", take, id=session_id)
+
+    def _turn_changed(self, turn: LiveTurn) -> None:
+        if turn.ai_id == self._ai_id:
+            self._write()
 
     def _changed(self, ids: set[str]) -> None:
         if self._ai_id in ids:

@@ -49,13 +49,17 @@ def console() -> Callable[..., tuple[TektonApp, FakeClient]]:
 
 
 async def at_rest(pilot: Pilot[Any]) -> None:
-    """Wait until every frame asked for is drawn, so that a picture is of what stays."""
+    """Wait until the screen stays as it is and every frame asked for is drawn, however busy the machine is."""
     tick = frame_tick(pilot.app)
-    for _ in range(200):
+    before, same = "", 0
+    for _ in range(300):
         await pilot.pause(0.02)
-        if not tick.running:
-            break
-    await settle(pilot, 3)
+        now = pilot.app.export_screenshot()
+        same = same + 1 if now == before and not tick.running else 0
+        before = now
+        if same >= 8:
+            return
+    raise AssertionError("the screen did not come to rest")
 
 
 async def settle(pilot: Pilot[Any], times: int = 6) -> None:
