@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -75,6 +76,9 @@ class TektonApp(App[None]):
         self.call_after_refresh(self._start_desk)
 
     def _start_desk(self) -> None:
+        """Begin to talk to the backend, after the first frame. What was made so far is not looked at for rubbish again."""
+        gc.collect()
+        gc.freeze()
         self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
 
     async def on_unmount(self) -> None:

@@ -13,6 +13,7 @@ from textual.widgets import ContentSwitcher
 from tekton_tui.commands import Commands
 from tekton_tui.stores import Stores
 from tekton_tui.stores.fleet import LIVE
+from tekton_tui.transcript import warm
 from tekton_tui.widgets.chat_view import ChatView
 from tekton_tui.widgets.empty import EmptyState
 from tekton_tui.widgets.tabs import ChatTabs
@@ -37,6 +38,7 @@ class ChatPane(Vertical):
         yield ContentSwitcher(id="chat-views")
 
     def on_mount(self) -> None:
+        self.call_after_refresh(warm)
         self._stores.fleet.summary_changed.subscribe(self._follow_fleet)
         self._follow_fleet()
 
