@@ -125,7 +125,7 @@ class Lexer:
                 self._at += len(INPUT)
             elif char in _BREAKS or (char == "," and self._depth > 0):
                 break
-            elif char == "[" and not quoted and len(parts) == 1 and _is_name(parts[0]):  # noqa: SIM114
+            elif char == "[" and not quoted and len(parts) == 1 and _is_name(parts[0]):
                 break  # options follow
             elif char in "\"'":
                 quoted = True

@@ -110,7 +110,8 @@ class ContextBuilder:
         """Complete a turn's context: memories for its hints, facts for its specialist."""
         context = msgspec.structs.replace(order.context) if order.context else None
         if context is not None:
-            _guard_loops(order.ai_id, context)
+            if not order.named:
+                _guard_loops(order.ai_id, context)
             if context.memory_hints:
                 context.memories = await self._memory.recall(
                     context.memory_hints, limit=self._settings.memory.hint_results, exclude_session=session.id

@@ -11,7 +11,8 @@ class ChatOrder(Struct, omit_defaults=True):
     """What is asked of one specialist. Unset options are the specialist's own.
 
     `history` false asks without the session's earlier messages; `record_prompt` false when the caller stored the
-    prompt already (a team stores it once for all).
+    prompt already (a team stores it once for all). `named` when the operator himself named the specialist for this
+    very turn: no loop guard holds it.
     """
 
     ai_id: str
@@ -27,4 +28,5 @@ class ChatOrder(Struct, omit_defaults=True):
     model: str | None = None
     history: bool = True
     record_prompt: bool = True
+    named: bool = False
     timeout_s: float | None = None

@@ -1,25 +1,30 @@
-"""One run of a pipeline: its stages' records, and the running of a stage. See `pipelines` for the whole."""
+"""The running of a pipeline's stages, one after another, members of a stage side by side. See `pipelines`.
+
+What a specialist said is handed on in one of two ways. Without an instruction the text itself is the next prompt:
+that is what the operator's bar means. With an instruction, or from several members, it goes along as attributed data
+beside the prompt. Everybody a pipeline names was named by the operator, so no loop guard holds such a turn;
+a choice made by `@auto` may not come back to somebody who spoke already.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
-from msgspec import Struct
 
 from backend.catalog import Catalog
 from backend.events import EventStream
-from backend.grammar import Ask, Echo, Pipeline, Target, show
+from backend.grammar import Ask, Echo, Target
 from backend.grammar.lexer import INPUT
+from backend.orchestration.contexts import LoopRefused
 from backend.orchestration.orders import ChatOrder
+from backend.orchestration.pipeline_records import LaneRecord, PipelineRun, StageRecord
+from backend.orchestration.routing import Router
 from backend.orchestration.turns import TurnManager
-from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.errors import TektonError
 from backend.schema.events import StageEvent, StageText
 from backend.schema.frames import PreviousOutput, TurnContext
 from backend.schema.records import TurnOutcome
+from backend.specialists.prompting import MAX_OUTPUT_CHARS
 from backend.specialists.supervisor import Supervisor
 
 NOTHING_TO_ASK = (
@@ -28,181 +33,121 @@ NOTHING_TO_ASK = (
 )
 JUDGE = "Give one joint answer from the answers above."
 """What is asked behind a fan-out when no instruction says otherwise."""
-
-
-class LaneRecord(Struct, omit_defaults=True):
-    """What one member of a stage gave."""
-
-    ai_id: str
-    request_id: str
-    output: str = ""
-    code: ErrorCode | None = None
-    error: str = ""
-    first_token_ms: float | None = None
-    total_time: float = 0.0
-    model: str = ""
-
-
-class StageRecord(Struct, omit_defaults=True):
-    """What one stage was given and gave; sizes in bytes, times in seconds."""
-
-    label: str
-    state: str = "waiting"
-    input: str = ""
-    output: str = ""
-    lanes: list[LaneRecord] = []
-    first_token_ms: float | None = None
-    elapsed_s: float = 0.0
-    started_at: float = 0.0
-    code: ErrorCode | None = None
-    error: str = ""
-
-    @property
-    def ended_well(self) -> bool:
-        return self.state == "done"
-
-
-class RunRecord(Struct, omit_defaults=True):
-    """A run as it is kept. `failed_stage` counts from 1, 0 when none failed."""
-
-    request_id: str
-    pipeline: str
-    stages: list[StageRecord]
-    started_at: float
-    input: str = ""
-    output: str = ""
-    ok: bool = False
-    total_time: float = 0.0
-    failed_stage: int = 0
-    code: ErrorCode | None = None
-    error: str = ""
-
-    @classmethod
-    def read(cls, value: Any) -> RunRecord:
-        return msgspec.convert(value, cls)
-
-    def written(self) -> Any:
-        return msgspec.to_builtins(self)
-
-
-@dataclass
-class PipelineRun:
-    """A run under way. `first` is the stage it begins with, counted from 0; `history` sends the session's too."""
-
-    request_id: str
-    pipeline: Pipeline
-    text: str
-    input: str
-    session_id: str
-    history: bool = False
-    first: int = 0
-    cancelled: bool = False
-    open_turns: set[str] = field(default_factory=set[str])
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    began: float = field(default_factory=time.monotonic)
-    record: RunRecord = field(init=False)
-
-    def __post_init__(self) -> None:
-        stages = [StageRecord(show(stage)) for stage in self.pipeline.stages]
-        self.record = RunRecord(self.request_id, self.text, stages, time.time(), self.input)
-
-    def finish(self) -> RunRecord:
-        """Sum the run up."""
-        record = self.record
-        record.total_time = time.monotonic() - self.began
-        for number, stage in enumerate(record.stages, 1):
-            if stage.state in ("failed", "cancelled") and not record.failed_stage:
-                record.failed_stage, record.code, record.error = number, stage.code, stage.error
-            elif stage.state in ("waiting", "running"):
-                stage.state = "not run" if stage.state == "waiting" else "cancelled"
-        record.ok = all(stage.state == "done" for stage in record.stages)
-        if record.ok:
-            record.output = record.stages[-1].output
-        elif not record.failed_stage:
-            record.failed_stage, record.code, record.error = (
-                len(record.stages),
-                "cancelled",
-                "the run was ended",
-            )
-        return record
+TEAM, AUTO = "team", "@auto"
 
 
 class StageRunner:
-    """Runs the stages of a run, one after another."""
+    """Runs the stages of a run. `max_bytes` caps each stage's output."""
 
     def __init__(
-        self, catalog: Catalog, fleet: Supervisor, turns: TurnManager, events: EventStream, max_bytes: int
+        self,
+        *,
+        catalog: Catalog,
+        fleet: Supervisor,
+        router: Router,
+        turns: TurnManager,
+        events: EventStream,
+        max_bytes: int,
     ) -> None:
-        self._catalog, self._fleet, self._turns, self._events = catalog, fleet, turns, events
+        self._catalog, self._fleet, self._router = catalog, fleet, router
+        self._turns, self._events = turns, events
         self._max_bytes = max_bytes
 
     async def run(self, run: PipelineRun) -> None:
         """Run from the first stage to the end or the first failure; every change is published."""
+        for number in range(run.first):
+            self._tell(run, number)
         for number in range(run.first, len(run.pipeline.stages)):
-            record = run.record.stages[number]
-            record.input = run.record.stages[number - 1].output if number else run.input
-            record.state, record.started_at = "running", time.time()
+            run.current = number
+            await self._timed(run, number)
             self._tell(run, number)
-            began = time.monotonic()
-            await self._stage(run, number, record)
-            record.elapsed_s = time.monotonic() - began
-            if len(record.output.encode()) > self._max_bytes:
-                record.state, record.code = "failed", "too_large"
-                record.error = f"the output is longer than {self._max_bytes} bytes"
-            if run.cancelled and not record.ended_well:
-                record.state, record.code = "cancelled", "cancelled"
-                record.error = record.error or "cancelled"
-            self._tell(run, number)
-            if not record.ended_well:
+            if not run.record.stages[number].ended_well:
                 break
         for number, record in enumerate(run.record.stages):
             if record.state == "waiting":
                 record.state = "not run"
                 self._tell(run, number)
 
+    async def _timed(self, run: PipelineRun, number: int) -> None:
+        record = run.record.stages[number]
+        record.input = run.record.stages[number - 1].output if number else run.input
+        if run.stopped(number):
+            record.fail("cancelled", "the run was ended before this stage")
+            return
+        record.state, record.started_at = "running", time.time()
+        self._tell(run, number)
+        began = time.monotonic()
+        await self._stage(run, number, record)
+        record.elapsed_s = time.monotonic() - began
+        if len(record.output.encode()) > self._max_bytes:
+            record.fail("too_large", f"the output is longer than {self._max_bytes:,} bytes")
+        if run.stopped(number) and not record.ended_well:
+            record.fail("cancelled", record.error or "cancelled")
+
     async def _stage(self, run: PipelineRun, number: int, record: StageRecord) -> None:
         stage = run.pipeline.stages[number]
         if isinstance(stage, Echo):
             record.output, record.state = stage.text.replace(INPUT, run.input), "done"
             return
-        assert isinstance(stage, Ask)
-        if not self._prompt(run, number, stage).strip():
-            record.state, record.code, record.error = "failed", "invalid_request", NOTHING_TO_ASK
+        assert isinstance(stage, Ask)  # files were refused before the run
+        prompt = _prompt(run, number, stage)
+        if not prompt.strip():
+            record.fail("invalid_request", NOTHING_TO_ASK)
             return
         try:
-            targets = self._members(stage)
+            members = self._members(run, number, stage, prompt)
         except TektonError as error:
-            record.state, record.code, record.error = "failed", error.code, error.message
+            record.fail(error.code, error.message)
             return
         prefix = f"{run.request_id}/{number + 1}"
-        lanes = [(target, f"{prefix}/{self._catalog.get(target.name).id}") for target in targets]
-        self._tell(run, number, [lane for _, lane in lanes])
-        outcomes = await asyncio.gather(
-            *(self._ask(run, number, stage, target, lane, sole=len(lanes) == 1) for target, lane in lanes)
-        )
-        _conclude(record, outcomes, several=stage.fan_out or len(lanes) > 1)
+        orders = [
+            self._order(run, number, stage, ai_id, target, f"{prefix}/{ai_id}", prompt)
+            for ai_id, target in members.items()
+        ]
+        self._tell(run, number, [order.request_id for order in orders])
+        sole = len(orders) == 1
+        outcomes = await asyncio.gather(*(self._ask(run, number, order, sole=sole) for order in orders))
+        record.conclude(outcomes, several=stage.fan_out or not sole)
 
-    def _members(self, stage: Ask) -> list[Target]:
-        """Return whom a stage asks, `team` being all that run now."""
-        members: list[Target] = []
+    def _members(self, run: PipelineRun, number: int, stage: Ask, prompt: str) -> dict[str, Target]:
+        """Return whom a stage asks, each once: names, members of groups, all that run, or whom routing chooses."""
+        members: dict[str, Target] = {}
         for target in stage.targets:
-            if target.name != "team":
-                members.append(target)
-                continue
-            live = [status.name for status in self._fleet.statuses() if status.state in ("ready", "busy")]
-            if not live:
-                raise TektonError("nobody of the team runs: launch somebody first", code="not_running")
-            members += [Target(name, target.options) for name in live]
-        return list({self._catalog.get(member.name).id: member for member in members}.values())
+            if target.name == TEAM:
+                rows = [status.id for status in self._fleet.statuses() if status.state in ("ready", "busy")]
+                if not rows:
+                    raise TektonError("nobody of the team runs: launch somebody first", code="not_running")
+            elif target.name.lower() == AUTO:
+                rows = [self._chosen(run, number, stage, prompt)]
+            else:
+                rows = [component.id for component in self._catalog.expand([target.name])]
+            members.update((ai_id, target) for ai_id in rows)
+        return members
 
-    async def _ask(
-        self, run: PipelineRun, number: int, stage: Ask, target: Target, request_id: str, *, sole: bool
-    ) -> TurnOutcome:
+    def _chosen(self, run: PipelineRun, number: int, stage: Ask, prompt: str) -> str:
+        handed = _handed_on(run, number, stage.instruction)
+        ai_id, why = self._router.pick("\n".join([prompt, *(lane.output for lane in handed)]))
+        if ai_id in (trail := _trail(run, number)):
+            path = " → ".join(name.removesuffix("-ai") for name in [*trail, ai_id])
+            raise LoopRefused(
+                f"@auto comes back to somebody who spoke already ({path}; {why}): name somebody"
+            )
+        return ai_id
+
+    def _order(
+        self,
+        run: PipelineRun,
+        number: int,
+        stage: Ask,
+        ai_id: str,
+        target: Target,
+        request_id: str,
+        prompt: str,
+    ) -> ChatOrder:
         options = dict(target.options)
-        record = run.record.stages[number]
-        order = ChatOrder(
-            ai_id=self._catalog.get(target.name).id,
-            content=self._prompt(run, number, stage),
+        return ChatOrder(
+            ai_id=ai_id,
+            content=prompt,
             request_id=request_id,
             group=run.request_id,
             session_id=run.session_id,
@@ -211,58 +156,32 @@ class StageRunner:
             provider=options.get("provider"),  # pyright: ignore[reportArgumentType]
             model=options.get("model"),  # pyright: ignore[reportArgumentType]
             timeout_s=options.get("timeout"),  # pyright: ignore[reportArgumentType]
-            context=self._context(run, number),
+            context=_context(run, number, stage.instruction),
             history=run.history,
+            named=True,
         )
+
+    async def _ask(self, run: PipelineRun, number: int, order: ChatOrder, *, sole: bool) -> TurnOutcome:
+        record = run.record.stages[number]
+        began = time.monotonic()
         last = sole and number == len(run.pipeline.stages) - 1
 
         def hear(text: str) -> None:
             if record.first_token_ms is None:
-                record.first_token_ms = (time.time() - record.started_at) * 1000
+                record.first_token_ms = (time.monotonic() - began) * 1000
                 self._tell(run, number)
             if last:
                 self._events.publish("pipes", StageText(run.request_id, number, text), key=run.request_id)
 
-        run.open_turns.add(request_id)
+        run.open_turns.add(order.request_id)
         try:
-            if run.cancelled:
+            if run.stopped(number):
                 raise TektonError("cancelled", code="cancelled")
             return await self._turns.ask(order, on_text=hear)
         except TektonError as error:
-            return TurnOutcome(request_id, order.ai_id, "", code=error.code, error=error.message)
+            return TurnOutcome(order.request_id, order.ai_id, "", code=error.code, error=error.message)
         finally:
-            run.open_turns.discard(request_id)
-
-    def _prompt(self, run: PipelineRun, number: int, stage: Ask) -> str:
-        """Return what a specialist is asked: its instruction, and the text of the stage before.
-
-        Answers of several members come as context instead, each under its author's name.
-        """
-        instruction = stage.instruction.replace(INPUT, run.input)
-        if number and len(run.record.stages[number - 1].lanes) > 1:
-            return instruction or f"{JUDGE} {run.input}".strip()
-        text = run.record.stages[number].input
-        if INPUT in stage.instruction and text == run.input:
-            return instruction
-        return "\n\n".join(part for part in (instruction, text) if part)
-
-    def _context(self, run: PipelineRun, number: int) -> TurnContext:
-        """Say where the text comes from. The text itself is the prompt; answers of a fan-out come as context."""
-        trail = [lane.ai_id for stage in run.record.stages[:number] for lane in stage.lanes[:1]]
-        before = run.record.stages[number - 1] if number else None
-        several = before is not None and len(before.lanes) > 1
-        return TurnContext(
-            pipeline_id=run.request_id,
-            stage=number + 1,
-            original_input=run.input if number else "",
-            trail=trail,
-            previous=[
-                PreviousOutput(
-                    lane.ai_id, lane.output if not lane.code else f"(no answer: {lane.code}: {lane.error})"
-                )
-                for lane in (before.lanes if before and several else [])
-            ],
-        )
+            run.open_turns.discard(order.request_id)
 
     def _tell(self, run: PipelineRun, number: int, request_ids: list[str] | None = None) -> None:
         record = run.record.stages[number]
@@ -286,37 +205,45 @@ class StageRunner:
         )
 
 
-def _conclude(record: StageRecord, outcomes: list[TurnOutcome], *, several: bool) -> None:
-    """Write the members' outcomes into the stage: it is done when at least one of several answered."""
-    record.lanes = [
-        LaneRecord(
-            outcome.ai_id,
-            outcome.request_id,
-            outcome.content,
-            outcome.code,
-            outcome.error,
-            outcome.first_token_ms,
-            outcome.total_time,
-            outcome.model,
-        )
-        for outcome in outcomes
+def _prompt(run: PipelineRun, number: int, stage: Ask) -> str:
+    """Return what a stage asks: its instruction, and the text before it unless that goes along as data."""
+    instruction = stage.instruction.replace(INPUT, run.input)
+    if _handed_on(run, number, instruction):
+        return instruction or f"{JUDGE} {run.input}".strip()
+    text = run.record.stages[number].input
+    if INPUT in stage.instruction and text == run.input:
+        return instruction
+    return "\n\n".join(part for part in (instruction, text) if part)
+
+
+def _handed_on(run: PipelineRun, number: int, instruction: str) -> list[LaneRecord]:
+    """Return the answers of the stage before that go along as data."""
+    lanes = run.record.stages[number - 1].lanes if number else []
+    return lanes if instruction or len(lanes) > 1 else []
+
+
+def _trail(run: PipelineRun, number: int) -> list[str]:
+    return [lane.ai_id for stage in run.record.stages[:number] for lane in stage.lanes]
+
+
+def _context(run: PipelineRun, number: int, instruction: str) -> TurnContext:
+    """Say where a prompt comes from. What is cut to the size that prompts take of such data is noted."""
+    notes: list[str] = []
+    previous = [
+        PreviousOutput(lane.ai_id, _cut(lane.as_text, f"the answer of {lane.ai_id}", notes))
+        for lane in _handed_on(run, number, instruction)
     ]
-    failed = [lane for lane in record.lanes if lane.code]
-    answered = [lane for lane in record.lanes if not lane.code]
-    if not answered:
-        record.state = "failed"
-        record.code = failed[0].code
-        record.error = "; ".join(f"{lane.ai_id}: {lane.error}" if several else lane.error for lane in failed)
-        return
-    record.state = "done"
-    if failed:
-        record.error = "; ".join(
-            f"{lane.ai_id} gave no answer ({lane.code}): {lane.error}" for lane in failed
-        )
-    if not several:
-        record.output = answered[0].output
-        return
-    record.output = "\n\n".join(
-        f"{lane.ai_id.removesuffix('-ai')}:\n{lane.output if not lane.code else f'(no answer: {lane.code})'}"
-        for lane in record.lanes
+    return TurnContext(
+        pipeline_id=run.request_id,
+        stage=number + 1,
+        original_input=_cut(run.input, "the original input", notes) if number else "",
+        trail=_trail(run, number),
+        previous=previous,
+        notes=notes,
     )
+
+
+def _cut(text: str, what: str, notes: list[str]) -> str:
+    if len(text) > MAX_OUTPUT_CHARS:
+        notes.append(f"{what} was cut from {len(text):,} to {MAX_OUTPUT_CHARS:,} characters")
+    return text[:MAX_OUTPUT_CHARS]

@@ -8,6 +8,7 @@ none. Knows turns, not transports.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ from backend.catalog import Catalog
 from backend.events import EventStream
 from backend.grammar import Cat, Pipeline, parse, show
 from backend.memory import MemoryStore
-from backend.orchestration.pipeline_run import PipelineRun, RunRecord, StageRunner
+from backend.orchestration.pipeline_history import RunHistory
+from backend.orchestration.pipeline_records import PipelineRun, RunRecord
+from backend.orchestration.pipeline_run import AUTO, TEAM, StageRunner
+from backend.orchestration.routing import Router
 from backend.orchestration.turns import TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import PipelineEnd, PipelineStart
@@ -24,12 +28,12 @@ from backend.specialists.supervisor import Supervisor
 if TYPE_CHECKING:
     from backend.orchestration.actions.pipelines import PipelineParams
 
+log = logging.getLogger(__name__)
+
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 """Longest input of a run and longest text between stages. More is refused by this name, never cut."""
-KEPT_RUNS = 100
 OWNER = "pipelines"
 """Owner of the session in which runs are recorded, apart from what was said to specialists directly."""
-HISTORY_KEY = "pipeline:"
 
 
 class PipelineFailed(TektonError):
@@ -44,12 +48,17 @@ class PipelineManager:
         *,
         catalog: Catalog,
         fleet: Supervisor,
+        router: Router,
         turns: TurnManager,
         memory: MemoryStore,
         events: EventStream,
     ) -> None:
-        self._catalog, self._fleet, self._turns = catalog, fleet, turns
+        self._catalog, self._turns = catalog, turns
         self._memory, self._events = memory, events
+        self._kept = RunHistory(memory)
+        self._runner = StageRunner(
+            catalog=catalog, fleet=fleet, router=router, turns=turns, events=events, max_bytes=MAX_TEXT_BYTES
+        )
         self.active: dict[str, PipelineRun] = {}
         self._tasks: set[asyncio.Task[RunRecord]] = set()
 
@@ -68,9 +77,7 @@ class PipelineManager:
         try:
             record = await asyncio.shield(task)
         except asyncio.CancelledError:
-            run.cancelled = True
-            for request_id in run.open_turns:
-                self._turns.cancel_soon(request_id)
+            self._stop(run, 0)
             raise
         if not record.ok:
             raise PipelineFailed(
@@ -86,12 +93,20 @@ class PipelineManager:
         return record
 
     def find(self, request_id: str) -> PipelineRun | None:
-        return self.active.get(request_id)
+        """Return the run under way of a request id; `ID/3` means the run ID from its third stage on."""
+        return self._place(request_id)[0]
 
     async def cancel(self, request_id: str) -> int:
-        """End a run and wait until its turns confirmed; return the pieces of text that had come."""
-        run = self.active[request_id]
-        run.cancelled = True
+        """End a run, or with `ID/3` what comes from its third stage on; return the pieces of text that had come.
+
+        Waits until the turns of a stage that runs have confirmed; earlier stages run on to their end.
+        """
+        run, number = self._place(request_id)
+        if run is None:
+            raise TektonError(f"no pipeline {request_id!r} runs", code="not_found")
+        run.stop_at = number if run.stop_at is None else min(run.stop_at, number)
+        if not run.stopped(run.current):
+            return 0
         open_turns = list(run.open_turns)
         await asyncio.gather(*(self._turns.cancel(turn) for turn in open_turns), return_exceptions=True)
         await run.ended.wait()
@@ -99,22 +114,43 @@ class PipelineManager:
 
     async def history(self, limit: int) -> list[RunRecord]:
         """Return the newest runs, newest first, those under way included."""
-        stored = await self._memory.settings(HISTORY_KEY)
-        records = [RunRecord.read(value) for value in stored.values()]
-        records += [run.record for run in self.active.values()]
+        records = await self._kept.newest(limit)
+        known = {record.request_id for record in records}
+        records += [run.record for run in self.active.values() if run.request_id not in known]
         return sorted(records, key=lambda record: record.started_at, reverse=True)[:limit]
+
+    async def get(self, run_id: str) -> RunRecord:
+        """Return one run, under way or kept. Raises `UnknownRun`."""
+        if (run := self.active.get(run_id)) is not None:
+            return run.record
+        return await self._kept.get(run_id)
 
     async def close(self) -> None:
         """Cancel what runs; each run is stored as failed."""
         for run in self.active.values():
-            run.cancelled = True
+            self._stop(run, 0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _stop(self, run: PipelineRun, number: int) -> None:
+        run.stop_at = number
+        for request_id in run.open_turns:
+            self._turns.cancel_soon(request_id)
+
+    def _place(self, request_id: str) -> tuple[PipelineRun | None, int]:
+        """Return the run that a request id means, and the stage, from 0, where it means to end it."""
+        if (run := self.active.get(request_id)) is not None:
+            return run, 0
+        name, slash, stage = request_id.rpartition("/")
+        run = self.active.get(name) if slash and stage.isdecimal() else None
+        if run is None or not 1 <= int(stage) <= len(run.pipeline.stages):
+            return None, 0
+        return run, int(stage) - 1
+
     async def _prepared(self, params: PipelineParams) -> PipelineRun:
         """Check everything that can be known before the first call."""
-        earlier = await self._earlier(params.run_id) if params.run_id else None
+        earlier = await self.get(params.run_id) if params.run_id else None
         text = params.pipeline or (earlier.pipeline if earlier else "")
         pipeline = parse(text)
         self._check(pipeline)
@@ -123,7 +159,7 @@ class PipelineManager:
             raise TektonError(f"a pipeline {request_id!r} runs already", code="conflict")
         given = params.input or (earlier.input if earlier else "")
         if len(given.encode()) > MAX_TEXT_BYTES:
-            raise TektonError(f"the input is longer than {MAX_TEXT_BYTES} bytes", code="too_large")
+            raise TektonError(f"the input is longer than {MAX_TEXT_BYTES:,} bytes", code="too_large")
         session_id = params.session_id or (await self._memory.default_session(OWNER)).id
         run = PipelineRun(request_id, pipeline, text, given, session_id, history=bool(params.session_id))
         if params.from_stage > 1:
@@ -152,14 +188,8 @@ class PipelineManager:
             )
         for stage in pipeline.stages:
             for target in getattr(stage, "targets", ()):
-                if target.name != "team":
-                    self._catalog.get(target.name)
-
-    async def _earlier(self, run_id: str) -> RunRecord:
-        value = await self._memory.get_setting(HISTORY_KEY + run_id)
-        if value is None:
-            raise TektonError(f"there is no pipeline run {run_id!r}", code="not_found")
-        return RunRecord.read(value)
+                if target.name != TEAM and target.name.lower() != AUTO:
+                    self._catalog.expand([target.name])
 
     def _take_over(self, run: PipelineRun, earlier: RunRecord | None, from_stage: int) -> None:
         """Begin behind stages that an earlier run finished, with their outputs."""
@@ -169,16 +199,26 @@ class PipelineManager:
         done = earlier.stages[: from_stage - 1]
         if len(done) < from_stage - 1 or any(stage.state != "done" for stage in done):
             raise TektonError(f"the earlier run has no output before stage {from_stage}", code="conflict")
+        if [stage.label for stage in done] != [stage.label for stage in run.record.stages[: from_stage - 1]]:
+            raise TektonError(
+                f"the stages before {from_stage} differ from those of the earlier run: run the pipeline anew",
+                code="conflict",
+            )
         run.record.stages[: from_stage - 1] = done
         run.first = from_stage - 1
 
     async def _work(self, run: PipelineRun) -> RunRecord:
-        runner = StageRunner(self._catalog, self._fleet, self._turns, self._events, MAX_TEXT_BYTES)
+        """Run, keep the record, tell the end: a run that a client saw ending can be looked at and run again."""
         try:
-            await runner.run(run)
+            await self._runner.run(run)
+        except Exception as error:  # the boundary of a run: it ends visibly, with the traceback in the log
+            log.exception("pipeline %s failed", run.request_id)
+            run.record.stages[run.current].fail("internal", f"failed inside the backend: {error}")
         finally:
             record = run.finish()
-            del self.active[run.request_id]
+            await self._keep(record)
+            self.active.pop(run.request_id, None)
+            run.ended.set()
             self._events.publish(
                 "pipes",
                 PipelineEnd(
@@ -192,13 +232,10 @@ class PipelineManager:
                 ),
                 key=run.request_id,
             )
-            run.ended.set()
-            await self._remember(record)
         return record
 
-    async def _remember(self, record: RunRecord) -> None:
-        await self._memory.put_setting(HISTORY_KEY + record.request_id, record.written())
-        stored = await self._memory.settings(HISTORY_KEY)
-        old = sorted(stored.items(), key=lambda pair: pair[1]["started_at"])[:-KEPT_RUNS]
-        for key, _ in old:
-            await self._memory.put_setting(key, None)
+    async def _keep(self, record: RunRecord) -> None:
+        try:
+            await self._kept.remember(record)
+        except TektonError as error:  # a full disk must not hide how the run ended
+            log.error("the pipeline run %s is not kept: %s", record.request_id, error)

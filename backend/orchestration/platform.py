@@ -162,7 +162,9 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
             router=router,
             settings=book,
         ),
-        pipelines=PipelineManager(catalog=catalog, fleet=fleet, turns=turns, memory=memory, events=events),
+        pipelines=PipelineManager(
+            catalog=catalog, fleet=fleet, router=router, turns=turns, memory=memory, events=events
+        ),
         models=ModelDesk(home, settings, env, catalog, fleet),
     )
 

@@ -198,11 +198,16 @@ class TurnManager:
     async def cancel(self, request_id: str) -> Turn:
         """End a turn and wait until its worker confirmed; an ended turn is returned as it is.
 
+        A turn that is just being started is ended as soon as it is under way.
+
         Raises:
             UnknownTurn: Nobody knows the request id.
             CancelUnconfirmed: The worker did not confirm within `CANCEL_TIMEOUT_S`; the ledger says so too.
+            TektonError: The turn was just being started and could not be.
         """
         turn = self.find(request_id)
+        if turn is None and (coming := self._starting.get(request_id)):
+            turn = await asyncio.shield(coming)
         if turn is None:
             raise UnknownTurn(f"there is no turn {request_id!r}")
         if turn.done.done():

@@ -5,7 +5,8 @@ every open call as an exception; nothing is sent again.
 
 LinkError
 ├── LinkBroken      the connection is closed or never came about    worker_lost
-└── NoAnswer        the specialist did not answer in time           timeout
+├── NoAnswer        the specialist did not answer in time           timeout
+└── RequestTooLong  prompt and context make a line nobody takes     too_large
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from backend.schema.frames import (
     StreamReply,
     StreamStart,
 )
-from backend.wire import LineSplitter, LineTooLong, decode_reply, encode_line, encoder
+from backend.wire import MAX_LINE_BYTES, LineSplitter, LineTooLong, decode_reply, encode_line, encoder
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,10 @@ class LinkBroken(LinkError):
 
 class NoAnswer(LinkError):
     code = "timeout"
+
+
+class RequestTooLong(LinkError):
+    code = "too_large"
 
 
 class Channel(Protocol):
@@ -147,7 +152,12 @@ class Link(asyncio.Protocol):
         if self._transport is None:
             self._loop.call_soon(self._end_turn, name, sink, self._reason())
             return
-        self._send(msgspec.structs.replace(request, type="chat", stream=True))
+        try:
+            self._send(msgspec.structs.replace(request, type="chat", stream=True))
+        except RequestTooLong as error:
+            frame = StreamError(name, self.ai_id, error.code, error.message, error.message)
+            frames: Frames = [(frame, encoder.encode(frame))]
+            self._loop.call_soon(self._deliver, name, frames)
 
     async def cancel(self, request_id: str, timeout_s: float) -> bool:
         """Ask for a turn's end; return whether the specialist confirmed that it was cut.
@@ -258,10 +268,19 @@ class Link(asyncio.Protocol):
     # sending
 
     def _send(self, request: Request) -> None:
-        """Queue a line for the write at the end of this moment."""
+        """Queue a line for the write at the end of this moment.
+
+        Raises:
+            RequestTooLong: The specialist would close the connection over it, and end others' turns.
+        """
+        line = encode_line(request)
+        if len(line) > MAX_LINE_BYTES:
+            raise RequestTooLong(
+                f"prompt and context make a request of {len(line):,} bytes; {self._who} takes {MAX_LINE_BYTES:,}"
+            )
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(encode_line(request))
+        self._out.append(line)
 
     def _flush(self) -> None:
         if self._transport is not None:

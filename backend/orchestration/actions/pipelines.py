@@ -25,7 +25,10 @@ class PipelineParams(Struct):
 
 
 class RunsParams(Struct):
+    """`run_id` asks for that run alone."""
+
     limit: int = 50
+    run_id: str = ""
 
 
 @action(
@@ -51,4 +54,6 @@ async def pipeline(platform: Platform, params: PipelineParams) -> Any:
 )
 async def list_pipelines(platform: Platform, params: RunsParams) -> Any:
     """List recent pipeline runs with their stages, newest first."""
+    if params.run_id:
+        return {"runs": [await platform.pipelines.get(params.run_id)]}
     return {"runs": await platform.pipelines.history(params.limit)}
