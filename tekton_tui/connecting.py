@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ def connector(home: str | None, url: str | None, token_file: str | None) -> Conn
         os.environ["TEKTON_HOME"] = home
 
     async def connect() -> ConsoleClient:
-        from pathlib import Path
-
         from backend.client import Client, RemoteError, attach, own_home
 
         if url is None:
@@ -32,9 +31,13 @@ def connector(home: str | None, url: str | None, token_file: str | None) -> Conn
                 code="unauthorized",
             )
         try:
-            token = await asyncio.to_thread(Path(path).expanduser().read_text, encoding="ascii")
+            token = await asyncio.to_thread(_read, path)
         except (OSError, UnicodeDecodeError) as error:
             raise RemoteError(f"{path}: the token cannot be read: {error}", code="unauthorized") from error
-        return await Client.connect((url, token.strip()))
+        return await Client.connect((url, token))
 
     return connect
+
+
+def _read(path: str) -> str:
+    return Path(path).expanduser().read_text(encoding="ascii").strip()

@@ -67,8 +67,8 @@ async def _main(options: argparse.Namespace) -> int:
             return await shell.ask_team(_question(words[1:]))
         if words[:1] == ["history"]:
             return await shell.history(words[1] if len(words) > 1 else "team")
-        if len(words) == 1 and Path(words[0]).is_file():
-            return await _script(client, Path(words[0]).read_text(encoding="utf-8"), _stdin(), options)  # noqa: ASYNC240
+        if (script := _script_file(words)) is not None:
+            return await _script(client, script, _stdin(), options)
         if words:
             return await shell.ask(words[0], _question(words[1:]))
         if not sys.stdin.isatty():
@@ -76,6 +76,13 @@ async def _main(options: argparse.Namespace) -> int:
         from backend.cli.aish_prompt import interact
 
         return await interact(shell)
+
+
+def _script_file(words: list[str]) -> str | None:
+    """Return the text of a script, when the only word names a file."""
+    if len(words) != 1 or not Path(words[0]).is_file():
+        return None
+    return Path(words[0]).read_text(encoding="utf-8")
 
 
 async def _script(client: Any, text: str, given: str, options: argparse.Namespace) -> int:

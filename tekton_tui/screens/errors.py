@@ -20,7 +20,6 @@ from tekton_tui.stores import Stores
 from tekton_tui.widgets.cells import cell
 from tekton_tui.widgets.empty import EmptyState
 
-
 COLUMNS = (("", 1), ("LAST", 8), ("FIRST", 8), ("N", 4), ("WHERE", 12), ("CODE", 20))
 WIDE = 100
 """Cells from which the table also says when a failure was first seen; the evidence always does."""

@@ -65,7 +65,8 @@ class GatewayPane(Vertical):
                 literal("  token: the file `token` of TEKTON_HOME", "$text-muted"),
             ),
             literal(
-                f"{facts['total_calls']} calls · {facts['refused_calls']} refused · {facts['streams']} streams open · event {facts['events']['seq']}",
+                f"{facts['total_calls']} calls · {facts['refused_calls']} refused · {facts['streams']} streams open"
+                f" · event {facts['events']['seq']}",
                 "$text-muted",
             ),
             Content(""),
@@ -108,7 +109,8 @@ def curl_lines(address: str) -> list[str]:
 
 def _call(call: dict[str, Any]) -> Content:
     refusal = call.get("refusal", "")
-    words = f"  {_clock(call['timestamp'])} {call['transport']:<6} {call['action']:<24} {call['status']} {call.get('elapsed_ms', 0):7.1f} ms  {call['client']}"
+    what = f"{call['transport']:<6} {call['action']:<24} {call['status']} {call.get('elapsed_ms', 0):7.1f} ms"
+    words = f"  {_clock(call['timestamp'])} {what}  {call['client']}"
     return literal(one_line(f"{words}  {refusal}".rstrip(), 200), "$text-error" if refusal else "")
 
 

@@ -33,6 +33,8 @@ class LiveTurn:
     first_token_ms: float | None = None
     first_at: float = 0.0
     ended: bool = False
+    unseen: bool = False
+    """Whether it ended while nobody listened: how is in memory alone."""
     code: str = ""
     error: str = ""
     tokens: int = 0
@@ -48,8 +50,13 @@ class LiveTurn:
         """Return tokens per second since the first token."""
         if not self.first_at or self.pieces < 2:
             return None
-        until = self.started_at + self.total_time if self.ended else time.time()
-        return (self.pieces - 1) / max(until - self.first_at, 0.05)
+        if self.ended and self.first_token_ms is not None and self.total_time * 1000 > self.first_token_ms:
+            return max(self.tokens, self.pieces) / (self.total_time - self.first_token_ms / 1000)
+        return (self.pieces - 1) / max(time.time() - self.first_at, 0.05)
+
+    def recall(self, content: str, code: str, error: str) -> None:
+        """Take the end of a turn from memory."""
+        self.text, self.code, self.error, self.ended, self.unseen = [content], code, error, True, False
 
 
 @dataclass
@@ -88,6 +95,9 @@ class TurnStore:
             turn.phase, turn.phase_since, turn.pieces = active.phase, active.phase_since, active.chunks
             turn.first_token_ms = active.first_token_ms
             self._take(turn)
+        for request_id, turn in known.items():
+            if request_id not in self.turns:
+                turn.ended, turn.unseen = True, True
         self.reloaded.emit()
 
     def start(self, event: TurnStarted) -> None:
@@ -128,7 +138,9 @@ class TurnStore:
         turn.ended = True
         match event:
             case StreamEnd(metadata=facts):
-                turn.tokens, turn.total_time = facts.usage.output_tokens, time.time() - turn.started_at
+                turn.tokens = facts.usage.output_tokens
+                turn.total_time = facts.total_time or time.time() - turn.started_at
+                turn.first_token_ms = turn.first_token_ms if facts.first_token_ms is None else facts.first_token_ms
                 turn.finish_reason, turn.notes = facts.finish_reason, facts.notes
                 if facts.finish_reason == "cancelled":
                     turn.code, turn.error = "cancelled", f"cancelled after {turn.pieces} tokens"

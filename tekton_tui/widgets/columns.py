@@ -63,6 +63,10 @@ def _speed(fleet: FleetStore, row: SpecialistStatus) -> str:
     return f"{rate(row.tokens_per_second):>4} {spark(samples)}".rstrip()
 
 
+def _tokens(fleet: FleetStore, row: SpecialistStatus) -> str:
+    return f"{number(row.tokens_in)}/{number(row.tokens_out)}" if row.tokens_out else "–"
+
+
 def _up(fleet: FleetStore, row: SpecialistStatus) -> str:
     return age(row.started_at) if row.state in LIVE_STATES else "–"
 
@@ -84,7 +88,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("rate", "TOK/S", 13, 1, _speed, tone=lambda row: "text-primary", sort=lambda f, r: -(r.tokens_per_second or 0)),
     Column("first", "FIRST", 7, 3, lambda f, r: milliseconds(r.first_token_ms), right=True, sort=lambda f, r: r.first_token_ms or 1e9),
     Column("queue", "QUEUE", 5, 9, lambda f, r: str(r.queue) if r.state in LIVE_STATES else "–", right=True, sort=lambda f, r: -r.queue),
-    Column("tokens", "IN/OUT", 11, 10, lambda f, r: f"{number(r.tokens_in)}/{number(r.tokens_out)}" if r.tokens_out else "–", right=True, sort=lambda f, r: -r.tokens_out),
+    Column("tokens", "IN/OUT", 11, 10, _tokens, right=True, sort=lambda f, r: -r.tokens_out),
     Column("cost", "COST", 8, 12, lambda f, r: f"{r.cost:.3f}" if r.cost else "–", right=True, sort=lambda f, r: -(r.cost or 0)),
     Column("last", "LAST", 5, 11, lambda f, r: age(r.last_activity), right=True, sort=lambda f, r: -r.last_activity),
     Column("error", "LAST ERROR", 12, 0, _error, tone=lambda row: "text-error", sort=lambda f, r: why_ended(r) or "~"),

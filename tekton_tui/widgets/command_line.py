@@ -81,18 +81,13 @@ def run_command(app: TektonApp, text: str) -> None:
         app.show_pane(word)
     elif word in ("launch", "start"):
         commands.launch(names or ["starter"])
+    elif word in ("stop", "kill") and names == ["all"]:
+        commands.kill_all()
     elif word in ("stop", "kill", "restart"):
-        if names == ["all"] and word != "restart":
-            commands.kill_all()
-            return
-        ids = _ids(app, names)
-        if ids:
+        if ids := _ids(app, names):
             getattr(commands, word)(ids)
     elif word in ("chat", "logs", "describe"):
-        for ai_id in _ids(app, names)[:1]:
-            {"chat": commands.open_chat, "logs": commands.open_logs, "describe": commands.describe}[word](
-                ai_id
-            )
+        _open(app, word, _ids(app, names)[:1])
     elif word == "team" and rest:
         commands.open_team([])
         commands.ask_team(rest, [])
@@ -107,6 +102,12 @@ def run_command(app: TektonApp, text: str) -> None:
     else:
         known = ", ".join((*WORDS, *SCREENS))
         commands.tell(f"not understood: {text!r}. There are: {known}", bad=True)
+
+
+def _open(app: TektonApp, word: str, ids: list[str]) -> None:
+    commands = app.commands
+    for ai_id in ids:
+        {"chat": commands.open_chat, "logs": commands.open_logs, "describe": commands.describe}[word](ai_id)
 
 
 def _ids(app: TektonApp, names: list[str]) -> list[str]:

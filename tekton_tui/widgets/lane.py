@@ -31,12 +31,14 @@ class Lane(Vertical):
             super().__init__()
             self.lane = lane
 
-    def __init__(self, ai_id: str, turn: LiveTurn | None, *, title: str = "") -> None:
+    def __init__(self, ai_id: str, turn: LiveTurn | None, *, title: str = "", refusal: str = "") -> None:
+        """`title` names a judge's lane; `refusal` says why a member could not be asked at all."""
         super().__init__(classes="lane")
         self.ai_id = ai_id
         self.turn = turn
         self.is_judge = bool(title)
         self._title = title
+        self.refusal = refusal
         self._ready = False
 
     @property
@@ -57,6 +59,10 @@ class Lane(Vertical):
         self._ready = True
         if self.turn is not None:
             self.attach(self.turn)
+        elif self.refusal:
+            transcript = self.query_one(Transcript)
+            transcript.begin(Entry(self.ai_id, self.name_shown, "answer", "", colour=tone_of(self.ai_id)))
+            transcript.fail(self.ai_id, "not asked", self.refusal)
         self.tell()
 
     def attach(self, turn: LiveTurn) -> None:
@@ -97,8 +103,8 @@ class Lane(Vertical):
         title = self._words()
         if str(self.border_title) != title.plain:
             self.border_title = title
-        failed = bool(self.turn and self.turn.code)
-        self.set_class(failed and self.turn is not None and self.turn.code != "cancelled", "-failed")
+        code = self.turn.code if self.turn is not None else self.refusal
+        self.set_class(bool(code) and code != "cancelled", "-failed")
 
     def watch_marked(self) -> None:
         self.tell()
@@ -114,6 +120,8 @@ class Lane(Vertical):
         marks = ("★ " if self.picked else "") + ("▌" if self.marked else "")
         turn = self.turn
         width = max(16, self.size.width - 4)
+        if turn is None and self.refusal:
+            return literal(one_line(f"{marks}{self.name_shown} ✖ not asked", width), "$text-error")
         if turn is None:
             return literal(one_line(f"{marks}{self.name_shown} · waiting", width))
         parts = [f"{marks}{self.name_shown}"]

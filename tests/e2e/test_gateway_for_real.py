@@ -131,7 +131,7 @@ async def test_forced_drops_lose_no_event_and_double_none(backend: Home) -> None
             drops += 1
         await reading
         assert drops >= 5
-        events = [seq for seq in seen[1:]]
+        events = list(seen[1:])
         assert len(events) == len(set(events)), "no event came twice"
         for request_id in texts:
             assert "".join(texts[request_id]).split() == [f"token{n}" for n in range(400)]
