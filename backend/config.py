@@ -49,8 +49,16 @@ class Timeouts(_Table, frozen=True):
 
 
 class OllamaSettings(_Table, frozen=True):
+    """`context` in tokens is asked of Ollama with each chat, unless the model file names its own; 0 asks nothing.
+
+    Left alone, Ollama cuts longer prompts without a word.
+    """
+
     host: str = "http://127.0.0.1:11434"
     model: str = "llama3.3:70b"
+    context: Annotated[int, Meta(ge=0)] = 8192
+    api_key_env: str = "OLLAMA_API_KEY"
+    api_key_file: str | None = None
     max_tokens: Count | None = None
     max_concurrency: Count = 4
     timeouts: Timeouts = Timeouts()
@@ -67,6 +75,10 @@ class AnthropicSettings(_Table, frozen=True):
 
 
 class OpenAISettings(_Table, frozen=True):
+    """`send_temperature` false for models that refuse one. `context` in tokens for servers that do not say theirs."""
+
+    send_temperature: bool = True
+    context: Count = 8192
     base_url: str | None = None
     model: str = ""
     api_key_env: str = "OPENAI_API_KEY"
@@ -85,6 +97,8 @@ class EmbeddedSettings(_Table, frozen=True):
     context: Annotated[int, Meta(ge=512)] = 2048
     max_tokens: Count = 120
     temperature: float = 0.3
+    max_concurrency: Count = 1
+    """Turns at a time of one specialist: it has one slot, where its prompt cache lies."""
     timeouts: Timeouts = Timeouts()
 
 
@@ -151,11 +165,17 @@ class Budget(_Table, frozen=True):
 
 
 class Price(_Table, frozen=True):
-    """Price for a million tokens, overriding the shipped table."""
+    """Price for a million tokens, overriding the shipped table.
+
+    `cached` is for input read from the upstream's prompt cache, `written` for input put into it; unset they cost a
+    tenth and 1.25 of `input`.
+    """
 
     input: Annotated[float, Meta(ge=0)]
     output: Annotated[float, Meta(ge=0)]
     currency: str = "USD"
+    cached: Annotated[float, Meta(ge=0)] | None = None
+    written: Annotated[float, Meta(ge=0)] | None = None
 
 
 class Logs(_Table, frozen=True):
@@ -316,7 +336,12 @@ _PORT_VARIABLES = {
     "TEKTON_AI_PORT_BASE": "ports.ai_base",
     "TEKTON_GATEWAY_PORT": "gateway.port",
 }
-_TEXT_VARIABLES = {"TEKTON_PORT_PROFILE": "ports.profile", "TEKTON_PROVIDER": "providers.default"}
+_TEXT_VARIABLES = {
+    "TEKTON_PORT_PROFILE": "ports.profile",
+    "TEKTON_PROVIDER": "providers.default",
+    "ANTHROPIC_BASE_URL": "providers.anthropic.base_url",
+    "OPENAI_BASE_URL": "providers.openai.base_url",
+}
 
 COMPONENT_NAMES = frozenset(
     [

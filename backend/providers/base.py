@@ -74,10 +74,15 @@ class Queued(Struct, tag=True):
     detail: str = ""
 
 
-class Loading(Struct, tag=True):
-    """The upstream is loading the model, or otherwise says it works though no token came yet."""
+class Loading(Struct, tag=True, omit_defaults=True):
+    """The upstream is loading the model, or otherwise says it works though no token came yet.
+
+    `done` of `total` (bytes of a model, tokens of a prompt) where the upstream says how far it is; 0 when unknown.
+    """
 
     detail: str
+    done: int = 0
+    total: int = 0
 
 
 class Text(Struct, tag=True):

@@ -116,7 +116,7 @@ def parameters(library: Any, path: Path, settings: EmbeddedSettings, slots: int,
     params.n_gpu_layers = 0
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.ui, params.offline, params.verbosity = False, True, 1
-    params.endpoint_slots, params.endpoint_metrics = True, False
+    params.endpoint_slots, params.endpoint_metrics = True, True
     params.sampling.temp = settings.temperature
     return params
 

@@ -6,10 +6,10 @@ import re
 
 _NAMES = {
     ("embedded", "SmolLM2-135M-Instruct.Q4_1"): "SmolLM2 135M",
-    ("scripted", ""): "scripted",
 }
 """Display names that no rule gives."""
 _CLAUDE = re.compile(r"claude-([a-z]+)-(\d+)(?:-(\d{1,2}))?(?:-\d{8})?$")
+_GPT = re.compile(r"gpt-([^-]+)(?:-(.+))?$")
 
 
 def display_name(provider: str, model: str) -> str:
@@ -21,6 +21,8 @@ def display_name(provider: str, model: str) -> str:
     if match := _CLAUDE.match(model):
         version = match[2] + (f".{match[3]}" if match[3] else "")
         return f"Claude {match[1].title()} {version}"
-    base, colon, variant = model.rpartition("/")[2].partition(":")
+    if match := _GPT.match(model):
+        return f"GPT-{match[1]}" + (f" {match[2]}" if match[2] else "")
+    base, _, variant = model.rpartition("/")[2].partition(":")
     name = base[:1].upper() + base[1:]
-    return f"{name} {variant.upper()}" if colon else name
+    return name if variant in ("", "latest") else f"{name} {variant.upper()}"

@@ -1,20 +1,23 @@
-"""Ollama through its own client library. One prompt is one call; a model that is loading says so."""
+"""Ollama through its own client library. One prompt is one chat call; a model that is loading says so."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from backend.config import Settings
+from msgspec import Struct
+
+from backend.config import ConfigError, Settings
 from backend.home import Home
 from backend.providers.base import (
-    CompletionRequest,
     Completed,
-    ContextOverflow,
+    CompletionRequest,
     Loading,
     ModelInfo,
     ModelNotFound,
+    ProviderAuth,
     ProviderError,
     ProviderFault,
     ProviderHealth,
@@ -23,8 +26,10 @@ from backend.providers.base import (
     StreamItem,
     Text,
 )
-from backend.providers.http_errors import from_connection, from_status
+from backend.providers.http_errors import Upstream, from_connection, from_status
+from backend.providers.keys import find_key
 from backend.providers.names import display_name
+from backend.providers.sdk import Whole, is_loopback, quiet_libraries
 from backend.schema.frames import FinishReason, Usage
 
 if TYPE_CHECKING:
@@ -32,8 +37,20 @@ if TYPE_CHECKING:
 
 WHO = "Ollama"
 ASK_TIMEOUT_S = 2.0
+SHOW_TIMEOUT_S = 10.0
+"""For a model's facts before its first chat: without its window, Ollama would cut the prompt in silence."""
 DEFAULT_WINDOW = 4096
-"""What Ollama gives a model that does not say."""
+"""Tokens Ollama gives a model when nobody asks for more."""
+IN_STREAM = -1
+"""Status the library gives an error that came inside a stream."""
+_NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
+
+
+class _Window(Struct, frozen=True):
+    """Tokens a chat may take, and whether Ollama must be asked for them."""
+
+    tokens: int
+    asked: bool
 
 
 class OllamaProvider:
@@ -43,57 +60,53 @@ class OllamaProvider:
 
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._own = settings.providers.ollama
+        self._home, self._environment = home, environment
+        self._key = ""
         self._client: ollama.AsyncClient | None = None
-        self._windows: dict[str, int] = {}
+        self._windows: dict[str, _Window] = {}
 
     async def prepare(self) -> None:
-        library: Any = await asyncio.to_thread(__import__, "ollama")
-        httpx: Any = await asyncio.to_thread(__import__, "httpx")
-        timeout = httpx.Timeout(None, connect=self._own.timeouts.connect)
-        self._client = library.AsyncClient(host=self._own.host, timeout=timeout, trust_env=False)
+        try:
+            self._key = find_key(self._own, self._home, self._environment)
+        except ConfigError as error:
+            raise ProviderAuth(error.message) from error
+        self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
-        client = self._ready()
-        if not await self._loaded(request.model):
-            yield Loading(f"loading {display_name('ollama', request.model)}")
-        options: dict[str, Any] = {}
-        if request.temperature is not None:
-            options["temperature"] = request.temperature
-        if limit := request.max_tokens or self._own.max_tokens:
-            options["num_predict"] = limit
+        client, model = self._ready(), request.model or self._own.model
+        if not await self._loaded(model):
+            yield Loading(f"loading {display_name('ollama', model)}")
         messages = [{"role": "system", "content": request.system}]
         messages += [{"role": m.role, "content": m.content} for m in request.messages]
-        ended = False
+        completed, whole = None, Whole()
         try:
-            parts: Any = await client.chat(
-                model=request.model, messages=messages, stream=True, options=options
-            )
+            options = await self._options(request, model)
+            parts: Any = await client.chat(model=model, messages=messages, stream=True, options=options)
             try:
                 async for part in parts:
-                    if part.message.thinking:
-                        yield Reasoning(part.message.thinking)
-                    if part.message.content:
-                        yield Text(part.message.content)
+                    for item in _pieces(part.message, whole):
+                        yield item
                     if part.done:
-                        ended = True
                         finish: FinishReason = "length" if part.done_reason == "length" else "stop"
-                        usage = Usage(part.prompt_eval_count or 0, part.eval_count or 0)
-                        yield Completed(finish, usage)
+                        completed = Completed(
+                            finish, Usage(part.prompt_eval_count or 0, part.eval_count or 0)
+                        )
             finally:
                 await parts.aclose()
-        except ProviderError:
-            raise
         except Exception as error:
-            raise self._failure(error, request.model) from error
-        if not ended:
+            raise self._failure(error, model) from error
+        if completed is None:
             raise ProviderFault(f"{WHO} ended the stream without a last word")
+        if rest := whole.rest():
+            yield Text(rest)
+        yield completed
 
     async def health(self, model: str) -> ProviderHealth:
         try:
             names = [info.name for info in await self._listed(ASK_TIMEOUT_S)]
         except ProviderError as error:
             return ProviderHealth(False, error.message)
-        if model in names or f"{model}:latest" in names:
+        if _is_among(model, names):
             return ProviderHealth(True, f"{self._own.host} has {model}")
         return ProviderHealth(False, _not_pulled(model))
 
@@ -101,25 +114,27 @@ class OllamaProvider:
         return await self._listed(ASK_TIMEOUT_S * 2)
 
     async def context_window(self, model: str) -> int:
-        if model not in self._windows:
-            try:
-                shown = await asyncio.wait_for(self._ready().show(model), ASK_TIMEOUT_S)
-            except Exception as error:
-                raise self._failure(error, model) from error
-            facts: Mapping[str, Any] = shown.modelinfo or {}
-            sizes = [int(value) for name, value in facts.items() if name.endswith(".context_length")]
-            self._windows[model] = sizes[0] if sizes else DEFAULT_WINDOW
-        return self._windows[model]
+        """Return what a chat may take: the model file's own `num_ctx`, else what we ask of Ollama."""
+        try:
+            return (await self._window(model)).tokens
+        except Exception as error:
+            raise self._failure(error, model) from error
 
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
         return None
 
     async def pull(self, model: str) -> AsyncIterator[Loading]:
-        """Have Ollama fetch a model; yields its progress in words."""
+        """Have Ollama fetch a model; yields its progress in words and bytes.
+
+        Closing the iterator ends the fetch; Ollama keeps what it has and goes on from there another time.
+        """
         try:
-            async for step in await self._ready().pull(model, stream=True):
-                share = f" {100 * step.completed // step.total} %" if step.total and step.completed else ""
-                yield Loading(f"{step.status}{share}")
+            steps: Any = await self._ready().pull(model, stream=True)
+            try:
+                async for step in steps:
+                    yield _progress(step)
+            finally:
+                await steps.aclose()
         except Exception as error:
             raise self._failure(error, model) from error
 
@@ -128,10 +143,48 @@ class OllamaProvider:
             client, self._client = self._client, None
             await client.close()
 
+    def _open(self) -> ollama.AsyncClient:
+        import httpx
+        import ollama
+
+        quiet_libraries()
+        return ollama.AsyncClient(
+            host=self._own.host,
+            timeout=httpx.Timeout(None, connect=self._own.timeouts.connect),
+            headers={"authorization": f"Bearer {self._key}"} if self._key else None,
+            trust_env=not is_loopback(self._own.host),
+        )
+
     def _ready(self) -> ollama.AsyncClient:
         if self._client is None:
             raise ProviderUnavailable("the provider was not prepared")
         return self._client
+
+    async def _options(self, request: CompletionRequest, model: str) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if request.temperature is not None:
+            options["temperature"] = request.temperature
+        if limit := request.max_tokens or self._own.max_tokens:
+            options["num_predict"] = limit
+        window = await self._window(model)
+        if window.asked:
+            options["num_ctx"] = window.tokens
+        return options
+
+    async def _window(self, model: str) -> _Window:
+        """Find out a model's window, once; what cannot be found out now is tried again with the next turn."""
+        if model not in self._windows:
+            shown = await asyncio.wait_for(self._ready().show(model), SHOW_TIMEOUT_S)
+            facts: Mapping[str, Any] = shown.modelinfo or {}
+            largest = next((int(v) for k, v in facts.items() if k.endswith(".context_length")), 0)
+            if named := _NUM_CTX.search(shown.parameters or ""):
+                self._windows[model] = _Window(int(named[1]), asked=False)
+            elif self._own.context:
+                wanted = min(self._own.context, largest or self._own.context)
+                self._windows[model] = _Window(wanted, asked=True)
+            else:
+                self._windows[model] = _Window(min(DEFAULT_WINDOW, largest or DEFAULT_WINDOW), asked=False)
+        return self._windows[model]
 
     async def _loaded(self, model: str) -> bool:
         """Return whether the model is in memory now; unknown counts as yes."""
@@ -139,7 +192,7 @@ class OllamaProvider:
             running = await asyncio.wait_for(self._ready().ps(), ASK_TIMEOUT_S)
         except Exception:  # only a courtesy: the chat itself will say what is wrong
             return True
-        return any(entry.model in (model, f"{model}:latest") for entry in running.models)
+        return _is_among(model, [entry.model or "" for entry in running.models])
 
     async def _listed(self, timeout_s: float) -> list[ModelInfo]:
         try:
@@ -153,21 +206,38 @@ class OllamaProvider:
 
     def _failure(self, error: Exception, model: str) -> ProviderError:
         """Map the library's errors; one inside a stream carries the status -1."""
+        if isinstance(error, ProviderError):
+            return error
+        upstream = Upstream(WHO, self._own.host, model, self._own.api_key_env, self._key)
         status = getattr(error, "status_code", None)
         text = str(getattr(error, "error", error))
-        if status == 404:
-            return ModelNotFound(_not_pulled(model), evidence=text)
-        if status == -1 and "not found" in text:
-            return ModelNotFound(_not_pulled(model), evidence=text)
-        if status == -1 and "context" in text:
-            return ContextOverflow(f"the prompt does not fit the context of {model}", evidence=text)
-        if status == -1:
-            return ProviderFault(f"{WHO} broke off: {text}", evidence=text)
+        if status == 404 or (status == IN_STREAM and "not found" in text):
+            return ModelNotFound(_not_pulled(model), evidence=upstream.evidence(text))
+        if status == IN_STREAM and "context" not in text:
+            said = upstream.evidence(text)
+            return ProviderFault(f"{WHO} broke off: {said[:200]}", evidence=said)
         if isinstance(status, int):
-            return from_status(WHO, status, text, {}, model=model, key_hint="its configuration")
-        if isinstance(error, ValueError):
-            return ProviderFault(f"{WHO} sent something that is not its format", evidence=text)
-        return from_connection(WHO, self._own.host, error)
+            return from_status(upstream, 400 if status == IN_STREAM else status, text, {})
+        return from_connection(upstream, error)
+
+
+def _pieces(message: Any, whole: Whole) -> list[StreamItem]:
+    items: list[StreamItem] = []
+    if message.thinking:
+        items.append(Reasoning(Whole().feed(message.thinking)))
+    if message.content and (text := whole.feed(message.content)):
+        items.append(Text(text))
+    return items
+
+
+def _progress(step: Any) -> Loading:
+    done, total = step.completed or 0, step.total or 0
+    share = f" {100 * done // total} % of {total / 1e9:.1f} GB" if total else ""
+    return Loading(f"{step.status or ''}{share}", done, total)
+
+
+def _is_among(model: str, names: list[str]) -> bool:
+    return model in names or f"{model}:latest" in names
 
 
 def _not_pulled(model: str) -> str:

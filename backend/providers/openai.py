@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from backend.config import OpenAISettings, Settings
+from backend.config import ConfigError, OpenAISettings, Settings
 from backend.home import Home
 from backend.providers.base import (
-    CompletionRequest,
     Completed,
+    CompletionRequest,
     ModelInfo,
+    ProviderAuth,
     ProviderError,
     ProviderFault,
     ProviderHealth,
@@ -20,15 +21,24 @@ from backend.providers.base import (
     StreamItem,
     Text,
 )
-from backend.providers.http_errors import from_connection, from_status
+from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
+from backend.providers.sdk import Whole, is_loopback, quiet_libraries
 from backend.schema.frames import FinishReason, Usage
 
 WHO = "the OpenAI-compatible server"
+API = "https://api.openai.com/v1"
 ASK_TIMEOUT_S = 2.0
-DEFAULT_WINDOW = 8192
 NO_KEY = "none"
 """What is sent as the key to a server that wants none."""
+NO_TEMPERATURE = "no temperature was sent: providers.openai.send_temperature is off"
+TEMPERATURE_HINT = "if the model refuses the temperature, set providers.openai.send_temperature = false"
+STREAMED_STATUS = {
+    "rate_limit_exceeded": 429, "insufficient_quota": 429, "rate_limit_error": 429, "overloaded_error": 529,
+    "context_length_exceeded": 400, "exceed_context_size_error": 400, "invalid_request_error": 400,
+    "authentication_error": 401, "permission_error": 403, "model_not_found": 404, "not_found_error": 404,
+}  # fmt: skip
+"""Status of an error that comes inside a stream, by its code or type."""
 
 
 class OpenAIProvider:
@@ -38,55 +48,54 @@ class OpenAIProvider:
 
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._own: OpenAISettings = settings.providers.openai
-        self._key = find_key(self._own, home, environment)
-        self._where = self._own.base_url or "api.openai.com"
+        self._home, self._environment = home, environment
+        self._key = ""
+        self._where = self._own.base_url or API
         self._client: Any = None
 
     async def prepare(self) -> None:
-        if not self._key and self._own.base_url is None:
-            raise ProviderUnavailable(
+        try:
+            self._key = find_key(self._own, self._home, self._environment)
+        except ConfigError as error:
+            raise ProviderAuth(error.message) from error
+        if not self._key and self._where == API:
+            raise ProviderAuth(
                 f"no key for OpenAI: set {self._own.api_key_env}, or providers.openai.base_url for another server"
             )
-        library: Any = await asyncio.to_thread(__import__, "openai")
-        httpx: Any = await asyncio.to_thread(__import__, "httpx2")
-        timeout = httpx.Timeout(None, connect=self._own.timeouts.connect)
-        self._client = library.AsyncOpenAI(
-            api_key=self._key or NO_KEY, base_url=self._own.base_url, max_retries=0, timeout=timeout
-        )
+        self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
-        options: dict[str, Any] = {"stream_options": {"include_usage": True}}
-        if request.temperature is not None:
-            options["temperature"] = request.temperature
-        if limit := request.max_tokens or self._own.max_tokens:
-            options["max_tokens"] = limit
         messages: list[dict[str, str]] = [{"role": "system", "content": request.system}]
         messages += [{"role": m.role, "content": m.content} for m in request.messages]
+        model = request.model or self._own.model
+        options, notes = self._options(request)
         finish: FinishReason | None = None
-        usage, pieces = Usage(), 0
+        usage, pieces, whole = Usage(), 0, Whole()
         try:
             upstream = await self._ready().chat.completions.create(
-                model=request.model or self._own.model, messages=messages, stream=True, **options
+                model=model, messages=messages, stream=True, **options
             )
             async with upstream:
                 async for chunk in upstream:
                     if chunk.usage is not None:
                         usage = _usage(chunk.usage)
                     for choice in chunk.choices or ():
-                        if thought := _reasoning(choice.delta):
-                            yield Reasoning(thought)
-                        if choice.delta is not None and choice.delta.content:
-                            pieces += 1
-                            yield Text(choice.delta.content)
+                        pieces += choice.delta is not None
+                        for item in _pieces(choice.delta, whole):
+                            yield item
                         if choice.finish_reason:
                             finish = "length" if choice.finish_reason == "length" else "stop"
+                        if choice.finish_reason == "content_filter":
+                            notes.append("the server's content filter cut the answer")
         except Exception as error:
-            raise self._failure(error, request.model) from error
+            raise self._failure(error, model) from error
         if finish is None:
             raise ProviderFault(f"{WHO} ended the stream without a last word")
+        if rest := whole.rest():
+            yield Text(rest)
         if not usage.output_tokens and pieces:
             usage = Usage(0, pieces, estimated=True)
-        yield Completed(finish, usage)
+        yield Completed(finish, usage, notes)
 
     async def health(self, model: str) -> ProviderHealth:
         try:
@@ -95,15 +104,20 @@ class OpenAIProvider:
             return ProviderHealth(False, f"{self._where} did not answer within {ASK_TIMEOUT_S:g} s")
         except ProviderError as error:
             return ProviderHealth(False, error.message)
-        known = not model or model in names
+        if not model:
+            return ProviderHealth(
+                False,
+                f"no model is named: set providers.openai.model; {self._where} has {', '.join(names[:8])}",
+            )
+        known = model in names
         return ProviderHealth(known, f"{self._where} {'answers' if known else f'has no model {model!r}'}")
 
     async def models(self) -> list[ModelInfo]:
         try:
             listing = await self._ready().models.list()
+            return [ModelInfo(entry.id, context_window=_window(entry)) for entry in listing.data]
         except Exception as error:
             raise self._failure(error, "") from error
-        return [ModelInfo(entry.id, context_window=_window(entry)) for entry in listing.data]
 
     async def context_window(self, model: str) -> int:
         try:
@@ -111,8 +125,8 @@ class OpenAIProvider:
                 if info.name == model and info.context_window:
                     return info.context_window
         except (ProviderError, TimeoutError):
-            return DEFAULT_WINDOW
-        return DEFAULT_WINDOW
+            pass
+        return self._own.context
 
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
         return None
@@ -122,6 +136,37 @@ class OpenAIProvider:
             client, self._client = self._client, None
             await client.close()
 
+    def _options(self, request: CompletionRequest) -> tuple[dict[str, Any], list[str]]:
+        """Return what is sent beside the messages, and what the operator should know of it."""
+        options: dict[str, Any] = {"stream_options": {"include_usage": True}}
+        notes: list[str] = []
+        if request.temperature is not None and self._own.send_temperature:
+            options["temperature"] = request.temperature
+        elif request.temperature is not None:
+            notes.append(NO_TEMPERATURE)
+        if limit := request.max_tokens or self._own.max_tokens:
+            options["max_completion_tokens" if self._where == API else "max_tokens"] = limit
+        return options, notes
+
+    def _open(self) -> Any:
+        """Import the library and make the client; a second or so, so it runs in a thread."""
+        import httpx2
+        import openai
+
+        quiet_libraries()
+        timeout = httpx2.Timeout(None, connect=self._own.timeouts.connect)
+        client: Any = openai.AsyncOpenAI(
+            api_key=self._key or NO_KEY,
+            base_url=self._where,
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=timeout, trust_env=not is_loopback(self._where)
+            ),
+        )
+        _ = client.chat.completions, client.models  # they import the rest
+        return client
+
     def _ready(self) -> Any:
         if self._client is None:
             raise ProviderUnavailable("the provider was not prepared")
@@ -130,29 +175,40 @@ class OpenAIProvider:
     def _failure(self, error: Exception, model: str) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
+        upstream = Upstream(WHO, self._where, model, self._own.api_key_env, self._key)
+        body: Any = getattr(error, "body", None)
         response = getattr(error, "response", None)
         if response is not None and hasattr(error, "status_code"):
-            return from_status(
-                WHO, response.status_code, _body(error), response.headers, model=model or self._own.model,
-                key_hint=self._own.api_key_env, secret=self._key,
-            )  # fmt: skip
-        name = type(error).__name__
-        if name == "APIError" or isinstance(error, ValueError):
-            return ProviderFault(
-                f"{WHO} sent an error in the middle, or something malformed", evidence=str(error)[:4000]
+            found = from_status(
+                upstream, response.status_code, str(body if body is not None else error), response.headers
             )
-        return from_connection(WHO, self._where, error, self._key)
+            if isinstance(found, ProviderFault) and "temperature" in found.evidence:
+                return ProviderFault(f"{found.message}: {TEMPERATURE_HINT}", evidence=found.evidence)
+            return found
+        if body is not None:  # an error that came inside the stream
+            return from_status(upstream, _streamed_status(body), str(body), {})
+        return from_connection(upstream, error)
 
 
-def _body(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    return str(body if body is not None else error)
+def _streamed_status(body: Any) -> int:
+    words: Mapping[str, Any] = body if isinstance(body, dict) else {}
+    code = words.get("code")
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return next((STREAMED_STATUS[w] for w in (code, words.get("type")) if w in STREAMED_STATUS), 500)
 
 
-def _reasoning(delta: Any) -> str:
-    """Return thinking text, under either name servers give it."""
+def _pieces(delta: Any, whole: Whole) -> list[StreamItem]:
+    """Return the thinking and the text of a delta; servers give thinking one of two names."""
+    if delta is None:
+        return []
+    items: list[StreamItem] = []
     extra: Mapping[str, Any] = getattr(delta, "model_extra", None) or {}
-    return str(extra.get("reasoning_content") or extra.get("reasoning") or "")
+    if thought := extra.get("reasoning_content") or extra.get("reasoning"):
+        items.append(Reasoning(Whole().feed(str(thought))))
+    if delta.content and (text := whole.feed(delta.content)):
+        items.append(Text(text))
+    return items
 
 
 def _usage(counts: Any) -> Usage:
@@ -164,6 +220,6 @@ def _usage(counts: Any) -> Usage:
 
 def _window(entry: Any) -> int:
     """Return a model's window where the server says it: vLLM and llama.cpp do, each its own way."""
-    extra: Mapping[str, Any] = entry.model_extra or {}
+    extra: Mapping[str, Any] = getattr(entry, "model_extra", None) or {}
     meta: Mapping[str, Any] = extra.get("meta") or {}
     return int(extra.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train") or 0)

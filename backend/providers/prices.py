@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 
@@ -12,17 +13,25 @@ from backend.config import Price, Settings
 from backend.schema.frames import Usage
 
 MILLION = 1_000_000
-CACHED_SHARE = 0.1
-"""What a cached input token costs of a fresh one."""
+CACHED_SHARE, WRITTEN_SHARE = 0.1, 1.25
+"""What an input token read from, or written to, the prompt cache costs of a fresh one, where no price says."""
+_DAY = re.compile(r"-\d{8}$")
 
 
-class _Free(Struct):
+class _Long(Price, frozen=True, kw_only=True):
+    """The price of a whole turn whose prompt has more than `above` tokens."""
+
+    above: int
+
+
+class _Free(Struct, forbid_unknown_fields=True):
     providers: list[str] = []
 
 
 class _File(Struct, forbid_unknown_fields=True):
     dated: str
     models: dict[str, Price]
+    long_prompts: dict[str, _Long]
     free: _Free
 
 
@@ -34,19 +43,39 @@ class PriceTable:
         file = msgspec.convert(tomllib.loads(text), _File)
         self.dated = file.dated
         self._free = set(file.free.providers)
-        self._prices = {**file.models, **settings.prices}
+        self._own, self._shipped, self._long = settings.prices, file.models, file.long_prompts
 
     def cost(self, provider: str, model: str, usage: Usage) -> tuple[float, str] | None:
         """Return cost and currency of a turn; `None` where no price is known."""
         price = self.price(model)
         if price is None:
             return (0.0, "USD") if provider in self._free else None
-        tokens_in = usage.input_tokens + usage.cached_tokens * CACHED_SHARE
-        return (tokens_in * price.input + usage.output_tokens * price.output) / MILLION, price.currency
+        if self._found(self._own, model) is None:
+            long = self._found(self._long, model)
+            if isinstance(long, _Long) and usage.input_tokens + usage.cached_tokens > long.above:
+                price = long
+        cached = price.input * CACHED_SHARE if price.cached is None else price.cached
+        written = price.input * WRITTEN_SHARE if price.written is None else price.written
+        fresh = usage.input_tokens - usage.written_tokens
+        cost = (
+            fresh * price.input
+            + usage.written_tokens * written
+            + usage.cached_tokens * cached
+            + usage.output_tokens * price.output
+        )
+        return cost / MILLION, price.currency
 
     def price(self, model: str) -> Price | None:
-        """Return a model's price by its own name or the longest pattern that fits."""
-        if model in self._prices:
-            return self._prices[model]
-        fitting = [key for key in self._prices if key.endswith("*") and model.startswith(key[:-1])]
-        return self._prices[max(fitting, key=len)] if fitting else None
+        """Return a model's price, the operator's first.
+
+        A name fits itself, itself with a day behind (`…-20251001`), and the longest key with a `*` at its end.
+        """
+        return self._found(self._own, model) or self._found(self._shipped, model)
+
+    @staticmethod
+    def _found(table: dict[str, Price] | dict[str, _Long], model: str) -> Price | None:
+        for name in (model, _DAY.sub("", model)):
+            if name in table:
+                return table[name]
+        fitting = [key for key in table if key.endswith("*") and model.startswith(key[:-1])]
+        return table[max(fitting, key=len)] if fitting else None

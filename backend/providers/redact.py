@@ -6,18 +6,28 @@ import re
 
 _PATTERNS = (
     re.compile(
-        r"(?i)(authorization|proxy-authorization|x-api-key|api[-_]key)(\"?\s*[:=]\s*\"?)(?:bearer\s+)?[^\s\",;}]+"
+        r"(?i)(authorization|proxy-authorization|x-api-key|api[-_]?key|access[-_]token|[?&]token)"
+        r"([\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|token)\s+)?[^\s\"',;&}\]]+"
     ),
-    re.compile(r"(?i)\b([A-Z0-9_]*(?:_KEY|_TOKEN|_SECRET|PASSWORD))(\s*[:=]\s*)[^\s\",;}]+"),
+    re.compile(r"(?i)\b([A-Z0-9_]*(?:_KEY|_TOKEN|_SECRET|PASSWORD))([\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}\]]+"),
+    re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:@]*)(:)[^\s/@]+(?=@)"),
 )
-_BARE = re.compile(r"\b(?:sk|pk|rk|key)-[A-Za-z0-9_-]{8,}|\bBearer\s+[A-Za-z0-9._~+/=-]{8,}")
+"""Two groups each, name and sign, that stay; what follows them goes."""
+_BARE = re.compile(
+    r"\b(?:sk|pk|rk|key|xai|gsk|glpat|xox[abp])-[A-Za-z0-9_-]{8,}"
+    r"|\b(?:hf|ghp|gho|github_pat|AKIA|AIza)[A-Za-z0-9_-]{14,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
+    r"|(?i:\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}"
+)
+"""Keys that are known by their look."""
+MARK = "[redacted]"
 
 
 def redact(text: str, *secrets: str) -> str:
     """Return text without keys, tokens and the secrets named; what stood there is marked."""
     for secret in secrets:
         if secret:
-            text = text.replace(secret, "[redacted]")
+            text = text.replace(secret, MARK)
     for pattern in _PATTERNS:
-        text = pattern.sub(r"\1\2[redacted]", text)
-    return _BARE.sub("[redacted]", text)
+        text = pattern.sub(rf"\1\2{MARK}", text)
+    return _BARE.sub(MARK, text)

