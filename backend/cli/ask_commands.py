@@ -1,4 +1,4 @@
-"""`tekton team | pipe | gateway | mcp | stop`: asking many, and the backend itself."""
+"""`tekton team | pipe | gateway | stop`: asking many, and the backend itself."""
 
 from __future__ import annotations
 
@@ -53,14 +53,6 @@ async def gateway(options: argparse.Namespace) -> int:
         for row in answer["recent"][:30]
     ]
     print(terminal.table(("CLIENT", "BY", "ACTION", "STATUS", "REFUSAL"), rows))
-    return OK
-
-
-async def mcp(options: argparse.Namespace) -> int:
-    """Serve the platform's tools over stdin and stdout."""
-    from backend.gateway.mcp_stdio import serve_stdio
-
-    await serve_stdio()
     return OK
 
 

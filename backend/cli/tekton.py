@@ -33,7 +33,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("doctor", "config", "settings: show, check, path"),
     "doctor": ("doctor", "doctor", "what is wrong on this machine, and its mend"),
     "gateway": ("ask_commands", "gateway", "clients, calls and refusals"),
-    "mcp": ("ask_commands", "mcp", "speak MCP on stdin and stdout"),
     "stop": ("ask_commands", "stop", "end the backend; --fleet stops the specialists too"),
     "completion": ("completion", "completion", "completion for bash, zsh or fish"),
 }
