@@ -63,6 +63,6 @@ async def at_rest(pilot: Pilot[Any]) -> None:
 
 
 async def settle(pilot: Pilot[Any], times: int = 6) -> None:
-    """Let events, frames and refreshes through: `times` fiftieths of a second, all messages handled at its ends."""
-    for _ in range(2):
-        await pilot.pause(times / 100)
+    """Let events, frames and refreshes through."""
+    for _ in range(times):
+        await pilot.pause(0.02)
