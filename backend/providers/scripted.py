@@ -8,15 +8,24 @@ Words in the prompt, anywhere, in double brackets; what is left is echoed as `Yo
     [[first S]]         wait S seconds before the first piece
     [[pieces N]]        pieces of N characters (default: words)
     [[think TEXT]]      reasoning before the answer
-    [[queue N]]         be N-th in a queue first
+    [[queue N]]         be N-th in a queue first; [[load TEXT]] say that something loads
     [[stall S]]         after the third piece, be silent for S seconds
     [[crash N]]         the worker process ends with exit code N after the third piece
     [[kill]]            the worker process kills itself with SIGKILL after the third piece
     [[fail CODE]]       fail with an error code before any piece; [[cut CODE]] after the third piece
+    [[after N]]         the four above happen after piece N instead of the third
     [[length]]          finish because of the length
     [[empty]]           answer nothing
     [[system]]          answer with the system prompt; [[messages]] with all messages as JSON
     [[hostile]]         answer with text that attacks terminals and markup
+
+`providers.scripted.script` names a TOML file of rules, the first that fits a prompt is taken; words in the prompt win:
+
+    [[answer]]
+    when = "deploy"     # found in the prompt
+    who = "apollo"      # found in the persona
+    say = "On Friday."  # and any of the words above
+    rate = 20
 
 With `TEKTON_SCRIPTED_COUNT=FILE` each call appends a line to FILE, so that calls can be counted.
 """
@@ -25,11 +34,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Mapping
-
-import msgspec
+from pathlib import Path
 
 from backend.config import Settings
 from backend.home import Home
@@ -37,6 +44,7 @@ from backend.providers.base import (
     Completed,
     CompletionRequest,
     ContextOverflow,
+    Loading,
     ModelInfo,
     ModelNotFound,
     ProviderAuth,
@@ -50,14 +58,11 @@ from backend.providers.base import (
     StreamItem,
     Text,
 )
+from backend.providers.script import Rule, Script, answer_of, pieces_of, read_rules, script_for
 from backend.schema.frames import Usage
 
 WINDOW = 8192
 COUNT_FILE = "TEKTON_SCRIPTED_COUNT"
-HOSTILE = (
-    "before \x1b]52;c;aGVsbG8=\x07 \x1b[2J\x1b[31mred \x9b31m \x90q\x9c [@click=app.quit]x[/] [/] [b]bold "
-    "\u202egnp.exe \u2066iso\u2069 \x00\x08\x7f [link=file:///etc/passwd]y[/link] after"
-)
 ERRORS: dict[str, type[ProviderError]] = {
     "provider_unavailable": ProviderUnavailable,
     "provider_auth": ProviderAuth,
@@ -66,10 +71,8 @@ ERRORS: dict[str, type[ProviderError]] = {
     "context_overflow": ContextOverflow,
     "internal": ProviderFault,
 }
-_WORD = re.compile(r"\[\[(\w+)(?: ((?:(?!\]\]).)*))?\]\]", re.DOTALL)
-_PIECE = re.compile(r"\s*\S+\s*")
-FAULT_AFTER = 3
-"""Pieces that come before a fault in the middle."""
+BREATH = 64
+"""Pieces in a row after which others get the loop."""
 
 
 class ScriptedProvider:
@@ -79,39 +82,40 @@ class ScriptedProvider:
 
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._count_file = environment.get(COUNT_FILE, "")
+        script = settings.providers.scripted.script
+        self._path = home.root / Path(script).expanduser() if script else None
+        self._rules: list[Rule] = []
 
     async def prepare(self) -> None:
-        return
+        if self._path is not None:
+            self._rules = read_rules(self._path)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         self._count()
         prompt = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
-        script = {name: value or "" for name, value in _WORD.findall(prompt)}
-        if "queue" in script:
-            yield Queued(int(script["queue"]))
-        await asyncio.sleep(float(script.get("first", 0)))
-        if "fail" in script:
-            raise _error(script["fail"])
-        if "think" in script:
-            yield Reasoning(script["think"])
-        answer = _answer(script, prompt, request)
-        sent = 0
-        pieces = _pieces(answer, int(script.get("pieces", 0)))
-        limit = request.max_tokens or len(pieces)
-        for piece in pieces[:limit]:
+        script = script_for(prompt, request.system, self._rules)
+        if script.queue:
+            yield Queued(script.queue)
+        if script.load:
+            yield Loading(script.load)
+        await asyncio.sleep(script.first)
+        if script.fail:
+            raise _error(script.fail)
+        if script.think:
+            yield Reasoning(script.think)
+        pieces = pieces_of(answer_of(script, prompt, request.system, [*request.messages]), script.pieces)
+        shown = pieces[: request.max_tokens or len(pieces)]
+        for sent, piece in enumerate(shown, 1):
             yield Text(piece)
-            sent += 1
-            if sent == FAULT_AFTER:
+            if sent == script.after:
                 await _fault(script)
-            if "rate" in script:
-                await asyncio.sleep(1 / float(script["rate"]))
-            elif sent % 64 == 0:
+            if script.rate:
+                await asyncio.sleep(1 / script.rate)
+            elif sent % BREATH == 0:
                 await asyncio.sleep(0)
-        inputs = sum(len(message.content.split()) for message in request.messages) + len(
-            request.system.split()
-        )
-        finish = "length" if "length" in script or sent < len(pieces) else "stop"
-        yield Completed(finish, Usage(inputs, sent))
+        inputs = sum(len(m.content.split()) for m in request.messages) + len(request.system.split())
+        cut = script.length or len(shown) < len(pieces)
+        yield Completed("length" if cut else "stop", Usage(inputs, len(shown)))
 
     async def health(self, model: str) -> ProviderHealth:
         return ProviderHealth(True, "scripted: answers by its script, not by a model")
@@ -136,41 +140,18 @@ class ScriptedProvider:
                 file.write("call\n")
 
 
-def _answer(script: Mapping[str, str], prompt: str, request: CompletionRequest) -> str:
-    if "empty" in script:
-        return ""
-    if "hostile" in script:
-        return HOSTILE
-    if "repeat" in script:
-        return " ".join(f"token{number}" for number in range(int(script["repeat"])))
-    if "system" in script:
-        return request.system
-    if "messages" in script:
-        return msgspec.json.encode(request.messages).decode()
-    if "say" in script:
-        return script["say"].encode("latin-1", "backslashreplace").decode("unicode_escape")
-    return f"You said: {_WORD.sub('', prompt).strip()}"
-
-
-def _pieces(answer: str, size: int) -> list[str]:
-    if size:
-        return [answer[start : start + size] for start in range(0, len(answer), size)]
-    return _PIECE.findall(answer) or ([answer] if answer else [])
-
-
-async def _fault(script: Mapping[str, str]) -> None:
+async def _fault(script: Script) -> None:
     """Do what the script wants in the middle of an answer."""
-    if "stall" in script:
-        await asyncio.sleep(float(script["stall"]))
-    if "crash" in script:
-        os._exit(int(script["crash"] or 3))
-    if "kill" in script:
+    await asyncio.sleep(script.stall)
+    if script.crash is not None:
+        os._exit(script.crash)
+    if script.kill:
         os.kill(os.getpid(), signal.SIGKILL)
-    if "cut" in script:
-        raise _error(script["cut"])
+    if script.cut:
+        raise _error(script.cut)
 
 
 def _error(code: str) -> ProviderError:
-    kind = ERRORS.get(code or "internal", ProviderFault)
+    kind = ERRORS.get(code, ProviderFault)
     detail: dict[str, object] = {"retry_after_s": 12} if kind is ProviderRateLimited else {}
     return kind(f"scripted failure: {code}", evidence="the upstream's own words", detail=detail)

