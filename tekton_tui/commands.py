@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textual.screen import Screen
@@ -155,10 +156,13 @@ class Commands:
 
     # asking
 
-    def ask(self, ai_id: str, text: str, session_id: str = "") -> None:
-        """Send a prompt to one specialist; the answer comes as events."""
+    def ask(
+        self, ai_id: str, text: str, session_id: str = "", *, otherwise: Callable[[str], None] | None = None
+    ) -> None:
+        """Send a prompt to one specialist; the answer comes as events. `otherwise` gets the text back if refused."""
         self._desk.do(
             "chat",
+            otherwise=otherwise and partial(otherwise, text),
             ai_id=ai_id,
             content=text,
             session_id=session_id or None,
@@ -179,11 +183,19 @@ class Commands:
         """Begin a new conversation and make it the default one."""
         self._desk.do("reset_member", then=lambda session: then(session["id"]), id=owner)
 
-    def ask_team(self, text: str, targets: list[str], mode: str | None = None) -> str:
-        """Send a prompt to many; return the request id its lanes will carry."""
+    def ask_team(
+        self,
+        text: str,
+        targets: list[str],
+        mode: str | None = None,
+        *,
+        otherwise: Callable[[str], None] | None = None,
+    ) -> str:
+        """Send a prompt to many; return the request id its lanes will carry. `otherwise` gets a refused text back."""
         request_id = new_request_id()
         self._desk.do(
             "team_chat",
+            otherwise=otherwise and partial(otherwise, text),
             content=text,
             target_ids=targets or None,
             mode=mode,

@@ -79,9 +79,16 @@ class Desk:
             raise TektonError("no backend is attached yet", code="backend_lost")
         return await self._client.call(action, **params)
 
-    def do(self, action: str, *, then: Callable[[Any], None] | None = None, **params: Any) -> None:
-        """Call an action in the background; a failure becomes a notice."""
-        self.spawn(self._do(action, then, params))
+    def do(
+        self,
+        action: str,
+        *,
+        then: Callable[[Any], None] | None = None,
+        otherwise: Callable[[], None] | None = None,
+        **params: Any,
+    ) -> None:
+        """Call an action in the background; a failure becomes a notice, then `otherwise` is called."""
+        self.spawn(self._do(action, then, otherwise, params))
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -100,13 +107,21 @@ class Desk:
         if self._client is not None:
             await self._client.close()
 
-    async def _do(self, action: str, then: Callable[[Any], None] | None, params: dict[str, Any]) -> None:
+    async def _do(
+        self,
+        action: str,
+        then: Callable[[Any], None] | None,
+        otherwise: Callable[[], None] | None,
+        params: dict[str, Any],
+    ) -> None:
         from backend.schema.errors import TektonError
 
         try:
             result = await self.call(action, **params)
         except TektonError as error:
             self.notice.emit(error.message, True)
+            if otherwise is not None:
+                otherwise()
             return
         if then is not None:
             then(result)

@@ -11,6 +11,7 @@ from tekton_tui.commands import Commands
 
 MAX_ATTACHED_BYTES = 1024 * 1024
 _ADDRESS = re.compile(r"@([A-Za-z][\w-]*)\s+(\S.*)", re.DOTALL)
+_ADDRESSES = re.compile(r"((?:@[A-Za-z][\w-]*[\s,]+)+)(\S.*)", re.DOTALL)
 _PIPE = re.compile(r"^\s*(?:\{[^}]*\}|[A-Za-z][\w-]*(?:\[[^\]]*\])?)[^|]*\|\s*(?:\{|[A-Za-z@])")
 
 
@@ -35,6 +36,16 @@ VERBS = (
 )
 
 
+TEAM_VERBS = (
+    Verb("help", "keys and verbs of this screen"),
+    Verb("mode", "moderate: pass_through, synthesis, consensus or directed"),
+    Verb("discuss", "each sees the others' answers, and answers again"),
+    Verb("pipe", "run a pipeline: /pipe apollo | athena"),
+    Verb("attach", "send a text file with a question: /attach FILE QUESTION"),
+    Verb("sessions", "earlier conversations"),
+)
+
+
 class View(Protocol):
     """What a verb needs of the place it was typed at."""
 
@@ -43,6 +54,18 @@ class View(Protocol):
     def put_draft(self, text: str) -> None: ...
 
     def search(self, pattern: str) -> None: ...
+
+
+class TeamView(Protocol):
+    """What a line typed at the team's composer needs of its screen."""
+
+    def ask(self, text: str, targets: list[str]) -> None: ...
+
+    def set_mode(self, mode: str) -> bool: ...
+
+    def put_draft(self, text: str) -> None: ...
+
+    def action_discuss(self) -> None: ...
 
 
 def looks_like_pipeline(text: str) -> bool:
@@ -65,7 +88,48 @@ def read_line(text: str, commands: Commands, *, ai_id: str, session_id: str, vie
         commands.open_pipes()
         commands.run_pipeline(text)
     else:
-        commands.ask(ai_id, text, session_id)
+        commands.ask(ai_id, text, session_id, otherwise=view.put_draft)
+
+
+def read_team_line(text: str, commands: Commands, *, view: TeamView) -> None:
+    """Do what a line typed at the team's composer says; `@name @other text` asks these alone."""
+    if text.startswith("/"):
+        _team_verb(text, commands, view)
+    elif match := _ADDRESSES.fullmatch(text):
+        names = [name.lower() for name in re.findall(r"@([\w-]+)", match[1])]
+        if names == ["auto"]:
+            commands.ask_named("auto", match[2])
+        elif names == ["team"]:
+            view.ask(match[2], [])
+        else:
+            view.ask(match[2], names)
+    elif looks_like_pipeline(text):
+        commands.open_pipes()
+        commands.run_pipeline(text)
+    else:
+        view.ask(text, [])
+
+
+def _team_verb(text: str, commands: Commands, view: TeamView) -> None:
+    name, _, rest = (part.strip() for part in text[1:].partition(" "))
+    if name == "help":
+        commands.help()
+    elif name == "sessions":
+        commands.show("sessions")
+    elif name == "discuss":
+        view.action_discuss()
+    elif name == "pipe" and rest:
+        commands.open_pipes()
+        commands.run_pipeline(rest)
+    elif name == "attach" and rest:
+        if question := _with_file(rest, commands):
+            view.ask(question, [])
+        else:
+            view.put_draft(text)
+    elif name != "mode" or not view.set_mode(rest):
+        known = ", ".join(f"/{verb.name}" for verb in TEAM_VERBS)
+        commands.tell(f"not understood: {text!r}. Verbs: {known}", bad=True)
+        view.put_draft(text)
 
 
 def _verb(
@@ -100,7 +164,15 @@ def _verb(
 
 
 def _attach(rest: str, commands: Commands, ai_id: str, session_id: str, view: View, text: str) -> None:
-    """Send a text file in front of a question. What cannot be read is said, and nothing typed is lost."""
+    """Send a text file in front of a question; nothing typed is lost when it cannot be read."""
+    if question := _with_file(rest, commands):
+        commands.ask(ai_id, question, session_id, otherwise=lambda _: view.put_draft(text))
+    else:
+        view.put_draft(text)
+
+
+def _with_file(rest: str, commands: Commands) -> str:
+    """Return a question with its file before it; empty, and said why, when the file cannot be taken."""
     name, _, question = rest.partition(" ")
     path = Path(name).expanduser()
     try:
@@ -110,10 +182,5 @@ def _attach(rest: str, commands: Commands, ai_id: str, session_id: str, view: Vi
         content = data.decode("utf-8")
     except (OSError, ValueError) as error:
         commands.tell(f"{path}: cannot be attached: {error}", bad=True)
-        view.put_draft(text)
-        return
-    commands.ask(
-        ai_id,
-        f"File {path.name}:\n\n```\n{content}\n```\n\n{question or 'What do you make of it?'}",
-        session_id,
-    )
+        return ""
+    return f"File {path.name}:\n\n```\n{content}\n```\n\n{question or 'What do you make of it?'}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
@@ -15,13 +15,13 @@ from tekton_tui.commands import Commands
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.compare import compare_screen
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
+from tekton_tui.verbs import TEAM_VERBS, read_team_line
 from tekton_tui.widgets.composer import Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.empty import EmptyState
 from tekton_tui.widgets.lane import Lane
+from tekton_tui.widgets.lane_board import LaneBoard
 from tekton_tui.wording import span
 
-Layout = Literal["columns", "list", "zoom"]
-LANE_WIDTH, LANE_ROWS = 38, 9
 WIDE = 100
 """Cells from which the prompt's line also says order and moderation."""
 MODES = ("pass_through", "synthesis", "consensus", "directed")
@@ -57,17 +57,12 @@ class TeamPane(Vertical):
         self._stores, self._commands = stores, commands
         self._team: LiveTeam | None = None
         self._addressed: list[str] = []
-        self._focused = 0
-        self._layout: Layout = "columns"
-        self._by_arrival = True
         self._mode = MODES[0]
-        self._picked = ""
-        self._columns = 1
 
     def compose(self) -> ComposeResult:
         yield Static("", id="team-line")
         yield EmptyState(id="team-empty")
-        yield VerticalScroll(id="team-lanes", can_focus=True)
+        yield LaneBoard(id="team-lanes")
         yield Composer(teaching_placeholder("Ask the team…"), id="team-composer")
 
     def on_mount(self) -> None:
@@ -76,15 +71,15 @@ class TeamPane(Vertical):
         turns.team_ended.subscribe(self._ended)
         turns.started.subscribe(self._lane_started)
         turns.text.subscribe(self._lane_text)
-        turns.reasoning.subscribe(
-            lambda turn, text: self._on_lane(turn, lambda lane: lane.add_reasoning(text))
-        )
-        turns.phase.subscribe(lambda turn: self._on_lane(turn, lambda lane: lane.tell()))
-        turns.ended.subscribe(lambda turn: self._on_lane(turn, lambda lane: lane.finish()))
+        turns.reasoning.subscribe(self._lane_reasoning)
+        turns.phase.subscribe(self._lane_phase)
+        turns.ended.subscribe(self._lane_ended)
+        turns.reloaded.subscribe(self._recall)
         self._stores.fleet.summary_changed.subscribe(self._name_names)
         composer = self.query_one(Composer)
         composer.border_title = "message the team"
-        self._commands.restore_draft("team", self._put_draft)
+        composer.verbs = [Choice(verb.name, verb.help) for verb in TEAM_VERBS]
+        self._commands.restore_draft("team", self.put_draft)
         self._name_names()
         self.set_interval(0.5, self._count_clocks)
         if running := next((team for team in turns.teams.values() if team.end is None), None):
@@ -103,102 +98,77 @@ class TeamPane(Vertical):
         self.focus_content()
 
     @property
-    def lanes(self) -> list[Lane]:
-        """The lanes in the order shown."""
-        return list(self.query(Lane))
-
-    @property
-    def focused_lane(self) -> Lane | None:
-        lanes = self.lanes
-        return lanes[min(self._focused, len(lanes) - 1)] if lanes else None
+    def board(self) -> LaneBoard:
+        return self.query_one(LaneBoard)
 
     # what happens
 
     def _started(self, team: LiveTeam) -> None:
-        self._team, self._focused, self._picked = team, 0, ""
+        self._team = team
         self.call_after_refresh(self._make_lanes)
 
     async def _make_lanes(self) -> None:
-        if self._team is None:
-            return
-        box = self.query_one("#team-lanes", VerticalScroll)
-        await box.remove_children()
-        lanes = [Lane(ai_id, self._turn_of(ai_id)) for ai_id in self._team.start.lanes]
-        await box.mount(*lanes)
-        self._arrange()
-
-    def _turn_of(self, ai_id: str) -> LiveTurn | None:
-        return self._team.lanes.get(ai_id) if self._team else None
+        if self._team is not None:
+            await self.board.show_team(self._team)
+            self._write_line()
 
     def _lane_started(self, turn: LiveTurn) -> None:
-        if self._team is None or turn.group != self._team.start.request_id:
-            return
-        lane_id = turn.request_id.removeprefix(f"{turn.group}/")
-        for lane in self.lanes:
-            if lane.ai_id == lane_id:
-                lane.attach(turn)
-                return
-        if lane_id in ("synthesis", "consensus", "merge"):
-            lane = Lane(turn.ai_id, turn, title=lane_id)
-            self.query_one("#team-lanes").mount(lane)
-            self.call_after_refresh(self._arrange)
+        if self.board.take(turn):
+            self._write_line()
 
     def _lane_text(self, turn: LiveTurn, text: str) -> None:
-        first = turn.pieces == 1
-        self._on_lane(turn, lambda lane: lane.add_text(text))
-        if first and self._team is not None and turn.group == self._team.start.request_id:
-            self._arrange()
+        lane = self.board.lane_of(turn)
+        if lane is not None:
+            lane.add_text(text)
+            if turn.pieces == 1 and self.board.by_arrival:
+                self.board.place()
 
-    def _on_lane(self, turn: LiveTurn, act: Any) -> None:
-        for lane in self.lanes:
-            if lane.turn is turn:
-                act(lane)
-                self._write_line()
+    def _lane_reasoning(self, turn: LiveTurn, text: str) -> None:
+        if lane := self.board.lane_of(turn):
+            lane.add_reasoning(text)
+
+    def _lane_phase(self, turn: LiveTurn) -> None:
+        if lane := self.board.lane_of(turn):
+            lane.tell()
+
+    def _lane_ended(self, turn: LiveTurn) -> None:
+        if lane := self.board.lane_of(turn):
+            lane.finish()
+            self._write_line()
 
     def _ended(self, team: LiveTeam) -> None:
         if team is self._team:
-            for lane in self.lanes:
-                lane.tell()
             self._write_line()
 
+    def _recall(self) -> None:
+        """Read from memory how lanes ended while the link was down."""
+        team = self._team
+        if team is None or not any(turn.unseen for turn in team.lanes.values()):
+            return
+        by_request = {turn.request_id: turn for turn in team.lanes.values() if turn.unseen}
+
+        def take(answer: dict[str, Any]) -> None:
+            for message in answer["messages"]:
+                turn = by_request.get(message.get("request_id", ""))
+                if turn is not None and message["role"] == "assistant":
+                    turn.recall(message["content"], message.get("error_code") or "", message.get("error", ""))
+                    if lane := self.board.lane_of(turn):
+                        lane.attach(turn)
+            self._write_line()
+
+        self._commands.fetch("session_messages", take, id=team.start.session_id, limit=200)
+
     def _count_clocks(self) -> None:
-        for lane in self.lanes:
+        for lane in self.board.lanes:
             if lane.turn is not None and not lane.turn.ended:
                 lane.tell()
 
     # how it looks
 
-    def _arrange(self) -> None:
-        """Put lanes in order and in their places for the layout."""
-        box = self.query_one("#team-lanes", VerticalScroll)
-        lanes = self.lanes
-        if self._by_arrival and self._team is not None:
-            order = {ai_id: place for place, ai_id in enumerate(self._team.arrived)}
-            focused = self.focused_lane
-            lanes.sort(key=lambda lane: order.get(lane.ai_id, 999) if not lane.is_judge else 1000)
-            box.sort_children(key=lambda lane: lanes.index(lane) if isinstance(lane, Lane) else 0)
-            if focused is not None:
-                self._focused = lanes.index(focused)
-        columns = max(1, self.size.width // LANE_WIDTH) if self._layout == "columns" else 1
-        rows = -(-len(lanes) // columns) if lanes else 1
-        columns = self._columns = -(-len(lanes) // rows) if lanes else 1
-        height = {
-            "columns": max(LANE_ROWS, box.size.height // max(1, rows)),
-            "list": 3,
-            "zoom": box.size.height,
-        }[self._layout]
-        box.styles.grid_size_columns = columns
-        box.styles.grid_rows = str(height)
-        for index, lane in enumerate(lanes):
-            lane.set_class(index == self._focused, "-focused")
-            lane.set_class(self._layout == "list", "-list")
-            lane.display = self._layout != "zoom" or index == self._focused
-        self._write_line()
-
     def _write_line(self) -> None:
         empty = self._team is None
         self.query_one(EmptyState).display = empty
-        self.query_one("#team-lanes").display = not empty
+        self.board.display = not empty
         self.query_one("#team-line").display = not empty
         if empty:
             self.query_one(EmptyState).say(
@@ -209,10 +179,13 @@ class TeamPane(Vertical):
 
     def _line(self) -> Content:
         assert self._team is not None
-        turns = [lane.turn for lane in self.lanes if lane.turn is not None and not lane.is_judge]
+        lanes = [lane for lane in self.board.lanes if not lane.is_judge]
+        turns = [lane.turn for lane in lanes if lane.turn is not None]
         answered = sum(turn.ended and not turn.code for turn in turns)
         cancelled = sum(turn.code == "cancelled" for turn in turns)
-        failed = sum(bool(turn.code) for turn in turns) - cancelled
+        failed = (
+            sum(bool(turn.code) for turn in turns) - cancelled + sum(bool(lane.refusal) for lane in lanes)
+        )
         streaming = sum(not turn.ended for turn in turns)
         counts = [f"{answered} answered"]
         counts += [
@@ -222,7 +195,7 @@ class TeamPane(Vertical):
         ]
         end = f" · {span(self._team.end.total_time)}" if self._team.end else ""
         order = (
-            f"  order: {'arrival' if self._by_arrival else 'name'} · {self._mode}"
+            f"  order: {'arrival' if self.board.by_arrival else 'name'} · {self._mode}"
             if self.size.width >= WIDE
             else ""
         )
@@ -253,16 +226,31 @@ class TeamPane(Vertical):
         asked = self._stores.fleet.names(self._addressed) if self._addressed else f"all {len(live)} that run"
         composer.border_subtitle = literal(f"to {one_line(asked, 60)} · {self._mode}")
 
-    def _put_draft(self, text: str) -> None:
-        self.query_one(Composer).draft = text
-
     # what the operator does
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
+        event.stop()
         self._commands.keep_draft("team", "")
-        self._commands.ask_team(event.text, self._addressed, self._mode)
-        self.query_one("#team-lanes").focus()
+        read_team_line(event.text, self._commands, view=self)
+
+    def ask(self, text: str, targets: list[str]) -> None:
+        """Send a question to those named, else to those addressed, else to all that run."""
+        self._commands.ask_team(text, targets or self._addressed, self._mode, otherwise=self.put_draft)
+        self.board.focus()
+
+    def set_mode(self, mode: str) -> bool:
+        """Moderate from the next question on; return whether there is such a mode."""
+        if mode in MODES:
+            self._mode = mode
+            self._name_names()
+            self._write_line()
+        return mode in MODES
+
+    def put_draft(self, text: str) -> None:
+        """Put a text into the composer, unless something is being written there."""
+        if self.query_one(Composer).empty:
+            self.query_one(Composer).draft = text
 
     @on(Composer.Changed)
     def _changed(self, event: Composer.Changed) -> None:
@@ -270,45 +258,40 @@ class TeamPane(Vertical):
 
     @on(Composer.Cancelled)
     def _cancelled(self) -> None:
-        self.query_one("#team-lanes").focus()
+        self.board.focus()
 
     @on(Lane.Clicked)
     def _clicked(self, event: Lane.Clicked) -> None:
-        self._focused = self.lanes.index(event.lane)
-        self.query_one("#team-lanes").focus()
-        self._arrange()
+        self.board.focus()
+        self.board.go_to(event.lane)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._arrange)
+        self.call_after_refresh(self._resized)
+
+    def _resized(self) -> None:
+        self.board.place()
+        self._write_line()
 
     def action_move(self, right: int, down: int) -> None:
-        lanes = self.lanes
-        if not lanes:
-            return
-        self._focused = max(0, min(len(lanes) - 1, self._focused + right + down * self._columns))
-        self._arrange()
-        lanes[self._focused].scroll_visible(animate=False)
+        self.board.move(right, down)
 
     def action_zoom(self) -> None:
-        self._layout = "columns" if self._layout == "zoom" else "zoom"
-        self._arrange()
+        self.board.toggle("zoom")
 
     def action_list(self) -> None:
-        self._layout = "columns" if self._layout == "list" else "list"
-        self._arrange()
+        self.board.toggle("list")
 
     def action_order(self) -> None:
-        self._by_arrival = not self._by_arrival
-        self._arrange()
+        self.board.by_arrival = not self.board.by_arrival
+        self.board.place()
+        self._write_line()
 
     def action_mode(self) -> None:
         """Go to the next way of moderating; used by the next question."""
-        self._mode = MODES[(MODES.index(self._mode) + 1) % len(MODES)]
-        self._name_names()
-        self._write_line()
+        self.set_mode(MODES[(MODES.index(self._mode) + 1) % len(MODES)])
 
     def action_cancel_lane(self) -> None:
-        lane = self.focused_lane
+        lane = self.board.at
         if lane is not None and lane.turn is not None and not lane.turn.ended:
             self._commands.cancel(lane.turn.request_id)
 
@@ -317,27 +300,25 @@ class TeamPane(Vertical):
             self._commands.cancel(self._team.start.request_id)
 
     def action_mark(self) -> None:
-        if lane := self.focused_lane:
+        if lane := self.board.at:
             lane.marked = not lane.marked
 
     def action_pick(self) -> None:
         """Mark the best answer; the pipe key sends exactly this one on."""
-        for lane in self.lanes:
-            lane.picked = lane is self.focused_lane and not lane.picked
-            if lane.picked:
-                self._picked = lane.text
+        for lane in self.board.lanes:
+            lane.picked = lane is self.board.at and not lane.picked
 
     def action_pipe(self) -> None:
-        lane = next((lane for lane in self.lanes if lane.picked), self.focused_lane)
+        lane = next((lane for lane in self.board.lanes if lane.picked), self.board.at)
         if lane is not None and lane.text:
             self._commands.pipe_text(lane.text)
 
     def action_diff(self) -> None:
         """Compare two marked answers word by word; with fewer marked, the focused with the next."""
-        marked = [lane for lane in self.lanes if lane.marked]
-        if len(marked) < 2 and self.focused_lane is not None:
-            others = [lane for lane in self.lanes if lane is not self.focused_lane]
-            marked = [self.focused_lane, *others]
+        marked = [lane for lane in self.board.lanes if lane.marked]
+        if len(marked) < 2 and self.board.at is not None:
+            others = [lane for lane in self.board.lanes if lane is not self.board.at]
+            marked = [self.board.at, *others]
         if len(marked) >= 2:
             self._commands.open_screen(
                 compare_screen(marked[0].name_shown, marked[0].text, marked[1].name_shown, marked[1].text)
@@ -347,8 +328,8 @@ class TeamPane(Vertical):
         """Let a judge write one answer from those marked, or from all."""
         if self._team is None:
             return
-        chosen = [lane for lane in self.lanes if lane.marked] or [
-            lane for lane in self.lanes if not lane.is_judge
+        chosen = [lane for lane in self.board.lanes if lane.marked] or [
+            lane for lane in self.board.lanes if not lane.is_judge
         ]
         answers = {lane.ai_id: lane.text for lane in chosen if lane.text and lane.turn and not lane.turn.code}
         if len(answers) < 2:
@@ -365,16 +346,15 @@ class TeamPane(Vertical):
         self._commands.discuss(self._team.start.request_id)
 
     def action_copy(self) -> None:
-        if (lane := self.focused_lane) and lane.text:
+        if (lane := self.board.at) and lane.text:
             self._commands.copy(lane.text, f"the answer of {lane.name_shown}")
 
     def action_write(self) -> None:
         self.focus_content()
 
     def action_back(self) -> None:
-        if self._layout != "columns":
-            self._layout = "columns"
-            self._arrange()
+        if self.board.arrangement != "columns":
+            self.board.toggle(self.board.arrangement)
         elif self._addressed:
             self.address([])
         else:

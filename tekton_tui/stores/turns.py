@@ -140,7 +140,9 @@ class TurnStore:
             case StreamEnd(metadata=facts):
                 turn.tokens = facts.usage.output_tokens
                 turn.total_time = facts.total_time or time.time() - turn.started_at
-                turn.first_token_ms = turn.first_token_ms if facts.first_token_ms is None else facts.first_token_ms
+                turn.first_token_ms = (
+                    turn.first_token_ms if facts.first_token_ms is None else facts.first_token_ms
+                )
                 turn.finish_reason, turn.notes = facts.finish_reason, facts.notes
                 if facts.finish_reason == "cancelled":
                     turn.code, turn.error = "cancelled", f"cancelled after {turn.pieces} tokens"

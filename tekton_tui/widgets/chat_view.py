@@ -85,7 +85,9 @@ class ChatView(Vertical):
         self.query_one(Composer).focus_field()
 
     def put_draft(self, text: str) -> None:
-        self.query_one(Composer).draft = text
+        """Put a text into the composer, unless something is being written there."""
+        if self.query_one(Composer).empty:
+            self.query_one(Composer).draft = text
 
     def search(self, pattern: str) -> None:
         """Mark the hits of a pattern in this conversation and go to the newest."""
@@ -234,7 +236,7 @@ class ChatView(Vertical):
 
     @on(Transcript.EditAndAsk)
     def _edit(self, event: Transcript.EditAndAsk) -> None:
-        self.put_draft(self._prompt_of(event.entry.key) or event.text)
+        self.query_one(Composer).draft = self._prompt_of(event.entry.key) or event.text
         self.focus_composer()
 
     @on(Transcript.Quote)

@@ -106,6 +106,9 @@ class Lane(Vertical):
         code = self.turn.code if self.turn is not None else self.refusal
         self.set_class(bool(code) and code != "cancelled", "-failed")
 
+    def on_resize(self) -> None:
+        self.tell()
+
     def watch_marked(self) -> None:
         self.tell()
 

@@ -51,7 +51,7 @@ class LaneBoard(VerticalScroll, can_focus=True):
             if name in JUDGES:
                 self._add_judge(name, turn)
         await self.mount(*self.lanes)
-        self.arrange()
+        self.place()
 
     def take(self, turn: LiveTurn) -> bool:
         """Give a turn that began to its lane; return whether it belongs to this team turn."""
@@ -62,10 +62,10 @@ class LaneBoard(VerticalScroll, can_focus=True):
             lane.attach(turn)
         elif name in JUDGES:
             self.mount(self._add_judge(name, turn))
-            self.call_after_refresh(self.arrange)
+            self.call_after_refresh(self.place)
         return True
 
-    def arrange(self) -> None:
+    def place(self) -> None:
         """Put the lanes in order and in their places."""
         self._sort()
         lanes = self.lanes
@@ -89,17 +89,17 @@ class LaneBoard(VerticalScroll, can_focus=True):
         if self.lanes:
             step = right + down * (self._columns if self.arrangement == "columns" else 1)
             self._at = max(0, min(len(self.lanes) - 1, self._at + step))
-            self.arrange()
+            self.place()
             self.lanes[self._at].scroll_visible(animate=False)
 
     def go_to(self, lane: Lane) -> None:
         self._at = self.lanes.index(lane)
-        self.arrange()
+        self.place()
 
     def toggle(self, arrangement: Arrangement) -> None:
         """Show the lanes this way, or side by side again."""
         self.arrangement = "columns" if self.arrangement == arrangement else arrangement
-        self.arrange()
+        self.place()
 
     def _sort(self) -> None:
         at = self.at

@@ -1,0 +1,117 @@
+"""Team Chat as its operator uses it: who is asked, what is refused, what is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from backend.schema.errors import TektonError
+from tekton_tui.app import TektonApp
+from tekton_tui.widgets.composer import Composer
+from tekton_tui.widgets.lane import Lane
+from tests.tui.conftest import settle
+from tests.tui.fake_client import FakeClient, answer, live, snapshot, team
+from tests.tui.test_console import screen_text
+
+Maker = Callable[..., tuple[TektonApp, FakeClient]]
+
+
+async def write(app: TektonApp, pilot: Pilot[Any], text: str) -> None:
+    """Go to Team Chat and send a line."""
+    app.show_pane("team")
+    await settle(pilot)
+    app.query_one("#team-composer", Composer).draft = text
+    await pilot.press("enter")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "targets"),
+    [
+        ("Name a risk.", "Name a risk.", None),
+        ("@apollo Name a risk.", "Name a risk.", ["apollo"]),
+        ("@apollo, @athena Name a risk.", "Name a risk.", ["apollo", "athena"]),
+        ("@team Name a risk.", "Name a risk.", None),
+    ],
+)
+async def test_a_question_goes_to_those_it_names_or_to_all(
+    console: Maker, line: str, text: str, targets: list[str] | None
+) -> None:
+    app, client = console(live("apollo"), live("athena"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await write(app, pilot, line)
+        [asked] = client.called("team_chat")
+        assert (asked["content"], asked["target_ids"]) == (text, targets)
+
+
+async def test_a_verb_nobody_knows_is_said_and_not_sent_to_the_team(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await write(app, pilot, "/nonsense")
+        assert not client.called("team_chat")
+        assert any("not understood" in notice.message for notice in app._notifications)
+        assert app.query_one("#team-composer", Composer).draft == "/nonsense"
+
+
+async def test_a_refused_question_is_back_in_the_composer(console: Maker) -> None:
+    app, client = console()
+    client.answers["team_chat"] = TektonError("nobody runs", code="not_running")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await write(app, pilot, "Name a risk.")
+        assert app.query_one("#team-composer", Composer).draft == "Name a risk."
+
+
+async def test_a_member_that_could_not_be_asked_has_a_lane_that_says_why(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.show_pane("team")
+        await settle(pilot)
+        client.send(
+            msgspec.structs.replace(team("t1", "Q", "apollo"), refused={"metis-ai": "metis does not run"})
+        )
+        await settle(pilot, 10)
+        text = screen_text(app)
+        assert "metis ✖ not asked" in text and "metis does not run" in text and "1 failed" in text
+
+
+async def test_a_lane_that_ended_while_the_link_was_down_is_read_from_memory(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.show_pane("team")
+        await settle(pilot)
+        begun = answer("t1/apollo-ai", "apollo-ai", "s-team", "", "Half", group="t1")[:-1]
+        client.send(team("t1", "Q", "apollo"), *begun)
+        await settle(pilot)
+        client.answers["session_messages"] = {"messages": [
+            {"id": 2, "role": "assistant", "author": "apollo-ai", "content": "Half and whole.", "request_id": "t1/apollo-ai"},
+        ]}  # fmt: skip
+        client.send(snapshot(live("apollo")))
+        await settle(pilot, 10)
+        assert "Half and whole." in screen_text(app) and "1 answered" in screen_text(app)
+
+
+async def test_one_lane_can_be_read_alone_and_all_as_a_list(console: Maker) -> None:
+    app, client = console(live("apollo"), live("athena"), live("numa"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.show_pane("team")
+        await settle(pilot)
+        client.send(team("t1", "Q", "apollo", "athena", "numa"))
+        await settle(pilot)
+        app.query_one("#team-lanes").focus()
+        await pilot.press("right", "z")
+        await settle(pilot)
+        assert [lane.ai_id for lane in app.query(Lane) if lane.display] == ["athena-ai"]
+        await pilot.press("z", "L")
+        await settle(pilot)
+        assert {lane.region.x for lane in app.query(Lane)} == {0}
+        assert len({lane.region.y for lane in app.query(Lane)}) == 3
