@@ -52,6 +52,16 @@ class EventStream:
         self._keys: dict[str, int] = {}
         self.skipped = 0
         """Events not recorded because nobody wanted them."""
+        self.trimmed = 0
+        """Events that left the log at its old end, read by all or not."""
+        self.lost_replays = 0
+        """Readers that came too late for what they wanted and had to begin again from a snapshot."""
+        self.open: set[Subscription] = set()
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Return how many events the log holds and how many bytes they take."""
+        return len(self._log), self._bytes
 
     def wanted(self, topic: Topic, key: str = "") -> bool:
         """Return whether anybody reads the topic, or that one conversation, or did a short while ago."""
@@ -84,6 +94,7 @@ class EventStream:
         if after is not None:
             floor = max([self._first - 1, *(self._unrecorded[topic] for topic in wanted)])
             if not floor <= after <= self.seq:
+                self.lost_replays += 1
                 raise ReplayLost(f"events after {after} are not held; the log begins behind {floor}")
         return Subscription(self, wanted, self.seq if after is None else after)
 
@@ -94,6 +105,7 @@ class EventStream:
             ReplayLost: The event behind the cursor was dropped already.
         """
         if cursor + 1 < self._first:
+            self.lost_replays += 1
             raise ReplayLost(f"events after {cursor} were dropped; the log begins behind {self._first - 1}")
         batch: list[bytes] = []
         size = 0
@@ -127,8 +139,14 @@ class EventStream:
         return self.seq
 
     def _trim(self) -> None:
-        """Drop the oldest quarter at once, so that the cost of moving the rest is spread over many events."""
+        """Drop the oldest quarter at once, so that the cost of moving the rest is spread over many events.
+
+        A reader that sleeps has read all it wanted up to the event just appended: it moves on and loses nothing.
+        """
+        for sleeper in self.sleepers:
+            sleeper.skip_to(self.seq - 1)
         count = max(1, len(self._log) // 4)
+        self.trimmed += count
         self._bytes -= sum(len(line) for _, _, line in self._log[:count])
         del self._log[:count]
         self._first += count
@@ -163,7 +181,22 @@ class Subscription:
         self.cursor = cursor
         self._stream = stream
         self._waiter: asyncio.Future[None] | None = None
+        stream.open.add(self)
         stream.retain(topics, ())
+
+    @property
+    def lag(self) -> int:
+        """Events between this reader and the newest; 0 while it sleeps, because it wants none of them."""
+        return 0 if self._asleep else self._stream.seq - self.cursor
+
+    @property
+    def _asleep(self) -> bool:
+        return self in self._stream.sleepers and self._waiter is not None and not self._waiter.done()
+
+    def skip_to(self, seq: int) -> None:
+        """Move a sleeping reader on; it wants nothing up to there."""
+        if self._asleep:
+            self.cursor = max(self.cursor, seq)
 
     def reads(self, topic: Topic, key: str) -> bool:
         return topic in self.topics or key in self.keys
@@ -207,6 +240,7 @@ class Subscription:
 
     def close(self) -> None:
         """Give the place up. Safe to call twice."""
+        self._stream.open.discard(self)
         self._stream.release(self.topics, self.keys)
         self.topics = frozenset[Topic]()
         self.keys = set[str]()

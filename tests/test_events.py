@@ -132,3 +132,18 @@ async def test_a_burst_comes_in_one_batch() -> None:
     for index in range(100):
         stream.publish("chat", chunk(index))
     assert len(await asyncio.wait_for(waiting, 5)) == 100
+
+
+async def test_a_reader_that_wants_nothing_of_a_flood_is_not_lost_by_it() -> None:
+    stream = EventStream(max_events=40)
+    quiet = stream.subscribe(["errors"])
+    waiting = asyncio.create_task(quiet.next())
+    await asyncio.sleep(0)
+    loud = stream.subscribe(["chat"])
+    for number in range(500):
+        stream.publish("chat", chunk(number))
+    assert stream.trimmed > 0
+    assert (quiet.lag, loud.lag) == (0, 500)
+    stream.publish("errors", chunk(500))
+    assert len(await asyncio.wait_for(waiting, 1)) == 1
+    assert stream.lost_replays == 0

@@ -15,6 +15,7 @@ import backend
 from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.context import Gateway
+from backend.gateway.metrics import CONTENT_TYPE, exposition
 from backend.gateway.replies import error_reply, json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded, read_values
 from backend.gateway.sse import chat_frames, stream_response, team_frames, wants_metadata
@@ -34,6 +35,8 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
         CallBook(),
         address,
     )
+    gateway.log.on_call = gateway.meters.call_ended
+    platform.turns.on_ended.append(gateway.meters.turn_ended)
     platform.gateway_address = address
     platform.gateway_report = lambda: report(gateway)
     return gateway
@@ -44,6 +47,7 @@ def build_app(gateway: Gateway) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/health", guarded(gateway, "health", None, _health(gateway))),
         Route("/ready", guarded(gateway, "ready", None, _ready(gateway))),
+        Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway))),
         *_streams(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
@@ -86,6 +90,13 @@ def _ready(gateway: Gateway) -> Endpoint:
         return json_reply({"ready": True, "specialists": len(states), "live": live})
 
     return ready
+
+
+def _metrics(gateway: Gateway) -> Endpoint:
+    async def metrics(request: Request) -> Response:
+        return Response(await exposition(gateway), media_type=CONTENT_TYPE)
+
+    return metrics
 
 
 def _streams(gateway: Gateway) -> list[Route]:

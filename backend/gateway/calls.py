@@ -31,6 +31,8 @@ class CallLog:
         self._audit = home.logs / "control-audit.log"
         self.recent: deque[GatewayCall] = deque(maxlen=RECENT_CALLS)
         self.refusals: deque[GatewayCall] = deque(maxlen=RECENT_CALLS)
+        self.on_call: Callable[[GatewayCall], None] | None = None
+        """Called with every call written down."""
         self.total = 0
         self.refused = 0
 
@@ -56,6 +58,8 @@ class CallLog:
         if refusal:
             self.refused += 1
             self.refusals.append(call)
+        if self.on_call is not None:
+            self.on_call(call)
         self._events.publish("gateway", call)
         if scope == "control":
             self._write_audit(call)

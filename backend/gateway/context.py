@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
+from backend.gateway.metrics import Meters
 from backend.orchestration.platform import Platform
 
 
@@ -18,5 +19,6 @@ class Gateway:
     log: CallLog
     book: CallBook
     address: str
+    meters: Meters = field(default_factory=Meters)
     clients: dict[int, dict[str, object]] = field(default_factory=dict[int, dict[str, object]])
     streams: int = 0

@@ -44,6 +44,11 @@ class Lane:
         self._closed = False
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Jobs ordered and not begun."""
+        return self._orders.qsize()
+
     async def run(self, job: Job[T]) -> T:
         """Run a job on the lane's connection and return what it returns.
 

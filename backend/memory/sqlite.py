@@ -62,6 +62,15 @@ class SqliteStore:
             if lane is not None:
                 await asyncio.to_thread(lane.close)
 
+    def figures(self) -> dict[str, int]:
+        """Return bytes on disk (log included) and jobs waiting in each lane. Looks at the file; never blocks long."""
+        sizes = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal")]
+        lanes = {"writer": self._writer, "reader": self._reader, "search": self._searcher}
+        return {
+            "bytes": sum(path.stat().st_size for path in sizes if path.exists()),
+            **{f"waiting_{name}": lane.waiting for name, lane in lanes.items() if lane is not None},
+        }
+
     async def _write(self, job: Job[T]) -> T:
         return await self._run(self._writer, job)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from backend.events import EventStream
@@ -38,6 +39,8 @@ class Ledger:
         self._queue: asyncio.Queue[_Failure] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self.unacknowledged = 0
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Failures of this life by where and code."""
 
     async def open(self) -> None:
         """Count what earlier lives left and begin to write."""
@@ -55,6 +58,7 @@ class Ledger:
         request_id: str = "",
     ) -> None:
         """Take a failure in; it is stored and published in the order of calls. Never blocks, never raises."""
+        self.counts[where, code] += 1
         self._queue.put_nowait(_Failure(where, code, message, phase, evidence[-EVIDENCE_CHARS:], request_id))
 
     async def acknowledge(self, ids: list[int] | None) -> int:

@@ -129,6 +129,8 @@ class TurnManager:
         self._fleet, self._memory, self._events = fleet, memory, events
         self._ledger, self._contexts, self._budgets = ledger, contexts, budgets
         self.active: dict[str, Turn] = {}
+        self.on_ended: list[Callable[[Turn, TurnOutcome], None]] = []
+        """Called with every turn that ended, after its answer was stored."""
         self._ended: OrderedDict[str, Turn] = OrderedDict()
         self._starting: dict[str, asyncio.Future[Turn]] = {}
         self._finishing: set[asyncio.Task[None]] = set()
@@ -400,6 +402,8 @@ class TurnManager:
     def _account(self, turn: Turn, outcome: TurnOutcome) -> None:
         self._fleet.turn_ended(turn.ai_id, turn.request_id, outcome)
         self._contexts.learn(turn.order, outcome)
+        for tell in self.on_ended:
+            tell(turn, outcome)
         if outcome.code and outcome.code not in NOT_OURS:
             self._ledger.record(
                 turn.ai_id,
