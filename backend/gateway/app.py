@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.context import Gateway
 from backend.gateway.metrics import CONTENT_TYPE, exposition
+from backend.gateway.openapi import RouteDoc, document
 from backend.gateway.replies import error_reply, json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded, read_values
 from backend.gateway.sse import chat_frames, stream_response, team_frames, wants_metadata
@@ -24,6 +26,29 @@ from backend.orchestration.actions import ACTIONS
 from backend.orchestration.actions.chat import ChatParams, TeamChatParams
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
+from backend.wire import encoder
+
+EVENTS = "text/event-stream"
+HEALTH = RouteDoc("health", None, "Say that the gateway lives.")
+READY = RouteDoc("ready", None, "Say whether the gateway serves, and how many specialists live.")
+METRICS = RouteDoc("metrics", "read", "Return figures for Prometheus.", media="text/plain")
+CHAT_STREAM = RouteDoc(
+    "chat stream",
+    "chat",
+    "Ask one specialist and stream the answer as server-sent events.",
+    ChatParams,
+    ACTIONS["chat"].aliases,
+    {"include_metadata": {"type": "boolean", "default": True}},
+    media=EVENTS,
+)
+TEAM_STREAM = RouteDoc(
+    "team stream",
+    "chat",
+    "Ask the team and stream all answers, interleaved, as server-sent events.",
+    TeamChatParams,
+    ACTIONS["team_chat"].aliases,
+    media=EVENTS,
+)
 
 
 def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
@@ -45,18 +70,33 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
 def build_app(gateway: Gateway) -> Starlette:
     """Return the application that serves a gateway."""
     routes: list[BaseRoute] = [
-        Route("/health", guarded(gateway, "health", None, _health(gateway))),
-        Route("/ready", guarded(gateway, "ready", None, _ready(gateway))),
-        Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway))),
+        Route("/health", guarded(gateway, "health", None, _health(gateway), HEALTH)),
+        Route("/ready", guarded(gateway, "ready", None, _ready(gateway), READY)),
+        Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway), METRICS)),
         *_streams(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
     ]
+    routes.append(_document_route(gateway, routes))
     return Starlette(
         routes=routes,
         exception_handlers={404: _unknown_route, 405: _unknown_route},
         max_body_size=gateway.platform.settings.gateway.max_body_bytes,
     )
+
+
+def _document_route(gateway: Gateway, routes: list[BaseRoute]) -> Route:
+    """Return the route of the document; it is made at the first question, so that no start waits for it."""
+
+    @functools.cache
+    def page() -> bytes:
+        return encoder.encode(document(routes))
+
+    async def openapi(request: Request) -> Response:
+        return Response(page(), media_type="application/json")
+
+    doc = RouteDoc("openapi", "read", "Return this document.")
+    return Route("/openapi.json", guarded(gateway, "openapi", "read", openapi, doc))
 
 
 def report(gateway: Gateway) -> dict[str, object]:
@@ -114,8 +154,8 @@ def _streams(gateway: Gateway) -> list[Route]:
         assert isinstance(params, TeamChatParams)
         return stream_response(gateway, team_frames(gateway, params))
 
-    serve_chat = guarded(gateway, "chat stream", "chat", chat)
-    serve_team = guarded(gateway, "team stream", "chat", team)
+    serve_chat = guarded(gateway, "chat stream", "chat", chat, CHAT_STREAM)
+    serve_team = guarded(gateway, "team stream", "chat", team, TEAM_STREAM)
     return [
         Route("/api/chat/team/stream", serve_team, methods=["POST", "GET"]),
         Route("/api/v1/chat/team/stream", serve_team, methods=["POST", "GET"]),

@@ -34,8 +34,12 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._turns = Counter("tekton_turns", "Turns ended, by outcome.", ["specialist", "outcome"], registry=self.registry)
-        self._errors = Counter("tekton_turn_errors", "Turns failed, by code.", ["specialist", "code"], registry=self.registry)
+        self._turns = Counter(
+            "tekton_turns", "Turns ended, by outcome.", ["specialist", "outcome"], registry=self.registry
+        )
+        self._errors = Counter(
+            "tekton_turn_errors", "Turns failed, by code.", ["specialist", "code"], registry=self.registry
+        )
         self._tokens = Counter(
             "tekton_tokens",
             "Tokens counted by providers.",

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backend.gateway.context import Gateway
+from backend.gateway.openapi import RouteDoc, action_doc
 from backend.gateway.replies import decode_object, error_reply, json_reply
 from backend.orchestration.actions import ACTIONS, Action, Scope
 from backend.schema.errors import TektonError
@@ -27,8 +28,13 @@ def client_name(request: Request) -> str:
     return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
 
 
-def guarded(gateway: Gateway, name: str, scope: Scope | None, endpoint: Endpoint) -> Endpoint:
-    """Wrap an endpoint: the gate before it, its expected errors as JSON, the call written down."""
+def guarded(
+    gateway: Gateway, name: str, scope: Scope | None, endpoint: Endpoint, doc: RouteDoc | None = None
+) -> Endpoint:
+    """Wrap an endpoint: the gate before it, its expected errors as JSON, the call written down.
+
+    `doc` is what the OpenAPI document says of it, by default its name.
+    """
 
     async def serve(request: Request) -> Response:
         began = time.monotonic()
@@ -65,13 +71,18 @@ def guarded(gateway: Gateway, name: str, scope: Scope | None, endpoint: Endpoint
             )
         return response
 
+    vars(serve)["doc"] = doc or RouteDoc(name, scope, name)
     return serve
 
 
 def action_routes(gateway: Gateway) -> list[Route]:
     """Return a route for each `(method, path)` of each action."""
     return [
-        Route(path, guarded(gateway, action.name, action.scope, _endpoint(gateway, action)), methods=[method])
+        Route(
+            path,
+            guarded(gateway, action.name, action.scope, _endpoint(gateway, action), action_doc(action)),
+            methods=[method],
+        )
         for action in ACTIONS.values()
         for method, path in action.routes
     ]
