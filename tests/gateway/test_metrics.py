@@ -24,7 +24,9 @@ class Page:
         return self._values.get((name, frozenset(labels.items())), 0.0)
 
     def total(self, name: str, **labels: str) -> float:
-        return sum(v for (n, had), v in self._values.items() if n == name and labels.items() <= dict(had).items())
+        return sum(
+            v for (n, had), v in self._values.items() if n == name and labels.items() <= dict(had).items()
+        )
 
 
 async def page(backend: Backend) -> Page:
