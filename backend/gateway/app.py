@@ -17,6 +17,7 @@ from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.context import Gateway
 from backend.gateway.metrics import CONTENT_TYPE, exposition
+from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
 from backend.gateway.replies import error_reply, json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded, read_values
@@ -74,6 +75,7 @@ def build_app(gateway: Gateway) -> Starlette:
         Route("/ready", guarded(gateway, "ready", None, _ready(gateway), READY)),
         Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway), METRICS)),
         *_streams(gateway),
+        *openai_routes(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
     ]

@@ -61,6 +61,7 @@ def error_body(error: TektonError, param: str | None = None) -> dict[str, Any]:
     kind = (
         "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
     )
+    param = param or str(error.detail.get("param") or "") or None
     body: dict[str, Any] = {"code": error.code, "message": error.message, "type": kind, "param": param}
     if error.evidence:
         body["evidence"] = error.evidence

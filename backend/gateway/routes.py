@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -29,7 +29,13 @@ def client_name(request: Request) -> str:
 
 
 def guarded(
-    gateway: Gateway, name: str, scope: Scope | None, endpoint: Endpoint, doc: RouteDoc | None = None
+    gateway: Gateway,
+    name: str,
+    scope: Scope | None,
+    endpoint: Endpoint,
+    doc: RouteDoc | None = None,
+    *,
+    transport: Literal["http", "sse", "mcp", "openai"] = "http",
 ) -> Endpoint:
     """Wrap an endpoint: the gate before it, its expected errors as JSON, the call written down.
 
@@ -62,7 +68,7 @@ def guarded(
         if scope is not None:
             gateway.log.note(
                 client_name(request),
-                "http",
+                transport,
                 name,
                 response.status_code,
                 began=began,

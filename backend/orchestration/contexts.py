@@ -73,7 +73,9 @@ class ContextBuilder:
             model=order.model or session.model or None,
             context=context,
         )
-        if order.history:
+        if order.messages is not None:
+            request.messages = order.messages
+        elif order.history:
             await self._add_history(request, order, session, link, info)
         return request
 

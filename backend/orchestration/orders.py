@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from backend.schema.frames import TurnContext
+from backend.schema.frames import ChatMessage, TurnContext
 
 
 class ChatOrder(Struct, omit_defaults=True):
@@ -12,7 +12,8 @@ class ChatOrder(Struct, omit_defaults=True):
 
     `history` false asks without the session's earlier messages; `record_prompt` false when the caller stored the
     prompt already (a team stores it once for all). `named` when the operator himself named the specialist for this
-    very turn: no loop guard holds it.
+    very turn: no loop guard holds it. `messages` are the conversation so far where the caller keeps it himself: they
+    stand for the session's, of which then nothing is read.
     """
 
     ai_id: str
@@ -29,4 +30,5 @@ class ChatOrder(Struct, omit_defaults=True):
     history: bool = True
     record_prompt: bool = True
     named: bool = False
+    messages: list[ChatMessage] | None = None
     timeout_s: float | None = None

@@ -23,7 +23,7 @@ from backend.orchestration.settings import Mode, SettingsBook
 from backend.orchestration.turns import Turn, TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamStart
-from backend.schema.frames import PreviousOutput, TurnContext
+from backend.schema.frames import ChatMessage, PreviousOutput, TurnContext
 from backend.schema.records import TurnOutcome
 from backend.specialists.supervisor import Supervisor
 
@@ -35,7 +35,8 @@ REMEMBERED_RUNS = 50
 class TeamOrder(Struct, omit_defaults=True):
     """What is asked of a team. No targets: all that run, or in mode `directed` those that suit the request.
 
-    `previous` are answers each member sees, its own left out (a discussion round).
+    `previous` are answers each member sees, its own left out (a discussion round). `messages` stand for the session's
+    where the caller keeps the conversation himself.
     """
 
     content: str
@@ -50,6 +51,7 @@ class TeamOrder(Struct, omit_defaults=True):
     round: int = 1
     previous: list[PreviousOutput] = []
     question: str = ""
+    messages: list[ChatMessage] | None = None
 
 
 class TeamOutcome(Struct):
@@ -234,6 +236,7 @@ class TeamManager:
             context=self._context(order, ai_id),
             record_prompt=False,
             timeout_s=timeout_s,
+            messages=order.messages,
         )
 
         def hear(text: str) -> None:
