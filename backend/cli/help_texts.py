@@ -28,6 +28,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "models": [("tekton models", "what each provider offers")],
     "pipe": [("tekton pipe 'echo \"hello\" | apollo'", "one stage after another")],
     "team": [("tekton team 'name one risk'", "everybody that runs")],
+    "call": [("tekton call get_orchestration", "any action by name, as JSON")],
     "config": [("tekton config check", "is the file good"), ("tekton config show", "all settings in force")],
     "aish": [
         ("aish apollo 'What is your role?'", "one question"),

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("doctor", "config", "settings: show, check, path"),
     "doctor": ("doctor", "doctor", "what is wrong on this machine, and its mend"),
     "gateway": ("ask_commands", "gateway", "clients, calls and refusals"),
+    "call": ("any_call", "any_call", "any action by name; without one, list them"),
     "stop": ("ask_commands", "stop", "end the backend; --fleet stops the specialists too"),
     "completion": ("completion", "completion", "completion for bash, zsh or fish"),
 }
@@ -141,6 +142,8 @@ def _ask_options(made: dict[str, argparse.ArgumentParser]) -> None:
     made["pipe"].add_argument("pipeline", nargs="+", help="for example: 'apollo | athena'")
     made["pipe"].add_argument("--json", action="store_true", help="all stages as JSON")
     made["gateway"].add_argument("--json", action="store_true")
+    made["call"].add_argument("action", nargs="?", help="for example: get_orchestration")
+    made["call"].add_argument("values", nargs="*", help="key=value, the value as JSON or text")
     made["stop"].add_argument("--fleet", action="store_true", help="stop the specialists too")
     made["completion"].add_argument("shell", choices=("bash", "zsh", "fish"))
 

@@ -162,7 +162,7 @@ async def team_chat(platform: Platform, params: TeamChatParams) -> Any:
     scope="chat",
     routes=(("POST", "/api/v1/team-chat/{team_request_id}/discuss"),),
     mcp="DiscussTeamChat",
-    cli="tekton team --discuss",
+    cli="tekton call discuss",
     console="team.discuss",
 )
 async def discuss(platform: Platform, params: DiscussParams) -> Any:
@@ -198,8 +198,7 @@ async def cancel(platform: Platform, params: CancelParams) -> Any:
     scope="chat",
     routes=(("POST", "/api/v1/bulk"),),
     mcp="RunBulk",
-    cli="tekton bulk",
-    console=":bulk",
+    cli="tekton call bulk",
     aliases={"timeout": "timeout_s"},
 )
 async def bulk(platform: Platform, params: BulkParams) -> Any:

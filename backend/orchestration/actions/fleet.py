@@ -88,7 +88,6 @@ def resolve(platform: Platform, names: Names) -> list[str]:
     routes=(("GET", "/api/v1/specialists"), ("GET", "/api/ai/specialists")),
     mcp="ListAISpecialists",
     cli="tekton discover",
-    console="fleet",
 )
 async def list_specialists(platform: Platform, params: ListParams) -> Any:
     """List specialists with state and performance, filtered by capability, role and state."""
@@ -100,7 +99,8 @@ async def list_specialists(platform: Platform, params: ListParams) -> Any:
     "get_specialist",
     scope="read",
     routes=(("GET", "/api/v1/specialists/{id}"),),
-    cli="tekton status",
+    mcp="DescribeSpecialist",
+    cli="tekton call get_specialist",
     console="describe",
 )
 async def get_specialist(platform: Platform, params: OneParams) -> Any:
@@ -119,8 +119,8 @@ async def get_specialist(platform: Platform, params: OneParams) -> Any:
     "specialist_health",
     scope="read",
     routes=(("GET", "/api/v1/specialists/{id}/health"),),
-    cli="tekton doctor",
-    console="describe",
+    mcp="CheckSpecialistHealth",
+    cli="tekton call specialist_health",
 )
 async def specialist_health(platform: Platform, params: OneParams) -> Any:
     """Ask a running specialist, and through it its provider, how it is."""
@@ -168,7 +168,6 @@ async def launch(platform: Platform, params: LaunchParams) -> Any:
     scope="control",
     routes=(("POST", "/api/v1/specialists/{id}/launch"),),
     cli="tekton launch",
-    console="fleet.launch",
     mcp="ActivateAISpecialist",
 )
 async def launch_one(platform: Platform, params: LaunchOneParams) -> Any:
@@ -195,7 +194,6 @@ async def kill(platform: Platform, params: KillParams) -> Any:
     scope="control",
     routes=(("POST", "/api/v1/specialists/{id}/kill"),),
     cli="tekton kill",
-    console="fleet.kill",
     mcp="KillSpecialist",
 )
 async def kill_one(platform: Platform, params: KillOneParams) -> Any:
@@ -223,7 +221,6 @@ async def restart(platform: Platform, params: RestartParams) -> Any:
     routes=(("POST", "/api/v1/match"),),
     mcp="MatchSpecialists",
     cli="tekton match",
-    console="composer @auto",
     aliases={"message": "query", "text": "query"},
 )
 async def match(platform: Platform, params: MatchParams) -> Any:

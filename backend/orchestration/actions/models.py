@@ -69,7 +69,6 @@ async def set_model(platform: Platform, params: SetModelParams) -> Any:
     routes=(("POST", "/api/v1/models/pull"),),
     mcp="PullModel",
     cli="tekton models pull",
-    console="models.pull",
 )
 async def pull_model(platform: Platform, params: PullParams) -> Any:
     """Have a provider fetch a model, its progress shown as a service; ends when it is there."""
@@ -82,7 +81,6 @@ async def pull_model(platform: Platform, params: PullParams) -> Any:
     routes=(("GET", "/api/v1/usage"),),
     mcp="GetUsage",
     cli="tekton usage",
-    console="fleet",
 )
 async def usage(platform: Platform, params: NoParams) -> Any:
     """Report tokens and cost of today by specialist, with budgets."""

@@ -49,7 +49,7 @@ async def pipeline(platform: Platform, params: PipelineParams) -> Any:
     scope="read",
     routes=(("GET", "/api/v1/pipelines"),),
     mcp="ListPipelineRuns",
-    cli="tekton pipe --history",
+    cli="tekton call list_pipelines",
     console="pipes.history",
 )
 async def list_pipelines(platform: Platform, params: RunsParams) -> Any:

@@ -42,8 +42,7 @@ class PutParams(Struct):
     scope="read",
     routes=(("GET", "/api/v1/platform"),),
     mcp="GetPlatform",
-    cli="tekton status",
-    console="header",
+    cli="tekton doctor",
 )
 async def platform_info(platform: Platform, params: NoParams) -> Any:
     """Say who serves, where, with which provider and why."""
@@ -56,7 +55,6 @@ async def platform_info(platform: Platform, params: NoParams) -> Any:
     routes=(("GET", "/api/v1/snapshot"),),
     mcp="GetSnapshot",
     cli="tekton status --json",
-    console="fleet",
 )
 async def snapshot(platform: Platform, params: NoParams) -> Any:
     """Return the whole state: specialists, services, turns under way, unacknowledged errors."""
@@ -68,7 +66,7 @@ async def snapshot(platform: Platform, params: NoParams) -> Any:
     scope="read",
     routes=(("GET", "/api/v1/orchestration"),),
     mcp="GetOrchestration",
-    cli="tekton config orchestration",
+    cli="tekton call get_orchestration",
     console="settings",
 )
 async def get_orchestration(platform: Platform, params: NoParams) -> Any:
@@ -81,7 +79,7 @@ async def get_orchestration(platform: Platform, params: NoParams) -> Any:
     scope="control",
     routes=(("PATCH", "/api/v1/orchestration"), ("POST", "/api/v1/orchestration")),
     mcp="ConfigureOrchestration",
-    cli="tekton config orchestration",
+    cli="tekton call configure_orchestration",
     console="settings",
 )
 async def configure_orchestration(platform: Platform, params: ConfigureParams) -> Any:
@@ -135,7 +133,7 @@ async def shutdown(platform: Platform, params: ShutdownParams) -> Any:
     scope="read",
     routes=(("GET", "/api/v1/preferences/{key}"),),
     mcp="GetPreference",
-    cli="tekton config get",
+    cli="tekton call get_preference",
     console="settings",
 )
 async def get_preference(platform: Platform, params: KeyParams) -> Any:
@@ -148,7 +146,7 @@ async def get_preference(platform: Platform, params: KeyParams) -> Any:
     scope="chat",
     routes=(("POST", "/api/v1/preferences/{key}"),),
     mcp="PutPreference",
-    cli="tekton config set",
+    cli="tekton call put_preference",
     console="settings",
 )
 async def put_preference(platform: Platform, params: PutParams) -> Any:

@@ -104,7 +104,6 @@ async def list_sessions(platform: Platform, params: SessionsParams) -> Any:
     routes=(("POST", "/api/v1/sessions"),),
     mcp="CreateSession",
     cli="tekton sessions new",
-    console="sessions.new",
     aliases={"specialist_id": "owner"},
 )
 async def create_session(platform: Platform, params: CreateParams) -> Any:
@@ -119,7 +118,7 @@ async def create_session(platform: Platform, params: CreateParams) -> Any:
     scope="read",
     routes=(("GET", "/api/v1/sessions/{id}"),),
     mcp="GetSession",
-    cli="tekton sessions show",
+    cli="tekton call get_session",
     console="sessions.open",
 )
 async def get_session(platform: Platform, params: SessionParams) -> Any:
@@ -199,7 +198,6 @@ async def export_session(platform: Platform, params: ExportParams) -> Any:
     routes=(("GET", "/api/v1/memory/search"),),
     mcp="SearchMemory",
     cli="tekton sessions search",
-    console="sessions.search",
     aliases={"query": "q"},
 )
 async def search_memory(platform: Platform, params: SearchParams) -> Any:
@@ -239,8 +237,7 @@ async def conversation_history(platform: Platform, params: HistoryParams) -> Any
     scope="chat",
     routes=(("POST", "/api/v1/messages/{message_id}/pin"),),
     mcp="PinMessage",
-    cli="tekton sessions pin",
-    console="chat.pin",
+    cli="tekton call pin_message",
 )
 async def pin_message(platform: Platform, params: PinParams) -> Any:
     """Keep a message in the context of its session whatever is pruned, or no longer."""
@@ -252,8 +249,7 @@ async def pin_message(platform: Platform, params: PinParams) -> Any:
     scope="read",
     routes=(("GET", "/api/team-chat/sockets"),),
     mcp="ListTeamMembers",
-    cli="aish list",
-    console="team",
+    cli="tekton call team_members",
 )
 async def team_members(platform: Platform, params: SessionsParams) -> Any:
     """List the members of the team chat with their state."""
@@ -270,7 +266,7 @@ async def team_members(platform: Platform, params: SessionsParams) -> Any:
     scope="chat",
     routes=(("POST", "/api/team-chat/sockets/{id}/reset"),),
     mcp="ResetTeamMember",
-    cli="tekton sessions new",
+    cli="tekton call reset_member",
     console="chat.new",
 )
 async def reset_member(platform: Platform, params: ResetParams) -> Any:
