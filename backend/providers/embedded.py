@@ -25,6 +25,7 @@ from backend.providers.base import (
     ProviderHealth,
     ProviderUnavailable,
     Queued,
+    Reasoning,
     StreamItem,
     Text,
 )
@@ -96,13 +97,10 @@ class EmbeddedProvider:
                     continue
                 if (piece := _decode(line)) is None:
                     continue
-                for choice in piece.get("choices") or ():
-                    if text := (choice.get("delta") or {}).get("content"):
-                        yield Text(text)
-                    if choice.get("finish_reason") == "length":
-                        finish = "length"
-                if (loading := _prefill(piece.get("prompt_progress"))) is not None:
-                    yield loading
+                for item in _items(piece):
+                    yield item
+                if any(choice.get("finish_reason") == "length" for choice in piece.get("choices") or ()):
+                    finish = "length"
                 if counts := piece.get("usage"):
                     usage = _usage(counts)
         finally:
@@ -226,6 +224,20 @@ def _decode(line: bytes) -> dict[str, Any] | None:
             evidence=line[:500].decode(errors="replace"),
         ) from error
     return piece
+
+
+def _items(piece: dict[str, Any]) -> list[StreamItem]:
+    """Return the thinking, the text and the progress of a line; the shipped model does not think, a larger may."""
+    items: list[StreamItem] = []
+    for choice in piece.get("choices") or ():
+        delta = choice.get("delta") or {}
+        if thought := delta.get("reasoning_content"):
+            items.append(Reasoning(thought))
+        if text := delta.get("content"):
+            items.append(Text(text))
+    if (loading := _prefill(piece.get("prompt_progress"))) is not None:
+        items.append(loading)
+    return items
 
 
 def _prefill(progress: dict[str, Any] | None) -> Loading | None:
