@@ -108,7 +108,7 @@ class AnthropicProvider:
         except Exception as error:
             raise self._failure(error, model) from error
         if finish is None:
-            raise ProviderFault(f"{WHO} ended the stream without a last word")
+            raise ProviderFault(f"{WHO} ended the stream without a last word: ask again")
         if rest := whole.rest():
             yield Text(rest)
         yield Completed(finish, usage, notes)
@@ -191,7 +191,9 @@ class AnthropicProvider:
     def _failure(self, error: Exception, model: str) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
-        upstream = Upstream(WHO, self._where, model, self._own.api_key_env, self._key)
+        upstream = Upstream(
+            WHO, self._where, model, self._own.api_key_env, "providers.anthropic.base_url", self._key
+        )
         response = getattr(error, "response", None)
         if response is None or not hasattr(error, "status_code"):
             return from_connection(upstream, error)

@@ -106,7 +106,7 @@ class EmbeddedProvider:
         finally:
             await lines.aclose()
         if usage is None:
-            raise ProviderFault("the embedded model server ended the stream without a last word")
+            raise ProviderFault("the embedded model server ended the stream without a last word: ask again")
         yield Completed(finish, usage, self._notes(request, facts))
 
     async def health(self, model: str) -> ProviderHealth:
@@ -215,12 +215,12 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
         return None
     try:
-        piece: dict[str, Any] = msgspec.json.decode(line[6:])
+        piece = msgspec.json.decode(line[6:], type=dict[str, Any])
         if "error" in piece:
             raise refused(int(piece["error"].get("code", 500)), line[6:].decode(errors="replace"))
     except (msgspec.DecodeError, TypeError, AttributeError, ValueError) as error:
         raise ProviderFault(
-            "the embedded model server sent something that is not its format",
+            "the embedded model server sent something that is not its format: ask again",
             evidence=line[:500].decode(errors="replace"),
         ) from error
     return piece

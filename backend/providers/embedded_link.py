@@ -20,6 +20,7 @@ from backend.providers.base import (
     ProviderAuth,
     ProviderError,
     ProviderFault,
+    ProviderRateLimited,
     ProviderUnavailable,
 )
 from backend.providers.redact import redact
@@ -69,7 +70,7 @@ class ServerLink:
         import httpcore
 
         self._library = httpcore
-        self._pool = httpcore.AsyncConnectionPool(max_keepalive_connections=0)
+        self._pool = httpcore.AsyncConnectionPool(max_connections=None, max_keepalive_connections=0)
         self._connect_s = connect_s
 
     async def ask(
@@ -139,10 +140,14 @@ class ServerLink:
         """Return the error for a connection that failed, before or after the answer had begun."""
         evidence = f"{type(error).__name__}: {error}".rstrip(": ")
         if isinstance(error, TimeoutError):
-            return ProviderUnavailable("the embedded model server did not answer in time", evidence=evidence)
+            return ProviderUnavailable(
+                "the embedded model server did not answer in time: ask again", evidence=evidence
+            )
         if not begun:
             return ProviderUnavailable(GONE, evidence=evidence)
-        return ProviderFault("the embedded model server broke off in the middle", evidence=evidence)
+        return ProviderFault(
+            "the embedded model server broke off in the middle: ask again", evidence=evidence
+        )
 
     def _request(self, facts: ServerFacts, path: str, body: dict[str, Any] | None) -> httpcore.Request:
         headers = [("Authorization", f"Bearer {facts.api_key}"), ("Host", facts.url.rpartition("/")[2])]
@@ -187,14 +192,25 @@ def refused(status: int, body: str) -> ProviderError:
     evidence = redact(f"HTTP {status}\n{body}")[:EVIDENCE_CHARS]
     if "exceed_context_size" in body:
         return ContextOverflow(
-            "the prompt does not fit the embedded model's context: shorten it", evidence=evidence
+            "the prompt does not fit the embedded model's context: shorten it, or begin a new session",
+            evidence=evidence,
         )
     if status in (401, 403):
         return ProviderAuth(
             "the embedded model server refused its key: it was replaced; ask again", evidence=evidence
         )
     if status == 404:
-        return ModelNotFound("the embedded model server does not know this model", evidence=evidence)
+        return ModelNotFound(
+            "the embedded model server does not know this model: `tekton models` lists what there is",
+            evidence=evidence,
+        )
+    if status == 429:
+        return ProviderRateLimited(
+            "the embedded model server limits the rate: wait a little", evidence=evidence
+        )
     if status == 503:
-        return ProviderUnavailable("the embedded model server is still loading its model", evidence=evidence)
-    return ProviderFault(f"the embedded model server answered {status}", evidence=evidence)
+        return ProviderUnavailable(
+            "the embedded model server is still loading its model: ask again soon", evidence=evidence
+        )
+    said = f"the embedded model server answered {status}: ask again, or see `tekton logs embedded`"
+    return (ProviderUnavailable if status >= 500 else ProviderFault)(said, evidence=evidence)

@@ -6,6 +6,7 @@ Knows no vendor's library; errors are told apart by what they are and what cause
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import Mapping
@@ -36,12 +37,16 @@ NETWORK_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyi
 
 
 class Upstream(Struct, frozen=True):
-    """Who was asked, where, about which model; where its key is set; what must not be shown."""
+    """Who was asked, where, about which model; what must not be shown.
+
+    `key_hint` names where the key is set, `setting` the key of config.toml that holds the address.
+    """
 
     who: str
     where: str
     model: str = ""
     key_hint: str = "its key"
+    setting: str = "its address"
     secret: str = ""
 
     def evidence(self, text: str) -> str:
@@ -53,63 +58,77 @@ def from_status(upstream: Upstream, status: int, body: str, headers: Mapping[str
     who, model = upstream.who, upstream.model
     evidence = upstream.evidence(f"HTTP {status}\n{body}")
     words = body.lower()
+    kind: type[ProviderError] = ProviderUnavailable if status >= 500 else ProviderFault
     match status:
         case 400 | 413 | 422 | 500 if any(word in words for word in OVERFLOW_WORDS) or status == 413:
-            return ContextOverflow(
-                f"the prompt does not fit the context of {model}: shorten it", evidence=evidence
-            )
+            kind = ContextOverflow
+            text = f"the prompt does not fit the context of {model}: shorten it, or begin a new session"
         case 401:
-            return ProviderAuth(f"{who} refused the key (401): check {upstream.key_hint}", evidence=evidence)
+            kind, text = ProviderAuth, f"{who} refused the key (401): check {upstream.key_hint}"
         case 402:
-            return ProviderAuth(
-                f"{who} wants payment (402): check the account behind {upstream.key_hint}", evidence=evidence
-            )
+            kind = ProviderAuth
+            text = f"{who} wants payment (402): check the account behind {upstream.key_hint}"
         case 403:
-            return ProviderAuth(f"{who} forbids this (403): the key may not use {model}", evidence=evidence)
-        case 404 if "model" in words or not body.strip():
-            return ModelNotFound(f"{who} has no model {model!r} (404)", evidence=evidence)
-        case 404:
-            return ModelNotFound(
-                f"{who} does not know {model!r} or the address {upstream.where} is not an API (404)",
-                evidence=evidence,
+            kind = ProviderAuth
+            text = (
+                f"{who} forbids this (403): the key may not use {model}; choose another model, or another key"
             )
+        case 404 if "model" in words or not body.strip():
+            kind, text = (
+                ModelNotFound,
+                f"{who} has no model {model!r} (404): `tekton models` lists what it has",
+            )
+        case 404:
+            kind = ModelNotFound
+            text = f"{who} does not know {model!r}, or {upstream.where} is no API (404): check {upstream.setting}"
         case 408 | 504:
-            return ProviderUnavailable(f"{who} gave up waiting ({status})", evidence=evidence)
+            kind, text = ProviderUnavailable, f"{who} gave up waiting ({status}): ask again, or ask for less"
         case 429:
-            seconds = retry_after(headers)
-            wait = f"; it asks to wait {seconds:.0f} s" if seconds is not None else ""
-            detail: dict[str, object] = {"retry_after_s": seconds} if seconds is not None else {}
-            return ProviderRateLimited(f"{who} limits the rate (429){wait}", evidence=evidence, detail=detail)
+            return _limited(upstream, headers, evidence)
         case 529:
-            return ProviderUnavailable(f"{who} is overloaded (529)", evidence=evidence)
+            text = f"{who} is overloaded (529): ask again later, or choose another model"
         case _ if status >= 500:
-            return ProviderUnavailable(f"{who} failed inside ({status})", evidence=evidence)
+            text = f"{who} failed inside ({status}): ask again; if it stays so, look at its own log or status page"
         case _:
-            return ProviderFault(f"{who} did not accept the request ({status})", evidence=evidence)
+            text = f"{who} did not accept the request ({status}): its own words say why"
+    return kind(text, evidence=evidence)
+
+
+def _limited(upstream: Upstream, headers: Mapping[str, str], evidence: str) -> ProviderError:
+    seconds = retry_after(headers)
+    if seconds is None:
+        text = f"{upstream.who} limits the rate (429): wait a little, or ask with fewer specialists at a time"
+        return ProviderRateLimited(text, evidence=evidence)
+    text = f"{upstream.who} limits the rate (429): it asks to wait {math.ceil(seconds)} s"
+    return ProviderRateLimited(text, evidence=evidence, detail={"retry_after_s": seconds})
 
 
 def from_connection(upstream: Upstream, error: BaseException) -> ProviderError:
     """Return the error for a connection that could not be made, or broke, or carried something malformed."""
-    who, where = upstream.who, upstream.where
     causes = chain(error)
     evidence = upstream.evidence(" ← ".join(f"{type(e).__name__}: {e}" for e in causes))
     text = " ".join(str(cause) for cause in causes).lower()
     names = " ".join(type(cause).__name__ for cause in causes).lower()
+    who, where = upstream.who, upstream.where
+    correct = f"correct {upstream.setting}"
     if _is(socket.gaierror, causes) or "name or service" in text or "nodename" in text:
-        return ProviderUnavailable(f"{who}: the name in {where} is not known (DNS)", evidence=evidence)
-    if _is(ssl.SSLError, causes) or "certificate" in text:
-        return ProviderUnavailable(f"{who}: no trusted TLS connection to {where}", evidence=evidence)
-    if _is(ConnectionRefusedError, causes) or "refused" in text or "connection attempts failed" in text:
-        return ProviderUnavailable(f"{who}: connection refused at {where}: is it running?", evidence=evidence)
-    if "connecttimeout" in names:
-        return ProviderUnavailable(f"{who}: no connection to {where} in time", evidence=evidence)
-    if _is(TimeoutError, causes) or "timeout" in names:
-        return ProviderUnavailable(f"{who}: no answer from {where} in time", evidence=evidence)
-    if "connecterror" in names:
-        return ProviderUnavailable(f"{who}: no connection to {where}", evidence=evidence)
-    if any(_is_network(cause) for cause in causes):
-        return ProviderFault(f"{who}: the connection to {where} broke", evidence=evidence)
-    return ProviderFault(f"{who} sent something that is not its format", evidence=evidence)
+        said = f"the name in {where} is not known (DNS): {correct}"
+    elif _is(ssl.SSLError, causes) or "certificate" in text:
+        said = f"no trusted TLS connection to {where}: {correct}, or have this machine trust its certificate"
+    elif _is(ConnectionRefusedError, causes) or "refused" in text or "connection attempts failed" in text:
+        said = f"connection refused at {where}: start it, or {correct}"
+    elif "connecttimeout" in names:
+        said = f"no connection to {where} in time: is the host up? Else {correct}"
+    elif _is(TimeoutError, causes) or "timeout" in names:
+        said = f"no answer from {where} in time: ask again"
+    elif "connecterror" in names:
+        said = f"no connection to {where}: start it, or {correct}"
+    elif any(_is_network(cause) for cause in causes):
+        return ProviderFault(f"{who}: the connection to {where} broke: ask again", evidence=evidence)
+    else:
+        text = f"{who} sent something that is not its format: is {where} really one? Else {correct}"
+        return ProviderFault(text, evidence=evidence)
+    return ProviderUnavailable(f"{who}: {said}", evidence=evidence)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -96,7 +96,7 @@ class OllamaProvider:
         except Exception as error:
             raise self._failure(error, model) from error
         if completed is None:
-            raise ProviderFault(f"{WHO} ended the stream without a last word")
+            raise ProviderFault(f"{WHO} ended the stream without a last word: ask again")
         if rest := whole.rest():
             yield Text(rest)
         yield completed
@@ -208,7 +208,9 @@ class OllamaProvider:
         """Map the library's errors; one inside a stream carries the status -1."""
         if isinstance(error, ProviderError):
             return error
-        upstream = Upstream(WHO, self._own.host, model, self._own.api_key_env, self._key)
+        upstream = Upstream(
+            WHO, self._own.host, model, self._own.api_key_env, "providers.ollama.host", self._key
+        )
         status = getattr(error, "status_code", None)
         text = str(getattr(error, "error", error))
         if status == 404 or (status == IN_STREAM and "not found" in text):

@@ -90,7 +90,7 @@ class OpenAIProvider:
         except Exception as error:
             raise self._failure(error, model) from error
         if finish is None:
-            raise ProviderFault(f"{WHO} ended the stream without a last word")
+            raise ProviderFault(f"{WHO} ended the stream without a last word: ask again")
         if rest := whole.rest():
             yield Text(rest)
         if not usage.output_tokens and pieces:
@@ -175,7 +175,9 @@ class OpenAIProvider:
     def _failure(self, error: Exception, model: str) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
-        upstream = Upstream(WHO, self._where, model, self._own.api_key_env, self._key)
+        upstream = Upstream(
+            WHO, self._where, model, self._own.api_key_env, "providers.openai.base_url", self._key
+        )
         body: Any = getattr(error, "body", None)
         response = getattr(error, "response", None)
         if response is not None and hasattr(error, "status_code"):

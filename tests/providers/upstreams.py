@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 Handler = Callable[["Call"], Awaitable[None]]
+TLS_HELLO = b"\x16"
+"""The first byte of a client that wants TLS."""
 PHRASES = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 
 
@@ -49,6 +51,10 @@ class Call:
     async def end(self) -> None:
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
+
+    def close(self) -> None:
+        """Close the connection as a server does that is stopped."""
+        self._writer.close()
 
     def cut(self) -> None:
         """Break the connection in the middle."""
@@ -136,6 +142,9 @@ class Upstream:
 
     @staticmethod
     async def _read(first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
+        if (first or (first := await reader.readexactly(1))) == TLS_HELLO:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            raise ConnectionError("TLS where none is spoken")
         head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *rest = head.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (text.partition(":") for text in rest)}
