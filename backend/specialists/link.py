@@ -37,6 +37,8 @@ from backend.wire import MAX_LINE_BYTES, LineSplitter, LineTooLong, decode_reply
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
+EXPLAIN_S = 0.1
+"""How long the end of a broken connection's turns waits for whoever watches the process to say how that ended."""
 
 Frames = list[tuple[StreamReply, bytes]]
 FrameSink = Callable[[Frames], None]
@@ -91,6 +93,7 @@ class Link(asyncio.Protocol):
         self._turns: dict[str, FrameSink] = {}
         self._cancels: dict[str, asyncio.Future[bool]] = {}
         self._out: list[bytes] = []
+        self._broken = "not connected"
 
     @classmethod
     async def open(
@@ -184,6 +187,8 @@ class Link(asyncio.Protocol):
             self.closed.set_result(reason)
         if self._transport is not None:
             self._transport.close()
+        else:
+            self._end_all()
 
     # the transport's side
 
@@ -193,10 +198,14 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if not self.closed.done():
-            self.closed.set_result(
-                f"the connection broke: {exc}" if exc else "the specialist closed the connection"
-            )
+        self._broken = f"the connection broke: {exc}" if exc else "the specialist closed the connection"
+        if self.closed.done():
+            self._end_all()
+        else:
+            self._loop.call_later(EXPLAIN_S, self.close, self._broken)
+
+    def _end_all(self) -> None:
+        """End every call and every turn for the reason the connection is gone."""
         reason = self._reason()
         for answer in self._calls.values():
             if not answer.done():
@@ -292,7 +301,7 @@ class Link(asyncio.Protocol):
             raise LinkBroken(f"{self._who}: {self._reason()}")
 
     def _reason(self) -> str:
-        return self.closed.result() if self.closed.done() else "not connected"
+        return self.closed.result() if self.closed.done() else self._broken
 
     @property
     def _who(self) -> str:

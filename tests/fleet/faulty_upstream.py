@@ -65,7 +65,9 @@ class Upstream:
         if prompt in STATUS:
             _reply(writer, f"{prompt} {STATUS[prompt]}", {"error": {"message": f"told to fail: {prompt}"}})
             return
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for number, word in enumerate(WORDS):
             _event(writer, json.dumps(_chunk(word)))
             if number == 1:
