@@ -12,6 +12,7 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
+from backend.catalog_checks import check
 from backend.config import Settings, SpecialistSettings
 from backend.schema.errors import TektonError
 from backend.schema.records import Transport
@@ -130,6 +131,7 @@ def load(settings: Settings) -> Catalog:
 
     Raises:
         UnknownSpecialist: A group of the settings names nobody.
+        ConfigError: Two things share a name or a port, or an endpoint has no address.
     """
     text = resources.files("backend").joinpath("catalog.toml").read_text(encoding="utf-8")
     file = msgspec.convert(tomllib.loads(text), _File)
@@ -148,12 +150,13 @@ def load(settings: Settings) -> Catalog:
                 own=True,
             )
             rows.append(_changed(base, changes))
-    groups = {**file.groups, **settings.groups}
+    groups = {name: list(members) for name, members in {**file.groups, **settings.groups}.items()}
     for row in rows:
         for group in row.groups:
             members = groups.setdefault(group, [])
             if row.name not in members:
                 members.append(row.name)
+    check(rows, groups, settings)
     catalog = Catalog(rows, groups)
     for group in settings.groups:
         catalog.expand([group])
@@ -187,4 +190,6 @@ def _changed(row: Component, changes: SpecialistSettings) -> Component:
     }
     if changes.port is not None:
         given["ai_port"] = changes.port
+    if changes.transport == "api":
+        given |= {"ai_port": 0, "provider": "openai"}
     return msgspec.structs.replace(row, **given)

@@ -10,6 +10,7 @@ import pytest
 
 from backend import catalog, config
 from backend.catalog import Catalog, Component, UnknownSpecialist
+from backend.config import ConfigError
 from backend.home import Home
 
 HTTP_PORTS = {
@@ -226,3 +227,60 @@ def test_an_own_specialist_without_texts_still_gets_a_persona_and_a_title(tmp_pa
 def test_a_group_of_the_settings_that_names_nobody_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownSpecialist, match="'apolo'"):
         load(tmp_path, '[groups]\nmine = ["apolo"]')
+
+
+@pytest.mark.parametrize(
+    ("toml", "both"),
+    [
+        ("[specialists.budget]", ("'budget'", "'penia'", "[specialists.penia]")),
+        ("[specialists.nous]", ("'nous'", "'noesis'")),
+        ("[specialists.apollo_ai]", ("'apollo_ai'", "'apollo'")),
+        ("[specialists.greek_chorus]", ("'greek_chorus'", "group 'greek-chorus'")),
+        ("[specialists.team]", ("'team'", "command line")),
+        ('[specialists.mine]\naliases = ["Athena"]', ("'Athena' of 'mine'", "'athena'")),
+        ('[specialists.mine]\naliases = ["x"]\n[specialists.x]', ("'x'", "'mine'")),
+        ('[groups]\napollo = ["athena"]', ("'apollo'", "groups.apollo")),
+        ('[groups]\nall = ["athena"]', ("groups.all",)),
+    ],
+)
+def test_a_name_that_would_mean_two_things_is_refused_naming_both(
+    toml: str, both: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(tmp_path, toml)
+    assert all(words in refusal.value.message for words in ("config.toml", *both)), refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("toml", "environment", "both"),
+    [
+        ("[specialists.mine]\nport = 45012", {}, ("'apollo'", "'mine'", "45012")),
+        ("", {"APOLLO_PORT": "8005"}, ("'athena'", "'apollo'", "45005", "APOLLO_PORT")),
+        ("", {"TEKTON_AI_PORT_BASE": "65500"}, ("TEKTON_AI_PORT_BASE", "65535")),
+    ],
+)
+def test_a_port_two_would_need_or_nobody_can_have_is_refused(
+    toml: str, environment: dict[str, str], both: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(tmp_path, toml, **environment)
+    assert all(words in refusal.value.message for words in both), refusal.value.message
+
+
+def test_an_endpoint_asks_openai_compatibly_and_must_have_an_address(tmp_path: Path) -> None:
+    row = load(tmp_path, '[specialists.far]\ntransport = "api"\nbase_url = "http://127.0.0.1:1/v1"').get(
+        "far"
+    )
+    assert (row.transport, row.provider, row.ai_port) == ("api", "openai", 0)
+    with pytest.raises(ConfigError, match=r"specialists\.far\.base_url"):
+        load(tmp_path, '[specialists.far]\ntransport = "api"')
+    with pytest.raises(ConfigError, match=r"specialists\.far\.provider"):
+        load(tmp_path, '[specialists.far]\ntransport = "api"\nbase_url = "http://x/v1"\nprovider = "ollama"')
+
+
+def test_the_settings_are_not_changed_by_the_catalogue_made_of_them(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    home.config.write_text(CONFIG)
+    settings = config.load(home, {})
+    catalog.load(settings)
+    assert settings.groups == {"outdoor": ["athena"]}
