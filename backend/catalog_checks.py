@@ -77,7 +77,7 @@ def _collision(row: Row, name: str, what: str, other: str, settings: Settings) -
     if row.own:
         key = f"specialists.{row.name}" if name == row.name else f"specialists.{row.name}.aliases"
         mend = "give yours another name"
-        if name == row.name and " of " in other:
+        if other.startswith("the alias"):
             owner = other.rpartition(" of ")[2].strip("'")
             mend += f", or write [specialists.{owner}] to change the shipped one"
     elif name in settings.groups or plain(name) in {plain(group) for group in settings.groups}:
@@ -99,8 +99,12 @@ def _check_ports(rows: Sequence[Row]) -> None:
             )
         if other := taken.get(row.ai_port):
             raise ConfigError(
-                f"{other.name!r} and {row.name!r} have the same port {row.ai_port}: change one of "
-                f"specialists.{other.name}.port, specialists.{row.name}.port in {FILE} or the variables "
-                f"{other.name.upper()}_PORT, {row.name.upper()}_PORT"
+                f"{other.name!r} and {row.name!r} have the same port {row.ai_port}: change {_where_port(other)} "
+                f"or {_where_port(row)}"
             )
         taken[row.ai_port] = row
+
+
+def _where_port(row: Row) -> str:
+    variable = "" if row.own else f" ({row.name.upper()}_PORT)"
+    return f"specialists.{row.name}.port{variable}"

@@ -26,6 +26,8 @@ COUNTED_TEXTS = 4_000
 """Token counts of texts that are kept."""
 SAFETY_TOKENS = 48
 """Left free for what a chat template adds around the prompt."""
+UNKNOWN_WINDOW = 4_096
+"""Tokens a model is taken to have while nobody can say: its provider is not ready yet."""
 MAX_TRAIL = 12
 """Specialists an answer may pass through before the loop guard ends it."""
 
@@ -95,8 +97,9 @@ class ContextBuilder:
         fixed = [persona, order.content, order.instruction or "", _context_text(request.context)]
         texts = [*fixed, *(m.content for m in (*conversation.messages, *conversation.pinned))]
         count = await self._counter(info, link, texts)
-        answer = min(order.max_tokens or info.max_tokens, info.context_window // 2)
-        room = info.context_window - answer - SAFETY_TOKENS - sum(count(text) for text in fixed if text)
+        tokens = info.context_window or UNKNOWN_WINDOW
+        answer = min(order.max_tokens or info.max_tokens, tokens // 2)
+        room = tokens - answer - SAFETY_TOKENS - sum(count(text) for text in fixed if text)
         window = choose_window(conversation, room=max(0, room), count=count)
         request.messages = window.messages
         if window.summary or window.notes:
@@ -142,7 +145,7 @@ class ContextBuilder:
     async def _counter(self, info: InfoResponse, link: Channel, texts: list[str]) -> Callable[[str], int]:
         """Return a counter for these texts: the provider's own tokenizer where there is one, else an estimate."""
         estimate = self._estimator.counter(info.model)
-        if sum(map(len, texts)) < info.context_window:
+        if sum(map(len, texts)) < (info.context_window or UNKNOWN_WINDOW):
             return estimate  # it fits however it is counted: a token is at least a character, mostly
         missing = [text for text in dict.fromkeys(texts) if text and (info.model, text) not in self._counts]
         if missing:

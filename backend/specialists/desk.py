@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY = 4
 """Turns at a time on a provider whose settings do not say."""
 HEALTH_TIMEOUT_S = 4.0
-FACTS_TIMEOUT_S = 4.0
+FACTS_TIMEOUT_S = 2.5
+"""Shorter than those who ask wait."""
 CLOSE_TIMEOUT_S = 1.0
 
 MakeProvider = Callable[[str], Provider]
@@ -107,12 +108,16 @@ class Desk:
             return ProviderHealth(False, error.message)
 
     async def context_window(self) -> int:
-        """Return the tokens the own model takes; 0 while that cannot be known."""
+        """Return the tokens the own model takes; 0 when that cannot be known in `FACTS_TIMEOUT_S`.
+
+        Waits for a provider that is being prepared: who asked would else leave the conversation out.
+        """
         key = (self.provider, self.model)
-        if key not in self._windows and self.is_prepared(self.provider):
+        if key not in self._windows and (self.warming or self.is_prepared(self.provider)):
             try:
                 async with asyncio.timeout(FACTS_TIMEOUT_S):
-                    self._windows[key] = await self._prepared[self.provider].context_window(self.model)
+                    provider = await self.get(self.provider)
+                    self._windows[key] = await provider.context_window(self.model)
             except (TektonError, TimeoutError) as error:
                 log.info("context window of %s:%s is unknown: %s", *key, error)
         return self._windows.get(key, 0)

@@ -10,6 +10,7 @@ import time
 
 from backend.schema.errors import TektonError
 from backend.schema.records import LaunchResult, SpecialistState
+from backend.specialists.endpoints import Endpoints
 from backend.specialists.fleet import Fleet
 from backend.specialists.launcher import Happening, Placement
 from backend.specialists.launching import Launching
@@ -22,8 +23,11 @@ from backend.specialists.state import RUNNING
 class Endings:
     """Ends specialists and draws the consequences of an end: row, registry, link, ledger."""
 
-    def __init__(self, fleet: Fleet, embedded: EmbeddedService, launching: Launching) -> None:
-        self._fleet, self._embedded, self._launching = fleet, embedded, launching
+    def __init__(
+        self, fleet: Fleet, embedded: EmbeddedService, endpoints: Endpoints, launching: Launching
+    ) -> None:
+        self._fleet, self._embedded, self._endpoints = fleet, embedded, endpoints
+        self._launching = launching
         self._writing: set[asyncio.Task[None]] = set()
 
     async def kill(self, ids: list[str], *, force: bool) -> list[LaunchResult]:
@@ -54,8 +58,7 @@ class Endings:
         fleet, started = self._fleet, time.monotonic()
         row = fleet.board.rows[ai_id]
         if ai_id in fleet.links and ai_id not in fleet.placements:
-            self._release_endpoint(ai_id)
-            return LaunchResult(ai_id, True, "stopped", message="let go; the endpoint is not ours to end")
+            return await self._endpoints.release(ai_id)
         if row.state == "starting" and ai_id not in fleet.placements:
             await asyncio.wait([self._launching.under_way[ai_id]])
         placement = fleet.placements.get(ai_id)
@@ -118,13 +121,6 @@ class Endings:
             )
         except TektonError as error:
             self._fleet.record_error(ai_id, error.code, error.message, phase="ending")
-
-    def _release_endpoint(self, ai_id: str) -> None:
-        fleet = self._fleet
-        fleet.links.pop(ai_id).close("stopped by the operator")
-        if fleet.board.rows[ai_id].state != "stopping":
-            fleet.board.change(ai_id, state="stopping", phase=None)
-        fleet.board.change(ai_id, state="stopped", detail="", cause="let go by the operator")
 
 
 def words(ending: Ending, asked: bool) -> str:

@@ -16,15 +16,13 @@ from backend.catalog import Component
 from backend.registry import RegistryError
 from backend.registry.ports import PortTaken, allocate, bind
 from backend.schema.errors import TektonError
-from backend.schema.frames import HealthResponse, Request
 from backend.schema.records import LaunchResult
 from backend.specialists.adoption import adopt_unregistered
-from backend.specialists.apichannel import ApiChannel
+from backend.specialists.endpoints import Endpoints
 from backend.specialists.fleet import Fleet, choice_fields, entry_of
 from backend.specialists.launcher import LaunchFailed, Placement
 from backend.specialists.link import Link
 from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_spec
-from backend.specialists.pulse import ENDPOINT_TIMEOUT_S
 from backend.specialists.service import SERVICE, EmbeddedService
 from backend.specialists.state import RUNNING
 
@@ -32,8 +30,8 @@ from backend.specialists.state import RUNNING
 class Launching:
     """Launches of one fleet; `under_way` by specialist."""
 
-    def __init__(self, fleet: Fleet, embedded: EmbeddedService) -> None:
-        self._fleet, self._embedded = fleet, embedded
+    def __init__(self, fleet: Fleet, embedded: EmbeddedService, endpoints: Endpoints) -> None:
+        self._fleet, self._embedded, self._endpoints = fleet, embedded, endpoints
         self.under_way: dict[str, asyncio.Task[LaunchResult]] = {}
 
     async def launch(self, ai_id: str) -> LaunchResult:
@@ -70,6 +68,8 @@ class Launching:
             self._failed(ai_id, TektonError(result.message, code="launch_failed"))
         else:
             result = self._result(ai_id, True, message)
+            if fault := await self._known_fault(component):
+                result.message, result.code = f"{message}, but cannot answer: {fault.message}", fault.code
         result.elapsed_s = round(time.monotonic() - started, 3)
         return result
 
@@ -99,7 +99,16 @@ class Launching:
                 ai_id, expect=(placement.identity.pid, placement.identity.start), state="ready"
             )
         )
-        return f"serves on port {placement.port}"
+        return "serves"
+
+    async def _known_fault(self, component: Component) -> TektonError | None:
+        """Return why a specialist that just came to serve cannot answer, as far as that is known without waiting."""
+        row = self._fleet.board.rows[component.id]
+        if row.last_error:
+            return TektonError(row.last_error, code=row.last_error_code)
+        if row.provider == SERVICE:
+            return await self._embedded.missing()
+        return None
 
     def _show_start(self, component: Component) -> None:
         choice = self._fleet.choice_for(component)
@@ -200,20 +209,12 @@ class Launching:
         fleet.record_error(ai_id, error.code, error.message, phase="starting", evidence=error.evidence)
 
     async def _start_endpoint(self, component: Component) -> str:
-        """Open the way to a remote endpoint: no process, ready when it answers well."""
-        fleet, ai_id = self._fleet, component.id
         self._show_start(component)
-        channel = ApiChannel(worker_spec(fleet, component, 0))
-        reply = await channel.call(Request(type="health"), timeout_s=ENDPOINT_TIMEOUT_S)
-        if isinstance(reply, HealthResponse) and reply.status == "degraded":
-            channel.close("the endpoint is not well")
-            error = TektonError(f"{ai_id}: {reply.detail}", code="provider_unavailable")
-            self._failed(ai_id, error)
-            raise error
-        fleet.links[ai_id] = channel
-        fleet.board.change(ai_id, state="ready", warming=False, host=component.base_url or "", port=0)
-        fleet.turns.idle(ai_id, "")
-        return f"answers at {component.base_url}"
+        try:
+            return await self._endpoints.join(component)
+        except TektonError as error:
+            self._failed(component.id, error)
+            raise
 
     def _result(self, ai_id: str, ok: bool, message: str, **changes: object) -> LaunchResult:
         row = self._fleet.board.rows[ai_id]

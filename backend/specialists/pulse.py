@@ -10,6 +10,7 @@ import logging
 
 from backend.schema.frames import HealthResponse, Request
 from backend.specialists.adoption import ANSWER_TIMEOUT_S
+from backend.specialists.endpoints import ENDPOINT_TIMEOUT_S
 from backend.specialists.fleet import Fleet
 from backend.specialists.link import Channel, Link, LinkBroken, LinkError, NoAnswer
 from backend.specialists.state import ANSWERING
@@ -20,7 +21,6 @@ PINGS_A_DEADLINE = 4
 """How often a worker is asked within the time after which it counts as unresponsive."""
 ENDPOINT_EVERY = 10
 """Endpoints beyond this machine are asked this many times less often."""
-ENDPOINT_TIMEOUT_S = 8.0
 
 
 class Pulse:
@@ -98,7 +98,7 @@ class Pulse:
         row = self._fleet.board.rows[ai_id]
         if row.state not in ANSWERING:
             return
-        what = f"pid {row.pid} lives" if row.pid else row.host
+        what = f"pid {row.pid} lives" if row.pid else f"{row.host}:{row.port}"
         self._fleet.board.change(
             ai_id, state="lost", phase=None, detail=words, cause=f"{ai_id} does not answer ({what}): {words}"
         )

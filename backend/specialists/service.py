@@ -63,6 +63,16 @@ class EmbeddedService:
         if self._process is None and (self._starting is None or self._starting.done()):
             self._starting = asyncio.create_task(self._start(), name="embedded model server")
 
+    async def missing(self) -> TektonError | None:
+        """Return what the server cannot start without, if that is so; a look at the disk."""
+        from backend.providers import weights
+
+        try:
+            await asyncio.to_thread(weights.find, self._fleet.settings, self._fleet.home)
+        except TektonError as error:
+            return error
+        return None
+
     async def settled(self) -> None:
         """Wait until a start under way has ended, well or not."""
         if self._starting is not None:

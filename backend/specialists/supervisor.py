@@ -33,6 +33,7 @@ from backend.schema.records import (
 from backend.specialists.adoption import adopt_all
 from backend.specialists.board import Board, Publish
 from backend.specialists.ending import Endings
+from backend.specialists.endpoints import Endpoints
 from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
 from backend.specialists.launcher import Happening, Launcher
 from backend.specialists.launching import Launching
@@ -91,8 +92,9 @@ class Supervisor:
         for component in catalog:
             board.put(new_row(component, self._fleet.choice_for(component)))
         self._embedded = EmbeddedService(self._fleet)
-        self._launching = Launching(self._fleet, self._embedded)
-        self._endings = Endings(self._fleet, self._embedded, self._launching)
+        self._endpoints = Endpoints(self._fleet)
+        self._launching = Launching(self._fleet, self._embedded, self._endpoints)
+        self._endings = Endings(self._fleet, self._embedded, self._endpoints, self._launching)
         self._pulse = Pulse(self._fleet)
         self._upkeep = Upkeep(self._fleet, publish)
         self._listening: asyncio.Task[None] | None = None
@@ -106,6 +108,7 @@ class Supervisor:
         self._listening = asyncio.create_task(self._listen(), name="launcher events")
         self._embedded.adopt()
         await adopt_all(self._fleet)
+        await self._endpoints.rejoin(await self._fleet.registry.read())
         self._pulse.start()
         self._upkeep.start()
 

@@ -47,7 +47,7 @@ class Upstream:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 path, body = await _rest(head, reader)
-                await self._answer(path, body, writer)
+                await self._answer(path, body, reader, writer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -55,7 +55,9 @@ class Upstream:
             self._open.discard(writer)
             writer.close()
 
-    async def _answer(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, path: str, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if path.endswith("/models"):
             status = "200 OK" if self.healthy else "503 Service Unavailable"
             _reply(writer, status, {"object": "list", "data": [{"id": "m1", "object": "model"}]})
@@ -71,12 +73,14 @@ class Upstream:
         for number, word in enumerate(WORDS):
             _event(writer, json.dumps(_chunk(word)))
             if number == 1:
-                await self._in_the_middle(prompt, writer)
+                await self._in_the_middle(prompt, reader, writer)
         _event(writer, json.dumps(_chunk(None, "stop")))
         _event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
 
-    async def _in_the_middle(self, prompt: str, writer: asyncio.StreamWriter) -> None:
+    async def _in_the_middle(
+        self, prompt: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         await writer.drain()
         if prompt == "bad json":
             _event(writer, '{"choices": [{"delta": ')
@@ -84,11 +88,8 @@ class Upstream:
             writer.transport.abort()
             raise ConnectionResetError
         elif prompt in ("stall", "hang"):
-            try:
-                while not writer.transport.is_closing():
-                    await asyncio.sleep(0.02)
-            finally:
-                self.sent_away.set()
+            await reader.read(1)
+            self.sent_away.set()
             raise ConnectionResetError
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from fleets import Platform, make_platform
-from tiny import TinyProvider
+from tiny import TinyProvider, spec_with
 
-from backend.config import Providers, ScriptedSettings, Settings, Timeouts
 from backend.registry.ports import bind
 from backend.specialists.killall import kill_all
 from backend.specialists.spec import StartLine, WorkerSpec
@@ -70,27 +68,6 @@ class Served:
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.wait([self.task])
-
-
-def spec_with(**changes: Any) -> WorkerSpec:
-    timeouts = changes.pop("timeouts", Timeouts())
-    places = changes.pop("places", 64)
-    settings = Settings(
-        providers=Providers(scripted=ScriptedSettings(timeouts=timeouts, max_concurrency=places))
-    )
-    spec = WorkerSpec(
-        ai_id="apollo-ai",
-        component="apollo",
-        title="Executive Coordinator",
-        persona="You are Apollo.",
-        provider="scripted",
-        model="tiny-1",
-        home="/nonexistent",
-        token="worker-secret",
-        capabilities=["planning"],
-        settings=msgspec.Raw(msgspec.json.encode(settings)),
-    )
-    return msgspec.structs.replace(spec, **changes)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tiny import TinyProvider
+from tiny import TinyProvider, spec_with
 
 from backend.registry.ports import bind
 from backend.schema.frames import Pong, Request, StreamChunk, StreamEnd, StreamError
@@ -171,7 +171,6 @@ async def test_one_consumer_that_fails_does_not_end_the_others(serve: Any) -> No
 
 
 async def test_an_endpoint_that_is_not_well_says_so_through_health() -> None:
-    from conftest import spec_with
 
     provider = TinyProvider()
     provider.broken = "401 from the endpoint"

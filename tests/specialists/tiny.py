@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
+
+from backend.config import Providers, ScriptedSettings, Settings, Timeouts
 from backend.providers.base import (
     Completed,
     CompletionRequest,
@@ -22,6 +26,7 @@ from backend.providers.base import (
     Text,
 )
 from backend.schema.frames import Usage
+from backend.specialists.spec import WorkerSpec
 
 
 class TinyProvider:
@@ -77,3 +82,24 @@ class TinyProvider:
 
     async def aclose(self) -> None:
         self.was_closed = True
+
+
+def spec_with(**changes: Any) -> WorkerSpec:
+    timeouts = changes.pop("timeouts", Timeouts())
+    places = changes.pop("places", 64)
+    settings = Settings(
+        providers=Providers(scripted=ScriptedSettings(timeouts=timeouts, max_concurrency=places))
+    )
+    spec = WorkerSpec(
+        ai_id="apollo-ai",
+        component="apollo",
+        title="Executive Coordinator",
+        persona="You are Apollo.",
+        provider="scripted",
+        model="tiny-1",
+        home="/nonexistent",
+        token="worker-secret",
+        capabilities=["planning"],
+        settings=msgspec.Raw(msgspec.json.encode(settings)),
+    )
+    return msgspec.structs.replace(spec, **changes)
