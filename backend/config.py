@@ -128,7 +128,12 @@ class Gateway(_Table, frozen=True):
     allowed_origins: list[str] = []
     max_body_bytes: Count = 8 * 1024 * 1024
     max_connections: Count = 200
+    """WebSockets open at once."""
     max_streams: Count = 64
+    max_open: Count = 1_000
+    """Connections of every kind the listener holds."""
+    head_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+    """How long a client may take for a request's head, and be silent in the middle of its body."""
 
 
 class Ports(_Table, frozen=True):

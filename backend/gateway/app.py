@@ -19,7 +19,7 @@ from backend.gateway.context import Gateway
 from backend.gateway.metrics import CONTENT_TYPE, exposition
 from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
-from backend.gateway.replies import error_reply, json_reply
+from backend.gateway.replies import json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded, read_values
 from backend.gateway.sse import chat_frames, stream_response, team_frames, wants_metadata
 from backend.gateway.websocket import serve_websocket
@@ -80,11 +80,12 @@ def build_app(gateway: Gateway) -> Starlette:
         WebSocketRoute("/ws", _websocket(gateway)),
     ]
     routes.append(_document_route(gateway, routes))
-    return Starlette(
-        routes=routes,
-        exception_handlers={404: _unknown_route, 405: _unknown_route},
-        max_body_size=gateway.platform.settings.gateway.max_body_bytes,
-    )
+    nowhere = _nowhere(gateway)
+
+    async def unknown_route(request: Request, error: Exception) -> Response:
+        return await nowhere(request)
+
+    return Starlette(routes=routes, exception_handlers={404: unknown_route, 405: unknown_route})
 
 
 def _document_route(gateway: Gateway, routes: list[BaseRoute]) -> Route:
@@ -173,7 +174,10 @@ def _websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
     return websocket
 
 
-async def _unknown_route(request: Request, error: Exception) -> Response:
-    return error_reply(
-        TektonError(f"there is no {request.method} {request.scope['path']} here", code="not_found")
-    )
+def _nowhere(gateway: Gateway) -> Endpoint:
+    """Return the endpoint of every path nobody serves; it asks for the right place as all do."""
+
+    async def nowhere(request: Request) -> Response:
+        raise TektonError(f"there is no {request.method} {request.scope['path']} here", code="not_found")
+
+    return guarded(gateway, "nowhere", None, nowhere)

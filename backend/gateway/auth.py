@@ -34,9 +34,11 @@ _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
 class Refused(TektonError):
     """A call was turned away before it was read. `status` is the HTTP status; the message is the reason."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, token: str = "") -> None:
         super().__init__(reason, code="unauthorized" if status == 401 else "forbidden")
         self.status = status
+        self.token = token
+        """Label of the token, where one was known."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,9 @@ class Guard:
         principal = self._principal(connection)
         if not principal.may(scope):
             raise Refused(
-                403, f"the token {principal.label!r} has scope {principal.scope}; this needs {scope}"
+                403,
+                f"the token {principal.label!r} has scope {principal.scope}; this needs {scope}",
+                principal.label,
             )
         return principal
 

@@ -47,11 +47,12 @@ class CallLog:
         refusal: str = "",
         request_id: str = "",
         scope: str = "",
+        token: str = "",
     ) -> None:
-        """Write a call down; `began` is `time.monotonic()` of its arrival."""
+        """Write a call down; `began` is `time.monotonic()` of its arrival, `token` a label."""
         elapsed_ms = (time.monotonic() - began) * 1000 if began else 0.0
         call = GatewayCall(
-            time.time(), client, transport, action, status, elapsed_ms, refusal, request_id, scope
+            time.time(), client, transport, action, status, elapsed_ms, refusal, request_id, scope, token
         )
         self.total += 1
         self.recent.append(call)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc, action_doc
@@ -28,6 +29,31 @@ def client_name(request: Request) -> str:
     return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
 
 
+def bounded(request: Request, limit: int) -> Request:
+    """Return the request with a body that ends in an error past `limit` bytes, said or sent.
+
+    Raises:
+        TektonError: `too_large`, at once when the request says its length.
+    """
+    too_large = TektonError(
+        f"the body is larger than {limit} bytes (gateway.max_body_bytes)", code="too_large"
+    )
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and (len(said) > 15 or int(said) > limit):
+        raise too_large
+    total = 0
+
+    async def receive() -> Message:
+        nonlocal total
+        message = await request.receive()
+        total += len(message.get("body", b""))
+        if total > limit:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive)
+
+
 def guarded(
     gateway: Gateway,
     name: str,
@@ -42,16 +68,19 @@ def guarded(
     `doc` is what the OpenAPI document says of it, by default its name.
     """
 
+    max_body = gateway.platform.settings.gateway.max_body_bytes
+
     async def serve(request: Request) -> Response:
         began = time.monotonic()
-        refusal = ""
+        refusal = token = ""
         try:
             if scope is None:
                 gateway.guard.check_place(request)
             else:
-                gateway.guard.check(request, scope)
-            response = await endpoint(request)
+                token = gateway.guard.check(request, scope).label
+            response = await endpoint(bounded(request, max_body))
         except TektonError as error:
+            token = token or getattr(error, "token", "")
             response = error_reply(error)
             refusal = error.message if response.status_code in (400, 401, 403, 413, 429) else ""
         except ClientDisconnect:
@@ -65,7 +94,7 @@ def guarded(
             response = error_reply(
                 TektonError(f"{name} failed inside the backend; its log has the traceback")
             )
-        if scope is not None:
+        if scope is not None or refusal:
             gateway.log.note(
                 client_name(request),
                 transport,
@@ -73,7 +102,8 @@ def guarded(
                 response.status_code,
                 began=began,
                 refusal=refusal,
-                scope=scope if request.method != "GET" else "read",
+                token=token,
+                scope=scope if scope and request.method != "GET" else "read",
             )
         return response
 

@@ -25,6 +25,7 @@ from backend import catalog, config
 from backend.config import ConfigError
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
+from backend.gateway.listening import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
 from backend.orchestration.platform import Platform, open_platform
 from backend.registry.ports import find_holder
@@ -121,8 +122,8 @@ async def _serve(home: Home, ready: _Ready, host: str | None, port: int | None) 
     server = _Server(
         uvicorn.Config(
             build_app(gateway),
-            http="httptools",
-            ws="websockets-sansio",
+            http=http_protocol(settings.gateway),
+            ws=WebSocketProtocol,
             ws_per_message_deflate=False,
             ws_max_size=MAX_LINE_BYTES,
             lifespan="on",

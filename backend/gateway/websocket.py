@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ import backend
 from backend.events import ReplayLost, Subscription
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
+from backend.gateway.listening import FRAMES
 from backend.gateway.replies import error_body
 from backend.orchestration.actions import ACTIONS, InvalidRequest
 from backend.schema.errors import TektonError
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 MAX_CALLS_AT_ONCE = 256
 """Calls one connection may have under way."""
 GATEWAY_ID = "gateway"
+GONE = (WebSocketDisconnect, RuntimeError, ConnectionResetError)
+"""What a send or a receive raises once the client has left."""
 _numbers = itertools.count(1)
 
 
@@ -76,6 +79,7 @@ class _Connection:
         self._sender: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._number = next(_numbers)
+        self._write: Callable[[Sequence[bytes]], Awaitable[None]] = socket.scope["extensions"][FRAMES]
 
     async def run(self) -> None:
         self._gateway.clients[self._number] = {
@@ -92,7 +96,7 @@ class _Connection:
             self._sender = asyncio.create_task(self._forward())
             while True:
                 await self._take(await self._socket.receive())
-        except (WebSocketDisconnect, RuntimeError):
+        except GONE:
             pass  # clients leave; a call under way runs on for whoever comes back for it
         finally:
             if self._sender is not None:
@@ -127,7 +131,8 @@ class _Connection:
         elif kind == "subscribe":
             await self._subscribe(request_id, values)
         elif isinstance(kind, str) and kind in ACTIONS:
-            if len(self._calls) >= MAX_CALLS_AT_ONCE:
+            most = MAX_CALLS_AT_ONCE * (2 if kind == "cancel" else 1)  # a full connection can still cancel
+            if len(self._calls) >= most:
                 raise TektonError(
                     f"{MAX_CALLS_AT_ONCE} calls are under way on this connection", code="too_many"
                 )
@@ -197,7 +202,7 @@ class _Connection:
         except TektonError as error:
             status, refusal = getattr(error, "status", 400), error.message
             await self._send_error(request_id, error)
-        except (WebSocketDisconnect, RuntimeError):
+        except GONE:
             pass
         except Exception:  # the boundary of a call: it ends as an error frame, with the traceback in the log
             log.exception("%s failed", kind)
@@ -215,6 +220,7 @@ class _Connection:
                 refusal=refusal,
                 request_id=request_id,
                 scope=action.scope,
+                token=self._principal.label,
             )
 
     async def _forward(self) -> None:
@@ -232,18 +238,15 @@ class _Connection:
                     await self._send_snapshot(resync=True)
                     continue
                 await self._send_lines(batch)
-        except (WebSocketDisconnect, RuntimeError):
+        except GONE:
             return  # the reader of this connection sees the end too, and cleans up
 
     async def _send_lines(self, lines: Sequence[bytes]) -> None:
-        if self._batch:
-            await self._socket.send_text(b"\n".join(lines).decode())
-        else:
-            for line in lines:
-                await self._socket.send_text(line.decode())
+        """Send events in one write: one frame where the client allows it, else a frame for each."""
+        await self._write((b"\n".join(lines),) if self._batch else lines)
 
     async def _send(self, value: Struct) -> None:
-        await self._socket.send_text(encoder.encode(value).decode())
+        await self._write((encoder.encode(value),))
 
     async def _send_error(self, request_id: str, error: TektonError) -> None:
         frame = ErrorReply(
@@ -257,5 +260,5 @@ class _Connection:
         )
         try:
             await self._send(frame)
-        except (WebSocketDisconnect, RuntimeError):
+        except GONE:
             log.debug("a client left before its error reached it: %s", error.message)

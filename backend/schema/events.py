@@ -231,7 +231,10 @@ class SessionRemoved(Struct, tag="session_removed"):
 
 
 class GatewayCall(Struct, tag="gateway_call", omit_defaults=True):
-    """One call a client made, or one that was refused and why. `elapsed_ms` until the first byte of the answer."""
+    """One call a client made, or one that was refused and why. `elapsed_ms` until the first byte of the answer.
+
+    `token` is the label of the token it came with, never the token.
+    """
 
     timestamp: float
     client: str
@@ -242,6 +245,7 @@ class GatewayCall(Struct, tag="gateway_call", omit_defaults=True):
     refusal: str = ""
     request_id: str = ""
     scope: str = ""
+    token: str = ""
 
 
 class Result(Struct, tag="result"):
