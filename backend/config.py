@@ -328,7 +328,9 @@ def _apply_environment(table: dict[str, object], env: Mapping[str, str]) -> dict
             raise ConfigError(f"environment: TEKTON_REGISTER_AI={word!r}: expected true or false")
         put("fleet.lifecycle_on", word in _TRUE, "TEKTON_REGISTER_AI")
     if host := env.get("OLLAMA_HOST"):
-        put("providers.ollama.host", host if "://" in host else f"http://{host}", "OLLAMA_HOST")
+        if "://" not in host:  # as Ollama itself reads it: a bare name means its own port
+            host = f"http://{host}" if re.search(r":\d+/?$", host) else f"http://{host}:11434"
+        put("providers.ollama.host", host, "OLLAMA_HOST")
     for name in env:
         component = name.removesuffix("_PORT").lower()
         if re.fullmatch(r"[A-Z][A-Z_]*_PORT", name) and component in COMPONENT_NAMES:

@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.config import AnthropicSettings, ConfigError, Settings
 from backend.home import Home
-from backend.providers.anthropic_models import current_models, retirement
+from backend.providers.anthropic_models import RETIRED, current_models, retirement
 from backend.providers.base import (
     Completed,
     CompletionRequest,
@@ -28,7 +28,7 @@ from backend.providers.base import (
 from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
 from backend.providers.names import display_name
-from backend.providers.sdk import Whole, is_loopback, quiet_libraries
+from backend.providers.sdk import Whole, is_loopback, quiet_libraries, split_user
 from backend.schema.frames import ChatMessage, FinishReason, Usage
 
 WHO = "Anthropic"
@@ -62,7 +62,8 @@ class AnthropicProvider:
         self._own: AnthropicSettings = settings.providers.anthropic
         self._home, self._environment = home, environment
         self._key = ""
-        self._where = self._own.base_url or API
+        self._address = self._own.base_url or API
+        self._where, _ = split_user(self._address)
         self._client: Any = None
         self._windows: dict[str, int] = {}
 
@@ -82,7 +83,7 @@ class AnthropicProvider:
         finish: FinishReason | None = None
         usage, whole = Usage(), Whole()
         notes = [NO_TEMPERATURE] if request.temperature is not None else []
-        if retires := retirement(model):
+        if retires := self._refused_if_retired(model):
             notes.append(f"{model} {retires}")
         try:
             upstream = await self._ready().messages.create(
@@ -115,6 +116,7 @@ class AnthropicProvider:
 
     async def health(self, model: str) -> ProviderHealth:
         try:
+            self._refused_if_retired(model)
             infos = await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)
         except TimeoutError:
             return ProviderHealth(False, f"{self._where} did not answer within {ASK_TIMEOUT_S:g} s")
@@ -173,11 +175,11 @@ class AnthropicProvider:
         timeout = httpx2.Timeout(None, connect=self._own.timeouts.connect)
         client: Any = anthropic.AsyncAnthropic(
             api_key=self._key,
-            base_url=self._where,
+            base_url=self._address,
             max_retries=0,
             timeout=timeout,
             http_client=anthropic.DefaultAsyncHttpxClient(
-                timeout=timeout, trust_env=not is_loopback(self._where)
+                timeout=timeout, trust_env=not is_loopback(self._address)
             ),
         )
         _ = client.messages, client.models  # they import the rest
@@ -188,11 +190,22 @@ class AnthropicProvider:
             raise ProviderUnavailable("the provider was not prepared")
         return self._client
 
+    def _refused_if_retired(self, model: str) -> str:
+        """Return when a model ends, empty for a current one. Another server than Anthropic's may still have it.
+
+        Raises:
+            ModelNotFound: Anthropic has retired it; the message names current ones.
+        """
+        ends = retirement(model)
+        if ends.startswith(RETIRED) and self._where == API:
+            raise ModelNotFound(_unknown(model, current_models()))
+        return ends
+
     def _failure(self, error: Exception, model: str) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
         upstream = Upstream(
-            WHO, self._where, model, self._own.api_key_env, "providers.anthropic.base_url", self._key
+            WHO, self._where, model, self._own.api_key_env, "providers.anthropic.base_url", (self._key,)
         )
         response = getattr(error, "response", None)
         if response is None or not hasattr(error, "status_code"):

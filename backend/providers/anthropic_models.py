@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import get_args
 
 SHOWN = 8
+RETIRED = "was retired on"
 
 
 def current_models() -> list[str]:
@@ -32,9 +33,7 @@ def retirement(model: str, today: date | None = None) -> str:
     day = _day(end)
     if day is None:
         return f"is deprecated ({end})"
-    return (
-        f"was retired on {day}" if day <= (today or date.today()) else f"ends on {day}: choose a newer model"
-    )
+    return f"{RETIRED} {day}" if day <= (today or date.today()) else f"ends on {day}: choose a newer model"
 
 
 def _deprecated() -> Mapping[str, str]:

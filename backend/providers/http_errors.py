@@ -47,10 +47,10 @@ class Upstream(Struct, frozen=True):
     model: str = ""
     key_hint: str = "its key"
     setting: str = "its address"
-    secret: str = ""
+    secrets: tuple[str, ...] = ()
 
     def evidence(self, text: str) -> str:
-        return redact(text, self.secret)[:EVIDENCE_CHARS]
+        return redact(text, *self.secrets)[:EVIDENCE_CHARS]
 
 
 def from_status(upstream: Upstream, status: int, body: str, headers: Mapping[str, str]) -> ProviderError:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -29,7 +30,7 @@ from backend.providers.base import (
 from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
 from backend.providers.names import display_name
-from backend.providers.sdk import Whole, is_loopback, quiet_libraries
+from backend.providers.sdk import Whole, is_loopback, quiet_libraries, split_user
 from backend.schema.frames import FinishReason, Usage
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class OllamaProvider:
         self._own = settings.providers.ollama
         self._home, self._environment = home, environment
         self._key = ""
+        self._where, self._user = split_user(self._own.host)
         self._client: ollama.AsyncClient | None = None
         self._windows: dict[str, _Window] = {}
 
@@ -107,7 +109,7 @@ class OllamaProvider:
         except ProviderError as error:
             return ProviderHealth(False, error.message)
         if _is_among(model, names):
-            return ProviderHealth(True, f"{self._own.host} has {model}")
+            return ProviderHealth(True, f"{self._where} has {model}")
         return ProviderHealth(False, _not_pulled(model))
 
     async def models(self) -> list[ModelInfo]:
@@ -149,11 +151,14 @@ class OllamaProvider:
 
         quiet_libraries()
         return ollama.AsyncClient(
-            host=self._own.host,
+            host=self._where,
             timeout=httpx.Timeout(None, connect=self._own.timeouts.connect),
-            headers={"authorization": f"Bearer {self._key}"} if self._key else None,
-            trust_env=not is_loopback(self._own.host),
+            headers={"authorization": said} if (said := self._authorization()) else None,
+            trust_env=not is_loopback(self._where),
         )
+
+    def _authorization(self) -> str:
+        return f"Bearer {self._key}" if self._key else self._user
 
     def _ready(self) -> ollama.AsyncClient:
         if self._client is None:
@@ -208,9 +213,8 @@ class OllamaProvider:
         """Map the library's errors; one inside a stream carries the status -1."""
         if isinstance(error, ProviderError):
             return error
-        upstream = Upstream(
-            WHO, self._own.host, model, self._own.api_key_env, "providers.ollama.host", self._key
-        )
+        secrets = (self._key, self._user, urlsplit(self._own.host).password or "")
+        upstream = Upstream(WHO, self._where, model, self._own.api_key_env, "providers.ollama.host", secrets)
         status = getattr(error, "status_code", None)
         text = str(getattr(error, "error", error))
         if status == 404 or (status == IN_STREAM and "not found" in text):

