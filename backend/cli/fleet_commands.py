@@ -53,6 +53,7 @@ async def status(options: argparse.Namespace) -> int:
     while True:
         try:
             snapshot = await call("snapshot")
+            snapshot["budgets"] = (await call("usage"))["limits"]
         except TektonError as error:
             if error.code != "backend_lost":
                 raise
@@ -209,6 +210,7 @@ def _status_text(snapshot: dict[str, Any]) -> str:
     lines = [terminal.safe(head)]
     if count := snapshot.get("unacknowledged"):
         lines.append(f"{count} errors nobody has acknowledged: tekton errors")
+    lines += [terminal.safe(_budget_text(limit)) for limit in snapshot.get("budgets", ())]
     rows = [_status_row(row) for row in snapshot["specialists"]]
     lines.append(
         terminal.table(
@@ -221,6 +223,17 @@ def _status_text(snapshot: dict[str, Any]) -> str:
         words = service.get("detail") or service.get("cause", "")
         lines.append(terminal.safe(f"{service['title']}: {service.get('state', 'stopped')} {words}".rstrip()))
     return "\n".join(lines)
+
+
+def _budget_text(limit: dict[str, Any]) -> str:
+    """Return how far a day's limit is used: `budget of apollo: 120 of 1,000 tokens today`."""
+    parts: list[str] = []
+    if limit["tokens_per_day"]:
+        parts.append(f"{limit['tokens']:,} of {limit['tokens_per_day']:,} tokens")
+    if limit["cost_per_day"]:
+        parts.append(f"{limit['cost']:.2f} of {limit['cost_per_day']:.2f} in money")
+    over = " · used up: turns are refused until tomorrow" if limit["over"] else ""
+    return f"budget of {limit['name']}: {', '.join(parts)} today{over}"
 
 
 def _status_row(row: dict[str, Any]) -> tuple[str, ...]:
