@@ -55,24 +55,31 @@ class TektonApp(App[None]):
         self.desk = Desk(self.stores, connect)
         self.commands = Commands(self, self.desk)
         self._attention = Attention(self, self.stores)
-        self._wanted_theme = theme
         self._error_at = -1
+        self._dress(theme)
 
     def compose(self) -> ComposeResult:
         yield HeaderLine(self.stores, id="header")
         yield Navigation(self.stores, id="navigation")
-        with ContentSwitcher(initial="fleet", id="panes"):
-            yield PANES["fleet"](self.stores, self.commands, id="fleet")
+        yield ContentSwitcher(id="panes")
         yield CommandLine(id="command-line")
         yield Footer(show_command_palette=False, compact=True)
 
-    def on_mount(self) -> None:
+    def _dress(self, theme: str) -> None:
+        """Choose the theme before the style sheet is first read: it is then read once."""
         self.register_theme(TEKTON_DARK)
         self.register_theme(TEKTON_LIGHT)
-        self.theme = self._wanted_theme if self._wanted_theme in self.available_themes else DARK_NAME
+        self.theme = theme if theme in self.available_themes else DARK_NAME
+        self.stylesheet.set_variables(self.get_css_variables())
+
+    def on_mount(self) -> None:
         self.desk.notice.subscribe(self.tell)
         self._attention.start()
-        self.pane("fleet").focus_content()
+        self.call_after_refresh(self._open_up)
+
+    def _open_up(self) -> None:
+        """Show the first screen, once the frame around it is painted: its modules are imported meanwhile."""
+        self.show_pane("fleet")
         self.call_after_refresh(self._start_desk)
 
     def _start_desk(self) -> None:

@@ -1,0 +1,166 @@
+"""Starts the console on a real terminal and prints first paint, memory and what idling costs, with their bars.
+
+    python bench/console_start.py [--runs 9] [--idle 10]
+
+The floor of the first paint is a Textual app of one line in the same run, taken in turns with ours. Memory and
+idling are measured against a real backend: empty, and with 19 specialists that answer a metrics beat each second and
+200 stored messages each, every conversation opened and read back to its first message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from backends import own_backend
+from terminal import Terminal
+
+from backend.client import Client
+from backend.home import Home
+from backend.memory import SqliteStore
+
+COLUMNS, ROWS = 120, 40
+BARE = """
+from textual.app import App
+from textual.widgets import Static
+class Bare(App):
+    def compose(self):
+        yield Static(" TEKTON ")
+Bare().run()
+"""
+MESSAGES = 200
+ANSWER = (
+    "The **queue** module breaks first under load: its lock is held across a *network call*.\n\n"
+    "1. Copy what is to be sent under the lock\n2. Send it after the lock is free\n\n"
+    "```python\ndef drain(self):\n    items, self.items = self.items, []\n    return [send(i) for i in items]\n```\n"
+)
+FRAME = b" TEKTON "
+SHIFT_TAB, NEXT_TAB = "\x1b[Z", "\x1b[6;5~"
+SETTLED_S = 60.0
+"""After this the clocks of the rows count minutes."""
+
+
+def console(home: Home) -> list[str]:
+    return [sys.executable, "-m", "tekton_tui", "--home", str(home.root)]
+
+
+def first_paint_ms(command: list[str], then: str = "") -> tuple[float, float]:
+    """Return milliseconds from starting a program until its first frame was written, and until a text stood there."""
+    with Terminal(command, columns=COLUMNS, rows=ROWS) as terminal:
+        first = terminal.until_bytes(FRAME)
+        whole = terminal.until(then) if then else first
+        return 1000 * (first - terminal.started), 1000 * (whole - terminal.started)
+
+
+def verdict(value: float, bar: float) -> str:
+    return f"(bar {bar:g}: {'ok' if value <= bar else 'MISSED'})"
+
+
+def paint(home: Home, runs: int) -> None:
+    """Print our first paint and the floor's, taken in turns; a first pair is not counted."""
+    ours: list[float] = []
+    whole: list[float] = []
+    bare: list[float] = []
+    for _ in range(runs + 1):
+        bare.append(first_paint_ms([sys.executable, "-c", BARE])[0])
+        first, attached = first_paint_ms(console(home), "Nothing runs")
+        ours.append(first)
+        whole.append(attached)
+    mine, floor = statistics.median(ours[1:]), statistics.median(bare[1:])
+    ratio = statistics.median(a / b for a, b in zip(ours[1:], bare[1:], strict=True))
+    print(f"first paint: ours {mine:.0f} ms, bare Textual app {floor:.0f} ms, median of {runs} pairs")
+    print(f"  ratio of pairs, median {ratio:.2f} {verdict(ratio, 1.5)}")
+    print(f"  attached to a running backend, its state shown: {statistics.median(whole[1:]):.0f} ms", flush=True)
+
+
+def memory(name: str, terminal: Terminal, bar_mib: float) -> None:
+    process = psutil.Process(terminal.process.pid)
+    used = process.memory_full_info()
+    print(f"{name}: resident {used.rss / 2**20:.1f} MiB {verdict(used.rss / 2**20, bar_mib)}", end="")
+    print(f", of its own {used.uss / 2**20:.1f} MiB", flush=True)
+
+
+def idle(name: str, terminal: Terminal, seconds: float) -> None:
+    """Print what a console costs that nobody touches: share of a core and bytes to the terminal."""
+    process = psutil.Process(terminal.process.pid)
+    terminal.pump_for(1.0)
+    before, begin = process.cpu_times(), time.monotonic()
+    written = terminal.pump_for(seconds)
+    after = process.cpu_times()
+    share = (after.user + after.system - before.user - before.system) / (time.monotonic() - begin)
+    print(f"{name}: {share:.2%} of a core {verdict(100 * share, 1.0)}, {written / seconds:.1f} bytes/s", flush=True)
+
+
+async def seed(home: Home, client: Client) -> list[str]:
+    """Launch all 19 and give each a conversation; return their names."""
+    answer = await client.call("launch", ids=["all"], timeout_s=120)
+    failed = [row for row in answer["results"] if not row["ok"]]
+    if failed:
+        raise SystemExit(f"not all specialists came up: {failed}")
+    names = [row["id"].removesuffix("-ai") for row in answer["results"]]
+    store = SqliteStore(home.database)
+    await store.open()
+    for name in names:
+        history = await client.call("conversation_history", specialist_id=f"{name}-ai", limit=1)
+        for number in range(MESSAGES):
+            asked = number % 2 == 0
+            await store.append(
+                history["conversation_id"],
+                author="you" if asked else f"{name}-ai",
+                role="user" if asked else "assistant",
+                content=f"MARK{number}{name}. {'Which breaks first?' if asked else ANSWER}",
+            )
+    await store.close()
+    return names
+
+
+def read_all(terminal: Terminal, names: list[str]) -> None:
+    """Open each conversation and read it back to its first message."""
+    terminal.send("2")
+    for name in names:
+        terminal.until(f"MARK{MESSAGES - 1}{name}")
+        terminal.send(SHIFT_TAB)
+        while f"MARK0{name}" not in terminal.screen():
+            terminal.send("g")
+            terminal.pump_for(0.3)
+        terminal.send(NEXT_TAB)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--idle", type=float, default=10.0)
+    options = parser.parse_args()
+    async with own_backend(os.environ) as (home, client):  # pyright: ignore[reportArgumentType]
+        await asyncio.to_thread(paint, home, options.runs)
+        with Terminal(console(home), columns=COLUMNS, rows=ROWS) as terminal:
+            await asyncio.to_thread(terminal.until, "Nothing runs")
+            await asyncio.to_thread(terminal.pump_for, 2.0)
+            memory("empty", terminal, 60)
+            await asyncio.to_thread(idle, "idle, nothing runs", terminal, options.idle)
+        names = await seed(home, client)
+        with Terminal(console(home), columns=COLUMNS, rows=ROWS) as terminal:
+            await asyncio.to_thread(terminal.until, "19 ready")
+            await asyncio.to_thread(terminal.pump_for, 3.0)
+            memory("19 specialists run", terminal, 110)
+            await asyncio.to_thread(read_all, terminal, names)
+            memory(f"19 conversations of {MESSAGES} messages read", terminal, 110)
+            await asyncio.to_thread(terminal.pump_for, SETTLED_S - (time.monotonic() - terminal.started))
+            await asyncio.to_thread(idle, "idle, 19 at 1 Hz, a chat shown", terminal, options.idle)
+            terminal.send(SHIFT_TAB + "1")
+            await asyncio.to_thread(terminal.until, "LAST ERROR")
+            await asyncio.to_thread(idle, "idle, 19 at 1 Hz, fleet shown", terminal, options.idle)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
