@@ -80,7 +80,9 @@ def paint(home: Home, runs: int) -> None:
     ratio = statistics.median(a / b for a, b in zip(ours[1:], bare[1:], strict=True))
     print(f"first paint: ours {mine:.0f} ms, bare Textual app {floor:.0f} ms, median of {runs} pairs")
     print(f"  ratio of pairs, median {ratio:.2f} {verdict(ratio, 1.5)}")
-    print(f"  attached to a running backend, its state shown: {statistics.median(whole[1:]):.0f} ms", flush=True)
+    print(
+        f"  attached to a running backend, its state shown: {statistics.median(whole[1:]):.0f} ms", flush=True
+    )
 
 
 def memory(name: str, terminal: Terminal, bar_mib: float) -> None:
@@ -98,7 +100,10 @@ def idle(name: str, terminal: Terminal, seconds: float) -> None:
     written = terminal.pump_for(seconds)
     after = process.cpu_times()
     share = (after.user + after.system - before.user - before.system) / (time.monotonic() - begin)
-    print(f"{name}: {share:.2%} of a core {verdict(100 * share, 1.0)}, {written / seconds:.1f} bytes/s", flush=True)
+    print(
+        f"{name}: {share:.2%} of a core {verdict(100 * share, 1.0)}, {written / seconds:.1f} bytes/s",
+        flush=True,
+    )
 
 
 async def seed(home: Home, client: Client) -> list[str]:
@@ -124,15 +129,24 @@ async def seed(home: Home, client: Client) -> list[str]:
     return names
 
 
+def to_transcript(terminal: Terminal) -> None:
+    """Leave the composer: letters are keys then. The footer says when."""
+    terminal.until("⏎ Send")
+    terminal.send(SHIFT_TAB)
+    terminal.until("Ask again")
+
+
 def read_all(terminal: Terminal, names: list[str]) -> None:
     """Open each conversation and read it back to its first message."""
     terminal.send("2")
     for name in names:
         terminal.until(f"MARK{MESSAGES - 1}{name}")
-        terminal.send(SHIFT_TAB)
-        while f"MARK0{name}" not in terminal.screen():
-            terminal.send("g")
-            terminal.pump_for(0.3)
+        to_transcript(terminal)
+        for _ in range(MESSAGES // 20):
+            if f"MARK0{name}" not in terminal.screen():
+                terminal.send("g")
+                terminal.pump_for(0.3)
+        terminal.until(f"MARK0{name}", 1.0)
         terminal.send(NEXT_TAB)
 
 
@@ -157,7 +171,8 @@ async def main() -> None:
             memory(f"19 conversations of {MESSAGES} messages read", terminal, 110)
             await asyncio.to_thread(terminal.pump_for, SETTLED_S - (time.monotonic() - terminal.started))
             await asyncio.to_thread(idle, "idle, 19 at 1 Hz, a chat shown", terminal, options.idle)
-            terminal.send(SHIFT_TAB + "1")
+            await asyncio.to_thread(to_transcript, terminal)
+            terminal.send("1")
             await asyncio.to_thread(terminal.until, "LAST ERROR")
             await asyncio.to_thread(idle, "idle, 19 at 1 Hz, fleet shown", terminal, options.idle)
 

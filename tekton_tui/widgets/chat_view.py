@@ -73,6 +73,7 @@ class ChatView(Vertical):
         composer.border_title = f"message {self.name_shown}"
         composer.verbs = [Choice(verb.name, verb.help) for verb in VERBS]
         self._name_names()
+        self.watch(self.query_one(Transcript), "scroll_y", self._scrolled, init=False)
         self._commands.restore_draft(self.ai_id, self.put_draft)
         self.reload()
         self.set_interval(1.0, self._count_clocks)
@@ -224,9 +225,10 @@ class ChatView(Vertical):
         else:
             self._commands.show("fleet")
 
-    @on(Transcript.FollowChanged)
-    def _scrolled(self, event: Transcript.FollowChanged) -> None:
-        if not event.following and event.transcript.scroll_offset.y < event.transcript.size.height * 2:
+    def _scrolled(self) -> None:
+        """Read older messages when their place comes near."""
+        transcript = self.query_one(Transcript)
+        if not transcript.following and transcript.scroll_offset.y < transcript.size.height * 2:
             self._older()
 
     @on(Transcript.AskAgain)
