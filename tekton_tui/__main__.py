@@ -20,8 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
         return serve(options.serve_port)
     from tekton_tui.app import TektonApp
     from tekton_tui.connecting import connector
+    from tekton_tui.hangup import EXIT_HANGUP, leave_on_hangup
 
     app = TektonApp(connector(options.home, options.connect, options.token_file), theme=options.theme)
+    leave_on_hangup(lambda: app.call_from_thread(app.exit, return_code=EXIT_HANGUP))
     app.run()
     return app.return_code or 0
 
