@@ -13,7 +13,8 @@ class ChatOrder(Struct, omit_defaults=True):
     `history` false asks without the session's earlier messages; `record_prompt` false when the caller stored the
     prompt already (a team stores it once for all). `named` when the operator himself named the specialist for this
     very turn: no loop guard holds it. `messages` are the conversation so far where the caller keeps it himself: they
-    stand for the session's, of which then nothing is read.
+    stand for the session's, of which then nothing is read. `key` names the conversation whose events the turn's are, by
+    default its group, or itself.
     """
 
     ai_id: str
@@ -31,4 +32,5 @@ class ChatOrder(Struct, omit_defaults=True):
     record_prompt: bool = True
     named: bool = False
     messages: list[ChatMessage] | None = None
+    key: str = ""
     timeout_s: float | None = None

@@ -19,7 +19,7 @@ from backend.memory import MemoryStore
 from backend.orchestration.moderation import consensus_prompt, round_prompt, synthesis_prompt
 from backend.orchestration.orders import ChatOrder
 from backend.orchestration.routing import Router
-from backend.orchestration.settings import Mode, SettingsBook
+from backend.orchestration.settings import Mode, SettingsBook, Style
 from backend.orchestration.turns import Turn, TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamStart
@@ -36,7 +36,8 @@ class TeamOrder(Struct, omit_defaults=True):
     """What is asked of a team. No targets: all that run, or in mode `directed` those that suit the request.
 
     `previous` are answers each member sees, its own left out (a discussion round). `messages` stand for the session's
-    where the caller keeps the conversation himself.
+    where the caller keeps the conversation himself. `style` is Rhetor's for this turn. `key` names the conversation
+    whose events these are: a further round's is the first one's request id.
     """
 
     content: str
@@ -52,6 +53,8 @@ class TeamOrder(Struct, omit_defaults=True):
     previous: list[PreviousOutput] = []
     question: str = ""
     messages: list[ChatMessage] | None = None
+    style: Style | None = None
+    key: str = ""
 
 
 class TeamOutcome(Struct):
@@ -137,14 +140,18 @@ class TeamManager:
         await self._memory.append(
             session.id, author="you", role="user", content=order.content, request_id=order.request_id
         )
-        self._events.publish("chat", start, key=order.request_id)
+        self._events.publish("chat", start, key=order.key or order.request_id)
         task = asyncio.create_task(self._run(run, on_text), name=f"team {order.request_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return run
 
-    async def discuss(self, request_id: str, *, new_request: str = "") -> TeamRun:
+    async def discuss(
+        self, request_id: str, *, new_request: str = "", mode: Mode | None = None, key: str = ""
+    ) -> TeamRun:
         """Start a discussion round over an ended team turn: each member sees the others' last answers.
+
+        `mode` moderates this round in another way than the turn before; `key` is its conversation.
 
         Raises:
             TektonError: No such team turn is remembered, it still runs, or fewer than two answers came.
@@ -160,9 +167,11 @@ class TeamManager:
         question = run.order.question or run.order.content
         return await self.start(
             TeamOrder(
-                content=round_prompt(question, self._settings.current.orchestration_mode),
+                content=round_prompt(question, run.order.style or self._settings.current.orchestration_mode),
                 target_ids=[answer.ai_id for answer in outcome.answers],
-                mode=run.order.mode,
+                mode=mode or run.order.mode,
+                style=run.order.style,
+                key=key,
                 timeout_s=run.order.timeout_s,
                 session_id=run.session_id,
                 request_id=new_request,
@@ -176,12 +185,13 @@ class TeamManager:
         return self.active.get(request_id) or self._ended.get(request_id)
 
     async def cancel(self, request_id: str) -> TeamRun:
-        """Cancel every member of a team turn and wait for its end.
+        """Cancel every member of a team turn, or of the round its discussion has come to, and wait for its end.
 
         Raises:
             TektonError: Nobody knows the request id.
         """
-        run = self.find(request_id)
+        rounds = [run for run in self.active.values() if run.order.key == request_id]
+        run = rounds[-1] if rounds else self.find(request_id)
         if run is None:
             raise TektonError(f"there is no team turn {request_id!r}", code="not_found")
         lanes = [turn.request_id for turn in run.turns.values() if not turn.done.done()]
@@ -237,6 +247,7 @@ class TeamManager:
             record_prompt=False,
             timeout_s=timeout_s,
             messages=order.messages,
+            key=order.key,
         )
 
         def hear(text: str) -> None:
@@ -261,7 +272,7 @@ class TeamManager:
             error=error.message,
             detail=error.detail,
         )
-        await self._turns.refuse(outcome, group=run.order.request_id)
+        await self._turns.refuse(outcome, group=run.order.request_id, key=run.order.key)
         return outcome
 
     def _context(self, order: TeamOrder, ai_id: str) -> TurnContext | None:
@@ -293,7 +304,7 @@ class TeamManager:
                 synthesis,
                 consensus,
             ),
-            key=run.order.request_id,
+            key=run.order.key or run.order.request_id,
         )
         run.done.set_result(outcome)
 
@@ -307,7 +318,7 @@ class TeamManager:
         """Let Rhetor write over the answers; its own failure joins the failures."""
         answers = [outcome for outcome in outcomes if outcome.code is None]
         missing = [outcome.ai_id.removesuffix("-ai") for outcome in outcomes if outcome.code]
-        style = self._settings.current.orchestration_mode
+        style = run.order.style or self._settings.current.orchestration_mode
         order = ChatOrder(
             ai_id=MODERATOR,
             content=prompt(run.order.question or run.order.content, missing, style),
@@ -317,6 +328,7 @@ class TeamManager:
             context=TurnContext(previous=[PreviousOutput(a.ai_id, a.content) for a in answers]),
             history=False,
             record_prompt=False,
+            key=run.order.key,
             timeout_s=run.order.timeout_s or self._settings.current.timeout_for(MODERATOR),
         )
         try:
@@ -330,7 +342,7 @@ class TeamManager:
                 code=error.code,
                 error=f"no {suffix}: {error.message}",
             )
-            await self._turns.refuse(outcome, group=run.order.request_id)
+            await self._turns.refuse(outcome, group=run.order.request_id, key=run.order.key)
         if outcome.code:
             outcomes.append(outcome)
             return ""

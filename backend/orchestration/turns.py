@@ -89,7 +89,7 @@ class Turn:
     @property
     def key(self) -> str:
         """The conversation this turn's events belong to: the call that started it."""
-        return self.order.group or self.order.request_id
+        return self.order.key or self.order.group or self.order.request_id
 
     def as_active(self) -> ActiveTurn:
         """Return the turn as a snapshot shows it."""
@@ -255,13 +255,13 @@ class TurnManager:
         frame = StreamError(turn.request_id, turn.ai_id, code, text, text)
         self._on_frames(turn, [(frame, encoder.encode(frame))])
 
-    async def refuse(self, outcome: TurnOutcome, *, group: str = "") -> None:
+    async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a turn that could not be started visible: an ended stream, and a line in its session."""
         frame = StreamError(
             outcome.request_id, outcome.ai_id, outcome.code or "internal", outcome.error, outcome.error
         )
         started = TurnStarted(outcome.request_id, outcome.ai_id, outcome.session_id, "", time.time(), group)
-        key = group or outcome.request_id
+        key = key or group or outcome.request_id
         self._events.publish("chat", started, key=key)
         self._events.publish("chat", frame, key=key)
         stored = await self._memory.append(

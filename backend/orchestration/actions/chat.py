@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from backend.orchestration.action import action
+from backend.orchestration.action import InvalidRequest, action
 from backend.orchestration.bulk import BulkItem, report, run_bulk
 from backend.orchestration.orders import ChatOrder
-from backend.orchestration.settings import Mode
+from backend.orchestration.rounds import MAX_ROUNDS, hold_rounds
+from backend.orchestration.settings import Mode, Style
 from backend.orchestration.team import TeamOrder, TeamOutcome, TeamRun
 from backend.orchestration.turns import new_request_id
 from backend.schema.errors import TektonError
@@ -35,6 +36,7 @@ TEAM_NAMES = {
     "specialists": "target_ids",
     "timeout": "timeout_s",
     "context_id": "session_id",
+    "orchestration_style": "style",
 }
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Tokens = Annotated[int, Meta(ge=1)]
@@ -60,7 +62,11 @@ class ChatParams(Struct):
 
 
 class TeamChatParams(Struct):
-    """No targets: all that run. `timeout_s` is each member's deadline in seconds."""
+    """No targets: all that run. `timeout_s` is each member's deadline in seconds.
+
+    With `max_rounds` above 1 the members then discuss: each sees the others' answers and answers again. `style` is
+    Rhetor's for this turn.
+    """
 
     content: str
     target_ids: list[str] | None = None
@@ -70,6 +76,8 @@ class TeamChatParams(Struct):
     request_id: str = ""
     temperature: Temperature | None = None
     max_tokens: Tokens | None = None
+    max_rounds: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 1
+    style: Style | None = None
     wait: bool = True
 
 
@@ -153,8 +161,18 @@ async def chat(platform: Platform, params: ChatParams) -> Any:
 )
 async def team_chat(platform: Platform, params: TeamChatParams) -> Any:
     """Ask many specialists at once; waits for all unless `wait` is false."""
-    run = await platform.teams.start(team_order(platform, params))
-    return team_reply(await _ended(run)) if params.wait else _started(run)
+    order = team_order(platform, params)
+    order.mode = order.mode or platform.book.current.moderation_mode
+    if params.wait:
+        outcomes = await hold_rounds(platform.teams, order, params.max_rounds)
+        reply = team_reply(outcomes[-1])
+        reply["request_id"] = outcomes[0].request_id
+        if params.max_rounds > 1:
+            reply["rounds"] = [_round(number, outcome) for number, outcome in enumerate(outcomes, 1)]
+        return reply
+    if params.max_rounds > 1:
+        raise InvalidRequest("team_chat: several rounds are waited for; leave wait out, or use discuss")
+    return _started(await platform.teams.start(order))
 
 
 @action(
@@ -250,6 +268,11 @@ def team_reply(outcome: TeamOutcome) -> dict[str, Any]:
         "timestamp": time.time(),
         "elapsed_time": outcome.elapsed,
     }
+
+
+def _round(number: int, outcome: TeamOutcome) -> dict[str, Any]:
+    reply = team_reply(outcome)
+    return {"round": number, "responses": reply["responses"], "failures": reply["failures"]}
 
 
 def _started(run: TeamRun) -> dict[str, Any]:
