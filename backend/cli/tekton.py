@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pipe": ("ask_commands", "pipe", "run a pipeline"),
     "config": ("doctor", "config", "settings: show, check, path"),
     "doctor": ("doctor", "doctor", "what is wrong on this machine, and its mend"),
+    "mcp": ("mcp_command", "mcp", "serve MCP over stdin and stdout, for desktop clients"),
     "gateway": ("ask_commands", "gateway", "clients, calls and refusals"),
     "call": ("any_call", "any_call", "any action by name; without one, list them"),
     "stop": ("ask_commands", "stop", "end the backend; --fleet stops the specialists too"),
@@ -141,6 +142,12 @@ def _ask_options(made: dict[str, argparse.ArgumentParser]) -> None:
     made["team"].add_argument("--json", action="store_true")
     made["pipe"].add_argument("pipeline", nargs="+", help="for example: 'apollo | athena'")
     made["pipe"].add_argument("--json", action="store_true", help="all stages as JSON")
+    made["mcp"].add_argument(
+        "--scope",
+        choices=("read", "chat", "control"),
+        default="control",
+        help="what the client may do: look, also ask, or also launch and stop (default: control)",
+    )
     made["gateway"].add_argument("--json", action="store_true")
     made["call"].add_argument("action", nargs="?", help="for example: get_orchestration")
     made["call"].add_argument("values", nargs="*", help="key=value, the value as JSON or text")

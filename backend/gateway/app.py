@@ -16,6 +16,7 @@ import backend
 from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.context import Gateway
+from backend.gateway.mcp.mount import mcp_route
 from backend.gateway.metrics import CONTENT_TYPE, exposition
 from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
@@ -76,6 +77,7 @@ def build_app(gateway: Gateway) -> Starlette:
         Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway), METRICS)),
         *_streams(gateway),
         *openai_routes(gateway),
+        mcp_route(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
     ]

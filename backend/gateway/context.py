@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from backend.gateway.auth import Guard
@@ -22,3 +23,11 @@ class Gateway:
     meters: Meters = field(default_factory=Meters)
     clients: dict[int, dict[str, object]] = field(default_factory=dict[int, dict[str, object]])
     streams: int = 0
+    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
+    """What endpoints that hold something open want done at the end."""
+
+    async def close(self) -> None:
+        """End calls under way and what endpoints hold open."""
+        await self.book.close()
+        for close in self.closers:
+            await close()

@@ -143,7 +143,7 @@ async def _serve(home: Home, ready: _Ready, host: str | None, port: int | None) 
     finally:
         stop_fleet = bool(stop.done() and stop.result())
         server.should_exit = True
-        await gateway.book.close()
+        await gateway.close()
         await platform.close(stop_fleet=stop_fleet)
         await serving
         home.backend_facts.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""The caller inside the backend: actions run here, events read from the platform's own log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+from backend.events import EventStream, ReplayLost
+from backend.gateway.context import Gateway
+from backend.gateway.mcp.running import Events
+from backend.orchestration.actions import ACTIONS
+from backend.schema.errors import TektonError
+from backend.schema.events import Event, event_decoder
+
+
+class _LocalEvents:
+    """Reads the platform's own log. Past its end it goes on from now: progress may be missed, results not."""
+
+    def __init__(self, stream: EventStream, request_id: str) -> None:
+        self._stream = stream
+        self.subscription = stream.subscribe()
+        self.subscription.follow(request_id)
+
+    async def next(self) -> list[Event]:
+        try:
+            return [event_decoder.decode(line) for line in await self.subscription.next()]
+        except ReplayLost:
+            self.subscription.cursor = self._stream.seq
+            return []
+
+    def pending(self) -> list[Event]:
+        try:
+            return [event_decoder.decode(line) for line in self.subscription.pending()]
+        except ReplayLost:
+            return []
+
+
+class LocalCaller:
+    """Calls actions in the backend's own process."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._platform = gateway.platform
+        self._endings: set[asyncio.Task[Any]] = set()
+
+    async def call(self, action: str, values: dict[str, Any]) -> Any:
+        found = ACTIONS[action]
+        return await found.run(self._platform, found.read_params(values, lax=True))
+
+    @contextlib.contextmanager
+    def events(self, request_id: str) -> Generator[Events]:
+        events = _LocalEvents(self._platform.events, request_id)
+        try:
+            yield events
+        finally:
+            events.subscription.close()
+
+    def cancel_soon(self, request_id: str) -> None:
+        async def cancel() -> None:
+            with contextlib.suppress(TektonError):  # it ended by itself meanwhile, or never began
+                await self.call("cancel", {"request_id": request_id})
+
+        task = asyncio.create_task(cancel())
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)

@@ -1,0 +1,127 @@
+"""`/mcp`: the same gate as everywhere before the SDK's streamable HTTP, which is made when the first client comes.
+
+A session of the handshake era belongs to the token that began it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from importlib import import_module
+from typing import Any
+
+from starlette.requests import HTTPConnection, Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from backend.gateway.auth import Principal, Refused
+from backend.gateway.context import Gateway
+from backend.gateway.mcp.local import LocalCaller
+from backend.gateway.mcp.tools import Tool
+from backend.gateway.openapi import RouteDoc
+from backend.gateway.replies import error_reply, status_of
+from backend.schema.errors import TektonError
+
+log = logging.getLogger(__name__)
+
+PRINCIPAL = "tekton.principal"
+
+
+def mcp_route(gateway: Gateway) -> Route:
+    """Return the route of the MCP endpoint."""
+    endpoint = McpEndpoint(gateway)
+    gateway.closers.append(endpoint.close)
+    return Route("/mcp", endpoint, methods=["GET", "POST", "DELETE"])
+
+
+class McpEndpoint:
+    """Serves MCP over HTTP. The SDK is imported, in a thread, at the first request that passes the gate."""
+
+    doc = RouteDoc("mcp", "read", "Speak MCP (streamable HTTP): every action is a tool.")
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._caller = LocalCaller(gateway)
+        self._manager: Any = None
+        self._serving: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        connection = HTTPConnection(scope)
+        try:
+            principal = self._gateway.guard.check(connection, "read")
+        except Refused as refused:
+            client = connection.client
+            who = f"{client.host}:{client.port}" if client else "unknown"
+            self._gateway.log.note(
+                who, "mcp", "connect", refused.status, began=began, refusal=refused.message
+            )
+            await error_reply(refused)(scope, receive, send)
+            return
+        try:
+            await self._start()
+        except ImportError as error:
+            log.exception("the MCP library cannot be used")
+            await error_reply(TektonError(f"MCP is not available: {error}"))(scope, receive, send)
+            return
+        scope[PRINCIPAL] = principal
+        scope["user"] = self._user(principal)
+        await self._manager.handle_request(scope, receive, send)
+
+    async def close(self) -> None:
+        """End every session."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+
+    async def _start(self) -> None:
+        if self._started is None:
+            self._started = asyncio.get_running_loop().create_future()
+            self._serving = asyncio.create_task(self._serve(self._started), name="mcp")
+        await asyncio.shield(self._started)
+
+    async def _serve(self, started: asyncio.Future[None]) -> None:
+        """Hold the SDK's sessions open, in one task from beginning to end."""
+        try:
+            server_module = await asyncio.to_thread(import_module, "backend.gateway.mcp.server")
+            manager_module = await asyncio.to_thread(import_module, "mcp.server.streamable_http_manager")
+        except ImportError as error:
+            started.set_exception(error)
+            return
+        logging.getLogger("mcp").setLevel(logging.WARNING)
+        limits = self._gateway.platform.settings.gateway
+        server = server_module.make_server(self._caller, _scope_of, time.monotonic, self._ended)
+        self._manager = manager_module.StreamableHTTPSessionManager(
+            server, max_request_body_size=limits.max_body_bytes, max_sessions=limits.max_connections
+        )
+        async with self._manager.run():
+            started.set_result(None)
+            await asyncio.get_running_loop().create_future()
+
+    def _user(self, principal: Principal) -> Any:
+        """Return whom the SDK binds sessions to: the token by its label, its secret left out."""
+        from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+        from mcp.server.auth.provider import AccessToken
+
+        token = AccessToken(token="", client_id=principal.label, scopes=[principal.scope])
+        return AuthenticatedUser(token)
+
+    def _ended(self, ctx: Any, tool: Tool, failure: TektonError | None, began: float) -> None:
+        request: Request = ctx.request
+        who = f"{request.client.host}:{request.client.port}" if request.client else "unknown"
+        self._gateway.log.note(
+            who,
+            "mcp",
+            tool.name,
+            status_of(failure) if failure else 200,
+            began=began,
+            refusal=failure.message if failure and status_of(failure) in (400, 403, 413, 429) else "",
+            scope=tool.scope,
+        )
+
+
+def _scope_of(ctx: Any) -> Any:
+    """Return what the token of this very request may do, not that of the session's first."""
+    return ctx.request.scope[PRINCIPAL].scope

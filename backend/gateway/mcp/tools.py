@@ -1,0 +1,219 @@
+"""The tools: one for each action that has an MCP name, and what each takes, as JSON schema.
+
+Names and parameters that MCP clients of the platform know are fixed here; all else comes from the table of actions.
+Knows no SDK, no transport and no platform: what is here serves every dialect, and the stdio process too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from backend.orchestration.action import SCOPE_RANK, Action, InvalidRequest, Scope, explain
+from backend.orchestration.actions import ACTIONS
+from backend.orchestration.rounds import MAX_ROUNDS
+from backend.orchestration.settings import Mode, OrchestrationSettings, Style
+from backend.schema.errors import TektonError
+
+HIDDEN = frozenset({"group"})
+"""Parameters of actions that are no business of a tool's caller."""
+PLAIN_TYPES = ("", "chat", "message", "text")
+ALIASES = {"ConfigureAIOrchestration": "ConfigureOrchestration"}
+WAITS: dict[str, dict[str, Any]] = {"DiscussTeamChat": {"wait": True}}
+"""Tools that wait for the answer where the action by itself does not."""
+STREAMED = frozenset({"chat", "team_chat", "discuss", "pipeline"})
+"""Actions whose text is told as it comes."""
+
+
+class SendMessage(Struct, forbid_unknown_fields=True):
+    """`message_type` other than chat is told to the specialist as the kind of the message."""
+
+    specialist_id: Annotated[
+        str, Meta(description="id or name, such as apollo; @auto lets rules and matching choose")
+    ]
+    message: str
+    context_id: Annotated[
+        str, Meta(description="a session to go on with; empty: the specialist's own conversation")
+    ] = ""
+    message_type: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ -]{0,40}$")] = "chat"
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    request_id: str = ""
+
+
+class Orchestrate(Struct, forbid_unknown_fields=True):
+    """A team turn: each specialist answers, and in further rounds sees the others' answers. No specialists: all that run."""
+
+    topic: str
+    specialists: list[str] = []
+    initial_prompt: str = ""
+    max_rounds: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 1
+    orchestration_style: Style | None = None
+    moderation_mode: Mode | None = None
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    context_id: str = ""
+    request_id: str = ""
+
+
+def _send(asked: SendMessage) -> dict[str, Any]:
+    kind = asked.message_type.strip()
+    values: dict[str, Any] = {
+        "ai_id": asked.specialist_id,
+        "content": asked.message,
+        "session_id": asked.context_id,
+        "temperature": asked.temperature,
+        "max_tokens": asked.max_tokens,
+        "timeout_s": asked.timeout_s,
+        "request_id": asked.request_id,
+    }
+    if kind.lower() not in PLAIN_TYPES:
+        values["instruction"] = f"The message below is of the kind: {kind}."
+    return values
+
+
+def _orchestrate(asked: Orchestrate) -> dict[str, Any]:
+    return {
+        "content": "\n\n".join(filter(None, (asked.topic.strip(), asked.initial_prompt.strip()))),
+        "target_ids": asked.specialists or None,
+        "max_rounds": asked.max_rounds,
+        "style": asked.orchestration_style,
+        "mode": asked.moderation_mode,
+        "timeout_s": asked.timeout_s,
+        "session_id": asked.context_id,
+        "request_id": asked.request_id,
+    }
+
+
+FIXED: dict[str, tuple[type[Struct], Callable[[Any], dict[str, Any]]]] = {
+    "SendMessageToSpecialist": (SendMessage, _send),
+    "SendMessageToSpecialistStream": (SendMessage, _send),
+    "OrchestrateTeamChat": (Orchestrate, _orchestrate),
+}
+"""Tools whose parameters have names of their own, and how they become the action's."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool. `schema` is the JSON schema of its arguments; `accepts` every name it reads, older ones too."""
+
+    name: str
+    action: Action
+    summary: str
+    schema: dict[str, Any]
+    accepts: frozenset[str]
+
+    @property
+    def scope(self) -> Scope:
+        return self.action.scope
+
+    @property
+    def streams(self) -> bool:
+        return self.action.name in STREAMED
+
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Turn a caller's arguments into the values of the action; numbers may come as text.
+
+        Raises:
+            InvalidRequest: An argument is missing, unknown or wrong; the message names it.
+        """
+        for key in arguments:
+            if key not in self.accepts:
+                near = difflib.get_close_matches(key, self.accepts, n=1)
+                known = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(self.accepts))}"
+                raise InvalidRequest(f"{self.name}: there is no parameter {key[:80]!r}; {known}")
+        if self.name not in FIXED:
+            arguments = {**WAITS.get(self.name, {}), **arguments}
+            self.action.read_params(arguments, lax=True)
+            return arguments
+        params, convert = FIXED[self.name]
+        try:
+            asked = msgspec.convert(arguments, params, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(explain(self.name, str(error))) from error
+        return convert(asked)
+
+
+class UnknownTool(TektonError):
+    """No tool has this name."""
+
+    code = "not_found"
+
+
+@cache
+def tool_table() -> dict[str, Tool]:
+    """Return all tools by name, in the order of the actions."""
+    tools: dict[str, Tool] = {}
+    for action in ACTIONS.values():
+        if action.mcp and action.mcp not in tools:
+            tools[action.mcp] = _tool(action.mcp, action, action.summary)
+    streamed = "Ask one specialist; the text comes as progress while it is written, whole at the end."
+    name = "SendMessageToSpecialistStream"
+    tools[name] = _tool(name, ACTIONS["chat"], streamed)
+    return tools
+
+
+def find_tool(name: str) -> Tool:
+    """Return the tool of a name or an older name.
+
+    Raises:
+        UnknownTool: With the names nearest to it.
+    """
+    table = tool_table()
+    tool = table.get(ALIASES.get(name, name))
+    if tool is None:
+        near = difflib.get_close_matches(name[:100], table, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(table)}"
+        raise UnknownTool(f"there is no tool {name[:100]!r}; {hint}")
+    return tool
+
+
+def allowed_tools(scope: Scope) -> list[Tool]:
+    """Return the tools that a token of this scope may call."""
+    return [tool for tool in tool_table().values() if SCOPE_RANK[scope] >= SCOPE_RANK[tool.scope]]
+
+
+def _tool(name: str, action: Action, summary: str) -> Tool:
+    if name in FIXED:
+        schema = _object_schema(FIXED[name][0])
+        return Tool(name, action, summary, schema, frozenset(schema["properties"]))
+    schema = _object_schema(action.params)
+    accepts = frozenset({*schema["properties"], *action.aliases})
+    for key, default in WAITS.get(name, {}).items():
+        schema["properties"][key]["default"] = default
+    if own := action.aliases.get("specialist_id"):
+        schema = _renamed(schema, own, "specialist_id")
+    if action.name == "configure_orchestration":
+        settings = _object_schema(OrchestrationSettings)
+        schema["$defs"] = settings.pop("$defs")
+        for value in settings["properties"].values():
+            value.pop("default", None)
+        schema["properties"]["settings"] = {
+            **settings, "description": "the settings to change; those left out stay as they are"
+        }  # fmt: skip
+    return Tool(name, action, summary, schema, accepts)
+
+
+def _renamed(schema: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Show a parameter under the name that clients know."""
+    properties = {new if key == old else key: value for key, value in schema["properties"].items()}
+    required = [new if key == old else key for key in schema.get("required", ())]
+    return {**schema, "properties": properties, **({"required": required} if required else {})}
+
+
+def _object_schema(params: type[Struct]) -> dict[str, Any]:
+    """Return a struct's JSON schema with its properties at the root, as clients of MCP expect it."""
+    whole = msgspec.json.schema(params)
+    defs: dict[str, Any] = whole.get("$defs", {})
+    root: dict[str, Any] = dict(defs.pop(whole["$ref"].rpartition("/")[2]))
+    properties = {key: value for key, value in root.get("properties", {}).items() if key not in HIDDEN}
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    if root.get("required"):
+        schema["required"] = root["required"]
+    return {**schema, "$defs": defs} if defs else schema
