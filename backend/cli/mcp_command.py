@@ -25,9 +25,8 @@ async def mcp(options: argparse.Namespace) -> int:
     """Serve one client until it closes our stdin, or asks us to end."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="tekton mcp: %(message)s")
     async with attached(start=True) as client:
-        from mcp.server.stdio import stdio_server
-
         from backend.cli.mcp_caller import RemoteCaller
+        from backend.cli.mcp_pipes import stdio_pipes
         from backend.gateway.mcp.server import make_server
 
         caller = RemoteCaller(client)
@@ -35,7 +34,7 @@ async def mcp(options: argparse.Namespace) -> int:
         server = make_server(caller, lambda _: options.scope, time.monotonic, _ignore)
         try:
             with _ended_by_signals():
-                async with stdio_server() as (reading, writing):
+                async with stdio_pipes() as (reading, writing):
                     await server.run(reading, writing, server.create_initialization_options())
         finally:
             await caller.finish(FINISH_S)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import sys
 from typing import Any
 
 import httpx2
@@ -28,7 +30,8 @@ NAMED = {
     "RunPipeline",
     "MatchSpecialists",
 }
-WAYS = [(way, era) for way in ("http", "stdio") for era in ERAS]
+WAYS = [*(("http", era) for era in ERAS), ("stdio", "legacy"), ("stdio", "auto")]
+"""Each stdio client starts a process of its own, so there are few."""
 
 
 def _open(backend: Backend, way: str, era: str) -> Any:
@@ -47,7 +50,7 @@ async def _until(backend: Backend, *, busy: bool) -> None:
 
 
 @pytest.mark.parametrize(("way", "era"), WAYS)
-async def test_a_client_of_either_era_lists_calls_follows_and_reads_errors(
+async def test_a_client_of_either_era_lists_calls_follows_reads_errors_and_gives_up(
     backend: Backend, way: str, era: str
 ) -> None:
     async with _open(backend, way, era) as client:
@@ -78,22 +81,17 @@ async def test_a_client_of_either_era_lists_calls_follows_and_reads_errors(
             assert refused.structured_content["error"]["code"] in ("invalid_request", "unknown_specialist")
         with pytest.raises(MCPError, match="SendMessageToSpecialist"):
             await client.call_tool("SendMessageToSpecialists", {})
+        await _is_given_up(client, backend)
 
 
-@pytest.mark.parametrize(("way", "era"), WAYS)
-async def test_a_call_that_is_given_up_ends_its_turn(backend: Backend, way: str, era: str) -> None:
-    async with _open(backend, way, era) as client:
-        calling = asyncio.create_task(
-            client.call_tool(
-                "SendMessageToSpecialist",
-                {"specialist_id": "athena", "message": "[[repeat 100000]] [[rate 50]]"},
-            )
-        )
-        await _until(backend, busy=True)
-        calling.cancel()
-        await asyncio.wait([calling])
-        await _until(backend, busy=False)
-        assert not (await client.call_tool("GetOrchestration", {})).is_error
+async def _is_given_up(client: Client, backend: Backend) -> None:
+    """A call that its client cancels ends its turn, and the connection lives on."""
+    calling = asyncio.create_task(_message(client, "[[repeat 100000]] [[rate 50]]"))
+    await _until(backend, busy=True)
+    calling.cancel()
+    await asyncio.wait([calling])
+    await _until(backend, busy=False)
+    assert not (await client.call_tool("GetOrchestration", {})).is_error
 
 
 async def test_schemas_are_whole_and_say_what_is_needed(backend: Backend) -> None:
@@ -130,11 +128,6 @@ async def test_a_token_sees_and_may_call_what_its_scope_allows(backend: Backend)
         async with over_http(backend, era, "chat") as client:
             refused = await client.call_tool("KillSpecialist", {"specialist_id": "apollo"})
             assert refused.is_error and refused.structured_content["error"]["code"] == "forbidden"
-    async with over_stdio(backend, "auto", "--scope", "read") as client:
-        refused = await client.call_tool(
-            "SendMessageToSpecialist", {"specialist_id": "apollo", "message": "x"}
-        )
-        assert refused.structured_content["error"]["code"] == "forbidden"
     async with backend.http() as http:
         refusals = (await http.get("/api/v1/gateway")).json()["refusals"]
     assert any(call["transport"] == "mcp" and call["action"] == "KillSpecialist" for call in refusals)
@@ -211,6 +204,47 @@ async def test_hostile_bodies_are_refused_and_break_nothing(backend: Backend, ve
             assert 400 <= answer.status_code < 500, (body[:60], answer.status_code, answer.text[:200])
     async with over_http(backend, scope="chat") as client:
         assert (await client.list_tools()).tools
+
+
+async def test_over_stdio_a_bad_line_is_answered_a_scope_holds_and_term_ends_what_was_asked(
+    backend: Backend,
+) -> None:
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "backend.cli.tekton", "mcp", "--scope", "chat",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=backend.environment(),
+    )  # fmt: skip
+    assert server.stdin and server.stdout
+
+    async def say(line: str) -> dict[str, Any]:
+        server.stdin.write(line.encode() + b"\n")
+        return json.loads(await asyncio.wait_for(server.stdout.readline(), BOUND_S))
+
+    def call(number: int, name: str, **arguments: Any) -> str:
+        envelope = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "progressToken": number,
+        }
+        params = {"name": name, "arguments": arguments, "_meta": envelope}
+        return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+
+    try:
+        for bad in ("nonsense", "[]", "{}", "[" * 5000):
+            assert (await say(bad))["error"]["code"] == -32700
+        refused = await say(call(1, "KillSpecialist", specialist_id="apollo"))
+        assert refused["result"]["structuredContent"]["error"]["code"] == "forbidden"
+        told = await say(
+            call(2, "SendMessageToSpecialist", specialist_id="apollo", message="[[repeat 9999]] [[rate 50]]")
+        )
+        assert told["method"] == "notifications/progress"
+        await _until(backend, busy=True)
+        server.terminate()
+        assert await asyncio.wait_for(server.wait(), BOUND_S) == 0
+        await _until(backend, busy=False)
+    finally:
+        if server.returncode is None:
+            server.kill()
+            await server.wait()
 
 
 async def _message(client: Client, text: str, **more: Any) -> Any:
