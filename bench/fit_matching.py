@@ -23,7 +23,7 @@ import numpy as np
 from backend import catalog as catalog_module
 from backend.config import Settings
 from backend.orchestration.affinity import TABLE, Table, sequences
-from backend.orchestration.stemming import stem
+from backend.stemming import stem
 from backend.orchestration.vocabulary import everyday
 from backend.orchestration.words import words
 

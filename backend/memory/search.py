@@ -28,7 +28,7 @@ her hers him his how i if in into is it its just like me mine more most my no no
 please s she should so some t tell than that the their theirs them then there these they this those to too
 us was we were what when where which who whom why will with would you your yours
 """
-_COMMON = frozenset(_COMMON_WORDS.split())
+COMMON_WORDS = frozenset(_COMMON_WORDS.split())
 
 
 def terms(query: str) -> list[str]:
@@ -51,7 +51,7 @@ def all_words(query: str) -> str:
 
 def any_word(query: str) -> str:
     """Return the FTS5 expression for messages that have one term or more; very common words do not count."""
-    telling = [term for term in terms(query) if term not in _COMMON]
+    telling = [term for term in terms(query) if term not in COMMON_WORDS]
     return " OR ".join(f'"{term}"' for term in telling)
 
 

@@ -15,7 +15,7 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
-from backend.orchestration.stemming import stem
+from backend.stemming import stem
 
 TABLE = "affinity.bin"
 BEGIN, END, ANY = "<", ">", "*"

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from backend.catalog import Catalog
 from backend.orchestration import affinity
-from backend.orchestration.stemming import stem
 from backend.orchestration.vocabulary import CODE, GAP, Phrase, everyday, profile
 from backend.orchestration.words import FILL_WORDS, Speller, words
+from backend.stemming import stem
 
 TYPO_SHARE = 0.7
 """How much a word counts that was only found as the nearest to a misspelt one."""

@@ -12,8 +12,8 @@ from importlib import resources
 from msgspec import Struct
 
 from backend.catalog import Component
-from backend.orchestration.stemming import stem
 from backend.orchestration.words import FILL_WORDS, words
+from backend.stemming import stem
 
 WORD_WEIGHTS = {"strong": 2.0, "words": 1.0, "weak": 0.35}
 """How much an everyday word of each kind says."""

@@ -226,35 +226,6 @@ async def test_the_threads_end_with_the_store(path: Path) -> None:
     assert threading.active_count() <= before + 8  # the loop's own pool stays
 
 
-async def test_old_messages_are_deleted_but_pinned_ones_and_defaults_stay(store: SqliteStore) -> None:
-    default = await store.default_session("apollo-ai")
-    side, young = (
-        await store.create_session("apollo-ai", "side"),
-        await store.create_session("apollo-ai", "young"),
-    )
-    for session in (default, side):
-        for number in range(900):
-            await store.append(
-                session.id, author="you", role="user", content=f"ancient {number}", created_at=1000.0 + number
-            )
-    pinned = await store.append(
-        default.id, author="you", role="user", content="ancient but pinned", created_at=999.0, pinned=True
-    )
-    await store.append(young.id, author="you", role="user", content="recent")
-    nothing = await store.retain(retention_days=0, compress_after_days=0)
-    assert nothing.messages_deleted == 0
-
-    later = (await store.get_session(side.id)).updated_at + 5 * 86_400
-    fresh = await store.append(young.id, author="you", role="user", content="newest", created_at=later)
-    report = await store.retain(retention_days=4, compress_after_days=0, now=later)
-    assert (report.messages_deleted, report.sessions_deleted) == (1801, 1)
-    assert await store.messages(default.id) == [pinned]
-    assert (await store.get_session(default.id)).messages == 1
-    assert await store.messages(young.id) == [fresh]
-    assert {s.id for s in await store.sessions()} == {default.id, young.id}
-    assert len(await store.search("ancient")) == 1
-
-
 async def test_old_sessions_are_packed_and_read_search_export_and_delete_as_before(
     store: SqliteStore, path: Path
 ) -> None:

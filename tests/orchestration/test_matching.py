@@ -13,9 +13,9 @@ from backend import catalog, config
 from backend.config import Settings, SpecialistSettings
 from backend.orchestration import affinity
 from backend.orchestration.matching import Matcher
-from backend.orchestration.stemming import stem
 from backend.orchestration.words import Speller, words
 from backend.schema.records import SpecialistState, SpecialistStatus
+from backend.stemming import stem
 
 REQUESTS = tomllib.loads(
     (Path(__file__).parents[2] / "bench" / "matching_requests.toml").read_text(encoding="utf-8")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from backend.memory import TEAM, SqliteStore, UnknownMessage, UnknownSession
+from backend.memory import TEAM, MemoryStore, UnknownMessage, UnknownSession
 from backend.schema.frames import Usage
 from backend.schema.records import StoredMessage
+from tests.memory.contract.conftest import Reopen
 
 
-async def say(store: SqliteStore, session_id: str, *lines: str) -> list[StoredMessage]:
+async def say(store: MemoryStore, session_id: str, *lines: str) -> list[StoredMessage]:
     """Store lines as a conversation, the operator beginning."""
     return [
         await store.append(
@@ -25,7 +25,7 @@ async def say(store: SqliteStore, session_id: str, *lines: str) -> list[StoredMe
     ]
 
 
-async def test_each_owner_has_one_default_session(store: SqliteStore) -> None:
+async def test_each_owner_has_one_default_session(store: MemoryStore) -> None:
     asked = await asyncio.gather(*(store.default_session("apollo-ai") for _ in range(8)))
     assert len({session.id for session in asked}) == 1
     team = await store.default_session(TEAM)
@@ -34,7 +34,7 @@ async def test_each_owner_has_one_default_session(store: SqliteStore) -> None:
     assert len(await store.sessions()) == 2
 
 
-async def test_a_message_comes_back_as_it_was_stored(store: SqliteStore, path: Path) -> None:
+async def test_a_message_comes_back_as_it_was_stored(store: MemoryStore, again: Reopen) -> None:
     session = await store.create_session("apollo-ai", "Review")
     given = await store.append(
         session.id,
@@ -56,23 +56,20 @@ async def test_a_message_comes_back_as_it_was_stored(store: SqliteStore, path: P
     )
     assert given.id > 0
     assert await store.message(given.id) == given
-    await store.close()
-    again = SqliteStore(path)
-    await again.open()
-    assert await again.messages(session.id) == [given]
-    assert await again.request_messages("r1") == [given]
-    assert await again.request_messages("") == []
-    await again.close()
+    later = await again()
+    assert await later.messages(session.id) == [given]
+    assert await later.request_messages("r1") == [given]
+    assert await later.request_messages("") == []
 
 
-async def test_a_text_no_encoding_can_hold_is_stored_with_replacements(store: SqliteStore) -> None:
+async def test_a_text_no_encoding_can_hold_is_stored_with_replacements(store: MemoryStore) -> None:
     session = await store.create_session("apollo-ai")
     given = await store.append(session.id, author="you", role="user", content="a\ud800b")
     assert given.content == "a?b"
     assert (await store.messages(session.id))[0].content == "a?b"
 
 
-async def test_messages_are_read_in_windows_oldest_first(store: SqliteStore) -> None:
+async def test_messages_are_read_in_windows_oldest_first(store: MemoryStore) -> None:
     session = await store.create_session("apollo-ai")
     other = await store.create_session("numa-ai")
     ids: list[int] = []
@@ -90,7 +87,7 @@ async def test_messages_are_read_in_windows_oldest_first(store: SqliteStore) -> 
     assert await window(before_id=ids[0]) == []
 
 
-async def test_a_session_counts_previews_and_titles_itself_by_its_messages(store: SqliteStore) -> None:
+async def test_a_session_counts_previews_and_titles_itself_by_its_messages(store: MemoryStore) -> None:
     session = await store.create_session("apollo-ai")
     await say(store, session.id, "Why does\n the   build fail?", "Because of " + "x" * 500)
     session = await store.get_session(session.id)
@@ -99,14 +96,14 @@ async def test_a_session_counts_previews_and_titles_itself_by_its_messages(store
     assert session.updated_at >= session.created_at
 
 
-async def test_a_given_title_is_kept_and_renaming_changes_it(store: SqliteStore) -> None:
+async def test_a_given_title_is_kept_and_renaming_changes_it(store: MemoryStore) -> None:
     session = await store.create_session("apollo-ai", "Mine")
     await say(store, session.id, "hello")
     assert (await store.get_session(session.id)).title == "Mine"
     assert (await store.rename(session.id, "Our\nplan")).title == "Our plan"
 
 
-async def test_sessions_are_listed_newest_use_first_and_filtered(store: SqliteStore) -> None:
+async def test_sessions_are_listed_newest_use_first_and_filtered(store: MemoryStore) -> None:
     old = await store.create_session("apollo-ai", "Database migration")
     new = await store.create_session("apollo-ai", "Colours")
     numa = await store.create_session("numa-ai", "Watch")
@@ -126,7 +123,7 @@ async def test_sessions_are_listed_newest_use_first_and_filtered(store: SqliteSt
     assert await names(limit=1) == ["Database migration"]
 
 
-async def test_a_new_default_takes_the_mark_from_the_old_one(store: SqliteStore) -> None:
+async def test_a_new_default_takes_the_mark_from_the_old_one(store: MemoryStore) -> None:
     first = await store.default_session("apollo-ai")
     second = await store.create_session("apollo-ai", "Fresh")
     await store.patch_session(second.id, is_default=True, provider="ollama", model="tiny")
@@ -135,7 +132,7 @@ async def test_a_new_default_takes_the_mark_from_the_old_one(store: SqliteStore)
     assert (await store.get_session(second.id)).model == "tiny"
 
 
-async def test_a_deleted_session_is_gone_with_its_messages_and_found_no_more(store: SqliteStore) -> None:
+async def test_a_deleted_session_is_gone_with_its_messages_and_found_no_more(store: MemoryStore) -> None:
     session = await store.default_session("apollo-ai")
     said = await say(store, session.id, "the quokka sleeps")
     await store.delete_session(session.id)
@@ -148,13 +145,13 @@ async def test_a_deleted_session_is_gone_with_its_messages_and_found_no_more(sto
 
 
 @pytest.mark.parametrize("method", ["get_session", "messages", "delete_session", "conversation", "export"])
-async def test_an_unknown_session_is_named(method: str, store: SqliteStore) -> None:
+async def test_an_unknown_session_is_named(method: str, store: MemoryStore) -> None:
     with pytest.raises(UnknownSession, match="'s-none'") as caught:
         await getattr(store, method)("s-none")
     assert caught.value.code == "unknown_session"
 
 
-async def test_appending_to_an_unknown_session_fails_alone_among_many(store: SqliteStore) -> None:
+async def test_appending_to_an_unknown_session_fails_alone_among_many(store: MemoryStore) -> None:
     session = await store.create_session("apollo-ai")
 
     async def append(target: str) -> StoredMessage:
@@ -168,7 +165,7 @@ async def test_appending_to_an_unknown_session_fails_alone_among_many(store: Sql
     assert len(await store.messages(session.id, limit=100)) == 40
 
 
-async def test_a_conversation_for_one_member_leaves_the_other_members_out(store: SqliteStore) -> None:
+async def test_a_conversation_for_one_member_leaves_the_other_members_out(store: MemoryStore) -> None:
     session = await store.default_session(TEAM)
     for author, role in (("you", "user"), ("apollo-ai", "assistant"), ("athena-ai", "assistant")):
         await store.append(session.id, author=author, role=role, content=f"by {author}")  # type: ignore[arg-type]
@@ -177,7 +174,7 @@ async def test_a_conversation_for_one_member_leaves_the_other_members_out(store:
 
 
 async def test_a_conversation_counts_what_is_earlier_and_brings_older_pinned_messages(
-    store: SqliteStore,
+    store: MemoryStore,
 ) -> None:
     session = await store.create_session("apollo-ai")
     said = await say(store, session.id, *(f"line {number}" for number in range(12)))

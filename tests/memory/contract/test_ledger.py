@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
-from backend.memory import SqliteStore, UsageRow
+from backend.memory import MemoryStore, UsageRow
+from tests.memory.contract.conftest import Reopen
 
 
-async def test_equal_failures_share_a_record_until_someone_acknowledges_it(store: SqliteStore) -> None:
+async def test_equal_failures_share_a_record_until_someone_acknowledges_it(store: MemoryStore) -> None:
     first = await store.record_error(
         "apollo-ai", "stalled", "no token", phase="prefill", evidence="a", at=10.0
     )
@@ -31,38 +31,34 @@ async def test_equal_failures_share_a_record_until_someone_acknowledges_it(store
     assert await store.unacknowledged() == 4
 
 
-async def test_the_ledger_survives_a_restart_and_lists_newest_first(path: Path) -> None:
-    store = SqliteStore(path)
-    await store.open()
+async def test_the_ledger_survives_a_restart_and_lists_newest_first(
+    store: MemoryStore, again: Reopen
+) -> None:
     for number in range(3):
         await store.record_error("apollo-ai", "internal", f"failure {number}", at=float(number))
     await store.record_error("numa-ai", "internal", "other", at=9.0)
-    await store.close()
-
-    again = SqliteStore(path)
-    await again.open()
-    assert [e.message for e in await again.errors()] == ["other", "failure 2", "failure 1", "failure 0"]
-    assert [e.message for e in await again.errors(where="apollo-ai", limit=1)] == ["failure 2"]
-    everything = {e.id for e in await again.errors()}
-    assert set(await again.acknowledge()) == everything
-    assert await again.errors(unacknowledged=True) == []
-    assert all(e.acknowledged > 0 for e in await again.errors())
-    await again.close()
+    later = await again()
+    assert [e.message for e in await later.errors()] == ["other", "failure 2", "failure 1", "failure 0"]
+    assert [e.message for e in await later.errors(where="apollo-ai", limit=1)] == ["failure 2"]
+    everything = {e.id for e in await later.errors()}
+    assert set(await later.acknowledge()) == everything
+    assert await later.errors(unacknowledged=True) == []
+    assert all(e.acknowledged > 0 for e in await later.errors())
 
 
-async def test_a_thousand_failures_at_once_are_counted_without_loss(store: SqliteStore) -> None:
+async def test_a_thousand_failures_at_once_are_counted_without_loss(store: MemoryStore) -> None:
     await asyncio.gather(*(store.record_error("apollo-ai", "internal", f"kind {n % 3}") for n in range(1000)))
     assert sorted(e.count for e in await store.errors()) == [333, 333, 334]
 
 
-async def test_endless_evidence_is_kept_by_its_end(store: SqliteStore) -> None:
+async def test_endless_evidence_is_kept_by_its_end(store: MemoryStore) -> None:
     record = await store.record_error("apollo-ai", "internal", "m" * 9_000, evidence="x" * 99_999 + "the end")
     assert record.evidence.endswith("the end")
     assert len(record.evidence) <= 16_000
     assert len(record.message) <= 4_000
 
 
-async def test_usage_adds_up_by_day_specialist_and_model(store: SqliteStore) -> None:
+async def test_usage_adds_up_by_day_specialist_and_model(store: MemoryStore) -> None:
     await store.add_usage("apollo-ai", "2026-01-01", "anthropic", "big", 100, 50, 0.25)
     await store.add_usage("apollo-ai", "2026-01-01", "anthropic", "big", 10, 5, None)
     await store.add_usage("numa-ai", "2026-01-02", "embedded", "small", 1, 2, 0.0)
@@ -73,7 +69,7 @@ async def test_usage_adds_up_by_day_specialist_and_model(store: SqliteStore) -> 
     assert [row.ai_id for row in await store.usage(since="2026-01-02")] == ["numa-ai"]
 
 
-async def test_settings_keep_json_values_until_they_are_forgotten(store: SqliteStore) -> None:
+async def test_settings_keep_json_values_until_they_are_forgotten(store: MemoryStore) -> None:
     assert await store.get_setting("draft/apollo-ai") is None
     await store.put_setting("draft/apollo-ai", {"text": "half a ques", "cursor": [0, 11]})
     await store.put_setting("draft/numa-ai", "x")
@@ -86,16 +82,13 @@ async def test_settings_keep_json_values_until_they_are_forgotten(store: SqliteS
     assert await store.settings("draft/") == {"draft/apollo-ai": {"text": "half a ques", "cursor": [0, 11]}}
 
 
-async def test_turns_left_open_by_a_dead_backend_are_known_to_the_next(path: Path) -> None:
-    store = SqliteStore(path)
-    await store.open()
+async def test_turns_left_open_by_a_dead_backend_are_known_to_the_next(
+    store: MemoryStore, again: Reopen
+) -> None:
     await store.turn_opened("r1", "apollo-ai", "s-1")
     await store.turn_opened("r2", "numa-ai", "s-2")
     await store.turn_closed("r1")
-    await store.close()
-    again = SqliteStore(path)
-    await again.open()
-    assert [(t.request_id, t.ai_id, t.session_id) for t in await again.open_turns()] == [
+    later = await again()
+    assert [(t.request_id, t.ai_id, t.session_id) for t in await later.open_turns()] == [
         ("r2", "numa-ai", "s-2")
     ]
-    await again.close()

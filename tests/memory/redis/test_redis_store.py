@@ -1,0 +1,214 @@
+"""What only a store on a server must do: refuse a careless one, say when it is gone, lose nothing it confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.memory import (
+    MemoryStore,
+    StoreClosed,
+    StoreFailed,
+    UnknownMessage,
+    redis_scripts,
+    redis_sessions,
+)
+from backend.memory.redis_link import Address
+from backend.memory.redis_store import RedisStore
+from tests.redis_server import BINARY, RedisServer
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(
+        BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
+    ),
+]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    own = RedisServer(tmp_path / "own").start()
+    yield own
+    own.kill()
+
+
+@pytest.fixture
+async def store(server: RedisServer) -> AsyncIterator[MemoryStore]:
+    opened = server.store("gateway-1")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_a_server_that_cannot_be_reached_is_named_with_what_to_do(server: RedisServer) -> None:
+    server.kill()
+    with pytest.raises(StoreFailed, match=rf"127\.0\.0\.1:{server.port}.*See that it runs"):
+        await server.store("gateway-1").open()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--appendonly", "no"], "appendonly no.*memory.volatile_store"),
+        (["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"], "allkeys-lru.*noeviction"),
+        (["--requirepass", "secret-word"], "TEKTON_REDIS_PASSWORD"),
+    ],
+)
+async def test_a_server_that_would_lose_messages_or_refuses_us_is_refused_at_start(
+    options: list[str], told: str, tmp_path: Path
+) -> None:
+    careless = RedisServer(tmp_path / "careless", *options).start()
+    try:
+        with pytest.raises(StoreFailed, match=told):
+            await careless.store("gateway-1").open()
+    finally:
+        careless.kill()
+
+
+async def test_a_password_is_used_and_never_told(tmp_path: Path) -> None:
+    guarded = RedisServer(tmp_path / "guarded", "--requirepass", "secret-word").start()
+    address = Address(guarded.address.url, "secret-word")
+    store = RedisStore(address, "gateway-1")
+    await store.open()
+    await store.default_session("apollo-ai")
+    guarded.kill()
+    with pytest.raises(StoreFailed) as caught:
+        await store.default_session("apollo-ai")
+    await store.close()
+    assert "secret-word" not in f"{caught.value.message} {caught.value.__cause__!r} {address.shown}"
+
+
+async def test_a_volatile_server_is_taken_when_the_operator_says_so(tmp_path: Path) -> None:
+    loose = RedisServer(tmp_path / "loose", "--appendonly", "no").start()
+    store = loose.store("gateway-1", volatile=True)
+    await store.open()
+    assert isinstance(store, RedisStore) and "loses messages" in store.durability
+    await store.close()
+    loose.kill()
+
+
+async def test_every_confirmed_message_survives_the_kill_of_the_server(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    session = await store.default_session("apollo-ai")
+    confirmed: list[str] = []
+    enough = asyncio.Event()
+
+    async def write() -> None:
+        for number in range(100_000):
+            await store.append(session.id, author="you", role="user", content=f"line {number}")
+            confirmed.append(f"line {number}")
+            if number == 300:
+                enough.set()
+
+    writer = asyncio.create_task(write())
+    await asyncio.wait_for(enough.wait(), 30)
+    server.kill()
+    with pytest.raises(StoreFailed, match="may or may not be kept"):
+        await writer
+    with pytest.raises(StoreFailed):
+        await store.get_session(session.id)
+
+    server.start()
+    kept = [m.content for m in await store.messages(session.id, limit=200_000)]
+    assert kept[: len(confirmed)] == confirmed
+    assert len(kept) - len(confirmed) <= 1, "at most the one under way when the kill came"
+    assert (await store.get_session(session.id)).messages == len(kept)
+    assert await store.search(confirmed[-1], limit=1)
+
+
+async def test_a_store_goes_on_by_itself_once_the_server_is_back(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    session = await store.default_session("apollo-ai")
+    server.kill()
+    for _ in range(3):
+        with pytest.raises(StoreFailed):
+            await store.append(session.id, author="you", role="user", content="lost, and said so")
+    server.start()
+    await store.append(session.id, author="you", role="user", content="heard")
+    assert [m.content for m in await store.messages(session.id)] == ["heard"]
+
+
+async def test_two_gateways_see_one_store_and_leave_each_others_turns_alone(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    other = server.store("gateway-2")
+    await other.open()
+    mine, theirs = await asyncio.gather(
+        store.default_session("apollo-ai"), other.default_session("apollo-ai")
+    )
+    assert mine.id == theirs.id
+
+    async def say(by: MemoryStore, name: str) -> None:
+        for number in range(100):
+            await by.append(mine.id, author="you", role="user", content=f"{name} {number}")
+
+    await asyncio.gather(say(store, "one"), say(other, "two"))
+    seen = [m.content for m in await other.messages(mine.id, limit=500)]
+    assert sorted(seen) == sorted(f"{name} {n}" for name in ("one", "two") for n in range(100))
+    assert [line for line in seen if line.startswith("one")] == [f"one {n}" for n in range(100)]
+
+    await store.turn_opened("r1", "apollo-ai", mine.id)
+    assert await other.open_turns() == []
+    assert [turn.request_id for turn in await store.open_turns()] == ["r1"]
+    await other.close()
+
+
+async def test_a_removal_cut_short_is_finished_by_the_next_to_open(server: RedisServer) -> None:
+    store = RedisStore(server.address, "gateway-1")
+    await store.open()
+    session = await store.create_session("apollo-ai", "going")
+    said = [
+        await store.append(session.id, author="you", role="user", content=f"quokka {number}")
+        for number in range(450)
+    ]
+    lane = store._write  # pyright: ignore[reportPrivateUsage]
+    await lane.call(*lane.script(redis_scripts.REMOVE_SESSION, redis_sessions.PREFIX, session.id, ""))
+    await store.close()
+
+    other = server.store("gateway-2")
+    await other.open()
+    assert await other.search("quokka") == []
+    for message in (said[0], said[-1]):
+        with pytest.raises(UnknownMessage):
+            await other.message(message.id)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"DBSIZE\r\n")
+        keys = int(connection.recv(32)[1:])
+    assert keys <= 5, "numbers given and the layout stay, nothing of the session"
+    await other.close()
+
+
+async def test_a_store_that_is_closed_says_so_and_what_was_ordered_before_is_done(store: MemoryStore) -> None:
+    session = await store.default_session("apollo-ai")
+    writes = [
+        asyncio.ensure_future(store.append(session.id, author="you", role="user", content=str(n)))
+        for n in range(50)
+    ]
+    await asyncio.wait(writes[:1])
+    await store.close()
+    assert len(await asyncio.gather(*writes)) == 50
+    await store.close()
+    with pytest.raises(StoreClosed):
+        await store.default_session("apollo-ai")
+
+
+async def test_a_full_server_is_a_clear_error_and_reading_goes_on(tmp_path: Path) -> None:
+    small = RedisServer(tmp_path / "small", "--maxmemory", "3mb", "--maxmemory-policy", "noeviction").start()
+    store = small.store("gateway-1")
+    await store.open()
+    session = await store.default_session("apollo-ai")
+    await store.append(session.id, author="you", role="user", content="before")
+    with pytest.raises(StoreFailed, match=r"maxmemory.*retention_days"):
+        for _ in range(200):
+            await store.append(session.id, author="you", role="user", content="x" * 50_000)
+    kept = await store.messages(session.id, limit=500)
+    assert kept[0].content == "before"
+    assert (await store.get_session(session.id)).messages == len(kept)
+    await store.close()
+    small.kill()
