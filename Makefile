@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 WEIGHTS := $(VENV)/share/tekton/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup test check lint types contracts bench snap weights clean
+.PHONY: help run serve setup test test-cluster check lint types contracts bench snap weights clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run $(WEIGHTS) ## Set up what is missing and open the console
 	@$(BIN)/tekton-tui
@@ -21,6 +21,9 @@ setup: $(VENV)/.dev $(WEIGHTS) ## Set up everything, tests and checks included
 
 test: $(VENV)/.dev $(WEIGHTS) ## Set up what is missing and run the tests
 	@$(BIN)/pytest
+
+test-cluster: $(VENV)/.dev ## Run what needs a Redis server (and Ray, where it is installed); never part of `make test`
+	@$(BIN)/pytest -m cluster
 
 check: $(VENV)/.dev $(WEIGHTS) lint types contracts ## Format, lint, types, import contracts, tests
 	@$(BIN)/pytest

@@ -155,8 +155,14 @@ class Fleet(_Table, frozen=True):
 
 
 class Memory(_Table, frozen=True):
-    """`retention_days` 0 keeps everything; sessions untouched for `compress_after_days` are compressed."""
+    """`retention_days` 0 keeps everything; sessions untouched for `compress_after_days` are compressed.
 
+    `store` names a Redis server (`redis://HOST:PORT/DATABASE`) instead of the file in the home. `volatile_store`
+    accepts one that keeps nothing on disk.
+    """
+
+    store: str = ""
+    volatile_store: bool = False
     retention_days: Annotated[int, Meta(ge=0)] = 0
     compress_after_days: Annotated[int, Meta(ge=0)] = 30
     hint_results: Annotated[int, Meta(ge=0, le=20)] = 3
@@ -346,6 +352,7 @@ _PORT_VARIABLES = {
 _TEXT_VARIABLES = {
     "TEKTON_PORT_PROFILE": "ports.profile",
     "TEKTON_PROVIDER": "providers.default",
+    "TEKTON_STORE": "memory.store",
     "ANTHROPIC_BASE_URL": "providers.anthropic.base_url",
     "OPENAI_BASE_URL": "providers.openai.base_url",
 }

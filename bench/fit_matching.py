@@ -23,9 +23,9 @@ import numpy as np
 from backend import catalog as catalog_module
 from backend.config import Settings
 from backend.orchestration.affinity import TABLE, Table, sequences
-from backend.stemming import stem
 from backend.orchestration.vocabulary import everyday
 from backend.orchestration.words import words
+from backend.stemming import stem
 
 REQUESTS = Path(__file__).with_name("matching_requests.toml")
 DIMENSIONS = 256

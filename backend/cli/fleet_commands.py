@@ -208,6 +208,8 @@ def _status_text(snapshot: dict[str, Any]) -> str:
     else:
         head = "no backend runs; this is what the registry holds"
     lines = [terminal.safe(head)]
+    if platform and platform.get("store", "").startswith("Redis"):
+        lines.append(terminal.safe(f"conversations: {platform['store']}"))
     if count := snapshot.get("unacknowledged"):
         lines.append(f"{count} errors nobody has acknowledged: tekton errors")
     lines += [terminal.safe(_budget_text(limit)) for limit in snapshot.get("budgets", ())]

@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["serve"] and "-h" not in words and "--help" not in words:
+    if words[:1] == ["serve"]:
         from backend.gateway.serve import main as serve
 
         return serve(words[1:])

@@ -259,7 +259,8 @@ def _events(gateway: Gateway) -> list[Metric]:
 def _store(gateway: Gateway) -> list[Metric]:
     figures = gateway.platform.memory.figures()
     lanes = [((name.removeprefix("waiting_"),), n) for name, n in figures.items() if name != "bytes"]
+    size = [((), figures["bytes"])] if "bytes" in figures else []
     return [
-        _gauge("tekton_store_bytes", "The conversation store on disk.", [((), figures["bytes"])]),
+        _gauge("tekton_store_bytes", "The conversation store on disk.", size),
         _gauge("tekton_store_waiting", "Jobs waiting in the store.", lanes, "lane"),
     ]

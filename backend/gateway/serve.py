@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 import uvicorn
 import uvloop
@@ -58,7 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--host", default=None, help="address to listen on (default: gateway.host)")
     parser.add_argument("--port", type=int, default=None, help="port to listen on (default: gateway.port)")
+    parser.add_argument(
+        "--store",
+        metavar="redis://HOST:PORT/DB",
+        help="keep conversations on this server (default: memory.store)",
+    )
     options = parser.parse_args(arguments)
+    environment = {**os.environ, **({"TEKTON_STORE": options.store} if options.store else {})}
     ready = _Ready(options.ready_fd)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
@@ -69,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with lock:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(home, ready, options.host, options.port))
+                runner.run(_serve(home, ready, options.host, options.port, environment))
             return 0
     except Timeout:
         facts = home.backend_facts.read_text(encoding="utf-8") if home.backend_facts.exists() else "starting"
@@ -105,8 +111,10 @@ class _Ready:
             self._descriptor = None
 
 
-async def _serve(home: Home, ready: _Ready, host: str | None, port: int | None) -> None:
-    settings = config.load(home, {**config.read_env_file(home), **os.environ})
+async def _serve(
+    home: Home, ready: _Ready, host: str | None, port: int | None, environment: Mapping[str, str]
+) -> None:
+    settings = config.load(home, {**config.read_env_file(home), **environment})
     host = host or settings.gateway.host
     if port is None:
         port = settings.gateway.port
@@ -114,7 +122,7 @@ async def _serve(home: Home, ready: _Ready, host: str | None, port: int | None) 
         port = catalog.load(settings).get("rhetor").port
     check_bind(host, read_or_make_token(home))
     listener = _bind(host, port)
-    platform = await open_platform(home)
+    platform = await open_platform(home, environment)
     stop = asyncio.get_running_loop().create_future()
     platform.stop_asked = stop
     url = _url(listener)

@@ -1,5 +1,6 @@
 """Engram: sessions, messages, search, windowing, and the records that survive restarts."""
 
+from backend.memory.choosing import choose_store
 from backend.memory.estimate import TokenEstimator
 from backend.memory.faults import MemoryFault, StoreClosed, StoreFailed, UnknownMessage, UnknownSession
 from backend.memory.sqlite import SqliteStore
@@ -33,5 +34,6 @@ __all__ = [
     "UnknownSession",
     "UsageRow",
     "Window",
+    "choose_store",
     "choose_window",
 ]

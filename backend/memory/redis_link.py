@@ -87,6 +87,11 @@ class RedisLane:
         self._task = asyncio.create_task(self._work(), name="memory-redis")
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Orders not yet sent."""
+        return self._orders.qsize()
+
     def script(self, text: str, *arguments: str | bytes | int | float) -> Command:
         """Return the command that runs one of the lane's scripts; the first argument is its key prefix."""
         return ("EVALSHA", self._digests[text], 1, *arguments)

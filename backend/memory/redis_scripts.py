@@ -98,9 +98,15 @@ end
 redis.call('ZADD', p .. 'unpacked', updated, sid)
 if ARGV[7] ~= '' then redis.call('HSET', s, 'preview', ARGV[7]) end
 if facts[4] == '' and ARGV[8] ~= '' then redis.call('HSET', s, 'title', ARGV[8]) end
+local words = {}
 for i = 9, #ARGV do
   redis.call('ZADD', p .. 'w:' .. ARGV[i], id, id)
-  redis.call('ZADD', p .. 'words', 0, ARGV[i])
+  words[#words + 1] = 0
+  words[#words + 1] = ARGV[i]
+  if #words == 1000 or i == #ARGV then
+    redis.call('ZADD', p .. 'words', unpack(words))
+    words = {}
+  end
 end
 return id
 """

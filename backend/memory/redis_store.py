@@ -52,6 +52,10 @@ class RedisStore:
         self._reader: RedisLane | None = None
         self._searcher: RedisLane | None = None
 
+    @property
+    def place(self) -> str:
+        return f"Redis at {self.address.shown}, which {self.durability}"
+
     async def open(self) -> None:
         """Connect, check that the server can be trusted, and finish what a crash left half removed.
 
@@ -75,6 +79,11 @@ class RedisStore:
         for lane in lanes:
             if lane is not None:
                 await lane.close()
+
+    def figures(self) -> dict[str, int]:
+        """Return the orders waiting in each lane. What the server takes is its own to tell."""
+        lanes = {"writer": self._writer, "reader": self._reader, "search": self._searcher}
+        return {f"waiting_{name}": lane.waiting for name, lane in lanes.items() if lane is not None}
 
     @property
     def _write(self) -> RedisLane:

@@ -39,6 +39,10 @@ class SqliteStore:
         self._reader: Lane | None = None
         self._searcher: Lane | None = None
 
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
     async def open(self) -> None:
         """Open or make the database and bring it to the newest version; a damaged one is set aside and kept.
 

@@ -84,6 +84,15 @@ class MemoryStore(Protocol):
     set_aside: Path | None
     """Where a damaged database was kept at `open`, if it was."""
 
+    @property
+    def place(self) -> str:
+        """Where conversations lie, in words for the operator; after `open`."""
+        ...
+
+    def figures(self) -> dict[str, int]:
+        """Return `waiting_<lane>` jobs, and `bytes` on disk where that is known. Never blocks long."""
+        ...
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...

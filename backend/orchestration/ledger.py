@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from backend.events import EventStream
 from backend.memory import MemoryStore
 from backend.schema.events import ErrorEntry, ErrorsAcknowledged
+from backend.schema.records import ErrorRecord
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Ledger:
         self.unacknowledged = 0
         self.counts: Counter[tuple[str, str]] = Counter()
         """Failures of this life by where and code."""
+        self._unstored = 0
 
     async def open(self) -> None:
         """Count what earlier lives left and begin to write."""
@@ -92,9 +94,28 @@ class Ledger:
                 )
                 self.unacknowledged = await self._memory.unacknowledged()
                 self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
-            except Exception:  # the ledger is the last place a failure can go: what it cannot store, it logs
+            except Exception as error:  # the ledger is the last place a failure can go
                 log.exception(
                     "cannot store a failure of %s: %s %s", failure.where, failure.code, failure.message
                 )
+                self._tell_unstored(failure, error)
             finally:
                 self._queue.task_done()
+
+    def _tell_unstored(self, failure: _Failure, error: Exception) -> None:
+        """Publish a failure that has no place to be kept: whoever watches sees it now or never."""
+        self.unacknowledged += 1
+        self._unstored += 1
+        now = time.time()
+        record = ErrorRecord(
+            -self._unstored,
+            failure.where,
+            failure.code,
+            failure.message,
+            now,
+            now,
+            phase=failure.phase,
+            evidence=f"not kept in the ledger: {error}",
+            request_id=failure.request_id,
+        )
+        self._events.publish("errors", ErrorEntry(record, self.unacknowledged))

@@ -15,7 +15,7 @@ from backend.catalog import Catalog
 from backend.config import Settings
 from backend.events import EventStream
 from backend.home import Home
-from backend.memory import SqliteStore
+from backend.memory import MemoryStore, choose_store
 from backend.monitor import Monitor
 from backend.orchestration.budgets import Budgets
 from backend.orchestration.contexts import ContextBuilder
@@ -43,7 +43,7 @@ class Platform:
     environment: Mapping[str, str]
     provider: ProviderChoice
     events: EventStream
-    memory: SqliteStore
+    memory: MemoryStore
     ledger: Ledger
     fleet: Supervisor
     monitor: Monitor
@@ -73,6 +73,7 @@ class Platform:
             lifecycle_on=self.settings.fleet.lifecycle_on,
             starter=list(self.settings.fleet.starter),
             port_profile=self.settings.ports.profile,
+            store=self.memory.place,
         )
 
     def snapshot(self, *, resync: bool = False) -> Snapshot:
@@ -111,7 +112,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
     settings = config.load(home, env)
     catalog = catalog_module.load(settings)
     events = EventStream()
-    memory = SqliteStore(home.database)
+    memory = choose_store(home, settings, env)
     await memory.open()
     ledger = Ledger(memory, events)
     await ledger.open()

@@ -177,6 +177,7 @@ class PlatformInfo(Struct, omit_defaults=True):
     lifecycle_on: bool = True
     starter: list[str] = []
     port_profile: str = "default"
+    store: str = ""
 
 
 class LaunchPlanItem(Struct, omit_defaults=True):

@@ -1,0 +1,144 @@
+"""A real backend whose conversations lie on a real Redis server: started, killed, and the server taken from under it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.client import Client, attach
+from backend.home import Home
+from backend.schema.errors import TektonError
+from backend.schema.events import ErrorEntry
+from backend.schema.frames import StreamChunk
+from tests.redis_server import BINARY, RedisServer
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(
+        BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
+    ),
+]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    own = RedisServer(tmp_path / "redis").start()
+    yield own
+    own.kill()
+
+
+@pytest.fixture
+def home(tmp_path: Path, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home whose backend uses the server, free ports and the scripted provider."""
+    for name, value in {
+        "TEKTON_HOME": str(tmp_path / "home"),
+        "TEKTON_PORT_PROFILE": "free",
+        "TEKTON_GATEWAY_PORT": "0",
+        "TEKTON_PROVIDER": "scripted",
+        "TEKTON_STORE": server.address.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Home.from_environment().prepare()
+
+
+@pytest.fixture
+async def client(home: Home) -> AsyncIterator[Client]:
+    client = await attach(home)
+    await client.call("launch", ids=["apollo"])
+    yield client
+    await client.close()
+    again = await attach(home)
+    await again.call("shutdown", stop_fleet=True)
+    await again.close()
+
+
+async def test_a_conversation_survives_a_kill_of_the_backend_and_is_on_the_server_alone(
+    home: Home, client: Client
+) -> None:
+    outcome = await client.call("chat", id="apollo", message="remember the quokka")
+    assert outcome["content"]
+    snapshot = await client.call("snapshot")
+    assert "Redis at 127.0.0.1" in snapshot["platform"]["store"]
+    assert not home.database.exists()
+    os.kill(json.loads(home.backend_facts.read_text())["pid"], signal.SIGKILL)
+
+    again = await attach(home)
+    hits = await again.call("search_memory", q="quokka")
+    assert "quokka" in hits["hits"][0]["message"]["content"]
+    more = await again.call("chat", id="apollo", message="and now?")
+    assert more["content"]
+    await again.close()
+
+
+async def test_a_server_that_goes_away_is_seen_and_chat_goes_on_once_it_is_back(
+    server: RedisServer, client: Client
+) -> None:
+    await client.call("chat", id="apollo", message="before")
+    server.kill()
+    with pytest.raises(TektonError, match=r"Redis at 127\.0\.0\.1.*See that it runs"):
+        await client.call("chat", id="apollo", message="into the void")
+    server.start()
+    session = (await client.call("list_sessions", owner="apollo"))["sessions"][0]
+    rows = (await client.call("session_messages", id=session["id"]))["messages"]
+    assert [row["content"] for row in rows if row["role"] == "user"] == ["before"]
+    assert (await client.call("chat", id="apollo", message="after"))["content"]
+
+
+async def test_an_answer_that_cannot_be_kept_is_told_to_whoever_watches(
+    server: RedisServer, client: Client
+) -> None:
+    await client.subscribe(["chat", "errors"])
+    seen: asyncio.Queue[ErrorEntry] = asyncio.Queue()
+    begun = asyncio.Event()
+
+    async def watch() -> None:
+        async for batch in client.events():
+            for _, event in batch:
+                if isinstance(event, ErrorEntry):
+                    seen.put_nowait(event)
+                elif isinstance(event, StreamChunk):
+                    begun.set()
+
+    watching = asyncio.create_task(watch())
+    turn = asyncio.create_task(
+        client.call("chat", id="apollo", message="[[repeat 400]] [[rate 200]] a long story")
+    )
+    await asyncio.wait_for(begun.wait(), 20)
+    server.kill()
+    await asyncio.wait_for(turn, 30)
+    entry = await asyncio.wait_for(seen.get(), 20)
+    assert "could not be stored" in entry.record.message
+    assert "not kept in the ledger" in entry.record.evidence
+    watching.cancel()
+    server.start()
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("redis://127.0.0.1:1/0", "Redis at 127.0.0.1:1"),
+        ("redis://user:hidden-word@127.0.0.1/0", "TEKTON_REDIS_PASSWORD"),
+        ("http://127.0.0.1/0", "expected redis://"),
+        ("redis://127.0.0.1:99999/0", "expected redis://"),
+    ],
+)
+def test_serve_refuses_an_address_it_cannot_use_and_says_why(store: str, told: str, home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "backend.cli.tekton", "serve", "--store", store],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert told in done.stderr and "Traceback" not in done.stderr
+    assert "hidden-word" not in done.stderr
