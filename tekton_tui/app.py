@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import ContentSwitcher
 
 from tekton_tui.attention import Attention
 from tekton_tui.commands import Commands
@@ -24,6 +24,7 @@ from tekton_tui.stores import Stores
 from tekton_tui.themes import DARK_NAME, TEKTON_DARK, TEKTON_LIGHT
 from tekton_tui.widgets.command_line import CommandLine
 from tekton_tui.widgets.header import HeaderLine
+from tekton_tui.widgets.key_line import KeyLine
 from tekton_tui.widgets.navigation import SCREENS, Navigation
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
@@ -63,7 +64,7 @@ class TektonApp(App[None]):
         yield Navigation(self.stores, id="navigation")
         yield ContentSwitcher(id="panes")
         yield CommandLine(id="command-line")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine(show_command_palette=False, compact=True)
 
     def _dress(self, theme: str) -> None:
         """Choose the theme before the style sheet is first read: it is then read once."""

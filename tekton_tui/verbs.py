@@ -65,7 +65,7 @@ class TeamView(Protocol):
 
     def put_draft(self, text: str) -> None: ...
 
-    def action_discuss(self) -> None: ...
+    def discuss(self) -> None: ...
 
 
 def looks_like_pipeline(text: str) -> bool:
@@ -117,7 +117,7 @@ def _team_verb(text: str, commands: Commands, view: TeamView) -> None:
     elif name == "sessions":
         commands.show("sessions")
     elif name == "discuss":
-        view.action_discuss()
+        view.discuss()
     elif name == "pipe" and rest:
         commands.open_pipes()
         commands.run_pipeline(rest)

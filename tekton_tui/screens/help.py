@@ -90,10 +90,12 @@ def _row(key: str, words: str) -> Content:
 def _title(node: DOMNode) -> str:
     names = {
         "FleetPane": "Fleet",
-        "FleetGrid": "Grid",
         "ChatView": "Conversation",
         "ChatPane": "Chat",
         "TeamPane": "Team Chat",
+        "Race": "Race",
+        "LineView": "Lines",
+        "FleetGrid": "Grid",
     }
     name = type(node).__name__
     return names.get(name, name.removesuffix("Pane"))

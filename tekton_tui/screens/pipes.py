@@ -44,7 +44,7 @@ class PipesPane(Vertical):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._runs: list[dict[str, Any]] = []
-        self._input = ""
+        self._input = self._source = ""
         self._stage = 0
 
     def compose(self) -> ComposeResult:
@@ -78,9 +78,9 @@ class PipesPane(Vertical):
         if text:
             self.query_one(Composer).draft = text
 
-    def take_input(self, text: str) -> None:
-        """Keep a text as the input of the next run."""
-        self._input = text
+    def take_input(self, text: str, source: str = "") -> None:
+        """Keep a text, `source` says whose, as the input of the next run."""
+        self._input, self._source = text, source
         self._tell_input()
         self.focus_content()
 

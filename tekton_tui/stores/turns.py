@@ -46,6 +46,12 @@ class LiveTurn:
     def content(self) -> str:
         return "".join(self.text)
 
+    @property
+    def lane(self) -> str:
+        """Name of its lane in a team turn: the specialist's id, also when asked again, or what a judge makes."""
+        name = self.request_id.removeprefix(f"{self.group}/")
+        return self.ai_id if name.startswith(f"{self.ai_id}/") else name
+
     def rate(self) -> float | None:
         """Return tokens per second since the first token."""
         if not self.first_at or self.pieces < 2:
@@ -169,15 +175,14 @@ class TurnStore:
     def _take(self, turn: LiveTurn) -> None:
         self.turns[turn.request_id] = turn
         if team := self.teams.get(turn.group):
-            team.lanes[turn.request_id.removeprefix(f"{turn.group}/")] = turn
+            team.lanes[turn.lane] = turn
             if turn.pieces:
                 self._arrive(turn)
 
     def _arrive(self, turn: LiveTurn) -> None:
         team = self.teams.get(turn.group)
-        lane = turn.request_id.removeprefix(f"{turn.group}/")
-        if team is not None and lane not in team.arrived:
-            team.arrived.append(lane)
+        if team is not None and turn.lane not in team.arrived:
+            team.arrived.append(turn.lane)
 
     def _set_phase(self, turn: LiveTurn, phase: Phase, detail: str) -> None:
         turn.phase, turn.phase_since, turn.detail = phase, time.time(), detail

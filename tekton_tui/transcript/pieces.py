@@ -21,6 +21,7 @@ FOLD_SHOWN: Final = 12
 """Rows shown of a folded block."""
 TAB_CELLS: Final = 4
 CLOCK_CELLS: Final = 6
+MAX_PHASE_CELLS: Final = 200
 NARROW: Final = 30
 """A header narrower than this has no clock."""
 
@@ -151,8 +152,7 @@ class Waiting(Piece):
             self.changed()
 
     def draw(self, width: int) -> list[Row]:
-        text = one_line(self._phase, width)
-        return [Row(((text, DIM),), cell_len(text), "\n", len(text))] if text else [BLANK]
+        return _plain_rows(one_line(self._phase, MAX_PHASE_CELLS), width, DIM) if self._phase else [BLANK]
 
     def estimate(self, width: int) -> int:
         return 1

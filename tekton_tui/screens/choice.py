@@ -1,0 +1,53 @@
+"""A question with a short list of answers; Enter takes the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tekton_tui.safe_text import literal, one_line
+
+NAME_CELLS, HINT_CELLS = 16, 44
+
+
+class ChoiceScreen(ModalScreen[str | None]):
+    """`choices` are `(answer, name, hint)`; dismissed with the answer, or with none on `esc`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", id="choice.close")]
+
+    def __init__(self, title: str, choices: Sequence[tuple[str, str, str]]) -> None:
+        super().__init__()
+        self._title, self._choices = title, choices
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="choice-box") as box:
+            box.border_title = literal(one_line(self._title, 60))
+            box.border_subtitle = "enter chooses · esc closes"
+            yield OptionList(
+                *(Option(_line(name, hint)) for _, name, hint in self._choices), id="choice-list"
+            )
+
+    def on_mount(self) -> None:
+        listing = self.query_one(OptionList)
+        listing.highlighted = 0
+        listing.focus()
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._choices[event.option_index][0])
+
+
+def _line(name: str, hint: str) -> Content:
+    return Content.assemble(
+        literal(one_line(name, NAME_CELLS).ljust(NAME_CELLS), "bold"),
+        literal(one_line(hint, HINT_CELLS), "$text-muted"),
+    )

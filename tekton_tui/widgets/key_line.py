@@ -1,0 +1,60 @@
+"""The line of keys at the bottom: those of the focus first, as many as fit whole; `?` always stands at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.cells import cell_len
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
+
+ALWAYS: Final = ("open_help", "app.open_help")
+"""The action that is never left out: it shows all the others."""
+
+
+class KeyLine(Footer):
+    """A footer that leaves out what does not fit, from the end; a key that has no use now is dim."""
+
+    def compose(self) -> ComposeResult:
+        if not self._bindings_ready:
+            return
+        entries = list(self._entries())
+        last = [entry for entry in entries if entry[0].action in ALWAYS]
+        first = [entry for entry in entries if entry[0].action not in ALWAYS]
+        room = self.size.width - sum(self._cells(binding) for binding, _, _ in last)
+        shown: list[tuple[Binding, bool, str]] = []
+        for entry in first:
+            room -= self._cells(entry[0])
+            if room < 0:
+                break
+            shown.append(entry)
+        shown += last
+        self.styles.grid_size_columns = max(1, len(shown))
+        for binding, enabled, tooltip in shown:
+            yield FooterKey(
+                binding.key,
+                self.app.get_key_display(binding),
+                binding.description,
+                binding.action,
+                disabled=not enabled,
+                tooltip=tooltip or binding.tooltip,
+            ).data_bind(compact=Footer.compact)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self.recompose)
+
+    def _entries(self) -> Iterator[tuple[Binding, bool, str]]:
+        """Yield the bindings to show, nearest to the focus first, each action once."""
+        given: set[str] = set()
+        for _, binding, enabled, tooltip in self.screen.active_bindings.values():
+            if binding.show and binding.action not in given:
+                given.add(binding.action)
+                yield binding, enabled, tooltip
+
+    def _cells(self, binding: Binding) -> int:
+        """Return the cells a key takes in the compact line, with the space after it."""
+        return cell_len(self.app.get_key_display(binding)) + cell_len(binding.description) + 2
