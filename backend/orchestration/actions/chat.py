@@ -165,10 +165,13 @@ async def team_chat(platform: Platform, params: TeamChatParams) -> Any:
     order.mode = order.mode or platform.book.current.moderation_mode
     if params.wait:
         outcomes = await hold_rounds(platform.teams, order, params.max_rounds)
-        reply = team_reply(outcomes[-1])
-        reply["request_id"] = outcomes[0].request_id
+        replies = [team_reply(outcome) for outcome in outcomes]
+        reply = {**replies[-1], "request_id": outcomes[0].request_id}
         if params.max_rounds > 1:
-            reply["rounds"] = [_round(number, outcome) for number, outcome in enumerate(outcomes, 1)]
+            reply["rounds"] = [
+                {"round": number, "responses": row["responses"], "failures": row["failures"]}
+                for number, row in enumerate(replies, 1)
+            ]
         return reply
     if params.max_rounds > 1:
         raise InvalidRequest("team_chat: several rounds are waited for; leave wait out, or use discuss")
@@ -268,11 +271,6 @@ def team_reply(outcome: TeamOutcome) -> dict[str, Any]:
         "timestamp": time.time(),
         "elapsed_time": outcome.elapsed,
     }
-
-
-def _round(number: int, outcome: TeamOutcome) -> dict[str, Any]:
-    reply = team_reply(outcome)
-    return {"round": number, "responses": reply["responses"], "failures": reply["failures"]}
 
 
 def _started(run: TeamRun) -> dict[str, Any]:
