@@ -17,6 +17,7 @@ from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.context import Gateway
 from backend.gateway.mcp.mount import mcp_route
+from backend.gateway.mcp.rest import rest_routes
 from backend.gateway.metrics import CONTENT_TYPE, exposition
 from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
@@ -78,6 +79,7 @@ def build_app(gateway: Gateway) -> Starlette:
         *_streams(gateway),
         *openai_routes(gateway),
         mcp_route(gateway),
+        *rest_routes(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
     ]

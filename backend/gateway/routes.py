@@ -21,6 +21,8 @@ from backend.schema.errors import TektonError
 
 log = logging.getLogger(__name__)
 
+CALLED = "tekton.called"
+"""Where an endpoint that learns from the body what is called writes it: `(name, scope)`, for the log and the audit."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -94,16 +96,17 @@ def guarded(
             response = error_reply(
                 TektonError(f"{name} failed inside the backend; its log has the traceback")
             )
+        called, needed = request.scope.get(CALLED, (name, scope))
         if scope is not None or refusal:
             gateway.log.note(
                 client_name(request),
                 transport,
-                name,
+                called,
                 response.status_code,
                 began=began,
                 refusal=refusal,
                 token=token,
-                scope=scope if scope and request.method != "GET" else "read",
+                scope=needed if needed and request.method != "GET" else "read",
             )
         return response
 

@@ -56,7 +56,13 @@ class McpEndpoint:
             client = connection.client
             who = f"{client.host}:{client.port}" if client else "unknown"
             self._gateway.log.note(
-                who, "mcp", "connect", refused.status, began=began, refusal=refused.message
+                who,
+                "mcp",
+                "connect",
+                refused.status,
+                began=began,
+                refusal=refused.message,
+                token=getattr(refused, "token", ""),
             )
             await error_reply(refused)(scope, receive, send)
             return
@@ -118,6 +124,7 @@ class McpEndpoint:
             status_of(failure) if failure else 200,
             began=began,
             refusal=failure.message if failure and status_of(failure) in (400, 403, 413, 429) else "",
+            token=request.scope[PRINCIPAL].label,
             scope=tool.scope,
         )
 

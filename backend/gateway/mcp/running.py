@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 from backend.gateway.mcp.notices import Notice, Notices
 from backend.gateway.mcp.tools import Tool
-from backend.orchestration.action import SCOPE_RANK, Scope
+from backend.orchestration.action import Scope
 from backend.orchestration.turns import new_request_id
-from backend.schema.errors import TektonError
 from backend.schema.events import Event
 
 Tell = Callable[[Notice], Awaitable[None]]
@@ -54,8 +53,7 @@ async def run_tool(
     Raises:
         TektonError: `forbidden` by scope, `invalid_request` for arguments, or what the action raises.
     """
-    if SCOPE_RANK[scope] < SCOPE_RANK[tool.scope]:
-        raise TektonError(f"this token has scope {scope}; {tool.name} needs {tool.scope}", code="forbidden")
+    tool.check(scope)
     values = {key: value for key, value in tool.values(arguments).items() if value is not None}
     if not tool.streams:
         return await caller.call(tool.action.name, values)

@@ -117,6 +117,13 @@ class Tool:
     def streams(self) -> bool:
         return self.action.name in STREAMED
 
+    def check(self, scope: Scope) -> None:
+        """Raise `forbidden` when a token of this scope may not call the tool."""
+        if SCOPE_RANK[scope] < SCOPE_RANK[self.scope]:
+            raise TektonError(
+                f"this token has scope {scope}; {self.name} needs {self.scope}", code="forbidden"
+            )
+
     def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Turn a caller's arguments into the values of the action; numbers may come as text.
 
