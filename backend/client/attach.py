@@ -16,13 +16,15 @@ from msgspec import Struct
 
 from backend.client.connection import Client, Place, RemoteError
 from backend.home import Home
-from backend.schema.errors import TektonError
+from backend.schema.errors import ErrorCode, TektonError
 
 START_TIMEOUT_S = 60.0
+JOIN_EVERY_S = 0.05
+"""Between looks for a backend that somebody else is starting."""
 
 
 class BackendFailed(TektonError):
-    """A backend could not be started; the message is its own last word."""
+    """A backend could not be started; message and code are its own last word."""
 
     code = "launch_failed"
 
@@ -35,6 +37,7 @@ class _Facts(Struct):
 class _Readiness(Struct, omit_defaults=True):
     url: str = ""
     error: str = ""
+    code: ErrorCode = "launch_failed"
 
 
 def own_home() -> Home:
@@ -69,8 +72,31 @@ async def attach(home: Home, *, start: bool = True) -> Client:
     except RemoteError as error:
         if not start or error.code != "backend_lost":
             raise
-    await start_backend(home)
+    try:
+        await start_backend(home)
+    except BackendFailed as error:
+        if error.code != "conflict":
+            raise
+        return await _join(home)
     return await Client.connect(lambda: locate(home))
+
+
+async def _join(home: Home) -> Client:
+    """Connect to a backend that somebody else is just starting: two commands of one shell pipe, for example.
+
+    Raises:
+        BackendFailed: It was not there within `START_TIMEOUT_S`.
+    """
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while True:
+                with contextlib.suppress(RemoteError):
+                    return await Client.connect(lambda: locate(home))
+                await asyncio.sleep(JOIN_EVERY_S)
+    except TimeoutError as error:
+        raise BackendFailed(
+            f"another backend holds this home and does not serve; see {home.logs}/backend.log"
+        ) from error
 
 
 async def start_backend(home: Home) -> str:
@@ -120,7 +146,7 @@ def _url_from(line: bytes, home: Home) -> str:
         raise BackendFailed(f"the backend ended before it served; see {home.logs}/backend.log")
     readiness = msgspec.json.decode(line, type=_Readiness)
     if readiness.error:
-        raise BackendFailed(readiness.error)
+        raise BackendFailed(readiness.error, code=readiness.code)
     return readiness.url
 
 

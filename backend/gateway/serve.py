@@ -22,21 +22,21 @@ import uvloop
 from filelock import FileLock, Timeout
 
 from backend import catalog, config
-from backend.config import ConfigError
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
 from backend.gateway.listening import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
 from backend.orchestration.platform import Platform, open_platform
 from backend.registry.ports import find_holder
-from backend.schema.errors import TektonError
+from backend.schema.errors import ErrorCode, TektonError
 from backend.wire import MAX_LINE_BYTES, encode_line
 
 log = logging.getLogger("backend")
 
 GRACE_S = 2
 """Seconds open connections get when the backend ends."""
-EXIT_CONFIG, EXIT_BUSY, EXIT_PORT, EXIT_FAILED = 2, 3, 4, 1
+EXIT_CODES: dict[ErrorCode, int] = {"config_invalid": 2, "conflict": 6, "foreign_port": 6, "forbidden": 6}
+"""As of the whole command line; the rest is 1."""
 
 
 class PortTaken(TektonError):
@@ -79,13 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
     except Timeout:
         facts = home.backend_facts.read_text(encoding="utf-8") if home.backend_facts.exists() else "starting"
-        return ready.fail(f"a backend serves {home.root} already: {facts.strip()}", EXIT_BUSY)
-    except ConfigError as error:
-        return ready.fail(error.message, EXIT_CONFIG)
-    except PortTaken as error:
-        return ready.fail(error.message, EXIT_PORT)
+        return ready.fail(
+            TektonError(f"a backend serves {home.root} already: {facts.strip()}", code="conflict")
+        )
     except TektonError as error:
-        return ready.fail(error.message, EXIT_FAILED)
+        return ready.fail(error)
 
 
 class _Ready:
@@ -98,10 +96,11 @@ class _Ready:
         self._tell({"url": url})
         print(f"tekton serves {url}", file=sys.stderr, flush=True)
 
-    def fail(self, message: str, code: int) -> int:
-        self._tell({"error": message})
-        print(f"tekton: {message}", file=sys.stderr, flush=True)
-        return code
+    def fail(self, error: TektonError) -> int:
+        """Say why there is no backend; return the exit code."""
+        self._tell({"error": error.message, "code": error.code})
+        print(f"tekton: {error.message}", file=sys.stderr, flush=True)
+        return EXIT_CODES.get(error.code, 1)
 
     def _tell(self, value: dict[str, str]) -> None:
         if self._descriptor is not None:

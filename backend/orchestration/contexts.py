@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import cache
+from hashlib import blake2b
+from math import ceil
 
 import msgspec
 
@@ -19,6 +22,7 @@ from backend.schema.errors import TektonError
 from backend.schema.frames import CountTokensResponse, InfoResponse, Request, TurnContext
 from backend.schema.records import Session, TurnOutcome
 from backend.specialists.link import Channel
+from backend.wire import MAX_LINE_BYTES
 
 CALL_TIMEOUT_S = 3.0
 HISTORY_MESSAGES = 240
@@ -28,9 +32,14 @@ SAFETY_TOKENS = 48
 """Left free for what a chat template adds around the prompt."""
 UNKNOWN_WINDOW = 4_096
 """Tokens a model is taken to have while nobody can say: its provider is not ready yet."""
+LINE_MARGIN_BYTES = 64 * 1024
+"""Of a worker's longest line, what is kept for names, numbers and the summary around the texts."""
+MOST_ESCAPED = 6
+"""Bytes that a character takes in JSON at most."""
 MAX_TRAIL = 12
 """Specialists an answer may pass through before the loop guard ends it."""
 
+Count = Callable[[str], int]
 Facts = Callable[[], Awaitable[str]]
 
 
@@ -47,7 +56,7 @@ class ContextBuilder:
         self._settings, self._catalog, self._memory = settings, catalog, memory
         self._estimator = TokenEstimator()
         self._infos: dict[str, tuple[Channel, InfoResponse]] = {}
-        self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._counts: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._sent: dict[str, list[str]] = {}
         self._facts: dict[str, Facts] = {}
 
@@ -99,8 +108,9 @@ class ContextBuilder:
         count = await self._counter(info, link, texts)
         tokens = info.context_window or UNKNOWN_WINDOW
         answer = min(order.max_tokens or info.max_tokens, tokens // 2)
-        room = tokens - answer - SAFETY_TOKENS - sum(count(text) for text in fixed if text)
-        window = choose_window(conversation, room=max(0, room), count=count)
+        room = max(0, tokens - answer - SAFETY_TOKENS - sum(count(text) for text in fixed if text))
+        count = _within_line(count, room=room, fixed=fixed, conversation=conversation)
+        window = choose_window(conversation, room=room, count=count)
         request.messages = window.messages
         if window.summary or window.notes:
             context = request.context or TurnContext()
@@ -142,12 +152,13 @@ class ContextBuilder:
         """Ask the worker anew for its model: it was changed."""
         self._infos.pop(ai_id, None)
 
-    async def _counter(self, info: InfoResponse, link: Channel, texts: list[str]) -> Callable[[str], int]:
+    async def _counter(self, info: InfoResponse, link: Channel, texts: list[str]) -> Count:
         """Return a counter for these texts: the provider's own tokenizer where there is one, else an estimate."""
         estimate = self._estimator.counter(info.model)
         if sum(map(len, texts)) < (info.context_window or UNKNOWN_WINDOW):
             return estimate  # it fits however it is counted: a token is at least a character, mostly
-        missing = [text for text in dict.fromkeys(texts) if text and (info.model, text) not in self._counts]
+        keys = {text: (info.model, _digest(text)) for text in texts if text}
+        missing = [text for text, key in keys.items() if key not in self._counts]
         if missing:
             try:
                 reply = await link.call(Request(type="count_tokens", texts=missing), timeout_s=CALL_TIMEOUT_S)
@@ -155,13 +166,12 @@ class ContextBuilder:
                 return estimate  # a count is a convenience; the turn itself will say what is wrong
             if isinstance(reply, CountTokensResponse) and reply.counts is not None:
                 self._counts.update(
-                    ((info.model, text), number) for text, number in zip(missing, reply.counts, strict=True)
+                    (keys[text], number) for text, number in zip(missing, reply.counts, strict=True)
                 )
+        known = {text: self._counts[key] + 5 for text, key in keys.items() if key in self._counts}
         while len(self._counts) > COUNTED_TEXTS:
             self._counts.popitem(last=False)
-        return lambda text: (
-            known + 5 if (known := self._counts.get((info.model, text))) is not None else estimate(text)
-        )
+        return lambda text: found if (found := known.get(text)) is not None else estimate(text)
 
 
 def _leave_out(conversation: Conversation, order: ChatOrder) -> None:
@@ -180,3 +190,30 @@ def _guard_loops(ai_id: str, context: TurnContext) -> None:
 
 def _context_text(context: TurnContext | None) -> str:
     return msgspec.json.encode(context).decode() if context else ""
+
+
+def _within_line(count: Count, *, room: int, fixed: list[str], conversation: Conversation) -> Count:
+    """Return a counter by which `room` tokens of history also fit the one line that a worker takes.
+
+    A model may count megabytes as few tokens: each text costs at least the share of the room that its bytes take of
+    what the fixed texts leave of the line.
+    """
+    stored = [*conversation.pinned, *conversation.messages]
+    if MOST_ESCAPED * (sum(map(len, fixed)) + sum(len(m.content) for m in stored)) < MAX_LINE_BYTES:
+        return count
+    free = MAX_LINE_BYTES - LINE_MARGIN_BYTES - sum(_line_bytes(text) for text in fixed)
+
+    @cache
+    def cost(text: str) -> int:
+        return max(count(text), ceil(_line_bytes(text) * room / free)) if free > 0 else room + 1
+
+    return cost
+
+
+def _line_bytes(text: str) -> int:
+    return len(msgspec.json.encode(text))
+
+
+def _digest(text: str) -> bytes:
+    """Stand for a text in the store of counts: texts may be megabytes long."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
