@@ -8,14 +8,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from backend.cli import terminal
 from backend.cli.calling import attached, run
 from backend.cli.exit_codes import OK, USAGE
-from backend.cli.help_texts import EPILOGS
-from backend.cli.pipe_files import MAX_INPUT_BYTES, run_with_files
+from backend.cli.help_texts import description, epilog
+from backend.cli.inputs import question, read_file, read_stdin
+from backend.cli.output import Output
 from backend.schema.errors import TektonError
+
+if TYPE_CHECKING:
+    from backend.cli.aish_session import Shell
 
 VERBS = ("team-chat", "list", "history")
 
@@ -29,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aish",
-        description="Ask specialists, run pipelines. Without words on a terminal it is a shell.",
-        epilog=EPILOGS["aish"],
+        description=description("aish"),
+        epilog=epilog("aish"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -51,28 +55,27 @@ def build_parser() -> argparse.ArgumentParser:
 
 async def _main(options: argparse.Namespace) -> int:
     words: list[str] = options.words
+    out = Output(as_json=options.json, stream=not options.no_stream)
     if options.direct:
-        return await _direct(words, options)
+        return await _direct(words, out, options)
     async with attached(start=True) as client:
         from backend.cli.aish_session import Shell
 
-        shell = Shell(
-            client, as_json=options.json, stream=not options.no_stream, session_name=options.session or ""
-        )
+        shell = Shell(client, out, session_name=options.session or "")
         if options.list or words[:1] == ["list"]:
             return await shell.list_specialists()
         if options.script is not None:
-            return await _script(client, options.script, _stdin(), options)
+            return await run_script(shell, options.script, read_stdin())
         if words[:1] == ["team-chat"]:
-            return await shell.ask_team(_question(words[1:]))
+            return await shell.ask_team(question(words[1:]))
         if words[:1] == ["history"]:
             return await shell.history(words[1] if len(words) > 1 else "team")
         if (script := _script_file(words)) is not None:
-            return await _script(client, script, _stdin(), options)
+            return await run_script(shell, script, read_stdin())
         if words:
-            return await shell.ask(words[0], _question(words[1:]))
+            return await shell.ask(words[0], question(words[1:]))
         if not sys.stdin.isatty():
-            return await _script(client, _stdin(), "", options)
+            return await run_script(shell, read_stdin(), "")
         from backend.cli.aish_prompt import interact
 
         return await interact(shell)
@@ -82,10 +85,10 @@ def _script_file(words: list[str]) -> str | None:
     """Return the text of a script, when the only word names a file."""
     if len(words) != 1 or not Path(words[0]).is_file():
         return None
-    return Path(words[0]).read_text(encoding="utf-8")
+    return read_file(words[0])
 
 
-async def _script(client: Any, text: str, given: str, options: argparse.Namespace) -> int:
+async def run_script(shell: Shell, text: str, given: str) -> int:
     """Run pipelines one after another; the first that fails ends the script with its exit code."""
     from backend.grammar import parse_script, show
 
@@ -94,52 +97,41 @@ async def _script(client: Any, text: str, given: str, options: argparse.Namespac
         terminal.error("the script holds no pipeline")
         return USAGE
     for pipeline in script.pipelines:
-        code = await run_with_files(client, show(pipeline), given, as_json=options.json)
+        code = await shell.pipeline(show(pipeline), given)
         if code:
             return code
     return OK
 
 
-async def _direct(words: list[str], options: argparse.Namespace) -> int:
-    from backend.client.direct import ai_send, ai_stream
+async def _direct(words: list[str], out: Output, options: argparse.Namespace) -> int:
+    """Ask a specialist's own socket: nothing is remembered, and no backend is needed."""
+    from backend.client import ai_send, ai_stream
 
-    if not words or words[0] in VERBS:
+    if not words or words[0] in VERBS or options.script is not None or options.list:
         raise TektonError("--direct takes NAME and a text", code="invalid_request")
-    name, text = words[0], _question(words[1:])
-    if options.no_stream:
-        print(terminal.shown(await ai_send(name, text)))
-        return OK
-    async for piece in ai_stream(name, text):
-        sys.stdout.write(terminal.shown(piece))
-        sys.stdout.flush()
-    print()
-    return OK
-
-
-def _question(words: list[str]) -> str:
-    """Return the text to ask: the words, and what is piped in behind them.
-
-    Raises:
-        TektonError: There is neither, or the input is too long.
-    """
-    piped = _stdin()
-    text = "\n\n".join(part for part in (" ".join(words), piped.strip("\n")) if part)
-    if not text.strip():
-        raise TektonError("nothing to ask: give a text, or pipe one in", code="invalid_request")
-    return text
-
-
-def _stdin() -> str:
-    """Read what is piped in; a terminal gives nothing."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
-    if len(data) > MAX_INPUT_BYTES:
-        raise TektonError(f"the input is longer than {MAX_INPUT_BYTES:,} bytes", code="too_large")
+    if options.session:
+        raise TektonError(
+            "--session needs the backend, which keeps conversations; leave --direct out",
+            code="invalid_request",
+        )
+    name, text = words[0], question(words[1:])
+    parts: list[str] = []
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TektonError("the input is not UTF-8 text", code="invalid_request") from error
+        if out.stream:
+            async for piece in ai_stream(name, text):
+                parts.append(piece)
+                out.piece(piece)
+        else:
+            parts.append(await ai_send(name, text))
+    except TektonError as error:
+        if parts and not out.as_json:
+            out.text("\n")
+        return out.failed(name, error.code, error.message, evidence=error.evidence)
+    if out.as_json:
+        out.row("answer", ai_id=name, content="".join(parts))
+    else:
+        out.text("\n" if out.stream else f"{parts[0]}\n")
+    return OK
 
 
 if __name__ == "__main__":

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
+from collections.abc import Iterable
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory
-from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from backend.cli import terminal
-from backend.cli.aish_session import Shell
+from backend.cli.aish_session import PLAIN_NAME, Shell
 from backend.cli.calling import say
-from backend.cli.exit_codes import OK
-from backend.cli.pipe_files import run_with_files
-from backend.grammar import Ask, parse
+from backend.cli.exit_codes import CANCELLED, OK
+from backend.grammar import GrammarError, parse
 from backend.home import Home
 from backend.schema.errors import TektonError
 
-WELCOME = (
-    "aish · NAME question · a | b · team question · list · history NAME · exit   (\\ at the end goes on)"
-)
+VERBS = {
+    "team": "ask everybody that runs",
+    "list": "who there is",
+    "history": "the conversation with NAME",
+    "echo": "a text as first stage",
+    "cat": "a file as first stage",
+    "help": "what can be typed",
+    "exit": "leave (ctrl-d)",
+}
+HELP = """\
+  NAME question            ask one; tab completes names
+  a | b "instruction"      a pipeline: b gets what a said; {a,b} | c asks a and b side by side
+  echo "text" | a > FILE   files with < > >> and cat
+  team question            ask everybody that runs
+  list · history [NAME]    who there is · what was said
+  exit                     leave; so does ctrl-d
+
+alt-enter begins a new line, and so does enter behind \\ or in an open quote. ctrl-c ends an answer on its way."""
+_MARKS = re.compile(r"[|<>{]")
 
 
 async def interact(shell: Shell) -> int:
@@ -31,72 +51,117 @@ async def interact(shell: Shell) -> int:
     names = await shell.names()
     session: PromptSession[str] = PromptSession(
         history=FileHistory(str(home.state / "aish_history")),
-        completer=WordCompleter([*names, "team", "list", "history", "exit", "echo", "cat"]),
+        completer=_Words(names),
         complete_while_typing=False,
+        auto_suggest=AutoSuggestFromHistory(),
+        key_bindings=_keys(),
+        multiline=Condition(lambda: _open_ended(session.default_buffer.text)),
+        prompt_continuation="    > ",
     )
-    print(WELCOME)
+    print("aish · NAME question · a | b · team question · help · exit")
     while True:
         try:
-            with patch_stdout():
-                line = await _read(session)
+            line = await session.prompt_async("aish> ")
         except KeyboardInterrupt:
             continue
         except EOFError:
             return OK
-        if line.strip() in ("exit", "quit"):
+        line = line.replace("\\\n", "\n").strip()
+        if line in ("exit", "quit"):
             return OK
-        if line.strip():
+        if line:
             await _run(shell, line)
 
 
-async def _read(session: PromptSession[str]) -> str:
-    line = await session.prompt_async("aish> ")
-    while line.endswith("\\"):
-        line = line[:-1] + "\n" + await session.prompt_async("....> ")
-    return line
-
-
-async def _run(shell: Shell, line: str) -> None:
+async def _run(shell: Shell, line: str) -> int:
     """Run a line; ctrl-c cancels it, at the specialist too."""
-    work = asyncio.create_task(_line(shell, line))
+    work = asyncio.create_task(run_line(shell, line))
     loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGINT, work.cancel)
     try:
-        await work
+        return await work
     except asyncio.CancelledError:
         print()
         terminal.error("cancelled")
+        return CANCELLED
     except TektonError as error:
-        say(error)
+        return say(error)
     finally:
         with contextlib.suppress(NotImplementedError):
             loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _line(shell: Shell, line: str) -> None:
-    word, _, rest = line.strip().partition(" ")
-    if word == "list":
-        await shell.list_specialists()
-        return
-    if word == "history":
-        await shell.history(rest or "team")
-        return
-    if word in ("team", "team-chat") and rest and "|" not in line:
-        await shell.ask_team(rest)
-        return
-    if not any(mark in line for mark in "|<>{"):
-        await shell.ask(word, rest)
-        return
-    pipeline = parse(line)
-    stage = pipeline.stages[0]
-    if (
-        len(pipeline.stages) == 1
-        and isinstance(stage, Ask)
-        and not stage.fan_out
-        and not pipeline.output_path
-        and not pipeline.input_path
-    ):
-        await shell.ask(word, rest)
-        return
-    await run_with_files(shell.client, line, "", as_json=shell.as_json)
+async def run_line(shell: Shell, line: str) -> int:
+    """Do what one line says; return what a call of the shell with it would exit with."""
+    word, _, rest = line.partition(" ")
+    rest = rest.strip()
+    match word:
+        case "help" if not rest:
+            print(HELP)
+            return OK
+        case "list" if not rest:
+            return await shell.list_specialists()
+        case "history" if PLAIN_NAME.fullmatch(rest or "team"):
+            return await shell.history(rest or "team")
+        case "team" | "team-chat" if rest and not _MARKS.search(line):
+            return await shell.ask_team(rest)
+        case _:
+            pass
+    if word in ("echo", "cat") or _MARKS.search(line) or not PLAIN_NAME.fullmatch(word):
+        return await shell.pipeline(line, "")
+    if not rest:
+        raise TektonError(f"what do you want to ask {word}?   {word} your question", code="invalid_request")
+    return await shell.ask(word, _unquoted(rest))
+
+
+def _unquoted(text: str) -> str:
+    """Take the quotes off a question that is one quoted text, as a shell would."""
+    return (
+        text[1:-1] if len(text) > 1 and text[0] == text[-1] in "\"'" and text[0] not in text[1:-1] else text
+    )
+
+
+def _open_ended(text: str) -> bool:
+    """Return whether enter goes on: behind a backslash, and in a pipeline whose quote is still open."""
+    if text.endswith("\\"):
+        return True
+    if not _MARKS.search(text):
+        return False  # a plain question may hold an apostrophe
+    try:
+        parse(text)
+    except GrammarError as error:
+        return "quote" in error.problem
+    return False
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline()
+
+    return keys
+
+
+class _Words(Completer):
+    """Completes names and verbs where a stage or a line begins, names in a fan-out and behind `history`."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        before = document.text_before_cursor
+        word = re.search(r"[\w.-]*$", before)
+        typed = word.group() if word else ""
+        head = before[: len(before) - len(typed)].rstrip()
+        if head and head[-1] not in "|{,;" and head != "history":
+            return
+        verbs = VERBS if not head else {"team": VERBS["team"]} if head.endswith("|") else {}
+        for name in (*self._names, *verbs):
+            if name.startswith(typed):
+                yield Completion(name, start_position=-len(typed), display_meta=verbs.get(name, ""))
+
+
+__all__ = ["interact", "run_line"]

@@ -1,134 +1,199 @@
-"""What the AI shell does with a connection: ask one, ask the team, list, history, with live output."""
+"""What the AI shell does with a connection: ask one, ask the team, run pipelines, list, history; answers live."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import sys
 import time
 from typing import Any
 from uuid import uuid4
 
 from backend.cli import terminal
-from backend.cli.exit_codes import FAILED, OK, exit_code
+from backend.cli.exit_codes import OK, exit_code
+from backend.cli.inputs import within_cap
+from backend.cli.listening import Heard, Listener, first_of
+from backend.cli.output import Output
+from backend.cli.pipe_files import PipelineCall
+from backend.client import Client
+from backend.schema.errors import TektonError
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+
+PLAIN_NAME = re.compile(r"@?[\w.-]+")
+"""A specialist's name; anything else in its place is a stage of the pipeline language, such as `apollo[timeout=3]`."""
+HISTORY = 50
 
 
 class Shell:
     """One connection and how its user wants answers. `session_name` names a conversation by its title."""
 
-    def __init__(self, client: Any, *, as_json: bool, stream: bool, session_name: str) -> None:
-        self.client = client
-        self.as_json, self.stream, self.session_name = as_json, stream, session_name
-        self._listening: asyncio.Task[None] | None = None
-        self._ends: dict[str, asyncio.Future[StreamEnd | StreamError]] = {}
-        self._spoke: set[str] = set()
+    def __init__(self, client: Client, out: Output, *, session_name: str = "") -> None:
+        self.client, self.out, self.session_name = client, out, session_name
+        self.listener = Listener(client)
 
     async def ask(self, name: str, text: str) -> int:
-        """Ask one specialist; pieces are printed as they come."""
+        """Ask one specialist; pieces are printed as they come. A cancelled call cancels the turn."""
+        if not PLAIN_NAME.fullmatch(name):
+            return await self.pipeline(name, text)
         session = await self._session(name)
-        if not self.stream:
-            outcome = await self.client.call("chat", ai_id=name, content=text, session_id=session, wait=True)
-            self._put({"type": "answer", **outcome} if self.as_json else outcome["content"] + "\n")
-            return OK
-        await self._listen()
         request_id = f"aish-{uuid4().hex[:16]}"
-        end = self._ends[request_id] = asyncio.get_running_loop().create_future()
-        try:
-            await self.client.call(
-                "chat", ai_id=name, content=text, session_id=session, request_id=request_id, wait=False
-            )
-            frame = await end
-        except asyncio.CancelledError:
-            await self.client.call("cancel", request_id=request_id)
-            raise
-        finally:
-            self._ends.pop(request_id, None)
-        if not self.as_json and (request_id in self._spoke or isinstance(frame, StreamEnd)):
-            self._put("\n")
-        self._spoke.discard(request_id)
-        if isinstance(frame, StreamError):
-            terminal.error(f"{name}: {frame.code}: {frame.message}")
-            return exit_code(frame.code)
-        return exit_code("cancelled") if frame.metadata.finish_reason == "cancelled" else OK
+        end: asyncio.Future[StreamEnd | StreamError] = asyncio.get_running_loop().create_future()
+        parts: list[str] = []
 
-    async def ask_team(self, text: str) -> int:
-        answer = await self.client.call("team_chat", content=text, wait=True)
-        for response in answer["responses"]:
-            name = response["socket_id"].removesuffix("-ai")
-            self._put(
-                {"type": "answer", **response} if self.as_json else f"{name}:\n{response['content']}\n\n"
-            )
-        for failure in answer["failures"]:
-            terminal.error(f"{failure['socket_id']}: {failure['code']}: {failure['error']}")
-        return OK if answer["responses"] else FAILED
+        def hear(event: Heard) -> None:
+            match event:
+                case StreamChunk():
+                    parts.append(event.content)
+                    self.out.piece(event.content)
+                case StreamEnd() | StreamError() if not end.done():
+                    end.set_result(event)
+                case _:
+                    pass
+
+        async with self.listener.hearing("chat", request_id, hear) as failure:
+            try:
+                await self.client.call(
+                    "chat", ai_id=name, content=within_cap(text), session_id=session, request_id=request_id, wait=False
+                )  # fmt: skip
+                frame = await first_of(end, failure)
+            except TektonError as error:
+                return self.out.failed(name, error.code, error.message, evidence=error.evidence)
+            except (asyncio.CancelledError, OSError):
+                await self._cancel(request_id)
+                raise
+        return self._ended(name, frame, "".join(parts))
+
+    async def pipeline(self, source: str, given: str) -> int:
+        """Run one pipeline of the grammar, its files read and written here."""
+        return await PipelineCall(self.client, self.listener, self.out).run(
+            source, given, session_id=await self._session("team")
+        )
+
+    async def ask_team(self, text: str, **params: Any) -> int:
+        """Ask the team; each answer is printed whole, as soon as it is, under its member's name."""
+        session = await self._session("team")
+        return await self._together("team_chat", content=within_cap(text), session_id=session, **params)
+
+    async def discuss(self, team_request_id: str) -> int:
+        """Have the members of a team turn discuss their answers for one more round."""
+        return await self._together("discuss", team_request_id=team_request_id)
+
+    async def _together(self, action: str, **params: Any) -> int:
+        """Run a team action: each answer is printed when its lane ends, the rest when all have ended."""
+        request_id = f"team-{uuid4().hex[:16]}"
+        parts: dict[str, list[str]] = {}
+        given: set[str] = set()
+
+        def hear(event: Heard) -> None:
+            match event:
+                case StreamChunk():
+                    parts.setdefault(event.request_id, []).append(event.content)
+                case StreamEnd() if self.out.stream and event.metadata.finish_reason != "cancelled":
+                    given.add(event.metadata.ai_id)
+                    self._lane(event.metadata.ai_id, "".join(parts.pop(event.request_id, [])))
+                case _:
+                    pass
+
+        async with self.listener.hearing("chat", request_id, hear) as failure:
+            call = asyncio.ensure_future(self.client.call(action, request_id=request_id, wait=True, **params))
+            try:
+                answer = await first_of(call, failure)
+            except (asyncio.CancelledError, OSError):
+                await self._cancel(request_id)
+                call.cancel()
+                raise
+        return self._team_ended(answer, given)
 
     async def list_specialists(self) -> int:
         answer = await self.client.call("list_specialists")
-        if self.as_json:
+        if self.out.as_json:
             for row in answer["specialists"]:
-                self._put(row)
+                self.out.line(row)
             return OK
         rows = [(row["name"], row["state"], row["title"]) for row in answer["specialists"]]
         print(terminal.table(("NAME", "STATE", "TITLE"), rows, state_column=1))
         return OK
 
     async def history(self, name: str) -> int:
-        answer = await self.client.call("conversation_history", specialist_id=name, limit=50)
+        """Print a conversation: the named one, else the specialist's default one."""
+        answer = await self.client.call(
+            "conversation_history",
+            specialist_id=name,
+            conversation_id=await self._session(name, begin=False),
+            limit=HISTORY,
+        )
         for message in answer["messages"]:
-            if self.as_json:
-                self._put(message)
-            else:
-                clock = time.strftime("%H:%M", time.localtime(message["created_at"]))
-                self._put(f"{message['author'].removesuffix('-ai')} {clock}: {message['content']}\n")
+            if self.out.as_json:
+                self.out.row("message", **message)
+                continue
+            clock = time.strftime("%H:%M", time.localtime(message["created_at"]))
+            text = message["content"] or f"({message.get('error_code')}: {message.get('error')})"
+            self.out.text(f"{message['author'].removesuffix('-ai')} {clock}: {text}\n")
         return OK
 
     async def names(self) -> list[str]:
         answer = await self.client.call("list_specialists")
         return [row["name"] for row in answer["specialists"]]
 
-    async def _session(self, name: str) -> str | None:
-        """Return the named conversation with a specialist, begun if there is none; `None` is the default one."""
+    def _ended(self, name: str, frame: StreamEnd | StreamError, text: str) -> int:
+        """Give the whole answer where pieces were held back or JSON is wanted, and say how it ended."""
+        cancelled = isinstance(frame, StreamEnd) and frame.metadata.finish_reason == "cancelled"
+        failed = isinstance(frame, StreamError) or cancelled
+        if not self.out.as_json and (text or not failed):
+            self.out.text("\n" if self.out.stream else f"{text}\n")
+        if isinstance(frame, StreamError):
+            return self.out.failed(name, frame.code, frame.message, evidence=frame.evidence)
+        if cancelled:
+            return self.out.failed(name, "cancelled", "the answer was ended by somebody else")
+        if self.out.as_json:
+            self.out.row("answer", ai_id=frame.metadata.ai_id, content=text, metadata=frame.metadata)
+        return OK
+
+    def _lane(self, ai_id: str, text: str) -> None:
+        if self.out.as_json:
+            self.out.row("answer", ai_id=ai_id, content=text)
+        else:
+            self.out.text(f"{ai_id.removesuffix('-ai')}:\n{text}\n\n")
+
+    def _team_ended(self, answer: Any, given: set[str]) -> int:
+        for response in answer["responses"]:
+            if response["socket_id"] not in given:
+                self._lane(response["socket_id"], response["content"])
+        for kind in ("synthesis", "consensus"):
+            if answer[kind]:
+                self._lane(kind, answer[kind])
+        codes = [
+            self.out.failed(failure["socket_id"].removesuffix("-ai"), failure["code"], failure["error"])
+            for failure in answer["failures"]
+        ]
+        if self.out.as_json:
+            self.out.row("team", request_id=answer["request_id"], elapsed_time=answer["elapsed_time"])
+        elif sys.stdout.isatty() and len(answer["responses"]) > 1:
+            print(f"one more round: tekton team --discuss {answer['request_id']}", file=sys.stderr)
+        return OK if answer["responses"] else codes[0] if codes else exit_code("not_running")
+
+    async def _cancel(self, request_id: str) -> None:
+        """End a turn at the specialist, too. What cannot be ended any more has ended."""
+        try:
+            await self.client.call("cancel", request_id=request_id)
+        except TektonError as error:
+            if error.code != "not_found":
+                self.out.failed("", error.code, error.message)
+
+    async def _session(self, owner: str, *, begin: bool = True) -> str | None:
+        """Return the id of the named conversation with an owner, begun if there is none; `None` is the default one."""
         if not self.session_name:
             return None
-        found = await self.client.call("list_sessions", owner=name, limit=1000)
+        found = await self.client.call("list_sessions", owner=owner, limit=1000)
         for session in found["sessions"]:
             if session["title"] == self.session_name:
                 return session["id"]
-        return (await self.client.call("create_session", owner=name, title=self.session_name))["id"]
-
-    async def _listen(self) -> None:
-        if self._listening is None:
-            await self.client.subscribe(["chat"])
-            self._listening = asyncio.create_task(self._hear())
-
-    async def _hear(self) -> None:
-        async for batch in self.client.events():
-            for _, event in batch:
-                request_id = getattr(event, "request_id", "")
-                if request_id not in self._ends:
-                    continue
-                match event:
-                    case StreamChunk():
-                        self._spoke.add(request_id)
-                        self._put(
-                            {"type": "chunk", "content": event.content} if self.as_json else event.content
-                        )
-                    case StreamEnd() | StreamError():
-                        if self.as_json:
-                            self._put({"type": "end" if isinstance(event, StreamEnd) else "error"})
-                        if not self._ends[request_id].done():
-                            self._ends[request_id].set_result(event)
-                    case _:
-                        pass
-
-    def _put(self, value: Any) -> None:
-        """Write a piece at once: a JSON line, or text neutralised for a terminal."""
-        if self.as_json:
-            sys.stdout.write(json.dumps(value) + "\n")
-        else:
-            sys.stdout.write(terminal.shown(value))
-        sys.stdout.flush()
+        if not begin:
+            raise TektonError(
+                f"{owner} has no conversation named {self.session_name!r}; `tekton sessions` lists them",
+                code="unknown_session",
+            )
+        return (await self.client.call("create_session", owner=owner, title=self.session_name))["id"]
 
 
 __all__ = ["Shell"]

@@ -1,4 +1,4 @@
-"""`tekton team | pipe | gateway | stop`: asking many, and the backend itself."""
+"""`tekton team | pipe | bulk | gateway | stop`: asking many, and the backend itself."""
 
 from __future__ import annotations
 
@@ -9,37 +9,108 @@ from typing import Any
 
 from backend.cli import terminal
 from backend.cli.calling import attached, call
-from backend.cli.exit_codes import OK, exit_code
-from backend.cli.pipe_files import run_with_files
+from backend.cli.exit_codes import FAILED, OK
+from backend.cli.inputs import question, read_file, read_stdin
+from backend.cli.output import Output
+from backend.cli.pipe_files import PipelineCall, stage_table
 from backend.schema.errors import TektonError
 
 
 async def team(options: argparse.Namespace) -> int:
-    """Ask the team and print each answer under its name; failures go to stderr by name."""
-    answer = await call(
-        "team_chat", start=True, content=" ".join(options.words), target_ids=options.to or None, mode=options.mode,
-        timeout_s=options.timeout,
-    )  # fmt: skip
-    if options.json:
-        print(json.dumps(answer, indent=2))
-    else:
-        for response in answer["responses"]:
-            print(f"{response['socket_id'].removesuffix('-ai')}:\n{terminal.shown(response['content'])}\n")
-        for kind in ("synthesis", "consensus"):
-            if answer[kind]:
-                print(f"{kind}:\n{terminal.shown(answer[kind])}\n")
-    for failure in answer["failures"]:
-        terminal.error(f"{failure['socket_id']}: {failure['code']}: {failure['error']}")
-    return (
-        OK if answer["responses"] else exit_code(answer["failures"][0]["code"]) if answer["failures"] else OK
-    )
+    """Ask the team, or have it discuss what it answered; each answer is printed as soon as it is whole."""
+    from backend.cli.aish_session import Shell
+
+    async with attached(start=True) as client:
+        shell = Shell(client, Output(as_json=options.json))
+        if options.discuss:
+            return await shell.discuss(options.discuss)
+        return await shell.ask_team(
+            question(options.words), target_ids=options.to or None, mode=options.mode, timeout_s=options.timeout
+        )  # fmt: skip
 
 
 async def pipe(options: argparse.Namespace) -> int:
-    """Run a pipeline; files are read and written here, the stages run in the backend."""
-    given = "" if sys.stdin.isatty() else sys.stdin.read()
+    """Run a pipeline, look at earlier runs, run one again from a stage, or end one."""
+    if options.history:
+        return _runs(await call("list_pipelines", start=True, limit=options.limit), options)
+    if options.show:
+        return _run(await call("list_pipelines", start=True, run_id=options.show), options)
+    if options.cancel:
+        answer = await call("cancel", request_id=options.cancel)
+        print(f"ended {options.cancel} in {answer['elapsed_ms']:.0f} ms")
+        return OK
+    from backend.cli.listening import Listener
+
     async with attached(start=True) as client:
-        return await run_with_files(client, " ".join(options.pipeline), given, as_json=options.json)
+        line = PipelineCall(client, Listener(client), Output(as_json=options.json), times=options.times)
+        if options.run:
+            return await line.again(options.run, options.from_stage)
+        if not options.pipeline:
+            raise TektonError(
+                "give a pipeline, such as 'echo \"hello\" | apollo | athena'", code="invalid_request"
+            )
+        return await line.run(" ".join(options.pipeline), read_stdin())
+
+
+async def bulk(options: argparse.Namespace) -> int:
+    """Ask many things side by side: JSON lines in, JSON lines out, in the order given."""
+    text = read_file(options.file) if options.file != "-" else read_stdin()
+    requests: list[Any] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                requests.append(json.loads(line))
+            except ValueError as error:
+                raise TektonError(f"line {number} is no JSON: {error}", code="invalid_json") from error
+    if not requests:
+        raise TektonError(
+            'give lines such as {"specialist_id": "apollo", "message": "hello"}', code="invalid_request"
+        )
+    answer = await call(
+        "bulk", start=True, requests=requests, max_concurrency=options.at_once, timeout_s=options.timeout
+    )
+    out = Output()
+    for row in answer.pop("results"):
+        out.line(row)
+    print(
+        f"{answer['ok']} answered, {answer['failed']} failed in {answer['wall_time']:.2f} s; "
+        f"one after another: {answer['sum_of_times']:.2f} s",
+        file=sys.stderr,
+    )
+    return OK if not answer.get("failed") else FAILED
+
+
+def _runs(answer: Any, options: argparse.Namespace) -> int:
+    """List earlier runs, newest first."""
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows = [
+        (
+            run["request_id"],
+            terminal.ago(run["started_at"]),
+            "done" if run.get("ok") else f"failed at {run.get('failed_stage', '?')}" if run.get("total_time") else "running",
+            f"{run.get('total_time', 0):.2f} s",
+            run["pipeline"],
+        )
+        for run in answer["runs"]
+    ]  # fmt: skip
+    print(terminal.table(("ID", "AGO", "STATE", "TIME", "PIPELINE"), rows, state_column=2))
+    return OK
+
+
+def _run(answer: Any, options: argparse.Namespace) -> int:
+    """Show one run: what went in, each stage's figures and answer."""
+    [run] = answer["runs"]
+    if options.json:
+        print(json.dumps(run, indent=2))
+        return OK
+    print(terminal.shown(run["pipeline"]))
+    print(stage_table(run))
+    for number, stage in enumerate(run["stages"], 1):
+        words = f"{stage['code']}: {stage['error']}" if stage.get("code") else stage.get("output", "")
+        print(f"\n{number} {terminal.shown(stage['label'])}\n{terminal.shown(words)}")
+    return OK
 
 
 async def gateway(options: argparse.Namespace) -> int:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.cli import terminal
-from backend.cli.exit_codes import CANCELLED, FAILED, NOT_RUNNING, exit_code
+from backend.cli.exit_codes import CANCELLED, NOT_RUNNING, PIPE_CLOSED, exit_code
 from backend.schema.errors import TektonError
+
+if TYPE_CHECKING:
+    from backend.client import Client
 
 NO_BACKEND = "no backend runs for this home; `tekton serve` or the console starts one"
 
 
 @contextlib.asynccontextmanager
-async def attached(*, start: bool) -> AsyncGenerator[Any]:
+async def attached(*, start: bool) -> AsyncGenerator[Client]:
     """Yield a client of the home's backend, started when `start` says so.
 
     Raises:
@@ -46,7 +51,15 @@ def run(work: Callable[[], Awaitable[int | None]]) -> int:
     except KeyboardInterrupt:
         return CANCELLED
     except BrokenPipeError:
-        return FAILED
+        _leave_quietly()
+        return PIPE_CLOSED
+
+
+def _leave_quietly() -> None:
+    """Give what is still buffered to nobody: whoever read our output left, and that is no error of ours."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def say(error: TektonError) -> int:

@@ -17,6 +17,8 @@ REFUSED = 6
 """Refused before anything was done: budget, port, cap, token, size."""
 TIMEOUT = 7
 CANCELLED = 130
+PIPE_CLOSED = 141
+"""Whoever read our output left, as a shell says it of any program."""
 
 BY_CODE: dict[str, int] = {
     "invalid_request": USAGE, "invalid_json": USAGE, "unknown_type": USAGE, "config_invalid": USAGE,

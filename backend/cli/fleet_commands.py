@@ -1,4 +1,4 @@
-"""`tekton launch | kill | restart | status | logs | discover | match`: the fleet from the command line."""
+"""`tekton launch | kill | restart | logs | discover | match`: the fleet from the command line."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from typing import Any
 
 from backend.cli import terminal
-from backend.cli.calling import attached, call
+from backend.cli.calling import call
 from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.schema.errors import TektonError
 
-WATCH_EVERY_S = 1.0
 FOLLOW_EVERY_S = 0.3
 
 
@@ -46,26 +44,6 @@ async def kill(options: argparse.Namespace) -> int:
 async def restart(options: argparse.Namespace) -> int:
     answer = await call("restart", ids=options.names)
     return _results(answer["results"], "restarted")
-
-
-async def status(options: argparse.Namespace) -> int:
-    """Show the fleet, once or, with `--watch`, again and again in place."""
-    while True:
-        try:
-            snapshot = await call("snapshot")
-            snapshot["budgets"] = (await call("usage"))["limits"]
-        except TektonError as error:
-            if error.code != "backend_lost":
-                raise
-            snapshot = await asyncio.to_thread(_from_registry)
-        text = json.dumps(snapshot, indent=2) if options.json else _status_text(snapshot)
-        if not options.watch:
-            print(text)
-            return OK
-        if sys.stdout.isatty():
-            sys.stdout.write("\x1b[H\x1b[J")
-        print(text, flush=True)
-        await asyncio.sleep(WATCH_EVERY_S)
 
 
 async def logs(options: argparse.Namespace) -> int:
@@ -122,7 +100,7 @@ async def match(options: argparse.Namespace) -> int:
         )
         for row in answer["matches"]
     ]
-    print(terminal.table(("NAME", "SCORE", "RUNS", "WHY"), rows))
+    print(terminal.table(("NAME", "SCORE", "RUNS", "WHY"), rows, wrap=True))
     return OK
 
 
@@ -137,7 +115,7 @@ def _plan(plan: dict[str, Any]) -> int:
         )
         for item in plan["items"]
     ]
-    print(terminal.table(("NAME", "PLAN", "PORT", "MODEL", "PROBLEM"), rows))
+    print(terminal.table(("NAME", "PLAN", "PORT", "MODEL", "PROBLEM"), rows, wrap=True, drop_empty=True))
     needed, free = plan.get("memory_estimate", 0) >> 20, plan.get("memory_available", 0) >> 20
     print(f"memory: about {needed} MiB of {free} MiB free")
     return OK if all(item["ok"] for item in plan["items"]) else FAILED
@@ -154,8 +132,11 @@ def _results(results: list[Any], done: str) -> int:
         )
         name = row["id"].removesuffix("-ai")
         if row["ok"]:
-            facts = " ".join(f"{key} {row[key]}" for key in ("pid", "port") if row.get(key))
-            print(f"{name}: {row.get('message') or done} {facts}".rstrip())
+            words = row.get("message") or done
+            facts = [f"{key} {row[key]}" for key in ("port", "pid") if row.get(key)]
+            print(
+                terminal.safe(", ".join([f"{name}: {words}", *(fact for fact in facts if fact not in words)]))
+            )
         else:
             terminal.error(f"{name}: {row.get('message', 'failed')}")
             worst = worst or exit_code(row.get("code") or "internal")
@@ -170,97 +151,6 @@ def _kill_without_backend() -> list[Any]:
     if not results:
         print("nothing runs")
     return results
-
-
-def _from_registry() -> dict[str, Any]:
-    """Say what the registry holds when no backend runs to ask."""
-    from backend.home import Home
-    from backend.registry.identity import Identity
-    from backend.registry.store import Registry
-
-    home = Home.from_environment()
-    rows: list[dict[str, Any]] = []
-    for ai_id, entry in Registry(home.registry, home.audit).read().items():
-        alive = bool(entry.pid) and Identity(entry.pid, entry.process_start).still_lives()
-        rows.append(
-            {
-                "id": ai_id,
-                "name": ai_id.removesuffix("-ai"),
-                "title": entry.component,
-                "state": "ready" if alive else "lost",
-                "pid": entry.pid if alive else 0,
-                "port": entry.port,
-                "model": entry.model,
-                "started_at": entry.process_start,
-            }
-        )
-    return {"backend": None, "specialists": rows, "services": [], "unacknowledged": 0}
-
-
-def _status_text(snapshot: dict[str, Any]) -> str:
-    platform = snapshot.get("platform")
-    if platform:
-        provider = platform["provider"]
-        name = provider.get("display") or provider["model"]
-        head = f"{platform['gateway']} · {provider['provider']} {name} · {provider['reason']}"
-        if not platform.get("lifecycle_on", True):
-            head += " · the AI lifecycle is off (TEKTON_REGISTER_AI=false)"
-    else:
-        head = "no backend runs; this is what the registry holds"
-    lines = [terminal.safe(head)]
-    if platform and platform.get("store", "").startswith("Redis"):
-        lines.append(terminal.safe(f"conversations: {platform['store']}"))
-    if count := snapshot.get("unacknowledged"):
-        lines.append(f"{count} errors nobody has acknowledged: tekton errors")
-    lines += [terminal.safe(_budget_text(limit)) for limit in snapshot.get("budgets", ())]
-    rows = [_status_row(row) for row in snapshot["specialists"]]
-    lines.append(
-        terminal.table(
-            ("NAME", "STATE", "PID", "PORT", "MODEL", "UP", "TOK/S", "FIRST", "IN/OUT", "COST", "LAST ERROR"),
-            rows,
-            state_column=1,
-        )
-    )
-    for service in snapshot["services"]:
-        words = service.get("detail") or service.get("cause", "")
-        lines.append(terminal.safe(f"{service['title']}: {service.get('state', 'stopped')} {words}".rstrip()))
-    return "\n".join(lines)
-
-
-def _budget_text(limit: dict[str, Any]) -> str:
-    """Return how far a day's limit is used: `budget of apollo: 120 of 1,000 tokens today`."""
-    parts: list[str] = []
-    if limit["tokens_per_day"]:
-        parts.append(f"{limit['tokens']:,} of {limit['tokens_per_day']:,} tokens")
-    if limit["cost_per_day"]:
-        parts.append(f"{limit['cost']:.2f} of {limit['cost_per_day']:.2f} in money")
-    over = " · used up: turns are refused until tomorrow" if limit["over"] else ""
-    return f"budget of {limit['name']}: {', '.join(parts)} today{over}"
-
-
-def _status_row(row: dict[str, Any]) -> tuple[str, ...]:
-    state = row.get("state", "stopped")
-    if row.get("phase"):
-        state = f"{state} {row['phase']} {time.time() - row.get('phase_since', time.time()):.0f}s"
-    elif state == "exited":
-        state = f"exited {row.get('exit_code', '?')}"
-    elif state == "killed":
-        state = f"killed signal {row.get('signal', '?')}"
-    live = row.get("state") in ("ready", "busy")
-    rate, first, cost = row.get("tokens_per_second"), row.get("first_token_ms"), row.get("cost")
-    return (
-        row["name"],
-        state,
-        str(row.get("pid") or "-"),
-        str(row.get("port") or "-"),
-        row.get("model_display") or row.get("model") or "-",
-        terminal.ago(row.get("started_at", 0)) if live else "-",
-        f"{rate:.1f}" if rate else "-",
-        f"{first:.0f} ms" if first else "-",
-        f"{row.get('tokens_in', 0)}/{row.get('tokens_out', 0)}",
-        f"{cost:.4f}" if cost else "-",
-        (row.get("last_error") if live else row.get("cause") or row.get("last_error")) or "",
-    )
 
 
 def _read_log(home: Any, name: str, tail: int, previous: bool) -> tuple[list[str], str]:
@@ -295,4 +185,4 @@ async def _follow(path: str) -> None:
                 file, inode = open(path, encoding="utf-8", errors="replace"), now  # noqa: ASYNC230, SIM115
 
 
-__all__ = ["attached", "discover", "kill", "launch", "logs", "match", "restart", "status"]
+__all__ = ["discover", "kill", "launch", "logs", "match", "restart"]

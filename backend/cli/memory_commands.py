@@ -40,7 +40,7 @@ async def errors(options: argparse.Namespace) -> int:
         )
         for row in answer["errors"]
     ]
-    print(terminal.table(("ID", "LAST", "N", "WHERE", "CODE", "WHAT"), rows))
+    print(terminal.table(("ID", "LAST", "N", "WHERE", "CODE", "WHAT"), rows, wrap=True))
     if options.evidence:
         for row in answer["errors"]:
             print(
@@ -65,6 +65,8 @@ async def sessions(options: argparse.Namespace) -> int:
         )
         print(session["id"])
         return OK
+    if verb in ("pin", "unpin"):
+        return await _pin(_first(words, "the number of a message (see tekton sessions show)"), verb == "pin")
     session_id = _first(words, "a session id (see tekton sessions)")
     if verb == "show":
         return _conversation(
@@ -79,6 +81,15 @@ async def sessions(options: argparse.Namespace) -> int:
     elif verb == "delete":
         await call("delete_session", start=True, id=session_id)
     print(f"{verb}d {session_id}" if verb.endswith("e") else f"{verb}ed {session_id}")
+    return OK
+
+
+async def _pin(number: str, pinned: bool) -> int:
+    """Pin a message, so that it is sent with every turn of its conversation."""
+    if not number.isdecimal():
+        raise TektonError(f"expected the number of a message, found {number!r}", code="invalid_request")
+    await call("pin_message", start=True, message_id=int(number), pinned=pinned)
+    print(f"{'pinned' if pinned else 'unpinned'} {number}")
     return OK
 
 
@@ -151,9 +162,10 @@ async def models(options: argparse.Namespace) -> int:
             rows.append(
                 (provider["provider"], model["name"], model["display"], str(model["context_window"] or "-"))
             )
-        if not provider["ok"]:
-            rows.append((provider["provider"], "-", provider["detail"], "-"))
     print(terminal.table(("PROVIDER", "MODEL", "NAME", "CONTEXT"), rows))
+    for provider in answer["providers"]:
+        if not provider["ok"]:
+            print(terminal.filled(f"{provider['provider']}: {provider['detail']}", "  "))
     return OK
 
 
@@ -199,5 +211,7 @@ def _conversation(answer: dict[str, Any], options: argparse.Namespace) -> int:
     for message in answer["messages"]:
         clock = time.strftime("%d %b %H:%M", time.localtime(message["created_at"]))
         text = message["content"] or f"({message.get('error_code')}: {message.get('error')})"
-        print(f"{message['author'].removesuffix('-ai')}  {clock}\n{terminal.shown(text)}\n")
+        pin = "  pinned" if message.get("pinned") else ""
+        head = f"{message['author'].removesuffix('-ai')}  {clock}  #{message['id']}{pin}"
+        print(f"{terminal.colour(head, 'dim')}\n{terminal.shown(text)}\n")
     return OK

@@ -1,24 +1,24 @@
-"""The command line's part of a pipeline: its files. The backend never reads or writes one."""
+"""The command line's part of a pipeline: its files and its output. The backend never reads or writes a file."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from backend.cli import terminal
-from backend.cli.exit_codes import OK, exit_code
+from backend.cli.exit_codes import OK
+from backend.cli.inputs import read_file, within_cap
+from backend.cli.listening import Heard, Listener, first_of
+from backend.cli.output import Output
+from backend.client import Client
 from backend.grammar import Cat, Echo, Pipeline, parse, show
+from backend.grammar.lexer import INPUT
 from backend.schema.errors import TektonError
 from backend.schema.events import PipelineEnd, StageText
-
-MAX_INPUT_BYTES = 8 * 1024 * 1024
-"""Longest text that goes into a pipeline. More is refused by this name, never cut."""
 
 
 def resolve_input(pipeline: Pipeline, given: str) -> tuple[Pipeline | None, str]:
@@ -30,127 +30,159 @@ def resolve_input(pipeline: Pipeline, given: str) -> tuple[Pipeline | None, str]
         TektonError: A file cannot be read, or the input is too long.
     """
     stages = pipeline.stages
-    text = given
-    if pipeline.input_path:
-        text = _read(pipeline.input_path)
+    text = read_file(pipeline.input_path) if pipeline.input_path else given
     if isinstance(stages[0], Cat):
-        text, stages = _read(stages[0].path), stages[1:]
+        text, stages = read_file(stages[0].path), stages[1:]
     elif isinstance(stages[0], Echo):
-        text, stages = stages[0].text.replace("{input}", given), stages[1:]
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_INPUT_BYTES:
-        raise TektonError(f"the input is longer than {MAX_INPUT_BYTES:,} bytes", code="too_large")
+        text, stages = stages[0].text.replace(INPUT, given), stages[1:]
+    within_cap(text)
     if not stages:
         return None, text
     return dataclasses.replace(pipeline, stages=stages, input_path="", output_path="", append=False), text
 
 
-async def run_with_files(client: Any, source: str, given: str, *, as_json: bool = False) -> int:
-    """Run a pipeline's text: read its files, run its stages in the backend, write its output as it comes.
+class PipelineCall:
+    """One run of a pipeline from the command line. `times` wants the stages' figures on stderr."""
 
-    A failed stage leaves stdout and the output file as they were; stderr names stage and code.
-    """
-    pipeline = parse(source)
-    rest, text = resolve_input(pipeline, given)
-    sink = _Sink(pipeline, hold=as_json)
-    if rest is None:
-        sink.write(text)
-        sink.finish()
+    def __init__(self, client: Client, listener: Listener, out: Output, *, times: bool = False) -> None:
+        self._client, self._listener, self._out, self._times = client, listener, out, times
+
+    async def run(self, source: str, given: str, *, session_id: str | None = None) -> int:
+        """Run a pipeline's text: read its files, run its stages in the backend, write its output as it comes.
+
+        A failed stage leaves the output file as it was; stderr names stage and code.
+
+        Raises:
+            TektonError: The text is no pipeline, or a file cannot be read or written.
+        """
+        pipeline = parse(source)
+        sink = _Sink(pipeline, self._out)
+        rest, text = resolve_input(pipeline, given)
+        if rest is None:
+            sink.whole(text)
+            return OK
+        before = len(pipeline.stages) - len(rest.stages)
+        return await self._stages(
+            sink, before, pipeline=show(rest), input=text, session_id=session_id or None
+        )
+
+    async def again(self, run_id: str, from_stage: int) -> int:
+        """Run an earlier pipeline again from a stage, 1 being the first, on what came before it."""
+        return await self._stages(_Sink(None, self._out), 0, run_id=run_id, from_stage=from_stage)
+
+    async def _stages(self, sink: _Sink, before: int, **params: Any) -> int:
+        """Have the backend run the stages; `before` stages of the line were done here."""
+        request_id = f"pipe-{uuid4().hex[:16]}"
+        ended = asyncio.get_running_loop().create_future()
+
+        def hear(event: Heard) -> None:
+            if isinstance(event, StageText):
+                sink.piece(event.content)
+            elif isinstance(event, PipelineEnd) and not ended.done():
+                ended.set_result(None)
+
+        async with self._listener.hearing("pipes", request_id, hear) as failure:
+            call = asyncio.ensure_future(
+                self._client.call("pipeline", request_id=request_id, wait=True, **params)
+            )
+            try:
+                record = await first_of(call, failure)
+                await first_of(ended, failure)
+            except TektonError as error:
+                sink.abandon()
+                return self._failed(error, before)
+            except (asyncio.CancelledError, OSError):
+                call.cancel()
+                await self._end(request_id)
+                raise
+        self._tell_times(record)
+        for number, stage in enumerate(record["stages"], 1 + before):
+            if stage.get("error"):
+                terminal.error(f"stage {number} {stage['label']}: {stage['error']}")
+        sink.whole(record.get("output", ""), record)
         return OK
-    try:
-        record = await _run(client, show(rest), text, sink.write)
-    except TektonError as error:
-        offset = len(pipeline.stages) - len(rest.stages)
-        stage = error.detail.get("stage")
-        where = f"stage {int(stage) + offset}" if isinstance(stage, int) else "pipeline"
+
+    async def _end(self, request_id: str) -> None:
+        try:
+            await self._client.call("cancel", request_id=request_id)
+        except TektonError as error:
+            if error.code != "not_found":  # it ended in between
+                terminal.error(error.message)
+
+    def _failed(self, error: TektonError, before: int) -> int:
+        """Name the stage as the line was written, the code and the reason."""
+        stage: Any = error.detail.get("stage")
+        if not isinstance(stage, int):
+            return self._out.failed("pipeline", error.code, error.message)
         run: Any = error.detail.get("run")
-        label = run["stages"][stage - 1]["label"] if run and isinstance(stage, int) else ""
-        terminal.error(
-            f"{where} {label}: {error.code}: {error.detail.get('reason') or error.message}".replace("  ", " ")
+        self._tell_times(run)
+        where = f"stage {stage + before} {run['stages'][stage - 1]['label']}"
+        return self._out.failed(where, error.code, str(error.detail.get("reason") or error.message))
+
+    def _tell_times(self, record: Any) -> None:
+        if self._times:
+            print(stage_table(record), file=sys.stderr, flush=True)
+
+
+def stage_table(record: Any) -> str:
+    """Draw the stages of a run: state, clock, first token, sizes."""
+    rows = [
+        (
+            str(number),
+            stage.get("state", "waiting"),
+            f"{stage['elapsed_s']:.2f} s" if stage.get("elapsed_s") else "-",
+            f"{stage['first_token_ms']:.0f} ms" if stage.get("first_token_ms") else "-",
+            f"{len(stage.get('input', '').encode()):,}",
+            f"{len(stage.get('output', '').encode()):,}",
+            stage["label"],
         )
-        return exit_code(error.code)
-    if as_json:
-        print(json.dumps(record))
-        return OK
-    for number, stage in enumerate(record["stages"], 1):
-        if stage.get("error"):
-            terminal.error(f"stage {number} {stage['label']}: {stage['error']}")
-    if not sink.written:
-        sink.write(record.get("output", ""))
-    sink.finish()
-    return OK
-
-
-async def _run(client: Any, pipeline: str, text: str, hear: Callable[[str], None]) -> Any:
-    """Run a pipeline and hear the last stage's text as it comes; return the record."""
-    request_id = f"pipe-{uuid4().hex[:16]}"
-    await client.subscribe(["pipes"])
-
-    async def listen() -> None:
-        async for batch in client.events():
-            for _, event in batch:
-                if isinstance(event, StageText) and event.request_id == request_id:
-                    hear(event.content)
-                elif isinstance(event, PipelineEnd) and event.request_id == request_id:
-                    return
-
-    listening = asyncio.create_task(listen())
-    try:
-        record = await client.call(
-            "pipeline", pipeline=pipeline, input=text, request_id=request_id, wait=True
-        )
-        await listening
-        return record
-    except asyncio.CancelledError:
-        await client.call("cancel", request_id=request_id)
-        raise
-    finally:
-        listening.cancel()
+        for number, stage in enumerate(record["stages"], 1)
+    ]
+    return terminal.table(
+        ("N", "STATE", "TIME", "FIRST", "BYTES IN", "BYTES OUT", "STAGE"), rows, state_column=1
+    )
 
 
 class _Sink:
     """Where the output goes: stdout as it comes, or the file of a redirect when it is whole."""
 
-    def __init__(self, pipeline: Pipeline, *, hold: bool) -> None:
-        self._path, self._append = pipeline.output_path, pipeline.append
-        self._hold = hold
-        self._parts: list[str] = []
+    def __init__(self, pipeline: Pipeline | None, out: Output) -> None:
+        self._path = pipeline.output_path if pipeline else ""
+        self._append = bool(pipeline and pipeline.append)
+        self._out = out
+        self._open_line = False
 
-    @property
-    def written(self) -> bool:
-        return bool(self._parts)
-
-    def write(self, text: str) -> None:
-        self._parts.append(text)
-        if not self._path and not self._hold:
-            sys.stdout.write(terminal.shown(text))
-            sys.stdout.flush()
-
-    def finish(self) -> None:
-        text = "".join(self._parts)
-        newline = "" if text.endswith("\n") else "\n"
-        if not self._path:
-            sys.stdout.write(newline)
-            sys.stdout.flush()
+    def piece(self, text: str) -> None:
+        if self._path:
             return
+        self._open_line = self._out.stream and not self._out.as_json
+        self._out.piece(text)
+
+    def abandon(self) -> None:
+        """End a line that was begun, so that what is said next stands by itself."""
+        if self._open_line:
+            self._out.text("\n")
+
+    def whole(self, text: str, record: Any = None) -> None:
+        """Give the whole output, as far as its pieces were not given."""
+        ended = text if text.endswith("\n") else f"{text}\n"
+        if self._path:
+            self._write(ended)
+        if self._out.as_json:
+            self._out.row("answer", content=text, **({"run": record} if record else {}))
+        elif self._open_line:
+            self._out.text("" if text.endswith("\n") else "\n")
+        elif not self._path:
+            self._out.text(ended)
+
+    def _write(self, text: str) -> None:
         try:
             with Path(self._path).open("a" if self._append else "w", encoding="utf-8") as file:
-                file.write(text + newline)
+                file.write(text)
         except OSError as error:
             raise TektonError(
                 f"{self._path}: cannot be written: {error.strerror}", code="invalid_request"
             ) from error
 
 
-def _read(path: str) -> str:
-    try:
-        size = Path(path).stat().st_size
-        if size > MAX_INPUT_BYTES:
-            raise TektonError(f"{path} is longer than {MAX_INPUT_BYTES:,} bytes", code="too_large")
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TektonError(f"{path} is not UTF-8 text", code="invalid_request") from error
-    except OSError as error:
-        raise TektonError(f"{path}: cannot be read: {error.strerror}", code="not_found") from error
-
-
-__all__ = ["MAX_INPUT_BYTES", "resolve_input", "run_with_files"]
+__all__ = ["PipelineCall", "resolve_input", "stage_table"]

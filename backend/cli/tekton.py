@@ -8,14 +8,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from backend.cli.help_texts import EPILOGS, SUMMARY
+from backend.cli.help_texts import description, epilog, overview
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("", "", "run the backend in the foreground"),
     "launch": ("fleet_commands", "launch", "launch specialists: names, groups, starter, all"),
     "kill": ("fleet_commands", "kill", "stop specialists; --all works without a backend"),
     "restart": ("fleet_commands", "restart", "stop and launch again, by hand"),
-    "status": ("fleet_commands", "status", "the fleet at a glance"),
+    "status": ("status_command", "status", "the fleet at a glance"),
     "logs": ("fleet_commands", "logs", "what a process wrote"),
     "discover": ("fleet_commands", "discover", "find specialists by capability, role, state"),
     "match": ("fleet_commands", "match", "who suits a request in free words"),
@@ -23,14 +23,15 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sessions": (
         "memory_commands",
         "sessions",
-        "conversations: list, show, search, rename, resume, delete, new",
+        "conversations: list, show, search, rename, resume, delete, new, pin",
     ),
     "export": ("memory_commands", "export", "a conversation as Markdown or JSON"),
     "usage": ("memory_commands", "usage", "tokens and cost of today"),
     "models": ("memory_commands", "models", "models: list, fetch (embedded), pull (Ollama), set"),
     "team": ("ask_commands", "team", "ask the whole team"),
-    "pipe": ("ask_commands", "pipe", "run a pipeline"),
-    "config": ("doctor", "config", "settings: show, check, path"),
+    "pipe": ("ask_commands", "pipe", "run a pipeline; list earlier runs, run one again from a stage"),
+    "bulk": ("ask_commands", "bulk", "ask many things side by side, JSON lines in and out"),
+    "config": ("config_command", "config", "settings: show, check, path, orchestration, get, set"),
     "doctor": ("doctor", "doctor", "what is wrong on this machine, and its mend"),
     "mcp": ("mcp_command", "mcp", "serve MCP over stdin and stdout, for desktop clients"),
     "gateway": ("ask_commands", "gateway", "clients, calls and refusals"),
@@ -60,22 +61,26 @@ def main(arguments: list[str] | None = None) -> int:
     return run(lambda: command(options))
 
 
+class _Overview(argparse.ArgumentParser):
+    """The parser of `tekton` itself: its help shows the commands in groups."""
+
+    def format_help(self) -> str:
+        return overview({name: words for name, (_, _, words) in COMMANDS.items()})
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="tekton",
-        description=SUMMARY,
-        epilog=EPILOGS["tekton"],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _Overview(prog="tekton", usage="tekton COMMAND …")
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", prog="tekton", parser_class=argparse.ArgumentParser
+    )
     made = {
         name: commands.add_parser(
             name,
             help=words,
-            description=words,
-            epilog=EPILOGS.get(name, ""),
+            description=description(name),
+            epilog=epilog(name),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for name, (_, _, words) in COMMANDS.items()
@@ -87,6 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _fleet_options(made: dict[str, argparse.ArgumentParser]) -> None:
+    made["serve"].add_argument("--host", help="address to listen on (default: gateway.host)")
+    made["serve"].add_argument("--port", type=int, help="port to listen on (default: gateway.port)")
     made["launch"].add_argument("names", nargs="*", help="names, groups, starter or all (default: starter)")
     made["launch"].add_argument("--dry-run", action="store_true", help="show the plan, start nothing")
     made["kill"].add_argument("names", nargs="*", help="names or groups")
@@ -117,9 +124,11 @@ def _memory_options(made: dict[str, argparse.ArgumentParser]) -> None:
     made["errors"].add_argument("--all", action="store_true", help="list acknowledged ones too; ack: all")
     made["errors"].add_argument("--evidence", action="store_true", help="with the evidence of each")
     made["errors"].add_argument("--json", action="store_true")
-    verbs = ("list", "show", "search", "rename", "resume", "delete", "new")
+    verbs = ("list", "show", "search", "rename", "resume", "delete", "new", "pin", "unpin")
     made["sessions"].add_argument("verb", nargs="?", choices=verbs, default="list")
-    made["sessions"].add_argument("words", nargs="*", help="session id, title or words to find")
+    made["sessions"].add_argument(
+        "words", nargs="*", help="a session id and a title, words to find, or the number of a message (pin)"
+    )
     made["sessions"].add_argument("--owner", help="a specialist, or team")
     made["sessions"].add_argument("--limit", type=int, default=50)
     made["sessions"].add_argument("--json", action="store_true")
@@ -131,17 +140,39 @@ def _memory_options(made: dict[str, argparse.ArgumentParser]) -> None:
     made["models"].add_argument("words", nargs="*", help="pull MODEL · set SPECIALIST [MODEL]")
     made["models"].add_argument("--provider")
     made["models"].add_argument("--json", action="store_true")
-    made["config"].add_argument("verb", nargs="?", choices=("show", "check", "path"), default="show")
+    verbs = ("show", "check", "path", "orchestration", "get", "set")
+    made["config"].add_argument("verb", nargs="?", choices=verbs, default="show")
+    made["config"].add_argument(
+        "words", nargs="*", help="orchestration [KEY=VALUE…] · get KEY · set KEY VALUE"
+    )
 
 
 def _ask_options(made: dict[str, argparse.ArgumentParser]) -> None:
-    made["team"].add_argument("words", nargs="+", help="the question")
-    made["team"].add_argument("--to", nargs="*", help="only these (default: all that run)")
-    made["team"].add_argument("--mode", choices=("pass_through", "synthesis", "consensus", "directed"))
-    made["team"].add_argument("--timeout", type=float, help="seconds each member has")
-    made["team"].add_argument("--json", action="store_true")
-    made["pipe"].add_argument("pipeline", nargs="+", help="for example: 'apollo | athena'")
-    made["pipe"].add_argument("--json", action="store_true", help="all stages as JSON")
+    team, pipe, bulk = made["team"], made["pipe"], made["bulk"]
+    team.add_argument("words", nargs="*", help="the question; what is piped in stands behind it")
+    team.add_argument("--to", nargs="+", metavar="NAME", help="only these (default: all that run)")
+    team.add_argument("--mode", choices=("pass_through", "synthesis", "consensus", "directed"))
+    team.add_argument("--timeout", type=float, metavar="S", help="seconds each member has")
+    team.add_argument("--discuss", metavar="ID", help="one more round over the team turn of this id")
+    team.add_argument("--json", action="store_true", help="JSON lines: an answer each")
+    pipe.add_argument("pipeline", nargs="*", help="for example: 'apollo | athena'; its input may be piped in")
+    pipe.add_argument(
+        "--times", action="store_true", help="each stage's clock, first token and sizes, on stderr"
+    )
+    pipe.add_argument("--history", action="store_true", help="list earlier runs")
+    pipe.add_argument("--limit", type=int, default=20, help="runs to list (default 20)")
+    pipe.add_argument("--show", metavar="ID", help="one earlier run with all its stages")
+    pipe.add_argument("--run", metavar="ID", help="run an earlier run again")
+    pipe.add_argument(
+        "--from", dest="from_stage", type=int, default=1, metavar="K", help="with --run: begin with stage K"
+    )
+    pipe.add_argument("--cancel", metavar="ID[/K]", help="end a run, or what comes from its stage K on")
+    pipe.add_argument(
+        "--json", action="store_true", help="JSON lines: pieces, then the run with all its stages"
+    )
+    bulk.add_argument("file", nargs="?", default="-", help="JSON lines (default: what is piped in)")
+    bulk.add_argument("--at-once", type=int, metavar="N", help="how many side by side")
+    bulk.add_argument("--timeout", type=float, metavar="S", help="seconds each has")
     made["mcp"].add_argument(
         "--scope",
         choices=("read", "chat", "control"),

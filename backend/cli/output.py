@@ -1,0 +1,58 @@
+"""Where answers go: text piece by piece, text when it is whole, or JSON lines; failures go to stderr.
+
+On a terminal foreign text is neutralised; a pipe or a file gets it as it came. Every piece is flushed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from backend.cli import terminal
+from backend.cli.exit_codes import exit_code
+from backend.schema.errors import ErrorCode
+
+
+@dataclass
+class Output:
+    """How the user wants answers. `stream` false holds pieces back: the caller gives the whole at the end."""
+
+    as_json: bool = False
+    stream: bool = True
+
+    def piece(self, text: str, **facts: Any) -> None:
+        """Give a piece of an answer that is on its way."""
+        if not self.stream:
+            return
+        if self.as_json:
+            self.row("chunk", content=text, **facts)
+        else:
+            self.text(text)
+
+    def text(self, text: str) -> None:
+        sys.stdout.write(terminal.shown(text))
+        sys.stdout.flush()
+
+    def row(self, kind: str, **facts: Any) -> None:
+        """Write one JSON line with a `type`."""
+        self.line({"type": kind, **msgspec.to_builtins(facts)})
+
+    def line(self, value: Any) -> None:
+        """Write a value as one JSON line."""
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
+
+    def failed(self, where: str, code: ErrorCode | str, error: str, *, evidence: str = "") -> int:
+        """Say on stderr who failed, with which code and why; return the exit code."""
+        if self.as_json:
+            row = {"type": "error", "where": where, "code": code, "error": error}
+            print(json.dumps(row), file=sys.stderr, flush=True)
+        else:
+            terminal.error(": ".join(part for part in (where, code, error) if part))
+            if evidence:
+                terminal.error(f"  it said: {' '.join(evidence.split())[:500]}")
+        return exit_code(code)
