@@ -64,9 +64,10 @@ def _leave_quietly() -> None:
 
 def say(error: TektonError) -> int:
     """Write an error to stderr and return its exit code."""
-    terminal.error(
-        NO_BACKEND if error.code == "backend_lost" and "no backend" in error.message else error.message
-    )
+    text = error.message
+    if error.code == "backend_lost":
+        text = NO_BACKEND if "no backend" in text else f"{text}; {NO_BACKEND}"
+    terminal.error(text)
     if error.evidence:
         terminal.error(f"  it said: {' '.join(error.evidence.split())[:500]}")
     return NOT_RUNNING if error.code == "backend_lost" else exit_code(error.code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -14,6 +15,8 @@ from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.schema.errors import TektonError
 
 FOLLOW_EVERY_S = 0.3
+TAIL_BYTES = 1 << 20
+"""Of a followed log, how much of its end is looked at for the newest lines."""
 
 
 async def launch(options: argparse.Namespace) -> int:
@@ -59,10 +62,10 @@ async def logs(options: argparse.Namespace) -> int:
         lines, path = await asyncio.to_thread(
             _read_log, Home.from_environment(), options.name, options.tail, options.previous
         )
+    if options.follow:
+        await _follow(path, options.tail)
     for line in lines:
         print(terminal.shown(line))
-    if options.follow:
-        await _follow(path)
     return OK
 
 
@@ -164,17 +167,16 @@ def _read_log(home: Any, name: str, tail: int, previous: bool) -> tuple[list[str
     raise TektonError(f"there is no log of {name!r} in {home.logs}", code="not_found")
 
 
-async def _follow(path: str) -> None:
-    """Print what is appended to a file, from its present end, until interrupted; a new file is read from its start."""
-    import os
-
+async def _follow(path: str, tail: int) -> None:
+    """Print a file's newest lines and what is appended, until interrupted; a new file is read from its start."""
     with open(path, encoding="utf-8", errors="replace") as first:  # noqa: ASYNC230
-        first.seek(0, os.SEEK_END)
+        first.seek(max(0, os.fstat(first.fileno()).st_size - TAIL_BYTES))
+        there = first.read().splitlines(keepends=True)
+        _write("".join(there[-tail:] if tail > 0 else []))
         file, inode = first, os.fstat(first.fileno()).st_ino
         while True:
             if text := file.read():
-                sys.stdout.write(terminal.shown(text))
-                sys.stdout.flush()
+                _write(text)
                 continue
             await asyncio.sleep(FOLLOW_EVERY_S)
             try:
@@ -183,6 +185,11 @@ async def _follow(path: str) -> None:
                 continue
             if now != inode:
                 file, inode = open(path, encoding="utf-8", errors="replace"), now  # noqa: ASYNC230, SIM115
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(terminal.shown(text))
+    sys.stdout.flush()
 
 
 __all__ = ["discover", "kill", "launch", "logs", "match", "restart"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class PipelineCall:
         """
         pipeline = parse(source)
         sink = _Sink(pipeline, self._out)
+        sink.check()
         rest, text = resolve_input(pipeline, given)
         if rest is None:
             sink.whole(text)
@@ -151,6 +153,20 @@ class _Sink:
         self._append = bool(pipeline and pipeline.append)
         self._out = out
         self._open_line = False
+
+    def check(self) -> None:
+        """See before anything is asked that the answer will have a place.
+
+        Raises:
+            TektonError: The file cannot be written.
+        """
+        if not self._path:
+            return
+        path = Path(self._path)
+        place = path if path.exists() else path.parent
+        if path.is_dir() or not os.access(place, os.W_OK):
+            reason = "it is a folder" if path.is_dir() else "no such folder, or no right to write there"
+            raise TektonError(f"{self._path}: cannot be written: {reason}", code="invalid_request")
 
     def piece(self, text: str) -> None:
         if self._path:

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sessions": (
         "memory_commands",
         "sessions",
-        "conversations: list, show, search, rename, resume, delete, new, pin",
+        "conversations: list, show, search, new, rename, pin, delete",
     ),
     "export": ("memory_commands", "export", "a conversation as Markdown or JSON"),
     "usage": ("memory_commands", "usage", "tokens and cost of today"),

@@ -1,0 +1,32 @@
+"""A real backend with two scripted specialists, and a way to run the command line against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commandline import Line
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """A backend with apollo and athena, begun by the first command as a user's would be."""
+    one = Line(tmp_path_factory.mktemp("cli") / "home")
+    try:
+        done = one("tekton", "launch", "apollo", "athena")
+        assert done.returncode == 0, done.stderr + done.stdout
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Iterator[Line]:
+    """A home of the test's own where nothing runs yet; what the test starts there is ended."""
+    one = Line(tmp_path / "home")
+    try:
+        yield one
+    finally:
+        if one.processes():
+            one.end()
