@@ -92,8 +92,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _fleet_options(made: dict[str, argparse.ArgumentParser]) -> None:
-    made["serve"].add_argument("--host", help="address to listen on (default: gateway.host)")
-    made["serve"].add_argument("--port", type=int, help="port to listen on (default: gateway.port)")
     made["launch"].add_argument("names", nargs="*", help="names, groups, starter or all (default: starter)")
     made["launch"].add_argument("--dry-run", action="store_true", help="show the plan, start nothing")
     made["kill"].add_argument("names", nargs="*", help="names or groups")
