@@ -57,6 +57,7 @@ class Client:
         self._queue: asyncio.Queue[list[tuple[int, Event | ConnectionChanged]]] = asyncio.Queue(
             QUEUED_BATCHES
         )
+        self._readers = 0
         self._calls: dict[str, tuple[bytes, asyncio.Future[Any]]] = {}
         self._topics: list[Topic] | None = None
         self._epoch = ""
@@ -120,12 +121,16 @@ class Client:
 
         Ends when the client is closed. To be read by one reader.
         """
-        while True:
-            batch = await self._queue.get()
-            if batch:
-                yield batch
-            if self.state == "closed" and self._queue.empty():
-                return
+        self._readers += 1
+        try:
+            while True:
+                batch = await self._queue.get()
+                if batch:
+                    yield batch
+                if self.state == "closed" and self._queue.empty():
+                    return
+        finally:
+            self._readers -= 1
 
     async def close(self) -> None:
         """End the link. Calls under way fail with `backend_lost`."""
@@ -225,9 +230,18 @@ class Client:
                 for line in data.split(b"\n"):
                     self._sort(line, batch)
                 if batch:
-                    await self._queue.put(batch)
+                    await self._hand_on(batch)
         except ConnectionClosed:
             return
+
+    async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
+        """Give a batch to the reader; wait for one that is slow.
+
+        Who subscribed to nothing and reads nothing only calls: the events of its own calls must not hold up answers.
+        """
+        if self._topics is None and not self._readers and self._queue.full():
+            self._queue.get_nowait()
+        await self._queue.put(batch)
 
     def _sort(self, line: bytes, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         event = event_decoder.decode(line)
