@@ -156,6 +156,8 @@ class Supervisor:
         if row.state not in ANSWERING or link is None or link.closed.done():
             if row.state in ANSWERING:
                 raise NotRunning(f"the connection to {row.name} broke a moment ago and is being looked at")
+            if row.state == "lost" and row.pid:
+                raise NotRunning(f"{row.cause}; wait until it answers, or kill it and launch it anew")
             why = f" ({row.cause})" if row.cause else ""
             raise NotRunning(f"{row.name} is {row.state}{why}; launch it first")
         return link

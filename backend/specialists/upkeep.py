@@ -10,6 +10,7 @@ import logging
 import time
 from pathlib import Path
 
+from backend.registry import Transaction
 from backend.registry.sync import sweep
 from backend.schema.errors import TektonError
 from backend.schema.events import LogLines
@@ -70,19 +71,29 @@ class Upkeep:
         fleet = self._fleet
         for removed in await asyncio.to_thread(sweep, fleet.registry.registry):
             log.info("%s taken out of the registry: %s", removed.ai_id, removed.reason)
+        told = self._census_due
         if self._census_due:
             self._census_due = False
             await adopt_unregistered(fleet)
         entries = await fleet.registry.read()
-        for ai_id, placement in list(fleet.placements.items()):
-            row, entry = fleet.board.rows[ai_id], entries.get(ai_id)
-            if row.state in ("starting", "stopping") or (entry and entry.pid == placement.identity.pid):
-                continue
-            await fleet.registry.apply(
-                lambda change, row=row, placement=placement: change.register(
-                    row.id, entry_of(row, placement, "ready"), "rebuilt from a living worker"
-                )
-            )
+        missing = [
+            (row, placement)
+            for ai_id, placement in list(fleet.placements.items())
+            if (row := fleet.board.rows[ai_id]).state not in ("starting", "stopping")
+            and (ai_id not in entries or entries[ai_id].pid != placement.identity.pid)
+        ]
+        if not missing:
+            return
+
+        def rebuild(change: Transaction) -> None:
+            for row, placement in missing:
+                change.register(row.id, entry_of(row, placement, "ready"), "rebuilt from a living worker")
+
+        await fleet.registry.apply(rebuild)
+        if not told:
+            names = ", ".join(row.id for row, _ in missing)
+            text = f"the registry no longer named living workers and was rebuilt from them: {names}"
+            fleet.record_error("registry", "registry_incomplete", text, phase="upkeep")
 
     def _follow_logs(self) -> None:
         limits = self._fleet.settings.logs
