@@ -227,8 +227,15 @@ class TurnManager:
         return turn
 
     async def recover(self) -> None:
-        """Turn what an earlier life of the backend left open into visible errors."""
+        """Turn what an earlier life of the backend left open into visible errors.
+
+        A turn whose answer was stored in that life's last moment has only to be closed.
+        """
         for row in await self._memory.open_turns():
+            stored = await self._memory.request_messages(row.request_id)
+            if any(m.role == "assistant" and m.session_id == row.session_id for m in stored):
+                await self._memory.turn_closed(row.request_id)
+                continue
             text = "the backend ended while this answer was on its way; what had come is lost"
             message = await self._memory.append(
                 row.session_id,

@@ -26,8 +26,9 @@ async def tekton(*words: str) -> tuple[int, str, str]:
 
 
 async def test_all_launched_by_four_commands_at_once_are_nineteen_rows_ports_and_workers(whole: Any) -> None:
-    platform = await whole()
+    """No backend runs before: whichever command is first starts it, the others join it."""
     done = await asyncio.gather(*(tekton("launch", "all") for _ in range(4)))
+    platform = await whole()
     assert [code for code, _, _ in done] == [0, 0, 0, 0], done
     rows = (await platform.client.call("snapshot"))["specialists"]
     assert [row["state"] for row in rows] == ["ready"] * 19

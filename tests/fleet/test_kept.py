@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kept import KeptRounds
+
+from backend.home import Home
+from backend.memory import SqliteStore
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
@@ -14,3 +18,22 @@ async def test_no_answer_seen_finished_is_lost_whoever_is_killed(whole: Any) -> 
     rounds = KeptRounds(await whole(), seed=7)
     await rounds.run(["backend", "worker", "lock holder", "backend"])
     assert len(rounds.announced) >= 4 and sum(rounds.counts.values()) == 4
+
+
+async def test_an_answer_stored_in_the_last_moment_of_a_backend_is_no_lost_turn(
+    whole: Any, tmp_path: Path
+) -> None:
+    store = SqliteStore(Home(tmp_path / "home").prepare().database)
+    await store.open()
+    session = await store.default_session("apollo-ai")
+    for request_id in ("kept", "cut"):
+        await store.append(session.id, author="you", role="user", content="?", request_id=request_id)
+        await store.turn_opened(request_id, "apollo-ai", session.id)
+    await store.append(session.id, author="apollo-ai", role="assistant", content="whole", request_id="kept")
+    await store.close()
+    platform = await whole()
+    history = (await platform.client.call("conversation_history", specialist_id="apollo"))["messages"]
+    answers = {m["request_id"]: m.get("error_code") for m in history if m["role"] == "assistant"}
+    assert answers == {"kept": None, "cut": "backend_lost"}
+    assert [m["request_id"] for m in history].count("kept") == 2
+    assert [error["request_id"] for error in await platform.errors("apollo-ai")] == ["cut"]

@@ -328,6 +328,21 @@ async def test_a_registry_somebody_damaged_is_rebuilt_from_living_workers(platfo
     assert now["apollo-ai"]["pid"] == entries["apollo-ai"]["pid"]
 
 
+async def test_a_registry_somebody_deleted_is_written_anew_and_the_ledger_says_so(platform: Any) -> None:
+    fleet = await platform()
+    await fleet.launch("apollo-ai", "athena-ai")
+    before = registry_of(fleet)
+    fleet.home.registry.unlink()
+    await fleet.supervisor._upkeep.sync()
+    assert {ai_id: entry["pid"] for ai_id, entry in registry_of(fleet).items()} == {
+        ai_id: entry["pid"] for ai_id, entry in before.items()
+    }
+    [error] = fleet.errors
+    assert error["code"] == "registry_incomplete" and "apollo-ai, athena-ai" in error["message"]
+    await fleet.supervisor._upkeep.sync()
+    assert len(fleet.errors) == 1
+
+
 async def test_all_launched_by_four_commands_at_once_are_one_worker_each_on_distinct_ports(
     platform: Any,
 ) -> None:
