@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from secrets import token_hex
 
 import msgspec
@@ -23,6 +23,8 @@ MAX_EVENTS = 65_536
 MAX_BYTES = 48 * 1024 * 1024
 BATCH_BYTES = 256 * 1024
 """Most bytes handed out at once, so that one late client does not hold the loop."""
+LOOK_EVERY = 2_048
+"""Events between two looks at how far readers are behind."""
 INTEREST_S = 120.0
 """How long a topic nobody reads any more is still recorded, so that a dropped client can resume."""
 
@@ -57,6 +59,9 @@ class EventStream:
         self.lost_replays = 0
         """Readers that came too late for what they wanted and had to begin again from a snapshot."""
         self.open: set[Subscription] = set()
+        self.on_lag: tuple[int, Callable[[], None]] | None = None
+        """Called while a reader is more than so many events behind, at every `LOOK_EVERY` events."""
+        self._next_look = 0
 
     @property
     def held(self) -> tuple[int, int]:
@@ -80,9 +85,8 @@ class EventStream:
 
     def publish_lines(self, topic: Topic, lines: Sequence[bytes], *, key: str = "") -> None:
         """Number JSON objects that came encoded from elsewhere and put them into the log as they are."""
-        if self._admitted(topic, key, len(lines)):
-            for line in lines:
-                self._append(topic, key, line)
+        if lines and self._admitted(topic, key, len(lines)):
+            self._append_all(topic, key, lines)
 
     def subscribe(self, topics: Iterable[Topic] = (), *, after: int | None = None) -> Subscription:
         """Return a cursor behind event number `after`, by default behind the newest.
@@ -127,24 +131,41 @@ class EventStream:
         return False
 
     def _append(self, topic: Topic, key: str, line: bytes) -> int:
-        self.seq += 1
-        stamped = b'{"seq":%d,%b' % (self.seq, line[1:])
-        self._log.append((topic, key, stamped))
-        self._bytes += len(stamped)
+        self._append_all(topic, key, (line,))
+        return self.seq
+
+    def _append_all(self, topic: Topic, key: str, lines: Sequence[bytes]) -> None:
+        """Stamp and keep a batch: the one loop every token of every stream goes through."""
+        before = seq = self.seq
+        put, size = self._log.append, 0
+        for line in lines:
+            seq += 1
+            stamped = b'{"seq":%d,%b' % (seq, line[1:])
+            size += len(stamped)
+            put((topic, key, stamped))
+        self.seq = seq
+        self._bytes += size
         if len(self._log) > self._max_events or self._bytes > self._max_bytes:
-            self._trim()
+            self._trim(before)
+        if seq >= self._next_look:
+            self._look(seq)
         if self.sleepers:
             for sleeper in [s for s in self.sleepers if s.reads(topic, key)]:
                 sleeper.wake()
-        return self.seq
 
-    def _trim(self) -> None:
+    def _look(self, seq: int) -> None:
+        self._next_look = seq + LOOK_EVERY
+        if self.on_lag is not None and any(reader.lag > self.on_lag[0] for reader in self.open):
+            self.on_lag[1]()
+
+    def _trim(self, before: int) -> None:
         """Drop the oldest quarter at once, so that the cost of moving the rest is spread over many events.
 
-        A reader that sleeps has read all it wanted up to the event just appended: it moves on and loses nothing.
+        A reader that sleeps has read all it wanted up to `before`, where the newest batch begins: it moves on to there
+        and loses nothing.
         """
         for sleeper in self.sleepers:
-            sleeper.skip_to(self.seq - 1)
+            sleeper.skip_to(before)
         count = max(1, len(self._log) // 4)
         self.trimmed += count
         self._bytes -= sum(len(line) for _, _, line in self._log[:count])

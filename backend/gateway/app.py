@@ -116,7 +116,12 @@ def report(gateway: Gateway) -> dict[str, object]:
         "refused_calls": gateway.log.refused,
         "recent": list(gateway.log.recent)[::-1],
         "refusals": list(gateway.log.refusals)[::-1],
-        "events": {"seq": gateway.platform.events.seq, "unwanted": gateway.platform.events.skipped},
+        "events": {
+            "seq": gateway.platform.events.seq,
+            "unwanted": gateway.platform.events.skipped,
+            "resyncs": gateway.platform.events.lost_replays,
+            "held_s": gateway.platform.pressure.held_s,
+        },
     }
 
 

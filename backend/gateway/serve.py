@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -37,6 +38,8 @@ GRACE_S = 2
 """Seconds open connections get when the backend ends."""
 EXIT_CODES: dict[ErrorCode, int] = {"config_invalid": 2, "conflict": 6, "foreign_port": 6, "forbidden": 6}
 """As of the whole command line; the rest is 1."""
+GC_THRESHOLDS = (20_000, 20, 50)
+"""The collector looks rarely: tokens make no cycles, and the log of events is large."""
 
 
 class PortTaken(TektonError):
@@ -70,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    gc.set_threshold(*GC_THRESHOLDS)
     home = Home.from_environment().prepare()
     lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:

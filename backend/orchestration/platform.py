@@ -23,6 +23,7 @@ from backend.orchestration.ledger import Ledger
 from backend.orchestration.matching import Matcher
 from backend.orchestration.modeldesk import ModelDesk
 from backend.orchestration.pipelines import PipelineManager
+from backend.orchestration.pressure import Pressure
 from backend.orchestration.routing import Router
 from backend.orchestration.settings import SettingsBook
 from backend.orchestration.team import TeamManager
@@ -54,6 +55,7 @@ class Platform:
     teams: TeamManager
     pipelines: PipelineManager
     models: ModelDesk
+    pressure: Pressure
     gateway_address: str = ""
     gateway_report: Callable[[], dict[str, object]] = dict
     """Given by the gateway, if one serves this platform."""
@@ -95,6 +97,7 @@ class Platform:
         await self.pipelines.close()
         await self.teams.close()
         await self.turns.close()
+        await self.pressure.close()
         await self.monitor.close()
         await self.fleet.close(stop_fleet)
         await self.ledger.close()
@@ -167,6 +170,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
             catalog=catalog, fleet=fleet, router=router, turns=turns, memory=memory, events=events
         ),
         models=ModelDesk(home, settings, env, catalog, fleet),
+        pressure=Pressure(events, fleet.hold_streams),
     )
 
     async def platform_facts() -> str:

@@ -326,10 +326,16 @@ class TurnManager:
         if turn.done.done() or turn.request_id not in self.active:
             return
         passed: list[bytes] = []
+        texts: list[str] = []
         for frame, line in frames:
+            if type(frame) is StreamChunk:  # nearly all frames are: noted together, once a batch
+                texts.append(frame.content)
+                passed.append(line)
+                continue
+            if texts:
+                self._on_texts(turn, texts)
+                texts = []
             match frame:
-                case StreamChunk():
-                    self._on_chunk(turn, frame.content)
                 case StreamReasoning():
                     turn.reasoning.append(frame.content)
                 case StreamPhase():
@@ -342,17 +348,20 @@ class TurnManager:
                 case _:
                     pass
             passed.append(line)
+        if texts:
+            self._on_texts(turn, texts)
         self._events.publish_lines("chat", passed, key=turn.key)
 
-    def _on_chunk(self, turn: Turn, text: str) -> None:
+    def _on_texts(self, turn: Turn, texts: list[str]) -> None:
         if turn.first_token_ms is None:
             turn.first_token_ms = (time.monotonic() - turn.started) * 1000
         if turn.phase != "streaming":
             self._set_phase(turn, "streaming", "", 0)
-        turn.parts.append(text)
-        self._fleet.turn_progressed(turn.ai_id, turn.request_id)
+        turn.parts += texts
+        self._fleet.turn_progressed(turn.ai_id, turn.request_id, len(texts))
         if turn.on_text is not None:
-            turn.on_text(text)
+            for text in texts:
+                turn.on_text(text)
 
     def _set_phase(self, turn: Turn, phase: Phase, detail: str, position: int) -> None:
         turn.phase, turn.phase_since = phase, time.time()

@@ -44,6 +44,7 @@ class Script(Struct, forbid_unknown_fields=True, kw_only=True):
     system: bool = False
     messages: bool = False
     hostile: bool = False
+    clock: bool = False
 
 
 class Rule(Script, kw_only=True):

@@ -17,6 +17,7 @@ Words in the prompt, anywhere, in double brackets; what is left is echoed as `Yo
     [[length]]          finish because of the length
     [[empty]]           answer nothing
     [[system]]          answer with the system prompt; [[messages]] with all messages as JSON
+    [[clock]]           each piece is the host's monotonic clock in nanoseconds as the piece leaves
     [[hostile]]         answer with text that attacks terminals and markup
 
 `providers.scripted.script` names a TOML file of rules, the first that fits a prompt is taken; words in the prompt win:
@@ -35,6 +36,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -106,7 +108,7 @@ class ScriptedProvider:
         pieces = pieces_of(answer_of(script, prompt, request.system, [*request.messages]), script.pieces)
         shown = pieces[: request.max_tokens or len(pieces)]
         for sent, piece in enumerate(shown, 1):
-            yield Text(piece)
+            yield Text(f"{time.monotonic_ns()} " if script.clock else piece)
             if sent == script.after:
                 await _fault(script)
             if script.rate:

@@ -214,7 +214,7 @@ class StreamReasoning(Struct, tag="stream_reasoning"):
     content: str
 
 
-class StreamChunk(Struct, tag="stream_chunk"):
+class StreamChunk(Struct, tag="stream_chunk", gc=False):
     request_id: str
     content: str
     chunk_index: int

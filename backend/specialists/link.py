@@ -190,6 +190,11 @@ class Link(asyncio.Protocol):
         else:
             self._end_all()
 
+    def hold(self, held: bool) -> None:
+        """Stop reading from the specialist, or go on: its own writing then waits, and nothing is lost."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading() if held else self._transport.resume_reading()
+
     # the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -218,7 +223,13 @@ class Link(asyncio.Protocol):
         batches: dict[str, Frames] = {}
         try:
             for line in self._splitter.feed(data):
-                self._take(line, batches)
+                reply = decode_reply(line)
+                if type(reply) is StreamChunk:  # nearly all lines are
+                    if (batch := batches.get(reply.request_id)) is None:
+                        batch = batches[reply.request_id] = []
+                    batch.append((reply, line))
+                else:
+                    self._take(reply, line, batches)
         except (LineTooLong, msgspec.MsgspecError) as error:
             log.error("%s sent what is no frame: %s", self._who, error)
             self.close(f"the specialist sent what is no frame: {error}")
@@ -227,8 +238,7 @@ class Link(asyncio.Protocol):
 
     # frames
 
-    def _take(self, line: bytes, batches: dict[str, Frames]) -> None:
-        reply = decode_reply(line)
+    def _take(self, reply: Reply, line: bytes, batches: dict[str, Frames]) -> None:
         if _is_streamed(reply):
             batches.setdefault(reply.request_id, []).append((reply, line))
             return

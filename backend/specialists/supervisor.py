@@ -37,7 +37,7 @@ from backend.specialists.endpoints import Endpoints
 from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
 from backend.specialists.launcher import Happening, Launcher
 from backend.specialists.launching import Launching
-from backend.specialists.link import Channel
+from backend.specialists.link import Channel, Link
 from backend.specialists.local import LocalLauncher
 from backend.specialists.logs import log_path, redact, tail
 from backend.specialists.plan import make_plan
@@ -256,8 +256,14 @@ class Supervisor:
     ) -> None:
         self._fleet.turns.phase(ai_id, request_id, phase, detail=detail, position=position)
 
-    def turn_progressed(self, ai_id: str, request_id: str) -> None:
-        self._fleet.turns.progressed(ai_id, request_id)
+    def hold_streams(self, held: bool) -> None:
+        """Stop reading from every worker, or go on, while readers of the platform catch up."""
+        for link in self._fleet.links.values():
+            if isinstance(link, Link):
+                link.hold(held)
+
+    def turn_progressed(self, ai_id: str, request_id: str, pieces: int = 1) -> None:
+        self._fleet.turns.progressed(ai_id, request_id, pieces)
 
     def turn_ended(self, ai_id: str, request_id: str, outcome: TurnOutcome) -> None:
         self._fleet.turns.ended(ai_id, request_id, outcome)

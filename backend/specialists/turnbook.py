@@ -57,14 +57,14 @@ class TurnBook:
             turn.detail = detail or (f"{position} in line" if position else "")
             self._show(ai_id)
 
-    def progressed(self, ai_id: str, request_id: str) -> None:
-        """A piece of text came. Tells the row's rate at most once in `RATE_EVERY_S`."""
+    def progressed(self, ai_id: str, request_id: str, pieces: int = 1) -> None:
+        """Pieces of text came. Tells the row's rate at most once in `RATE_EVERY_S`."""
         book = self._book(ai_id)
         turn = book.turns.get(request_id)
         if turn is None:
             return
         now = time.monotonic()
-        turn.pieces += 1
+        turn.pieces += pieces
         turn.first_at = turn.first_at or now
         if now - book.told_at >= RATE_EVERY_S and now - turn.first_at >= RATE_EVERY_S:
             book.told_at = now

@@ -1,0 +1,235 @@
+"""Tokens from workers through the gateway to a WebSocket client: latency added, rate, CPU, with everything switched on.
+
+    python bench/relay.py [--tokens 10000] [--streams 18] [--turns 300]
+
+Workers are real processes with the scripted provider; answers are stored, metrics are read once a second. The floor is
+a bare relay of lines (StreamReader.readline, writer.write, uvloop) between the same workers and a TCP client, in the
+same run. Goals on a quiet machine: first token p50 1 ms and p99 3 ms; rate 0.5 of the floor; gateway CPU for 1,000
+tokens 1.5 ms batched, 5 ms with a frame for each token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+import uvloop
+from websockets.asyncio.client import ClientConnection, connect
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "gateway"))
+
+from serving import Backend, start_backend
+
+WARM_UP = 20
+PACE = 50
+"""Tokens a second and stream in the paced run."""
+PACED_S = 4
+
+
+class Frame(msgspec.Struct):
+    type: str
+    request_id: str = ""
+    content: str = ""
+
+
+decode = msgspec.json.Decoder(Frame).decode
+
+
+@contextlib.asynccontextmanager
+async def socket_of(
+    backend: Backend, topics: Sequence[str], *, batch: bool
+) -> AsyncIterator[ClientConnection]:
+    """Yield a subscribed connection, its snapshot read."""
+    url = f"{backend.url.replace('http', 'ws')}/ws"
+    options = {"compression": None, "proxy": None, "max_size": None, "max_queue": 64}
+    async with connect(url, additional_headers=backend.auth(), **options) as socket:
+        wish = {"type": "subscribe", "request_id": "s", "topics": list(topics), "batch": batch}
+        await socket.send(json.dumps(wish))
+        while decode((await socket.recv(decode=False)).partition(b"\n")[0]).type != "snapshot":
+            pass
+        yield socket
+
+
+async def ask(
+    socket: ClientConnection,
+    names: Sequence[str],
+    prompt: str,
+    round_: str,
+    sessions: Mapping[str, str] | None = None,
+) -> None:
+    """Ask each name the same; `sessions` are fresh ones, so that no history is read and counted."""
+    for name in names:
+        call = {
+            "type": "chat",
+            "ai_id": name,
+            "content": prompt,
+            "request_id": f"{round_}-{name}",
+            "wait": False,
+        }
+        await socket.send(json.dumps(call | ({"session_id": sessions[name]} if sessions else {})))
+
+
+async def first_tokens(backend: Backend, names: Sequence[str], turns: int) -> list[float]:
+    """Return, in ms, the time from a token leaving its worker's provider to its decoding here."""
+    taken: list[float] = []
+    async with socket_of(backend, ["chat"], batch=True) as socket:
+        for turn in range(turns + WARM_UP):
+            name = names[turn % len(names)]
+            await ask(socket, [name], "[[clock]] [[repeat 1]]", f"t{turn}")
+            ended = False
+            while not ended:
+                for line in (await socket.recv(decode=False)).split(b"\n"):
+                    frame = decode(line)
+                    if frame.type == "stream_chunk":
+                        taken.append((time.monotonic_ns() - int(frame.content)) / 1e6)
+                    ended = ended or frame.type == "stream_end"
+    return taken[WARM_UP:]
+
+
+async def direct_tokens(ports: Sequence[int], turns: int) -> list[float]:
+    """Return the same for a client on the worker's own socket: what the gateway's path is added to."""
+    taken: list[float] = []
+    pairs = [await asyncio.open_connection("127.0.0.1", port) for port in ports]
+    for turn in range(turns + WARM_UP):
+        reader, writer = pairs[turn % len(pairs)]
+        line = {"type": "chat", "content": "[[clock]] [[repeat 1]]", "stream": True, "request_id": f"d{turn}"}
+        writer.write(json.dumps(line).encode() + b"\n")
+        while (frame := decode(await reader.readline())).type != "stream_end":
+            if frame.type == "stream_chunk":
+                taken.append((time.monotonic_ns() - int(frame.content)) / 1e6)
+    for _, writer in pairs:
+        writer.close()
+    return taken[WARM_UP:]
+
+
+async def sustained(
+    backend: Backend, names: Sequence[str], prompt: str, *, batch: bool, round_: str
+) -> tuple[float, float, int]:
+    """Return tokens a second, gateway CPU in ms for 1,000 tokens, and the tokens that came."""
+    gateway = psutil.Process(backend.process.pid)
+    sessions = {name: backend.ask("POST", "/api/v1/sessions", json={"owner": name})["id"] for name in names}
+    count, ended, began = 0, 0, 0.0
+    async with (
+        socket_of(backend, ["metrics"], batch=True),
+        socket_of(backend, ["chat"], batch=batch) as socket,
+    ):
+        before = sum(gateway.cpu_times()[:2])
+        await ask(socket, names, prompt, round_, sessions)
+        while ended < len(names):
+            data = await socket.recv(decode=False)
+            began = began or time.perf_counter()
+            count += data.count(b'"type":"stream_chunk"')
+            ended += data.count(b'"type":"stream_end"') + data.count(b'"type":"stream_error"')
+            if b'"resync":true' in data:
+                print("  the client fell off the log: this figure is of a part")
+                break
+        took = time.perf_counter() - began
+        cpu_ms = (sum(gateway.cpu_times()[:2]) - before) * 1000
+    return count / took, cpu_ms / count * 1000, count
+
+
+async def floor(ports: Sequence[int], prompt: str) -> tuple[float, float]:
+    """Return tokens a second and CPU for 1,000 tokens of a bare line relay between the same workers and us."""
+    counted: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
+
+    async def consume(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        count, ended, began = 0, 0, 0.0
+        while ended < len(ports):
+            data = await reader.read(1 << 16)
+            began = began or time.perf_counter()
+            count += data.count(b'"type":"stream_chunk"')
+            ended += data.count(b'"type":"stream_end"')
+        counted.set_result((count, time.perf_counter() - began))
+        writer.close()
+
+    server = await asyncio.start_server(consume, "127.0.0.1", 0)
+    own = server.sockets[0].getsockname()[1]
+    words = [sys.executable, __file__, "--relay", str(own), prompt, *map(str, ports)]
+    relay = psutil.Popen(words, stdin=subprocess.DEVNULL)
+    count, took = await counted
+    cpu_ms = sum(relay.cpu_times()[:2]) * 1000
+    relay.terminate()
+    relay.wait()
+    server.close()
+    return count / took, cpu_ms / count * 1000
+
+
+async def bare_relay(to_port: int, prompt: str, ports: Sequence[int]) -> None:
+    _, out = await asyncio.open_connection("127.0.0.1", to_port)
+
+    async def relay(number: int, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+        line = {"type": "chat", "content": prompt, "stream": True, "request_id": f"f{number}"}
+        writer.write(json.dumps(line).encode() + b"\n")
+        while line := await reader.readline():
+            out.write(line)
+            await out.drain()
+
+    await asyncio.gather(*(relay(number, port) for number, port in enumerate(ports)))
+
+
+def quantiles(times: list[float]) -> tuple[float, float]:
+    ordered = sorted(times)
+    return statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+
+
+async def measure(backend: Backend, streams: int, tokens: int, turns: int) -> None:
+    rows = backend.ask("GET", "/api/v1/specialists", params={"active_only": True})["specialists"][:streams]
+    names = [row["name"] for row in rows]
+    ports = [row["connection"]["port"] for row in rows]
+    direct, through = await direct_tokens(ports, turns), await first_tokens(backend, names, turns)
+    (p50, p99), (d50, d99) = quantiles(through), quantiles(direct)
+    print(f"first token, worker to WebSocket client, {turns} turns: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    print(
+        f"  on the worker's own socket {d50:.2f} and {d99:.2f}: added {p50 - d50:.2f} (goal 1) and {p99 - d99:.2f} (goal 3)"
+    )
+    prompt = f"[[repeat {tokens}]]"
+    bare, bare_cpu = await floor(ports, prompt)
+    print(f"bare line relay, {streams} streams: {bare:,.0f} tokens/s, CPU {bare_cpu:.2f} ms per 1,000")
+    for batch in (True, False):
+        rate, cpu, count = await sustained(backend, names, prompt, batch=batch, round_=f"b{batch}")
+        kind, goal = ("batched", 1.5) if batch else ("a frame each", 5)
+        print(
+            f"gateway, {kind}: {rate:,.0f} tokens/s = {rate / bare:.2f} x bare (goal 0.5), "
+            f"CPU {cpu:.2f} ms per 1,000 (goal {goal}); {count:,} of {tokens * streams:,} tokens came"
+        )
+    print(f"events: {backend.ask('GET', '/api/v1/gateway')['events']}")
+    paced = f"[[repeat {PACE * PACED_S}]] [[rate {PACE}]]"
+    rate, cpu, _ = await sustained(backend, names, paced, batch=True, round_="p")
+    print(
+        f"paced, each token alone: {rate:,.0f} tokens/s, CPU {cpu:.1f} ms per 1,000 (a wake-up each; no goal)"
+    )
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--relay"]:
+        uvloop.run(bare_relay(int(sys.argv[2]), sys.argv[3], [*map(int, sys.argv[4:])]))
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tokens", type=int, default=10_000)
+    parser.add_argument("--streams", type=int, default=18)
+    parser.add_argument("--turns", type=int, default=300)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        backend = start_backend(Path(root) / "home", launch=("all",))
+        try:
+            uvloop.run(measure(backend, options.streams, options.tokens, options.turns))
+        finally:
+            backend.stop()
+
+
+if __name__ == "__main__":
+    main()
