@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
@@ -21,6 +22,7 @@ from backend.gateway.mcp.local import LocalCaller
 from backend.gateway.mcp.tools import Tool
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.replies import error_reply, status_of
+from backend.gateway.routes import bounded
 from backend.schema.errors import TektonError
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,20 @@ def mcp_route(gateway: Gateway) -> Route:
     return Route("/mcp", endpoint, methods=["GET", "POST", "DELETE"])
 
 
+_answer_plainly: ContextVar[bool] = ContextVar("answer_plainly", default=False)
+
+
+class _Plainly:
+    """Tells the SDK, request by request, whether plain JSON will do for an answer.
+
+    It asks by truth value wherever it could open an event stream. A call within a session that wants no progress has
+    nothing to stream, and a plain answer lets its client keep the connection, which saves a third of the call.
+    """
+
+    def __bool__(self) -> bool:
+        return _answer_plainly.get()
+
+
 class McpEndpoint:
     """Serves MCP over HTTP. The SDK is imported, in a thread, at the first request that passes the gate."""
 
@@ -44,6 +60,7 @@ class McpEndpoint:
         self._gateway = gateway
         self._caller = LocalCaller(gateway)
         self._manager: Any = None
+        self._users: dict[str, Any] = {}
         self._serving: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
 
@@ -74,7 +91,19 @@ class McpEndpoint:
             return
         scope[PRINCIPAL] = principal
         scope["user"] = self._user(principal)
-        await self._manager.handle_request(scope, receive, send)
+        if b"mcp-session-id" not in dict(scope["headers"]) or scope["method"] != "POST":
+            await self._manager.handle_request(scope, receive, send)
+            return
+        try:
+            request = bounded(Request(scope, receive), self._gateway.platform.settings.gateway.max_body_bytes)
+            body = await request.body()
+        except TektonError as error:
+            await error_reply(error)(scope, receive, send)
+            return
+        except ClientDisconnect:
+            return
+        _answer_plainly.set(b'"progressToken"' not in body)
+        await self._manager.handle_request(scope, _replaying(body, receive), send)
 
     async def close(self) -> None:
         """End every session."""
@@ -100,7 +129,10 @@ class McpEndpoint:
         limits = self._gateway.platform.settings.gateway
         server = server_module.make_server(self._caller, _scope_of, time.monotonic, self._ended)
         self._manager = manager_module.StreamableHTTPSessionManager(
-            server, max_request_body_size=limits.max_body_bytes, max_sessions=limits.max_connections
+            server,
+            json_response=_Plainly(),
+            max_request_body_size=limits.max_body_bytes,
+            max_sessions=limits.max_connections,
         )
         async with self._manager.run():
             started.set_result(None)
@@ -108,11 +140,13 @@ class McpEndpoint:
 
     def _user(self, principal: Principal) -> Any:
         """Return whom the SDK binds sessions to: the token by its label, its secret left out."""
-        from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-        from mcp.server.auth.provider import AccessToken
+        if (known := self._users.get(principal.label)) is None:
+            from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+            from mcp.server.auth.provider import AccessToken
 
-        token = AccessToken(token="", client_id=principal.label, scopes=[principal.scope])
-        return AuthenticatedUser(token)
+            token = AccessToken(token="", client_id=principal.label, scopes=[principal.scope])
+            known = self._users[principal.label] = AuthenticatedUser(token)
+        return known
 
     def _ended(self, ctx: Any, tool: Tool, failure: TektonError | None, began: float) -> None:
         request: Request = ctx.request
@@ -127,6 +161,18 @@ class McpEndpoint:
             token=request.scope[PRINCIPAL].label,
             scope=tool.scope,
         )
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was read already, and then what comes."""
+    pending = [body]
+
+    async def replay() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replay
 
 
 def _scope_of(ctx: Any) -> Any:
