@@ -106,8 +106,13 @@ class ServerRig(Rig):
     upstream: Upstream = field(init=False)
     handler: Handler | None = None
 
-    async def start(self, timeouts: Timeouts | None = None) -> None:
+    async def serve(self) -> str:
+        """Start only the server; return its address."""
         self.upstream = await Upstream(self._handle).start()
+        return self.upstream.url
+
+    async def start(self, timeouts: Timeouts | None = None) -> None:
+        await self.serve()
         if self.kind == "embedded":
             point_embedded(self.home, self.upstream.url)
         settings = settings_for(self.kind, self.upstream.url, timeouts)
