@@ -88,7 +88,11 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("tekton sessions new apollo 'release plan'", "begin one"),
     ],
     "usage": [("tekton usage", "tokens and cost of today")],
-    "models": [("tekton models", "what each provider offers")],
+    "models": [
+        ("tekton models", "what each provider offers"),
+        ("tekton models pull llama3.2", "have Ollama fetch a model"),
+        ("tekton models set apollo llama3.2 --provider ollama", "give a specialist another model"),
+    ],
     "pipe": [
         ("tekton pipe 'echo \"hello\" | apollo'", "one stage after another"),
         ("echo hello | tekton pipe --times '{apollo,athena} | apollo \"sum up\"'", "side by side, then one"),

@@ -1,4 +1,4 @@
-"""`tekton errors | sessions | export | usage | models | gateway`: what the platform remembers and offers."""
+"""`tekton errors | sessions | export | usage | gateway`: what the platform remembers and offers."""
 
 from __future__ import annotations
 
@@ -126,46 +126,6 @@ async def usage(options: argparse.Namespace) -> int:
     ]
     print(f"{answer['day']} · prices of {answer['prices_of']}")
     print(terminal.table(("NAME", "MODEL", "IN", "OUT", "COST", "TURNS"), rows))
-    return OK
-
-
-async def models(options: argparse.Namespace) -> int:
-    """List models; fetch the embedded one; have Ollama pull one; set a specialist's."""
-    if options.verb == "fetch":
-        from backend.providers.weights import main
-
-        return main(["fetch"])
-    if options.verb == "pull":
-        answer = await call(
-            "pull_model", start=True, model=_first(options.words, "a model, such as llama3.2")
-        )
-        print(f"pulled {answer['model']}")
-        return OK
-    if options.verb == "set":
-        answer = await call(
-            "set_model",
-            start=True,
-            ids=[_first(options.words, "a specialist")],
-            provider=options.provider,
-            model=options.words[1] if len(options.words) > 1 else None,
-        )
-        row = answer["results"][0]
-        print(row.get("message", ""), file=sys.stdout if row["ok"] else sys.stderr)
-        return OK if row["ok"] else FAILED
-    answer = await call("list_models", start=True, provider=options.provider)
-    if options.json:
-        print(json.dumps(answer, indent=2))
-        return OK
-    rows: list[tuple[str, ...]] = []
-    for provider in answer["providers"]:
-        for model in provider["models"]:
-            rows.append(
-                (provider["provider"], model["name"], model["display"], str(model["context_window"] or "-"))
-            )
-    print(terminal.table(("PROVIDER", "MODEL", "NAME", "CONTEXT"), rows))
-    for provider in answer["providers"]:
-        if not provider["ok"]:
-            print(terminal.filled(f"{provider['provider']}: {provider['detail']}", "  "))
     return OK
 
 

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "export": ("memory_commands", "export", "a conversation as Markdown or JSON"),
     "usage": ("memory_commands", "usage", "tokens and cost of today"),
-    "models": ("memory_commands", "models", "models: list, fetch (embedded), pull (Ollama), set"),
+    "models": ("model_commands", "models", "models: list, fetch (embedded), pull (Ollama), set"),
     "team": ("ask_commands", "team", "ask the whole team"),
     "pipe": ("ask_commands", "pipe", "run a pipeline; list earlier runs, run one again from a stage"),
     "bulk": ("ask_commands", "bulk", "ask many things side by side, JSON lines in and out"),
@@ -136,7 +136,8 @@ def _memory_options(made: dict[str, argparse.ArgumentParser]) -> None:
     made["usage"].add_argument("--json", action="store_true")
     made["models"].add_argument("verb", nargs="?", choices=("list", "fetch", "pull", "set"), default="list")
     made["models"].add_argument("words", nargs="*", help="pull MODEL · set SPECIALIST [MODEL]")
-    made["models"].add_argument("--provider")
+    made["models"].add_argument("--provider", help="ollama, anthropic, openai, embedded")
+    made["models"].add_argument("--session", help="set: only this conversation's; set [MODEL] --session ID")
     made["models"].add_argument("--json", action="store_true")
     verbs = ("show", "check", "path", "orchestration", "get", "set")
     made["config"].add_argument("verb", nargs="?", choices=verbs, default="show")

@@ -39,7 +39,7 @@ class ModelDesk:
 
     async def listing(self, provider: str = "") -> list[dict[str, Any]]:
         """Return each provider with `ok`, `detail` and its models; one that does not answer says why."""
-        kinds = [self._kind(provider)] if provider else LISTED
+        kinds = [self.known(provider)] if provider else LISTED
         return list(await asyncio.gather(*(self._list(kind) for kind in kinds)))
 
     async def assign(self, ai_id: str, provider: str | None, model: str | None) -> LaunchResult:
@@ -47,7 +47,7 @@ class ModelDesk:
         component = self._catalog.get(ai_id)
         try:
             if provider:
-                self._kind(provider)
+                self.known(provider)
             await self._fleet.set_model(component.id, provider, model)
         except TektonError as error:
             return LaunchResult(component.id, False, message=error.message, code=error.code)
@@ -67,7 +67,7 @@ class ModelDesk:
         Raises:
             TektonError: The provider cannot fetch models, or failed to.
         """
-        client: Any = create(self._kind(provider), self._settings, self._home, self._environment)
+        client: Any = create(self.known(provider), self._settings, self._home, self._environment)
         if not hasattr(client, "pull"):
             raise InvalidRequest(f"{provider} has no way to fetch a model; ollama does")
         name = f"pull {model}"
@@ -98,7 +98,12 @@ class ModelDesk:
             await client.aclose()
         return row
 
-    def _kind(self, provider: str) -> str:
+    def known(self, provider: str) -> str:
+        """Return the name of a provider.
+
+        Raises:
+            InvalidRequest: There is none of this name.
+        """
         kinds = cast(tuple[str, ...], get_args(ProviderKind))
         if provider not in kinds:
             raise InvalidRequest(f"there is no provider {provider!r}; known: {', '.join(kinds)}")

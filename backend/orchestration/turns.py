@@ -295,6 +295,8 @@ class TurnManager:
             else await self._memory.default_session(order.ai_id)
         )
         request = await self._contexts.build(order, session, link)
+        if request.provider:
+            await self._fleet.lend_keys(order.ai_id, request.provider)
         prompt_id = 0
         if order.record_prompt:
             stored = await self._memory.append(

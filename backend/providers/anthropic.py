@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import warnings
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -121,12 +122,12 @@ class AnthropicProvider:
         except TimeoutError:
             return ProviderHealth(False, f"{self._where} did not answer within {ASK_TIMEOUT_S:g} s")
         except ProviderError as error:
-            return ProviderHealth(False, error.message)
-        found = next((info for info in infos if info.name == model), None)
+            return ProviderHealth(False, error.message, model_missing=isinstance(error, ModelNotFound))
+        found = next((info for info in infos if _DAY.sub("", info.name) == _DAY.sub("", model)), None)
         if found is not None or not model or not infos:
             detail = f"{self._where} answers"
             return ProviderHealth(True, f"{detail}; {found.detail}" if found and found.detail else detail)
-        return ProviderHealth(False, _unknown(model, [info.name for info in infos]))
+        return ProviderHealth(False, _unknown(model, [info.name for info in infos]), model_missing=True)
 
     async def models(self) -> list[ModelInfo]:
         try:
@@ -219,6 +220,8 @@ class AnthropicProvider:
         return found
 
 
+_DAY = re.compile(r"-(?:\d{8}|latest)$")
+"""What a listed name may have behind the one in the settings, and the other way round."""
 _CUT = ("model_context_window_exceeded", "pause_turn")
 
 

@@ -109,10 +109,14 @@ StreamItem = Queued | Loading | Text | Reasoning | Completed
 
 
 class ProviderHealth(Struct):
-    """`ok` when a chat would be tried with good hope; `detail` says what was found, for the operator."""
+    """`ok` when a chat would be tried with good hope; `detail` says what was found, for the operator.
+
+    `model_missing` when the upstream answers and is known not to have the model asked about.
+    """
 
     ok: bool
     detail: str = ""
+    model_missing: bool = False
 
 
 class ModelInfo(Struct, omit_defaults=True):

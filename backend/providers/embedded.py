@@ -117,6 +117,9 @@ class EmbeddedProvider:
             await self._ready().ask(facts, "/health", timeout_s=ASK_TIMEOUT_S)
         except ProviderError as error:
             return ProviderHealth(False, error.message)
+        if model not in ("", "embedded", facts.model):
+            text = f"the embedded model server has {facts.model}, not {model!r}: providers.embedded.gguf names another"
+            return ProviderHealth(False, text, model_missing=True)
         return ProviderHealth(True, f"{facts.model}, {facts.slots} slots of {facts.context:,} tokens")
 
     async def models(self) -> list[ModelInfo]:

@@ -110,7 +110,7 @@ class OllamaProvider:
             return ProviderHealth(False, error.message)
         if _is_among(model, names):
             return ProviderHealth(True, f"{self._where} has {model}")
-        return ProviderHealth(False, _not_pulled(model))
+        return ProviderHealth(False, _not_pulled(model), model_missing=True)
 
     async def models(self) -> list[ModelInfo]:
         return await self._listed(ASK_TIMEOUT_S * 2)

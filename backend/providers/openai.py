@@ -110,8 +110,10 @@ class OpenAIProvider:
                 False,
                 f"no model is named: set providers.openai.model; {self._where} has {', '.join(names[:8])}",
             )
-        known = model in names
-        return ProviderHealth(known, f"{self._where} {'answers' if known else f'has no model {model!r}'}")
+        if model in names:
+            return ProviderHealth(True, f"{self._where} answers")
+        has = f"; it has {', '.join(names[:8])}" if names else ""
+        return ProviderHealth(False, f"{self._where} has no model {model!r}{has}", model_missing=bool(names))
 
     async def models(self) -> list[ModelInfo]:
         try:

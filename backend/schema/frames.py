@@ -111,6 +111,7 @@ class Request(Struct, omit_defaults=True):
 
     `phases` asks for `stream_phase` and `stream_reasoning` frames, which older clients do not know.
     `provider` and `model` override the specialist's own for this turn. `texts` belongs to `count_tokens`.
+    `lent` belongs to `configure`: keys by variable name that the worker's provider needs and its environment lacks.
     `max_tokens` caps the answer; `stall_after_s` overrides the specialist's stall threshold, in seconds.
     """
 
@@ -130,6 +131,7 @@ class Request(Struct, omit_defaults=True):
     stall_after_s: float | None = None
     texts: list[str] | None = None
     token: str | None = None
+    lent: dict[str, str] | None = None
 
     @property
     def prompt(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,10 +43,19 @@ class Desk:
         self._spec = spec
         self._make = make or self._create
         self._settings: Settings | None = None
+        self._lent: dict[str, str] = {}
         self._prepared: dict[str, Provider] = {}
         self._preparing: dict[str, asyncio.Task[Provider]] = {}
         self._gates: dict[str, Gate] = {}
         self._windows: dict[tuple[str, str], int] = {}
+
+    def lend(self, values: Mapping[str, str]) -> None:
+        """Take keys for providers this process was not started for; proxies are read from the environment alone."""
+        for name, value in values.items():
+            if name.upper().endswith("_PROXY"):
+                os.environ[name] = value
+            else:
+                self._lent[name] = value
 
     @property
     def warming(self) -> bool:
@@ -107,6 +116,15 @@ class Desk:
         except TektonError as error:
             return ProviderHealth(False, error.message)
 
+    async def lacks(self, kind: str, model: str) -> str:
+        """Return why a provider can be known not to have a model, empty when it has or nobody can say."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                found = await (await self.get(kind)).health(model)
+        except TimeoutError:
+            return ""
+        return found.detail if found.model_missing else ""
+
     async def context_window(self) -> int:
         """Return the tokens the own model takes; 0 when that cannot be known in `FACTS_TIMEOUT_S`.
 
@@ -161,7 +179,8 @@ class Desk:
         from backend import providers
         from backend.home import Home
 
-        return providers.create(kind, self._all_settings(), Home(Path(self._spec.home)), dict(os.environ))
+        environment = {**os.environ, **self._lent}
+        return providers.create(kind, self._all_settings(), Home(Path(self._spec.home)), environment)
 
     def _all_settings(self) -> Settings:
         """Decode the settings once, in the event loop's thread: msgspec crashes when two threads meet a type first."""

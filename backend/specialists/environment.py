@@ -39,6 +39,12 @@ def allowed(environment: Mapping[str, str], provider: str, settings: Settings) -
     return {name: environment[name] for name in sorted(names) if name in environment}
 
 
+def lendable(environment: Mapping[str, str], provider: str, settings: Settings) -> dict[str, str]:
+    """Return what a worker started for another provider lacks to use this one."""
+    names = {key_name(provider, settings)} | (PROXIES if provider in REMOTE else frozenset[str]())
+    return {name: environment[name] for name in sorted(names) if environment.get(name)}
+
+
 def key_name(provider: str, settings: Settings) -> str:
     """Return the name of the environment key that holds a provider's secret, empty when it has none."""
     return getattr(getattr(settings.providers, provider, None), "api_key_env", "") or ""

@@ -143,17 +143,22 @@ class Specialist:
             return self.error(error.code, error.message)
         return CountTokensResponse(self.ai_id, counts)
 
-    async def _configure(self, request: Request) -> InfoResponse | ErrorReply:
-        """Change provider and model for the turns to come; only who holds the token may."""
+    async def _configure(self, request: Request) -> InfoResponse | ErrorReply | Pong:
+        """Change provider and model for the turns to come, or only take keys; only who holds the token may."""
         if not self.is_token(request.token):
             return self.error("unauthorized", "configure needs the platform's worker token")
+        self.desk.lend(request.lent or {})
+        if request.provider is None and request.model is None:
+            return Pong(self.ai_id, time.time())
         kind = request.provider or self.desk.provider
+        model = request.model or self.desk.default_model(kind)
         try:
             await self.desk.get(kind)
+            if lacking := await self.desk.lacks(kind, model):
+                return self.error("model_not_found", lacking)
         except TektonError as error:
             return self.error(error.code, error.message)
-        self.desk.provider = kind
-        self.desk.model = request.model or self.desk.model
+        self.desk.provider, self.desk.model = kind, model
         self.desk.problem = None
         log.info("now uses %s", self.model)
         return await self._info()

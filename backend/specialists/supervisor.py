@@ -34,6 +34,7 @@ from backend.specialists.adoption import adopt_all
 from backend.specialists.board import Board, Publish
 from backend.specialists.ending import Endings
 from backend.specialists.endpoints import Endpoints
+from backend.specialists.environment import lendable
 from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
 from backend.specialists.launcher import Happening, Launcher
 from backend.specialists.launching import Launching
@@ -97,6 +98,8 @@ class Supervisor:
         self._endings = Endings(self._fleet, self._embedded, self._endpoints, self._launching)
         self._pulse = Pulse(self._fleet)
         self._upkeep = Upkeep(self._fleet, publish)
+        self._lent: set[tuple[int, str]] = set()
+        """Which worker (pid) was given the keys of which provider."""
         self._listening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -207,6 +210,8 @@ class Supervisor:
         if kind == "auto":
             kind = fleet.choice.provider
         chosen = model or (row.model if kind == row.provider else fleet.default_model(kind))
+        if not chosen:
+            raise TektonError(f"no model is named for {kind}: give one", code="invalid_request")
         choice = named(kind, chosen, "set by hand")
         if kind == "embedded":
             self._embedded.ensure()
@@ -217,7 +222,11 @@ class Supervisor:
 
     async def _configure(self, row: SpecialistStatus, choice: ProviderChoice) -> None:
         request = Request(
-            type="configure", provider=choice.provider, model=choice.model, token=self._fleet.token
+            type="configure",
+            provider=choice.provider,
+            model=choice.model,
+            token=self._fleet.token,
+            lent=lendable(self._fleet.environment, choice.provider, self._fleet.settings),
         )
         reply = await self.link(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
@@ -231,6 +240,17 @@ class Supervisor:
                     model=choice.model,
                 )
             )
+
+    async def lend_keys(self, ai_id: str, kind: str) -> None:
+        """Give a worker what it lacks to ask another provider than its own; a failure shows in the turn itself."""
+        row, values = self.status(ai_id), lendable(self._fleet.environment, kind, self._fleet.settings)
+        if kind == "embedded":
+            self._embedded.ensure()
+        if kind == row.provider or not values or row.transport != "socket" or (row.pid, kind) in self._lent:
+            return
+        self._lent.add((row.pid, kind))
+        request = Request(type="configure", token=self._fleet.token, lent=values)
+        await self.link(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
 
     def service_note(
         self, name: str, title: str, detail: str, *, ended: Literal["", "done", "failed"] = ""

@@ -105,6 +105,8 @@ class ServerRig(Rig):
     dialect: Dialect = field(kw_only=True)
     upstream: Upstream = field(init=False)
     handler: Handler | None = None
+    others: dict[str, Handler] = field(default_factory=dict)
+    """What to do with paths beside the chat, instead of answering them as the vendor does."""
 
     async def serve(self) -> str:
         """Start only the server; return its address."""
@@ -149,6 +151,9 @@ class ServerRig(Rig):
         path = call.path.partition("?")[0]
         if path == self.dialect.chat:
             await (self.handler or self.say)(call)
+            return
+        if path in self.others:
+            await self.others[path](call)
             return
         body = self.dialect.side(path)
         if body is None:

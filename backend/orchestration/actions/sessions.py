@@ -143,6 +143,8 @@ async def patch_session(platform: Platform, params: PatchParams) -> Any:
     }
     if not changes:
         raise InvalidRequest("patch_session: give title, archived, is_default, provider or model")
+    if params.provider:
+        platform.models.known(params.provider)
     session = await platform.memory.patch_session(params.id, **changes)
     platform.events.publish("chat", SessionChanged(session))
     return session

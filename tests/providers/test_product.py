@@ -1,0 +1,217 @@
+"""Models on the running product: chosen, changed, listed, fetched, paid for; through API and command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from dialects import Answer
+from product import BOUND_S, Product
+from upstreams import Call
+
+from backend.schema.errors import TektonError
+from backend.schema.events import ServiceEvent
+from backend.schema.frames import StreamPhase, StreamReasoning
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+
+async def test_a_running_specialist_changes_provider_and_model_and_keeps_its_conversation(
+    product: Any,
+) -> None:
+    one: Product = await product(ANTHROPIC_API_KEY="the-key", OPENAI_API_KEY="other-key")
+    await one.launch("apollo")
+    pid = (await one.row("apollo"))["pid"]
+    assert (await one.ask("apollo", "remember plum"))["content"] == "You said: remember plum"
+
+    code, out, _ = await one.tekton("models", "set", "apollo", "--provider", "anthropic")
+    assert (code, out.strip()) == (0, "apollo: Claude Sonnet 5.5")
+    one.vendors["anthropic"].play(Answer(pieces=["I am ", "Claude"], tokens=4))
+    outcome = await one.ask("apollo", "who?")
+    assert (outcome["content"], outcome["model"]) == ("I am Claude", "anthropic:claude-sonnet-5-5")
+    [call] = one.vendors["anthropic"].upstream.to("/v1/messages")
+    assert call.headers["authorization"] == "Bearer the-key"
+    assert "remember plum" in [message["content"] for message in call.json["messages"]]
+
+    row = await one.row("apollo")
+    assert (row["pid"], row["model_display"], row["provider_reason"]) == (
+        pid,
+        "Claude Sonnet 5.5",
+        "set by hand",
+    )
+    assert row["cost"] > 0
+    [result] = (await one.client.call("set_model", ids=["apollo"], provider="openai"))["results"]
+    assert result["ok"] and result["message"] == "Test-model"
+    one.vendors["openai"].play(Answer(pieces=["now me"]))
+    assert (await one.ask("apollo", "and now?"))["content"] == "now me"
+
+
+async def test_a_model_nobody_has_is_refused_with_what_there_is_and_all_stays_as_it_was(product: Any) -> None:
+    one: Product = await product(ANTHROPIC_API_KEY="the-key")
+    await one.launch("apollo")
+    for provider, model, said in (
+        ("ollama", "nosuch", "ollama pull nosuch"),
+        ("anthropic", "claude-9", "claude-sonnet-5-5"),
+        ("openai", "gpt-0", "it has test-model"),
+        ("olama", "x", "known: auto, ollama"),
+    ):
+        [result] = (await one.client.call("set_model", ids=["apollo"], provider=provider, model=model))[
+            "results"
+        ]
+        assert not result["ok"] and said in result["message"]
+    code, _, err = await one.tekton("models", "set", "apollo")
+    assert code == 2 and "give a model" in err
+    assert (await one.row("apollo"))["provider"] == "scripted"
+    assert (await one.ask("apollo", "hi"))["content"] == "You said: hi"
+
+
+async def test_a_session_has_a_model_of_its_own_and_others_do_not_notice(product: Any) -> None:
+    one: Product = await product(ANTHROPIC_API_KEY="the-key")
+    await one.launch("apollo")
+    session = (await one.client.call("create_session", owner="apollo", title="deep"))["id"]
+    code, _, err = await one.tekton(
+        "models", "set", "claude-haiku-5-5", "--provider", "anthropic", "--session", session
+    )
+    assert code == 0, err
+    outcome = await one.ask("apollo", "hello", session_id=session)
+    assert (outcome["content"], outcome["model"]) == ("Hello there", "anthropic:claude-haiku-5-5")
+    assert (await one.ask("apollo", "hello"))["model"] == "scripted:scripted"
+    with pytest.raises(TektonError, match="known: auto, ollama"):
+        await one.client.call("patch_session", id=session, provider="olama")
+
+
+async def test_lists_are_live_and_a_provider_that_does_not_answer_says_why(product: Any) -> None:
+    one: Product = await product(OPENAI_API_KEY="other-key")
+    await one.vendors["ollama"].upstream.stop()
+    code, out, _ = await one.tekton("models", "--json")
+    rows = {row["provider"]: row for row in json.loads(out)["providers"]}
+    assert code == 0 and set(rows) == {"ollama", "anthropic", "openai", "embedded"}
+    assert not rows["ollama"]["ok"] and "connection refused" in rows["ollama"]["detail"]
+    assert not rows["anthropic"]["ok"] and "ANTHROPIC_API_KEY" in rows["anthropic"]["detail"]
+    model = rows["openai"]["models"][0]
+    assert (model["name"], model["context_window"]) == ("test-model", 32768)
+    _, table, _ = await one.tekton("models", "--provider", "openai")
+    assert "32,768" in table and "test-model" in table
+
+
+STEPS = [
+    {"status": "pulling manifest"},
+    {
+        "status": "pulling 9f438cb9cd58",
+        "digest": "sha256:9f438cb9cd58",
+        "total": 4_000_000_000,
+        "completed": 0,
+    },
+    {
+        "status": "pulling 9f438cb9cd58",
+        "digest": "sha256:9f438cb9cd58",
+        "total": 4_000_000_000,
+        "completed": 10**9,
+    },
+    {"status": "verifying sha256 digest"},
+    {"status": "success"},
+]
+
+
+async def test_a_pull_shows_its_progress_to_all_and_its_failure_in_ollamas_words(product: Any) -> None:
+    one: Product = await product()
+    seen = asyncio.Event()
+
+    async def pull(call: Call) -> None:
+        assert call.json["model"] == "tiny:1b" and call.json["stream"]
+        await call.begin("application/x-ndjson")
+        for number, step in enumerate(STEPS):
+            if number == 3:
+                await asyncio.wait_for(seen.wait(), BOUND_S)
+            await call.send(json.dumps(step).encode() + b"\n")
+        await call.end()
+
+    one.vendors["ollama"].others["/api/pull"] = pull
+    await one.client.subscribe(["fleet"])
+    running = asyncio.create_task(one.tekton("models", "pull", "tiny:1b"))
+    states: list[tuple[str, str]] = []
+
+    async def read() -> None:
+        async for batch in one.client.events():
+            for _, event in batch:
+                if isinstance(event, ServiceEvent) and event.status.name == "pull tiny:1b":
+                    states.append((event.status.state, event.status.detail))
+                    if "25 %" in event.status.detail:
+                        seen.set()
+                    if event.status.state == "stopped":
+                        return
+
+    await asyncio.wait_for(read(), BOUND_S)
+    code, out, err = await running
+    assert (code, out) == (0, "pulled tiny:1b\n")
+    assert "25 % of 4.0 GB" in err
+    assert [detail for _, detail in states if detail][-1] == "success"
+    assert states[0][0] == "busy"
+
+    async def refuse(call: Call) -> None:
+        await call.begin("application/x-ndjson")
+        await call.send(
+            b'{"status":"pulling manifest"}\n', b'{"error":"pull model manifest: file does not exist"}\n'
+        )
+        await call.end()
+
+    one.vendors["ollama"].others["/api/pull"] = refuse
+    with pytest.raises(TektonError) as failed:
+        await one.client.call("pull_model", model="nosuch")
+    assert "file does not exist" in failed.value.message
+    services = (await one.client.call("snapshot"))["services"]
+    assert [row["state"] for row in services if row["name"] == "pull nosuch"] == ["exited"]
+
+
+async def test_over_the_cap_turns_queue_visibly_and_thinking_comes_apart(product: Any) -> None:
+    one: Product = await product('[specialists.apollo]\nprovider = "openai"\n', OPENAI_API_KEY="k")
+    vendor = one.vendors["openai"]
+    vendor.play(Answer(pieces=["one ", "two"], thinking=["let me see"]), hold_after=1)
+    await one.launch("apollo")
+    await one.until_row("apollo", lambda row: not row.get("warming"))
+    await one.client.subscribe(["chat"])
+    asked = [
+        asyncio.create_task(one.client.call("chat", ai_id="apollo", content=f"q{n}", request_id=f"q{n}"))
+        for n in range(10)
+    ]
+    phases: dict[str, list[tuple[str, int]]] = {}
+    thoughts: dict[str, str] = {}
+
+    async def read() -> None:
+        async for batch in one.client.events():
+            for _, event in batch:
+                if isinstance(event, StreamPhase):
+                    phases.setdefault(event.request_id, []).append((event.phase, event.position))
+                    if sum(("queued", 1) in seen or ("queued", 2) in seen for seen in phases.values()) == 2:
+                        vendor.go.set()
+                if isinstance(event, StreamReasoning):
+                    thoughts[event.request_id] = thoughts.get(event.request_id, "") + event.content
+            if len(thoughts) == 10:
+                return
+
+    await asyncio.wait_for(read(), BOUND_S)
+    outcomes = await asyncio.gather(*asked)
+    assert {outcome["content"] for outcome in outcomes} == {"one two"}
+    assert set(thoughts.values()) == {"let me see"} and await vendor.calls() == 10
+    queued = [seen for seen in phases.values() if any(phase == "queued" and place for phase, place in seen)]
+    assert len(queued) == 2, "eight places, ten questions"
+
+
+async def test_over_the_budget_no_call_is_made_and_status_and_penia_know(product: Any) -> None:
+    one: Product = await product(
+        '[specialists.apollo]\nprovider = "openai"\n[specialists.apollo.budget]\ntokens_per_day = 20\n',
+        OPENAI_API_KEY="k",
+    )
+    one.vendors["openai"].play(Answer(prompt=12, tokens=9))
+    await one.launch("apollo", "penia")
+    await one.ask("apollo", "hello")
+    with pytest.raises(TektonError) as refused:
+        await one.ask("apollo", "again")
+    assert refused.value.code == "budget_exceeded" and "21 of 20 tokens" in refused.value.message
+    assert await one.vendors["openai"].calls() == 1
+    _, out, _ = await one.tekton("status")
+    assert "budget of apollo: 21 of 20 tokens today · used up" in out
+    told = (await one.ask("penia", "[[messages]]"))["content"]
+    assert "apollo: 12 tokens in, 9 out" in told and "0 of 20 tokens are left" in told

@@ -1,0 +1,167 @@
+"""The real model behind the real server: asked by our provider, and by both vendors' libraries as we use them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rigs import asking
+
+from backend.config import AnthropicSettings, EmbeddedSettings, OpenAISettings, Providers, Settings
+from backend.home import Home, write_private
+from backend.providers import create, weights
+from backend.providers.base import (
+    Completed,
+    ContextOverflow,
+    Loading,
+    Provider,
+    ProviderAuth,
+    Queued,
+    StreamItem,
+    Text,
+)
+from backend.schema.frames import ChatMessage
+
+pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(120)]
+BOUND_S = 60.0
+SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The embedded server as a process of its own, with two slots; its facts lie in the home."""
+    import subprocess
+
+    home = Home(tmp_path_factory.mktemp("real") / "home").prepare()
+    settings = Settings(providers=Providers(embedded=EmbeddedSettings(slots=SLOTS, max_tokens=24)))
+    try:
+        weights.find(settings, home)
+    except weights.ModelNotFound as missing:
+        pytest.skip(missing.message)
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backend.providers.embedded_server", "--ready-fd", str(write_end)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,),
+        env={**os.environ, "TEKTON_HOME": str(home.root)},
+    )  # fmt: skip
+    os.close(write_end)
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(settings))
+    process.stdin.close()
+    with os.fdopen(read_end, "rb") as pipe:
+        write_private(home.embedded_facts, pipe.readline())
+    yield home
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    process.kill()
+
+
+def facts_of(home: Home) -> dict[str, Any]:
+    return json.loads(home.embedded_facts.read_text())
+
+
+def settings_for(home: Home, kind: str) -> tuple[Settings, dict[str, str]]:
+    """Return settings and environment that lead a kind of provider to the embedded server."""
+    facts = facts_of(home)
+    providers = Providers(
+        embedded=EmbeddedSettings(slots=SLOTS, max_tokens=24),
+        openai=OpenAISettings(base_url=f"{facts['url']}/v1", model="embedded"),
+        anthropic=AnthropicSettings(base_url=facts["url"], model="embedded"),
+    )
+    return Settings(providers=providers), {f"{kind.upper()}_API_KEY": facts["api_key"]}
+
+
+@pytest.fixture(params=["embedded", "openai", "anthropic"])
+async def provider(request: pytest.FixtureRequest, server: Home) -> AsyncIterator[Provider]:
+    settings, environment = settings_for(server, request.param)
+    made = create(request.param, settings, server, environment)
+    await made.prepare()
+    yield made
+    await made.aclose()
+
+
+async def take(stream: AsyncIterator[StreamItem]) -> list[StreamItem]:
+    async with asyncio.timeout(BOUND_S):
+        return [item async for item in stream]
+
+
+async def test_the_model_answers_in_pieces_with_true_counts_and_lives(provider: Provider) -> None:
+    items = await take(provider.stream(asking("Tell me a story.", model="embedded", max_tokens=8)))
+    texts = [item.content for item in items if isinstance(item, Text)]
+    last = items[-1]
+    assert isinstance(last, Completed)
+    assert len(texts) > 1 and 1 < last.usage.output_tokens <= 8 and not last.usage.estimated
+    assert last.usage.input_tokens + last.usage.cached_tokens > 15
+    assert (await provider.health("embedded")).ok
+    if provider.kind == "openai":
+        assert await provider.context_window("embedded") == 2048
+    if provider.kind != "openai":
+        counts = await provider.count_tokens(["one two three", ""], "embedded")
+        assert counts is not None and counts[0] >= 3
+
+
+async def test_a_prompt_longer_than_the_models_window_is_an_overflow(provider: Provider) -> None:
+    long = asking("word " * 4000, model="embedded", max_tokens=4)
+    with pytest.raises(ContextOverflow) as caught:
+        await take(provider.stream(long))
+    assert "2048" in caught.value.evidence
+
+
+async def test_a_wrong_key_is_told_as_such(server: Home, tmp_path: Path) -> None:
+    settings, _ = settings_for(server, "openai")
+    for kind in ("openai", "anthropic", "embedded"):
+        home = Home(tmp_path / kind).prepare()
+        wrong = {**facts_of(server), "api_key": "wrong"}
+        write_private(home.embedded_facts, json.dumps(wrong).encode())
+        made = create(kind, settings, home, {f"{kind.upper()}_API_KEY": "wrong"})
+        await made.prepare()
+        with pytest.raises(ProviderAuth):
+            await take(made.stream(asking(model="embedded")))
+        await made.aclose()
+
+
+async def embedded(home: Home) -> Any:
+    made = create("embedded", settings_for(home, "embedded")[0], home, {})
+    await made.prepare()
+    return made
+
+
+async def test_the_second_turn_reads_only_what_is_new(server: Home) -> None:
+    made = await embedded(server)
+    persona = "You are Athena, the Knowledge Specialist. " * 6
+    await made.prewarm(persona, 1)
+    request = asking("Hi.", max_tokens=4, slot=1)
+    request.system, request.messages = persona, [ChatMessage("user", "Hi.")]
+    last = (await take(made.stream(request)))[-1]
+    await made.aclose()
+    assert isinstance(last, Completed) and last.usage.cached_tokens > 40 > last.usage.input_tokens
+
+
+async def test_when_all_slots_are_full_the_place_in_line_is_shown(server: Home) -> None:
+    made = await embedded(server)
+    streams = [made.stream(asking("Count to one hundred.", max_tokens=400, slot=n)) for n in range(SLOTS)]
+    for stream in streams:
+        async with asyncio.timeout(BOUND_S):
+            while not isinstance(await anext(stream), Text):
+                pass
+    waiting = made.stream(asking("Me too.", max_tokens=4, slot=0))
+    async with asyncio.timeout(BOUND_S):
+        first = await anext(waiting)
+        assert isinstance(first, Queued) and first.position == 1
+        for stream in streams:  # closing frees the slots: whoever waits begins
+            await stream.aclose()
+        rest = [item async for item in waiting]
+    await made.aclose()
+    assert isinstance(rest[-1], Completed) and not [
+        item for item in rest if isinstance(item, Loading) and not item.total
+    ]
