@@ -90,8 +90,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "usage": [("tekton usage", "tokens and cost of today")],
     "models": [
         ("tekton models", "what each provider offers"),
-        ("tekton models pull llama3.2", "have Ollama fetch a model"),
-        ("tekton models set apollo llama3.2 --provider ollama", "give a specialist another model"),
+        ("tekton models --provider embedded", "of one"),
     ],
     "pipe": [
         ("tekton pipe 'echo \"hello\" | apollo'", "one stage after another"),
