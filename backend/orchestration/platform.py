@@ -132,6 +132,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
         choice=provider,
         publish=lambda event, topic: events.publish(topic, event),
         record_error=ledger.record,
+        wanted=events.wanted,
     )
     book = SettingsBook(memory)
     await book.open()

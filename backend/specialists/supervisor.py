@@ -46,7 +46,7 @@ from backend.specialists.pulse import Pulse
 from backend.specialists.service import EmbeddedService
 from backend.specialists.state import ANSWERING
 from backend.specialists.turnbook import TurnBook
-from backend.specialists.upkeep import Upkeep
+from backend.specialists.upkeep import Upkeep, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,10 @@ class NotRunning(TektonError):
 
 
 class Supervisor:
-    """One fleet, from one event loop. Every change of a row is published on topic `fleet`."""
+    """One fleet, from one event loop. Every change of a row is published on topic `fleet`.
+
+    `wanted` says whether anybody reads a topic: log files are not read for nobody.
+    """
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Supervisor:
         choice: ProviderChoice,
         publish: Publish,
         record_error: RecordError,
+        wanted: Wanted = lambda topic: True,
         launcher: Launcher | None = None,
         registry: Registry | None = None,
     ) -> None:
@@ -97,7 +101,7 @@ class Supervisor:
         self._launching = Launching(self._fleet, self._embedded, self._endpoints)
         self._endings = Endings(self._fleet, self._embedded, self._endpoints, self._launching)
         self._pulse = Pulse(self._fleet)
-        self._upkeep = Upkeep(self._fleet, publish)
+        self._upkeep = Upkeep(self._fleet, publish, wanted)
         self._lent: set[tuple[int, str]] = set()
         """Which worker (pid) was given the keys of which provider."""
         self._listening: asyncio.Task[None] | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from backend.registry import Transaction
 from backend.registry.sync import sweep
 from backend.schema.errors import TektonError
-from backend.schema.events import LogLines
+from backend.schema.events import LogLines, Topic
 from backend.specialists.adoption import adopt_unregistered
 from backend.specialists.board import Publish
 from backend.specialists.fleet import Fleet, entry_of
@@ -28,11 +29,15 @@ MAX_FOLLOW_BYTES = 64 * 1024
 """Most of one file that is passed on in one beat; what is beyond is counted as dropped."""
 
 
+Wanted = Callable[[Topic], bool]
+"""Whether anybody reads a topic."""
+
+
 class Upkeep:
     """Follows the log files of `sources` and keeps the registry honest."""
 
-    def __init__(self, fleet: Fleet, publish: Publish) -> None:
-        self._fleet, self._publish = fleet, publish
+    def __init__(self, fleet: Fleet, publish: Publish, wanted: Wanted) -> None:
+        self._fleet, self._publish, self._wanted = fleet, publish, wanted
         self._places: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self._census_due = False
@@ -91,12 +96,12 @@ class Upkeep:
 
         await fleet.registry.apply(rebuild)
         if not told:
-            names = ", ".join(row.id for row, _ in missing)
+            names = ", ".join(sorted(row.id for row, _ in missing))
             text = f"the registry no longer named living workers and was rebuilt from them: {names}"
             fleet.record_error("registry", "registry_incomplete", text, phase="upkeep")
 
     def _follow_logs(self) -> None:
-        limits = self._fleet.settings.logs
+        limits, wanted = self._fleet.settings.logs, self._wanted("logs")
         for source in self.sources():
             path = log_path(self._fleet.home.logs, source)
             try:
@@ -108,7 +113,7 @@ class Upkeep:
             if inode != found.st_ino or found.st_size < place:
                 place = 0
             if found.st_size > place:
-                place = self._pass_on(source, path, place, found.st_size)
+                place = self._pass_on(source, path, place, found.st_size) if wanted else found.st_size
             if found.st_size > limits.max_bytes:
                 rotate_if_large(self._fleet.home.logs, source, max_bytes=limits.max_bytes, keep=limits.keep)
                 place = 0
@@ -123,15 +128,22 @@ class Upkeep:
         return (found.st_ino, found.st_size)
 
     def _pass_on(self, source: str, path: Path, place: int, size: int) -> int:
-        """Publish the whole lines between two places of a file; return the new place."""
+        """Publish the whole lines between two places of a file; return the new place.
+
+        A place in the middle of a line, left from when nobody read, begins with the next one.
+        """
         skipped = max(0, size - place - MAX_FOLLOW_BYTES)
         with path.open("rb") as file:
-            file.seek(place)
+            file.seek(max(0, place - 1))
+            begun = place > 0 and file.read(1) != b"\n"
             dropped = file.read(skipped).count(b"\n")
             data = file.read(size - place - skipped)
-        whole, newline, _ = data.rpartition(b"\n")
+        whole, newline, rest = data.rpartition(b"\n")
         if not newline:
             return place
-        lines = redact(whole.decode("utf-8", "replace")).split("\n")
-        self._publish(LogLines(source, lines, time.time(), dropped), "logs")
-        return place + skipped + len(whole) + 1
+        if begun and not skipped:
+            whole = whole.partition(b"\n")[2]
+        if whole:
+            lines = redact(whole.decode("utf-8", "replace")).split("\n")
+            self._publish(LogLines(source, lines, time.time(), dropped), "logs")
+        return size - len(rest)

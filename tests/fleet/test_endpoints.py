@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from faulty_upstream import Upstream
+from whole import Whole
+
+from backend.client import attach
+from backend.home import Home
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
@@ -94,3 +100,34 @@ async def test_an_endpoint_that_is_not_there_is_a_failed_launch_that_says_so(
     assert (await platform.errors("far-ai"))[0]["phase"] == "starting"
     await upstream.start(upstream.port)
     await platform.launch("far")
+
+
+async def test_another_gateway_is_a_member_and_its_specialists_answer_here(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = await whole()
+    await there.launch("apollo")
+    url = msgspec.json.decode(there.home.backend_facts.read_bytes())["url"]
+    monkeypatch.setenv("THEIR_TOKEN", there.home.token.read_text().strip())
+    home = Home(tmp_path / "here").prepare()
+    home.config.write_text(
+        f'[specialists.far]\ntransport = "api"\nmodel = "apollo-ai"\nbase_url = "{url}/v1"\n'
+        'api_key_env = "THEIR_TOKEN"\n'
+    )
+    monkeypatch.setenv("TEKTON_HOME", str(home.root))
+    here = Whole(home, await attach(home), there.calls_file)
+    try:
+        await here.launch("far")
+        answer = (await here.ask("far", "from here"))["content"]
+        assert answer.startswith("You said: ") and answer.endswith("from here")
+        failure = await here.fail("far", "[[fail provider_rate_limited]]", "r1")
+        assert failure.code == "provider_rate_limited"
+        [record] = await there.errors("apollo-ai")
+        assert record["code"] == "provider_rate_limited" and there.calls == 2
+        os.kill(there.backend_pid, signal.SIGKILL)
+        failure = await here.fail("far", "and now?", "r2")
+        assert failure.code in ("provider_unavailable", "internal", "not_running"), failure
+        assert any(words in failure.message for words in ("refused", "broke", "does not answer")), failure
+    finally:
+        await here.client.call("shutdown", stop_fleet=True)
+        await here.client.close()

@@ -103,7 +103,9 @@ async def test_a_server_that_cannot_start_is_a_row_with_the_way_to_mend_it(platf
     assert item.ok
     notes = (await fleet.supervisor.plan(["apollo-ai"])).notes
     assert "/nonexistent.gguf is missing" in notes[0]
-    await fleet.launch("apollo-ai")
+    [result] = await fleet.supervisor.launch(["apollo-ai"])
+    assert result.ok and result.code == "model_not_found"
+    assert "serves, but cannot answer" in result.message and "/nonexistent.gguf is missing" in result.message
     await fleet.until(lambda: fleet.supervisor.services() and server(fleet).state == "exited", 30)
     assert "did not start" in server(fleet).cause
     served = [error for error in fleet.errors if error["where"] == "embedded"]

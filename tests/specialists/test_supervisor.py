@@ -284,6 +284,26 @@ async def test_logs_keep_the_previous_run_and_follow_the_present_one(platform: A
     )
 
 
+async def test_logs_nobody_reads_are_not_read_and_a_late_reader_begins_with_a_whole_line(
+    platform: Any,
+) -> None:
+    wanted: set[str] = set()
+    fleet = await platform({"wanted": lambda topic: topic in wanted})
+    path = fleet.supervisor.log_path("apollo-ai")
+    follow = fleet.supervisor._upkeep._follow_logs
+    path.write_text("one\nhalf")
+    follow()
+    wanted.add("logs")
+    with path.open("a") as file:
+        file.write(" a line\nthree\nfour")
+    follow()
+    assert [e.lines for e in fleet.events if isinstance(e, LogLines)] == [["three"]]
+    with path.open("a") as file:
+        file.write("th\n")
+    follow()
+    assert [e.lines for e in fleet.events if isinstance(e, LogLines)] == [["three"], ["fourth"]]
+
+
 async def test_a_flooding_log_is_kept_in_size(platform: Any, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "config.toml").write_text("[logs]\nmax_bytes = 20000\nkeep = 2\n")
