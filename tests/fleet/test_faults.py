@@ -81,7 +81,7 @@ async def test_each_fault_of_an_upstream_is_one_call_a_visible_error_and_a_recor
 async def test_a_worker_that_dies_while_answering_says_how_keeps_what_came_and_stays_dead(
     word: str, state: str, words: str, whole: Any
 ) -> None:
-    platform = await whole("[fleet]\nunresponsive_after_s = 0.2\n")
+    platform = await whole("[fleet]\nunresponsive_after_s = 2\n")
     await platform.launch("apollo", "athena")
     failure = await platform.fail("apollo", f"[[{word}]] [[repeat 50]]", "r-last")
     assert failure.code == "worker_lost" and words in failure.message
@@ -112,7 +112,7 @@ async def test_a_failed_prompt_of_every_kind_is_counted_once(whole: Any) -> None
 
 
 async def stays_dead(platform: Any, ai_id: str) -> None:
-    """See that nothing launches it: over three beats of the monitor and some sixty of the pulse, which was made fast.
+    """See that nothing launches it: over three beats of the monitor and of the pulse, which was made fast.
 
     The minute of the promise itself is waited for in `bench/attack.py`.
     """
