@@ -11,6 +11,9 @@ import openai
 import pytest
 from serving import Backend
 
+from backend.gateway.openai_api.stopping import Stopper
+from backend.gateway.openai_api.voices import Voices
+
 BOUND_S = 20.0
 
 
@@ -111,6 +114,57 @@ async def test_a_stream_gives_its_pieces_then_why_it_ended_then_usage_if_wished(
     assert all([chunk.usage is None and chunk.choices async for chunk in plain])
 
 
+async def test_a_stop_text_ends_the_answer_and_the_turn_wherever_the_pieces_are_cut(
+    client: openai.AsyncOpenAI, backend: Backend
+) -> None:
+    long = _say("[[repeat 100000]] [[rate 300]]")
+    for stream in (False, True):
+        answer: Any = await client.chat.completions.create(
+            model="apollo", messages=long, stop=["n7 tok", "never"], stream=stream
+        )
+        if stream:
+            chunks = [chunk.choices[0] async for chunk in answer]
+            text, why = "".join(chunk.delta.content or "" for chunk in chunks), chunks[-1].finish_reason
+        else:
+            text, why = answer.choices[0].message.content, answer.choices[0].finish_reason
+        assert text == "token0 token1 token2 token3 token4 token5 token6 toke" and why == "stop"
+        await _until_idle(backend)
+    whole = await client.chat.completions.create(
+        model="apollo", messages=_say("[[repeat 2]]"), stop="1 never"
+    )
+    assert whole.choices[0].message.content == "token0 token1"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_a_stop_text_is_found_across_any_cut_and_nothing_else_is_lost(size: int) -> None:
+    text = "aab aaab <st <sto <stop> behind"
+    for stops, shown in ((["<stop>"], "aab aaab <st <sto "), (["aaab", "aab"], ""), (["zz", "hindx"], text)):
+        stopper = Stopper(stops)
+        out = ""
+        for start in range(0, len(text), size):
+            out += stopper.feed(text[start : start + size])
+            if stopper.met:
+                break
+        assert out + stopper.rest() == shown
+
+
+def test_of_many_voices_the_first_streams_and_the_others_follow_whole() -> None:
+    voices = Voices()
+    for lane in ("r/a-ai", "r/b-ai", "r/c-ai"):
+        voices.begin(lane)
+    said = [voices.say("r/b-ai", "B1 "), voices.say("r/a-ai", "A1 "), voices.say("r/b-ai", "B2")]
+    assert said == ["b:\nB1 ", "", "B2"]
+    said = [
+        voices.say("r/c-ai", "C1"),
+        voices.say("r/a-ai", "A2"),
+        voices.end("r/c-ai"),
+        voices.end("r/b-ai"),
+    ]
+    assert said == ["", "", "", "\n\nc:\nC1\n\na:\nA1 A2"]
+    assert [voices.say("r/a-ai", " A3"), voices.end("r/a-ai"), voices.rest()] == [" A3", "", ""]
+    assert voices.failed("d-ai", "stalled", "no token") == "\n\nd:\n(no full answer: stalled: no token)"
+
+
 async def test_thinking_comes_apart_from_the_answer(client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(model="apollo", messages=_say("[[think a hard one]] hello"))
     assert answer.choices[0].message.content == "You said: hello"
@@ -201,7 +255,8 @@ async def test_an_answer_cancelled_elsewhere_ends_as_an_error_and_not_as_an_answ
         ({"max_tokens": 0}, openai.BadRequestError, "max_tokens"),
         ({"n": 2}, openai.BadRequestError, "n"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "tools"),
-        ({"stop": ["x"]}, openai.BadRequestError, "stop"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, openai.BadRequestError, "stop"),
+        ({"stop": ""}, openai.BadRequestError, "stop"),
         ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format"),
         ({"model": "apollo|athena", "max_tokens": 5}, openai.BadRequestError, "max_tokens"),
     ],

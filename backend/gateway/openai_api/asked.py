@@ -1,7 +1,7 @@
 """What a chat completion asks for, read from its body. Pure: knows no platform and no transport.
 
 System and developer messages become the turn's instruction: a specialist keeps its own persona. What would change the
-kind of answer (tools, several choices, a stop text) is refused by name; mere hints for sampling are not used.
+kind of answer (tools, several choices) is refused by name; mere hints for sampling are not used.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from backend.schema.errors import TektonError
 from backend.schema.frames import ChatMessage
 
 MAX_MODEL_CHARS = 4_000
+MAX_STOPS, MAX_STOP_CHARS = 4, 200
 SYSTEM = ("system", "developer")
 REFUSED = {
     "tools": "tools are not passed on to specialists",
     "functions": "functions are not passed on to specialists",
-    "stop": "a stop text is not supported",
     "logprobs": "log probabilities are not available",
     "audio": "only text is answered",
 }
@@ -41,6 +41,9 @@ class StreamOptions(Struct):
     include_usage: bool = False
 
 
+StopText = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
+
+
 class CompletionBody(Struct):
     """The body of a chat completion: what we read of it."""
 
@@ -52,6 +55,7 @@ class CompletionBody(Struct):
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     n: int | None = None
+    stop: StopText | list[StopText] | None = None
 
 
 class Asked(Struct):
@@ -65,6 +69,7 @@ class Asked(Struct):
     include_usage: bool
     temperature: float | None
     max_tokens: int | None
+    stops: list[str]
 
     def as_one_text(self) -> str:
         """Return the prompt for those who take one text: what was said before stands in front, attributed."""
@@ -98,6 +103,9 @@ def read_asked(values: dict[str, Any]) -> Asked:
     )
     if not isinstance(kind, dict) or kind.get("type") != "text":
         raise refused("response_format", "response_format: only text is answered; leave it out")
+    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    if len(stops) > MAX_STOPS:
+        raise refused("stop", f"stop: at most {MAX_STOPS} texts")
     instruction, messages = _conversation(body.messages)
     return Asked(
         body.model.strip(),
@@ -108,6 +116,7 @@ def read_asked(values: dict[str, Any]) -> Asked:
         bool(body.stream_options and body.stream_options.include_usage),
         body.temperature,
         body.max_completion_tokens or body.max_tokens,
+        stops,
     )
 
 

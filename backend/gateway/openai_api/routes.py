@@ -15,6 +15,7 @@ from backend.gateway.context import Gateway
 from backend.gateway.openai_api import shapes
 from backend.gateway.openai_api.asked import Asked, CompletionBody, read_asked
 from backend.gateway.openai_api.pieces import Finish, Piece, Pieces, answer, find_model, is_pipeline
+from backend.gateway.openai_api.stopping import stopped
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.presence import while_present
 from backend.gateway.replies import decode_object, error_body, json_reply
@@ -77,6 +78,8 @@ class _Surface:
         asked = read_asked(decode_object(await request.body()))
         name = new_request_id()
         pieces = answer(self._gateway, asked, name)
+        if asked.stops:
+            pieces = stopped(pieces, asked.stops)
         if not asked.stream:
             response = json_reply(await while_present(request, _whole(asked, pieces, name)))
         else:
