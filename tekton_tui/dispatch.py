@@ -29,15 +29,26 @@ from tekton_tui.stores import Line, Stores
 
 
 def dispatch(stores: Stores, events: Sequence[Event]) -> None:
-    """Feed a batch of events into the stores, in order."""
+    """Feed a batch of events into the stores, in order; text of a turn that came together goes in together."""
+    texts: dict[str, list[str]] = {}
     for event in events:
+        if isinstance(event, StreamChunk):
+            texts.setdefault(event.request_id, []).append(event.content)
+            continue
+        if texts:
+            _add_texts(stores, texts)
+            texts = {}
         _one(stores, event)
+    _add_texts(stores, texts)
+
+
+def _add_texts(stores: Stores, texts: dict[str, list[str]]) -> None:
+    for request_id, pieces in texts.items():
+        stores.turns.add_text(request_id, "".join(pieces), len(pieces))
 
 
 def _one(stores: Stores, event: Event) -> None:
     match event:
-        case StreamChunk():
-            stores.turns.add_text(event.request_id, event.content)
         case StreamReasoning():
             stores.turns.add_reasoning(event.request_id, event.content)
         case StreamPhase():

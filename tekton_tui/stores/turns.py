@@ -97,7 +97,8 @@ class TurnStore:
             self.teams.setdefault(team.request_id, LiveTeam(team))
         for active in snapshot.turns:
             turn = known.get(active.request_id) or _from(active)
-            turn.text, turn.reasoning = [active.content], [active.reasoning]
+            turn.text = [active.content] if active.content else []
+            turn.reasoning = [active.reasoning]
             turn.phase, turn.phase_since, turn.pieces = active.phase, active.phase_since, active.chunks
             turn.first_token_ms = active.first_token_ms
             self._take(turn)
@@ -113,7 +114,8 @@ class TurnStore:
         self._take(turn)
         self.started.emit(turn)
 
-    def add_text(self, request_id: str, content: str) -> None:
+    def add_text(self, request_id: str, content: str, pieces: int = 1) -> None:
+        """Add text that came in so many pieces."""
         turn = self.turns.get(request_id)
         if turn is None:
             return
@@ -123,7 +125,7 @@ class TurnStore:
             self._arrive(turn)
         if turn.phase != "streaming":
             self._set_phase(turn, "streaming", "")
-        turn.pieces += 1
+        turn.pieces += pieces
         turn.text.append(content)
         self.text.emit(turn, content)
 

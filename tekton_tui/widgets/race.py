@@ -129,7 +129,7 @@ class Race(Vertical):
         lane = self.board.lane_of(turn)
         if lane is not None:
             lane.add_text(text)
-            if turn.pieces == 1 and self.board.by_arrival:
+            if len(turn.text) == 1 and self.board.by_arrival:
                 self.board.place()
 
     def _lane_reasoning(self, turn: LiveTurn, text: str) -> None:
