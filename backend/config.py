@@ -197,9 +197,14 @@ class Logs(_Table, frozen=True):
 
 
 class Console(_Table, frozen=True):
+    """The console's own; it reads and checks them itself, and `keymap` (action to keys) is known to it alone."""
+
     theme: str = "tekton-dark"
+    density: Literal["comfortable", "compact"] = "comfortable"
     bell: bool = True
-    keymap: dict[str, str] = {}
+    notify: bool = True
+    title: bool = True
+    keymap: dict[str, object] = {}
 
 
 class SpecialistSettings(_Table, frozen=True):

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connect", metavar="URL", help="a gateway elsewhere, such as http://10.0.0.5:8003")
     parser.add_argument("--token-file", help="file with the token for --connect (default: TEKTON_TOKEN_FILE)")
     parser.add_argument(
-        "--theme", default="tekton-dark", help="tekton-dark, tekton-light or one of Textual's"
+        "--theme", default="", help="for this run: tekton-dark, tekton-light or one of Textual's"
     )
     parser.add_argument("--serve", action="store_true", help="offer the console to a browser on this machine")
     parser.add_argument("--serve-port", type=int, default=8890, help="port for --serve (default 8890)")

@@ -19,6 +19,7 @@ from tekton_tui.commands import Commands
 from tekton_tui.desk import Connect, Desk
 from tekton_tui.palette import system_commands
 from tekton_tui.panes import PANES
+from tekton_tui.preferences import Preferences
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.themes import DARK_NAME, TEKTON_DARK, TEKTON_LIGHT
@@ -50,14 +51,16 @@ class TektonApp(App[None]):
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
     ]  # fmt: skip
 
-    def __init__(self, connect: Connect, *, theme: str = DARK_NAME) -> None:
+    def __init__(self, connect: Connect, *, theme: str = "", preferences: Preferences | None = None) -> None:
+        """`theme` holds for this run and goes before the preferences."""
         super().__init__()
+        self.preferences = preferences or Preferences()
         self.stores = Stores()
         self.desk = Desk(self.stores, connect)
         self.commands = Commands(self, self.desk)
-        self._attention = Attention(self, self.stores)
+        self._attention = Attention(self, self.stores, self.preferences)
         self._error_at = -1
-        self._dress(theme)
+        self._dress(theme or self.preferences.theme)
 
     def compose(self) -> ComposeResult:
         yield HeaderLine(self.stores, id="header")
@@ -71,6 +74,9 @@ class TektonApp(App[None]):
         self.register_theme(TEKTON_DARK)
         self.register_theme(TEKTON_LIGHT)
         self.theme = theme if theme in self.available_themes else DARK_NAME
+        if theme and theme != self.theme:
+            self.preferences.problems.append(f"there is no theme {theme!r}; f2 shows those there are")
+        self.set_class(self.preferences.density == "compact", "-compact")
         self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
@@ -81,7 +87,30 @@ class TektonApp(App[None]):
     def _open_up(self) -> None:
         """Show the first screen, once the frame around it is painted: its modules are imported meanwhile."""
         self.show_pane("fleet")
+        self._take_preferences()
         self.call_after_refresh(self._start_desk)
+
+    def _take_preferences(self) -> None:
+        """Put the operator's keys in force, and say what of the wishes cannot be."""
+        if self.preferences.keymap:
+            from tekton_tui.keymap import grant
+
+            keymap, problems = grant(self.preferences.keymap, self.preferences.source)
+            self.set_keymap(keymap)
+            self.preferences.problems += problems
+        for problem in self.preferences.problems:
+            self.tell(problem, True)
+
+    def choose(self, name: str, value: Any) -> None:
+        """Set a preference, from now on and at the next start."""
+        try:
+            self.preferences.choose(name, value)
+        except OSError as error:
+            self.tell(f"{name} holds for now only: {error}", True)
+        if name == "theme":
+            self.theme = value
+        self.set_class(self.preferences.density == "compact", "-compact")
+        self._attention.write_title()
 
     def _start_desk(self) -> None:
         """Begin to talk to the backend, after the first frame. What was made so far is not looked at for rubbish again."""
@@ -90,6 +119,7 @@ class TektonApp(App[None]):
         self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
 
     async def on_unmount(self) -> None:
+        self._attention.stop()
         await self.desk.close()
 
     # what commands need
@@ -154,7 +184,7 @@ class TektonApp(App[None]):
     def action_settings(self) -> None:
         from tekton_tui.screens.settings import SettingsScreen
 
-        self.push_screen(SettingsScreen(self.stores, self.desk))
+        self.push_screen(SettingsScreen(self, self.stores, self.desk))
 
     def action_next_error(self, step: int) -> None:
         """Walk through the failures nobody has acknowledged, newest first."""

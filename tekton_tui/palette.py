@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 
 def bindings_of(node: DOMNode) -> list[Binding]:
-    """Return a widget's own bindings, in the order they are declared, each action once."""
+    """Return a widget's own bindings with the operator's keys, in the order they are declared, each action once."""
     seen: dict[str, Binding] = {}
-    for keys in node._bindings.key_to_bindings.values():  # pyright: ignore[reportPrivateUsage]
+    bindings = node._bindings.copy()  # pyright: ignore[reportPrivateUsage]
+    order = [binding.action for _, binding in bindings]
+    bindings.apply_keymap(node.app._keymap)  # pyright: ignore[reportPrivateUsage]
+    for keys in bindings.key_to_bindings.values():
         for binding in keys:
             if binding.description and "scroll" not in binding.action and "page_" not in binding.action:
                 seen.setdefault(binding.action, binding)
-    return list(seen.values())
+    return sorted(seen.values(), key=lambda binding: order.index(binding.action))
 
 
 def system_commands(app: TektonApp) -> Iterator[tuple[str, str, Callable[[], object]]]:
@@ -53,6 +56,6 @@ def _runner(app: TektonApp, node: DOMNode, action: str) -> Callable[[], object]:
 
 def _theme(app: TektonApp, theme: str) -> Callable[[], object]:
     def choose() -> None:
-        app.theme = theme
+        app.choose("theme", theme)
 
     return choose

@@ -94,7 +94,7 @@ def run_command(app: TektonApp, text: str) -> None:
     elif word == "pipe":
         commands.open_pipes(rest)
     elif word == "theme" and rest in app.available_themes:
-        app.theme = rest
+        app.choose("theme", rest)
     elif word in ("help", "settings"):
         getattr(app, "action_settings" if word == "settings" else "open_help")()
     elif word in ("q", "quit"):
