@@ -30,6 +30,8 @@ class Pulse:
         self._fleet = fleet
         self._deadline_s = fleet.settings.fleet.unresponsive_after_s
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._broken: set[str] = set()
+        """Whose connection was broken at the last beat: a process that just ended is no mute one, so look twice."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,11 +69,13 @@ class Pulse:
         except NoAnswer:
             self._mute(ai_id, f"no answer for {self._deadline_s:g} s")
         except LinkBroken as error:
-            if ai_id in self._fleet.placements:
+            if ai_id in self._broken and ai_id in self._fleet.placements:
                 self._mute(ai_id, error.message)
+            self._broken.add(ai_id)
         except LinkError as error:
             self._mute(ai_id, error.message)
         else:
+            self._broken.discard(ai_id)
             self._answers(ai_id)
 
     async def _ask_worker(self, ai_id: str, link: Link | None) -> None:

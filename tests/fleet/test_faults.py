@@ -88,7 +88,7 @@ async def test_a_worker_that_dies_while_answering_says_how_keeps_what_came_and_s
     row = await platform.row("apollo")
     assert row["state"] == state and words in row["cause"] and not row.get("pid")
     records = {error["code"]: error for error in await platform.errors("apollo-ai")}
-    assert records.keys() == {state, "worker_lost"}
+    assert records.keys() == {state, "worker_lost"}, records
     assert records[state]["phase"] == "streaming" and "apollo-ai serves on" in records[state]["evidence"]
     assert records["worker_lost"]["request_id"] == "r-last"
     history = (await platform.client.call("conversation_history", specialist_id="apollo"))["messages"]
