@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -48,37 +48,45 @@ _MARKS = re.compile(r"[|<>{]")
 async def interact(shell: Shell) -> int:
     """Read lines until the end of input; an error of a line never ends the shell."""
     home = Home.from_environment().prepare()
-    names = await shell.names()
+    states = await shell.states()
     session: PromptSession[str] = PromptSession(
         history=FileHistory(str(home.state / "aish_history")),
-        completer=_Words(names),
+        completer=_Words(states),
         complete_while_typing=False,
         auto_suggest=AutoSuggestFromHistory(),
         key_bindings=_keys(),
         multiline=Condition(lambda: _open_ended(session.default_buffer.text)),
         prompt_continuation="    > ",
     )
-    print("aish · NAME question · a | b · team question · help · exit")
-    while True:
-        try:
-            line = await session.prompt_async("aish> ")
-        except KeyboardInterrupt:
-            continue
-        except EOFError:
-            return OK
-        line = line.replace("\\\n", "\n").strip()
-        if line in ("exit", "quit"):
-            return OK
-        if line:
-            await _run(shell, line)
+    running = [name for name, state in states.items() if state in ("ready", "busy")]
+    print(
+        f"{', '.join(running)} listen"
+        if len(running) > 1
+        else f"{running[0]} listens"
+        if running
+        else "nobody runs yet: tekton launch apollo"
+    )
+    print(terminal.colour("NAME question · a | b · team question · help · exit", "dim"))
+    under_way: set[asyncio.Task[int]] = set()
+    with _ctrl_c(under_way):
+        while True:
+            try:
+                line = await session.prompt_async("aish> ", handle_sigint=False)
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return OK
+            line = line.replace("\\\n", "\n").strip()
+            if line in ("exit", "quit"):
+                return OK
+            if line:
+                await _run(shell, line, under_way)
 
 
-async def _run(shell: Shell, line: str) -> int:
-    """Run a line; ctrl-c cancels it, at the specialist too."""
+async def _run(shell: Shell, line: str, under_way: set[asyncio.Task[int]]) -> int:
+    """Run a line; cancelled, it is cancelled at the specialist too."""
     work = asyncio.create_task(run_line(shell, line))
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):
-        loop.add_signal_handler(signal.SIGINT, work.cancel)
+    under_way.add(work)
     try:
         return await work
     except asyncio.CancelledError:
@@ -87,6 +95,23 @@ async def _run(shell: Shell, line: str) -> int:
         return CANCELLED
     except TektonError as error:
         return say(error)
+    finally:
+        under_way.discard(work)
+
+
+@contextlib.contextmanager
+def _ctrl_c(under_way: set[asyncio.Task[int]]) -> Generator[None]:
+    """Let ctrl-c end the answer under way, for as long as the shell lives; between two answers it ends nothing."""
+
+    def end() -> None:
+        for work in under_way:
+            work.cancel()
+
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGINT, end)
+    try:
+        yield
     finally:
         with contextlib.suppress(NotImplementedError):
             loop.remove_signal_handler(signal.SIGINT)
@@ -108,11 +133,16 @@ async def run_line(shell: Shell, line: str) -> int:
             return await shell.ask_team(rest)
         case _:
             pass
-    if word in ("echo", "cat") or _MARKS.search(line) or not PLAIN_NAME.fullmatch(word):
+    if _is_pipeline(line):
         return await shell.pipeline(line, "")
     if not rest:
         raise TektonError(f"what do you want to ask {word}?   {word} your question", code="invalid_request")
     return await shell.ask(word, _unquoted(rest))
+
+
+def _is_pipeline(line: str) -> bool:
+    word = line.partition(" ")[0]
+    return word in ("echo", "cat") or _MARKS.search(line) is not None or PLAIN_NAME.fullmatch(word) is None
 
 
 def _unquoted(text: str) -> str:
@@ -126,7 +156,7 @@ def _open_ended(text: str) -> bool:
     """Return whether enter goes on: behind a backslash, and in a pipeline whose quote is still open."""
     if text.endswith("\\"):
         return True
-    if not _MARKS.search(text):
+    if not _is_pipeline(text):
         return False  # a plain question may hold an apostrophe
     try:
         parse(text)
@@ -161,7 +191,9 @@ class _Words(Completer):
         verbs = VERBS if not head else {"team": VERBS["team"]} if head.endswith("|") else {}
         for name in (*self._names, *verbs):
             if name.startswith(typed):
-                yield Completion(name, start_position=-len(typed), display_meta=verbs.get(name, ""))
+                yield Completion(
+                    f"{name} ", start_position=-len(typed), display=name, display_meta=verbs.get(name, "")
+                )
 
 
 __all__ = ["interact", "run_line"]

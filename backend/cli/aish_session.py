@@ -131,9 +131,10 @@ class Shell:
             self.out.text(f"{message['author'].removesuffix('-ai')} {clock}: {text}\n")
         return OK
 
-    async def names(self) -> list[str]:
+    async def states(self) -> dict[str, str]:
+        """Return the state of every specialist by its name."""
         answer = await self.client.call("list_specialists")
-        return [row["name"] for row in answer["specialists"]]
+        return {row["name"]: row["state"] for row in answer["specialists"]}
 
     def _ended(self, name: str, frame: StreamEnd | StreamError, text: str) -> int:
         """Give the whole answer where pieces were held back or JSON is wanted, and say how it ended."""

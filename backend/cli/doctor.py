@@ -114,7 +114,8 @@ def _ports(home: Home, settings: Settings, catalog: Catalog) -> Iterator[Finding
 
     from backend.registry.store import Registry
 
-    ours = {entry.pid for entry in Registry(home.registry, home.audit).read().values()} | {_backend_pid(home)}
+    entries = Registry(home.registry, home.audit).read() if home.registry.exists() else {}
+    ours = {entry.pid for entry in entries.values()} | {_backend_pid(home)}
     gateway = catalog.get("rhetor").port if settings.gateway.port is None else settings.gateway.port
     wanted = {component.ai_port: component.name for component in catalog if component.ai_port}
     wanted |= {gateway: "the gateway"} if gateway else {}

@@ -60,7 +60,8 @@ def _from_registry() -> dict[str, Any]:
 
     home = Home.from_environment()
     rows: list[dict[str, Any]] = []
-    for ai_id, entry in Registry(home.registry, home.audit).read().items():
+    entries = Registry(home.registry, home.audit).read() if home.registry.exists() else {}
+    for ai_id, entry in entries.items():
         alive = bool(entry.pid) and Identity(entry.pid, entry.process_start).still_lives()
         rows.append(
             {

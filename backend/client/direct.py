@@ -3,7 +3,8 @@
     from backend.client import ai_send_sync
     print(ai_send_sync("apollo-ai", "Hello", "localhost", 45012))
 
-Nothing is remembered and nothing is tried twice.
+Inside an event loop `await ai_send(…)`, or read an answer as it comes with `async for piece in ai_stream(…)`. Nothing is
+remembered and nothing is tried twice; for conversations, pipelines and teams use `attach` and `Client`.
 """
 
 from __future__ import annotations
@@ -42,17 +43,20 @@ async def ai_send(
     Host and port are found from the registry, else from the catalogue, when they are not given.
 
     Raises:
-        TektonError: Nobody answers there, the model failed, or the answer took longer than `timeout_s`.
+        SpecialistUnreachable: Nobody listens there (`not_running`).
+        TektonError: `unknown_specialist`; `too_large`; the model's own code when it failed; `timeout` past `timeout_s`;
+            `worker_lost` when the specialist died before it answered.
     """
-    request = Request(content=message, request_id=uuid4().hex)
-    async with asyncio.timeout(timeout_s):
-        reader, writer = await _open(ai_id, host, port)
-        try:
-            writer.write(encode_line(request))
-            await writer.drain()
-            line = await _line(reader, ai_id)
-        finally:
-            writer.close()
+    request = _request_line(ai_id, Request(content=message, request_id=uuid4().hex))
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await _open(ai_id, host, port)
+            try:
+                line = await _exchange(reader, writer, request, ai_id)
+            finally:
+                writer.close()
+    except TimeoutError as error:
+        raise TektonError(f"{ai_id} gave no whole answer within {timeout_s:g} s", code="timeout") from error
     reply = decode_reply(line)
     match reply:
         case ChatResponse():
@@ -71,7 +75,7 @@ def ai_send_sync(
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> str:
-    """Ask a specialist one question from plain code; see `ai_send`."""
+    """Ask a specialist one question from plain code; see `ai_send`. Not to be called inside an event loop."""
     return asyncio.run(ai_send(ai_id, message, host, port, timeout_s=timeout_s))
 
 
@@ -83,12 +87,12 @@ async def ai_stream(
     Raises:
         TektonError: As `ai_send`; what had come was yielded before.
     """
+    request = _request_line(ai_id, Request(content=message, stream=True, request_id=uuid4().hex))
     reader, writer = await _open(ai_id, host, port)
     try:
-        writer.write(encode_line(Request(content=message, stream=True, request_id=uuid4().hex)))
-        await writer.drain()
+        line = await _exchange(reader, writer, request, ai_id)
         while True:
-            match decode_reply(await _line(reader, ai_id)):
+            match decode_reply(line):
                 case StreamChunk(content=content):
                     yield content
                 case StreamEnd():
@@ -97,8 +101,31 @@ async def ai_stream(
                     raise TektonError(failed.message, code=failed.code, evidence=failed.evidence)
                 case _:
                     pass
+            line = await _line(reader, ai_id)
     finally:
         writer.close()
+
+
+def _request_line(ai_id: str, request: Request) -> bytes:
+    """Return a request as the line that is sent; one nobody would take is refused here, by the cap."""
+    line = encode_line(request)
+    if len(line) > MAX_LINE_BYTES:
+        raise TektonError(
+            f"the request is {len(line):,} bytes long; {ai_id} takes {MAX_LINE_BYTES:,}", code="too_large"
+        )
+    return line
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, ai_id: str
+) -> bytes:
+    """Send a request and return the first line that comes back."""
+    writer.write(request)
+    try:
+        await writer.drain()
+    except ConnectionError as error:
+        raise TektonError(f"{ai_id} closed the connection: {error}", code="worker_lost") from error
+    return await _line(reader, ai_id)
 
 
 async def _open(
@@ -132,6 +159,8 @@ async def _line(reader: asyncio.StreamReader, ai_id: str) -> bytes:
         raise TektonError(
             f"{ai_id} sent a line longer than {MAX_LINE_BYTES} bytes", code="line_too_long"
         ) from error
+    except ConnectionError as error:
+        raise TektonError(f"{ai_id} closed the connection: {error}", code="worker_lost") from error
     if not line:
         raise TektonError(f"{ai_id} closed the connection before it answered", code="worker_lost")
     return line

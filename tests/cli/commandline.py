@@ -31,6 +31,7 @@ class Line:
             "TEKTON_PROVIDER": "scripted",
             "TEKTON_PORT_PROFILE": "free",
             "TEKTON_GATEWAY_PORT": "0",
+            "TEKTON_SCRIPTED_COUNT": str(home.parent / "calls"),
             **changes,
         }
 
