@@ -179,7 +179,7 @@ def platform_summary(
     )
     waiting = [error for error in errors if not error.acknowledged]
     lines.append(
-        f"{len(waiting)} errors nobody has acknowledged." if waiting else "No unacknowledged errors."
+        f"Errors nobody has acknowledged: {len(waiting)}." if waiting else "No unacknowledged errors."
     )
     newest = sorted(waiting, key=lambda error: error.last, reverse=True)[:SUMMARY_ERRORS]
     lines += [
@@ -194,7 +194,7 @@ def platform_summary(
 def _sick(row: SpecialistStatus, now: float) -> str:
     what = "stalled" if row.phase == "stalled" else row.state
     why = row.cause or row.detail or row.last_error
-    return f"{row.name} is {what}, since {_ago(now - row.since)}" + (f": {why}" if why else "")
+    return f"{row.name} is {what}, for {_span(now - row.since)}" + (f": {why}" if why else "")
 
 
 def _running(row: SpecialistStatus, figures: ProcessFigures | None, now: float) -> str:

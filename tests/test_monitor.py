@@ -45,8 +45,8 @@ def test_what_is_unhealthy_is_named_with_its_cause_before_everything_else() -> N
     text = platform_summary(statuses, figures, errors, now=NOW)
     lines = text.splitlines()
     assert "4 specialists: 1 killed, 1 busy, 1 ready, 1 stopped" in lines[1]
-    assert lines[2] == "UNHEALTHY: apollo is killed, since 90 s ago: killed by signal 9 (SIGKILL)"
-    assert lines[3] == "UNHEALTHY: athena is stalled, since 90 s ago: no token for 15 s"
+    assert lines[2] == "UNHEALTHY: apollo is killed, for 90 s: killed by signal 9 (SIGKILL)"
+    assert lines[3] == "UNHEALTHY: athena is stalled, for 90 s: no token for 15 s"
     assert "numa: ready, up 67 min, 3 answers, CPU 1 %, 20 MiB" in text
     assert "memory 4.0 of 8.0 GiB available" in text
     assert "- apollo-ai: killed, 2 times, 90 s ago: killed by signal 9" in text

@@ -95,7 +95,10 @@ def allocate(registry: Registry, host: str, *, reserved: Collection[int], seed: 
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
-    raise NoFreePort(f"no port between {OWN_PORT_FIRST} and {OWN_PORT_LAST} is free; kill specialists first")
+    raise NoFreePort(
+        f"no port between {OWN_PORT_FIRST} and {OWN_PORT_LAST} is free: kill specialists, or stop the programs that "
+        "hold them"
+    )
 
 
 def find_holder(port: int) -> PortHolder:

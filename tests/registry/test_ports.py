@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.registry import Registry
+from backend.registry import Registry, ports
 from backend.registry.ports import OWN_PORT_FIRST, OWN_PORT_LAST, PortTaken, allocate, bind, find_holder
 from backend.schema.records import RegistryEntry
 
@@ -55,7 +55,22 @@ def test_ports_allocated_at_once_are_all_distinct(registry: Registry) -> None:
         listeners = list(
             pool.map(lambda _: allocate(registry, "127.0.0.1", reserved=(), seed="same"), range(32))
         )
-    ports = [listener.getsockname()[1] for listener in listeners]
+    found = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
         listener.close()
-    assert len(set(ports)) == 32
+    assert len(set(found)) == 32
+
+
+def test_a_range_without_a_free_port_is_refused_and_frees_nothing(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bind("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        monkeypatch.setattr(ports, "OWN_PORT_FIRST", port)
+        monkeypatch.setattr(ports, "OWN_PORT_LAST", port)
+        with pytest.raises(ports.NoFreePort, match=f"between {port} and {port} is free: kill specialists"):
+            ports.allocate(registry, "127.0.0.1", reserved=(), seed="mine")
+    with ports.allocate(registry, "127.0.0.1", reserved=(), seed="mine") as given:
+        assert given.getsockname()[1] == port
+    with pytest.raises(ports.NoFreePort):
+        ports.allocate(registry, "127.0.0.1", reserved=(port,), seed="mine")
