@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from secrets import token_hex
 
 import msgspec
 
@@ -24,19 +21,13 @@ from backend.orchestration.budgets import Budgets
 from backend.orchestration.contexts import ContextBuilder
 from backend.orchestration.ledger import Ledger
 from backend.orchestration.orders import ChatOrder
+from backend.orchestration.turn import Turn, new_request_id, outcome_of
+from backend.orchestration.turn_endings import TurnEndings
+from backend.orchestration.turn_frames import FrameRelay
 from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.events import MessageStored, SessionChanged, TurnStarted
-from backend.schema.frames import (
-    Phase,
-    StreamChunk,
-    StreamEnd,
-    StreamError,
-    StreamPhase,
-    StreamReasoning,
-    StreamReply,
-    Usage,
-)
-from backend.schema.records import ActiveTurn, StoredMessage, TurnOutcome
+from backend.schema.events import TurnStarted
+from backend.schema.frames import StreamEnd, StreamError, StreamReply
+from backend.schema.records import TurnOutcome
 from backend.specialists.supervisor import Supervisor
 from backend.wire import encoder
 
@@ -45,8 +36,6 @@ log = logging.getLogger(__name__)
 REMEMBERED_TURNS = 2_000
 """How many ended turns are kept, so that a call sent again finds its answer."""
 CANCEL_TIMEOUT_S = 2.0
-NOT_OURS: frozenset[ErrorCode] = frozenset({"cancelled", "invalid_request", "budget_exceeded", "not_running"})
-"""Endings that are a caller's doing and no failure for the ledger."""
 
 
 class CancelUnconfirmed(TektonError):
@@ -59,58 +48,6 @@ class UnknownTurn(TektonError):
     """No turn has this request id, or it ended so long ago that it is forgotten."""
 
     code = "not_found"
-
-
-@dataclass
-class Turn:
-    """A turn under way or just ended. `done` resolves to the outcome and never raises."""
-
-    order: ChatOrder
-    session_id: str
-    done: asyncio.Future[TurnOutcome]
-    started_at: float = field(default_factory=time.time)
-    started: float = field(default_factory=time.monotonic)
-    phase: Phase = "queued"
-    phase_since: float = field(default_factory=time.time)
-    parts: list[str] = field(default_factory=list[str])
-    reasoning: list[str] = field(default_factory=list[str])
-    first_token_ms: float | None = None
-    on_text: Callable[[str], None] | None = None
-    cancel_asked: bool = False
-
-    @property
-    def request_id(self) -> str:
-        return self.order.request_id
-
-    @property
-    def ai_id(self) -> str:
-        return self.order.ai_id
-
-    @property
-    def key(self) -> str:
-        """The conversation this turn's events belong to: the call that started it."""
-        return self.order.key or self.order.group or self.order.request_id
-
-    def as_active(self) -> ActiveTurn:
-        """Return the turn as a snapshot shows it."""
-        return ActiveTurn(
-            request_id=self.request_id,
-            ai_id=self.ai_id,
-            session_id=self.session_id,
-            prompt=self.order.content,
-            started_at=self.started_at,
-            phase=self.phase,
-            phase_since=self.phase_since,
-            content="".join(self.parts),
-            reasoning="".join(self.reasoning),
-            chunks=len(self.parts),
-            group=self.order.group,
-            first_token_ms=self.first_token_ms,
-        )
-
-
-def new_request_id() -> str:
-    return f"r-{token_hex(8)}"
 
 
 class TurnManager:
@@ -129,7 +66,11 @@ class TurnManager:
         self._fleet, self._memory, self._events = fleet, memory, events
         self._ledger, self._contexts, self._budgets = ledger, contexts, budgets
         self.active: dict[str, Turn] = {}
-        self.on_ended: list[Callable[[Turn, TurnOutcome], None]] = []
+        self._relay = FrameRelay(fleet=fleet, events=events, ledger=ledger)
+        self._endings = TurnEndings(
+            fleet=fleet, memory=memory, events=events, ledger=ledger, contexts=contexts, budgets=budgets
+        )
+        self.on_ended = self._endings.on_ended
         """Called with every turn that ended, after its answer was stored."""
         self._ended: OrderedDict[str, Turn] = OrderedDict()
         self._starting: dict[str, asyncio.Future[Turn]] = {}
@@ -227,28 +168,8 @@ class TurnManager:
         return turn
 
     async def recover(self) -> None:
-        """Turn what an earlier life of the backend left open into visible errors.
-
-        A turn whose answer was stored in that life's last moment has only to be closed.
-        """
-        for row in await self._memory.open_turns():
-            stored = await self._memory.request_messages(row.request_id)
-            if any(m.role == "assistant" and m.session_id == row.session_id for m in stored):
-                await self._memory.turn_closed(row.request_id)
-                continue
-            text = "the backend ended while this answer was on its way; what had come is lost"
-            message = await self._memory.append(
-                row.session_id,
-                author=row.ai_id,
-                role="assistant",
-                content="",
-                request_id=row.request_id,
-                error_code="backend_lost",
-                error=text,
-            )
-            await self._memory.turn_closed(row.request_id)
-            self._ledger.record(row.ai_id, "backend_lost", text, request_id=row.request_id)
-            self._events.publish("chat", MessageStored(message))
+        """Turn what an earlier life of the backend left open into visible errors."""
+        await self._endings.recover()
 
     async def close(self) -> None:
         """End every turn under way as a visible error and wait until all is stored."""
@@ -264,25 +185,7 @@ class TurnManager:
 
     async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a turn that could not be started visible: an ended stream, and a line in its session."""
-        frame = StreamError(
-            outcome.request_id, outcome.ai_id, outcome.code or "internal", outcome.error, outcome.error
-        )
-        started = TurnStarted(outcome.request_id, outcome.ai_id, outcome.session_id, "", time.time(), group)
-        key = key or group or outcome.request_id
-        self._events.publish("chat", started, key=key)
-        self._events.publish("chat", frame, key=key)
-        stored = await self._memory.append(
-            outcome.session_id,
-            author=outcome.ai_id,
-            role="assistant",
-            content="",
-            request_id=outcome.request_id,
-            lane=group,
-            error_code=outcome.code,
-            error=outcome.error,
-        )
-        outcome.message_id = stored.id
-        self._events.publish("chat", MessageStored(stored), key=key)
+        await self._endings.refuse(outcome, group=group, key=key)
 
     async def _begin(self, order: ChatOrder, on_text: Callable[[str], None] | None) -> Turn:
         if not order.content.strip():
@@ -324,113 +227,22 @@ class TurnManager:
         return turn
 
     def _on_frames(self, turn: Turn, frames: list[tuple[StreamReply, bytes]]) -> None:
-        """Take one read batch of a turn: account for it, pass it on, end the turn on its last frame."""
+        """Take one read batch of a turn, and end the turn on its last frame."""
         if turn.done.done() or turn.request_id not in self.active:
             return
-        passed: list[bytes] = []
-        texts: list[str] = []
-        for frame, line in frames:
-            if type(frame) is StreamChunk:  # nearly all frames are: noted together, once a batch
-                texts.append(frame.content)
-                passed.append(line)
-                continue
-            if texts:
-                self._on_texts(turn, texts)
-                texts = []
-            match frame:
-                case StreamReasoning():
-                    turn.reasoning.append(frame.content)
-                case StreamPhase():
-                    self._set_phase(turn, frame.phase, frame.detail, frame.position)
-                case StreamEnd() | StreamError():
-                    self._events.publish_lines("chat", passed, key=turn.key)
-                    del self.active[turn.request_id]
-                    self._keep(asyncio.create_task(self._finish(turn, frame, line)))
-                    return
-                case _:
-                    pass
-            passed.append(line)
-        if texts:
-            self._on_texts(turn, texts)
-        self._events.publish_lines("chat", passed, key=turn.key)
-
-    def _on_texts(self, turn: Turn, texts: list[str]) -> None:
-        if turn.first_token_ms is None:
-            turn.first_token_ms = (time.monotonic() - turn.started) * 1000
-        if turn.phase != "streaming":
-            self._set_phase(turn, "streaming", "", 0)
-        turn.parts += texts
-        self._fleet.turn_progressed(turn.ai_id, turn.request_id, len(texts))
-        if turn.on_text is not None:
-            for text in texts:
-                turn.on_text(text)
-
-    def _set_phase(self, turn: Turn, phase: Phase, detail: str, position: int) -> None:
-        turn.phase, turn.phase_since = phase, time.time()
-        if phase == "stalled":
-            self._ledger.record(
-                turn.ai_id,
-                "stalled",
-                detail or "no token for a while",
-                phase=phase,
-                request_id=turn.request_id,
-            )
-        self._fleet.turn_phase(turn.ai_id, turn.request_id, phase, detail=detail, position=position)
+        if (ending := self._relay.take(turn, frames)) is not None:
+            del self.active[turn.request_id]
+            self._keep(asyncio.create_task(self._finish(turn, *ending)))
 
     async def _finish(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
-        """Store the answer, then tell: an end that a client has seen is an answer that is kept."""
-        outcome = _outcome(turn, frame)
+        outcome = outcome_of(turn, frame)
         try:
-            stored = await self._store(turn, outcome)
-            outcome.message_id = stored.id
-            self._events.publish_lines("chat", [line], key=turn.key)
-            self._events.publish("chat", MessageStored(stored), key=turn.key)
-            self._events.publish("chat", SessionChanged(await self._memory.get_session(turn.session_id)))
-        except Exception as error:
-            log.exception("cannot store the answer of %s", turn.request_id)
-            self._ledger.record(turn.ai_id, "internal", f"the answer could not be stored: {error}")
-            self._events.publish_lines("chat", [line], key=turn.key)
+            await self._endings.keep(turn, outcome, line)
         finally:
             self._remember(turn)
-            self._account(turn, outcome)
+            self._endings.account(turn, outcome)
             if not turn.done.done():
                 turn.done.set_result(outcome)
-
-    async def _store(self, turn: Turn, outcome: TurnOutcome) -> StoredMessage:
-        stored = await self._memory.append(
-            turn.session_id,
-            author=turn.ai_id,
-            role="assistant",
-            content=outcome.content,
-            request_id=turn.request_id,
-            lane=turn.order.group,
-            model=outcome.model,
-            usage=outcome.usage,
-            finish_reason=outcome.finish_reason,
-            error_code=outcome.code,
-            error=outcome.error,
-            first_token_ms=outcome.first_token_ms,
-            total_time=outcome.total_time,
-            reasoning="".join(turn.reasoning),
-        )
-        await self._memory.turn_closed(turn.request_id)
-        await self._budgets.spent(turn.ai_id, outcome)
-        return stored
-
-    def _account(self, turn: Turn, outcome: TurnOutcome) -> None:
-        self._fleet.turn_ended(turn.ai_id, turn.request_id, outcome)
-        self._contexts.learn(turn.order, outcome)
-        for tell in self.on_ended:
-            tell(turn, outcome)
-        if outcome.code and outcome.code not in NOT_OURS:
-            self._ledger.record(
-                turn.ai_id,
-                outcome.code,
-                outcome.error,
-                phase=turn.phase,
-                evidence=outcome.evidence,
-                request_id=turn.request_id,
-            )
 
     def _remember(self, turn: Turn) -> None:
         self._ended[turn.request_id] = turn
@@ -442,26 +254,4 @@ class TurnManager:
         task.add_done_callback(self._finishing.discard)
 
 
-def _outcome(turn: Turn, frame: StreamEnd | StreamError) -> TurnOutcome:
-    """Say how a turn ended, from its last frame and what came before."""
-    outcome = TurnOutcome(
-        request_id=turn.request_id,
-        ai_id=turn.ai_id,
-        content="".join(turn.parts),
-        session_id=turn.session_id,
-        first_token_ms=turn.first_token_ms,
-        total_time=time.monotonic() - turn.started,
-        chunks=len(turn.parts),
-    )
-    match frame:
-        case StreamEnd(metadata=facts):
-            outcome.model, outcome.usage, outcome.notes = facts.model, facts.usage, facts.notes
-            outcome.finish_reason = facts.finish_reason
-            if facts.finish_reason == "cancelled":
-                outcome.code, outcome.error = "cancelled", f"cancelled after {len(turn.parts)} pieces"
-        case StreamError():
-            outcome.code, outcome.error = frame.code, frame.message
-            outcome.evidence, outcome.detail = frame.evidence, frame.detail
-            if turn.parts:
-                outcome.usage = Usage(output_tokens=len(turn.parts), estimated=True)
-    return outcome
+__all__ = ["CancelUnconfirmed", "Turn", "TurnManager", "UnknownTurn", "new_request_id"]

@@ -1,0 +1,141 @@
+"""How turns end: stored first, then told, then accounted for; also those that never began or were left open.
+
+Knows nothing of how a turn is started, followed or cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from backend.events import EventStream
+from backend.memory import MemoryStore
+from backend.orchestration.budgets import Budgets
+from backend.orchestration.contexts import ContextBuilder
+from backend.orchestration.ledger import Ledger
+from backend.orchestration.turn import Turn
+from backend.schema.errors import ErrorCode
+from backend.schema.events import MessageStored, SessionChanged, TurnStarted
+from backend.schema.frames import StreamError
+from backend.schema.records import StoredMessage, TurnOutcome
+from backend.specialists.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+NOT_OURS: frozenset[ErrorCode] = frozenset({"cancelled", "invalid_request", "budget_exceeded", "not_running"})
+"""Endings that are a caller's doing and no failure for the ledger."""
+
+
+class TurnEndings:
+    """Keeps and tells endings. `on_ended` is called with every turn that ended, after its answer was stored."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Supervisor,
+        memory: MemoryStore,
+        events: EventStream,
+        ledger: Ledger,
+        contexts: ContextBuilder,
+        budgets: Budgets,
+    ) -> None:
+        self._fleet, self._memory, self._events = fleet, memory, events
+        self._ledger, self._contexts, self._budgets = ledger, contexts, budgets
+        self.on_ended: list[Callable[[Turn, TurnOutcome], None]] = []
+
+    async def keep(self, turn: Turn, outcome: TurnOutcome, line: bytes) -> None:
+        """Store the answer, then tell: an end that a client has seen is an answer that is kept."""
+        try:
+            stored = await self._store(turn, outcome)
+            outcome.message_id = stored.id
+            self._events.publish_lines("chat", [line], key=turn.key)
+            self._events.publish("chat", MessageStored(stored), key=turn.key)
+            self._events.publish("chat", SessionChanged(await self._memory.get_session(turn.session_id)))
+        except Exception as error:
+            log.exception("cannot store the answer of %s", turn.request_id)
+            self._ledger.record(turn.ai_id, "internal", f"the answer could not be stored: {error}")
+            self._events.publish_lines("chat", [line], key=turn.key)
+
+    def account(self, turn: Turn, outcome: TurnOutcome) -> None:
+        """Tell the fleet, the estimates, the listeners and, when it failed, the ledger."""
+        self._fleet.turn_ended(turn.ai_id, turn.request_id, outcome)
+        self._contexts.learn(turn.order, outcome)
+        for tell in self.on_ended:
+            tell(turn, outcome)
+        if outcome.code and outcome.code not in NOT_OURS:
+            self._ledger.record(
+                turn.ai_id,
+                outcome.code,
+                outcome.error,
+                phase=turn.phase,
+                evidence=outcome.evidence,
+                request_id=turn.request_id,
+            )
+
+    async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
+        """Make a turn that could not be started visible: an ended stream, and a line in its session."""
+        frame = StreamError(
+            outcome.request_id, outcome.ai_id, outcome.code or "internal", outcome.error, outcome.error
+        )
+        started = TurnStarted(outcome.request_id, outcome.ai_id, outcome.session_id, "", time.time(), group)
+        key = key or group or outcome.request_id
+        self._events.publish("chat", started, key=key)
+        self._events.publish("chat", frame, key=key)
+        stored = await self._memory.append(
+            outcome.session_id,
+            author=outcome.ai_id,
+            role="assistant",
+            content="",
+            request_id=outcome.request_id,
+            lane=group,
+            error_code=outcome.code,
+            error=outcome.error,
+        )
+        outcome.message_id = stored.id
+        self._events.publish("chat", MessageStored(stored), key=key)
+
+    async def recover(self) -> None:
+        """Turn what an earlier life of the backend left open into visible errors.
+
+        A turn whose answer was stored in that life's last moment has only to be closed.
+        """
+        for row in await self._memory.open_turns():
+            stored = await self._memory.request_messages(row.request_id)
+            if any(m.role == "assistant" and m.session_id == row.session_id for m in stored):
+                await self._memory.turn_closed(row.request_id)
+                continue
+            text = "the backend ended while this answer was on its way; what had come is lost"
+            message = await self._memory.append(
+                row.session_id,
+                author=row.ai_id,
+                role="assistant",
+                content="",
+                request_id=row.request_id,
+                error_code="backend_lost",
+                error=text,
+            )
+            await self._memory.turn_closed(row.request_id)
+            self._ledger.record(row.ai_id, "backend_lost", text, request_id=row.request_id)
+            self._events.publish("chat", MessageStored(message))
+
+    async def _store(self, turn: Turn, outcome: TurnOutcome) -> StoredMessage:
+        stored = await self._memory.append(
+            turn.session_id,
+            author=turn.ai_id,
+            role="assistant",
+            content=outcome.content,
+            request_id=turn.request_id,
+            lane=turn.order.group,
+            model=outcome.model,
+            usage=outcome.usage,
+            finish_reason=outcome.finish_reason,
+            error_code=outcome.code,
+            error=outcome.error,
+            first_token_ms=outcome.first_token_ms,
+            total_time=outcome.total_time,
+            reasoning="".join(turn.reasoning),
+        )
+        await self._memory.turn_closed(turn.request_id)
+        await self._budgets.spent(turn.ai_id, outcome)
+        return stored
