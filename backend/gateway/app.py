@@ -22,36 +22,16 @@ from backend.gateway.metrics import CONTENT_TYPE, exposition
 from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
 from backend.gateway.replies import json_reply
-from backend.gateway.routes import Endpoint, action_routes, guarded, read_values
-from backend.gateway.sse import chat_frames, stream_response, team_frames, wants_metadata
+from backend.gateway.routes import Endpoint, action_routes, guarded
+from backend.gateway.stream_routes import stream_routes
 from backend.gateway.websocket import serve_websocket
-from backend.orchestration.actions import ACTIONS
-from backend.orchestration.actions.chat import ChatParams, TeamChatParams
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
 from backend.wire import encoder
 
-EVENTS = "text/event-stream"
 HEALTH = RouteDoc("health", None, "Say that the gateway lives.")
 READY = RouteDoc("ready", None, "Say whether the gateway serves, and how many specialists live.")
 METRICS = RouteDoc("metrics", "read", "Return figures for Prometheus.", media="text/plain")
-CHAT_STREAM = RouteDoc(
-    "chat stream",
-    "chat",
-    "Ask one specialist and stream the answer as server-sent events.",
-    ChatParams,
-    ACTIONS["chat"].aliases,
-    {"include_metadata": {"type": "boolean", "default": True}},
-    media=EVENTS,
-)
-TEAM_STREAM = RouteDoc(
-    "team stream",
-    "chat",
-    "Ask the team and stream all answers, interleaved, as server-sent events.",
-    TeamChatParams,
-    ACTIONS["team_chat"].aliases,
-    media=EVENTS,
-)
 
 
 def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
@@ -76,7 +56,7 @@ def build_app(gateway: Gateway) -> Starlette:
         Route("/health", guarded(gateway, "health", None, _health(gateway), HEALTH)),
         Route("/ready", guarded(gateway, "ready", None, _ready(gateway), READY)),
         Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway), METRICS)),
-        *_streams(gateway),
+        *stream_routes(gateway),
         *openai_routes(gateway),
         mcp_route(gateway),
         *rest_routes(gateway),
@@ -149,31 +129,6 @@ def _metrics(gateway: Gateway) -> Endpoint:
         return Response(await exposition(gateway), media_type=CONTENT_TYPE)
 
     return metrics
-
-
-def _streams(gateway: Gateway) -> list[Route]:
-    chat_action, team_action = ACTIONS["chat"], ACTIONS["team_chat"]
-
-    async def chat(request: Request) -> Response:
-        values = await read_values(request)
-        metadata = wants_metadata(request, values)
-        params = chat_action.read_params(values, lax=True)
-        assert isinstance(params, ChatParams)
-        return stream_response(gateway, chat_frames(gateway, params, metadata))
-
-    async def team(request: Request) -> Response:
-        params = team_action.read_params(await read_values(request), lax=True)
-        assert isinstance(params, TeamChatParams)
-        return stream_response(gateway, team_frames(gateway, params))
-
-    serve_chat = guarded(gateway, "chat stream", "chat", chat, CHAT_STREAM)
-    serve_team = guarded(gateway, "team stream", "chat", team, TEAM_STREAM)
-    return [
-        Route("/api/chat/team/stream", serve_team, methods=["POST", "GET"]),
-        Route("/api/v1/chat/team/stream", serve_team, methods=["POST", "GET"]),
-        Route("/api/chat/{id}/stream", serve_chat, methods=["POST", "GET"]),
-        Route("/api/v1/chat/{id}/stream", serve_chat, methods=["POST", "GET"]),
-    ]
 
 
 def _websocket(gateway: Gateway) -> Callable[[WebSocket], object]:

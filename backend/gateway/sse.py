@@ -31,8 +31,8 @@ def frame(value: Any) -> bytes:
     return b"data: %b\n\n" % encoder.encode(value)
 
 
-def stream_response(gateway: Gateway, frames: AsyncIterator[bytes]) -> StreamingResponse:
-    """Answer with a stream of frames, counted against the limit of streams.
+def check_streams(gateway: Gateway) -> None:
+    """Refuse one more stream than the settings allow.
 
     Raises:
         TektonError: `too_many` streams are open already.
@@ -40,6 +40,15 @@ def stream_response(gateway: Gateway, frames: AsyncIterator[bytes]) -> Streaming
     limit = gateway.platform.settings.gateway.max_streams
     if gateway.streams >= limit:
         raise TektonError(f"{limit} streams are open already (gateway.max_streams)", code="too_many")
+
+
+def stream_response(gateway: Gateway, frames: AsyncIterator[bytes]) -> StreamingResponse:
+    """Answer with a stream of frames, counted against the limit of streams.
+
+    Raises:
+        TektonError: `too_many` streams are open already.
+    """
+    check_streams(gateway)
 
     async def counted() -> AsyncIterator[bytes]:
         gateway.streams += 1

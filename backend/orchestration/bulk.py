@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from msgspec import Struct
 
@@ -47,6 +47,18 @@ class BulkReport(Struct):
     sum_of_times: float
 
 
+def check_items(items: list[BulkItem]) -> None:
+    """Refuse a bulk of nothing or of too much.
+
+    Raises:
+        TektonError: `invalid_request`.
+    """
+    if not 0 < len(items) <= MAX_REQUESTS:
+        raise TektonError(
+            f"a bulk takes 1 to {MAX_REQUESTS} requests, not {len(items)}", code="invalid_request"
+        )
+
+
 async def run_bulk(
     turns: TurnManager,
     catalog: Catalog,
@@ -55,16 +67,13 @@ async def run_bulk(
     max_concurrency: int,
     timeout_s: float | None,
     request_id: str = "",
-) -> AsyncIterator[BulkResult]:
+) -> AsyncGenerator[BulkResult]:
     """Run requests side by side and yield each result as it is there. Ending the iteration cancels the rest.
 
     Raises:
         TektonError: `invalid_request` when there are none or too many.
     """
-    if not 0 < len(items) <= MAX_REQUESTS:
-        raise TektonError(
-            f"a bulk takes 1 to {MAX_REQUESTS} requests, not {len(items)}", code="invalid_request"
-        )
+    check_items(items)
     group = request_id or new_request_id()
     places = asyncio.Semaphore(max_concurrency)
 
@@ -121,4 +130,4 @@ async def _ask(
         )
 
 
-__all__ = ["BulkItem", "BulkReport", "BulkResult", "report", "run_bulk"]
+__all__ = ["BulkItem", "BulkReport", "BulkResult", "check_items", "report", "run_bulk"]

@@ -112,6 +112,11 @@ class PipelineManager:
         await run.ended.wait()
         return sum(len(turn.parts) for name in open_turns if (turn := self._turns.find(name)))
 
+    def cancel_soon(self, request_id: str) -> None:
+        """End a run without waiting for its turns to confirm; one that has ended is left as it is."""
+        if (run := self.active.get(request_id)) is not None:
+            self._stop(run, 0)
+
     async def history(self, limit: int) -> list[RunRecord]:
         """Return the newest runs, newest first, those under way included."""
         records = await self._kept.newest(limit)

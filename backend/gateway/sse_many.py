@@ -1,0 +1,94 @@
+"""Server-sent events of bulk runs and pipelines: items as they finish, stages as they change.
+
+A client that goes away ends what it asked for. Decides nothing; encodes what orchestration tells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from backend.events import Subscription
+from backend.gateway.context import Gateway
+from backend.gateway.replies import error_body
+from backend.gateway.sse import frame, own_events
+from backend.orchestration.actions.chat import BulkParams
+from backend.orchestration.actions.pipelines import PipelineParams
+from backend.orchestration.bulk import check_items, run_bulk
+from backend.orchestration.turns import new_request_id
+from backend.schema.errors import TektonError
+from backend.schema.events import PipelineEnd
+from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+
+
+async def bulk_stream(gateway: Gateway, params: BulkParams) -> AsyncIterator[bytes]:
+    """Start a bulk run and return its frames: an `item` for each result as it is there, then `complete`.
+
+    Raises:
+        TektonError: The items cannot be run at all; nothing was started.
+    """
+    check_items(params.requests)
+    return _bulk_frames(gateway, params)
+
+
+async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncIterator[bytes]:
+    platform = gateway.platform
+    request_id = params.request_id or new_request_id()
+    began, good, failed, summed = time.monotonic(), 0, 0, 0.0
+    results = run_bulk(
+        platform.turns,
+        platform.catalog,
+        params.requests,
+        max_concurrency=params.max_concurrency or platform.book.current.max_concurrent_specialists,
+        timeout_s=params.timeout_s,
+        request_id=request_id,
+    )
+    try:
+        yield frame({"type": "start", "request_id": request_id, "count": len(params.requests)})
+        async for result in results:
+            good, failed = good + result.ok, failed + (not result.ok)
+            summed += result.outcome.total_time
+            item = {"index": result.index, "ok": result.ok, "outcome": result.outcome}
+            yield frame({"type": "item", "request_id": request_id, **item})
+        times = {"wall_time": time.monotonic() - began, "sum_of_times": summed}
+        yield frame({"type": "complete", "request_id": request_id, "ok": good, "failed": failed, **times})
+    finally:
+        await results.aclose()
+
+
+async def pipeline_stream(gateway: Gateway, params: PipelineParams) -> AsyncIterator[bytes]:
+    """Start a pipeline and return its frames: `pipeline_start`, `stage`, `stage_text`, at last `pipeline_end`.
+
+    Raises:
+        TektonError: The text is no pipeline, or a name is unknown; nothing was started.
+    """
+    params.request_id = params.request_id or new_request_id()
+    params.wait = False
+    subscription = gateway.platform.events.subscribe()
+    subscription.follow(params.request_id)
+    try:
+        await gateway.platform.pipelines.run(params)
+    except BaseException:
+        subscription.close()
+        raise
+    return _pipeline_frames(gateway, params.request_id, subscription)
+
+
+async def _pipeline_frames(
+    gateway: Gateway, request_id: str, subscription: Subscription
+) -> AsyncIterator[bytes]:
+    ended = False
+    try:
+        async for events in own_events(subscription):
+            told = [event for event in events if not isinstance(event, StreamChunk | StreamEnd | StreamError)]
+            if told:
+                yield b"".join(frame(event) for event in told)
+            ended = any(isinstance(event, PipelineEnd) for event in told)
+            if ended:
+                return
+    except TektonError as error:
+        yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
+    finally:
+        subscription.close()
+        if not ended:
+            gateway.platform.pipelines.cancel_soon(request_id)
