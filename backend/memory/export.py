@@ -9,24 +9,38 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
+from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from backend.memory.store import Export, ExportFormat
+from backend.providers.redact import redact
 from backend.schema.records import Session, StoredMessage
 
 FILENAME_CHARS = 60
+R = TypeVar("R", Session, StoredMessage)
 _HOSTILE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def export(session: Session, messages: list[StoredMessage], format: ExportFormat) -> Export:
-    """Write a session out; messages are given oldest first."""
+def export(
+    session: Session, messages: list[StoredMessage], format: ExportFormat, secrets: Sequence[str] = ()
+) -> Export:
+    """Write a session out; messages are given oldest first. What looks like a key, and `secrets`, is masked."""
+    session = _masked(session, ("title", "preview"), secrets)
+    messages = [_masked(message, ("content", "reasoning", "error"), secrets) for message in messages]
     base = _filename(session)
     if format == "json":
         document = {"session": session, "messages": messages}
         text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
         return Export(f"{base}.json", _HOSTILE.sub(lambda m: f"\\u{ord(m[0]):04x}", text) + "\n")
     return Export(f"{base}.md", "\n".join(_markdown(session, messages)))
+
+
+def _masked(record: R, fields: Sequence[str], secrets: Sequence[str]) -> R:
+    """Return a copy whose texts hold no secret."""
+    changes = {name: redact(getattr(record, name), *secrets) for name in fields}
+    return msgspec.structs.replace(record, **changes)
 
 
 def visible(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,14 +227,16 @@ class RedisStore:
     async def recall(self, hints: list[str], *, limit: int = 3, exclude_session: str = "") -> list[MemoryHit]:
         return await redis_search.recall(self._search, hints, limit, exclude_session)
 
-    async def export(self, session_id: str, format: ExportFormat = "md") -> Export:
+    async def export(
+        self, session_id: str, format: ExportFormat = "md", *, secrets: Sequence[str] = ()
+    ) -> Export:
         session = await self.get_session(session_id)
         pages: list[StoredMessage] = []
         page = await self.messages(session_id, after_id=0, limit=EXPORT_PAGE)
         while page:
             pages += page
             page = await self.messages(session_id, after_id=page[-1].id, limit=EXPORT_PAGE)
-        return await asyncio.to_thread(export, session, pages, format)
+        return await asyncio.to_thread(export, session, pages, format, secrets)
 
     async def retain(
         self, *, retention_days: int, compress_after_days: int, now: float | None = None

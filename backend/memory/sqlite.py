@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -225,14 +226,16 @@ class SqliteStore:
     async def recall(self, hints: list[str], *, limit: int = 3, exclude_session: str = "") -> list[MemoryHit]:
         return await self._search(lambda c: search.recall(c, hints, limit, exclude_session))
 
-    async def export(self, session_id: str, format: ExportFormat = "md") -> Export:
+    async def export(
+        self, session_id: str, format: ExportFormat = "md", *, secrets: Sequence[str] = ()
+    ) -> Export:
         session = await self.get_session(session_id)
         pages: list[StoredMessage] = []
         page = await self.messages(session_id, after_id=0, limit=EXPORT_PAGE)
         while page:
             pages += page
             page = await self.messages(session_id, after_id=page[-1].id, limit=EXPORT_PAGE)
-        return await asyncio.to_thread(export, session, pages, format)
+        return await asyncio.to_thread(export, session, pages, format, secrets)
 
     async def retain(
         self, *, retention_days: int, compress_after_days: int, now: float | None = None

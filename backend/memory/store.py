@@ -6,6 +6,7 @@ survives the death of this process. Expected failures are `MemoryFault`s.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -201,7 +202,11 @@ class MemoryStore(Protocol):
         """Return the messages that fit the hints best, for a turn's context."""
         ...
 
-    async def export(self, session_id: str, format: ExportFormat = "md") -> Export: ...
+    async def export(
+        self, session_id: str, format: ExportFormat = "md", *, secrets: Sequence[str] = ()
+    ) -> Export:
+        """Write a session out; what looks like a key is masked, and so is each of `secrets`."""
+        ...
 
     async def retain(
         self, *, retention_days: int, compress_after_days: int, now: float | None = None

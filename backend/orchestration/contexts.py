@@ -54,7 +54,7 @@ class ContextBuilder:
 
     def __init__(self, settings: Settings, catalog: Catalog, memory: MemoryStore) -> None:
         self._settings, self._catalog, self._memory = settings, catalog, memory
-        self._estimator = TokenEstimator()
+        self.estimator = TokenEstimator()
         self._infos: dict[str, tuple[Channel, InfoResponse]] = {}
         self._counts: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._sent: dict[str, list[str]] = {}
@@ -95,7 +95,7 @@ class ContextBuilder:
         texts = self._sent.pop(order.request_id, None)
         if texts and outcome.usage and not outcome.usage.estimated and outcome.usage.input_tokens:
             total = outcome.usage.input_tokens + outcome.usage.cached_tokens
-            self._estimator.learn(outcome.model, texts, total)
+            self.estimator.learn(outcome.model, texts, total)
 
     async def _add_history(
         self, request: Request, order: ChatOrder, session: Session, link: Channel, info: InfoResponse
@@ -154,7 +154,7 @@ class ContextBuilder:
 
     async def _counter(self, info: InfoResponse, link: Channel, texts: list[str]) -> Count:
         """Return a counter for these texts: the provider's own tokenizer where there is one, else an estimate."""
-        estimate = self._estimator.counter(info.model)
+        estimate = self.estimator.counter(info.model)
         if sum(map(len, texts)) < (info.context_window or UNKNOWN_WINDOW):
             return estimate  # it fits however it is counted: a token is at least a character, mostly
         keys = {text: (info.model, _digest(text)) for text in texts if text}

@@ -19,6 +19,7 @@ from backend.memory import MemoryStore, choose_store
 from backend.monitor import Monitor
 from backend.orchestration.budgets import Budgets
 from backend.orchestration.contexts import ContextBuilder
+from backend.orchestration.housekeeping import Housekeeping
 from backend.orchestration.ledger import Ledger
 from backend.orchestration.matching import Matcher
 from backend.orchestration.modeldesk import ModelDesk
@@ -32,6 +33,9 @@ from backend.providers import choose
 from backend.schema.events import Snapshot
 from backend.schema.records import PlatformInfo, ProviderChoice
 from backend.specialists.supervisor import Supervisor
+
+SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
+"""Ends of the names of environment variables whose values are secrets."""
 
 
 @dataclass
@@ -56,12 +60,19 @@ class Platform:
     pipelines: PipelineManager
     models: ModelDesk
     pressure: Pressure
+    housekeeping: Housekeeping
     gateway_address: str = ""
     gateway_report: Callable[[], dict[str, object]] = dict
     """Given by the gateway, if one serves this platform."""
     started_at: float = field(default_factory=time.time)
     stop_asked: asyncio.Future[bool] | None = None
     """Resolves to whether the fleet is stopped too, once a client asked the backend to end."""
+
+    def secrets(self) -> list[str]:
+        """Return what must never leave the platform as text: its token and the keys in its environment."""
+        names = [name for name in self.environment if name.upper().endswith(SECRET_ENDINGS)]
+        token = self.home.token.read_text(encoding="ascii").strip() if self.home.token.exists() else ""
+        return [value for value in (token, *(self.environment[name] for name in names)) if len(value) >= 8]
 
     def info(self) -> PlatformInfo:
         """Return what the header shows."""
@@ -100,6 +111,7 @@ class Platform:
         await self.pressure.close()
         await self.monitor.close()
         await self.fleet.close(stop_fleet)
+        await self.housekeeping.close()
         await self.ledger.close()
         await self.memory.close()
 
@@ -172,6 +184,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
         ),
         models=ModelDesk(home, settings, env, catalog, fleet),
         pressure=Pressure(events, fleet.hold_streams),
+        housekeeping=Housekeeping(memory, ledger, settings.memory, contexts.estimator),
     )
 
     async def platform_facts() -> str:
@@ -181,5 +194,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
     contexts.give_facts("penia-ai", budgets.facts)
     await turns.recover()
     await fleet.start()
+    await platform.housekeeping.open()
+    platform.housekeeping.start()
     platform.monitor.start()
     return platform

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.memory import SqliteStore, StoreClosed, StoreFailed, database, schema_versions
+from backend.memory import SqliteStore, StoreClosed, StoreFailed, database, schema_versions, texts
 
 WRITER = """
 import asyncio, sys
@@ -167,6 +167,40 @@ def test_every_old_version_is_brought_to_the_newest(tmp_path: Path) -> None:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert {"sessions", "messages", "found", "errors", "usage", "settings", "open_turns"} <= tables
         connection.close()
+
+
+async def test_a_file_of_version_1_keeps_its_conversations_and_gains_what_came_later(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    old = sqlite3.connect(path, isolation_level=None)
+    old.create_function("unpack", 1, texts.unpack, deterministic=True)
+    schema_versions.migrate(old, schema_versions.STEPS[:1])
+    old.execute(
+        "INSERT INTO sessions(id, title, owner, created_at, updated_at, messages, is_default) "
+        "VALUES ('s-old', 'The bridge', 'apollo-ai', 1, 2, 2, 1)"
+    )
+    for role, content in (
+        ("user", "how wide is the bridge"),
+        ("assistant", texts.pack("forty metres " * 40)),
+    ):
+        old.execute(
+            "INSERT INTO messages(session, author, role, content, created_at) VALUES (1, 'x', ?, ?, 1)",
+            (role, content),
+        )
+    old.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert store.set_aside is None
+    session = await store.default_session("apollo-ai")
+    assert (session.id, session.title) == ("s-old", "The bridge")
+    rows = await store.messages(session.id)
+    assert [row.content[:12] for row in rows] == ["how wide is ", "forty metres"]
+    assert len(await store.search("forty metres")) == 1
+    await store.append(session.id, author="you", role="user", content="and how long")
+    await store.put_setting("k", 1)
+    await store.add_usage("apollo-ai", "2026-01-01", "p", "m", 1, 2)
+    assert (await store.record_error("apollo-ai", "internal", "x")).count == 1
+    assert len((await store.export(session.id)).content) > 500
+    await store.close()
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was() -> None:

@@ -190,8 +190,8 @@ async def session_messages(platform: Platform, params: MessagesParams) -> Any:
     console="sessions.export",
 )
 async def export_session(platform: Platform, params: ExportParams) -> Any:
-    """Return a whole session as Markdown or JSON text."""
-    return await platform.memory.export(params.id, params.format)
+    """Return a whole session as Markdown or JSON text, keys and tokens masked."""
+    return await platform.memory.export(params.id, params.format, secrets=platform.secrets())
 
 
 @action(
