@@ -50,12 +50,13 @@ class Sampler:
         psutil.cpu_percent(None)
 
     def take(self, pids: Mapping[str, int]) -> Metrics:
-        """Return figures of the host and of named processes; one that is gone is left out. Blocking, a few ms."""
-        figures: dict[str, ProcessFigures] = {}
-        for name, pid in pids.items():
-            if (found := self._figures(pid)) is not None:
-                figures[name] = found
-        for pid in self._handles.keys() - set(pids.values()):
+        """Return figures of the host and of named processes; one that is gone is left out. Blocking, a few ms.
+
+        A process with several names is looked at once, and each of its names has its figures.
+        """
+        looked_at = {pid: self._figures(pid) for pid in set(pids.values())}
+        figures = {name: found for name, pid in pids.items() if (found := looked_at[pid]) is not None}
+        for pid in self._handles.keys() - looked_at.keys():
             del self._handles[pid]
         return Metrics(time.time(), host_figures(), figures)
 

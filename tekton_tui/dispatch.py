@@ -29,7 +29,15 @@ from tekton_tui.stores import Line, Stores
 
 
 def dispatch(stores: Stores, events: Sequence[Event]) -> None:
-    """Feed a batch of events into the stores, in order; text of a turn that came together goes in together."""
+    """Feed a batch of events into the stores, in order; text of a turn that came together goes in together.
+
+    What a batch changes in the fleet is told once, at its end.
+    """
+    with stores.fleet.together():
+        _feed(stores, events)
+
+
+def _feed(stores: Stores, events: Sequence[Event]) -> None:
     texts: dict[str, list[str]] = {}
     for event in events:
         if isinstance(event, StreamChunk):

@@ -23,6 +23,16 @@ def row(name: str, state: str, **more: Any) -> SpecialistStatus:
     return SpecialistStatus(f"{name}-ai", name, "T", name, state=state, since=NOW - 90, **more)
 
 
+def test_a_process_of_many_names_is_looked_at_once_and_all_have_its_figures() -> None:
+    sampler = Sampler()
+    names = {f"m{number}-ai": os.getpid() for number in range(50)}
+    sampler.take(names)
+    sum(range(2_000_000))
+    found = sampler.take(names).processes
+    assert len({(figures.cpu, figures.rss, figures.fds) for figures in found.values()}) == 1
+    assert found["m49-ai"].cpu > 0
+
+
 def test_figures_are_of_the_processes_named_and_the_gone_are_left_out() -> None:
     sampler = Sampler()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:

@@ -13,6 +13,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     gc.set_threshold(*GC_THRESHOLDS)
+    _allow_many_files()
     home = Home.from_environment().prepare()
     lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:
@@ -88,6 +90,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except TektonError as error:
         return ready.fail(error)
+
+
+def _allow_many_files() -> None:
+    """Take as many open files as the system grants: a specialist takes two, and the usual 1,024 are few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # a system that grants less is told of when files run out
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Ready:

@@ -6,7 +6,9 @@ One slow task; it starts and kills nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,21 +103,21 @@ class Upkeep:
             fleet.record_error("registry", "registry_incomplete", text, phase="upkeep")
 
     def _follow_logs(self) -> None:
-        limits, wanted = self._fleet.settings.logs, self._wanted("logs")
+        limits, folder, wanted = self._fleet.settings.logs, self._fleet.home.logs, self._wanted("logs")
+        there = _log_files(folder)
         for source in self.sources():
-            path = log_path(self._fleet.home.logs, source)
-            try:
-                found = path.stat()
-            except FileNotFoundError:
+            found = there.get(f"{source}.log")
+            if found is None:
                 self._places[source] = (0, 0)
                 continue
             inode, place = self._places.get(source, (0, 0))
             if inode != found.st_ino or found.st_size < place:
                 place = 0
             if found.st_size > place:
+                path = log_path(folder, source)
                 place = self._pass_on(source, path, place, found.st_size) if wanted else found.st_size
             if found.st_size > limits.max_bytes:
-                rotate_if_large(self._fleet.home.logs, source, max_bytes=limits.max_bytes, keep=limits.keep)
+                rotate_if_large(folder, source, max_bytes=limits.max_bytes, keep=limits.keep)
                 place = 0
             self._places[source] = (found.st_ino, place)
 
@@ -147,3 +149,14 @@ class Upkeep:
             lines = redact(whole.decode("utf-8", "replace")).split("\n")
             self._publish(LogLines(source, lines, time.time(), dropped), "logs")
         return size - len(rest)
+
+
+def _log_files(folder: Path) -> dict[str, os.stat_result]:
+    """Return what log files there are, by name; one look at the folder, however many specialists there are."""
+    there: dict[str, os.stat_result] = {}
+    with os.scandir(folder) as files:
+        for file in files:
+            if file.name.endswith(".log"):
+                with contextlib.suppress(FileNotFoundError):  # it was renamed this moment: a new run begins
+                    there[file.name] = file.stat()
+    return there

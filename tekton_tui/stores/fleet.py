@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from backend.schema.events import Metrics, Snapshot
 from backend.schema.records import HostFigures, PlatformInfo, ProcessFigures, ServiceStatus, SpecialistStatus
@@ -28,27 +29,55 @@ class FleetStore:
         self.changed: Signal[[set[str]]] = Signal()
         self.summary_changed: Signal[[]] = Signal()
         self.broke: Signal[[SpecialistStatus]] = Signal()
+        self._held: set[str] | None = None
+        """Ids whose change is told at the end of a batch; `None` outside one."""
+        self._summary_held = False
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Tell what changes inside once at its end: a thousand rows at once cost the screen one look."""
+        if self._held is not None:
+            yield
+            return
+        self._held = set()
+        try:
+            yield
+        finally:
+            ids, summary = self._held, self._summary_held
+            self._held, self._summary_held = None, False
+            if ids:
+                self.changed.emit(ids)
+            if summary:
+                self.summary_changed.emit()
+
+    def _tell(self, ids: set[str], *, summary: bool = False) -> None:
+        if self._held is not None:
+            self._held |= ids
+            self._summary_held |= summary
+            return
+        if ids:
+            self.changed.emit(ids)
+        if summary:
+            self.summary_changed.emit()
 
     def load(self, snapshot: Snapshot) -> None:
         self.platform = snapshot.platform
         self.rows = {row.id: row for row in snapshot.specialists}
         self.services = {service.name: service for service in snapshot.services}
         self.marked &= set(self.rows)
-        self.changed.emit(set(self.rows))
-        self.summary_changed.emit()
+        self._tell(set(self.rows), summary=True)
 
     def put(self, row: SpecialistStatus) -> None:
         before = self.rows.get(row.id)
         self.rows[row.id] = row
-        self.changed.emit({row.id})
-        if before is None or (before.state, before.model_display) != (row.state, row.model_display):
-            self.summary_changed.emit()
-            if row.state in BROKEN and before is not None and before.state not in BROKEN:
-                self.broke.emit(row)
+        news = before is None or (before.state, before.model_display) != (row.state, row.model_display)
+        self._tell({row.id}, summary=news)
+        if news and row.state in BROKEN and before is not None and before.state not in BROKEN:
+            self.broke.emit(row)
 
     def put_service(self, service: ServiceStatus) -> None:
         self.services[service.name] = service
-        self.summary_changed.emit()
+        self._tell(set(), summary=True)
 
     def measure(self, metrics: Metrics) -> None:
         """Take the figures of one second; only rows whose figures show a difference are named as changed."""
@@ -59,8 +88,7 @@ class FleetStore:
         }
         self.figures, self.host = metrics.processes, metrics.host
         changed |= self._sample_rates()
-        if changed & set(self.rows):
-            self.changed.emit(changed & set(self.rows))
+        self._tell(changed & self.rows.keys())
 
     def toggle_mark(self, ai_id: str) -> None:
         self.marked ^= {ai_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -57,6 +58,8 @@ class FleetGrid(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._fleet = fleet
         self._ids: list[str] = []
+        self._places: dict[str, int] = {}
+        """Where each shown id stands in `_ids`."""
         self._columns: list[tuple[Column, int]] = []
         self._lines: dict[str, list[str]] = {}
         self._dirty: set[str] = set()
@@ -91,7 +94,7 @@ class FleetGrid(ScrollView, can_focus=True):
 
     def go_to(self, ai_id: str) -> None:
         """Put the cursor on a row, if it is shown."""
-        if ai_id in self._ids:
+        if ai_id in self._places:
             self._set_cursor(ai_id)
 
     def set_filter(self, text: str) -> None:
@@ -112,23 +115,30 @@ class FleetGrid(ScrollView, can_focus=True):
 
     def rearrange(self) -> None:
         """Work the order and the filter out anew; the cursor stays on its row."""
-        rows = [row for row in self._fleet.rows.values() if _matches(row, self.filter_text)]
+        matches = _matcher(self.filter_text)
+        rows = [row for row in self._fleet.rows.values() if matches(row)]
         self.hidden = len(self._fleet.rows) - len(rows)
         column = next((c for c in COLUMNS if c.name == self.sort_column), None)
         if column is not None and column.sort is not None:
             order = column.sort
             rows.sort(key=lambda row: order(self._fleet, row), reverse=self.sort_reverse)  # type: ignore[arg-type,return-value]
         self._ids = [row.id for row in rows]
+        self._places = {ai_id: place for place, ai_id in enumerate(self._ids)}
         width = self.size.width
         self.virtual_size = Size(width, len(self._ids) + 1)
-        if self._cursor_id not in self._ids:
+        if self._cursor_id not in self._places:
             self._set_cursor(self._ids[0] if self._ids else None)
         self.refresh()
 
     def frame(self) -> None:
         """Draw the rows that changed since the last frame."""
         dirty, self._dirty = self._dirty, set()
-        if dirty - set(self._lines) - set(self._ids) or self.sort_column or self.filter_text or not self._ids:
+        if (
+            dirty - self._lines.keys() - self._places.keys()
+            or self.sort_column
+            or self.filter_text
+            or not self._ids
+        ):
             self._lines.clear()
             self.rearrange()
             return
@@ -147,7 +157,7 @@ class FleetGrid(ScrollView, can_focus=True):
     def action_move(self, step: int) -> None:
         if not self._ids:
             return
-        index = self._ids.index(self._cursor_id) if self._cursor_id in self._ids else 0
+        index = self._places.get(self._cursor_id or "", 0)
         self._set_cursor(self._ids[max(0, min(len(self._ids) - 1, index + step))])
 
     def on_focus(self) -> None:
@@ -182,20 +192,31 @@ class FleetGrid(ScrollView, can_focus=True):
         """Move the clocks of rows whose words count seconds, and of all when a minute passed."""
         if not self.is_on_screen:
             return
-        for ai_id in self._ids:
+        for ai_id in self._seen_ids():
             row = self._fleet.rows.get(ai_id)
             if row is not None and (row.state in TICKING or row.started_at or row.since or row.last_activity):
                 self._redraw(ai_id)
 
     def _redraw(self, ai_id: str) -> None:
-        """Refresh a row's line when its words changed."""
-        if ai_id not in self._ids or not self._columns:
+        """Refresh a row's line when its words changed; of one out of sight only forget the words."""
+        place = self._places.get(ai_id)
+        if place is None or not self._columns:
+            return
+        y = place + 1 - round(self.scroll_offset.y)
+        if not 1 <= y < self.size.height:
+            self._lines.pop(ai_id, None)
             return
         cells = self._cells(ai_id)
         if cells != self._lines.get(ai_id):
             self._lines[ai_id] = cells
-            y = self._ids.index(ai_id) + 1 - round(self.scroll_offset.y)
             self.refresh(Region(0, y, self.size.width, 1))
+
+    def _seen_ids(self) -> list[str]:
+        """Return the ids whose rows are in sight; what is cached of the others is forgotten, for clocks go on."""
+        top = round(self.scroll_offset.y)
+        seen = self._ids[top : top + max(0, self.size.height - 1)]
+        self._lines = {ai_id: self._lines[ai_id] for ai_id in seen if ai_id in self._lines}
+        return seen
 
     def _cells(self, ai_id: str) -> list[str]:
         row = self._fleet.rows[ai_id]
@@ -207,7 +228,7 @@ class FleetGrid(ScrollView, can_focus=True):
         self._cursor_id = ai_id
         self.refresh()
         if ai_id is not None:
-            index = self._ids.index(ai_id)
+            index = self._places[ai_id]
             page = self.size.height - 1
             top = round(self.scroll_offset.y)
             if index < top:
@@ -246,27 +267,22 @@ class FleetGrid(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, base)
 
 
-def _matches(row: SpecialistStatus, text: str) -> bool:
+def _matcher(text: str) -> Callable[[SpecialistStatus], bool]:
+    """Return what tells whether a row passes the filter."""
     if not text:
-        return True
+        return lambda row: True
     wanted, inverse = (text[1:], True) if text.startswith("!") else (text, False)
-    hay = " ".join(
-        [
-            row.name,
-            row.title,
-            row.state,
-            row.phase or "",
-            row.model_display,
-            row.provider,
-            *row.capabilities,
-            *row.groups,
-        ]
-    )
     try:
-        found = re.search(wanted, hay, re.IGNORECASE) is not None
+        pattern = re.compile(wanted, re.IGNORECASE)
     except re.error:
-        found = wanted.lower() in hay.lower()
-    return found != inverse
+        pattern = re.compile(re.escape(wanted), re.IGNORECASE)
+    return lambda row: (pattern.search(_words(row)) is not None) != inverse
+
+
+def _words(row: SpecialistStatus) -> str:
+    """Return what the filter looks at."""
+    facts = [row.name, row.title, row.state, row.phase or "", row.model_display, row.provider]
+    return " ".join([*facts, *row.capabilities, *row.groups])
 
 
 __all__ = ["SORT_KEYS", "FleetGrid"]
