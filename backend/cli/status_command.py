@@ -68,7 +68,7 @@ def _from_registry() -> dict[str, Any]:
                 "id": ai_id,
                 "name": ai_id.removesuffix("-ai"),
                 "title": entry.component,
-                "state": "ready" if alive else "lost",
+                "state": "stopped" if entry.transport == "api" else "ready" if alive else "lost",
                 "pid": entry.pid if alive else 0,
                 "port": entry.port,
                 "model": entry.model,

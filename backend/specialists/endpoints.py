@@ -100,6 +100,8 @@ class Endpoints:
 
     def _show(self, component: Component, channel: ApiChannel, **changes: object) -> None:
         fleet, (host, port) = self._fleet, _address(component)
+        if (earlier := fleet.links.get(component.id)) is not None:
+            earlier.close("joined anew")
         fleet.links[component.id] = channel
         fleet.board.change(
             component.id, state="ready", warming=False, host=host, port=port, launcher=LAUNCHER, **changes
