@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 
@@ -14,10 +15,17 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"tekton-tui {backend.__version__}")
         return 0
+    if options.home:
+        os.environ["TEKTON_HOME"] = options.home
     if options.serve:
         from tekton_tui.web import serve
 
-        return serve(options.serve_port)
+        return serve(
+            options.serve_port,
+            host=options.serve_host,
+            url=options.connect,
+            token_file=options.token_file or os.environ.get("TEKTON_TOKEN_FILE"),
+        )
     from tekton_tui.app import TektonApp
     from tekton_tui.connecting import connector
     from tekton_tui.hangup import EXIT_HANGUP, leave_on_hangup
@@ -39,8 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--theme", default="", help="for this run: tekton-dark, tekton-light or one of Textual's"
     )
-    parser.add_argument("--serve", action="store_true", help="offer the console to a browser on this machine")
+    parser.add_argument(
+        "--serve", action="store_true", help="offer the console to a browser, behind the token"
+    )
     parser.add_argument("--serve-port", type=int, default=8890, help="port for --serve (default 8890)")
+    parser.add_argument(
+        "--serve-host", default="127.0.0.1", help="address for --serve (default: this machine alone)"
+    )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     return parser
 
