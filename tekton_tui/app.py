@@ -45,6 +45,7 @@ class TektonApp(App[None]):
           for number in range(1, 10)),
         Binding("colon", "command_line", "Command", key_display=":", id="app.command", show=False),
         Binding("question_mark", "open_help", "Keys", key_display="?", id="app.help"),
+        Binding("f1", "open_help", "Keys", id="app.help-while-writing"),
         Binding("e", "next_error(1)", "Next error", show=False, id="app.next-error"),
         Binding("E", "next_error(-1)", "Previous error", show=False, id="app.previous-error"),
         Binding("f2", "settings", "Settings", show=False, id="app.settings"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 if TYPE_CHECKING:
     from tekton_tui.app import TektonApp
@@ -25,11 +26,35 @@ def bindings_of(node: DOMNode) -> list[Binding]:
     return sorted(seen.values(), key=lambda binding: order.index(binding.action))
 
 
+def nodes_here(screen: Screen[Any]) -> list[DOMNode]:
+    """Return what has keys on a screen: the focus and what it lies in, what else is shown beside it, then the app."""
+    focused = screen.focused
+    nodes: list[DOMNode] = list(focused.ancestors_with_self) if focused else [screen]
+    nodes = [node for node in nodes if node is not screen and node is not screen.app]
+    beside = [node for node in _panes_of(screen, nodes) if node not in nodes]
+    ours = [node for node in (*nodes, *beside) if type(node).__module__.startswith("tekton_tui")]
+    kinds: dict[type, DOMNode] = {}
+    for node in ours:
+        kinds.setdefault(type(node), node)
+    return [*kinds.values(), screen.app]
+
+
+def _panes_of(screen: Screen[Any], nodes: list[DOMNode]) -> Iterator[DOMNode]:
+    """Yield the pane that is shown and all in it that is displayed."""
+    for pane in screen.query("#panes > *"):
+        if pane.display:
+            yield pane
+            yield from (child for child in pane.walk_children() if _shown(child))
+
+
+def _shown(node: DOMNode) -> bool:
+    return all(bool(each.display) for each in node.ancestors_with_self)
+
+
 def system_commands(app: TektonApp) -> Iterator[tuple[str, str, Callable[[], object]]]:
     """Yield title, help and function of every action reachable from here: this place's first, then the app's."""
     given: set[str] = set()
-    nodes: list[DOMNode] = [*(app.focused.ancestors_with_self if app.focused else []), app]
-    for node in nodes:
+    for node in nodes_here(app.screen):
         for binding in bindings_of(node):
             title = binding.description
             if title in given or "app." in binding.action:

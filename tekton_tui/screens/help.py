@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tekton_tui.palette import bindings_of
+from tekton_tui.palette import bindings_of, nodes_here
 from tekton_tui.safe_text import literal
 from tekton_tui.verbs import VERBS
 from tekton_tui.widgets.navigation import SCREENS, TITLES
@@ -61,16 +61,9 @@ class HelpScreen(ModalScreen[None]):
         return Content("\n").join(lines)
 
     def _places(self) -> list[tuple[str, DOMNode]]:
-        """Return where keys act now: the focus and what it lies in, then everywhere."""
-        focused = self._behind.focused
-        nodes = [
-            node for node in (focused.ancestors_with_self if focused else []) if node is not self._behind
-        ]
-        places: list[tuple[str, DOMNode]] = []
-        for node in nodes:
-            if node is not self.app and bindings_of(node) and type(node).__module__.startswith("tekton_tui"):
-                places.append((_title(node), node))
-        return [*places, ("Everywhere", self.app)]
+        """Return where keys act: the focus and what it lies in, what stands beside it, then everywhere."""
+        nodes = nodes_here(self._behind)
+        return [(_title(node), node) for node in nodes[:-1] if bindings_of(node)] + [("Everywhere", self.app)]
 
 
 def key_name(binding: Binding) -> str:

@@ -50,8 +50,8 @@ class Editor(TextArea):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", id="composer.send"),
-        Binding("shift+enter,ctrl+j", "newline", "New line", show=False, id="composer.newline"),
-        Binding("escape", "cancel", "Cancel", show=False, id="composer.cancel"),
+        Binding("ctrl+j,shift+enter", "newline", "New line", id="composer.newline"),
+        Binding("escape", "cancel", "Leave", id="composer.cancel"),
         Binding("tab", "complete", "Complete", show=False, id="composer.complete"),
     ]
 

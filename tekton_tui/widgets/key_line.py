@@ -14,6 +14,8 @@ from textual.widgets._footer import FooterKey
 
 ALWAYS: Final = ("open_help", "app.open_help")
 """The action that is never left out: it shows all the others."""
+LAST: Final = ("app.command_palette", "command_palette")
+"""Shown when there is room left."""
 
 
 class KeyLine(Footer):
@@ -22,7 +24,7 @@ class KeyLine(Footer):
     def compose(self) -> ComposeResult:
         if not self._bindings_ready:
             return
-        entries = list(self._entries())
+        entries = sorted(self._entries(), key=lambda entry: entry[0].action in LAST)
         last = [entry for entry in entries if entry[0].action in ALWAYS]
         first = [entry for entry in entries if entry[0].action not in ALWAYS]
         room = self.size.width - sum(self._cells(binding) for binding, _, _ in last)
@@ -51,7 +53,7 @@ class KeyLine(Footer):
         """Yield the bindings to show, nearest to the focus first, each action once."""
         given: set[str] = set()
         for _, binding, enabled, tooltip in self.screen.active_bindings.values():
-            if binding.show and binding.action not in given:
+            if (binding.show or binding.action in LAST) and binding.action not in given:
                 given.add(binding.action)
                 yield binding, enabled, tooltip
 
