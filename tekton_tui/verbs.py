@@ -30,6 +30,7 @@ VERBS = (
     Verb("attach", "send a text file with a question: /attach FILE QUESTION"),
     Verb("sessions", "earlier conversations"),
     Verb("search", "find in this conversation: /search WORDS"),
+    Verb("export", "write this conversation to a file: /export md or /export json"),
     Verb("logs", "what its process wrote"),
     Verb("model", "change its model"),
     Verb("stop", "stop this specialist"),
@@ -54,6 +55,8 @@ class View(Protocol):
     def put_draft(self, text: str) -> None: ...
 
     def search(self, pattern: str) -> None: ...
+
+    def export(self, kind: str) -> None: ...
 
 
 class TeamView(Protocol):
@@ -143,6 +146,7 @@ def _verb(
         "model": lambda: commands.choose_model([ai_id]),
         "stop": lambda: commands.stop([ai_id]),
         "search": lambda: view.search(rest),
+        "export": lambda: view.export("json" if rest == "json" else "md"),
     }
     if name in simple:
         simple[name]()

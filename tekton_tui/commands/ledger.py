@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tekton_tui.commands.room import Room
 from tekton_tui.screens.dialogs import confirm, quit_dialog
+
+MAX_COPIES = 1000
 
 
 class LedgerCommands(Room):
@@ -47,6 +50,21 @@ class LedgerCommands(Room):
             confirm("Delete", f"This deletes {messages} messages for good:", [title], "Delete"), delete
         )
 
+    def export_session(self, session_id: str, kind: str) -> None:
+        """Write a conversation where the console was started, as `md` or `json`; no file is ever overwritten."""
+
+        def write(answer: dict[str, Any]) -> None:
+            path = free_path(Path.cwd() / answer["filename"])
+            try:
+                with path.open("x", encoding="utf-8") as file:
+                    file.write(answer["content"])
+            except OSError as error:
+                self.tell(f"{path}: not written: {error.strerror}", bad=True)
+                return
+            self.tell(f"written to {path}")
+
+        self.fetch("export_session", write, id=session_id, format=kind)
+
     def quit(self) -> None:
         """Ask what becomes of the fleet, then end the console."""
         live = [row.name for row in self._stores.fleet.live()]
@@ -61,3 +79,12 @@ class LedgerCommands(Room):
                 return
             self._desk.notice.emit("stopping the fleet…", False)
             self._desk.do("shutdown", then=lambda result: self._shell.leave(), stop_fleet=True)
+
+
+def free_path(path: Path) -> Path:
+    """Return a path that names no file yet: the given one, or one with a number added."""
+    number, free = 1, path
+    while free.exists() and number < MAX_COPIES:
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free

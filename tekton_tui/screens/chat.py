@@ -54,10 +54,15 @@ class ChatPane(Vertical):
         self.call_after_refresh(self._show, ai_id, session_id)
 
     def focus_content(self) -> None:
-        if self.current is None and not self._opened and (live := self._stores.fleet.live()):
-            self.open_tab(live[0].id)
-        elif self.current is not None:
+        if self.current is not None:
             self.current.focus_composer()
+        else:
+            self.call_after_refresh(self._open_first)
+
+    def _open_first(self) -> None:
+        """Show the first that runs, unless somebody was named meanwhile."""
+        if not self._opened and (live := self._stores.fleet.live()):
+            self.open_tab(live[0].id)
 
     def open_number(self, number: int) -> None:
         """Show the tab with this number, counted from 1."""

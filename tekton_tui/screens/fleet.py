@@ -18,6 +18,7 @@ from tekton_tui.stores import Stores
 from tekton_tui.stores.fleet import LIVE
 from tekton_tui.widgets.detail import DetailStrip
 from tekton_tui.widgets.empty import EmptyState
+from tekton_tui.widgets.field import Field
 from tekton_tui.widgets.grid import SORT_KEYS, FleetGrid
 
 
@@ -62,7 +63,7 @@ class FleetPane(Vertical):
                     yield Button(label, id=f"button-{name}", compact=True)
             yield EmptyState(id="fleet-empty")
             yield FleetGrid(self._stores.fleet, id="fleet-grid")
-        yield Input(
+        yield Field(
             placeholder="filter: words or a pattern, ! in front inverts · enter keeps · esc clears",
             id="fleet-filter",
             compact=True,

@@ -14,6 +14,7 @@ from textual.widgets import Footer, Input
 from tekton_tui.desk import Desk
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
+from tekton_tui.widgets.field import Field
 from tekton_tui.widgets.line_view import LineView
 
 TAIL = 2_000
@@ -37,7 +38,7 @@ class LogScreen(ModalScreen[None]):
         with Vertical(classes="overlay") as box:
             box.border_title = literal(f"log · {self._source.removesuffix('-ai')}")
             yield LineView(id="log-lines")
-            yield Input(
+            yield Field(
                 placeholder="filter: words or a pattern, ! in front inverts", id="log-filter", compact=True
             )
         yield Footer(show_command_palette=False, compact=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on
@@ -19,6 +18,7 @@ from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.cells import cell
 from tekton_tui.widgets.empty import EmptyState
+from tekton_tui.widgets.field import Field
 
 PREVIEW = 40
 
@@ -43,7 +43,7 @@ class SessionsPane(Vertical):
         self._renaming = ""
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="find in all conversations: any words", id="sessions-query", compact=True)
+        yield Field(placeholder="find in all conversations: any words", id="sessions-query", compact=True)
         yield EmptyState(id="sessions-empty")
         with Horizontal(id="sessions-body"):
             yield DataTable[Any](id="sessions-table", cursor_type="row")
@@ -149,18 +149,7 @@ class SessionsPane(Vertical):
 
     def _export(self, kind: str) -> None:
         if row := self.current:
-            self._commands.fetch("export_session", self._write, id=row["id"], format=kind)
-
-    def _write(self, answer: dict[str, Any]) -> None:
-        """Write the export where the console was started; an existing file is never overwritten."""
-        path = Path.cwd() / answer["filename"]
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(answer["content"])
-        except OSError as error:
-            self._commands.tell(f"{path}: not written: {error.strerror}", bad=True)
-            return
-        self._commands.tell(f"written to {path}")
+            self._commands.export_session(row["id"], kind)
 
     def action_delete(self) -> None:
         if row := self.current:

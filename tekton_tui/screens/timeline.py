@@ -15,6 +15,7 @@ from tekton_tui.commands import Commands
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
 from tekton_tui.widgets.empty import EmptyState
+from tekton_tui.widgets.field import Field
 from tekton_tui.widgets.line_view import LineView
 
 TONES = {
@@ -41,7 +42,7 @@ class TimelinePane(Vertical):
     def compose(self) -> ComposeResult:
         yield EmptyState(id="timeline-empty")
         yield LineView(id="timeline-lines")
-        yield Input(
+        yield Field(
             placeholder="filter: words or a pattern, ! in front inverts", id="timeline-filter", compact=True
         )
         yield Static("", id="timeline-status", classes="status-line")

@@ -53,14 +53,16 @@ class EditAndAsk(About, namespace="transcript"):
 
 
 class SearchChanged(Message, namespace="transcript"):
-    """Posted when the search has found more, or has looked at everything."""
+    """Posted when the search has found more, has looked at everything, or another match is shown."""
 
-    def __init__(self, transcript: Transcript, count: int, done: bool) -> None:
+    def __init__(self, transcript: Transcript, count: int, done: bool, at: int = 0) -> None:
         super().__init__()
         self.transcript = transcript
         self.count = count
         """Messages that match, so far."""
         self.done = done
+        self.at = at
+        """Which of them the cursor is on, counted from 1 at the oldest; 0 when it is on none."""
 
     @property
     def control(self) -> Transcript:

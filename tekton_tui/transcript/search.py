@@ -67,6 +67,12 @@ class Search:
             self._next = stop
         return len(self._hits) > before
 
+    def place_of(self, number: int | None) -> int:
+        """Return which match a message is, counted from 1 at the oldest; 0 when it is none."""
+        numbers = self.numbers
+        place = bisect_left(numbers, number) if number is not None else len(numbers)
+        return place + 1 if place < len(numbers) and numbers[place] == number else 0
+
     def after(self, number: int) -> int | None:
         """Return the next matching message below a number, if one is known."""
         numbers = self.numbers

@@ -144,7 +144,7 @@ class Surface(ScrollView, can_focus=True):
     def _marks(self) -> Marks:
         selection = self.screen.selections.get(self)
         return Marks(
-            cursor=self._cursor.target if self.has_focus else None,
+            cursor=self._cursor.target if self.has_focus or self._pattern is not None else None,
             selection=selection,
             pattern=self._pattern,
             badge=f" {self._viewport.unread} new ↓ " if self._viewport.unread else "",

@@ -42,13 +42,13 @@ class Transcript(Surface):
         Binding("G,end", "tail", "End", show=False, id="transcript.tail"),
         Binding("y", "copy", "Copy", id="transcript.copy"),
         Binding("v", "raw", "Raw", id="transcript.raw"),
-        Binding("enter", "fold", "Fold", show=False, id="transcript.fold"),
+        Binding("enter", "fold", "Fold", id="transcript.fold"),
+        Binding("R", "ask_again", "Ask again", id="transcript.ask-again"),
+        Binding("i", "edit", "Edit", id="transcript.edit"),
+        Binding("greater_than_sign", "quote", "Quote", key_display=">", id="transcript.quote"),
+        Binding("vertical_line", "pipe", "Pipe", key_display="|", id="transcript.pipe"),
         Binding("n", "hit(1)", "Next hit", show=False, id="transcript.next-hit"),
         Binding("N", "hit(-1)", "Previous hit", show=False, id="transcript.previous-hit"),
-        Binding("R", "ask_again", "Ask again", id="transcript.ask-again"),
-        Binding("vertical_line", "pipe", "Pipe", key_display="|", id="transcript.pipe"),
-        Binding("greater_than_sign", "quote", "Quote", key_display=">", show=False, id="transcript.quote"),
-        Binding("i", "edit", "Edit and ask", show=False, id="transcript.edit"),
     ]
 
     About = messages.About
@@ -193,8 +193,12 @@ class Transcript(Surface):
         first = not search.count
         if search.scan() and first:
             self._go_to(search.numbers[-1])
-        self.post_message(self.SearchChanged(self, search.count, search.done))
+        self._tell_search(search)
         self._ask()
+
+    def _tell_search(self, search: Search) -> None:
+        at = search.place_of(self._cursor.number)
+        self.post_message(self.SearchChanged(self, search.count, search.done, at))
 
     def stop_search(self) -> None:
         """Remove the highlights."""
@@ -210,6 +214,7 @@ class Transcript(Surface):
         number = self._search.after(here) if step > 0 else self._search.before(here)
         if number is not None:
             self._go_to(number)
+            self._tell_search(self._search)
 
     def _end(self, key: str, *, footer: str, code: str = "", error: str = "") -> None:
         stream = self._flow.streaming(key)

@@ -19,6 +19,7 @@ from tekton_tui.verbs import VERBS, read_line
 from tekton_tui.widgets.chat_side import ChatSide
 from tekton_tui.widgets.composer import Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.empty import EmptyState
+from tekton_tui.widgets.search_bar import SearchBar
 from tekton_tui.wording import turn_footer, turn_words
 
 PAGE = 60
@@ -29,6 +30,8 @@ class ChatView(Vertical):
     """A specialist's conversation in its default session, or in one that was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "find", "Find", key_display="/", id="chat.find"),
+        Binding("S", "export", "Export", id="chat.export"),
         Binding("escape", "cancel", "Cancel", show=False, id="chat.cancel"),
     ]
 
@@ -50,6 +53,7 @@ class ChatView(Vertical):
             yield EmptyState(classes="chat-nothing")
             yield Transcript(classes="chat-transcript")
             yield ChatSide(self.ai_id, self._stores, self._commands)
+        yield SearchBar()
         yield Composer(teaching_placeholder(f"Ask {self.name_shown}…"))
 
     def on_mount(self) -> None:
@@ -92,8 +96,12 @@ class ChatView(Vertical):
 
     def search(self, pattern: str) -> None:
         """Mark the hits of a pattern in this conversation and go to the newest."""
-        self.query_one(Transcript).search(pattern)
-        self.query_one(Transcript).focus()
+        self.query_one(SearchBar).open(pattern)
+
+    def export(self, kind: str) -> None:
+        """Write this conversation to a file, as Markdown (`md`) or `json`."""
+        if self.session_id:
+            self._commands.export_session(self.session_id, kind)
 
     def use_session(self, session_id: str) -> None:
         """Show and continue another conversation with this specialist."""
@@ -215,6 +223,29 @@ class ChatView(Vertical):
     @on(Composer.Cancelled)
     def _cancelled(self) -> None:
         self.action_cancel()
+
+    @on(SearchBar.Sought)
+    def _sought(self, event: SearchBar.Sought) -> None:
+        self.query_one(Transcript).search(event.words)
+
+    @on(SearchBar.Stepped)
+    def _stepped(self, event: SearchBar.Stepped) -> None:
+        self.query_one(Transcript).action_hit(event.step)
+
+    @on(SearchBar.Closed)
+    def _search_closed(self) -> None:
+        self.query_one(Transcript).stop_search()
+        self.query_one(Transcript).focus()
+
+    @on(Transcript.SearchChanged)
+    def _found(self, event: Transcript.SearchChanged) -> None:
+        self.query_one(SearchBar).count(event.at, event.count, event.done)
+
+    def action_find(self) -> None:
+        self.query_one(SearchBar).open()
+
+    def action_export(self) -> None:
+        self.export("md")
 
     def action_cancel(self) -> None:
         """Cancel what streams; with nothing streaming go to the transcript, then back to the fleet."""

@@ -14,6 +14,7 @@ from textual.widgets.text_area import Selection
 
 from tekton_tui.safe_text import safe
 from tekton_tui.widgets.composer_text import Mark, Pastes, Query, marks_of, pasted, query_at
+from tekton_tui.widgets.field import SLASH
 
 MAX_HISTORY: Final = 500
 MAX_MARKED_CHARS: Final = 20_000
@@ -122,8 +123,8 @@ class Editor(TextArea):
         return line
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
-        """Enter and tab are not text here."""
-        return key not in ("enter", "tab") and super().check_consume_key(key, character)
+        """Enter and tab are not text here; `/` is, whatever its owner binds it to."""
+        return key == SLASH or (key not in ("enter", "tab") and super().check_consume_key(key, character))
 
     # Keys
 

@@ -1,0 +1,87 @@
+"""The line in which one searches a conversation: a field, how many messages match, which one is shown."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from tekton_tui.widgets.field import Field
+
+
+class SearchBar(Horizontal):
+    """Hidden until opened. Enter goes to the next older match, `esc` closes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "step(-1)", "Older match", id="search.older"),
+        Binding("down", "step(1)", "Newer match", id="search.newer"),
+        Binding("escape", "close", "Close", id="search.close"),
+    ]
+
+    class Sought(Message):
+        """Posted when other words are sought; empty for none."""
+
+        def __init__(self, words: str) -> None:
+            super().__init__()
+            self.words = words
+
+    class Stepped(Message):
+        """Posted to go to the next newer (1) or older (-1) match."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
+    class Closed(Message):
+        """Posted when the search is over."""
+
+    def compose(self) -> ComposeResult:
+        yield Static(" find ", classes="search-label")
+        yield Field(placeholder="any words of this conversation", compact=True)
+        yield Static("", classes="search-count")
+
+    def on_mount(self) -> None:
+        self.display = False
+
+    def open(self, words: str = "") -> None:
+        """Show it, with these words sought."""
+        self.display = True
+        field = self.query_one(Input)
+        if words:
+            field.value = words
+        field.focus()
+
+    def count(self, at: int, count: int, done: bool) -> None:
+        """Say that match `at` (from 1, 0 for none) of `count` is shown."""
+        if not self.query_one(Input).value:
+            words = ""
+        elif not count:
+            words = "no match" if done else "searching…"
+        else:
+            words = f"{at or '–'} of {count}{'' if done else '+'} messages · ↑ older ↓ newer"
+        self.query_one(".search-count", Static).update(words)
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.count(0, 0, True)
+        self.post_message(self.Sought(event.value))
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_step(-1)
+
+    def action_step(self, step: int) -> None:
+        self.post_message(self.Stepped(step))
+
+    def action_close(self) -> None:
+        with self.prevent(Input.Changed):
+            self.query_one(Input).value = ""
+        self.display = False
+        self.post_message(self.Closed())
