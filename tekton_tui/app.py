@@ -121,6 +121,7 @@ class TektonApp(App[None]):
 
     async def on_unmount(self) -> None:
         self._attention.stop()
+        await self.commands.flush_drafts()
         await self.desk.close()
 
     # what commands need

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tekton_tui.commands import Commands
+from tekton_tui.reading import looks_like_pipeline
 
 MAX_ATTACHED_BYTES = 1024 * 1024
 _ADDRESS = re.compile(r"@([A-Za-z][\w-]*)\s+(\S.*)", re.DOTALL)
 _ADDRESSES = re.compile(r"((?:@[A-Za-z][\w-]*[\s,]+)+)(\S.*)", re.DOTALL)
-_PIPE = re.compile(r"^\s*(?:\{[^}]*\}|[A-Za-z][\w-]*(?:\[[^\]]*\])?)[^|]*\|\s*(?:\{|[A-Za-z@])")
 
 
 class Verb(NamedTuple):
@@ -71,11 +71,6 @@ class TeamView(Protocol):
     def discuss(self) -> None: ...
 
 
-def looks_like_pipeline(text: str) -> bool:
-    """Return whether an unquoted `|` stands between things that could be stages."""
-    return "\n" not in text.strip() and bool(_PIPE.match(re.sub(r'"[^"]*"|\'[^\']*\'', '""', text)))
-
-
 def read_line(text: str, commands: Commands, *, ai_id: str, session_id: str, view: View) -> None:
     """Do what a line typed at a specialist's composer says."""
     if text.startswith("/"):
@@ -87,9 +82,9 @@ def read_line(text: str, commands: Commands, *, ai_id: str, session_id: str, vie
             commands.ask_team(match[2], [])
         else:
             commands.ask_named(match[1], match[2])
-    elif looks_like_pipeline(text):
+    elif looks_like_pipeline(text, commands.known_names()):
         commands.open_pipes()
-        commands.run_pipeline(text)
+        commands.run_pipeline(text, otherwise=view.put_draft)
     else:
         commands.ask(ai_id, text, session_id, otherwise=view.put_draft)
 
@@ -106,9 +101,9 @@ def read_team_line(text: str, commands: Commands, *, view: TeamView) -> None:
             view.ask(match[2], [])
         else:
             view.ask(match[2], names)
-    elif looks_like_pipeline(text):
+    elif looks_like_pipeline(text, commands.known_names()):
         commands.open_pipes()
-        commands.run_pipeline(text)
+        commands.run_pipeline(text, otherwise=view.put_draft)
     else:
         view.ask(text, [])
 
@@ -123,7 +118,7 @@ def _team_verb(text: str, commands: Commands, view: TeamView) -> None:
         view.discuss()
     elif name == "pipe" and rest:
         commands.open_pipes()
-        commands.run_pipeline(rest)
+        commands.run_pipeline(rest, otherwise=lambda _: view.put_draft(text))
     elif name == "attach" and rest:
         if question := _with_file(rest, commands):
             view.ask(question, [])
@@ -155,7 +150,7 @@ def _verb(
         commands.ask_team(rest, [])
     elif name == "pipe" and rest:
         commands.open_pipes()
-        commands.run_pipeline(rest)
+        commands.run_pipeline(rest, otherwise=lambda _: view.put_draft(text))
     elif name == "attach" and rest:
         _attach(rest, commands, ai_id, session_id, view, text)
     else:

@@ -129,9 +129,19 @@ class AskCommands(PlaceCommands):
         for turn in turns:
             self.cancel(turn.request_id)
 
-    def run_pipeline(self, text: str, given: str = "", *, run_id: str = "", from_stage: int = 0) -> None:
+    def run_pipeline(
+        self,
+        text: str,
+        given: str = "",
+        *,
+        run_id: str = "",
+        from_stage: int = 0,
+        otherwise: Callable[[str], None] | None = None,
+    ) -> None:
+        """Run a pipeline on an input, or a known run anew from a stage. `otherwise` gets the text back if refused."""
         self._desk.do(
             "pipeline",
+            otherwise=otherwise and partial(otherwise, text),
             pipeline=text,
             input=given,
             run_id=run_id or None,

@@ -40,16 +40,20 @@ class DraftCommands(Room):
         else:
             self._quietly("get_preference", take, key=f"draft:{place}")
 
-    async def _save_drafts(self) -> None:
-        await asyncio.sleep(DRAFT_DELAY_S)
-        self._saving = False
+    async def flush_drafts(self) -> None:
+        """Write what is not written yet: the console ends."""
         from backend.schema.errors import TektonError
 
         for place in list(self._drafts):
             text = self._drafts[place]
-            if self._saved.get(place) != text:
+            if self._saved.get(place, "") != text:
                 try:
                     await self._desk.call("put_preference", key=f"draft:{place}", value=text or None)
                 except TektonError:
                     return  # a draft is kept here until the backend is back
                 self._saved[place] = text
+
+    async def _save_drafts(self) -> None:
+        await asyncio.sleep(DRAFT_DELAY_S)
+        self._saving = False
+        await self.flush_drafts()

@@ -37,6 +37,11 @@ class Room:
         self._shell, self._desk = shell, desk
         self._stores: Stores = desk.stores
 
+    def known_names(self) -> set[str]:
+        """Return the names, ids and groups a person may write for specialists."""
+        rows = self._stores.fleet.rows.values()
+        return {name for row in rows for name in (row.name, row.id, *row.groups)}
+
     def tell(self, text: str, *, bad: bool = False) -> None:
         self._desk.notice.emit(text, bad)
 

@@ -13,17 +13,15 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tekton_tui.commands import Commands
+from tekton_tui.reading import reading_of_pipeline
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveRun, Stores
 from tekton_tui.widgets.composer import Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.empty import EmptyState
-from tekton_tui.wording import milliseconds, size, span
+from tekton_tui.widgets.stage_strip import STATE_SYMBOLS, STATE_TONES, stage_strip
+from tekton_tui.wording import size, span
 
-STATE_SYMBOLS = {"waiting": "○", "running": "◐", "done": "✓", "failed": "✖", "cancelled": "✖", "not run": "–"}
-STATE_TONES = {
-    "waiting": "$text-muted", "running": "$text-primary", "done": "$text-success", "failed": "$text-error",
-    "cancelled": "$text-muted", "not run": "$text-muted",
-}  # fmt: skip
+LEAST_STRIP_CELLS, PREVIEW_CELLS = 30, 400
 EXAMPLES = 'echo "our queue grows" | apollo | athena   ·   {apollo,athena} "name one risk" | rhetor'
 
 
@@ -31,8 +29,8 @@ class PipesPane(Vertical):
     """History at the left; stages, input and output of the chosen run at the right; a composer below."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "stage(-1)", "Stage", show=False, id="pipes.previous-stage"),
-        Binding("right", "stage(1)", "Stage", show=False, id="pipes.next-stage"),
+        Binding("left", "stage(-1)", "Previous stage", show=False, id="pipes.previous-stage"),
+        Binding("right", "stage(1)", "Next stage", key_display="←→", id="pipes.next-stage"),
         Binding("x", "cancel", "Cancel", id="pipes.cancel"),
         Binding("R", "rerun", "Rerun from stage", id="pipes.rerun"),
         Binding("i", "write", "Write", id="pipes.write"),
@@ -64,6 +62,7 @@ class PipesPane(Vertical):
         self.query_one("#pipes-runs").border_title = "runs"
         self.query_one("#pipes-in").border_title = "input"
         self.query_one("#pipes-out").border_title = "output"
+        self.query_one(Composer).read = reading_of_pipeline
         self._stores.pipes.changed.subscribe(self._changed)
         self._stores.fleet.summary_changed.subscribe(self._name_names)
         self._name_names()
@@ -84,9 +83,15 @@ class PipesPane(Vertical):
         self._tell_input()
         self.focus_content()
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
     def _tell_input(self) -> None:
         composer = self.query_one(Composer)
         composer.border_title = "pipeline"
+        lead = "athena   or   athena | rhetor" if self._input else "apollo | athena"
+        composer.placeholder = teaching_placeholder(lead)
+        self._show_emptiness()
         words = (
             f"input: {one_line(self._input, 50)} ({size(len(self._input.encode()))})" if self._input else ""
         )
@@ -105,12 +110,20 @@ class PipesPane(Vertical):
         listing.add_options(Option(_run_line(run)) for run in self._runs)
         if self._runs:
             listing.highlighted = min(at, len(self._runs) - 1)
-        empty = self.query_one(EmptyState)
-        empty.display = not self._runs
-        self.query_one("#pipes-body").display = bool(self._runs)
-        if not self._runs:
-            empty.say("No pipeline has run. Write one below:", EXAMPLES)
+        self._show_emptiness()
         self._show()
+
+    def _show_emptiness(self) -> None:
+        """Say what goes in, while a text waits for its pipeline; without any run, how one is written."""
+        empty = self.query_one(EmptyState)
+        empty.display = bool(self._input) or not self._runs
+        self.query_one("#pipes-body").display = not empty.display
+        if self._input:
+            whose = f"The answer of {self._source}" if self._source else "This text"
+            line = f"{whose} goes in ({size(len(self._input.encode()))}). Name below who gets it."
+            empty.say(line, one_line(self._input, PREVIEW_CELLS))
+        else:
+            empty.say("No pipeline has run. Write one below:", EXAMPLES)
 
     def _changed(self, run: LiveRun) -> None:
         """Show a run as it goes: stages from events, the texts from the backend when a stage ends."""
@@ -121,7 +134,7 @@ class PipesPane(Vertical):
             return
         if self.current and self.current["request_id"] == run.start.request_id:
             for stage, event in zip(self.current["stages"], run.stages, strict=False):
-                if stage["state"] != event.state and event.state == "done":
+                if stage.get("state") != event.state and event.state == "done":
                     self._load()
                 stage["state"], stage["started_at"] = event.state, event.started_at
             if run.output:
@@ -148,46 +161,50 @@ class PipesPane(Vertical):
         box.border_title = literal(one_line(run["pipeline"], 60))
         total = run.get("total_time", 0)
         box.border_subtitle = literal(span(total) if total else "running")
-        box.update(Content("\n").join(self._stage_line(number, stage) for number, stage in enumerate(stages)))
+        box.update(stage_strip(stages, self._stage, max(LEAST_STRIP_CELLS, box.size.width - 2)))
         stage = stages[self._stage]
+        name = one_line(stage["label"], 24)
+        self.query_one("#pipes-in").border_title = literal(f"input of {name}")
+        self.query_one("#pipes-out").border_title = literal(f"output of {name}")
         self.query_one("#pipes-in-text", Static).update(literal(stage.get("input", "") or "–"))
         self.query_one("#pipes-out-text", Static).update(_output(stage))
-
-    def _stage_line(self, number: int, stage: dict[str, Any]) -> Content:
-        state = stage.get("state", "waiting")
-        arrow = "▶ " if number == self._stage else "  "
-        facts = [
-            f"{size(len(stage.get('input', '').encode()))} → {size(len(stage.get('output', '').encode()))}"
-        ]
-        if stage.get("first_token_ms") is not None:
-            facts.append(f"first {milliseconds(stage['first_token_ms'])}")
-        if stage.get("elapsed_s"):
-            facts.append(span(stage["elapsed_s"]))
-        words = f"{STATE_SYMBOLS[state]} {one_line(stage['label'], 36):<36} {state:<9} {' · '.join(facts)}"
-        error = (
-            f"  {stage.get('code') or ''} {one_line(stage.get('error', ''), 80)}"
-            if stage.get("error")
-            else ""
-        )
-        return Content.assemble(
-            literal(arrow, "$text-accent"), literal(words, STATE_TONES[state]), literal(error, "$text-error")
-        )
 
     def _name_names(self) -> None:
         rows = self._stores.fleet.rows.values()
         self.query_one(Composer).names = [Choice(row.name, row.title) for row in rows]
 
+    @on(OptionList.OptionSelected)
+    def _again(self) -> None:
+        """Put a run's pipeline into the field, to change it or run it again."""
+        if run := self.current:
+            self.query_one(Composer).draft = run["pipeline"]
+            self.focus_content()
+
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
-        self._commands.run_pipeline(event.text, self._input)
-        self._input = ""
+        """Run it; what is no pipeline stays in the field with its mistake marked, and so does its input."""
+        reading = reading_of_pipeline(event.text)
+        if reading is not None and reading.position is not None:
+            self._commands.tell(f"{reading.words}, at character {reading.position + 1}", bad=True)
+            self.draft(event.text)
+            return
+        given, source = self._input, self._source
+
+        def back(text: str) -> None:
+            self.draft(text)
+            self.take_input(given, source)
+
+        self._commands.run_pipeline(event.text, given, otherwise=back)
+        self._input = self._source = ""
         self._tell_input()
         self.query_one("#pipes-runs", OptionList).highlighted = 0
         self.query_one("#pipes-runs").focus()
 
     @on(Composer.Cancelled)
     def _cancelled(self) -> None:
-        if self._runs:
+        if self._input:
+            self.take_input("")
+        elif self._runs:
             self.query_one("#pipes-runs").focus()
         else:
             self._commands.show("fleet")
@@ -215,7 +232,11 @@ class PipesPane(Vertical):
             self._commands.copy(run["stages"][self._stage].get("output", ""), "the stage's output")
 
     def action_back(self) -> None:
-        self._commands.show("fleet")
+        """Let go of a text that waits, then leave."""
+        if self._input:
+            self.take_input("")
+        else:
+            self._commands.show("fleet")
 
 
 def _run_line(run: dict[str, Any]) -> Content:
@@ -224,7 +245,7 @@ def _run_line(run: dict[str, Any]) -> Content:
         (state for state in ("failed", "cancelled", "running", "waiting") if state in states), "done"
     )
     return Content.assemble(
-        literal(f"{STATE_SYMBOLS[worst]} ", STATE_TONES[worst]), literal(one_line(run["pipeline"], 28))
+        literal(f"{STATE_SYMBOLS[worst]} ", STATE_TONES[worst]), literal(one_line(run["pipeline"], 60))
     )
 
 

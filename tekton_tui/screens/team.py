@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from tekton_tui.commands import Commands
+from tekton_tui.reading import reading_of_line
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam, Stores
 from tekton_tui.verbs import TEAM_VERBS, read_team_line
@@ -54,6 +55,7 @@ class TeamPane(Vertical):
         composer = self.query_one(Composer)
         composer.border_title = "message the team"
         composer.verbs = [Choice(verb.name, verb.help) for verb in TEAM_VERBS]
+        composer.read = lambda text: reading_of_line(text, self._commands.known_names())
         self._commands.restore_draft("team", self.put_draft)
         self._name_names()
         if running := next((team for team in turns.teams.values() if team.end is None), None):

@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 
 from tekton_tui.commands import Commands
 from tekton_tui.entries import live_entry, stored_entry
+from tekton_tui.reading import reading_of_line
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.transcript import Transcript
 from tekton_tui.verbs import VERBS, read_line
@@ -76,6 +77,7 @@ class ChatView(Vertical):
         composer = self.query_one(Composer)
         composer.border_title = f"message {self.name_shown}"
         composer.verbs = [Choice(verb.name, verb.help) for verb in VERBS]
+        composer.read = lambda text: reading_of_line(text, self._commands.known_names())
         self._name_names()
         self.watch(self.query_one(Transcript), "scroll_y", self._scrolled, init=False)
         self._commands.restore_draft(self.ai_id, self.put_draft)

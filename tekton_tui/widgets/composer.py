@@ -6,7 +6,7 @@ The owner listens to `Submitted`, `Cancelled` and `Changed`, gives `names` and `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from textual import on
@@ -15,12 +15,12 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import OptionList, TextArea
+from textual.widgets import OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
-from tekton_tui.safe_text import one_line
+from tekton_tui.safe_text import literal, one_line
 from tekton_tui.widgets.composer_editor import Editor
-from tekton_tui.widgets.composer_text import Choice, Query, matching
+from tekton_tui.widgets.composer_text import Choice, Query, Reading, matching, place_in
 
 POPUP_ROWS: Final = 8
 POPUP_CELLS: Final = 44
@@ -64,6 +64,8 @@ class Composer(Vertical):
             scrollbar-size-vertical: 1;
         }
         & > _Popup.-open { display: block; }
+        & > .composer-reading { display: none; height: 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
+        & > .composer-reading.-bad { color: $text-error; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -105,7 +107,10 @@ class Composer(Vertical):
         """What `@` completes."""
         self.verbs: Sequence[Choice] = ()
         """What `/` completes at the start."""
+        self.read: Callable[[str], Reading | None] = _no_reading
+        """Says how a text will be understood; asked after each change."""
         self._editor = Editor(placeholder)
+        self._reading = Static("", classes="composer-reading")
         self._popup = _Popup()
         self._choices: list[Choice] = []
         self._query: Query | None = None
@@ -114,6 +119,7 @@ class Composer(Vertical):
         """Make the popup and the field."""
         yield self._popup
         yield self._editor
+        yield self._reading
 
     # What the owner uses
 
@@ -187,7 +193,20 @@ class Composer(Vertical):
     def _change(self, event: TextArea.Changed) -> None:
         event.stop()
         self._editor.look()
+        self._tell_reading()
         self.post_message(self.Changed(self))
+
+    def _tell_reading(self) -> None:
+        """Say below the field how the text will be understood, and mark a mistake in it."""
+        text = self._editor.text
+        reading = self.read(text) if text.strip() and text == self.draft else None
+        bad = reading is not None and reading.position is not None
+        self._reading.display = reading is not None
+        self._reading.set_class(bad, "-bad")
+        if reading is not None:
+            self._reading.update(literal(f"✖ {reading.words}" if bad else reading.words))
+        mistake = None if reading is None or reading.position is None else place_in(text, reading.position)
+        self._editor.mark_mistake(mistake)
 
     @on(Editor.Asked)
     def _complete(self, event: Editor.Asked) -> None:
@@ -243,6 +262,10 @@ def teaching_placeholder(lead: str) -> Content:
     """Return a placeholder that says what can be written: "Ask apollo…   @ address  / command  | pipe"."""
     caps = Content.assemble(("@", "$text-primary"), " address  ", ("/", "$text-primary"), " command  ")
     return Content.assemble(one_line(lead), "   ", caps, ("|", "$text-primary"), " pipe")
+
+
+def _no_reading(text: str) -> Reading | None:
+    return None
 
 
 def _prompt(choice: Choice, query: Query | None) -> Content:

@@ -30,6 +30,7 @@ class Editor(TextArea):
         "composer--name",
         "composer--verb",
         "composer--chip",
+        "composer--error",
     }
     DEFAULT_CSS = """
     Editor, Editor:focus {
@@ -47,6 +48,7 @@ class Editor(TextArea):
         & .composer--name { color: $text-secondary; text-style: bold; }
         & .composer--verb { color: $text-primary; text-style: bold; }
         & .composer--chip { color: $text-muted; text-style: italic; }
+        & .composer--error { color: $text-error; text-style: bold underline; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,6 +90,8 @@ class Editor(TextArea):
         self._recalled: int | None = None
         self._kept = ""
         self._query: Query | None = None
+        self.mistake: tuple[int, int] | None = None
+        """Row and column of what will not be understood."""
         self._marks_text = ""
         self._marks: list[list[Mark]] = [[]]
 
@@ -120,7 +124,18 @@ class Editor(TextArea):
             line.stylize(
                 self.get_component_rich_style(f"composer--{mark.kind}", partial=True), mark.start, mark.end
             )
+        if self.mistake is not None and self.mistake[0] == line_index:
+            column = self.mistake[1]
+            style = self.get_component_rich_style("composer--error", partial=True)
+            line.stylize(style, column, column + 1)
         return line
+
+    def mark_mistake(self, place: tuple[int, int] | None) -> None:
+        """Mark a character, or none."""
+        if place != self.mistake:
+            self.mistake = place
+            self._line_cache.clear()
+            self.refresh()
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Enter and tab are not text here; `/` is, whatever its owner binds it to."""

@@ -13,7 +13,7 @@ FOLD_PASTE_CHARS: Final = 1_000
 FOLD_PASTE_LINES: Final = 8
 MAX_CHOICES: Final = 50
 
-MarkKind = Literal["pipe", "brace", "name", "verb", "chip"]
+MarkKind = Literal["pipe", "brace", "name", "verb", "chip", "error"]
 
 _chip: Final = re.compile(r"\[pasted [\d,]+ characters(?: #\d+)?\]")
 _word_at_end: Final = re.compile(r"(?:^|(?<=[\s{,]))@([\w.-]*)$")
@@ -48,6 +48,18 @@ class Mark(NamedTuple):
     start: int
     end: int
     kind: MarkKind
+
+
+class Reading(NamedTuple):
+    """How a text will be understood when it is sent.
+
+    Attributes:
+        words: Said below the field.
+        position: Where a mistake is, in characters from 0; `None` when there is none.
+    """
+
+    words: str
+    position: int | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +119,12 @@ def matching(choices: Sequence[Choice], typed: str) -> list[Choice]:
         choice for choice in choices if wanted in choice.value.casefold() and choice not in starts and wanted
     ]
     return (starts + inside)[:MAX_CHOICES]
+
+
+def place_in(text: str, position: int) -> tuple[int, int]:
+    """Return row and column of a position; of one past the end the last character's."""
+    before = text[: max(0, min(position, len(text.rstrip()) - 1))]
+    return before.count("\n"), len(before) - before.rfind("\n") - 1
 
 
 def marks_of(text: str) -> list[list[Mark]]:

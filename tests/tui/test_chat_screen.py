@@ -137,3 +137,37 @@ async def test_an_export_never_overwrites_a_file(
         await pilot.press("enter")
         await settle(pilot)
         assert [params["format"] for params in client.called("export_session")] == ["md", "md", "json"]
+
+
+async def test_what_was_being_written_is_kept_when_the_console_ends_at_once(console: Maker) -> None:
+    async with chat(console) as (app, client, pilot):
+        app.query_one("#chat-apollo-ai Composer", Composer).focus_field()
+        await pilot.press(*"half a th")
+    assert client.called("put_preference")[-1] == {"key": "draft:apollo-ai", "value": "half a th"}
+
+
+async def test_a_draft_stays_in_its_tab_while_another_is_read(console: Maker) -> None:
+    async with chat(console) as (app, _client, pilot):
+        app.query_one("#chat-apollo-ai Composer", Composer).focus_field()
+        await pilot.press(*"half", "ctrl+pagedown")
+        await settle(pilot, 10)
+        await pilot.press(*"other")
+        await settle(pilot)
+        assert app.query_one("#chat-athena-ai Composer", Composer).draft == "other"
+        await pilot.press("ctrl+pageup")
+        await settle(pilot, 10)
+        assert app.query_one("#chat-apollo-ai Composer", Composer).draft == "half"
+
+
+async def test_a_file_that_cannot_be_attached_is_said_and_the_line_is_kept(
+    console: Maker, tmp_path: Path
+) -> None:
+    async with chat(console) as (app, client, pilot):
+        composer = app.query_one("#chat-apollo-ai Composer", Composer)
+        for name, words in (("absent.txt", "no such file"), ("", "directory")):
+            composer.draft = f"/attach {tmp_path / name} What is it?"
+            composer.focus_field()
+            await pilot.press("enter")
+            await settle(pilot)
+            assert any(words in notice.message.lower() for notice in app._notifications)
+            assert composer.draft.startswith("/attach") and not client.called("chat")

@@ -1,0 +1,107 @@
+"""The pipes screen: written, read before it is sent, followed stage by stage, run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from backend.schema.errors import TektonError
+from backend.schema.events import PipelineStart, StageEvent
+from tekton_tui.app import TektonApp
+from tekton_tui.reading import reading_of_line, reading_of_pipeline
+from tekton_tui.widgets.composer import Composer
+from tekton_tui.widgets.stage_strip import stage_strip
+from tests.tui.conftest import settle
+from tests.tui.fake_client import NOW, FakeClient, live
+from tests.tui.test_console import screen_text
+
+Maker = Callable[..., tuple[TektonApp, FakeClient]]
+RUN = {
+    "request_id": "p1",
+    "pipeline": "apollo | athena",
+    "stages": [{"label": "apollo"}, {"label": "athena"}],
+}
+
+
+def test_a_pipeline_is_read_with_its_stages_or_its_mistake() -> None:
+    good, bad = reading_of_pipeline("apollo | athena"), reading_of_pipeline("apollo || athena")
+    assert good is not None and good.position is None and good.words.startswith("2 stages")
+    assert bad is not None and bad.position == 8
+
+
+def test_a_question_with_a_bar_in_it_stays_a_question() -> None:
+    known = {"apollo", "athena"}
+    assert reading_of_line("What is a | b?", known) is None and reading_of_line("Why?", known) is None
+    assert reading_of_line("apollo | athena", known) is not None
+    assert reading_of_line('echo "x" | athena', known) is not None
+    assert reading_of_line("{apollo,athena} | apollo", known) is not None
+    after_verb = reading_of_line("/pipe apollo ||", known)
+    assert after_verb is not None and after_verb.position == len("/pipe ") + 8
+
+
+@pytest.mark.parametrize("width", [30, 46, 80, 200])
+@pytest.mark.parametrize("at", range(6))
+def test_the_chosen_stage_is_always_in_the_strip_and_nothing_sticks_out(width: int, at: int) -> None:
+    stages: list[dict[str, Any]] = [
+        {"label": f"name-{number}", "state": "done", "output": "x"} for number in range(6)
+    ]
+    strip = stage_strip(stages, at, width)
+    assert f"▸✓ {at + 1} name-{at}" in strip.plain
+    assert all(line.cell_length <= width for line in strip.split("\n"))
+
+
+async def test_a_mistake_is_shown_before_sending_and_nothing_is_sent_or_lost(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        await pilot.press(*"apollo ||")
+        await settle(pilot)
+        assert "✖ expected a specialist" in screen_text(app)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert not client.called("pipeline")
+        assert app.query_one("#pipes-composer", Composer).draft == "apollo ||"
+
+
+async def test_a_refused_pipeline_is_back_with_its_input(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers["pipeline"] = TektonError("there is no specialist 'apolo'", code="not_found")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.commands.pipe_text("our queue grows", "numa")
+        await settle(pilot, 10)
+        assert "The answer of numa goes in (15B)" in screen_text(app)
+        await pilot.press(*"apolo", "enter")
+        await settle(pilot)
+        assert app.query_one("#pipes-composer", Composer).draft == "apolo"
+        assert "The answer of numa goes in" in screen_text(app)
+
+
+async def test_a_run_is_followed_from_its_first_event(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers["list_pipelines"] = {"runs": [RUN]}
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        client.send(PipelineStart("p1", "apollo | athena", ["apollo", "athena"], NOW))
+        client.send(StageEvent("p1", 0, "running", "apollo", started_at=NOW))
+        await settle(pilot)
+        assert "◐ 1 apollo" in screen_text(app) and "○ 2 athena" in screen_text(app)
+
+
+async def test_enter_on_a_run_takes_its_pipeline_into_the_field(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers["list_pipelines"] = {"runs": [RUN]}
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        app.query_one("#pipes-runs").focus()
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.query_one("#pipes-composer", Composer).draft == "apollo | athena"
