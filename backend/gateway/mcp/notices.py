@@ -6,7 +6,16 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from backend.schema.events import Event, PipelineStart, StageEvent, StageText, TeamStart, TurnStarted
+from backend.schema.events import (
+    Event,
+    PipelineEnd,
+    PipelineStart,
+    StageEvent,
+    StageText,
+    TeamEnd,
+    TeamStart,
+    TurnStarted,
+)
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 
 Kind = Literal["progress", "chunk", "message"]
@@ -26,15 +35,21 @@ class Notice(Struct, omit_defaults=True):
 
 
 class Notices:
-    """Turns the events of one call into notices. Remembers who speaks in which lane, and what was said."""
+    """Turns the events of one call into notices. Remembers who speaks in which lane, and what was said.
+
+    `ended` once nobody speaks any more, until somebody begins.
+    """
 
     def __init__(self) -> None:
         self._lanes: dict[str, str] = {}
         self._texts: dict[str, list[str]] = {}
         self._stages = 0
+        self._open: set[str] = set()
+        self.ended = False
 
     def take(self, event: Event) -> Notice | None:
         """Return what there is to tell of an event, if anything."""
+        self._count(event)
         match event:
             case TurnStarted():
                 self._lanes[event.request_id] = event.ai_id
@@ -61,6 +76,16 @@ class Notices:
                 return None  # the same text comes as the lane's own chunks
             case _:
                 return None
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case TurnStarted() | TeamStart() | PipelineStart():
+                self._open.add(event.request_id)
+            case StreamEnd() | StreamError() | TeamEnd() | PipelineEnd():
+                self._open.discard(event.request_id)
+            case _:
+                return
+        self.ended = not self._open
 
 
 def as_value(notice: Notice) -> dict[str, Any]:

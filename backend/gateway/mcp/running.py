@@ -16,6 +16,8 @@ from backend.orchestration.action import Scope
 from backend.orchestration.turns import new_request_id
 from backend.schema.events import Event
 
+LAST_WORDS_S = 0.5
+"""How long a result waits for the events before it, which may come by another way."""
 Tell = Callable[[Notice], Awaitable[None]]
 
 
@@ -86,7 +88,10 @@ async def _told(call: Awaitable[Any], events: Events, tell: Tell) -> Any:
                 await tell_all(reading.result())
                 reading = asyncio.ensure_future(events.next())
         result = working.result()
-        await tell_all(reading.result() if reading.done() else events.pending())
+        while not notices.ended and reading in (await asyncio.wait([reading], timeout=LAST_WORDS_S))[0]:
+            await tell_all(reading.result())
+            reading = asyncio.ensure_future(events.next())
+        await tell_all(events.pending())
         return result
     finally:
         for task in (working, reading):
