@@ -61,7 +61,7 @@ def completion(
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
         "usage": usage_value(usage),
-        "system_fingerprint": backing,
+        "system_fingerprint": backing or None,
     }
 
 
