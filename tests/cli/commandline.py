@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import psutil
 
@@ -16,6 +20,45 @@ ROOT = Path(__file__).parents[2]
 BOUND_S = 40.0
 """How long any one command may take before it counts as never."""
 MODULES = {"tekton": "backend.cli.tekton", "aish": "backend.cli.aish"}
+
+
+class Warm:
+    """The other end of `warm_start`."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+        }
+        script = str(Path(__file__).with_name("warm_start.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, str(theirs.fileno())], pass_fds=(theirs.fileno(),), env=environment
+        )
+        theirs.close()
+        self._control.settimeout(BOUND_S)
+        self._lines = self._control.makefile("rb")
+        atexit.register(self.close)
+
+    def run(self, call: dict[str, object], streams: list[int]) -> int:
+        socket.send_fds(self._control, [json.dumps(call).encode()], streams)
+        pid = int(self._lines.readline())
+        try:
+            return int(self._lines.readline())
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
+
+    def close(self) -> None:
+        self._lines.close()
+        self._control.close()
+        self._process.wait()
+
+
+@functools.cache
+def _warm() -> Warm:
+    return Warm()
 
 
 class Line:
@@ -41,18 +84,22 @@ class Line:
     def __call__(
         self, program: str, *words: str, given: str | bytes | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; without `given`, its input is empty."""
-        data = given.encode() if isinstance(given, str) else given
-        done = subprocess.run(
-            self.argv(program, *words),
-            input=data or b"",
-            capture_output=True,
-            timeout=BOUND_S,
-            env=self.environment,
-            cwd=cwd or self.home.parent,
-        )
-        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+        """Run a command to its end in a process of its own; without `given`, its input is empty."""
+        data = given.encode() if isinstance(given, str) else given or b""
+        with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
+            stdin.write(data)
+            stdin.seek(0)
+            call = {
+                "program": program,
+                "words": words,
+                "environment": self.environment,
+                "cwd": str(cwd or self.home.parent),
+            }
+            code = _warm().run(call, [stdin.fileno(), stdout.fileno(), stderr.fileno()])
+            stdout.seek(0)
+            stderr.seek(0)
+            out, err = stdout.read().decode(errors="replace"), stderr.read().decode(errors="replace")
+        return subprocess.CompletedProcess([program, *words], code, out, err)
 
     def shell(self, script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run a line of the system's shell in which `tekton` and `aish` are ours."""
