@@ -48,6 +48,7 @@ class TektonApp(App[None]):
         Binding("f1", "open_help", "Keys", id="app.help-while-writing"),
         Binding("e", "next_error(1)", "Next error", show=False, id="app.next-error"),
         Binding("E", "next_error(-1)", "Previous error", show=False, id="app.previous-error"),
+        Binding("f5", "reconnect", "Connect again", show=False, id="app.reconnect"),
         Binding("f2", "settings", "Settings", show=False, id="app.settings"),
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
     ]  # fmt: skip
@@ -182,6 +183,13 @@ class TektonApp(App[None]):
 
     def action_command_line(self) -> None:
         self.query_one(CommandLine).open()
+
+    def action_reconnect(self) -> None:
+        """Try once more to attach, after a refusal; a link that was lost comes back by itself."""
+        if self.stores.connection.state == "failed":
+            self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
+        else:
+            self.tell(f"nothing to do: {self.stores.connection.state}", False)
 
     def action_settings(self) -> None:
         from tekton_tui.screens.settings import SettingsScreen

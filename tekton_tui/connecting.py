@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+SCHEMES = ("http", "https", "ws", "wss")
+
 if TYPE_CHECKING:
     from tekton_tui.desk import Connect, ConsoleClient
 
@@ -24,6 +26,7 @@ def connector(home: str | None, url: str | None, token_file: str | None) -> Conn
 
         if url is None:
             return await attach(own_home())
+        _check(url)
         path = token_file or os.environ.get("TEKTON_TOKEN_FILE")
         if not path:
             raise RemoteError(
@@ -37,6 +40,22 @@ def connector(home: str | None, url: str | None, token_file: str | None) -> Conn
         return await Client.connect((url, token))
 
     return connect
+
+
+def _check(url: str) -> None:
+    """Refuse what is no address of a gateway, before anything is sent.
+
+    Raises:
+        RemoteError: It has no scheme of ours or no host.
+    """
+    from backend.client import RemoteError
+
+    scheme, mark, host = url.partition("://")
+    if not mark or scheme not in SCHEMES or not host.strip("/"):
+        raise RemoteError(
+            f"{url!r} is no address of a gateway; it looks like http://10.0.0.5:8003 or https://host",
+            code="invalid_request",
+        )
 
 
 def _read(path: str) -> str:

@@ -53,16 +53,22 @@ class Desk:
         return self._client is not None
 
     async def run(self) -> None:
-        """Attach and feed the stores until closed. A refusal to attach is a state the screen shows."""
+        """Attach and feed the stores until closed. A refusal to attach is a state the screen shows.
+
+        May be called again after a refusal, by hand.
+        """
         from backend.schema.errors import TektonError
 
+        self.stores.connection.set("attaching")
         try:
             self._client = await self._connect()
             await self._client.subscribe(sorted(self._topics))
         except TektonError as error:
+            await self._let_go()
             self.stores.connection.set("failed", error.message)
             return
         self.stores.connection.set("attached")
+        self._tell_scope()
         self.attached.emit()
         async for batch in self._client.events():
             self._feed([event for _, event in batch])
@@ -100,6 +106,18 @@ class Desk:
         if topic not in self._topics and self._client is not None:
             self._topics.add(topic)
             await self._client.subscribe(sorted(self._topics))
+
+    def _tell_scope(self) -> None:
+        """Say at once what a small token will be refused later."""
+        scopes: list[str] = getattr(self._client, "scopes", [])
+        if scopes and "control" not in scopes:
+            may = "ask, not launch or stop" if "chat" in scopes else "look: it may only read"
+            self.notice.emit(f"this token lets you {may}; the gateway refuses the rest", True)
+
+    async def _let_go(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def close(self) -> None:
         for task in list(self._tasks):

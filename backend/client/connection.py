@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from secrets import token_hex
@@ -315,6 +316,9 @@ def _refusal(error: Exception) -> RemoteError:
         return RemoteError(f"the gateway refused: {text}", code=code)
     if isinstance(error, InvalidHandshake):
         return RemoteError(f"no gateway there: {error}", code="backend_lost")
+    if isinstance(error, ssl.SSLError):
+        why = getattr(error, "verify_message", "") or error.reason or str(error)
+        return RemoteError(f"TLS with the gateway failed: {why}", code="backend_lost")
     return RemoteError(f"the gateway cannot be reached: {error or type(error).__name__}", code="backend_lost")
 
 

@@ -113,7 +113,7 @@ class FleetPane(Vertical):
     def _hint(self) -> tuple[str, str]:
         connection, platform = self._stores.connection, self._stores.fleet.platform
         if connection.state == "failed":
-            return "The backend could not be started.", connection.reason
+            return "No backend is attached. F5 tries again.", connection.reason
         if platform is None:
             return "Attaching to the backend…", ""
         if not platform.lifecycle_on:

@@ -1,0 +1,194 @@
+"""Hostile text in every place that shows foreign text, through the whole console on a real terminal.
+
+A gateway of ours sends the corpus where a specialist, a model, a log, a client or another gateway could have put it;
+the console attaches to it like to any other and every screen is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from backend.schema.errors import TektonError
+from backend.schema.events import (
+    ErrorEntry,
+    GatewayCall,
+    LogLines,
+    PipelineEnd,
+    PipelineStart,
+    ServiceEvent,
+    StageEvent,
+    StageText,
+    TeamEnd,
+)
+from backend.schema.frames import StreamChunk, StreamError, StreamPhase, StreamReasoning
+from backend.schema.records import ErrorRecord, ServiceStatus
+from bench.replay_gateway import ReplayGateway
+from bench.terminal import Terminal
+from tests.tui.fake_client import NOW, FakeClient, answer, live, row, snapshot, team
+
+ATTACKS = (
+    "\x1b]52;c;QQ==\x07", "\x1b[31;44m", "\x1b[2J\x1b[H", "\x9b2J", "\x9d0;OWNED\x9c", "\x1b]0;OWNED\x07",
+    "\x1bPq#0\x1b\\", "\x1b_Gf=100;A\x1b\\", "\x1b^pm\x1b\\", "\x1bXsos\x1b\\", "\x90q\x9c", "\x9fG\x9c",
+    "\u202e\u2066\u200f", "\x07\x08\x0b\x0c\r\x00\x7f", "\x1b[6n\x1b[c\x1b]11;?\x07", "\x1b[?1049l\x1bc",
+    "[@click=app.quit]go[/]", "[bold", "[/]", "&#27;[5m", "\U000e0041\ufeff", "\x1b[8m", "\x1b[5m",
+)  # fmt: skip
+CORPUS = "".join(ATTACKS)
+OWN = re.compile(
+    r"\x1b\[[0-9;]*m|\x1b\[[0-9;]*[ABCDHJKcnt]|\x1b\[[?<>=][0-9;]*[a-zA-Z$]+|\x1b\]22;[a-z-]*\x07"
+    r"|\x1b\]2;tekton[^\x00-\x1f\x7f-\x9f]*\x07|\x1b[78=>]|\r|\n"
+)
+"""What the console itself writes: attributes, moves, modes, queries, the pointer's shape, and its title."""
+IDENT = "apollo-ai"
+
+
+def evil(place: str, before: str = "") -> str:
+    """Return the corpus with a mark that says where it was put, short enough for a narrow cell."""
+    return f"{before}H{place}{CORPUS}"
+
+
+def hostile_answers() -> dict[str, Any]:
+    """Return what a hostile gateway answers to the console's calls."""
+    message = {"id": 1, "author": IDENT, "role": "assistant", "content": evil("old"), "created_at": NOW, "request_id": "m1",
+               "reasoning": evil("why"), "error": evil("err"), "error_code": evil("cod")}  # fmt: skip
+    session = {"id": "s", "is_default": False, "title": evil("tit"), "owner": IDENT, "created_at": NOW, "updated_at": NOW,
+               "message_count": 1, "compressed": False, "snippet": evil("snip"), "pinned": False, "tags": [evil("tag")]}  # fmt: skip
+    run = {"request_id": "p0", "pipeline": evil("pip"), "ok": False, "started_at": NOW, "total_time": 1.0, "stages": [],
+           "error": evil("perr"), "code": "internal", "output": evil("pout"), "input": evil("pin")}  # fmt: skip
+    client = {
+        "client": evil("cli"),
+        "token": evil("tok"),
+        "scope": "read",
+        "since": NOW,
+        "topics": [evil("top")],
+    }
+    return FakeClient(snapshot()).answers | {
+        "conversation_history": {"conversation_id": "s", "messages": [message]},
+        "session_messages": {"messages": [message]},
+        "specialist_logs": {"source": evil("src"), "lines": [evil("log")] * 3, "path": evil("path")},
+        "list_sessions": {"sessions": [session], "count": 1},
+        "list_pipelines": {"runs": [run]},
+        "list_errors": {"errors": [], "unacknowledged": 0},
+        "get_specialist": {"id": IDENT, "persona": evil("pers"), evil("key"): evil("val")},
+        "get_preference": {"value": evil("dra")},
+        "gateway_info": {
+            "clients": [client],
+            "calls": [],
+            "listeners": [evil("lis")],
+            "requests": 1,
+            "refusals": [],
+        },
+        "list_models": {
+            "models": [{"id": evil("mod"), "name": evil("mod"), "display": evil("dis")}],
+            "provider": "x",
+        },
+        "launch": TektonError(evil("ref"), code="internal"),
+        "chat": TektonError(evil("cha"), code="internal"),
+        "get_orchestration": {"moderation_mode": evil("set")},
+    }
+
+
+def hostile_events() -> list[Any]:
+    """Return events with the corpus in every text they carry; one turn streams it split at every character."""
+    record = ErrorRecord(1, evil("cod"), evil("whe"), evil("mes"), NOW, NOW, 2, evil("evi"))
+    begun = answer("r1", IDENT, "s", evil("ask"))
+    lane = answer("t1/apollo-ai", IDENT, "s-team", "q", evil("lan"), group="t1")
+    split = [StreamChunk("r1", character, index) for index, character in enumerate(evil("new"))]
+    thought = [StreamReasoning("r1", character) for character in evil("thi")]
+    return [
+        *begun[:2], StreamPhase("r1", IDENT, "queued", detail=evil("pha")), *thought, *split,
+        StreamError("r1", IDENT, "internal", evil("fai"), evil("fai")),
+        team("t1", evil("tea"), "apollo"), *lane, TeamEnd("t1", 1, 0, 0, 1.0, evil("syn"), evil("con")),
+        ErrorEntry(record, 1),
+        LogLines(evil("sou"), [evil("lin")], NOW),
+        GatewayCall(NOW, evil("who"), "http", evil("act"), 403, 1.0, evil("refu")),
+        ServiceEvent(ServiceStatus(evil("ser"), evil("ser"), "ready", detail=evil("det"), cause=evil("cau")), NOW),
+        PipelineStart("p1", evil("pipe"), [evil("stg")], NOW), StageEvent("p1", 0, "failed", evil("lab"), error=evil("serr")),
+        StageText("p1", 0, evil("stx")), PipelineEnd("p1", False, evil("out"), 1.0, 0, "internal", evil("pend")),
+    ]  # fmt: skip
+
+
+@asynccontextmanager
+async def hostile_console(tmp_path: Path) -> AsyncIterator[tuple[Terminal, ReplayGateway]]:
+    """Show a console on a terminal of its own, attached to a hostile gateway."""
+    (tmp_path / "token").write_text("x" * 48)
+    first = snapshot(
+        live("apollo", model=evil("mdl"), model_display=evil("mdl"), title=evil("rol"), description=evil("des"), cause=evil("lst")),
+        row("ergon", state="exited", exit_code=3, since=NOW, cause=evil("dea"), title=evil("rol2")),
+        services=[ServiceStatus(evil("svc"), evil("svc"), "ready", detail=evil("sdt"))],
+    )  # fmt: skip
+    async with ReplayGateway(first, hostile_answers()) as gateway:
+        command = [
+            sys.executable,
+            "-m",
+            "tekton_tui",
+            "--home",
+            str(tmp_path / "home"),
+            "--connect",
+            gateway.url,
+        ]
+        with Terminal([*command, "--token-file", str(tmp_path / "token")], columns=180, rows=50) as terminal:
+            await asyncio.to_thread(terminal.until, "apollo")
+            yield terminal, gateway
+
+
+async def press(terminal: Terminal, keys: str, then: str) -> None:
+    terminal.send(keys)
+    await asyncio.to_thread(terminal.until, then, 20.0)
+
+
+async def test_no_control_byte_of_foreign_text_reaches_the_terminal_from_any_screen(tmp_path: Path) -> None:
+    async with hostile_console(tmp_path) as (terminal, gateway):
+        await gateway.send(*hostile_events())
+        shown: set[str] = set()
+
+        async def visit(keys: str, *places: str) -> None:
+            await press(terminal, keys, f"H{places[0]}")
+            await asyncio.to_thread(terminal.pump_for, 0.5)
+            shown.update(place for place in places if f"H{place}" in terminal.screen())
+
+        await visit("1", "mdl", "dea")
+        await visit("5", "lin", "refu", "whe")
+        await visit("6", "mes", "whe")
+        await visit("7", "cli", "tok")
+        await visit("8", "tit")
+        await visit("4", "pip")
+        terminal.send("\x1b")
+        await asyncio.to_thread(terminal.pump_for, 0.5)
+        await visit("\x1b", "lin") if "Hlin" in terminal.screen() else None
+        await asyncio.to_thread(to_fleet, terminal)
+        await visit("l", "log")
+        terminal.send("\x1b")
+        await asyncio.to_thread(to_fleet, terminal)
+        await visit("2", "new", "old")
+        text = terminal.written.decode("utf-8")
+        assert "Traceback" not in text and terminal.process.poll() is None
+        check(text)
+
+
+def to_fleet(terminal: Terminal) -> None:
+    """Leave whatever has the focus and go to the fleet."""
+    for _ in range(6):
+        if "CPU" in terminal.screen() and "FIRST" in terminal.screen():
+            return
+        terminal.send("\x1b")
+        terminal.pump_for(0.4)
+        terminal.send("1")
+        terminal.pump_for(0.4)
+    raise AssertionError(terminal.screen())
+
+
+def check(text: str) -> None:
+    """See that nothing of the corpus acts in what was written."""
+    assert not re.search("[\x80-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]", text)
+    assert not re.search("\x1b\\[(31;44|[58])m", text), "a colour of the text's own was written"
+    assert "OWNED\x07" not in text and "52;c;" not in text.replace("␛]52;c;", "")
+    rest = OWN.sub("", text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", rest), re.findall(
+        ".{30}[\x00-\x08\x0b-\x1f\x7f].{30}", rest
+    )[:5]
