@@ -123,7 +123,7 @@ async def gateway(options: argparse.Namespace) -> int:
         (row["client"], row["transport"], row["action"], str(row["status"]), row.get("refusal", ""))
         for row in answer["recent"][:30]
     ]
-    print(terminal.table(("CLIENT", "BY", "ACTION", "STATUS", "REFUSAL"), rows))
+    print(terminal.table(("CLIENT", "BY", "ACTION", "STATUS", "REFUSAL"), rows, wrap=True, drop_empty=True))
     return OK
 
 

@@ -6,6 +6,7 @@ Gets text that was made safe before; only text objects go to Rich, never markup.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,13 +48,12 @@ class Grid:
         for row, tone in zip(self.rows, tones, strict=True):
             cells = row[:columns]
             grid.add_row(*(Text(cell, tone if i == tone_column else "") for i, cell in enumerate(cells)))
-        return _printed([grid, *(self._below() if told_below else ())], width, colours)
+        return _printed([grid, *(self._below(width) if told_below else ())], width, colours)
 
-    def _below(self) -> list[Text]:
+    def _below(self, width: int) -> list[Text]:
         """Return what the last column says of each row, with the row's name."""
-        return [
-            Text(f"{row[0]}: {row[-1]}", overflow="fold") for row in self.rows if row[-1] not in ("", "-")
-        ]
+        told = [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] not in ("", "-")]
+        return [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in told]
 
     def _last_is_squeezed(self, widths: Sequence[int], width: int) -> bool:
         others = sum(widths[:-1]) + GAP * (len(widths) - 1)

@@ -15,6 +15,8 @@ from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.schema.errors import TektonError
 
 FOLLOW_EVERY_S = 0.3
+PLATFORM_LOGS = ("backend", "embedded", "control-audit")
+"""Logs that belong to no specialist; they are read here, where the command line runs."""
 TAIL_BYTES = 1 << 20
 """Of a followed log, how much of its end is looked at for the newest lines."""
 
@@ -53,15 +55,20 @@ async def logs(options: argparse.Namespace) -> int:
     """Print what a process wrote; with `-f` go on as it writes."""
     from backend.home import Home
 
-    try:
-        answer = await call("specialist_logs", id=options.name, tail=options.tail, previous=options.previous)
-        lines, path = answer["lines"], answer["path"]
-    except TektonError as error:
-        if error.code != "backend_lost":
-            raise
-        lines, path = await asyncio.to_thread(
-            _read_log, Home.from_environment(), options.name, options.tail, options.previous
-        )
+    home = Home.from_environment()
+    wanted = (home, options.name, options.tail, options.previous)
+    if options.name in PLATFORM_LOGS:
+        lines, path = await asyncio.to_thread(_read_log, *wanted)
+    else:
+        try:
+            answer = await call(
+                "specialist_logs", id=options.name, tail=options.tail, previous=options.previous
+            )
+            lines, path = answer["lines"], answer["path"]
+        except TektonError as error:
+            if error.code != "backend_lost":
+                raise
+            lines, path = await asyncio.to_thread(_read_log, *wanted)
     if options.follow:
         await _follow(path, options.tail)
     for line in lines:

@@ -44,7 +44,11 @@ def _listed(answer: dict[str, Any], options: argparse.Namespace) -> int:
             rows.append(
                 (provider["provider"], model["name"], model["display"], window, size, model["detail"])
             )
-    print(terminal.table(("PROVIDER", "MODEL", "NAME", "CONTEXT", "SIZE", ""), rows))
+    print(
+        terminal.table(
+            ("PROVIDER", "MODEL", "NAME", "CONTEXT", "SIZE", "NOTE"), rows, wrap=True, drop_empty=True
+        )
+    )
     for provider in answer["providers"]:
         if not provider["models"]:
             why = provider["detail"] or "it answers and has no model"

@@ -102,7 +102,7 @@ def _fleet_options(made: dict[str, argparse.ArgumentParser]) -> None:
     made["restart"].add_argument("names", nargs="+")
     made["status"].add_argument("--json", action="store_true", help="the whole snapshot")
     made["status"].add_argument("--watch", action="store_true", help="again every second, in place")
-    made["logs"].add_argument("name", help="a specialist, or embedded, or backend")
+    made["logs"].add_argument("name", help="a specialist, backend, embedded or control-audit")
     made["logs"].add_argument("-f", "--follow", action="store_true", help="go on as it writes")
     made["logs"].add_argument("--tail", type=int, default=200, help="lines (default 200)")
     made["logs"].add_argument("--previous", action="store_true", help="the run before")
