@@ -94,11 +94,13 @@ async def _chat(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
     )
     subscription = platform.events.subscribe()
     subscription.follow(request_id)
-    turn = None
+    running = False
     try:
-        turn = await platform.turns.start(order)
+        await platform.turns.start(order)
+        running = True
         async for events in own_events(subscription):
             for event in events:
+                running = running and not isinstance(event, StreamEnd | StreamError)
                 match event:
                     case StreamChunk():
                         yield Piece(event.content)
@@ -115,7 +117,7 @@ async def _chat(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
                         pass
     finally:
         subscription.close()
-        if turn is not None and not turn.done.done():
+        if running:
             platform.turns.cancel_soon(request_id)
 
 
