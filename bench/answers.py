@@ -1,0 +1,192 @@
+"""How well the embedded model answers in role: a written set of questions, judged by rules a reader can check.
+
+    python bench/answers.py [--rounds 2] [--show] [--at-once 4]
+
+Asks as a worker asks: the catalogue's personas and temperatures through our provider, on a server of its own. A rule
+sees words, not sense: a good figure says that answers name the right thing, end and stay in role, no more than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from backend import catalog
+from backend.config import Settings
+from backend.home import Home, write_private
+from backend.providers import create
+from backend.providers.base import Completed, CompletionRequest, Provider, Text
+from backend.schema.frames import Request
+from backend.specialists.prompting import assemble
+
+QUESTIONS = Path(__file__).with_name("questions.toml")
+SELF_TALK = re.compile(r"\b(?:i am|i'm|as) an? (?:ai|large|language)\b|smollm|hugging ?face|openai")
+SECOND_PERSON = re.compile(r"\byou are (?:{names})\b|asked about your role")
+SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]?")
+
+
+class Question(Struct):
+    kind: str
+    who: str
+    ask: str
+    want: list[str]
+    never: list[str] = []
+
+
+class Answer(Struct):
+    question: Question
+    text: str
+    finish: str
+    faults: list[str]
+
+
+class _File(Struct):
+    question: list[Question]
+
+
+def questions(table: catalog.Catalog) -> list[Question]:
+    """Return the set, with what is asked of all put once for each."""
+    asked: list[Question] = []
+    for question in msgspec.convert(tomllib.loads(QUESTIONS.read_text(encoding="utf-8")), _File).question:
+        for component in table if question.who == "*" else [table.get(question.who)]:
+            name = component.name.replace("_", " ")
+            title = component.title.lower().removeprefix("the ")
+            want = [word.format(name=name, title=title) for word in question.want]
+            asked.append(Question(question.kind, component.name, question.ask, want, question.never))
+    return asked
+
+
+def judge(question: Question, text: str, finish: str, names: list[str]) -> list[str]:
+    """Return what is wrong with an answer, by rule; empty when nothing is."""
+    said = " ".join(text.lower().replace("’", "'").split())
+    faults: list[str] = []
+    if not any(word in said for word in question.want):
+        faults.append("misses")
+    if any(word in said for word in question.never):
+        faults.append("claims")
+    own = question.who.replace("_", " ")
+    others = "|".join(name for name in names if name not in (own, "tekton core"))
+    if re.search(rf"\b(?:i am|i'm|my name is) (?:{others})\b", said) or SELF_TALK.search(said):
+        faults.append("another's role")
+    if re.search(SECOND_PERSON.pattern.format(names="|".join(names)), said):
+        faults.append("tells its persona")
+    if finish == "length":
+        faults.append("runs to the cap")
+    if repeats(said):
+        faults.append("repeats")
+    return faults
+
+
+def repeats(said: str) -> bool:
+    """Return whether a sentence comes twice, or five words in a row three times."""
+    sentences = Counter(s.strip() for s in SENTENCE.findall(said) if len(s.split()) > 3)
+    words = said.split()
+    fives = Counter(tuple(words[i : i + 5]) for i in range(len(words) - 4))
+    return any(n > 1 for n in sentences.values()) or any(n > 2 for n in fives.values())
+
+
+async def ask(
+    provider: Provider, component: catalog.Component, question: Question, slot: int
+) -> tuple[str, str]:
+    """Ask as a worker does; return text and finish reason."""
+    prompt = assemble(component.persona, Request(content=question.ask))
+    request = CompletionRequest(prompt.system, prompt.messages, "", component.temperature, slot=slot)
+    text, finish = "", ""
+    async for item in provider.stream(request):
+        if isinstance(item, Text):
+            text += item.content
+        if isinstance(item, Completed):
+            finish = item.finish_reason
+    return text, finish
+
+
+async def run(home: Home, rounds: int, at_once: int) -> list[Answer]:
+    table = catalog.load(Settings())
+    names = [component.name.replace("_", " ") for component in table]
+    slots = {component.name: number for number, component in enumerate(table)}
+    provider = create("embedded", Settings(), home, {})
+    await provider.prepare()
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(question: Question) -> Answer:
+        async with gate:
+            text, finish = await ask(provider, table.get(question.who), question, slots[question.who])
+        return Answer(question, text, finish, judge(question, text, finish, names))
+
+    asked = [question for question in questions(table) for _ in range(rounds)]
+    answers = await asyncio.gather(*(one(question) for question in asked))
+    await provider.aclose()
+    return answers
+
+
+def report(answers: list[Answer], show: bool) -> None:
+    by_kind: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_kind[answer.question.kind].append(answer)
+        if show:
+            mark = ", ".join(answer.faults) or "good"
+            print(f"{answer.question.who}: {answer.question.ask}\n  [{mark}] {' '.join(answer.text.split())}")
+    faults = Counter(fault for answer in answers for fault in answer.faults)
+    for kind, some in [*by_kind.items(), ("all", answers)]:
+        good = sum(not answer.faults for answer in some)
+        hit = sum("misses" not in answer.faults for answer in some)
+        print(
+            f"{kind:10} {len(some):4} answers   good {100 * good // len(some):3} %   right {100 * hit // len(some):3} %"
+        )
+    print("faults     " + ", ".join(f"{name} {number}" for name, number in faults.most_common()))
+    words = sorted(len(answer.text.split()) for answer in answers)
+    print(f"words      median {words[len(words) // 2]}, most {words[-1]}")
+
+
+@contextlib.contextmanager
+def serving(home: Home, settings: Settings):
+    """Run the embedded server as the platform does, in a process of its own."""
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backend.providers.embedded_server", "--ready-fd", str(write_end)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,),
+        env={**os.environ, "TEKTON_HOME": str(home.root)},
+    )  # fmt: skip
+    os.close(write_end)
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(settings))
+    process.stdin.close()
+    with os.fdopen(read_end, "rb") as pipe:
+        write_private(home.embedded_facts, pipe.readline())
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="how often each question is asked")
+    parser.add_argument("--at-once", type=int, default=4, help="questions under way at a time")
+    parser.add_argument("--show", action="store_true", help="print every answer with what is wrong with it")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder)).prepare()
+        with serving(home, Settings()):
+            answers = asyncio.run(run(home, options.rounds, options.at_once))
+    report(answers, options.show)
+
+
+if __name__ == "__main__":
+    main()
