@@ -15,6 +15,7 @@ import msgspec
 
 from backend.config import Settings
 from backend.home import Home
+from backend.providers import small_model
 from backend.providers.base import (
     Completed,
     CompletionRequest,
@@ -45,10 +46,6 @@ PREWARM_TIMEOUT_S = 120.0
 SHOWN_PREFILL = 64
 """A prompt of fewer new tokens is read before anyone could see that it is."""
 CHAT = "/v1/chat/completions"
-SMALL_MODEL_SAMPLING = {"min_p": 0.08, "top_p": 0.95, "repeat_penalty": 1.12, "repeat_last_n": 128}
-"""What keeps the shipped model from rambling and from repeating itself; another GGUF keeps the server's own."""
-SMALL_MODEL_TEMPERATURE = 0.4
-"""The shipped model loses its thread above this, whatever its specialist's temperature."""
 STAND_IN = "a small stand-in that runs anywhere; connect Ollama or Anthropic for real work"
 _DEFERRED = re.compile(rb"^llamacpp:requests_deferred (\d+)", re.MULTILINE)
 
@@ -184,7 +181,7 @@ class EmbeddedProvider:
 
     def _temperature(self, request: CompletionRequest, facts: ServerFacts) -> float:
         wanted = self._own.temperature if request.temperature is None else request.temperature
-        return min(wanted, SMALL_MODEL_TEMPERATURE) if facts.model == MODEL_NAME else wanted
+        return min(wanted, small_model.TEMPERATURE) if facts.model == MODEL_NAME else wanted
 
     def _notes(self, request: CompletionRequest, facts: ServerFacts) -> list[str]:
         used = self._temperature(request, facts)
@@ -195,8 +192,11 @@ class EmbeddedProvider:
         ]
 
     def _body(self, request: CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
-        messages = [{"role": "system", "content": request.system}]
-        messages += [{"role": m.role, "content": m.content} for m in request.messages]
+        small = facts.model == MODEL_NAME
+        talk = [*(small_model.exchange(request.system) if small else ()), *request.messages]
+        system = small_model.shortened(request.system) if small else request.system
+        messages = [{"role": "system", "content": system}]
+        messages += [{"role": m.role, "content": m.content} for m in talk]
         return {
             "model": "embedded",
             "messages": messages,
@@ -207,7 +207,7 @@ class EmbeddedProvider:
             "cache_prompt": True,
             "temperature": self._temperature(request, facts),
             "max_tokens": min(request.max_tokens or self._own.max_tokens, facts.context // 2),
-            **(SMALL_MODEL_SAMPLING if facts.model == MODEL_NAME else {}),
+            **(small_model.SAMPLING if small else {}),
         }
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 WHO = "Ollama"
 ASK_TIMEOUT_S = 2.0
+LOADING_AFTER_S = 0.4
+"""After so long without a first token it is worth asking whether the model is being loaded."""
 SHOW_TIMEOUT_S = 10.0
 """For a model's facts before its first chat: without its window, Ollama would cut the prompt in silence."""
 DEFAULT_WINDOW = 4096
@@ -76,16 +78,18 @@ class OllamaProvider:
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         client, model = self._ready(), request.model or self._own.model
-        if not await self._loaded(model):
-            yield Loading(f"loading {display_name('ollama', model)}")
         messages = [{"role": "system", "content": request.system}]
         messages += [{"role": m.role, "content": m.content} for m in request.messages]
         completed, whole = None, Whole()
         try:
             options = await self._options(request, model)
             parts: Any = await client.chat(model=model, messages=messages, stream=True, options=options)
+            first = asyncio.ensure_future(anext(parts))
             try:
-                async for part in parts:
+                await asyncio.wait({first}, timeout=LOADING_AFTER_S)
+                if not first.done() and not await self._loaded(model):
+                    yield Loading(f"loading {display_name('ollama', model)}")
+                async for part in _joined(first, parts):
                     for item in _pieces(part.message, whole):
                         yield item
                     if part.done:
@@ -94,6 +98,8 @@ class OllamaProvider:
                             finish, Usage(part.prompt_eval_count or 0, part.eval_count or 0)
                         )
             finally:
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
                 await parts.aclose()
         except Exception as error:
             raise self._failure(error, model) from error
@@ -225,6 +231,16 @@ class OllamaProvider:
         if isinstance(status, int):
             return from_status(upstream, 400 if status == IN_STREAM else status, text, {})
         return from_connection(upstream, error)
+
+
+async def _joined(first: asyncio.Future[Any], rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield the part that was awaited ahead, then the others."""
+    try:
+        yield await first
+    except StopAsyncIteration:
+        return
+    async for part in rest:
+        yield part
 
 
 def _pieces(message: Any, whole: Whole) -> list[StreamItem]:

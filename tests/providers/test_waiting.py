@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from dialects import Answer
+from dialects import Answer, OllamaWords
 from rigs import BOUND_S, ServerRig, settings_for
 
 from backend.config import Timeouts
+from backend.home import Home
+from backend.providers.base import Completed, Loading, Text
 from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
 from backend.specialists.spec import WorkerSpec
 from backend.specialists.specialist import Specialist
@@ -115,3 +117,22 @@ async def test_over_the_cap_turns_wait_in_line_and_see_their_place(served: Serve
     await asyncio.gather(first, *rest)
     assert [(p.phase, p.position) for p in sinks[2].of(StreamPhase)][:2] == [("queued", 2), ("queued", 1)]
     assert await served.calls() == 3 and all(isinstance(sink.frames[-1], StreamEnd) for sink in sinks)
+
+
+async def test_a_model_that_is_being_loaded_says_so_and_a_loaded_one_is_not_asked_about(home: Home) -> None:
+    dialect = OllamaWords()
+    rig = ServerRig("ollama", home, dialect=dialect)
+    await rig.start()
+    try:
+        rig.play(Answer(pieces=["ready"]))
+        assert [type(item) async for item in rig.ask()] == [Text, Completed]
+        assert rig.upstream.to("/api/ps") == []
+        dialect.loaded = False
+        rig.play(Answer(pieces=["ready"]), hold_after=0)
+        stream = rig.ask()
+        first = await asyncio.wait_for(anext(stream), BOUND_S)
+        assert first == Loading("loading Test-model")
+        rig.go.set()
+        assert [type(item) async for item in stream] == [Text, Completed] and await rig.calls() == 2
+    finally:
+        await rig.stop()
