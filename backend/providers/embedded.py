@@ -134,7 +134,8 @@ class EmbeddedProvider:
 
     async def context_window(self, model: str) -> int:
         facts = self._file.read()
-        return facts.context if facts else self._own.context
+        window = facts.context if facts else self._own.context
+        return window - small_model.EXCHANGE_TOKENS if model == MODEL_NAME else window
 
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
         facts = self._file.read()
@@ -194,8 +195,7 @@ class EmbeddedProvider:
     def _body(self, request: CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
         small = facts.model == MODEL_NAME
         talk = [*(small_model.exchange(request.system) if small else ()), *request.messages]
-        system = small_model.shortened(request.system) if small else request.system
-        messages = [{"role": "system", "content": system}]
+        messages = [{"role": "system", "content": request.system}]
         messages += [{"role": m.role, "content": m.content} for m in talk]
         return {
             "model": "embedded",

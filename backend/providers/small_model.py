@@ -11,16 +11,15 @@ import re
 from backend.schema.frames import ChatMessage
 
 SAMPLING = {
-    "min_p": 0.1,
-    "top_p": 0.9,
-    "repeat_penalty": 1.0,
-    "dry_multiplier": 0.8,
-    "dry_allowed_length": 12,
-}
-"""What keeps it from rambling and from saying a sentence over and over. A penalty on single words would forbid it the
-very name it is to say, which stands in the prompt; one on long runs of words does not."""
-TEMPERATURE = 0.1
+    "min_p": 0.1, "top_p": 0.9, "repeat_penalty": 1.02, "repeat_last_n": 200,
+    "dry_multiplier": 0.8, "dry_allowed_length": 24,
+}  # fmt: skip
+"""What keeps it from rambling and from saying a sentence over and over. A strong penalty on single words would forbid
+it the very name it is to say, which stands in the prompt; one on long runs of words does not."""
+TEMPERATURE = 0.2
 """It loses its thread above this, whatever its specialist's temperature."""
+EXCHANGE_TOKENS = 160
+"""At most what the exchange takes of the model's window, for any persona of the catalogue."""
 _PERSONA = re.compile(
     r"You are (?P<who>[A-Z][\w ]*, [^.]+?)(?: of (?:the )?Tekton(?: platform)?)?\. You (?P<does>[^.]+)\."
 )
@@ -33,7 +32,7 @@ _PERSON = (
 
 
 def exchange(persona: str) -> list[ChatMessage]:
-    """Return what is shown as said before: who it is, what it does, that an answer is short.
+    """Return what is shown as said before: that an answer is short, that not knowing is one, who it is and what it does.
 
     Empty for a persona that does not begin `You are NAME, TITLE. You …`.
     """
@@ -43,21 +42,15 @@ def exchange(persona: str) -> list[ChatMessage]:
     who, does = f"I am {found['who']}.", found["does"]
     for pattern, word in _PERSON:
         does = pattern.sub(word, does)
-    name = found["who"].partition(",")[0]
     said = [
         ("What is two plus two?", "Two plus two is four."),
-        ("How much was it last Friday?", "I do not know. I was given no figures for that."),
-        ("What do you do?", f"{who} I {does}."),
-        ("What is your name?", f"My name is {name}. {who}"),
+        ("How much was spent in 1999?", "I do not know that: I was given no figures."),
+        ("What is your role?", f"{who} I {does}."),
+        ("What is your name?", who),
+        ("Who are you?", who),
     ]
     return [
         message
         for asked, told in said
         for message in (ChatMessage("user", asked), ChatMessage("assistant", told))
     ]
-
-
-def shortened(persona: str) -> str:
-    """Return what of a persona the model can hold: who it is, what it does, how long to answer."""
-    found = _PERSONA.match(persona)
-    return f"{found[0]} You answer in one or two short sentences." if found else persona

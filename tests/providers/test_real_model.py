@@ -12,17 +12,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from rigs import asking
 
+from backend import catalog
 from backend.config import AnthropicSettings, EmbeddedSettings, OpenAISettings, Providers, Settings
 from backend.home import Home, write_private
 from backend.providers import create, weights
 from backend.providers.base import (
     Completed,
     ContextOverflow,
-    Loading,
     Provider,
     ProviderAuth,
     Queued,
@@ -147,21 +148,47 @@ async def test_the_second_turn_reads_only_what_is_new(server: Home) -> None:
     assert isinstance(last, Completed) and last.usage.cached_tokens > 40 > last.usage.input_tokens
 
 
+@contextlib.asynccontextmanager
+async def busy_slot(home: Home, number: int) -> AsyncIterator[None]:
+    """Hold a slot with an answer that does not end by itself."""
+    facts = facts_of(home)
+    body = {
+        "messages": [{"role": "user", "content": "Go on."}],
+        "stream": True,
+        "ignore_eos": True,
+        "id_slot": number,
+    }
+    headers = {"Authorization": f"Bearer {facts['api_key']}"}
+    async with (
+        httpx.AsyncClient(base_url=facts["url"], headers=headers, trust_env=False, timeout=BOUND_S) as http,
+        http.stream("POST", "/v1/chat/completions", json={**body, "max_tokens": 1900}) as answer,
+    ):
+        lines = answer.aiter_lines()
+        while '"content":"' not in await anext(lines):
+            pass
+        yield
+        await lines.aclose()
+
+
 async def test_when_all_slots_are_full_the_place_in_line_is_shown(server: Home) -> None:
     made = await embedded(server)
-    streams = [made.stream(asking("Count to one hundred.", max_tokens=400, slot=n)) for n in range(SLOTS)]
-    for stream in streams:
-        async with asyncio.timeout(BOUND_S):
-            while not isinstance(await anext(stream), Text):
-                pass
     waiting = made.stream(asking("Me too.", max_tokens=4, slot=0))
     async with asyncio.timeout(BOUND_S):
-        first = await anext(waiting)
-        assert isinstance(first, Queued) and first.position == 1
-        for stream in streams:  # closing frees the slots: whoever waits begins
-            await stream.aclose()
-        rest = [item async for item in waiting]
+        async with busy_slot(server, 0), busy_slot(server, 1):
+            first = await anext(waiting)
+            assert isinstance(first, Queued) and first.position == 1
+        rest = [item async for item in waiting]  # whoever held the slots is gone: who waits begins
     await made.aclose()
-    assert isinstance(rest[-1], Completed) and not [
-        item for item in rest if isinstance(item, Loading) and not item.total
-    ]
+    assert isinstance(rest[-1], Completed)
+
+
+async def test_the_shipped_model_answers_in_role_and_ends_by_itself(server: Home) -> None:
+    made = await embedded(server)
+    request = asking(slot=1)
+    request.system = catalog.load(Settings()).get("apollo").persona
+    request.messages = [ChatMessage("user", "What is your role?")]
+    items = await take(made.stream(request))
+    await made.aclose()
+    last = items[-1]
+    assert isinstance(last, Completed) and last.finish_reason == "stop"
+    assert "".join(item.content for item in items if isinstance(item, Text)).strip()
