@@ -24,6 +24,7 @@ from backend.gateway.openapi import RouteDoc, document
 from backend.gateway.replies import json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded
 from backend.gateway.stream_routes import stream_routes
+from backend.gateway.tracing import Tracing, log_turn, wanted
 from backend.gateway.websocket import serve_websocket
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
@@ -43,8 +44,12 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
         CallBook(),
         address,
     )
-    gateway.log.on_call = gateway.meters.call_ended
-    platform.turns.on_ended.append(gateway.meters.turn_ended)
+    gateway.log.on_call.append(gateway.meters.call_ended)
+    platform.turns.on_ended += [gateway.meters.turn_ended, log_turn]
+    if wanted(platform.environment):
+        gateway.tracing = Tracing()
+        gateway.log.on_call.append(gateway.tracing.call_ended)
+        platform.turns.on_ended.append(gateway.tracing.turn_ended)
     platform.gateway_address = address
     platform.gateway_report = lambda: report(gateway)
     return gateway

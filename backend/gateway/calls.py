@@ -6,17 +6,21 @@ Also keeps calls by request id, so that one sent again joins the first instead o
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+from backend import jsonlog
 from backend.events import EventStream
 from backend.home import Home
 from backend.schema.errors import TektonError
 from backend.schema.events import GatewayCall
 from backend.wire import encode_line
+
+log = logging.getLogger(__name__)
 
 RECENT_CALLS = 300
 REMEMBERED_RESULTS = 1_000
@@ -31,7 +35,7 @@ class CallLog:
         self._audit = home.logs / "control-audit.log"
         self.recent: deque[GatewayCall] = deque(maxlen=RECENT_CALLS)
         self.refusals: deque[GatewayCall] = deque(maxlen=RECENT_CALLS)
-        self.on_call: Callable[[GatewayCall], None] | None = None
+        self.on_call: list[Callable[[GatewayCall], None]] = []
         """Called with every call written down."""
         self.total = 0
         self.refused = 0
@@ -54,13 +58,16 @@ class CallLog:
         call = GatewayCall(
             time.time(), client, transport, action, status, elapsed_ms, refusal, request_id, scope, token
         )
+        if jsonlog.structured:
+            text = f"{transport} {action} {status}"
+            log.info(text, extra={"fields": {"call": call}, "request_id": request_id})
         self.total += 1
         self.recent.append(call)
         if refusal:
             self.refused += 1
             self.refusals.append(call)
-        if self.on_call is not None:
-            self.on_call(call)
+        for tell in self.on_call:
+            tell(call)
         self._events.publish("gateway", call)
         if scope == "control":
             self._write_audit(call)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from backend.gateway.auth import Guard
 from backend.gateway.calls import CallBook, CallLog
 from backend.gateway.metrics import Meters
+from backend.gateway.tracing import Tracing
 from backend.orchestration.platform import Platform
 
 
@@ -20,6 +21,7 @@ class Gateway:
     log: CallLog
     book: CallBook
     address: str
+    tracing: Tracing | None = None
     meters: Meters = field(default_factory=Meters)
     clients: dict[int, dict[str, object]] = field(default_factory=dict[int, dict[str, object]])
     streams: int = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
 from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
@@ -13,12 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
+from backend import jsonlog
 from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc, action_doc
 from backend.gateway.replies import decode_object, error_reply, json_reply
 from backend.orchestration.actions import ACTIONS, Action, Scope
 from backend.schema.errors import TektonError
 
+_REQUEST_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 log = logging.getLogger(__name__)
 
 CALLED = "tekton.called"
@@ -29,6 +33,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def client_name(request: Request) -> str:
     """Return who is at the other end, as far as the socket knows."""
     return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
+
+
+def request_name(request: Request) -> str:
+    """Return the id a client gave its request in `X-Request-Id`, or a new one; logs of every hop carry it."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_NAME.fullmatch(given) else f"h-{token_hex(8)}"
 
 
 def bounded(request: Request, limit: int) -> Request:
@@ -75,6 +85,8 @@ def guarded(
     async def serve(request: Request) -> Response:
         began = time.monotonic()
         refusal = token = ""
+        name_of_request = request_name(request)
+        jsonlog.request_id.set(name_of_request)
         try:
             if scope is None:
                 gateway.guard.check_place(request)
@@ -97,6 +109,7 @@ def guarded(
                 TektonError(f"{name} failed inside the backend; its log has the traceback")
             )
         called, needed = request.scope.get(CALLED, (name, scope))
+        response.headers["x-request-id"] = name_of_request
         if scope is not None or refusal:
             gateway.log.note(
                 client_name(request),
@@ -105,6 +118,7 @@ def guarded(
                 response.status_code,
                 began=began,
                 refusal=refusal,
+                request_id=name_of_request,
                 token=token,
                 scope=needed if needed and request.method != "GET" else "read",
             )

@@ -23,7 +23,7 @@ import uvicorn
 import uvloop
 from filelock import FileLock, Timeout
 
-from backend import catalog, config
+from backend import catalog, config, jsonlog
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
 from backend.gateway.listening import WebSocketProtocol, http_protocol
@@ -70,13 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     environment = {**os.environ, **({"TEKTON_STORE": options.store} if options.store else {})}
     ready = _Ready(options.ready_fd)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     gc.set_threshold(*GC_THRESHOLDS)
     _allow_many_files()
     home = Home.from_environment().prepare()
+    jsonlog.configure("gateway", {**config.read_env_file(home), **os.environ})
     lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:
         with lock:
@@ -107,7 +105,10 @@ class _Ready:
 
     def serving(self, url: str) -> None:
         self._tell({"url": url})
-        print(f"tekton serves {url}", file=sys.stderr, flush=True)
+        if jsonlog.structured:
+            log.info("serves %s", url)
+        else:
+            print(f"tekton serves {url}", file=sys.stderr, flush=True)
 
     def fail(self, error: TektonError) -> int:
         """Say why there is no backend; return the exit code."""
@@ -165,6 +166,8 @@ async def _serve(
         server.should_exit = True
         await gateway.close()
         await platform.close(stop_fleet=stop_fleet)
+        if gateway.tracing is not None:
+            await asyncio.to_thread(gateway.tracing.close)
         await serving
         home.backend_facts.unlink(missing_ok=True)
         log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import backend
+from backend import jsonlog
 from backend.events import ReplayLost, Subscription
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
@@ -178,6 +179,7 @@ class _Connection:
 
     async def _call(self, kind: str, request_id: str, values: dict[str, Any]) -> None:
         action = ACTIONS[kind]
+        jsonlog.request_id.set(request_id)
         began, status, refusal = time.monotonic(), 200, ""
         try:
             if not self._principal.may(action.scope):

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
+from backend import jsonlog
 from backend.providers.base import (
     Completed,
     CompletionRequest,
@@ -89,6 +90,7 @@ class Turn:
     async def run(self) -> None:
         """Do the turn and send its frames, the last one included. Raises nothing but its own cancellation."""
         self._task = asyncio.current_task()
+        jsonlog.request_id.set(self.request_id)
         if self._request.stream:
             self._sink.send(StreamStart(self.request_id, self._spec.ai_id))
         try:

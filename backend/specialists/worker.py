@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from backend import jsonlog
 from backend.specialists.connection import Connection
 from backend.specialists.desk import MakeProvider
 from backend.specialists.spec import Ready, StartLine, Warm, WorkerSpec
@@ -79,7 +80,7 @@ def main() -> None:
         spec = msgspec.json.decode(text, type=WorkerSpec)
     except msgspec.MsgspecError as error:
         sys.exit(f"worker: the specification on stdin cannot be read: {error}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    jsonlog.configure(spec.ai_id, os.environ)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     ended_by = asyncio.run(_run(spec, options.listen_fd, options.ready_fd))
     if ended_by is not None:
