@@ -165,6 +165,8 @@ class BodyFuzzer:
         except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError, ValueError):
             self.seen[0] += 1  # a client library refuses to send it
             return
+        except httpx.TimeoutException as late:
+            raise AssertionError(f"no answer within {WAIT_S:g} s: {request}") from late
         self.seen[answer.status_code] += 1
         assert answer.status_code < 500 or answer.status_code == 503, (request, answer.text)
         assert INTERNAL not in answer.text, (request, answer.text)
@@ -175,4 +177,8 @@ def _sent(http: httpx.Client, request: dict[str, Any]) -> httpx.Response:
     options = {name: value for name, value in request.items() if name in known and value is not None}
     if isinstance(options.get("data"), bytes | str):
         options["content"] = options.pop("data")
-    return http.request(**options)
+    with http.stream(**options) as answer:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return httpx.Response(answer.status_code, text="")  # its client goes away at once
+        answer.read()
+        return answer
