@@ -1,0 +1,155 @@
+"""`/ws` as a client written from the protocol page meets it: calls, events with numbers, coming back, coming twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from serving import Backend
+from websockets.asyncio.client import ClientConnection, connect
+
+WAIT_S = 20.0
+
+
+class Talk:
+    """A connection and all that came on it."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self.came: list[dict[str, Any]] = []
+
+    async def send(self, type_: str, **values: Any) -> None:
+        await self._socket.send(json.dumps({"type": type_, **values}))
+
+    async def until(self, type_: str, **values: Any) -> dict[str, Any]:
+        """Read until a frame of this type with these values comes, and return it."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                frame = json.loads(await self._socket.recv())
+                self.came.append(frame)
+                if frame["type"] == type_ and values.items() <= frame.items():
+                    return frame
+
+    def tokens(self, request_id: str) -> list[int]:
+        chunks = [f for f in self.came if f["type"] == "stream_chunk" and f["request_id"] == request_id]
+        return [frame["chunk_index"] for frame in chunks]
+
+
+@asynccontextmanager
+async def talking(backend: Backend) -> AsyncIterator[Talk]:
+    address = f"{backend.url.replace('http', 'ws')}/ws"
+    async with connect(address, additional_headers=backend.auth(), proxy=None, max_queue=None) as socket:
+        talk = Talk(socket)
+        await talk.until("hello")
+        yield talk
+
+
+async def test_hello_says_which_life_of_the_backend_this_is_and_what_one_may(backend: Backend) -> None:
+    async with talking(backend) as one, talking(backend) as two:
+        assert one.came[0].keys() >= {"epoch", "seq", "version", "scopes"}
+        assert one.came[0]["epoch"] == two.came[0]["epoch"]
+        assert one.came[0]["scopes"] == ["control"]
+        await one.send("ping", request_id="p")
+        assert (await one.until("pong"))["request_id"] == "p"
+
+
+async def test_a_chat_answers_with_the_frames_of_the_socket_each_with_a_number(backend: Backend) -> None:
+    async with talking(backend) as talk:
+        await talk.send("chat", ai_id="apollo", content="[[repeat 3]]", request_id="ws-1")
+        result = await talk.until("result", request_id="ws-1")
+        assert result["result"]["content"] == "token0 token1 token2"
+        own = [frame for frame in talk.came if frame.get("request_id") == "ws-1" and "seq" in frame]
+        kinds = [frame["type"] for frame in own if not frame["type"].startswith(("stream_phase", "turn_"))]
+        assert kinds == ["stream_start", *["stream_chunk"] * 3, "stream_end"]
+        numbers = [frame["seq"] for frame in talk.came if "seq" in frame and frame["type"] != "hello"]
+        assert numbers == sorted(set(numbers))
+        assert all(next(iter(frame)) == "seq" for frame in own)
+
+
+async def test_a_request_sent_again_joins_the_turn_that_runs_or_gets_its_answer(backend: Backend) -> None:
+    call = {"ai_id": "apollo", "content": "[[repeat 5]] [[first 0.3]]", "request_id": "ws-twice"}
+    async with talking(backend) as one, talking(backend) as two:
+        await one.send("chat", **call)
+        await two.send("chat", **call)
+        first = await one.until("result", request_id="ws-twice")
+        second = await two.until("result", request_id="ws-twice")
+        await two.send("chat", **call)
+        third = await two.until("result", request_id="ws-twice")
+        assert first == second == third
+        await two.send("pipeline", pipeline="apollo", input="x", request_id="ws-twice")
+        assert (await two.until("error", request_id="ws-twice"))["code"] == "conflict"
+    session = first["result"]["session_id"]
+    rows = backend.ask("GET", f"/api/v1/sessions/{session}/messages", params={"limit": 200})["messages"]
+    assert [row["role"] for row in rows if row["request_id"] == "ws-twice"] == ["user", "assistant"]
+
+
+async def test_coming_back_with_the_last_number_brings_what_was_missed_and_nothing_else(
+    backend: Backend,
+) -> None:
+    async with talking(backend) as one:
+        await one.send("subscribe", request_id="s", topics=["chat"])
+        snapshot = await one.until("snapshot")
+        assert {row["id"] for row in snapshot["specialists"]} >= {"apollo-ai", "athena-ai"}
+        await one.send(
+            "chat", ai_id="athena", content="[[repeat 40]] [[rate 80]]", request_id="ws-back", wait=False
+        )
+        last = await one.until("stream_chunk", request_id="ws-back", chunk_index=9)
+    epoch = one.came[0]["epoch"]
+    async with talking(backend) as two:
+        await two.send("subscribe", request_id="s", topics=["chat"], after_seq=last["seq"], epoch=epoch)
+        resumed = await two.until("result", request_id="s")
+        assert resumed["result"]["resumed"] is True
+        await two.until("stream_end", request_id="ws-back")
+        assert one.tokens("ws-back") + two.tokens("ws-back") == list(range(40))
+        assert "snapshot" not in [frame["type"] for frame in two.came]
+
+
+async def test_a_number_of_another_life_or_too_old_gets_the_whole_state_as_a_resync(backend: Backend) -> None:
+    async with talking(backend) as talk:
+        epoch = talk.came[0]["epoch"]
+        for values in ({"after_seq": 5, "epoch": "another"}, {"after_seq": 10**12, "epoch": epoch}):
+            await talk.send("subscribe", request_id="s", topics=["chat"], **values)
+            assert (await talk.until("result", request_id="s"))["result"]["resumed"] is False
+            snapshot = await talk.until("snapshot")
+            assert snapshot["resync"] is True
+            assert snapshot["platform"]["gateway"] == backend.url
+
+
+async def test_a_turn_that_runs_on_is_whole_in_the_snapshot_of_who_comes_later(backend: Backend) -> None:
+    async with talking(backend) as one:
+        await one.send("chat", ai_id="apollo", content="[[repeat 30]] [[rate 60]]", request_id="ws-late")
+        await one.until("stream_chunk", request_id="ws-late", chunk_index=4)
+        async with talking(backend) as two:
+            await two.send("subscribe", request_id="s", topics=["chat"])
+            snapshot = await two.until("snapshot")
+            (turn,) = [row for row in snapshot["turns"] if row["request_id"] == "ws-late"]
+            await two.until("stream_end", request_id="ws-late")
+            assert list(range(turn["chunks"])) + two.tokens("ws-late") == list(range(30))
+
+
+async def test_a_cancel_is_confirmed_and_ends_the_stream(backend: Backend) -> None:
+    async with talking(backend) as talk:
+        await talk.send("chat", ai_id="apollo", content="[[repeat 900]] [[rate 30]]", request_id="ws-end")
+        await talk.until("stream_chunk", request_id="ws-end")
+        await talk.send("cancel", request_id="ws-end")
+        end = await talk.until("stream_end", request_id="ws-end")
+        assert end["metadata"]["finish_reason"] == "cancelled"
+        assert (await talk.until("result"))["result"]["confirmed"] is True
+
+
+async def test_what_nobody_subscribed_to_is_not_sent_and_batches_are_only_for_who_asked(
+    backend: Backend,
+) -> None:
+    async with talking(backend) as one, talking(backend) as two:
+        await two.send("subscribe", request_id="s", topics=["errors"])
+        await two.until("snapshot")
+        await one.send("chat", ai_id="athena", content="[[repeat 50]]", request_id="ws-own")
+        await one.until("result", request_id="ws-own")
+        await two.send("ping", request_id="p")
+        await two.until("pong")
+        assert [frame["type"] for frame in two.came[-1:]] == ["pong"]
+        assert two.tokens("ws-own") == []
+        assert one.tokens("ws-own") == list(range(50))
