@@ -109,7 +109,7 @@ def guarded(
                 TektonError(f"{name} failed inside the backend; its log has the traceback")
             )
         called, needed = request.scope.get(CALLED, (name, scope))
-        response.headers["x-request-id"] = name_of_request
+        response.headers.setdefault("x-request-id", name_of_request)
         if scope is not None or refusal:
             gateway.log.note(
                 client_name(request),
