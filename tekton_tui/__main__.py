@@ -29,8 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     from tekton_tui.app import TektonApp
     from tekton_tui.connecting import connector
     from tekton_tui.hangup import EXIT_HANGUP, leave_on_hangup
+    from tekton_tui.preferences import home_folder, read_preferences
 
-    app = TektonApp(connector(options.home, options.connect, options.token_file), theme=options.theme)
+    app = TektonApp(
+        connector(options.home, options.connect, options.token_file),
+        theme=options.theme,
+        preferences=read_preferences(home_folder(options.home)),
+    )
     leave_on_hangup(lambda: app.call_from_thread(app.exit, return_code=EXIT_HANGUP))
     app.run()
     return app.return_code or 0

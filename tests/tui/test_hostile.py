@@ -175,9 +175,24 @@ async def test_no_control_byte_of_foreign_text_reaches_the_terminal_from_any_scr
             await asyncio.to_thread(settle, terminal)
             shown |= set(re.findall("H([a-z]{3,4})\u241b", terminal.screen()))
         assert not PLACES - shown, f"{PLACES - shown} not seen\n{terminal.screen()}"
+        await asyncio.to_thread(click_links, terminal)
         text = terminal.written.decode("utf-8")
         assert "Traceback" not in text and terminal.process.poll() is None, terminal.screen()
         check(text)
+
+
+def click_links(terminal: Terminal) -> None:
+    """Click with the mouse on every place where the markup of the corpus would be a link."""
+    spots = [
+        (row, line.index("go[/]"))
+        for row, line in enumerate(terminal.screen().splitlines())
+        if "go[/]" in line
+    ]
+    assert spots, terminal.screen()
+    for row, column in spots:
+        for kind in "Mm":
+            terminal.send(f"\x1b[<0;{column + 1};{row + 1}{kind}")
+        settle(terminal)
 
 
 def settle(terminal: Terminal) -> None:
