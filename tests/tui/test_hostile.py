@@ -184,14 +184,14 @@ async def test_no_control_byte_of_foreign_text_reaches_the_terminal_from_any_scr
 def click_links(terminal: Terminal) -> None:
     """Click with the mouse on every place where the markup of the corpus would be a link."""
     spots = [
-        (row, line.index("go[/]"))
-        for row, line in enumerate(terminal.screen().splitlines())
+        (place, line.index("go[/]"))
+        for place, line in enumerate(terminal.screen().splitlines())
         if "go[/]" in line
     ]
     assert spots, terminal.screen()
-    for row, column in spots:
+    for place, column in spots:
         for kind in "Mm":
-            terminal.send(f"\x1b[<0;{column + 1};{row + 1}{kind}")
+            terminal.send(f"\x1b[<0;{column + 1};{place + 1}{kind}")
         settle(terminal)
 
 
