@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WEIGHTS := $(VENV)/share/tekton/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup test test-cluster check lint types contracts bench snap weights clean
+.PHONY: help run serve setup test test-cluster check lint types contracts bench snap demo weights clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: $(VENV)/.dev $(WEIGHTS) ## Run every benchmark and print its figures
 
 snap: $(VENV)/.dev ## Draw the golden pictures anew; look at each before it is committed
 	@$(BIN)/pytest tests/tui -q --snapshot-update
+
+demo: $(VENV)/.run ## Make the moving picture docs/demo.svg anew from the product; look at it before it is committed
+	@$(BIN)/python docs/demo.py
 
 weights: $(WEIGHTS) ## Fetch and check the weights of the embedded model
 
