@@ -31,6 +31,8 @@ from tekton_tui.connecting import connector
 COLUMNS, ROWS = 100, 28
 CELL_W, CELL_H, FONT = 8.4, 18.0, 14
 INK, PAPER = "#d5dae4", "#11151d"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""A browser would make one of several plain spaces."""
 LIMIT_S = 60.0
 ANSWERS = """
 [[answer]]
@@ -108,7 +110,7 @@ def row_svg(segments: list[Segment]) -> Row:
             bold = ' class="b"' if style is not None and style.bold else ""
             parts.append(
                 f'<text{bold} x="{(column + lead) * CELL_W:.1f}" y="13" textLength="{cells * CELL_W:.1f}" fill="{ink}">'
-                f"{html.escape(words, quote=False)}</text>"
+                f"{html.escape(words, quote=False).replace(' ', NO_BREAK)}</text>"
             )
         column += width
     return "".join(parts)
