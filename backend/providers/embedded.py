@@ -88,7 +88,8 @@ class EmbeddedProvider:
         try:
             async for line in lines:
                 if line is None:
-                    if (position := await self._position(facts)) != queued:
+                    position = await self._position(facts)
+                    if not queued or position < queued:  # who came after does not push anybody back
                         queued = position
                         yield Queued(queued, "the embedded model server is busy")
                     continue
@@ -172,7 +173,7 @@ class EmbeddedProvider:
         return facts
 
     async def _position(self, facts: ServerFacts) -> int:
-        """Return the place in the server's queue: how many requests have no slot yet, this one among them."""
+        """Return the place in the server's queue, at most: how many requests have no slot yet, this one among them."""
         try:
             text = await self._ready().ask(facts, "/metrics", timeout_s=ASK_TIMEOUT_S)
         except ProviderError:
