@@ -87,6 +87,10 @@ CALLS = [
     ("chat", "POST", "/api/chat/apollo/stream", {}, 400),
     ("chat", "POST", "/api/chat/team/stream", {}, 400),
     ("control", "POST", "/api/v1/fleet/kill", {"ids": []}, 400),
+    ("read", "POST", "/mcp", {}, 400),
+    ("read", "POST", "/api/mcp/v2/process", {}, 400),
+    ("read", "GET", "/v1/models", None, 200),
+    ("chat", "POST", "/v1/chat/completions", {}, 400),
 ]
 """Scope needed, call, and what one that may come in gets: bodies that do nothing, so 400 means admitted."""
 
@@ -154,6 +158,21 @@ async def test_a_websocket_call_is_held_to_the_scope_of_its_token(scope: str, ba
             answer = json.loads(await socket.recv())
             expected = admitted if RANK[scope] >= RANK[needed] else "forbidden"
             assert answer["code"] == expected, (scope, needed, answer)
+
+
+@pytest.mark.parametrize("scope", ["read", "chat", "control"])
+async def test_an_mcp_tool_is_held_to_the_scope_of_its_token_in_both_dialects(
+    scope: str, backend: Backend
+) -> None:
+    tools = {"read": "GetSession", "chat": "SendMessageToSpecialist", "control": "KillSpecialist"}
+    async with backend.http(scope) as http:
+        for needed, tool in tools.items():
+            may = RANK[scope] >= RANK[needed]
+            body = {"tool_name": tool, "arguments": {}}
+            answer = (await http.post("/api/mcp/v2/process", json=body)).json()
+            assert (answer["error"]["code"] == "forbidden") != may, (scope, tool, answer)
+            listed = (await http.get("/api/mcp/v2/tools")).json()["result"]["tools"]
+            assert (tool in [row["name"] for row in listed]) == may
 
 
 async def test_a_token_in_the_query_or_a_cookie_opens_nothing(backend: Backend) -> None:

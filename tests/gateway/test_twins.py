@@ -158,6 +158,16 @@ def test_every_action_has_a_tool_of_its_own() -> None:
     }
 
 
+def test_the_tools_that_are_served_are_those_of_the_table(backend: Backend) -> None:
+    listed = backend.ask("GET", "/api/mcp/v2/tools")["result"]["tools"]
+    served = {row["name"] for row in listed}
+    assert {action.mcp for action in ACTIONS.values()} <= served
+    assert served - {action.mcp for action in ACTIONS.values()} <= {
+        "ConfigureAIOrchestration",  # the older name of ConfigureOrchestration
+        "SendMessageToSpecialistStream",  # chat, told as it comes
+    }
+
+
 def test_the_console_calls_every_action_but_those_that_say_why_not() -> None:
     root = Path(tekton_tui.__file__).parent
     source = "\n".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
