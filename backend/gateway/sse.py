@@ -165,9 +165,7 @@ async def team_frames(gateway: Gateway, params: TeamChatParams) -> AsyncIterator
     finally:
         subscription.close()
         if run is not None and not run.done.done():
-            for turn in run.turns.values():
-                if not turn.done.done():
-                    platform.turns.cancel_soon(turn.request_id)
+            platform.teams.cancel_soon(run)
 
 
 def _team_value(event: Event, owners: dict[str, str], status: Callable[[str], Any]) -> dict[str, Any] | None:

@@ -79,6 +79,8 @@ class TeamRun:
     start: TeamStart
     done: asyncio.Future[TeamOutcome]
     ended: bool = False
+    stopped: bool = False
+    """Cancelled: members not asked yet are not asked any more."""
     turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
 
 
@@ -137,9 +139,14 @@ class TeamManager:
         )
         run = TeamRun(order, session.id, start, asyncio.get_running_loop().create_future())
         self.active[order.request_id] = run
-        await self._memory.append(
-            session.id, author="you", role="user", content=order.content, request_id=order.request_id
-        )
+        try:
+            await self._memory.append(
+                session.id, author="you", role="user", content=order.content, request_id=order.request_id
+            )
+        except BaseException:  # the caller went away, or the store failed: nobody was asked, nobody may wait
+            del self.active[order.request_id]
+            run.done.set_result(self._outcome(run, [], "", "", time.monotonic()))
+            raise
         self._events.publish("chat", start, key=order.key or order.request_id)
         task = asyncio.create_task(self._run(run, on_text), name=f"team {order.request_id}")
         self._tasks.add(task)
@@ -194,10 +201,18 @@ class TeamManager:
         run = rounds[-1] if rounds else self.find(request_id)
         if run is None:
             raise TektonError(f"there is no team turn {request_id!r}", code="not_found")
+        run.stopped = True
         lanes = [turn.request_id for turn in run.turns.values() if not turn.done.done()]
         await asyncio.gather(*(self._turns.cancel(lane) for lane in lanes), return_exceptions=True)
         await asyncio.shield(run.done)
         return run
+
+    def cancel_soon(self, run: TeamRun) -> None:
+        """Cancel every member of a team turn without waiting for their word."""
+        run.stopped = True
+        for turn in run.turns.values():
+            if not turn.done.done():
+                self._turns.cancel_soon(turn.request_id)
 
     async def close(self) -> None:
         for task in list(self._tasks):
@@ -255,7 +270,11 @@ class TeamManager:
                 on_text(ai_id, text)
 
         try:
+            if run.stopped:
+                raise TektonError("cancelled before it was asked", code="cancelled")
             run.turns[ai_id] = await self._turns.start(chat, on_text=hear)
+            if run.stopped:
+                self._turns.cancel_soon(chat.request_id)
             return await self._turns.ask(chat)
         except TektonError as error:
             return await self._refused(run, ai_id, error)
@@ -287,7 +306,9 @@ class TeamManager:
     async def _conclude(self, run: TeamRun, outcomes: list[TurnOutcome], began: float) -> None:
         answers = [outcome for outcome in outcomes if outcome.code is None]
         synthesis = consensus = ""
-        if answers and run.order.mode == "synthesis":
+        if run.stopped:
+            pass  # who cancelled wants no more of it
+        elif answers and run.order.mode == "synthesis":
             synthesis = await self._moderate(run, outcomes, synthesis_prompt, "synthesis")
         elif answers and run.order.mode == "consensus":
             consensus = await self._moderate(run, outcomes, consensus_prompt, "consensus")

@@ -73,7 +73,7 @@ class TurnManager:
         self.on_ended = self._endings.on_ended
         """Called with every turn that ended, after its answer was stored."""
         self._ended: OrderedDict[str, Turn] = OrderedDict()
-        self._starting: dict[str, asyncio.Future[Turn]] = {}
+        self._starting: dict[str, asyncio.Task[Turn]] = {}
         self._finishing: set[asyncio.Task[None]] = set()
 
     async def start(self, order: ChatOrder, *, on_text: Callable[[str], None] | None = None) -> Turn:
@@ -89,18 +89,21 @@ class TurnManager:
             return known
         if coming := self._starting.get(order.request_id):
             return await asyncio.shield(coming)
-        coming = self._starting[order.request_id] = asyncio.get_running_loop().create_future()
+        beginning = asyncio.create_task(self._begin(order, on_text), name=f"begin {order.request_id}")
+        self._starting[order.request_id] = beginning
+        beginning.add_done_callback(lambda task: self._begun(order.request_id, task))
         try:
-            turn = await self._begin(order, on_text)
-        except BaseException as error:
-            coming.set_exception(error)
-            coming.exception()  # whoever also waits sees it; nobody waiting is no fault
+            return await asyncio.shield(beginning)
+        except (
+            asyncio.CancelledError
+        ):  # begun half, a turn would look lost for ever: it is begun whole, then ended
+            self.cancel_soon(order.request_id)
             raise
-        else:
-            coming.set_result(turn)
-            return turn
-        finally:
-            del self._starting[order.request_id]
+
+    def _begun(self, request_id: str, beginning: asyncio.Task[Turn]) -> None:
+        del self._starting[request_id]
+        if not beginning.cancelled():
+            beginning.exception()  # whoever waits sees it; nobody waiting is no fault
 
     async def ask(self, order: ChatOrder, *, on_text: Callable[[str], None] | None = None) -> TurnOutcome:
         """Run one turn to its end. A failure of the model is an outcome with a code, not an exception.

@@ -180,6 +180,22 @@ async def test_a_client_that_goes_away_ends_what_it_asked_for(backend: Backend) 
                 pass
 
 
+async def test_clients_that_leave_at_once_leave_nothing_behind(backend: Backend) -> None:
+    """Cut off between being admitted and being answered, at whatever moment that falls on."""
+    for number in range(40):
+        for path in ("/api/chat/apollo/stream", "/api/chat/team/stream"):
+            name = f"left-{path[10:14].strip('/')}-{number}"
+            async with backend.http("chat") as http:
+                body = {"message": "[[repeat 500]] [[rate 20]]", "request_id": name}
+                async with http.stream("POST", path, json=body):
+                    pass
+    async with asyncio.timeout(WAIT_S), backend.http("read") as http:
+        while (state := (await http.get("/api/v1/snapshot")).json())["turns"] or state.get("teams"):
+            pass
+    answer = backend.ask("POST", "/api/team-chat", json={"message": "hello", "target_sockets": ["apollo"]})
+    assert [row["content"] for row in answer["responses"]] == ["You said: hello"]
+
+
 async def test_curl_sees_tokens_as_they_are_made(backend: Backend) -> None:
     """`curl -N` prints each frame when it comes: the first long before the last."""
     config = f'header = "Authorization: Bearer {backend.token}"\n'
