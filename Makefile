@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WEIGHTS := $(VENV)/share/tekton/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve setup test test-cluster check lint types contracts bench snap demo weights clean
+.PHONY: help run serve setup test test-cluster check lint types contracts bench fuzz snap demo weights clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ contracts: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(WEIGHTS) ## Run every benchmark and print its figures
 	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+fuzz: $(VENV)/.dev ## Throw 70,000 frames and 30,000 requests at a gateway (half an hour)
+	@$(BIN)/python bench/fuzz.py --frames 70000 --bodies 30000
 
 snap: $(VENV)/.dev ## Draw the golden pictures anew; look at each before it is committed
 	@$(BIN)/pytest tests/tui -q --snapshot-update

