@@ -13,11 +13,12 @@ from backend.cli import terminal
 from backend.cli.exit_codes import OK, exit_code
 from backend.cli.inputs import within_cap
 from backend.cli.listening import Heard, Listener, first_of
-from backend.cli.output import Output
+from backend.cli.output import Output, Pieces
 from backend.cli.pipe_files import PipelineCall
 from backend.client import Client
 from backend.schema.errors import TektonError
-from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from backend.schema.events import Snapshot
+from backend.schema.frames import StreamChunk, StreamEnd
 
 PLAIN_NAME = re.compile(r"@?[\w.-]+")
 """A specialist's name; anything else in its place is a stage of the pipeline language, such as `apollo[timeout=3]`."""
@@ -37,31 +38,35 @@ class Shell:
             return await self.pipeline(name, text)
         session = await self._session(name)
         request_id = f"aish-{uuid4().hex[:16]}"
-        end: asyncio.Future[StreamEnd | StreamError] = asyncio.get_running_loop().create_future()
-        parts: list[str] = []
+        pieces = Pieces(self.out)
 
         def hear(event: Heard) -> None:
-            match event:
-                case StreamChunk():
-                    parts.append(event.content)
-                    self.out.piece(event.content)
-                case StreamEnd() | StreamError() if not end.done():
-                    end.set_result(event)
-                case _:
-                    pass
+            if isinstance(event, StreamChunk):
+                pieces.give(event.content)
+            elif isinstance(event, Snapshot):
+                pieces.close()
 
         async with self.listener.hearing("chat", request_id, hear) as failure:
+            call = asyncio.ensure_future(
+                self.client.call(
+                    "chat",
+                    ai_id=name,
+                    content=within_cap(text),
+                    session_id=session,
+                    request_id=request_id,
+                    wait=True,
+                )
+            )
             try:
-                await self.client.call(
-                    "chat", ai_id=name, content=within_cap(text), session_id=session, request_id=request_id, wait=False
-                )  # fmt: skip
-                frame = await first_of(end, failure)
+                outcome = await first_of(call, failure)
+                pieces.complete(outcome["content"])
             except TektonError as error:
-                return self.out.failed(name, error.code, error.message, evidence=error.evidence)
+                return self._failed(name, error, pieces)
             except (asyncio.CancelledError, OSError):
+                call.cancel()
                 await self._cancel(request_id)
                 raise
-        return self._ended(name, frame, "".join(parts))
+        return self._answered(outcome)
 
     async def pipeline(self, source: str, given: str) -> int:
         """Run one pipeline of the grammar, its files read and written here."""
@@ -83,12 +88,18 @@ class Shell:
         request_id = f"team-{uuid4().hex[:16]}"
         parts: dict[str, list[str]] = {}
         given: set[str] = set()
+        missed = False
 
         def hear(event: Heard) -> None:
+            nonlocal missed
             match event:
+                case Snapshot():
+                    missed = True  # from now on answers are given from the result, which is whole
                 case StreamChunk():
                     parts.setdefault(event.request_id, []).append(event.content)
-                case StreamEnd() if self.out.stream and event.metadata.finish_reason != "cancelled":
+                case StreamEnd() if (
+                    not missed and self.out.stream and event.metadata.finish_reason != "cancelled"
+                ):
                     given.add(event.metadata.ai_id)
                     self._lane(event.metadata.ai_id, "".join(parts.pop(event.request_id, [])))
                 case _:
@@ -136,19 +147,21 @@ class Shell:
         answer = await self.client.call("list_specialists")
         return {row["name"]: row["state"] for row in answer["specialists"]}
 
-    def _ended(self, name: str, frame: StreamEnd | StreamError, text: str) -> int:
-        """Give the whole answer where pieces were held back or JSON is wanted, and say how it ended."""
-        cancelled = isinstance(frame, StreamEnd) and frame.metadata.finish_reason == "cancelled"
-        failed = isinstance(frame, StreamError) or cancelled
-        if not self.out.as_json and (text or not failed):
-            self.out.text("\n" if self.out.stream else f"{text}\n")
-        if isinstance(frame, StreamError):
-            return self.out.failed(name, frame.code, frame.message, evidence=frame.evidence)
-        if cancelled:
-            return self.out.failed(name, "cancelled", "the answer was ended by somebody else")
+    def _answered(self, outcome: dict[str, Any]) -> int:
+        """End the answer: its line, the whole where pieces were held back, or its row."""
+        content = outcome.pop("content")
         if self.out.as_json:
-            self.out.row("answer", ai_id=frame.metadata.ai_id, content=text, metadata=frame.metadata)
+            self.out.row("answer", ai_id=outcome["ai_id"], content=content, metadata=outcome)
+        else:
+            self.out.text("\n" if self.out.stream else f"{content}\n")
         return OK
+
+    def _failed(self, name: str, error: TektonError, pieces: Pieces) -> int:
+        """Give what had come, end its line, and say on stderr what went wrong."""
+        pieces.complete(str(error.detail.get("partial") or ""))
+        if pieces.begun and not self.out.as_json:
+            self.out.text("\n")
+        return self.out.failed(name, error.code, error.message, evidence=error.evidence)
 
     def _lane(self, ai_id: str, text: str) -> None:
         if self.out.as_json:

@@ -9,12 +9,14 @@ from typing import Any
 
 from backend.client import Client, ConnectionChanged
 from backend.schema.errors import TektonError
-from backend.schema.events import PipelineEnd, StageText, Topic
+from backend.schema.events import PipelineEnd, Snapshot, StageText, Topic
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 
 LOST_AFTER_S = 5.0
 """How long a dropped connection may take to come back before an answer on its way counts as lost."""
-Heard = StreamChunk | StreamEnd | StreamError | StageText | PipelineEnd
+_Named = StreamChunk | StreamEnd | StreamError | StageText | PipelineEnd
+Heard = _Named | Snapshot
+"""A `Snapshot` says that events were lost: pieces from then on have a hole before them."""
 Hear = Callable[[Heard], None]
 
 
@@ -24,6 +26,7 @@ class Listener:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._topics: set[Topic] = set()
+        self._snapshots_due = 0
         self._hearers: dict[str, Hear] = {}
         self._failures: dict[str, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -39,6 +42,7 @@ class Listener:
         """
         if topic not in self._topics:
             self._topics.add(topic)
+            self._snapshots_due += 1
             await self._client.subscribe(self._topics)
         if self._task is None:
             self._task = asyncio.create_task(self._read(), name="listener")
@@ -58,7 +62,13 @@ class Listener:
     def _take(self, event: object) -> None:
         if isinstance(event, ConnectionChanged):
             self._link_changed(event)
-        elif isinstance(event, Heard):
+        elif isinstance(event, Snapshot):
+            if self._snapshots_due:
+                self._snapshots_due -= 1
+                return
+            for name, hear in self._hearers.items():
+                self._tell(name, hear, event)
+        elif isinstance(event, _Named):
             found = (
                 event.request_id if event.request_id in self._hearers else event.request_id.partition("/")[0]
             )

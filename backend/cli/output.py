@@ -17,6 +17,36 @@ from backend.cli.exit_codes import exit_code
 from backend.schema.errors import ErrorCode
 
 
+class Pieces:
+    """Pieces of one answer as they were given, and the rest of it from the whole: nothing is lost, nothing twice."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._given = 0
+        self._closed = False
+
+    @property
+    def begun(self) -> bool:
+        return self._given > 0
+
+    def give(self, text: str) -> None:
+        """Give a piece that follows what was given."""
+        if not self._closed:
+            self._given += len(text)
+            self._out.piece(text)
+
+    def close(self) -> None:
+        """Give nothing more as it comes: something before it was missed."""
+        self._closed = True
+
+    def complete(self, whole: str) -> None:
+        """Give what of the whole was not given yet."""
+        self._closed = True
+        if self._out.stream and (rest := whole[self._given :]):
+            self._given = len(whole)
+            self._out.piece(rest)
+
+
 @dataclass
 class Output:
     """How the user wants answers. `stream` false holds pieces back: the caller gives the whole at the end."""

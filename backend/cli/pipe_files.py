@@ -14,12 +14,12 @@ from backend.cli import terminal
 from backend.cli.exit_codes import OK
 from backend.cli.inputs import read_file, within_cap
 from backend.cli.listening import Heard, Listener, first_of
-from backend.cli.output import Output
+from backend.cli.output import Output, Pieces
 from backend.client import Client
 from backend.grammar import Cat, Echo, Pipeline, parse, show
 from backend.grammar.lexer import INPUT
 from backend.schema.errors import TektonError
-from backend.schema.events import PipelineEnd, StageText
+from backend.schema.events import Snapshot, StageText
 
 
 def resolve_input(pipeline: Pipeline, given: str) -> tuple[Pipeline | None, str]:
@@ -75,13 +75,12 @@ class PipelineCall:
     async def _stages(self, sink: _Sink, before: int, **params: Any) -> int:
         """Have the backend run the stages; `before` stages of the line were done here."""
         request_id = f"pipe-{uuid4().hex[:16]}"
-        ended = asyncio.get_running_loop().create_future()
 
         def hear(event: Heard) -> None:
             if isinstance(event, StageText):
                 sink.piece(event.content)
-            elif isinstance(event, PipelineEnd) and not ended.done():
-                ended.set_result(None)
+            elif isinstance(event, Snapshot):
+                sink.pieces.close()
 
         async with self._listener.hearing("pipes", request_id, hear) as failure:
             call = asyncio.ensure_future(
@@ -89,7 +88,6 @@ class PipelineCall:
             )
             try:
                 record = await first_of(call, failure)
-                await first_of(ended, failure)
             except TektonError as error:
                 sink.abandon()
                 return self._failed(error, before)
@@ -152,7 +150,7 @@ class _Sink:
         self._path = pipeline.output_path if pipeline else ""
         self._append = bool(pipeline and pipeline.append)
         self._out = out
-        self._open_line = False
+        self.pieces = Pieces(out)
 
     def check(self) -> None:
         """See before anything is asked that the answer will have a place.
@@ -169,14 +167,12 @@ class _Sink:
             raise TektonError(f"{self._path}: cannot be written: {reason}", code="invalid_request")
 
     def piece(self, text: str) -> None:
-        if self._path:
-            return
-        self._open_line = self._out.stream and not self._out.as_json
-        self._out.piece(text)
+        if not self._path:
+            self.pieces.give(text)
 
     def abandon(self) -> None:
         """End a line that was begun, so that what is said next stands by itself."""
-        if self._open_line:
+        if self.pieces.begun and self._out.stream and not self._out.as_json:
             self._out.text("\n")
 
     def whole(self, text: str, record: Any = None) -> None:
@@ -184,12 +180,12 @@ class _Sink:
         ended = text if text.endswith("\n") else f"{text}\n"
         if self._path:
             self._write(ended)
+        else:
+            self.pieces.complete(text)
         if self._out.as_json:
             self._out.row("answer", content=text, **({"run": record} if record else {}))
-        elif self._open_line:
-            self._out.text("" if text.endswith("\n") else "\n")
         elif not self._path:
-            self._out.text(ended)
+            self._out.text(ended[len(text) :] if self._out.stream else ended)
 
     def _write(self, text: str) -> None:
         try:

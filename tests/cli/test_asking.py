@@ -190,3 +190,24 @@ def test_a_reader_that_leaves_ends_the_answer(line: Line, tmp_path: Path) -> Non
     assert done.stdout == "token0" and "Traceback" not in done.stderr
     rows = json.loads(line("tekton", "discover", "--active", "--json").stdout)["specialists"]
     assert {row["name"]: row["state"] for row in rows}["apollo"] == "ready"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--session", "slow", "apollo", "[[repeat 120000]]"), ("-c", 'echo x | apollo "[[repeat 120000]]"')],
+)
+def test_a_reader_that_pauses_gets_every_piece_once(line: Line, words: tuple[str, ...]) -> None:
+    with subprocess.Popen(
+        line.argv("aish", *words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=line.environment,
+    ) as process:
+        assert process.stdout is not None
+        began = os.read(process.stdout.fileno(), 64)
+        for _ in range(15):  # others are served meanwhile, and the answer runs ahead of its reader
+            assert line("tekton", "status").returncode == 0
+        rest, told = process.communicate(timeout=BOUND_S)
+    assert process.returncode == 0, told
+    assert (began + rest).split() == [b"token%d" % number for number in range(120_000)]
