@@ -36,6 +36,8 @@ class LossyProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
+        self.cut()
+        await asyncio.sleep(0)  # transports end with the next turn of the loop
 
     def cut(self) -> None:
         """Drop all connections in the middle of whatever they carry."""

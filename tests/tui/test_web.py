@@ -75,6 +75,7 @@ async def answers(port: int) -> bool:
     except OSError:
         return False
     writer.close()
+    await writer.wait_closed()
     return True
 
 
@@ -97,11 +98,9 @@ async def test_nobody_gets_in_without_the_token_or_from_another_place(address: s
         assert shown.status_code == 200 and f"ws://{address}/ws" in shown.text
         assert "frame-ancestors 'none'" in shown.headers["content-security-policy"]
         cookie = f"{COOKIE}={browser.cookies[COOKIE]}"
-    assert (
-        await httpx.AsyncClient(trust_env=False).get(
-            f"http://{address}/", headers={"Authorization": f"Bearer {TOKEN}"}
-        )
-    ).status_code == 200
+    async with httpx.AsyncClient(trust_env=False) as program:
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        assert (await program.get(f"http://{address}/", headers=bearer)).status_code == 200
     for origin, status in ((None, 403), ("http://evil.example", 403)):
         with pytest.raises(InvalidStatus) as refused:
             await connect(
