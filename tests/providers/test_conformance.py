@@ -197,6 +197,15 @@ async def ended_by_us(served: ServerRig, begun: bool, way: str) -> float:
     return time.monotonic() - began
 
 
+async def test_a_model_the_upstream_lacks_is_told_from_an_upstream_that_is_away(served: ServerRig) -> None:
+    lacking = await served.provider.health("nosuch")
+    assert not lacking.ok and lacking.model_missing and "nosuch" in lacking.detail
+    assert (await served.provider.health(served.model)).ok
+    await served.upstream.stop()
+    away = await served.provider.health("nosuch")
+    assert not away.ok and not away.model_missing and away.detail
+
+
 async def test_many_prompts_at_once_do_not_mix(rig: Rig) -> None:
     rig.play(Answer(pieces=["alpha ", "beta ", "gamma"]))
     answers = await asyncio.gather(*(take(rig.ask()) for _ in range(12)))
