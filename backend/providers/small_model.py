@@ -12,7 +12,7 @@ from backend.schema.frames import ChatMessage
 
 SAMPLING = {
     "min_p": 0.1, "top_p": 0.9, "repeat_penalty": 1.02, "repeat_last_n": 200,
-    "dry_multiplier": 0.8, "dry_allowed_length": 24,
+    "dry_multiplier": 1.5, "dry_allowed_length": 16,
 }  # fmt: skip
 """What keeps it from rambling and from saying a sentence over and over. A strong penalty on single words would forbid
 it the very name it is to say, which stands in the prompt; one on long runs of words does not."""
