@@ -154,6 +154,13 @@ class Fleet(_Table, frozen=True):
     memory_reserve_mib: Annotated[int, Meta(ge=0)] = 256
 
 
+class Cluster(_Table, frozen=True):
+    """`address` of a Ray cluster's head (`HOST:6379`) places specialists on its nodes; empty: on this machine."""
+
+    address: str = ""
+    ready_timeout_s: Seconds = 60.0
+
+
 class Memory(_Table, frozen=True):
     """`retention_days` 0 keeps everything; sessions untouched for `compress_after_days` are compressed.
 
@@ -226,6 +233,10 @@ class SpecialistSettings(_Table, frozen=True):
     base_url: str | None = None
     api_key_env: str | None = None
     stall_after_s: Seconds | None = None
+    resources: dict[str, Annotated[float, Meta(gt=0)]] = {}
+    """Of a cluster's node: `CPU`, `GPU`, `memory` (bytes) or names of the cluster's own. Not read on one machine."""
+    labels: dict[str, str] = {}
+    """That a cluster's node must have."""
     budget: Budget | None = None
 
 
@@ -234,6 +245,7 @@ class Settings(_Table, frozen=True):
     gateway: Gateway = Gateway()
     ports: Ports = Ports()
     fleet: Fleet = Fleet()
+    cluster: Cluster = Cluster()
     memory: Memory = Memory()
     budget: Budget = Budget()
     prices: dict[str, Price] = {}
@@ -358,6 +370,7 @@ _TEXT_VARIABLES = {
     "TEKTON_PORT_PROFILE": "ports.profile",
     "TEKTON_PROVIDER": "providers.default",
     "TEKTON_STORE": "memory.store",
+    "TEKTON_CLUSTER": "cluster.address",
     "ANTHROPIC_BASE_URL": "providers.anthropic.base_url",
     "OPENAI_BASE_URL": "providers.openai.base_url",
 }

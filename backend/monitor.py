@@ -116,7 +116,12 @@ class Monitor:
 
     def _pids(self) -> dict[str, int]:
         rows: Iterable[SpecialistStatus | ServiceStatus] = [*self._fleet.statuses(), *self._fleet.services()]
-        pids = {getattr(row, "id", None) or getattr(row, "name", ""): row.pid for row in rows if row.pid}
+        pids = {
+            getattr(row, "id", None) or getattr(row, "name", ""): row.pid
+            for row in rows
+            if row.pid
+            and getattr(row, "launcher", "local") == "local"  # another host's pid means nothing here
+        }
         return {GATEWAY: os.getpid(), **pids}
 
     async def _beat(self) -> None:

@@ -11,7 +11,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "the fleet": ("launch", "status", "kill", "restart", "logs", "discover", "match"),
     "asking": ("team", "pipe", "bulk"),
     "what is remembered": ("sessions", "export", "errors", "usage"),
-    "the platform": ("serve", "stop", "models", "config", "doctor", "gateway", "mcp", "call", "completion"),
+    "the platform": (
+        "serve",
+        "stop",
+        "models",
+        "config",
+        "doctor",
+        "gateway",
+        "cluster",
+        "mcp",
+        "call",
+        "completion",
+    ),
 }
 """Commands as the overview shows them."""
 
@@ -50,6 +61,7 @@ DESCRIPTIONS: dict[str, str] = {
     "call": "Call any action of the platform by its name, values as key=value; the answer is JSON. Without a name all "
     "actions are listed.",
     "mcp": "Serve MCP over stdin and stdout, for desktop clients that start their servers themselves.",
+    "cluster": "The hosts specialists may run on, what they offer, and who runs where.",
     "gateway": "Who called the gateway, by what, and what was refused.",
     "stop": "End the backend. The specialists run on, unless --fleet.",
     "completion": "Print a completion script. bash: source <(tekton completion bash) · zsh: the same with zsh · fish: "
@@ -110,6 +122,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "call": [("tekton call get_orchestration", "any action by name, as JSON")],
     "doctor": [("tekton doctor", "all findings, each with its mend")],
     "gateway": [("tekton gateway", "the newest calls")],
+    "cluster": [("tekton cluster status", "this machine, or the nodes of the cluster")],
     "completion": [("tekton completion bash", "the script for bash")],
     "aish": [
         ("aish apollo 'What is your role?'", "one question"),

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config_command", "config", "settings: show, check, path, orchestration, get, set"),
     "doctor": ("doctor", "doctor", "what is wrong on this machine, and its mend"),
     "mcp": ("mcp_command", "mcp", "serve MCP over stdin and stdout, for desktop clients"),
+    "cluster": ("cluster_command", "cluster", "hosts, what they offer, and who runs where"),
     "gateway": ("ask_commands", "gateway", "clients, calls and refusals"),
     "call": ("any_call", "any_call", "any action by name; without one, list them"),
     "stop": ("ask_commands", "stop", "end the backend; --fleet stops the specialists too"),
@@ -178,6 +179,8 @@ def _ask_options(made: dict[str, argparse.ArgumentParser]) -> None:
         default="control",
         help="what the client may do: look, also ask, or also launch and stop (default: control)",
     )
+    made["cluster"].add_argument("verb", nargs="?", choices=("status",), default="status")
+    made["cluster"].add_argument("--json", action="store_true")
     made["gateway"].add_argument("--json", action="store_true")
     made["call"].add_argument("action", nargs="?", help="for example: get_orchestration")
     made["call"].add_argument("values", nargs="*", help="key=value, the value as JSON or text")

@@ -67,8 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="redis://HOST:PORT/DB",
         help="keep conversations on this server (default: memory.store)",
     )
+    parser.add_argument(
+        "--cluster",
+        metavar="HOST:PORT",
+        help="place specialists on this Ray cluster (default: cluster.address)",
+    )
     options = parser.parse_args(arguments)
-    environment = {**os.environ, **({"TEKTON_STORE": options.store} if options.store else {})}
+    environment = {**os.environ}
+    for name, value in (("TEKTON_STORE", options.store), ("TEKTON_CLUSTER", options.cluster)):
+        if value:
+            environment[name] = value
     ready = _Ready(options.ready_fd)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     gc.set_threshold(*GC_THRESHOLDS)

@@ -32,6 +32,7 @@ from backend.orchestration.turns import TurnManager
 from backend.providers import choose
 from backend.schema.events import Snapshot
 from backend.schema.records import PlatformInfo, ProviderChoice
+from backend.specialists.choosing import choose_launcher
 from backend.specialists.supervisor import Supervisor
 
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
@@ -136,6 +137,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
             "engram", "internal", f"the database could not be read and was set aside as {memory.set_aside}"
         )
     provider = await choose(settings, home, env)
+    launcher = await choose_launcher(home, settings, env)
     fleet = Supervisor(
         home,
         settings,
@@ -145,6 +147,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
         publish=lambda event, topic: events.publish(topic, event),
         record_error=ledger.record,
         wanted=events.wanted,
+        launcher=launcher,
     )
     book = SettingsBook(memory)
     await book.open()

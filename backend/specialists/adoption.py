@@ -35,7 +35,26 @@ async def adopt_all(fleet: Fleet) -> None:
         if entry.launcher == fleet.launcher.name and entry.pid
     }
     await asyncio.gather(*(adopt_one(fleet, ai_id, entry) for ai_id, entry in local.items()))
-    await adopt_unregistered(fleet)
+    if fleet.launcher.remote:
+        await _settle_remote(fleet, local)
+    else:
+        await adopt_unregistered(fleet)
+
+
+async def _settle_remote(fleet: Fleet, entries: dict[str, RegistryEntry]) -> None:
+    """Adopt what a cluster runs and the registry does not name; take out what the cluster does not know any more."""
+    for ai_id, entry in entries.items():
+        if ai_id not in fleet.placements:
+            reason = f"{fleet.launcher.name} does not run it any more"
+            await fleet.registry.apply(
+                lambda change, ai_id=ai_id, reason=reason: change.deregister(ai_id, reason=reason)
+            )
+            _show_dead(fleet, Removed(ai_id, entry, reason))
+    for ai_id in await fleet.launcher.living():
+        if ai_id not in fleet.placements:
+            name = ai_id.removesuffix("-ai")
+            entry = RegistryEntry(port=0, component=name, launcher=fleet.launcher.name)
+            await adopt_one(fleet, ai_id, entry, detail="found alive, not in the registry")
 
 
 async def adopt_unregistered(fleet: Fleet) -> None:

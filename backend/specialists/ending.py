@@ -44,14 +44,15 @@ class Endings:
         fleet, ai_id, placement = self._fleet, happening.ai_id, happening.placement
         if fleet.placements.get(ai_id) != placement:
             return  # a launch that failed cleared its own traces, or another worker serves by now
-        ending = happening.ending or Ending()
+        ending = happening.ending or Ending(cause=happening.problem)
         row = fleet.board.rows[ai_id]
         asked = row.state == "stopping"
         text = words(ending, asked)
-        self._forget(ai_id, placement, text, ending, "stopped" if asked else _state(ending))
+        state: SpecialistState = "lost" if happening.kind == "lost" else _state(ending)
+        self._forget(ai_id, placement, text, ending, "stopped" if asked else state)
         if not asked:
             proof = evidence(fleet.launcher.logs(ai_id))
-            code = "killed" if ending.signal is not None else "exited"
+            code = "killed" if ending.signal is not None else state
             fleet.record_error(ai_id, code, f"{ai_id} {text}", phase=row.phase or row.state, evidence=proof)
 
     async def _kill(self, ai_id: str, force: bool) -> LaunchResult:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from backend.registry.identity import Identity
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.records import RegistryEntry
+from backend.specialists.nodes import Node
 from backend.specialists.process import Ending
 from backend.specialists.spec import WorkerSpec
 
@@ -60,13 +61,29 @@ class Launcher(Protocol):
     """Places, adopts and ends. All times in seconds."""
 
     name: str
+    remote: bool
+    """Whether it places beyond this machine and binds ports itself."""
+
+    def outlook(self, spec: WorkerSpec) -> tuple[str, str]:
+        """Return on which host a specialist would run, and what stands against it. May block for a moment."""
+        ...
+
+    async def nodes(self) -> list[Node]:
+        """Return the hosts there are, with their resources and who runs there."""
+        ...
+
+    async def living(self) -> list[str]:
+        """Return whom a launcher beyond this machine runs, whatever the registry says."""
+        ...
 
     def plan(self, spec: WorkerSpec) -> list[str]:
         """Return the names of the environment keys the specialist will see, never values."""
         ...
 
-    async def launch(self, spec: WorkerSpec, listener: socket, enrol: Enrol) -> Placement:
+    async def launch(self, spec: WorkerSpec, listener: socket | None, enrol: Enrol) -> Placement:
         """Start a specialist on a bound, listening socket, which is taken over, and wait until it serves.
+
+        A launcher that is `remote` is given none.
 
         Raises:
             LaunchFailed: It ended or was not ready in time; nothing of it is left.

@@ -78,10 +78,10 @@ class Launching:
         choice = fleet.choice_for(component)
         self._show_start(component)
         try:
-            listener = await self._listen(component)
-            if listener is None:
+            listener = None if fleet.launcher.remote else await self._listen(component)
+            if listener is None and not fleet.launcher.remote:
                 return "runs already; adopted"
-            spec = worker_spec(fleet, component, listener.getsockname()[1])
+            spec = worker_spec(fleet, component, listener.getsockname()[1] if listener else 0)
             fleet.board.change(ai_id, port=spec.port)
             if choice.provider == "embedded":
                 self._embedded.ensure()
@@ -167,6 +167,7 @@ class Launching:
             pid=placement.identity.pid,
             process_start=placement.identity.start,
             host=placement.host,
+            port=placement.port,
             launcher=placement.launcher,
         )
         try:

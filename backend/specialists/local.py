@@ -24,6 +24,7 @@ from backend.schema.records import RegistryEntry
 from backend.specialists.environment import allowed
 from backend.specialists.launcher import Enrol, Happening, LaunchFailed, Placement
 from backend.specialists.logs import begin_log, evidence, log_path
+from backend.specialists.nodes import Node, own_node
 from backend.specialists.process import Ending, Process, start
 from backend.specialists.spec import WORKER_MODULE, WorkerSpec
 from backend.specialists.startpipe import StartPipe
@@ -34,6 +35,7 @@ class LocalLauncher:
     """Starts, adopts, watches and ends worker processes. Used from one event loop."""
 
     name = "local"
+    remote = False
 
     def __init__(self, home: Home, settings: Settings, environment: Mapping[str, str]) -> None:
         self._home, self._settings, self._environment = home, settings, environment
@@ -42,10 +44,20 @@ class LocalLauncher:
         self._watchers: set[asyncio.Task[None]] = set()
         self._pipes: dict[str, StartPipe] = {}
 
+    def outlook(self, spec: WorkerSpec) -> tuple[str, str]:
+        return spec.host, ""
+
+    async def nodes(self) -> list[Node]:
+        return [own_node(sorted(self._processes))]
+
+    async def living(self) -> list[str]:
+        return []
+
     def plan(self, spec: WorkerSpec) -> list[str]:
         return list(self._environment_for(spec))
 
-    async def launch(self, spec: WorkerSpec, listener: socket, enrol: Enrol) -> Placement:
+    async def launch(self, spec: WorkerSpec, listener: socket | None, enrol: Enrol) -> Placement:
+        assert listener is not None, "on this machine the port is bound first"
         started = time.monotonic()
         process, pipe = await self._spawn(spec, listener)
         placement = Placement(spec.ai_id, spec.host, spec.port, process.identity, self.name)

@@ -119,6 +119,8 @@ def check_caps(fleet: Fleet, component: Component) -> None:
         raise LaunchRefused(
             f"{cap} specialists run, which is the limit: kill some or raise fleet.max_specialists in config.toml"
         )
+    if fleet.launcher.remote:
+        return  # memory is its nodes' affair
     needed = memory_of(fleet, [component])
     free = psutil.virtual_memory().available - fleet.settings.fleet.memory_reserve_mib * MIB
     if needed > free:
@@ -139,7 +141,7 @@ async def make_plan(fleet: Fleet, ids: list[str]) -> FleetPlan:
     )
     plan = FleetPlan(
         items=list(items),
-        memory_estimate=memory_of(fleet, idle),
+        memory_estimate=0 if fleet.launcher.remote else memory_of(fleet, idle),
         memory_available=available,
         running=running(fleet),
         cap=fleet.settings.fleet.max_specialists,
@@ -167,6 +169,12 @@ def _item(fleet: Fleet, component: Component) -> LaunchPlanItem:
         return item
     if component.transport == "api":
         item.host = component.base_url or ""
+        return item
+    if fleet.launcher.remote:
+        item.host, item.problem = fleet.launcher.outlook(worker_spec(fleet, component, 0))
+        item.port = 0
+        if item.problem:
+            item.ok, item.code = False, "launch_refused"
         return item
     item.memory_estimate = memory_of(fleet, [component])
     item.environment = fleet.launcher.plan(worker_spec(fleet, component, component.ai_port))

@@ -42,9 +42,13 @@ class Ending(Struct, frozen=True):
     signal: int | None = None
     by_us: str = ""
     leftover: bool = False
+    cause: str = ""
+    """What a launcher beyond this machine was told of the end."""
 
     def words(self) -> str:
         """Return the ending in words for the operator."""
+        if self.cause:
+            return f"ended: {self.cause}"
         if self.signal is not None:
             name = signal_name(self.signal)
             outside = " from outside; the system does so when memory runs out" if self.signal == 9 else ""

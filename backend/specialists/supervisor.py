@@ -41,6 +41,7 @@ from backend.specialists.launching import Launching
 from backend.specialists.link import Channel, Link
 from backend.specialists.local import LocalLauncher
 from backend.specialists.logs import log_path, redact, tail
+from backend.specialists.nodes import Node
 from backend.specialists.plan import make_plan
 from backend.specialists.pulse import Pulse
 from backend.specialists.service import EmbeddedService
@@ -230,7 +231,7 @@ class Supervisor:
             provider=choice.provider,
             model=choice.model,
             token=self._fleet.token,
-            lent=lendable(self._fleet.environment, choice.provider, self._fleet.settings),
+            lent=self._lendable(choice.provider),
         )
         reply = await self.link(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
@@ -245,9 +246,19 @@ class Supervisor:
                 )
             )
 
+    def _lendable(self, kind: str) -> dict[str, str]:
+        """Return keys a worker may be given over its socket: none beyond this machine, where nodes have their own."""
+        if self._fleet.launcher.remote:
+            return {}
+        return lendable(self._fleet.environment, kind, self._fleet.settings)
+
+    async def nodes(self) -> list[Node]:
+        """Return the hosts specialists may run on, with who runs where."""
+        return await self._fleet.launcher.nodes()
+
     async def lend_keys(self, ai_id: str, kind: str) -> None:
         """Give a worker what it lacks to ask another provider than its own; a failure shows in the turn itself."""
-        row, values = self.status(ai_id), lendable(self._fleet.environment, kind, self._fleet.settings)
+        row, values = self.status(ai_id), self._lendable(kind)
         if kind == "embedded":
             self._embedded.ensure()
         if kind == row.provider or not values or row.transport != "socket" or (row.pid, kind) in self._lent:

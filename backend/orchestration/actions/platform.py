@@ -50,6 +50,22 @@ async def platform_info(platform: Platform, params: NoParams) -> Any:
 
 
 @action(
+    "cluster_status",
+    scope="read",
+    routes=(("GET", "/api/v1/cluster"),),
+    mcp="GetClusterStatus",
+    cli="tekton cluster status",
+)
+async def cluster_status(platform: Platform, params: NoParams) -> Any:
+    """Return the hosts specialists may run on, with their resources and who runs where, and the store."""
+    return {
+        "address": platform.settings.cluster.address,
+        "store": platform.memory.place,
+        "nodes": await platform.fleet.nodes(),
+    }
+
+
+@action(
     "snapshot",
     scope="read",
     routes=(("GET", "/api/v1/snapshot"),),

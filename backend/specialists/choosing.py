@@ -1,0 +1,49 @@
+"""Which launcher a platform uses: processes of this machine, or the cluster its settings name.
+
+Ray is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from backend.config import Settings
+from backend.home import Home
+from backend.registry import Registry
+from backend.registry.identity import entry_alive
+from backend.schema.errors import TektonError
+from backend.specialists.launcher import Launcher
+from backend.specialists.local import LocalLauncher
+from backend.specialists.supervisor import worker_token
+
+
+class LocalsRun(TektonError):
+    """Specialists of this machine run, which a cluster's launcher cannot take over."""
+
+    code = "conflict"
+
+
+async def choose_launcher(home: Home, settings: Settings, environment: Mapping[str, str]) -> Launcher:
+    """Return the launcher, ready to be used.
+
+    Raises:
+        LocalsRun: The home has specialists that run on this machine.
+        ClusterRefused: The cluster cannot be used.
+    """
+    if not settings.cluster.address:
+        return LocalLauncher(home, settings, environment)
+    entries = await asyncio.to_thread(Registry(home.registry, home.audit).read)
+    here = sorted(
+        ai_id for ai_id, entry in entries.items() if entry.launcher == "local" and entry_alive(entry)
+    )
+    if here:
+        raise LocalsRun(
+            f"{', '.join(here)} run on this machine, where a gateway with --cluster does not see them: "
+            "stop them first with `tekton kill --all`"
+        )
+    from backend.specialists.ray_launcher import RayLauncher
+
+    launcher = RayLauncher(home, settings, environment, worker_token(home))
+    await launcher.connect()
+    return launcher

@@ -1,0 +1,99 @@
+"""A specialist on another host: the actor that Ray places, and in it the same coroutine a local worker runs.
+
+Imported by Ray on the node where it was placed. It listens on the node's address, so every client must say hello with the
+platform's token first. Knows no gateway and no registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import msgspec
+from msgspec import Struct
+
+import backend
+from backend.home import Home
+from backend.registry.identity import own_identity
+from backend.specialists.spec import Ready, StartLine, Warm, WorkerSpec
+
+
+class Place(Struct):
+    """Where an actor is: what its first answer says."""
+
+    host: str
+    port: int
+    pid: int
+    start: float
+    node: str
+    hostname: str
+    version: str
+
+
+class Host:
+    """One specialist. `place` binds, `serve` begins, `alive` ends when serving does."""
+
+    def __init__(self) -> None:
+        self._listener: socket.socket | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._warm: asyncio.Future[Warm] | None = None
+        self._place = b""
+
+    async def place(self) -> bytes:
+        """Bind a port on the node's address; return a `Place` as JSON, the same at every call."""
+        if not self._place:
+            import ray
+
+            context = ray.get_runtime_context()
+            host = str(ray.util.get_node_ip_address())
+            self._listener = socket.create_server((host, 0), backlog=128)
+            self._listener.setblocking(False)
+            me = own_identity()
+            port = int(self._listener.getsockname()[1])
+            place = Place(
+                host, port, me.pid, me.start, context.get_node_id(), socket.gethostname(), backend.__version__
+            )
+            self._place = msgspec.json.encode(place)
+        return self._place
+
+    async def serve(self, text: bytes) -> None:
+        """Serve a `WorkerSpec` given as JSON; return once clients are answered."""
+        from backend.specialists.worker import serve_specialist
+
+        assert self._listener is not None, "place comes first"
+        place = msgspec.json.decode(self._place, type=Place)
+        spec = msgspec.json.decode(text, type=WorkerSpec)
+        spec.host, spec.port, spec.home = place.host, place.port, str(Home.from_environment().root)
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        self._warm = loop.create_future()
+        warm = self._warm
+
+        def tell(line: StartLine) -> None:
+            if isinstance(line, Ready):
+                ready.set_result(None)
+            elif not warm.done():
+                warm.set_result(line)
+
+        self._serving = asyncio.create_task(serve_specialist(spec, self._listener, tell))
+        await asyncio.wait([ready, self._serving], return_when=asyncio.FIRST_COMPLETED)
+        if self._serving.done():
+            self._serving.result()
+
+    async def warmed(self) -> bytes:
+        """Return a `Warm` as JSON once the provider is prepared, or cannot be."""
+        assert self._warm is not None
+        return msgspec.json.encode(await asyncio.shield(self._warm))
+
+    async def alive(self) -> None:
+        """Return when serving has ended; whoever waits hears of the actor's death by what Ray raises."""
+        if self._serving is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await asyncio.wait([self._serving])
+
+    async def stop(self) -> None:
+        """End every turn as an error frame, then serving."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])

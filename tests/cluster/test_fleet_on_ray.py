@@ -1,0 +1,207 @@
+"""A real gateway over a real Ray cluster of two nodes: placed by resources, watched, ended, found again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.client import Client, attach
+from backend.home import Home
+from backend.schema.errors import TektonError
+from backend.schema.events import SpecialistEvent
+from backend.specialists.link import Link
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(
+        find_spec("ray") is None, reason="Ray is not installed (pip install 'tekton-tui[cluster]')"
+    ),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own
+]
+WAIT_S = 60.0
+CONFIG = """
+[specialists.apollo]
+resources = { far = 0.1 }
+
+[specialists.athena]
+resources = { moon = 1 }
+
+[specialists.numa]
+provider = "embedded"
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes; the second alone offers `far`. With a token, and nodes that are missed soon."""
+    settings = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "2",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    os.environ.update(settings)
+    from ray.cluster_utils import Cluster
+
+    memory = 80 * 1024 * 1024
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": memory},
+    )
+    made.add_node(num_cpus=1, resources={"far": 1}, object_store_memory=memory)
+    yield made
+    made.shutdown()
+    for name in settings:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture
+def home(tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
+    for name, value in {
+        "TEKTON_HOME": str(tmp_path / "home"),
+        "TEKTON_PORT_PROFILE": "free",
+        "TEKTON_GATEWAY_PORT": "0",
+        "TEKTON_PROVIDER": "scripted",
+        "TEKTON_CLUSTER": cluster.address,
+    }.items():
+        monkeypatch.setenv(name, value)
+    home = Home.from_environment().prepare()
+    home.config.write_text(CONFIG, encoding="utf-8")
+    return home
+
+
+@pytest.fixture
+async def client(home: Home) -> AsyncIterator[Client]:
+    client = await attach(home)
+    yield client
+    await client.close()
+    again = await attach(home)
+    await again.call("shutdown", stop_fleet=True)
+    await again.close()
+
+
+async def row_of(client: Client, name: str) -> dict[str, Any]:
+    snapshot = await client.call("snapshot")
+    return next(row for row in snapshot["specialists"] if row["name"] == name)
+
+
+async def until(client: Client, name: str, *states: str) -> SpecialistEvent:
+    """Wait for an event that shows a specialist in one of these states."""
+    async with asyncio.timeout(WAIT_S):
+        async for batch in client.events():
+            for _, event in batch:
+                if (
+                    isinstance(event, SpecialistEvent)
+                    and event.status.name == name
+                    and event.status.state in states
+                ):
+                    return event
+    raise AssertionError("the events ended")
+
+
+async def test_a_specialist_is_placed_by_its_resources_asked_and_ended(home: Home, client: Client) -> None:
+    plan = (await client.call("launch", ids=["apollo", "athena", "numa"], dry_run=True))["plan"]["items"]
+    assert [item["ok"] for item in plan] == [True, False, False]
+    assert plan[0]["host"] and "moon 1" in plan[1]["problem"] and "embedded" in plan[2]["problem"]
+
+    results = (await client.call("launch", ids=["apollo", "athena", "numa"]))["results"]
+    assert [result["ok"] for result in results] == [True, False, False], results
+    assert "moon 1 (the most one has is 0)" in results[1]["message"]
+    row = await row_of(client, "apollo")
+    assert (row["state"], row["launcher"]) == ("ready", "ray") and not row["host"].startswith("127.")
+    assert (await client.call("chat", id="apollo", message="hello"))["content"]
+
+    status = await client.call("cluster_status")
+    assert [node.get("specialists", []) for node in status["nodes"] if "far" in node["resources"]] == [
+        ["apollo-ai"]
+    ]
+    assert "pid" in "".join((await client.call("specialist_logs", id="apollo"))["lines"])
+
+    ended = (await client.call("kill", ids=["apollo"]))["results"][0]
+    assert ended["ok"] and ended["state"] == "stopped" and "cluster" in ended["message"]
+    assert (await row_of(client, "apollo"))["state"] == "stopped"
+
+
+async def test_whoever_does_not_say_hello_first_is_refused(home: Home, client: Client) -> None:
+    await client.call("launch", ids=["apollo"])
+    row = await row_of(client, "apollo")
+    reader, writer = await asyncio.open_connection(row["host"], row["port"])
+    writer.write(b'{"type":"ping"}\n')
+    assert b"unauthorized" in await asyncio.wait_for(reader.readline(), WAIT_S)
+    writer.close()
+    token = (home.run / "worker.token").read_text()
+    link = await Link.open(row["host"], row["port"], token=token, ai_id="apollo-ai")
+    from backend.schema.frames import Pong, Request
+
+    assert isinstance(await link.call(Request(type="ping"), timeout_s=WAIT_S), Pong)
+    link.close()
+
+
+async def test_an_actor_that_is_killed_is_seen_with_ray_s_words_and_stays_dead(client: Client) -> None:
+    await client.call("launch", ids=["apollo"])
+    await client.subscribe(["fleet"])
+    row = await row_of(client, "apollo")
+    os.kill(row["pid"], signal.SIGKILL)
+    seen = await until(client, "apollo", "exited", "killed", "lost")
+    assert "worker process has died" in seen.status.cause
+    with pytest.raises(TektonError, match="launch it first"):
+        await client.call("chat", id="apollo", message="are you there?")
+    assert (await client.call("launch", ids=["apollo"]))["results"][0]["ok"]
+
+
+async def test_a_gateway_that_was_killed_finds_its_actors_again(home: Home, client: Client) -> None:
+    await client.call("launch", ids=["apollo"])
+    before = await row_of(client, "apollo")
+    await client.call("chat", id="apollo", message="remember the quokka")
+    os.kill(json.loads(home.backend_facts.read_text())["pid"], signal.SIGKILL)
+    home.registry.unlink()  # not even the registry is needed
+    again = await attach(home)
+    after = await row_of(again, "apollo")
+    assert (after["state"], after["pid"], after["port"]) == ("ready", before["pid"], before["port"])
+    assert (await again.call("chat", id="apollo", message="and now?"))["content"]
+    await again.close()
+
+
+def test_serve_refuses_a_cluster_without_authentication(home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "backend.cli.tekton", "serve"],
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RAY_AUTH_MODE=token" in done.stderr and "Traceback" not in done.stderr
+
+
+async def test_a_node_that_dies_is_shown_as_lost_and_its_turn_ends_as_an_error(
+    cluster: Any, client: Client
+) -> None:
+    """The last test: its node does not come back."""
+    assert (await client.call("launch", ids=["apollo"]))["results"][0]["ok"]
+    await client.subscribe(["fleet", "chat"])
+    turn = asyncio.create_task(client.call("chat", id="apollo", message="[[repeat 4000]] [[rate 100]] long"))
+    await until(client, "apollo", "busy")
+    await asyncio.to_thread(cluster.remove_node, cluster.worker_nodes.copy().pop(), allow_graceful=False)
+    with pytest.raises(TektonError, match="lost while answering"):
+        await asyncio.wait_for(turn, WAIT_S)
+    row = await row_of(client, "apollo")
+    if row["state"] not in ("lost", "exited"):
+        row = json.loads(
+            json.dumps({"state": (await until(client, "apollo", "lost", "exited")).status.state})
+        )
+    assert row["state"] in ("lost", "exited")
