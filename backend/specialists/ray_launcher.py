@@ -287,7 +287,7 @@ class RayLauncher:
                 break
             except faults.RayError as error:
                 cause = _cause(error)
-                gone = "node" in cause and "died" in cause
+                gone = "its node has died" in cause
                 happening = Happening(
                     placement.ai_id,
                     "lost" if gone else "exited",
@@ -325,7 +325,7 @@ def _cause(error: BaseException) -> str:
     """Return the sentence of a Ray error that says why an actor is dead."""
     text = str(error)
     for line in text.splitlines():
-        if "is dead because" in line or "Worker exit detail" in line:
+        if " because " in line or "Worker exit detail" in line:
             return line.strip()[:CAUSE_CHARS]
     return _first_line(error)
 
