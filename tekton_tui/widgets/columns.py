@@ -75,10 +75,13 @@ def _error(fleet: FleetStore, row: SpecialistStatus) -> str:
     return why_ended(row)
 
 
+HOST = "host"
+"""The column that is shown once a specialist runs on another host."""
 COLUMNS: tuple[Column, ...] = (
     Column("name", "NAME", 14, 0, _name, tone=tone_of_state, sort=lambda f, r: r.name),
     Column("role", "ROLE", 24, 5, _role, sort=lambda f, r: r.title),
     Column("model", "MODEL", 13, 4, lambda f, r: r.model_display or "–", sort=lambda f, r: r.model_display),
+    Column(HOST, "HOST", 15, 4, lambda f, r: r.host if r.pid else "–", sort=lambda f, r: r.host),
     Column("port", "PORT", 6, 6, lambda f, r: str(r.port or "–"), right=True, sort=lambda f, r: r.port),
     Column("pid", "PID", 7, 8, lambda f, r: str(r.pid or "–"), right=True, sort=lambda f, r: r.pid),
     Column("state", "STATE", 23, 0, lambda f, r: state_words(r), tone=tone_of_state, sort=lambda f, r: r.state),
@@ -102,11 +105,15 @@ ROOM_FOR_ERRORS = 16
 """Cells the last error gets before columns of a higher rank than `LAST_BEFORE_ERRORS` are shown."""
 
 
-def fitting(width: int) -> list[tuple[Column, int]]:
-    """Return the columns that fit, in order, with their widths; the last takes what is left."""
-    shown = [column for column in COLUMNS if column.rank == 0]
+def fitting(width: int, *, far: bool = False) -> list[tuple[Column, int]]:
+    """Return the columns that fit, in order, with their widths; the last takes what is left.
+
+    With `far` specialists run on other hosts, and which they are is a column too.
+    """
+    known = [column for column in COLUMNS if far or column.name != HOST]
+    shown = [column for column in known if column.rank == 0]
     room = width - sum(column.width + 1 for column in shown)
-    for column in sorted((c for c in COLUMNS if c.rank), key=lambda c: c.rank):
+    for column in sorted((c for c in known if c.rank), key=lambda c: c.rank):
         spare = ROOM_FOR_ERRORS if column.rank > LAST_BEFORE_ERRORS else 0
         if column.width + 1 + spare > room:
             break

@@ -61,6 +61,8 @@ class FleetGrid(ScrollView, can_focus=True):
         self._places: dict[str, int] = {}
         """Where each shown id stands in `_ids`."""
         self._columns: list[tuple[Column, int]] = []
+        self._far = False
+        """Whether a specialist runs on another host."""
         self._lines: dict[str, list[str]] = {}
         self._dirty: set[str] = set()
         self._cursor_id: str | None = None
@@ -88,7 +90,11 @@ class FleetGrid(ScrollView, can_focus=True):
         frame_tick(self.app).forget(self)
 
     def on_resize(self, event: events.Resize) -> None:
-        self._columns = fitting(self.scrollable_content_region.width or self.size.width)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Choose the columns anew."""
+        self._columns = fitting(self.scrollable_content_region.width or self.size.width, far=self._far)
         self._lines.clear()
         self.refresh()
 
@@ -133,6 +139,9 @@ class FleetGrid(ScrollView, can_focus=True):
     def frame(self) -> None:
         """Draw the rows that changed since the last frame."""
         dirty, self._dirty = self._dirty, set()
+        if not self._far and any(row.launcher != "local" for row in self._fleet.rows.values()):
+            self._far = True
+            self._fit()
         if (
             dirty - self._lines.keys() - self._places.keys()
             or self.sort_column
@@ -281,7 +290,7 @@ def _matcher(text: str) -> Callable[[SpecialistStatus], bool]:
 
 def _words(row: SpecialistStatus) -> str:
     """Return what the filter looks at."""
-    facts = [row.name, row.title, row.state, row.phase or "", row.model_display, row.provider]
+    facts = [row.name, row.title, row.state, row.phase or "", row.model_display, row.provider, row.host]
     return " ".join([*facts, *row.capabilities, *row.groups])
 
 

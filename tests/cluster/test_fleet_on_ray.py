@@ -141,13 +141,17 @@ async def test_a_specialist_is_placed_by_its_resources_asked_and_ended(home: Hom
     assert "state" not in await row_of(client, "apollo"), "stopped is the default"
 
 
-async def test_a_placement_that_never_comes_about_is_a_failure_with_words_after_its_deadline(client: Client) -> None:
+async def test_a_placement_that_never_comes_about_is_a_failure_with_words_after_its_deadline(
+    client: Client,
+) -> None:
     await client.call("launch", ids=["apollo"])  # takes a part of what dionysus wants whole
     result = (await client.call("launch", ids=["dionysus"]))["results"][0]
     assert not result["ok"] and "did not serve within 8 s" in result["message"]
     assert (await row_of(client, "dionysus")).get("state", "stopped") == "stopped"
     await client.call("kill", ids=["apollo"])
-    assert (await client.call("launch", ids=["dionysus"]))["results"][0]["ok"], "nothing of the failed one is left"
+    assert (await client.call("launch", ids=["dionysus"]))["results"][0]["ok"], (
+        "nothing of the failed one is left"
+    )
 
 
 async def test_whoever_does_not_say_hello_first_is_refused(home: Home, client: Client) -> None:

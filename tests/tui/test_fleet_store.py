@@ -6,6 +6,7 @@ from backend.schema.events import SpecialistEvent
 from backend.schema.records import SpecialistStatus
 from tekton_tui.dispatch import dispatch
 from tekton_tui.stores import Stores
+from tekton_tui.widgets.columns import fitting
 from tests.tui.fake_client import NOW
 
 
@@ -39,3 +40,10 @@ def test_a_change_that_comes_alone_is_told_at_once() -> None:
     stores.fleet.changed.subscribe(told.append)
     stores.fleet.put(event(1).status)
     assert told == [{"m1-ai"}]
+
+
+def test_the_host_is_a_column_only_where_specialists_run_on_other_hosts() -> None:
+    assert "host" not in [column.name for column, _ in fitting(200)]
+    columns = fitting(120, far=True)
+    assert "host" in [column.name for column, _ in columns]
+    assert sum(width + 1 for _, width in columns) - 1 <= 120
