@@ -1,17 +1,15 @@
 """The cluster launcher: one detached Ray actor a specialist, placed by resources and labels. Ray is control plane only.
 
 Tokens travel on our own socket, straight from the node. Nothing is restarted or tried again: an actor that died stays
-dead, and its row says why. Knows no rows and no turns. Ray is imported here and nowhere else of the gateway.
+dead, and its row says why. Knows no rows and no turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from importlib import import_module
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -22,29 +20,22 @@ import backend
 from backend.config import Settings
 from backend.home import Home
 from backend.registry.identity import Identity
-from backend.schema.errors import TektonError
 from backend.schema.records import RegistryEntry
 from backend.specialists.launcher import Enrol, Happening, LaunchFailed, Placement
 from backend.specialists.logs import begin_log, log_path
-from backend.specialists.nodes import Node, fitting, node_of, options, unmet
+from backend.specialists.nodes import Node, fitting, options, unmet
 from backend.specialists.process import Ending
 from backend.specialists.ray_actor import Host, Place
+from backend.specialists.ray_head import Head, HeadSilent, cause_of, first_line, future_of
 from backend.specialists.spec import Warm, WorkerSpec
 from backend.wire import encoder
+
+log = logging.getLogger(__name__)
 
 ASK_S = 5.0
 """Seconds an actor that should be there gets to say where it is."""
 LOOK_AGAIN_S = 0.5
 """Seconds between two looks at an actor that cannot be reached and is not known to be dead."""
-CAUSE_CHARS = 300
-GATEWAY_OUTLIVES_HEAD_S = 30 * 86_400
-"""Ray would end the gateway's own process after a minute without its head node; it may stay away this long."""
-
-
-class ClusterRefused(TektonError):
-    """The cluster cannot be used; the message says what to do."""
-
-    code = "config_invalid"
 
 
 class RayLauncher:
@@ -55,49 +46,15 @@ class RayLauncher:
 
     def __init__(self, home: Home, settings: Settings, environment: Mapping[str, str], token: str) -> None:
         self._home, self._settings, self._environment = home, settings, environment
-        self.address = settings.cluster.address
-        self.namespace = f"tekton-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
-        """Of this home alone: two homes on one cluster do not see each other's specialists."""
-        self._ray: Any = None
+        self._head = Head(settings.cluster.address, token)
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
         self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
-        """Join the cluster.
-
-        Raises:
-            ClusterRefused: It has no authentication, cannot be reached, or Ray is not installed.
-        """
-        if self._environment.get("RAY_AUTH_MODE") != "token":
-            raise ClusterRefused(
-                "a cluster without authentication lets anybody run code on its nodes: start Ray and the gateway with "
-                "RAY_AUTH_MODE=token (docs/cluster.md)"
-            )
-        for name, value in self._environment.items():
-            if name.startswith("RAY_"):
-                os.environ.setdefault(name, value)
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(GATEWAY_OUTLIVES_HEAD_S))
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            self._ray = import_module("ray")
-        except ModuleNotFoundError as error:
-            raise ClusterRefused("Ray is not installed: pip install 'tekton-tui[cluster]'") from error
-        try:
-            await asyncio.to_thread(
-                self._ray.init,
-                address=self.address,
-                namespace=self.namespace,
-                log_to_driver=False,
-                logging_level="ERROR",
-                configure_logging=False,
-            )
-        except Exception as error:  # whatever Ray raises, the operator reads one sentence
-            raise ClusterRefused(
-                f"the cluster at {self.address} cannot be joined: {_first_line(error)}. This host must run a node of it: "
-                f"ray start --address={self.address}"
-            ) from error
+        """Join the cluster. Raises `ClusterRefused`."""
+        await asyncio.to_thread(self._head.join, self._environment)
 
     # before a launch
 
@@ -110,7 +67,10 @@ class RayLauncher:
         if spec.provider == "embedded":
             return "", "the embedded model serves this machine only; name another provider for it"
         resources, labels = self._wanted(spec)
-        nodes = self._all_nodes()
+        try:
+            nodes = self._head.nodes()
+        except HeadSilent as error:
+            return "", error.message
         if problem := unmet(nodes, resources, labels):
             return "", problem
         hosts = sorted({node.host for node in fitting(nodes, resources, labels)})
@@ -118,7 +78,7 @@ class RayLauncher:
 
     async def nodes(self) -> list[Node]:
         """Return the nodes of the cluster with who runs where."""
-        nodes = await asyncio.to_thread(self._all_nodes)
+        nodes = await asyncio.to_thread(self._head.nodes)
         for node in nodes:
             node.specialists = sorted(ai_id for ai_id, where in self._nodes.items() if where == node.id)
         return nodes
@@ -132,9 +92,10 @@ class RayLauncher:
         limit_s = self._settings.cluster.ready_timeout_s
         deadline = asyncio.get_running_loop().time() + limit_s
         actor = await self._create(spec)
+        self._actors[spec.ai_id] = actor  # from now on a stop finds it
         try:
             async with asyncio.timeout_at(deadline):
-                place = msgspec.json.decode(await _of(actor.place.remote()), type=Place)
+                place = msgspec.json.decode(await future_of(actor.place.remote()), type=Place)
             if place.version != backend.__version__:
                 raise LaunchFailed(
                     f"{spec.ai_id}: {place.hostname} has tekton-tui {place.version}, this gateway {backend.__version__}; "
@@ -143,18 +104,19 @@ class RayLauncher:
             placement = self._placed(spec.ai_id, place)
             await enrol(placement)
             async with asyncio.timeout_at(deadline):
-                await _of(actor.serve.remote(encoder.encode(spec)))
+                await future_of(actor.serve.remote(encoder.encode(spec)))
         except BaseException as error:
-            await asyncio.to_thread(self._ray.kill, actor)
+            await asyncio.to_thread(self._head.end, actor)
+            self._actors.pop(spec.ai_id, None)
             self._nodes.pop(spec.ai_id, None)
             if isinstance(error, TimeoutError):
                 raise LaunchFailed(
                     f"{spec.ai_id} did not serve within {limit_s:g} s on {host}: its nodes are full or slow; see "
                     "`ray status`, or raise cluster.ready_timeout_s"
                 ) from error
-            if isinstance(error, self._ray.exceptions.RayError):
+            if isinstance(error, self._head.ray.exceptions.RayError):
                 raise LaunchFailed(
-                    f"{spec.ai_id} cannot be placed: {_cause(error)}", evidence=str(error)
+                    f"{spec.ai_id} cannot be placed: {cause_of(error)}", evidence=str(error)
                 ) from error
             raise
         self._begin(placement, actor)
@@ -164,13 +126,13 @@ class RayLauncher:
         return placement
 
     async def adopt(self, ai_id: str, entry: RegistryEntry) -> Placement | None:
-        actor = await asyncio.to_thread(self._find, ai_id)
+        actor = await asyncio.to_thread(self._head.find, ai_id)
         if actor is None:
             return None
         try:
             async with asyncio.timeout(ASK_S):
-                place = msgspec.json.decode(await _of(actor.place.remote()), type=Place)
-        except (TimeoutError, self._ray.exceptions.RayError):
+                place = msgspec.json.decode(await future_of(actor.place.remote()), type=Place)
+        except (TimeoutError, self._head.ray.exceptions.RayError):
             return None
         placement = self._placed(ai_id, place, adopted=True)
         self._begin(placement, actor)
@@ -178,8 +140,7 @@ class RayLauncher:
 
     async def living(self) -> list[str]:
         """Return whom the cluster runs for this home, whatever the registry says."""
-        rows = await asyncio.to_thread(self._ray.util.list_named_actors, all_namespaces=True)
-        return [row["name"] for row in rows if row["namespace"] == self.namespace]
+        return await asyncio.to_thread(self._head.living)
 
     async def stop(self, ai_id: str, *, grace_s: float, force: bool = False) -> Ending:
         actor = self._actors.pop(ai_id, None)
@@ -189,13 +150,13 @@ class RayLauncher:
         if not force:
             try:
                 async with asyncio.timeout(grace_s):
-                    await _of(actor.stop.remote())
+                    await future_of(actor.stop.remote())
                 words = "the cluster"
             except TimeoutError:
                 words = "the cluster after the grace time"
-            except self._ray.exceptions.RayError as error:
-                words = f"the cluster ({_cause(error)})"
-        await asyncio.to_thread(self._ray.kill, actor)
+            except self._head.ray.exceptions.RayError as error:
+                words = f"the cluster ({cause_of(error)})"
+        await asyncio.to_thread(self._head.end, actor)
         self._nodes.pop(ai_id, None)
         return Ending(code=0, by_us=words)
 
@@ -210,8 +171,7 @@ class RayLauncher:
         for task in self._tasks:
             task.cancel()
         self._actors.clear()
-        if self._ray is not None:
-            self._ray.shutdown()
+        self._head.leave()
 
     # inside
 
@@ -219,20 +179,11 @@ class RayLauncher:
         own = self._settings.specialists.get(spec.component)
         return (dict(own.resources), dict(own.labels)) if own else ({}, {})
 
-    def _all_nodes(self) -> list[Node]:
-        return [node_of(row) for row in self._ray.nodes()]
-
-    def _find(self, ai_id: str) -> Any:
-        try:
-            return self._ray.get_actor(ai_id, namespace=self.namespace)
-        except ValueError:
-            return None
-
     async def _create(self, spec: WorkerSpec) -> Any:
         resources, labels = self._wanted(spec)
-        kind = self._ray.remote(Host).options(
+        kind = self._head.ray.remote(Host).options(
             name=spec.ai_id,
-            namespace=self.namespace,
+            namespace=self._head.namespace,
             lifetime="detached",
             max_restarts=0,
             max_task_retries=0,
@@ -240,9 +191,9 @@ class RayLauncher:
             **options(resources, labels),
         )
         try:
-            return await asyncio.to_thread(kind.remote)
+            return await asyncio.to_thread(self._head.ask, kind.remote)
         except ValueError as error:
-            raise LaunchFailed(f"{spec.ai_id} cannot be placed: {_first_line(error)}") from error
+            raise LaunchFailed(f"{spec.ai_id} cannot be placed: {first_line(error)}") from error
 
     def _placed(self, ai_id: str, place: Place, *, adopted: bool = False) -> Placement:
         self._nodes[ai_id] = place.node
@@ -260,8 +211,8 @@ class RayLauncher:
 
     async def _until_warm(self, placement: Placement, actor: Any) -> None:
         try:
-            warm = msgspec.json.decode(await _of(actor.warmed.remote()), type=Warm)
-        except self._ray.exceptions.RayError:
+            warm = msgspec.json.decode(await future_of(actor.warmed.remote()), type=Warm)
+        except self._head.ray.exceptions.RayError:
             return  # it died: whoever follows it tells
         self._happenings.put_nowait(
             Happening(placement.ai_id, "warm", placement, problem=warm.problem, code=warm.code)
@@ -269,10 +220,10 @@ class RayLauncher:
 
     async def _follow(self, placement: Placement, actor: Any) -> None:
         """Wait for an actor's end and say how it came; a node that is gone takes its actors with it."""
-        faults = self._ray.exceptions
+        faults = self._head.ray.exceptions
         while True:
             try:
-                await _of(actor.alive.remote())
+                await future_of(actor.alive.remote())
                 happening = Happening(
                     placement.ai_id, "exited", placement, ending=Ending(cause="ended by itself")
                 )
@@ -286,7 +237,7 @@ class RayLauncher:
                 )
                 break
             except faults.RayError as error:
-                cause = _cause(error)
+                cause = cause_of(error)
                 gone = "its node has died" in cause
                 happening = Happening(
                     placement.ai_id,
@@ -302,8 +253,12 @@ class RayLauncher:
             self._happenings.put_nowait(happening)
 
     def _node_lives(self, ai_id: str) -> bool:
+        """Return whether a specialist's node lives; what cannot be asked is not taken for dead."""
         wanted = self._nodes.get(ai_id)
-        return any(node.id == wanted and node.alive for node in self._all_nodes())
+        try:
+            return any(node.id == wanted and node.alive for node in self._head.nodes())
+        except HeadSilent:
+            return True
 
     def _note(self, ai_id: str, place: Place) -> None:
         """Leave in the specialist's log here where its output lies."""
@@ -314,22 +269,3 @@ class RayLauncher:
                 f"{stamp} placed on {place.hostname} ({place.host}), pid {place.pid}. What it writes lies on that node, in "
                 f"Ray's session folder: ray logs actor --pid {place.pid} --node-id {place.node}\n"
             )
-
-
-def _of(reference: Any) -> asyncio.Future[Any]:
-    """Return a future of the running loop for one of Ray's references."""
-    return asyncio.wrap_future(reference.future())
-
-
-def _cause(error: BaseException) -> str:
-    """Return the sentence of a Ray error that says why an actor is dead."""
-    text = str(error)
-    for line in text.splitlines():
-        if " because " in line or "Worker exit detail" in line:
-            return line.strip()[:CAUSE_CHARS]
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:CAUSE_CHARS]
