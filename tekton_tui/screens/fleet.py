@@ -49,6 +49,7 @@ class FleetPane(Vertical):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._shown: tuple[str, tuple[str, str] | None, Content, bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="fleet-box", classes="framed"):
@@ -93,20 +94,32 @@ class FleetPane(Vertical):
         return [row.id] if row else []
 
     def _summarise(self) -> None:
-        """Show title, hint and buttons for what is there now."""
+        """Show title, hint and buttons for what is there now; touch nothing when all of it stays, for figures beat."""
         fleet = self._stores.fleet
-        box = self.query_one("#fleet-box")
         hidden = f" · {self.grid.hidden} hidden by filter" if self.grid.hidden else ""
         marked = f" · {len(fleet.marked)} marked" if fleet.marked else ""
-        box.border_title = literal(f"Fleet · {len(fleet.rows)}{hidden}{marked}")
-        nothing = bool(fleet.rows) and all(row.state == "stopped" for row in fleet.rows.values())
+        nothing = not fleet.rows or all(row.state == "stopped" for row in fleet.rows.values())
+        summary = (
+            f"Fleet · {len(fleet.rows)}{hidden}{marked}",
+            self._hint() if nothing else None,
+            self._services(),
+            self._stores.connection.stale,
+            bool(fleet.live()),
+        )
+        if summary != self._shown:
+            self._shown = summary
+            self._show(*summary)
+
+    def _show(
+        self, title: str, hint: tuple[str, str] | None, services: Content, stale: bool, live: bool
+    ) -> None:
+        self.query_one("#fleet-box").border_title = literal(title)
         empty = self.query_one(EmptyState)
-        empty.display = nothing or not fleet.rows
-        if empty.display:
-            empty.say(*self._hint())
-        self.query_one("#fleet-note", Static).update(self._services())
-        self.set_class(self._stores.connection.stale, "-stale")
-        live = bool(fleet.live())
+        empty.display = hint is not None
+        if hint is not None:
+            empty.say(*hint)
+        self.query_one("#fleet-note", Static).update(services)
+        self.set_class(stale, "-stale")
         for name, enabled in (("launch", True), ("launch-all", True), ("kill", live), ("kill-all", live)):
             self.query_one(f"#button-{name}", Button).disabled = not enabled
 

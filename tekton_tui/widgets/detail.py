@@ -26,6 +26,7 @@ class DetailStrip(Vertical):
         self._stores, self._commands = stores, commands
         self._shown: str | None = None
         self._stderr: list[str] = []
+        self._drawn: Content | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("", id="detail-text")
@@ -35,7 +36,7 @@ class DetailStrip(Vertical):
         self._stores.fleet.changed.subscribe(self._changed)
 
     def show_specialist(self, ai_id: str | None) -> None:
-        self._shown, self._stderr = ai_id, []
+        self._shown, self._stderr, self._drawn = ai_id, [], None
         self._write()
         if ai_id is not None:
             self.set_timer(0.25, lambda: self._fetch(ai_id))
@@ -54,9 +55,14 @@ class DetailStrip(Vertical):
             self._write()
 
     def _write(self) -> None:
+        """Draw the row's facts; nothing when they read as before, for figures beat every second."""
         row = self._stores.fleet.rows.get(self._shown or "")
+        content = self._content(row) if row else Content("")
+        if content == self._drawn:
+            return
+        self._drawn = content
         self.border_title = literal(row.name) if row else ""
-        self.query_one("#detail-text", Static).update(self._content(row) if row else Content(""))
+        self.query_one("#detail-text", Static).update(content)
 
     def _content(self, row: SpecialistStatus) -> Content:
         facts = [
