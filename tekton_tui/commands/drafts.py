@@ -38,7 +38,7 @@ class DraftCommands(Room):
         if place in self._drafts:
             put(self._drafts[place])
         else:
-            self._quietly("get_preference", take, key=f"draft:{place}")
+            self.fetch_quietly("get_preference", take, key=f"draft:{place}")
 
     async def flush_drafts(self) -> None:
         """Write what is not written yet: the console ends."""

@@ -17,7 +17,7 @@ class LedgerCommands(Room):
 
     def load_errors(self) -> None:
         """Read the ledger; new failures come as events."""
-        self._quietly("list_errors", self._take_errors, limit=500)
+        self.fetch_quietly("list_errors", self._take_errors, limit=500)
 
     def _take_errors(self, answer: dict[str, Any]) -> None:
         import msgspec

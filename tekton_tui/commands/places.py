@@ -28,10 +28,10 @@ class PlaceCommands(Room):
         self._shell.show_pane("team")
         self._shell.in_pane("team", lambda pane: pane.address(ids))
 
-    def resume(self, ai_id: str, session_id: str) -> None:
-        """Go on in an earlier conversation."""
+    def resume(self, ai_id: str, session_id: str, sought: str = "") -> None:
+        """Go on in an earlier conversation, where these words stand if any are given."""
         self._shell.show_pane("chat")
-        self._shell.in_pane("chat", lambda pane: pane.open_tab(ai_id, session_id))
+        self._shell.in_pane("chat", lambda pane: pane.open_tab(ai_id, session_id, sought))
 
     def open_pipes(self, text: str = "") -> None:
         self._shell.show_pane("pipes")

@@ -51,9 +51,10 @@ class Room:
 
     def fetch_log(self, ai_id: str, tail: int, then: Callable[[dict[str, Any]], None]) -> None:
         """Fetch the newest log lines quietly: a missing log is no news."""
-        self._quietly("specialist_logs", then, id=ai_id, tail=tail)
+        self.fetch_quietly("specialist_logs", then, id=ai_id, tail=tail)
 
-    def _quietly(self, action: str, then: Callable[[dict[str, Any]], None], **params: Any) -> None:
+    def fetch_quietly(self, action: str, then: Callable[[dict[str, Any]], None], **params: Any) -> None:
+        """Call an action whose failure is no news: nothing is shown then."""
         from backend.schema.errors import TektonError
 
         async def fetch() -> None:

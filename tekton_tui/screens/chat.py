@@ -47,11 +47,11 @@ class ChatPane(Vertical):
         shown = self.query_one(ContentSwitcher).current
         return self.query_one(f"#{shown}", ChatView) if shown else None
 
-    def open_tab(self, ai_id: str, session_id: str = "") -> None:
+    def open_tab(self, ai_id: str, session_id: str = "", sought: str = "") -> None:
         """Show a specialist's conversation, making its tab if there is none; `session_id` names an earlier one."""
         if ai_id not in self._opened:
             self._opened.append(ai_id)
-        self.call_after_refresh(self._show, ai_id, session_id)
+        self.call_after_refresh(self._show, ai_id, session_id, sought)
 
     def focus_content(self) -> None:
         if self.current is not None:
@@ -74,7 +74,7 @@ class ChatPane(Vertical):
         if self.current is not None:
             self.current.put_draft(text)
 
-    async def _show(self, ai_id: str, session_id: str) -> None:
+    async def _show(self, ai_id: str, session_id: str, sought: str) -> None:
         switcher = self.query_one(ContentSwitcher)
         name = f"chat-{ai_id}"
         if not switcher.query(f"#{name}"):
@@ -85,8 +85,9 @@ class ChatPane(Vertical):
         tabs.current = ai_id
         view = self.query_one(f"#{name}", ChatView)
         if session_id:
-            view.use_session(session_id)
-        view.focus_composer()
+            view.use_session(session_id, sought)
+        if not sought:
+            view.focus_composer()
 
     def _follow_fleet(self) -> None:
         """Keep a tab for each that runs and each that was opened, in the catalogue's order."""

@@ -43,7 +43,7 @@ class CompareScreen(ModalScreen[None]):
                     with VerticalScroll(classes="compare-side", can_focus=False) as side:
                         side.border_title = literal(name)
                         yield Static(content)
-            yield Static(literal(f" {self._shared} · ↑↓ scroll both · esc closes"), classes="status-line")
+            yield Static(literal(f" {self._shared} · ↑↓ scroll · esc closes"), classes="status-line")
 
     def action_scroll(self, rows: int) -> None:
         for side in self.query(".compare-side"):
@@ -60,7 +60,7 @@ def _shared(left: str, right: str) -> str:
     """Say how many words of each text the other has as well, in their order."""
     a, b = left.split()[:MAX_WORDS], right.split()[:MAX_WORDS]
     same = sum(block.size for block in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks())
-    return f"{same} words in common, of {len(a)} and {len(b)}; the others are marked"
+    return f"{same} words in common, of {len(a)} and {len(b)}"
 
 
 def differences(left: str, right: str) -> tuple[Content, Content]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from textual import on
@@ -10,55 +11,84 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
 from tekton_tui.desk import Desk
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
+from tekton_tui.widgets.field import Field
 from tekton_tui.wording import size
+
+PERCENT = re.compile(r"(\d{1,3}) %")
+FETCHER = "ollama"
+"""The provider that can fetch a model by name."""
 
 
 class ModelScreen(ModalScreen[None]):
-    """Enter chooses, `esc` leaves everything as it is."""
+    """Enter chooses, `+` has Ollama fetch another model, `esc` leaves everything as it is."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", id="models.close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus", "fetch", "Fetch a model", key_display="+", id="models.fetch"),
+        Binding("escape", "back", "Close", id="models.close"),
+    ]
 
     def __init__(self, stores: Stores, desk: Desk, ids: list[str]) -> None:
         super().__init__()
         self._stores, self._desk, self._ids = stores, desk, ids
         self._choices: list[tuple[str, str]] = []
+        self._fetching = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="model-box") as box:
             box.border_title = literal(f"model for {one_line(self._stores.fleet.names(self._ids), 40)}")
-            box.border_subtitle = "enter chooses · esc closes"
+            box.border_subtitle = "enter chooses · + fetches one · esc closes"
             yield Static(literal("asking the providers…", "$text-muted"), id="model-note")
             yield OptionList(id="model-list", markup=False)
+            yield Field(
+                placeholder="name of a model for Ollama to fetch, e.g. llama3.2:3b",
+                id="model-name",
+                compact=True,
+            )
+            yield Static("", id="model-progress")
+            yield ProgressBar(total=100, show_eta=False, id="model-bar")
 
     def on_mount(self) -> None:
-        self._desk.do("list_models", then=self._take)
+        for name in ("#model-name", "#model-progress", "#model-bar"):
+            self.query_one(name).display = False
+        self._leave = self._stores.fleet.summary_changed.subscribe(self._show_progress)
+        self._ask()
+
+    def on_unmount(self) -> None:
+        self._leave()
+
+    def _ask(self) -> None:
+        self._desk.do("list_models", then=self._take, otherwise=self._unknown)
+
+    def _unknown(self) -> None:
+        if self.is_attached:
+            words = "the providers could not be asked; the notice says why. esc closes."
+            self.query_one("#model-note", Static).update(literal(words, "$text-error"))
 
     def _take(self, answer: dict[str, Any]) -> None:
         if not self.is_attached:
             return
+        self._choices.clear()
         options: list[Option] = []
         notes: list[Content] = []
         for provider in answer["providers"]:
             if not provider["ok"]:
-                notes.append(
-                    literal(one_line(f"{provider['provider']}: {provider['detail']}", 90), "$text-muted")
-                )
+                words = f"{provider['provider']}: {provider['detail']}"
+                notes.append(literal(one_line(words, 160), "$text-muted"))
             for model in provider["models"]:
                 self._choices.append((provider["provider"], model["name"]))
-                facts = [size(model["size"])] if model["size"] else []
-                facts += [f"{model['context_window']:,} tokens"] if model["context_window"] else []
-                words = f"{model['display']:<28} {provider['provider']:<10} {' · '.join(facts)}"
-                options.append(Option(literal(one_line(words, 90))))
+                options.append(Option(_line(provider["provider"], model)))
         self.query_one("#model-note", Static).update(Content("\n").join(notes))
         self.query_one("#model-note").display = bool(notes)
         listing = self.query_one(OptionList)
+        listing.clear_options()
         listing.add_options(options)
+        listing.highlighted = 0 if options else None
         listing.focus()
 
     @on(OptionList.OptionSelected)
@@ -71,3 +101,71 @@ class ModelScreen(ModalScreen[None]):
         for row in answer["results"]:
             words = row.get("message", "")
             self._desk.notice.emit(f"{row['id'].removesuffix('-ai')}: {words}", not row["ok"])
+
+    @on(Input.Submitted)
+    def _named(self, event: Input.Submitted) -> None:
+        event.stop()
+        if name := event.value.strip():
+            self._fetching = name
+            self._desk.do(
+                "pull_model", then=self._fetched, otherwise=self._not_fetched, provider=FETCHER, model=name
+            )
+            self._say(f"asking Ollama for {name}…")
+
+    def _fetched(self, answer: dict[str, Any]) -> None:
+        self._desk.notice.emit(f"fetched {answer['model']}", False)
+        self._end_fetching()
+        if self.is_attached:
+            self._ask()
+
+    def _not_fetched(self) -> None:
+        """Leave the name in its field: the notice says what is wrong with it."""
+        self._fetching = ""
+        if self.is_attached:
+            self._say("")
+            self.query_one(Input).focus()
+
+    def _end_fetching(self) -> None:
+        self._fetching = ""
+        if self.is_attached:
+            self.query_one(Input).value = ""
+            self.query_one("#model-name").display = False
+            self._say("")
+
+    def _show_progress(self) -> None:
+        service = self._stores.fleet.services.get(f"pull {self._fetching}") if self._fetching else None
+        if service is not None and service.state == "busy":
+            self._say(f"{self._fetching}: {service.detail}")
+
+    def _say(self, words: str) -> None:
+        """Show how far it is; a bar where the share is known."""
+        label, bar = self.query_one("#model-progress", Static), self.query_one(ProgressBar)
+        label.display = bool(words)
+        label.update(literal(one_line(words, 66), "$text-muted"))
+        share = PERCENT.search(words)
+        bar.display = share is not None
+        if share is not None:
+            bar.update(progress=int(share[1]))
+
+    def action_fetch(self) -> None:
+        field = self.query_one("#model-name", Input)
+        field.display = True
+        field.focus()
+
+    def action_back(self) -> None:
+        """Close the field, then the screen; a model that is being fetched goes on."""
+        field = self.query_one("#model-name", Input)
+        if field.display and not self._fetching:
+            field.value, field.display = "", False
+            self.query_one(OptionList).focus()
+        else:
+            self.dismiss()
+
+
+def _line(provider: str, model: dict[str, Any]) -> Content:
+    facts = [size(model["size"])] if model["size"] else []
+    facts += [f"{model['context_window']:,} tokens"] if model["context_window"] else []
+    return Content.assemble(
+        literal(one_line(model["display"], 26).ljust(27), "bold"),
+        literal(f"{provider:<10} {' · '.join(facts)}", "$text-muted"),
+    )

@@ -21,6 +21,8 @@ from tekton_tui.widgets.empty import EmptyState
 from tekton_tui.widgets.field import Field
 
 PREVIEW = 40
+WIDE = 100
+"""Cells from which list and conversation stand side by side."""
 
 
 class SessionsPane(Vertical):
@@ -41,6 +43,7 @@ class SessionsPane(Vertical):
         self._stores, self._commands = stores, commands
         self._rows: list[dict[str, Any]] = []
         self._renaming = ""
+        self._sought = ""
 
     def compose(self) -> ComposeResult:
         yield Field(placeholder="find in all conversations: any words", id="sessions-query", compact=True)
@@ -58,9 +61,13 @@ class SessionsPane(Vertical):
         self.query_one("#sessions-preview").add_class("framed")
         self._load()
 
+    def on_resize(self) -> None:
+        self.query_one("#sessions-body").set_class(self.size.width < WIDE, "-narrow")
+
     def focus_content(self) -> None:
+        """Read the list anew; words that are sought stay sought."""
         self.query_one(DataTable).focus()
-        self._load()
+        self._load(self._sought)
 
     def _load(self, query: str = "") -> None:
         self._commands.fetch("list_sessions", self._take, query=query or None, limit=300)
@@ -83,10 +90,10 @@ class SessionsPane(Vertical):
         empty.display = not self._rows
         self.query_one("#sessions-body").display = bool(self._rows)
         if not self._rows:
-            words = self.query_one("#sessions-query", Input).value
-            empty.say(
-                f"Nothing holds “{words}”." if words else "No conversation yet.", "Ask somebody first (2)."
-            )
+            if self._sought:
+                empty.say(f"Nothing holds “{self._sought}”.", "esc shows all conversations again.")
+            else:
+                empty.say("No conversation yet.", "Ask somebody first (2).")
         self._preview()
 
     @property
@@ -107,6 +114,7 @@ class SessionsPane(Vertical):
         transcript = self.query_one(Transcript)
         transcript.border_title = literal(row["title"] or row["id"])
         transcript.load([stored_entry(message) for message in answer["messages"]])
+        transcript.search(self._sought)
 
     @on(DataTable.RowSelected)
     def action_resume(self) -> None:
@@ -115,7 +123,7 @@ class SessionsPane(Vertical):
         if row is None:
             return
         if row["owner"] in self._stores.fleet.rows:
-            self._commands.resume(row["owner"], row["id"])
+            self._commands.resume(row["owner"], row["id"], self._sought)
         else:
             self._commands.tell(f"the {row['owner']} conversation goes on on its own screen")
             self._commands.show("team" if row["owner"] == "team" else "pipes")
@@ -131,6 +139,7 @@ class SessionsPane(Vertical):
     @on(Input.Changed, "#sessions-query")
     def _changed(self, event: Input.Changed) -> None:
         if not self._renaming:
+            self._sought = event.value
             self._load(event.value)
 
     def action_find(self) -> None:
@@ -158,8 +167,9 @@ class SessionsPane(Vertical):
     def action_back(self) -> None:
         field = self.query_one("#sessions-query", Input)
         if field.display:
-            self._renaming = ""
-            field.value, field.display = "", False
+            self._renaming = self._sought = ""
+            with self.prevent(Input.Changed):
+                field.value, field.display = "", False
             self.focus_content()
         else:
             self._commands.show("fleet")

@@ -27,6 +27,7 @@ class ChatSide(Vertical):
         self._ai_id, self._stores, self._commands = ai_id, stores, commands
         self._session = "default"
         self._said = ""
+        self._limits: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
         yield Static("", classes="side-facts")
@@ -42,6 +43,17 @@ class ChatSide(Vertical):
         self.set_interval(1.0, self._write)
         self._write()
         self._commands.fetch_log(self._ai_id, STDERR_LINES, self._take_log)
+        self._ask_limits()
+
+    def _ask_limits(self) -> None:
+        """Read how much of the day's budget is used: at the start, and after each turn."""
+        self._commands.fetch_quietly("usage", self._take_limits)
+
+    def _take_limits(self, answer: dict[str, Any]) -> None:
+        if self.is_attached:
+            mine = ("*", self._ai_id)
+            self._limits = [row for row in answer.get("limits", []) if row["id"] in mine]
+            self._write()
 
     def on_unmount(self) -> None:
         for leave in self._leave:
@@ -57,6 +69,8 @@ class ChatSide(Vertical):
     def _turn_changed(self, turn: LiveTurn) -> None:
         if turn.ai_id == self._ai_id:
             self._write()
+            if turn.ended:
+                self._ask_limits()
 
     def _changed(self, ids: set[str]) -> None:
         if self._ai_id in ids:
@@ -89,11 +103,14 @@ class ChatSide(Vertical):
                 f"${TONES[row.state]}",
             )
         )
+        if len(running) > 1 or row.queue > 1:
+            lines.append(literal(f"queue {max(row.queue, len(running))}", "$text-warning"))
         lines += self._figures(row, running)
         lines.append(literal(f"session {self._session}", "$text-muted"))
         lines.append(literal(f"{number(row.tokens_in)} in · {number(row.tokens_out)} out", "$text-muted"))
         if row.cost:
             lines.append(literal(f"{row.cost:.4f} {row.currency} today", "$text-muted"))
+        lines += [_limit_line(limit) for limit in self._limits]
         if ended := why_ended(row):
             lines.append(literal(one_line(ended, 200), "$text-error"))
         return Content("\n").join(lines)
@@ -105,6 +122,20 @@ class ChatSide(Vertical):
         else:
             speed, first = f"{rate(row.tokens_per_second)} tok/s", row.first_token_ms
         return [literal(speed), literal(f"first token {milliseconds(first)}")]
+
+
+def _limit_line(limit: dict[str, Any]) -> Content:
+    """Say how much of a budget is used today."""
+    whose = "all" if limit["id"] == "*" else "its"
+    parts: list[str] = []
+    if limit.get("tokens_per_day"):
+        parts.append(f"{number(limit['tokens'])} of {number(limit['tokens_per_day'])} tok")
+    if limit.get("cost_per_day"):
+        parts.append(f"{limit['cost']:.2f} of {limit['cost_per_day']:.2f}")
+    words = f"{whose} budget {', '.join(parts)}"
+    return literal(
+        f"✖ {words}" if limit.get("over") else words, "$text-error" if limit.get("over") else "$text-muted"
+    )
 
 
 def _short(line: str) -> str:

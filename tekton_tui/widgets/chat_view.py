@@ -42,6 +42,7 @@ class ChatView(Vertical):
         self.session_id = ""
         self._stores, self._commands = stores, commands
         self._oldest: int | None = None
+        self._words = ""
         self._leave: list[Callable[[], None]] = []
 
     @property
@@ -105,9 +106,9 @@ class ChatView(Vertical):
         if self.session_id:
             self._commands.export_session(self.session_id, kind)
 
-    def use_session(self, session_id: str) -> None:
-        """Show and continue another conversation with this specialist."""
-        self.session_id = session_id
+    def use_session(self, session_id: str, sought: str = "") -> None:
+        """Show and continue another conversation with this specialist; go to where the words sought stand."""
+        self.session_id, self._words = session_id, sought
         self.reload()
 
     def reload(self) -> None:
@@ -142,6 +143,11 @@ class ChatView(Vertical):
         self._show_emptiness()
         self.query_one(Composer).history = [m["content"] for m in kept if m["author"] == "you"]
         self.query_one(ChatSide).use_session(self.session_id)
+        if self._words:
+            sought, self._words = self._words, ""
+            self.search(sought)
+        elif words := self.query_one(SearchBar).words:
+            transcript.search(words)
 
     def _older(self) -> None:
         if self._oldest is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
 from tekton_tui.stores import LiveTeam, LiveTurn
@@ -12,8 +13,8 @@ from tekton_tui.widgets.lane import Lane
 Arrangement = Literal["columns", "list", "zoom"]
 LANE_WIDTH, NARROW_WIDTH = 38, 28
 """Width of a lane beside others: what is wished for, and what is enough to see all at once."""
-LANE_ROWS, LEAST_ROWS = 7, 5
-"""Height of a lane beside others when not all fit, and the least, so that all fit."""
+LEAST_ROWS = 5
+"""Least height of a lane beside others."""
 LEAST_OPEN_ROWS = 4
 """Spare rows of a list from which the lane under the cursor shows its text below its row."""
 JUDGES = ("synthesis", "consensus", "merge")
@@ -30,7 +31,7 @@ class Places(NamedTuple):
 def places_for(count: int, width: int, height: int) -> Places:
     """Return how lanes stand side by side: all in view if that is possible, else a whole number of rows of them."""
     if count < 1 or width < 1 or height < 1:
-        return Places(1, LANE_ROWS)
+        return Places(1, LEAST_ROWS)
     for lane_width in (LANE_WIDTH, NARROW_WIDTH):
         columns = min(count, max(1, width // lane_width))
         rows = -(-count // columns)
@@ -38,7 +39,7 @@ def places_for(count: int, width: int, height: int) -> Places:
             return Places(-(-count // rows), height // rows)
     columns = max(1, width // LANE_WIDTH)
     rows = -(-count // columns)
-    return Places(-(-count // rows), max(LEAST_ROWS, height // max(1, height // LANE_ROWS)))
+    return Places(-(-count // rows), max(LEAST_ROWS, height // max(1, height // LEAST_ROWS)))
 
 
 class LaneBoard(VerticalScroll, can_focus=True):
@@ -46,6 +47,15 @@ class LaneBoard(VerticalScroll, can_focus=True):
 
     Until a lane is chosen, keys mean the first; then they stay with the chosen one wherever it goes.
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "move(-1,0)", "Left lane", show=False, id="team.left"),
+        Binding("right", "move(1,0)", "Right lane", show=False, id="team.right"),
+        Binding("up", "move(0,-1)", "Lane above", show=False, id="team.up"),
+        Binding("down", "move(0,1)", "Lane below", show=False, id="team.down"),
+        Binding("pageup", "read_lane(-1)", "Scroll lane up", show=False, id="team.scroll-up"),
+        Binding("pagedown", "read_lane(1)", "Scroll lane down", show=False, id="team.scroll-down"),
+    ]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -125,11 +135,16 @@ class LaneBoard(VerticalScroll, can_focus=True):
             lane.transcript.can_focus = self.arrangement == "zoom" and here
         self._give_focus()
 
-    def move(self, right: int, down: int) -> None:
+    def action_move(self, right: int, down: int) -> None:
         """Go to another lane; beside each other a row down is as many lanes on as there are columns."""
         if self.lanes:
             step = right + down * (self._columns if self.arrangement == "columns" else 1)
             self._go(max(0, min(len(self.lanes) - 1, self._at + step)))
+
+    def action_read_lane(self, pages: int) -> None:
+        """Scroll the text of the lane in focus."""
+        if lane := self.at:
+            lane.transcript.scroll_relative(y=pages * max(1, lane.transcript.size.height - 1), animate=False)
 
     def go_to(self, lane: Lane) -> None:
         self._go(self.lanes.index(lane))

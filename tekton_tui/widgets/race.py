@@ -41,12 +41,6 @@ class Race(Vertical):
         Binding("o", "order", "Order", id="team.order"),
         Binding("y", "copy", "Copy", id="team.copy"),
         Binding("greater_than_sign", "quote", "Quote", key_display=">", show=False, id="team.quote"),
-        Binding("left", "move(-1,0)", "Left lane", show=False, id="team.left"),
-        Binding("right", "move(1,0)", "Right lane", show=False, id="team.right"),
-        Binding("up", "move(0,-1)", "Lane above", show=False, id="team.up"),
-        Binding("down", "move(0,1)", "Lane below", show=False, id="team.down"),
-        Binding("pageup", "scroll_lane(-1)", "Scroll lane up", show=False, id="team.scroll-up"),
-        Binding("pagedown", "scroll_lane(1)", "Scroll lane down", show=False, id="team.scroll-down"),
         Binding("escape", "back", "Back", show=False, id="team.back"),
     ]
 
@@ -197,14 +191,6 @@ class Race(Vertical):
     def _edit(self) -> None:
         if self.team is not None:
             self.post_message(self.Written(self.team.start.prompt, insert=False))
-
-    def action_move(self, right: int, down: int) -> None:
-        self.board.move(right, down)
-
-    def action_scroll_lane(self, pages: int) -> None:
-        """Scroll the text of the lane in focus."""
-        if lane := self.board.at:
-            lane.transcript.scroll_relative(y=pages * max(1, lane.transcript.size.height - 1), animate=False)
 
     def action_zoom(self) -> None:
         self.board.toggle("zoom")

@@ -48,6 +48,11 @@ class SearchBar(Horizontal):
     def on_mount(self) -> None:
         self.display = False
 
+    @property
+    def words(self) -> str:
+        """What is sought; empty while it is closed."""
+        return self.query_one(Input).value if self.display else ""
+
     def open(self, words: str = "") -> None:
         """Show it, with these words sought."""
         self.display = True

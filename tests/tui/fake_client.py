@@ -85,6 +85,8 @@ class FakeClient:
     def __init__(self, first: Snapshot) -> None:
         self.first = first
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.hang: set[str] = set()
+        """Actions whose answer never comes."""
         self.answers: dict[str, Any] = {
             "conversation_history": lambda p: {"conversation_id": f"s-{p['specialist_id']}", "messages": []},
             "session_messages": {"messages": []},
@@ -103,6 +105,8 @@ class FakeClient:
 
     async def call(self, action: str, *, timeout_s: float | None = None, **params: Any) -> Any:
         self.calls.append((action, params))
+        if action in self.hang:
+            await asyncio.Event().wait()
         answer_: Any = self.answers.get(action, {})
         found: Any = answer_(params) if isinstance(answer_, Callable) else answer_
         if isinstance(found, TektonError):

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from backend.catalog import load
 from backend.client import ConnectionChanged
-from backend.schema.events import ErrorEntry, TeamEnd
+from backend.config import Settings
+from backend.schema.events import ErrorEntry, ServiceEvent, TeamEnd
 from backend.schema.frames import StreamError, StreamPhase
 from backend.schema.records import ErrorRecord, LaunchPlanItem, ServiceStatus
 from tekton_tui.app import TektonApp
@@ -248,12 +250,121 @@ async def sessions(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> Non
     app.show_pane("sessions")
 
 
+async def team_of_18(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Eighteen lanes: most answered, some under way, two failed."""
+    app.show_pane("team")
+    await settle(pilot, 10)
+    names = [component.name for component in load(Settings())][:18]
+    client.send(team("t1", "Name the riskiest part of the plan.", *names))
+    await settle(pilot)
+    for number, name in enumerate(names):
+        events = answer(
+            f"t1/{name}-ai",
+            f"{name}-ai",
+            "s-team",
+            "",
+            f"Risk {number + 1}: ",
+            "the plan has no owner.",
+            group="t1",
+        )
+        if number in (4, 9):
+            fault = StreamError(
+                f"t1/{name}-ai",
+                f"{name}-ai",
+                "provider_unavailable",
+                "connection refused",
+                "connection refused",
+            )
+            events = [events[0], fault]
+        client.send(*(events[:-1] if number in (12, 15) else events))
+    await settle(pilot, 10)
+    app.query_one("#team-lanes").focus()
+
+
+async def team_list(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await team_of_18(app, client, pilot)
+    await pilot.press("L", "down")
+
+
+async def team_diff(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await team_race(app, client, pilot)
+    await pilot.press("=")
+
+
+async def team_judge(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await team_done(app, client, pilot)
+    await pilot.press("escape", "m")
+
+
+async def chat_search(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await chat(app, client, pilot)
+    await settle(pilot, 10)
+    app.query_one("#chat-apollo-ai .chat-transcript").focus()
+    await pilot.press("/", *"queue")
+
+
+async def models(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.answers["list_models"] = {"providers": [
+        {"provider": "ollama", "ok": True, "detail": "", "models": [
+            {"name": "llama3.3:70b", "display": "Llama3.3 70B", "size": 43 << 30, "context_window": 131072}]},
+        {"provider": "anthropic", "ok": False, "detail": "no key for Anthropic: set ANTHROPIC_API_KEY", "models": []},
+    ]}  # fmt: skip
+    app.commands.choose_model(["apollo-ai"])
+    await settle(pilot)
+    await pilot.press("+", *"qwen3:8b", "enter")
+    await settle(pilot)
+    detail = "pulling 61 % of 5.2 GB"
+    client.send(
+        ServiceEvent(ServiceStatus("pull qwen3:8b", "fetching qwen3:8b", "busy", NOW, detail=detail), NOW)
+    )
+
+
+async def pull_that_lasts(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """A fetch whose answer does not come yet."""
+    client.hang.add("pull_model")
+    await models(app, client, pilot)
+
+
+async def settings(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await pilot.press("f2")
+
+
+async def sessions_hits(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await sessions(app, client, pilot)
+    await settle(pilot)
+    await pilot.press("/", *"queue")
+
+
+async def pipes_failed(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await pipes(app, client, pilot)
+    await pilot.press("right")
+
+
+async def pipes_mistake(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    app.show_pane("pipes")
+    await settle(pilot)
+    await pilot.press(*"apollo || athena")
+
+
+async def command_line(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await pilot.press(":", *"launch ap")
+
+
+async def help_team(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await team_race(app, client, pilot)
+    await pilot.press("?")
+
+
 STATES: dict[str, tuple[bool, Drive]] = {
     "fleet_empty": (False, nothing), "fleet": (True, nothing), "launch_plan": (False, plan), "chat": (True, chat),
     "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
     "errors": (True, errors), "errors_empty": (True, errors_empty), "lost": (True, lost), "quit": (True, quit_question),
     "kill": (True, kill_question), "help": (True, help_keys), "pipes": (True, pipes), "pipes_empty": (True, pipes_empty),
     "timeline": (True, timeline), "gateway": (True, gateway), "sessions": (True, sessions),
+    "team_18": (True, team_of_18), "team_list": (True, team_list), "team_diff": (True, team_diff), "team_judge": (True, team_judge),
+    "chat_search": (True, chat_search), "models": (True, pull_that_lasts), "settings": (True, settings),
+    "sessions_hits": (True, sessions_hits), "pipes_failed": (True, pipes_failed), "pipes_mistake": (True, pipes_mistake),
+    "command_line": (True, command_line), "help_team": (True, help_team),
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
+from backend.catalog import load
+from backend.config import Settings
 from backend.schema.events import TeamEnd
 from backend.schema.frames import StreamError
 from tekton_tui.app import TektonApp
@@ -114,6 +116,24 @@ async def test_the_list_gives_each_lane_a_row_and_the_chosen_one_its_text(
         await pilot.press("down")
         await settle(pilot)
         assert [lane.name_shown for lane in app.query(Lane) if lane.region.height > 1] == ["apollo"]
+
+
+@pytest.mark.parametrize("key", ["L", "o"])
+async def test_the_chosen_lane_stays_in_view_when_there_are_more_than_fit(console: Maker, key: str) -> None:
+    app, client = console(live("apollo"))
+    names = [component.name for component in load(Settings())][:18]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_pane("team")
+        await settle(pilot)
+        client.send(team("t1", "Q", *names))
+        await settle(pilot)
+        board = app.query_one(LaneBoard)
+        board.focus()
+        await pilot.press(key, *["down"] * 17)
+        await settle(pilot)
+        assert board.at is not None and board.at.name_shown in names[-2:]
+        assert board.region.contains_region(board.at.region)
 
 
 async def test_a_lane_alone_takes_the_keys_of_a_conversation(console: Maker) -> None:
