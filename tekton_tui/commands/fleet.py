@@ -29,7 +29,13 @@ class FleetCommands(Room):
 
     def _launch(self, names: list[str], answer: str | None) -> None:
         if answer == "yes":
-            self._desk.do("launch", then=lambda result: self._report("launched", result), ids=names)
+            self._desk.do("launch", then=self._launched, ids=names)
+
+    def _launched(self, answer: dict[str, Any]) -> None:
+        """Say how it went and what can be done now."""
+        self._report("launched", answer, hint="\nEnter on a row asks one of them, 3 asks all.")
+        ids = [row["id"] for row in answer["results"] if row["ok"]]
+        self._shell.in_pane("fleet", lambda pane: pane.show_launched(ids))
 
     def stop(self, ids: list[str]) -> None:
         """End specialists. An idle one asks nothing; one that answers names what is lost; several are listed."""
@@ -89,7 +95,7 @@ class FleetCommands(Room):
         name = self._stores.fleet.rows[ai_id].name
         return f"{name}: loses an answer ({turn_words(turns[0])}, {turns[0].pieces} tok)" if turns else name
 
-    def _report(self, done: str, answer: dict[str, Any]) -> None:
+    def _report(self, done: str, answer: dict[str, Any], hint: str = "") -> None:
         """Say how it went: failures one by one, successes in one line."""
         good = [row for row in answer["results"] if row["ok"]]
         for row in answer["results"]:
@@ -98,9 +104,8 @@ class FleetCommands(Room):
                     f"{row['id'].removesuffix('-ai')}: {row.get('message', 'failed')}", True
                 )
         if good:
-            self._desk.notice.emit(
-                f"{done}: {', '.join(row['id'].removesuffix('-ai') for row in good)}", False
-            )
+            names = ", ".join(row["id"].removesuffix("-ai") for row in good)
+            self._desk.notice.emit(f"{done}: {names}{hint}", False)
 
     def _provider_words(self) -> str:
         platform = self._stores.fleet.platform

@@ -28,19 +28,19 @@ class FleetPane(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "chat", "Chat", id="fleet.chat"),
         Binding("s", "launch", "Launch", id="fleet.launch"),
-        Binding("S", "launch_all", "Launch all", id="fleet.launch-all", show=False),
         Binding("x", "stop", "Stop", id="fleet.stop"),
         Binding("X", "kill", "Kill", id="fleet.kill"),
-        Binding("r", "restart", "Restart", id="fleet.restart", show=False),
         Binding("space", "mark", "Mark", id="fleet.mark"),
-        Binding("b", "broadcast", "Broadcast", id="fleet.broadcast", show=False),
-        Binding("vertical_line", "pipe", "Pipe", key_display="|", id="fleet.pipe", show=False),
+        Binding("b", "broadcast", "Ask team", id="fleet.broadcast"),
         Binding("l", "logs", "Logs", id="fleet.logs"),
-        Binding("d", "describe", "Describe", id="fleet.describe", show=False),
-        Binding("m", "model", "Model", id="fleet.model", show=False),
+        Binding("slash", "filter", "Filter", key_display="/", id="fleet.filter"),
+        Binding("d", "describe", "Describe", id="fleet.describe"),
+        Binding("m", "model", "Model", id="fleet.model"),
+        Binding("r", "restart", "Restart", id="fleet.restart"),
+        Binding("S", "launch_all", "Launch all", id="fleet.launch-all"),
+        Binding("vertical_line", "pipe", "Pipe", key_display="|", id="fleet.pipe"),
         Binding("y", "yank", "Row as JSON", id="fleet.yank", show=False),
         Binding("c", "copy", "Copy name", id="fleet.copy", show=False),
-        Binding("slash", "filter", "Filter", key_display="/", id="fleet.filter"),
         Binding("escape", "clear", "Clear", show=False, id="fleet.clear"),
         *(Binding(key, f"sort('{name}')", f"Sort by {name}", show=False, id=f"fleet.sort-{name}")
           for key, name in SORT_KEYS.items()),
@@ -85,6 +85,12 @@ class FleetPane(Vertical):
 
     def focus_content(self) -> None:
         self.grid.focus()
+
+    def show_launched(self, ids: list[str]) -> None:
+        """Put the cursor on somebody who can be asked now, unless it is on one already."""
+        here = self.grid.cursor_row
+        if ids and (here is None or here.state not in LIVE):
+            self.grid.go_to(ids[0])
 
     def targets(self) -> list[str]:
         """Return whom a verb means: the marked, else the row under the cursor."""
