@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
+from tekton_tui.widgets.field import Field
 from tekton_tui.widgets.navigation import SCREENS
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ WORDS = (
 )
 
 
-class CommandLine(Input):
+class CommandLine(Field):
     """Hidden until opened; `esc` closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.widgets import Input
 
 SLASH = "slash"
@@ -9,7 +10,10 @@ SLASH = "slash"
 
 
 class Field(Input):
-    """An `Input` that keeps `/` as well."""
+    """An `Input` that keeps `/` as well, and whose cursor stands still: an idle screen sends nothing."""
+
+    def on_mount(self, event: events.Mount) -> None:
+        self.cursor_blink = False
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return key == SLASH or super().check_consume_key(key, character)
