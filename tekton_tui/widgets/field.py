@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textual import events
 from textual.widgets import Input
 
 SLASH = "slash"
@@ -12,7 +11,7 @@ SLASH = "slash"
 class Field(Input):
     """An `Input` that keeps `/` as well, and whose cursor stands still: an idle screen sends nothing."""
 
-    def on_mount(self, event: events.Mount) -> None:
+    def on_mount(self) -> None:
         self.cursor_blink = False
 
     def check_consume_key(self, key: str, character: str | None) -> bool:

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
@@ -50,12 +51,18 @@ class KeyLine(Footer):
         self.call_after_refresh(self.recompose)
 
     def _entries(self) -> Iterator[tuple[Binding, bool, str]]:
-        """Yield the bindings to show, nearest to the focus first, each action once."""
-        given: set[str] = set()
-        for _, binding, enabled, tooltip in self.screen.active_bindings.values():
-            if (binding.show or binding.action in LAST) and binding.action not in given:
-                given.add(binding.action)
-                yield binding, enabled, tooltip
+        """Yield the bindings to show, nearest to the focus first, each action once, in the order they are declared."""
+        nodes: dict[DOMNode, list[str]] = {}
+        found: dict[str, tuple[int, int, Binding, bool, str]] = {}
+        for node, binding, enabled, tooltip in self.screen.active_bindings.values():
+            if node not in nodes:
+                nodes[node] = [declared.action for _, declared in node._bindings]  # pyright: ignore[reportPrivateUsage]
+            actions = nodes[node]
+            if (binding.show or binding.action in LAST) and binding.action in actions:
+                place = (list(nodes).index(node), actions.index(binding.action))
+                found.setdefault(binding.action, (*place, binding, enabled, tooltip))
+        for _, _, binding, enabled, tooltip in sorted(found.values(), key=lambda entry: entry[:2]):
+            yield binding, enabled, tooltip
 
     def _cells(self, binding: Binding) -> int:
         """Return the cells a key takes in the compact line, with the space after it."""
