@@ -119,13 +119,16 @@ def _plan(plan: dict[str, Any]) -> int:
         (
             item["name"],
             "can start" if item["ok"] else "cannot",
+            (item.get("host") or "this machine") if item["ok"] else "-",
             str(item.get("port") or "any"),
             f"{item.get('provider', '')} {item.get('model', '')}".strip(),
             item.get("problem", ""),
         )
         for item in plan["items"]
     ]
-    print(terminal.table(("NAME", "PLAN", "PORT", "MODEL", "PROBLEM"), rows, wrap=True, drop_empty=True))
+    print(
+        terminal.table(("NAME", "PLAN", "HOST", "PORT", "MODEL", "PROBLEM"), rows, wrap=True, drop_empty=True)
+    )
     needed, free = plan.get("memory_estimate", 0) >> 20, plan.get("memory_available", 0) >> 20
     print(f"memory: about {needed} MiB of {free} MiB free")
     return OK if all(item["ok"] for item in plan["items"]) else FAILED

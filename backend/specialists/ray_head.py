@@ -21,7 +21,7 @@ from backend.specialists.nodes import Node, node_of
 
 log = logging.getLogger(__name__)
 
-JOINED_S = 60.0
+JOINED_S = 30.0
 HEAD_ANSWERS_S = 10.0
 """Seconds the head gets to answer; without it Ray's calls would wait for ever."""
 CAUSE_CHARS = 300

@@ -113,6 +113,9 @@ def _plan_line(item: dict[str, object]) -> Content:
         )
     model = one_line(f"{item.get('provider', '')} {item.get('model', '')}".strip(), 40)
     port = f":{item['port']}" if item.get("port") else "any free port"
+    host = str(item.get("host", ""))
+    if host and "://" not in host:  # beyond this machine; there the node gives the port
+        port = f"on {one_line(host, 24)}"
     return Content.assemble(Content.styled("● ", "$text-success"), literal(f"{name} {port:<14} {model}"))
 
 
