@@ -235,6 +235,7 @@ class TurnManager:
             return
         if (ending := self._relay.take(turn, frames)) is not None:
             del self.active[turn.request_id]
+            self._remember(turn)  # before its answer is stored: whoever asks the same again meanwhile must find it
             self._keep(asyncio.create_task(self._finish(turn, *ending)))
 
     async def _finish(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
@@ -242,7 +243,6 @@ class TurnManager:
         try:
             await self._endings.keep(turn, outcome, line)
         finally:
-            self._remember(turn)
             self._endings.account(turn, outcome)
             if not turn.done.done():
                 turn.done.set_result(outcome)

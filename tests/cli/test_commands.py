@@ -91,7 +91,7 @@ def test_a_conversation_is_begun_shown_pinned_found_renamed_exported_and_deleted
 
 def test_logs_models_usage_gateway_and_matches_are_told(line: Line) -> None:
     line("aish", "apollo", "hello")
-    assert "serves on" in line("tekton", "logs", "apollo", "--tail", "50").stdout
+    assert "serves on" in line("tekton", "logs", "apollo", "--tail", "2000").stdout
     assert "tekton serves http" in line("tekton", "logs", "backend", "--tail", "50").stdout
     missing = line("tekton", "logs", "nobody")
     assert (missing.returncode, missing.stdout) == (3, "")
