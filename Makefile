@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+JOBS   ?= 2
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile
 WEIGHTS := $(VENV)/share/tekton/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .DEFAULT_GOAL := help
@@ -19,14 +21,14 @@ serve: $(VENV)/.run $(WEIGHTS) ## Set up what is missing and run the backend alo
 
 setup: $(VENV)/.dev $(WEIGHTS) ## Set up everything, tests and checks included
 
-test: $(VENV)/.dev $(WEIGHTS) ## Set up what is missing and run the tests
-	@$(BIN)/pytest
+test: $(VENV)/.dev $(WEIGHTS) ## Set up what is missing and run the tests, JOBS files at a time
+	@$(PYTEST)
 
 test-cluster: $(VENV)/.dev ## Run what needs a Redis server (and Ray, where it is installed); never part of `make test`
 	@$(BIN)/pytest -m cluster
 
 check: $(VENV)/.dev $(WEIGHTS) lint types contracts ## Format, lint, types, import contracts, tests
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
@@ -39,7 +41,7 @@ contracts: $(VENV)/.dev
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev $(WEIGHTS) ## Run every benchmark and print its figures
-	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out bench/fit_% bench/fuzz.py bench/redis_%,$(shell grep -l __main__ bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 fuzz: $(VENV)/.dev ## Throw 70,000 frames and 30,000 requests at a gateway (half an hour)
 	@$(BIN)/python bench/fuzz.py --frames 70000 --bodies 30000
