@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -13,3 +14,9 @@ __all__ = ["redis_server"]
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    # a process that runs tests beside others is told a width and ignores ctrl-c; what tests start must not inherit that
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
