@@ -235,7 +235,9 @@ class TurnManager:
             return
         if (ending := self._relay.take(turn, frames)) is not None:
             del self.active[turn.request_id]
-            self._remember(turn)  # before its answer is stored: whoever asks the same again meanwhile must find it
+            self._remember(
+                turn
+            )  # before its answer is stored: whoever asks the same again meanwhile must find it
             self._keep(asyncio.create_task(self._finish(turn, *ending)))
 
     async def _finish(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:

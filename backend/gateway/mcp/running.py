@@ -88,7 +88,10 @@ async def _told(call: Awaitable[Any], events: Events, tell: Tell) -> Any:
                 await tell_all(reading.result())
                 reading = asyncio.ensure_future(events.next())
         result = working.result()
-        while not notices.ended and reading in (await asyncio.wait([reading], timeout=LAST_WORDS_S))[0]:
+        # what was read already is told even when all that was told so far had ended: another round may begin with it
+        while (reading.done() or not notices.ended) and reading in (
+            await asyncio.wait([reading], timeout=LAST_WORDS_S)
+        )[0]:
             await tell_all(reading.result())
             reading = asyncio.ensure_future(events.next())
         await tell_all(events.pending())
