@@ -146,8 +146,9 @@ async def test_settings_change_who_is_asked_at_once_and_a_wrong_one_changes_noth
 
 
 async def test_a_team_discusses_for_as_many_rounds_as_asked_and_only_the_last_is_summed_up(
-    backend: Backend,
+    new_backend: Callable[..., Backend],
 ) -> None:
+    backend = new_backend(launch=("apollo", "athena"))  # nobody else's words are in what the members remember
     async with over_http(backend) as client:
         progress = Progress()
         result = await client.call_tool(
