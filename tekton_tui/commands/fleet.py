@@ -61,11 +61,16 @@ class FleetCommands(Room):
         )
 
     def _end(self, ids: list[str], *, force: bool, always: bool = False) -> None:
+        verb = "Kill" if force else "Stop"
         live = [ai_id for ai_id in ids if self._stores.fleet.rows[ai_id].pid]
         if not live:
-            self._desk.notice.emit("nothing of this runs", False)
+            who = (
+                f"{self._stores.fleet.rows[ids[0]].name} does not run"
+                if len(ids) == 1
+                else "none of these runs"
+            )
+            self._desk.notice.emit(f"{who}: nothing to {verb.lower()}", False)
             return
-        verb = "Kill" if force else "Stop"
         self._asked(
             live,
             verb,

@@ -93,7 +93,10 @@ class ErrorsPane(Vertical):
                 if platform
                 else ""
             )
-            empty.say(f"No errors{since}.")
+            empty.say(
+                f"No errors{since}.",
+                "Every failure is listed here until you acknowledge it.",
+            )
         self._restore(records, keep)
         self._show()
 

@@ -22,7 +22,7 @@ from tekton_tui.widgets.stage_strip import STATE_SYMBOLS, STATE_TONES, stage_str
 from tekton_tui.wording import size, span
 
 LEAST_STRIP_CELLS, PREVIEW_CELLS = 30, 400
-EXAMPLES = 'echo "our queue grows" | apollo | athena   ·   {apollo,athena} "name one risk" | rhetor'
+EXAMPLES = 'echo "our queue grows" | apollo | athena\n{apollo,athena} "name one risk" | rhetor'
 
 
 class PipesPane(Vertical):

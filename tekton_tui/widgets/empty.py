@@ -1,4 +1,4 @@
-"""What a pane says when there is nothing in it: one line and the key to press, on hatched ground."""
+"""What a pane says when there is nothing in it: one line and the key to press."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class EmptyState(Vertical):
 
     def say(self, line: str, more: str = "") -> None:
         """Show one line, and under it what helps."""
-        self._line.update(literal(f" {line} "))
-        self._more.update(literal(f" {more} "))
+        self._line.update(literal(line))
+        self._more.update(literal(more))
         self._more.display = bool(more)
