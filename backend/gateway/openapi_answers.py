@@ -183,6 +183,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "chat": (TurnOutcome, Started),
     "team_chat": (Team, Started),
     "discuss": (Team, Started),
+    "ask_member": (TurnOutcome, Started),
     "cancel": (Cancelled,),
     "bulk": (BulkReport,),
     "pipeline": (RunRecord, Started),

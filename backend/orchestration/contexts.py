@@ -175,10 +175,12 @@ class ContextBuilder:
 
 
 def _leave_out(conversation: Conversation, order: ChatOrder) -> None:
-    """Drop the prompt itself, which a team stored before its members are asked."""
+    """Drop the prompt itself, which a team stored before its members are asked, and what the team said to it already."""
     group = order.group or order.request_id
     conversation.messages = [
-        m for m in conversation.messages if m.request_id not in (group, order.request_id)
+        m
+        for m in conversation.messages
+        if m.request_id not in (group, order.request_id) and (order.record_prompt or m.lane != group)
     ]
 
 

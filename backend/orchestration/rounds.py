@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from backend.orchestration.team import TeamManager, TeamOrder, TeamOutcome, TeamRun
+from backend.orchestration.team import TeamManager
+from backend.orchestration.team_turn import TeamOrder, TeamOutcome, TeamRun
 from backend.orchestration.turns import new_request_id
 from backend.schema.errors import TektonError
 

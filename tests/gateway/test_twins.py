@@ -33,6 +33,7 @@ CONSOLE_HAS_NO = {
     "usage": "tokens and cost are columns of the console's rows",
     "pull_model": "not on the screen yet; `tekton models pull`",
     "pin_message": "not on the screen yet",
+    "ask_member": "the team screen asks a lane again with `chat` in the team turn's group",
     "launch_one": "`launch` with one id",
     "kill_one": "`kill` with one id",
 }
@@ -51,6 +52,7 @@ COMMANDS: dict[str, list[str]] = {
     "chat": ["aish", "apollo", "hello"],
     "team_chat": ["tekton", "team", "hello"],
     "discuss": ["tekton", "call", "discuss", "team_request_id=nobody"],
+    "ask_member": ["tekton", "call", "ask_member", "team_request_id=nobody", "ai_id=apollo"],
     "bulk": ["tekton", "call", "bulk", 'requests=[{"specialist_id":"apollo","message":"hi"}]'],
     "list_errors": ["tekton", "errors"],
     "acknowledge_errors": ["tekton", "errors", "ack", "--all"],

@@ -105,7 +105,7 @@ def _teller(ctx: Context, tool: Tool) -> Tell | None:
     """
     if not tool.streams or not ctx.meta or ctx.meta.get("progress_token") is None:
         return None
-    told, left_out = 0, "message" if tool.action.name == "chat" else "chunk"
+    told, left_out = 0, "message" if tool.one_voice else "chunk"
 
     async def tell(notice: Notice) -> None:
         nonlocal told
@@ -122,7 +122,7 @@ def _answered(tool: Tool, value: Any) -> types.CallToolResult:
     encoded = encoder.encode(value)
     plain: Any = _plain(encoded)
     structured: dict[str, Any] = plain if isinstance(plain, dict) else {"result": plain}
-    said = structured.get("content") if tool.action.name == "chat" else None
+    said = structured.get("content") if tool.one_voice else None
     text = said if isinstance(said, str) else encoded.decode()
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)], structured_content=structured

@@ -25,9 +25,9 @@ HIDDEN = frozenset({"group"})
 """Parameters of actions that are no business of a tool's caller."""
 PLAIN_TYPES = ("", "chat", "message", "text")
 ALIASES = {"ConfigureAIOrchestration": "ConfigureOrchestration"}
-WAITS: dict[str, dict[str, Any]] = {"DiscussTeamChat": {"wait": True}}
+WAITS: dict[str, dict[str, Any]] = {"DiscussTeamChat": {"wait": True}, "AskTeamMember": {"wait": True}}
 """Tools that wait for the answer where the action by itself does not."""
-STREAMED = frozenset({"chat", "team_chat", "discuss", "pipeline"})
+STREAMED = frozenset({"chat", "team_chat", "discuss", "ask_member", "pipeline"})
 """Actions whose text is told as it comes."""
 
 
@@ -112,6 +112,11 @@ class Tool:
     @property
     def scope(self) -> Scope:
         return self.action.scope
+
+    @property
+    def one_voice(self) -> bool:
+        """Whether one specialist speaks: its text is told piece by piece, and is the text of the result."""
+        return self.action.name in ("chat", "ask_member")
 
     @property
     def streams(self) -> bool:

@@ -20,7 +20,7 @@ from backend.gateway.sse import own_events
 from backend.orchestration.actions.pipelines import PipelineParams
 from backend.orchestration.orders import ChatOrder
 from backend.orchestration.platform import Platform
-from backend.orchestration.team import TeamOrder
+from backend.orchestration.team_turn import TeamOrder
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import PipelineEnd, StageEvent, StageText, TeamEnd, TurnStarted
 from backend.schema.frames import FinishReason, StreamChunk, StreamEnd, StreamError, StreamReasoning, Usage

@@ -13,10 +13,11 @@ from backend.orchestration.bulk import BulkItem, report, run_bulk
 from backend.orchestration.orders import ChatOrder
 from backend.orchestration.rounds import MAX_ROUNDS, hold_rounds
 from backend.orchestration.settings import Mode, Style
-from backend.orchestration.team import TeamOrder, TeamOutcome, TeamRun
+from backend.orchestration.team_turn import TeamOrder, TeamOutcome, TeamRun
 from backend.orchestration.turns import new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.frames import TurnContext
+from backend.schema.records import TurnOutcome
 
 if TYPE_CHECKING:
     from backend.orchestration.platform import Platform
@@ -89,6 +90,15 @@ class DiscussParams(Struct):
     wait: bool = False
 
 
+class AskMemberParams(Struct):
+    """`team_request_id` names the team turn, `ai_id` the member; `request_id` this call."""
+
+    team_request_id: str
+    ai_id: str
+    request_id: str = ""
+    wait: bool = False
+
+
 class CancelParams(Struct):
     request_id: str
 
@@ -139,15 +149,7 @@ async def chat(platform: Platform, params: ChatParams) -> Any:
     if not params.wait:
         turn = await platform.turns.start(order)
         return {"request_id": turn.request_id, "session_id": turn.session_id, "ai_id": turn.ai_id}
-    outcome = await platform.turns.ask(order)
-    if outcome.code:
-        raise TektonError(
-            outcome.error,
-            code=outcome.code,
-            evidence=outcome.evidence,
-            detail={**outcome.detail, "partial": outcome.content, "request_id": outcome.request_id},
-        )
-    return outcome
+    return _answer(await platform.turns.ask(order))
 
 
 @action(
@@ -193,6 +195,32 @@ async def discuss(platform: Platform, params: DiscussParams) -> Any:
 
 
 @action(
+    "ask_member",
+    scope="chat",
+    routes=(("POST", "/api/v1/team-chat/{team_request_id}/members/{id}/ask"),),
+    mcp="AskTeamMember",
+    cli="tekton call ask_member",
+    aliases={"id": "ai_id", "specialist_id": "ai_id", "socket_id": "ai_id"},
+)
+async def ask_member(platform: Platform, params: AskMemberParams) -> Any:
+    """Ask one member of a team turn its question once more; a discussion then goes on from the new answer.
+
+    The turn's request id is `<team_request_id>/<member>/<request_id>` and its `group` the team turn, so that it comes
+    as that member's lane. A failure leaves an earlier answer standing. `conflict` while the member still answers.
+    """
+    task = platform.teams.ask_again(params.team_request_id, params.ai_id, request_id=params.request_id)
+    if not params.wait:
+        run = platform.teams.find(params.team_request_id)
+        ai_id = platform.catalog.get(params.ai_id).id
+        return {"request_id": task.get_name(), "session_id": run.session_id if run else "", "ai_id": ai_id}
+    try:
+        return _answer(await asyncio.shield(task))
+    except asyncio.CancelledError:
+        platform.turns.cancel_soon(task.get_name())
+        raise
+
+
+@action(
     "cancel",
     scope="chat",
     routes=(("POST", "/api/v1/turns/{request_id}/cancel"),),
@@ -209,7 +237,8 @@ async def cancel(platform: Platform, params: CancelParams) -> Any:
     elif platform.pipelines.find(params.request_id) is not None:
         chunks = await platform.pipelines.cancel(params.request_id)
     else:
-        chunks = len((await platform.turns.cancel(params.request_id)).parts)
+        turn = platform.teams.turn_of_call(params.request_id) or params.request_id
+        chunks = len((await platform.turns.cancel(turn)).parts)
     elapsed_ms = (time.monotonic() - began) * 1000
     return {"request_id": params.request_id, "confirmed": True, "chunks": chunks, "elapsed_ms": elapsed_ms}
 
@@ -234,6 +263,18 @@ async def bulk(platform: Platform, params: BulkParams) -> Any:
         request_id=request_id,
     )
     return await report(results, request_id)
+
+
+def _answer(outcome: TurnOutcome) -> TurnOutcome:
+    """Return an answer; raise a failure with its code and what had come."""
+    if outcome.code:
+        raise TektonError(
+            outcome.error,
+            code=outcome.code,
+            evidence=outcome.evidence,
+            detail={**outcome.detail, "partial": outcome.content, "request_id": outcome.request_id},
+        )
+    return outcome
 
 
 def team_reply(outcome: TeamOutcome) -> dict[str, Any]:
