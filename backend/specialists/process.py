@@ -7,6 +7,7 @@ unreaped child, so that a recycled pid is never hit.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import subprocess
@@ -30,6 +31,16 @@ PIPE_BYTES = 60_000
 
 _left_running: list[subprocess.Popen[bytes]] = []
 """Children nobody watches any more; held so that the library does not complain, reaped when the next one starts."""
+
+
+def _reap_left() -> None:
+    for child in list(_left_running):
+        if child.poll() is not None:
+            with suppress(ValueError):  # another thread was faster
+                _left_running.remove(child)
+
+
+atexit.register(_reap_left)
 
 
 class Ending(Struct, frozen=True):
@@ -65,6 +76,8 @@ class Process:
         self.identity = identity
         self.exited: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._child = child
+        self._stdin = child.stdin if child is not None else None
+        """Ours to close; whoever writes to it takes it away, for it must not be closed under a write."""
         self._loop = asyncio.get_running_loop()
         self._pidfd: int | None = None
         self._poll: asyncio.Task[None] | None = None
@@ -80,15 +93,14 @@ class Process:
         return self._child is not None
 
     async def feed(self, text: bytes) -> None:
-        """Write to the stdin of a child and close it. A child that is gone is no error here."""
-        assert self._child is not None and self._child.stdin is not None
-        pipe = self._child.stdin
+        """Write to the stdin of a child and close it, once. A child that is gone is no error: `exited` tells of it."""
+        pipe, self._stdin = self._stdin, None
+        if pipe is None:
+            return
 
         def write() -> None:
-            with suppress(BrokenPipeError):
+            with pipe, suppress(BrokenPipeError):
                 pipe.write(text)
-            with suppress(BrokenPipeError):
-                pipe.close()
 
         if len(text) < PIPE_BYTES:
             write()
@@ -107,8 +119,9 @@ class Process:
         return Ending(by_us="SIGKILL without effect")
 
     def detach(self) -> None:
-        """Stop watching and leave the process alone."""
+        """Stop watching and leave the process alone; a child not fed yet finds its stdin empty."""
         self._unwatch()
+        self._close_stdin()
         if self._child is not None and not self.exited.done():
             _left_running.append(self._child)
 
@@ -157,8 +170,7 @@ class Process:
     def _on_end(self) -> None:
         """The process ended: clear its group, for a child while its pid is still taken, then learn how it ended."""
         self._unwatch()
-        if self._child is not None and self._child.stdin is not None:
-            self._child.stdin.close()
+        self._close_stdin()
         leftover = self._clear_group()
         code = self._child.wait() if self._child is not None else None
         if self.exited.done():
@@ -171,6 +183,11 @@ class Process:
                 leftover=leftover,
             )
         )
+
+    def _close_stdin(self) -> None:
+        if self._stdin is not None:
+            self._stdin.close()
+            self._stdin = None
 
     def _clear_group(self) -> bool:
         """Kill what the process left in its group; return whether there was anything alive."""
@@ -202,7 +219,7 @@ async def start(
     """
 
     def spawn() -> subprocess.Popen[bytes]:
-        _left_running[:] = [child for child in _left_running if child.poll() is None]
+        _reap_left()
         return subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,

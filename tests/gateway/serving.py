@@ -37,7 +37,7 @@ class Backend:
 
     def http(self, scope: str = "", **options: Any) -> httpx.AsyncClient:
         """Return a client that carries a token; loopback only, no proxies of the environment."""
-        options = {"timeout": 20.0, **options}
+        options = {"timeout": 30.0, **options}
         return httpx.AsyncClient(base_url=self.url, headers=self.auth(scope), trust_env=False, **options)
 
     def ask(self, method: str, path: str, **options: Any) -> Any:

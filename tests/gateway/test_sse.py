@@ -13,7 +13,7 @@ import pytest
 from httpx_sse import aconnect_sse
 from serving import Backend
 
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
 async def frames_of(backend: Backend, method: str, path: str, **options: Any) -> list[dict[str, Any]]:
@@ -172,12 +172,19 @@ async def test_a_client_that_goes_away_ends_what_it_asked_for(backend: Backend) 
     ]
     for path, body in calls:
         async with backend.http("chat") as http, http.stream("POST", path, json=body) as answer:
-            async for _ in answer.aiter_bytes():
-                if backend.ask("GET", "/api/v1/snapshot").get("turns"):
-                    break
-        async with asyncio.timeout(WAIT_S), backend.http("read") as http:
-            while (await http.get("/api/v1/snapshot")).json().get("turns"):
-                pass
+            pieces = answer.aiter_bytes()  # held: a reader that is let go of closes the stream
+            await anext(pieces)
+            await until_turns(
+                backend, some=True
+            )  # a bulk's first frame comes before its first turn is under way
+        await until_turns(backend, some=False)
+
+
+async def until_turns(backend: Backend, *, some: bool) -> None:
+    """Wait until turns are under way, or none is any more."""
+    async with asyncio.timeout(WAIT_S), backend.http("read") as http:
+        while bool((await http.get("/api/v1/snapshot")).json().get("turns")) is not some:
+            pass
 
 
 async def test_clients_that_leave_at_once_leave_nothing_behind(backend: Backend) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from backend import catalog, config
 from backend.home import Home
 from backend.schema.events import SpecialistEvent
-from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamReply
+from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReply
 from backend.schema.records import ProviderChoice, SpecialistStatus
 from backend.specialists.supervisor import Supervisor
 
@@ -56,19 +56,21 @@ class Platform:
     def pid(self, ai_id: str) -> int:
         return self.supervisor.status(ai_id).pid
 
-    def ask(self, ai_id: str, prompt: str, request_id: str = "r1") -> Answer:
+    def ask(self, ai_id: str, prompt: str, request_id: str = "r1", *, phases: bool = False) -> Answer:
         answer = Answer(request_id)
-        self.supervisor.link(ai_id).start_turn(Request(content=prompt, request_id=request_id), answer.take)
+        request = Request(content=prompt, request_id=request_id, phases=phases)
+        self.supervisor.link(ai_id).start_turn(request, answer.take)
         return answer
 
 
 class Answer:
-    """The frames of one turn. `begun` is set with the first text."""
+    """The frames of one turn. `begun` is set with the first text, `waiting` when its model was told to be busy."""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.frames: list[StreamReply] = []
         self.begun = asyncio.Event()
+        self.waiting = asyncio.Event()
         self.ended = asyncio.Event()
 
     def take(self, frames: list[tuple[StreamReply, bytes]]) -> None:
@@ -77,6 +79,8 @@ class Answer:
             msgspec.json.decode(line)
         if any(isinstance(frame, StreamChunk) for frame, _ in frames):
             self.begun.set()
+        if any(isinstance(frame, StreamPhase) and "is busy" in frame.detail for frame, _ in frames):
+            self.waiting.set()
         if isinstance(self.frames[-1], StreamEnd | StreamError):
             self.ended.set()
 

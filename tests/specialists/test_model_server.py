@@ -83,8 +83,10 @@ async def test_a_server_killed_by_signal_9_is_seen_recorded_and_not_restarted(
     fleet: Platform = await platform()
     await fleet.launch("apollo-ai")
     pid = (await until_served(fleet)).pid
-    answer = fleet.ask("apollo-ai", "Count slowly from one to one hundred.")
-    await asyncio.wait_for(answer.begun.wait(), 20)
+    assert isinstance(await fleet.ask("apollo-ai", "Say hello in three words.").end(), StreamEnd)
+    os.kill(pid, signal.SIGSTOP)  # what it is asked from here on is certainly unanswered when it dies
+    answer = fleet.ask("apollo-ai", "And once more.", "r2", phases=True)
+    await asyncio.wait_for(answer.waiting.wait(), 20)
     os.kill(pid, signal.SIGKILL)
     await fleet.until(lambda: server(fleet).state == "killed")
     assert isinstance(await answer.end(), StreamError)
