@@ -159,6 +159,21 @@ class Cluster(_Table, frozen=True):
 
     address: str = ""
     ready_timeout_s: Seconds = 60.0
+    silent_after_s: Seconds = 2.0
+    """A specialist on another host that does not answer this long is shown as lost, and its turn ends."""
+
+
+class Tls(_Table, frozen=True):
+    """Files (PEM) for the sockets that lie beyond loopback: the gateway's and, on their nodes, the specialists'.
+
+    `ca` signs what the gateway believes of specialists; `name` is what their certificates carry instead of a node's
+    address. On a node `TEKTON_TLS_CERT` and `TEKTON_TLS_KEY` may name other files.
+    """
+
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+    name: str = ""
 
 
 class Memory(_Table, frozen=True):
@@ -246,6 +261,7 @@ class Settings(_Table, frozen=True):
     ports: Ports = Ports()
     fleet: Fleet = Fleet()
     cluster: Cluster = Cluster()
+    tls: Tls = Tls()
     memory: Memory = Memory()
     budget: Budget = Budget()
     prices: dict[str, Price] = {}
@@ -371,6 +387,9 @@ _TEXT_VARIABLES = {
     "TEKTON_PROVIDER": "providers.default",
     "TEKTON_STORE": "memory.store",
     "TEKTON_CLUSTER": "cluster.address",
+    "TEKTON_TLS_CERT": "tls.cert",
+    "TEKTON_TLS_KEY": "tls.key",
+    "TEKTON_TLS_CA": "tls.ca",
     "ANTHROPIC_BASE_URL": "providers.anthropic.base_url",
     "OPENAI_BASE_URL": "providers.openai.base_url",
 }

@@ -16,6 +16,7 @@ from backend.schema.errors import TektonError
 from backend.specialists.launcher import Launcher
 from backend.specialists.local import LocalLauncher
 from backend.specialists.supervisor import worker_token
+from backend.tls import TlsRefused
 
 
 class LocalsRun(TektonError):
@@ -30,6 +31,7 @@ async def choose_launcher(home: Home, settings: Settings, environment: Mapping[s
     Raises:
         LocalsRun: The home has specialists that run on this machine.
         ClusterRefused: The cluster cannot be used.
+        TlsRefused: Specialists would show certificates, and nothing says whom to believe.
     """
     if not settings.cluster.address:
         return LocalLauncher(home, settings, environment)
@@ -41,6 +43,10 @@ async def choose_launcher(home: Home, settings: Settings, environment: Mapping[s
         raise LocalsRun(
             f"{', '.join(here)} run on this machine, where a gateway with --cluster does not see them: "
             "stop them first with `tekton kill --all`"
+        )
+    if settings.tls.cert and not settings.tls.ca:
+        raise TlsRefused(
+            "tls.ca is missing: specialists on other hosts show certificates that it must have signed"
         )
     from backend.specialists.ray_launcher import RayLauncher
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.frames import ErrorReply, Request
+from backend.specialists.keepalive import keep_alive
 from backend.specialists.specialist import CHAT_TYPES, Specialist
 from backend.specialists.turn import Turn
 from backend.wire import LineSplitter, LineTooLong, decode_request, encoder
@@ -65,6 +66,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        keep_alive(self._transport)
         self._specialist.clients += 1
         self._open.add(self)
 
@@ -268,7 +270,8 @@ class Connection(asyncio.Protocol):
         self.send(self._specialist.error(code, text))
         self._flush()
         if self._transport is not None:
-            self._transport.write_eof()
+            if self._transport.can_write_eof():  # TLS has no half-closed connections
+                self._transport.write_eof()
             self._loop.call_later(LINGER_S, self._close)
 
     def _close_if_left(self) -> None:

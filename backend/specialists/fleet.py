@@ -1,6 +1,6 @@
 """What the parts of the supervisor share: settings, rows, placements, links, the registry, the error ledger's door.
 
-Holds; decides nothing.
+Holds and reaches; decides nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from backend.home import Home
 from backend.registry.writer import RegistryWriter
 from backend.schema.records import ProviderChoice, RegistryEntry, SpecialistStatus
 from backend.specialists.board import Board
+from backend.specialists.keepalive import is_loopback
 from backend.specialists.launcher import Launcher, Placement
-from backend.specialists.link import Channel
+from backend.specialists.link import CONNECT_TIMEOUT_S, Channel, Link
 from backend.specialists.turnbook import TurnBook
+from backend.tls import Trust
 
 
 class RecordError(Protocol):
@@ -57,6 +59,13 @@ class Fleet:
     links: dict[str, Channel] = field(default_factory=dict[str, Channel])
     choices: dict[str, ProviderChoice] = field(default_factory=dict[str, ProviderChoice])
     """Provider and model set by hand, by specialist; they outrank the configuration."""
+    trust: Trust | None = None
+    """Whom to believe beyond this machine; without it, links are not encrypted."""
+
+    async def reach(self, ai_id: str, host: str, port: int, timeout_s: float = CONNECT_TIMEOUT_S) -> Link:
+        """Open a link to a specialist. Raises `LinkBroken`."""
+        trust = None if is_loopback(host) else self.trust
+        return await Link.open(host, port, token=self.token, ai_id=ai_id, timeout_s=timeout_s, trust=trust)
 
     def component(self, ai_id: str) -> Component | None:
         """Return the catalogue's row; `None` for a worker that is no longer configured."""

@@ -21,7 +21,6 @@ from backend.specialists.adoption import adopt_unregistered
 from backend.specialists.endpoints import Endpoints
 from backend.specialists.fleet import Fleet, choice_fields, entry_of
 from backend.specialists.launcher import LaunchFailed, Placement
-from backend.specialists.link import Link
 from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_spec
 from backend.specialists.service import SERVICE, EmbeddedService
 from backend.specialists.state import RUNNING
@@ -86,7 +85,7 @@ class Launching:
             if choice.provider == "embedded":
                 self._embedded.ensure()
             placement = await fleet.launcher.launch(spec, listener, self._enrol)
-            link = await Link.open(placement.host, placement.port, token=fleet.token, ai_id=ai_id)
+            link = await fleet.reach(ai_id, placement.host, placement.port)
         except TektonError as error:
             await self._undo(ai_id, error)
             raise

@@ -32,6 +32,8 @@ from backend.schema.frames import (
     StreamReply,
     StreamStart,
 )
+from backend.specialists.keepalive import keep_alive
+from backend.tls import Trust, failure
 from backend.wire import MAX_LINE_BYTES, LineSplitter, LineTooLong, decode_reply, encode_line, encoder
 
 log = logging.getLogger(__name__)
@@ -104,18 +106,23 @@ class Link(asyncio.Protocol):
         token: str | None = None,
         ai_id: str = "",
         timeout_s: float = CONNECT_TIMEOUT_S,
+        trust: Trust | None = None,
     ) -> Link:
-        """Connect; `token` is said as the first line, as hosts beyond loopback demand.
+        """Connect, by TLS where `trust` is given; `token` is the first line, as hosts beyond loopback demand.
 
         Raises:
-            LinkBroken: Nobody accepts connections there, or not in time.
+            LinkBroken: Nobody accepts connections there, or not in time, or who does cannot be trusted.
         """
         loop = asyncio.get_running_loop()
+        context, name = (trust.context, trust.name or host) if trust else (None, None)
         try:
             async with asyncio.timeout(timeout_s):
-                _, link = await loop.create_connection(lambda: cls(ai_id), host, port)
+                _, link = await loop.create_connection(
+                    lambda: cls(ai_id), host, port, ssl=context, server_hostname=name
+                )
         except (OSError, TimeoutError) as error:
-            why = str(error) or f"no connection within {timeout_s:g} s"
+            why = (failure(error, name) if name else "") or str(error)
+            why = why or f"no {'TLS handshake' if trust else 'connection'} within {timeout_s:g} s"
             raise LinkBroken(
                 f"{ai_id or 'the specialist'} on {host}:{port} cannot be reached: {why}"
             ) from error
@@ -200,6 +207,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.last_heard = self._loop.time()
+        keep_alive(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -44,7 +44,7 @@ class LaunchRefused(TektonError):
 
 def worker_spec(fleet: Fleet, component: Component, port: int) -> WorkerSpec:
     """Return what a worker of this component is told."""
-    choice = fleet.choice_for(component)
+    choice, tls = fleet.choice_for(component), fleet.settings.tls
     return WorkerSpec(
         ai_id=component.id,
         component=component.name,
@@ -61,6 +61,7 @@ def worker_spec(fleet: Fleet, component: Component, port: int) -> WorkerSpec:
         slot=component.slot,
         port=port,
         token=fleet.token,
+        **({"tls_cert": tls.cert, "tls_key": tls.key} if fleet.launcher.remote else {}),
         settings=msgspec.Raw(msgspec.json.encode(worker_settings(fleet.settings, component))),
     )
 

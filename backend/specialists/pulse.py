@@ -83,13 +83,7 @@ class Pulse:
             placement = self._fleet.placements.get(ai_id)
             if placement is None:
                 raise LinkBroken(f"{ai_id} has no process")
-            link = await Link.open(
-                placement.host,
-                placement.port,
-                token=self._fleet.token,
-                ai_id=ai_id,
-                timeout_s=ANSWER_TIMEOUT_S,
-            )
+            link = await self._fleet.reach(ai_id, placement.host, placement.port, ANSWER_TIMEOUT_S)
             self._fleet.links[ai_id] = link
         await link.call(Request(type="ping"), timeout_s=self._deadline_s)
 

@@ -7,6 +7,7 @@ platform's token first. Knows no gateway and no registry.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 import msgspec
@@ -64,6 +65,8 @@ class Host:
         place = msgspec.json.decode(self._place, type=Place)
         spec = msgspec.json.decode(text, type=WorkerSpec)
         spec.host, spec.port, spec.home = place.host, place.port, str(Home.from_environment().root)
+        spec.tls_cert = os.environ.get("TEKTON_TLS_CERT", spec.tls_cert)
+        spec.tls_key = os.environ.get("TEKTON_TLS_KEY", spec.tls_key)
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         self._warm = loop.create_future()

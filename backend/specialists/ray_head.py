@@ -142,7 +142,9 @@ def future_of(reference: Any) -> asyncio.Future[Any]:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return the sentence of a Ray error that says why an actor is dead."""
+    """Return the sentence of a Ray error that says why an actor is dead, or what it raised itself."""
+    if isinstance(ours := getattr(error, "cause", None), TektonError):
+        return ours.message
     for line in str(error).splitlines():
         if " because " in line or "Worker exit detail" in line:
             return line.strip()[:CAUSE_CHARS]

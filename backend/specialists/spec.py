@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from backend.schema.errors import ErrorCode
+from backend.specialists.keepalive import is_loopback
 
 WORKER_MODULE = "backend.specialists.worker"
 
@@ -14,7 +15,9 @@ class WorkerSpec(Struct, omit_defaults=True):
     """One specialist: written as one JSON document on its worker's stdin.
 
     `settings` is the platform's `Settings` as JSON, decoded only when a provider is made, so that starting stays
-    cheap. `token` must come first on connections from other hosts and with every `configure`.
+    cheap. `token` must come first on connections from other hosts and with every `configure`. With `tls_cert` and
+    `tls_key`, files on the host it runs on, connections are by TLS. `log` is the file its output lies in, where it is
+    asked for it over its socket.
     """
 
     ai_id: str
@@ -33,11 +36,14 @@ class WorkerSpec(Struct, omit_defaults=True):
     host: str = "127.0.0.1"
     port: int = 0
     token: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    log: str = ""
     settings: msgspec.Raw = msgspec.Raw(b"{}")
 
     @property
     def off_loopback(self) -> bool:
-        return not (self.host.startswith("127.") or self.host in ("::1", "localhost"))
+        return not is_loopback(self.host)
 
 
 class Ready(Struct, tag="ready"):

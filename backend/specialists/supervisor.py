@@ -48,6 +48,7 @@ from backend.specialists.service import EmbeddedService
 from backend.specialists.state import ANSWERING
 from backend.specialists.turnbook import TurnBook
 from backend.specialists.upkeep import Upkeep, Wanted
+from backend.tls import Trust, trusting
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class Supervisor:
             launcher=launcher or LocalLauncher(home, settings, environment),
             record_error=record_error,
             token=worker_token(home),
+            trust=_trust(settings, launcher),
         )
         for component in catalog:
             board.put(new_row(component, self._fleet.choice_for(component)))
@@ -340,6 +342,13 @@ class Supervisor:
 
         if self._loop is not None:
             self._loop.call_soon_threadsafe(tell)
+
+
+def _trust(settings: Settings, launcher: Launcher | None) -> Trust | None:
+    """Return whom to believe of specialists on other hosts. Raises `TlsRefused`."""
+    if launcher is None or not launcher.remote or not settings.tls.ca:
+        return None
+    return trusting(settings.tls.ca, settings.tls.name)
 
 
 def worker_token(home: Home) -> str:

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -42,12 +43,15 @@ async def serve_specialist(
     """Serve until cancelled. `ready` hears that it serves, then that the provider is warm or why it is not.
 
     `make_provider` replaces `backend.providers.create`. On cancellation every turn ends as an error frame first.
+
+    Raises:
+        TlsRefused: It is to serve by TLS and its certificate or key cannot be used.
     """
     specialist = Specialist(spec, make_provider)
     connections: set[Connection] = set()
 
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(specialist, connections), sock=listener
+        lambda: Connection(specialist, connections), sock=listener, **_secured(spec)
     )
     log.info("%s serves on %s:%d with %s", spec.ai_id, spec.host, spec.port, specialist.model)
     ready(Ready(os.getpid(), spec.port))
@@ -62,6 +66,19 @@ async def serve_specialist(
         text = f"{spec.ai_id} was stopped while answering"
         await asyncio.gather(*(connection.farewell(text, FAREWELL_S) for connection in connections))
         await specialist.desk.aclose()
+
+
+def _secured(spec: WorkerSpec) -> dict[str, Any]:
+    """Return what makes a server one by TLS; nothing on this machine, or where no certificate is named."""
+    if not (spec.tls_cert and spec.off_loopback):
+        return {}
+    from backend import tls
+
+    return {
+        "ssl": tls.serving(spec.tls_cert, spec.tls_key),
+        "ssl_handshake_timeout": tls.HANDSHAKE_S,
+        "ssl_shutdown_timeout": tls.SHUTDOWN_S,
+    }
 
 
 def main() -> None:
