@@ -95,22 +95,30 @@ def trusting(ca: str, name: str = "") -> Trust:
     return Trust(context, name)
 
 
-def pinning(cert: str) -> Trust:
-    """Return a client's trust in the first certificate of a file and in no other, whatever names it carries.
+def first_of(cert: str) -> str:
+    """Return the first certificate (PEM) of a file: what a server shows as its own.
 
     Raises:
-        TlsRefused: The file cannot be read or holds no certificate.
+        TlsRefused: The file cannot be read.
     """
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    text = _readable("certificate", cert)
-    body, ended, _ = text.partition(begin)[2].partition(end)
+    body, ended, _ = _readable("certificate", cert).partition(begin)[2].partition(end)
+    return f"{begin}{body}{end}\n" if ended else ""
+
+
+def pinning(pem: str) -> Trust:
+    """Return a client's trust in one certificate and in no other, whatever names it carries.
+
+    Raises:
+        TlsRefused: It is no certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        context.load_verify_locations(cadata=f"{begin}{body}{end}" if ended else "")
+        context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as error:
-        raise TlsRefused(f"{cert} holds no certificate: {_reason(error)}") from error
+        raise TlsRefused(f"no certificate: {_reason(error)}") from error
     return Trust(context)
 
 
@@ -142,7 +150,7 @@ def check(cert: str, key: str, ca: str = "") -> Certificate | None:
         return None
     server = serving(cert, key)
     found: list[Certificate] = []
-    trusts = [pinning(cert)] + ([trusting(ca)] if ca else [])
+    trusts = [pinning(first_of(cert))] + ([trusting(ca)] if ca else [])
     for trust in trusts:
         trust.context.check_hostname = False
         try:
@@ -165,6 +173,11 @@ def failure(error: BaseException, host: str) -> str:
     if isinstance(error, ConnectionError):
         return "it closed the connection during the TLS handshake (does it speak TLS there?)"
     return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name stays on this machine, where nothing is encrypted."""
+    return host.startswith("127.") or host in ("::1", "localhost")
 
 
 def _readable(what: str, path: str) -> str:

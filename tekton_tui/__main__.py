@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             host=options.serve_host,
             url=options.connect,
             token_file=options.token_file or os.environ.get("TEKTON_TOKEN_FILE"),
+            ca_file=options.ca_file,
         )
     from tekton_tui.app import TektonApp
     from tekton_tui.connecting import connector
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     from tekton_tui.preferences import home_folder, read_preferences
 
     app = TektonApp(
-        connector(options.home, options.connect, options.token_file),
+        connector(options.home, options.connect, options.token_file, options.ca_file),
         theme=options.theme,
         preferences=read_preferences(home_folder(options.home)),
     )
@@ -47,8 +48,15 @@ def _parser() -> argparse.ArgumentParser:
         description="A full-screen console over your AI specialists. Starts a backend if none runs.",
     )
     parser.add_argument("--home", help="the platform's folder (default: TEKTON_HOME, else ~/.tekton)")
-    parser.add_argument("--connect", metavar="URL", help="a gateway elsewhere, such as http://10.0.0.5:8003")
+    parser.add_argument(
+        "--connect",
+        metavar="URL",
+        help="a gateway elsewhere, such as https://10.0.0.5:8003 (default: TEKTON_CONNECT)",
+    )
     parser.add_argument("--token-file", help="file with the token for --connect (default: TEKTON_TOKEN_FILE)")
+    parser.add_argument(
+        "--ca-file", help="who signed that gateway's certificate (PEM; default: TEKTON_CA_FILE, the system's)"
+    )
     parser.add_argument(
         "--theme", default="", help="for this run: tekton-dark, tekton-light or one of Textual's"
     )

@@ -69,7 +69,14 @@ class WebConsole(Server):
             self._pages -= 1
 
 
-def serve(port: int, *, host: str = HOST, url: str | None = None, token_file: str | None = None) -> int:
+def serve(
+    port: int,
+    *,
+    host: str = HOST,
+    url: str | None = None,
+    token_file: str | None = None,
+    ca_file: str | None = None,
+) -> int:
     """Serve until interrupted; return the exit code.
 
     With `url` the pages show that gateway, and the token in `token_file` opens them; else this home's backend, which
@@ -86,6 +93,7 @@ def serve(port: int, *, host: str = HOST, url: str | None = None, token_file: st
         return 1
     name = f"[{host}]" if ":" in host else host.lower()
     arguments = ["--connect", url, "--token-file", where] if url else []
+    arguments += ["--ca-file", str(Path(ca_file).expanduser().absolute())] if url and ca_file else []
     server = WebConsole(arguments, Gate(token, LOOPBACK | {name}), host, port)
     print(
         f"tekton-tui in a browser: http://{name}:{port}  (asks for the token in {where}; ctrl-c ends it)",

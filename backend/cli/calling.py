@@ -21,19 +21,27 @@ NO_BACKEND = "no backend runs for this home; `tekton serve` or the console start
 
 @contextlib.asynccontextmanager
 async def attached(*, start: bool) -> AsyncGenerator[Client]:
-    """Yield a client of the home's backend, started when `start` says so.
+    """Yield a client of the home's backend, started when `start` says so, or of the gateway named elsewhere.
 
     Raises:
         TektonError: None runs, or it could not be started.
     """
-    from backend.client import attach
+    from backend.client import CA_FILE, TOKEN_FILE, attach, connect_to
     from backend.home import Home
 
-    client = await attach(Home.from_environment(), start=start)
+    if url := elsewhere():
+        client = await connect_to(url, os.environ.get(TOKEN_FILE), os.environ.get(CA_FILE))
+    else:
+        client = await attach(Home.from_environment(), start=start)
     try:
         yield client
     finally:
         await client.close()
+
+
+def elsewhere() -> str:
+    """Return the address of the gateway on another machine that commands go to; empty for this home's."""
+    return os.environ.get("TEKTON_CONNECT", "")
 
 
 async def call(action: str, *, start: bool = False, **params: Any) -> Any:
@@ -65,7 +73,7 @@ def _leave_quietly() -> None:
 def say(error: TektonError) -> int:
     """Write an error to stderr and return its exit code."""
     text = error.message
-    if error.code == "backend_lost":
+    if error.code == "backend_lost" and not elsewhere():
         text = NO_BACKEND if "no backend" in text else f"{text}; {NO_BACKEND}"
     terminal.error(text)
     if error.evidence:

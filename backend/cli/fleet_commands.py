@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from backend.cli import terminal
-from backend.cli.calling import call
+from backend.cli.calling import call, elsewhere
 from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.schema.errors import TektonError
 
@@ -37,7 +37,7 @@ async def kill(options: argparse.Namespace) -> int:
     try:
         answer = await call("kill", ids=options.names or ["all"], force=options.force)
     except TektonError as error:
-        if error.code != "backend_lost" or not options.all:
+        if error.code != "backend_lost" or not options.all or elsewhere():
             raise
         return _results(await asyncio.to_thread(_kill_without_backend), "stopped")
     rows = [row for row in answer["results"] if options.names or row.get("pid") or not row["ok"]]
@@ -66,7 +66,7 @@ async def logs(options: argparse.Namespace) -> int:
             )
             lines, path = answer["lines"], answer["path"]
         except TektonError as error:
-            if error.code != "backend_lost":
+            if error.code != "backend_lost" or elsewhere():
                 raise
             lines, path = await asyncio.to_thread(_read_log, *wanted)
     if options.follow:

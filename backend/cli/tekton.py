@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -43,6 +44,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 """Module, function and one line of help of each command."""
 
 
+ELSEWHERE = {
+    "--connect": "URL of a gateway on another machine (default: TEKTON_CONNECT)",
+    "--token-file": "file with its token (default: TEKTON_TOKEN_FILE)",
+    "--ca-file": "who signed its certificate (default: TEKTON_CA_FILE)",
+}
+"""Options before the command, and what they say."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -57,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     from backend.cli.calling import run
 
+    for option in ELSEWHERE:
+        name = option.strip("-").replace("-", "_")
+        if value := getattr(options, name, None):
+            os.environ[f"TEKTON_{name.upper()}"] = value
     module, function, _ = COMMANDS[options.command]
     command: Callable[[argparse.Namespace], Any] = getattr(import_module(f"backend.cli.{module}"), function)
     return run(lambda: command(options))
@@ -73,6 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Overview(prog="tekton", usage="tekton COMMAND …")
     parser.add_argument("--version", action="version", version=_version())
+    for option, words in ELSEWHERE.items():
+        parser.add_argument(option, help=words)
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", prog="tekton", parser_class=argparse.ArgumentParser
     )

@@ -3,8 +3,12 @@
 from backend.client.attach import BackendFailed, attach, locate, own_home, start_backend
 from backend.client.connection import Client, ConnectionChanged, ConnectionState, RemoteError
 from backend.client.direct import SpecialistUnreachable, ai_send, ai_send_sync, ai_stream
+from backend.client.elsewhere import ADDRESS, CA_FILE, TOKEN_FILE, connect_to
 
 __all__ = [
+    "ADDRESS",
+    "CA_FILE",
+    "TOKEN_FILE",
     "BackendFailed",
     "Client",
     "ConnectionChanged",
@@ -15,6 +19,7 @@ __all__ = [
     "ai_send_sync",
     "ai_stream",
     "attach",
+    "connect_to",
     "locate",
     "own_home",
     "start_backend",

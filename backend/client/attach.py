@@ -17,6 +17,7 @@ from msgspec import Struct
 from backend.client.connection import Client, Place, RemoteError
 from backend.home import Home
 from backend.schema.errors import ErrorCode, TektonError
+from backend.tls import Trust, pinning
 
 START_TIMEOUT_S = 60.0
 JOIN_EVERY_S = 0.05
@@ -32,6 +33,7 @@ class BackendFailed(TektonError):
 class _Facts(Struct):
     url: str
     pid: int
+    certificate: str = ""
 
 
 class _Readiness(Struct, omit_defaults=True):
@@ -52,12 +54,25 @@ def locate(home: Home) -> Place:
         RemoteError: No backend left its facts here (`backend_lost`).
     """
     try:
-        facts = msgspec.json.decode(home.backend_facts.read_bytes(), type=_Facts)
+        facts = _facts(home)
         return facts.url, home.token.read_text(encoding="ascii").strip()
     except (OSError, msgspec.DecodeError) as error:
         raise RemoteError(
             "no backend runs for this home; `tekton serve` starts one", code="backend_lost"
         ) from error
+
+
+def _facts(home: Home) -> _Facts:
+    return msgspec.json.decode(home.backend_facts.read_bytes(), type=_Facts)
+
+
+def _trust(home: Home) -> Trust | None:
+    """Return the trust in exactly the certificate that the home's backend said it shows."""
+    try:
+        certificate = _facts(home).certificate
+    except msgspec.DecodeError:
+        return None  # whoever looks for its address says so
+    return pinning(certificate) if certificate else None
 
 
 async def attach(home: Home, *, start: bool = True) -> Client:
@@ -68,7 +83,7 @@ async def attach(home: Home, *, start: bool = True) -> Client:
         BackendFailed: One was started and ended at once; the message says why.
     """
     try:
-        return await Client.connect(lambda: locate(home))
+        return await Client.connect(lambda: locate(home), trust=lambda: _trust(home))
     except RemoteError as error:
         if not start or error.code != "backend_lost":
             raise
@@ -78,7 +93,7 @@ async def attach(home: Home, *, start: bool = True) -> Client:
         if error.code != "conflict":
             raise
         return await _join(home)
-    return await Client.connect(lambda: locate(home))
+    return await Client.connect(lambda: locate(home), trust=lambda: _trust(home))
 
 
 async def _join(home: Home) -> Client:
@@ -91,7 +106,7 @@ async def _join(home: Home) -> Client:
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
                 with contextlib.suppress(RemoteError):
-                    return await Client.connect(lambda: locate(home))
+                    return await Client.connect(lambda: locate(home), trust=lambda: _trust(home))
                 await asyncio.sleep(JOIN_EVERY_S)
     except TimeoutError as error:
         raise BackendFailed(

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from secrets import token_hex
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -23,11 +24,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Event, Hello, Result, Snapshot, Topic, event_decoder
 from backend.schema.frames import ErrorReply
+from backend.tls import Trust, failure, is_loopback
 from backend.wire import encoder
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 """Waits between attempts to come back; each attempt doubles the wait. The state is `lost` meanwhile, and shown."""
+NEAR_PING_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 1.5, 3.0
+"""Seconds between two pings, on this machine and beyond it, and how long one may stay unanswered beyond it."""
 QUEUED_BATCHES = 256
 """Batches held for a slow reader; beyond, reading from the socket stops and the gateway waits."""
 
@@ -51,8 +55,8 @@ class ConnectionChanged(Struct, tag="connection"):
 class Client:
     """A console's or a program's link to one gateway. Use `connect`, and `close` it."""
 
-    def __init__(self, locate: Callable[[], Place]) -> None:
-        self._locate = locate
+    def __init__(self, locate: Callable[[], Place], trust: Callable[[], Trust | None]) -> None:
+        self._locate, self._trust = locate, trust
         self._socket: ClientConnection | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._queue: asyncio.Queue[list[tuple[int, Event | ConnectionChanged]]] = asyncio.Queue(
@@ -71,14 +75,20 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, place: Place | Callable[[], Place], *, timeout_s: float = CONNECT_TIMEOUT_S
+        cls,
+        place: Place | Callable[[], Place],
+        *,
+        timeout_s: float = CONNECT_TIMEOUT_S,
+        trust: Callable[[], Trust | None] = lambda: None,
     ) -> Client:
-        """Connect to a gateway; `place` may be a function that is asked anew after each drop.
+        """Connect to a gateway; `place` may be a function that is asked anew after each drop, as `trust` is.
+
+        `trust` says whom to believe of gateways with `https`; without one, the system's authorities.
 
         Raises:
             RemoteError: Nobody serves there (`backend_lost`), or the token is refused (`unauthorized`).
         """
-        client = cls(place if callable(place) else lambda: place)
+        client = cls(place if callable(place) else lambda: place, trust)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         client._keeper = asyncio.create_task(client._keep(first), name="client link")
         try:
@@ -184,7 +194,7 @@ class Client:
         while True:
             try:
                 self.url, token = self._locate()
-                async with _open(self.url, token) as socket:
+                async with _open(self.url, token, self._trust()) as socket:
                     await self._greet(socket)
                     delay = FIRST_DELAY_S
                     if not first.done():
@@ -289,8 +299,10 @@ class Client:
         self._queue.put_nowait([(0, change)])
 
 
-def _open(url: str, token: str) -> connect:
+def _open(url: str, token: str, trust: Trust | None) -> connect:
     address = url.replace("http", "ws", 1) if url.startswith("http") else url
+    secure = (trust.context if trust else True) if address.startswith("wss:") else None
+    near = is_loopback(urlsplit(url).hostname or "")
     return connect(
         f"{address.rstrip('/')}/ws",
         additional_headers={"Authorization": f"Bearer {token}"},
@@ -301,6 +313,9 @@ def _open(url: str, token: str) -> connect:
         open_timeout=CONNECT_TIMEOUT_S,
         close_timeout=1,
         user_agent_header=None,
+        ping_interval=NEAR_PING_S if near else FAR_PING_S,
+        ping_timeout=NEAR_PING_S if near else FAR_SILENCE_S,
+        ssl=secure,
     )
 
 
@@ -315,10 +330,14 @@ def _refusal(error: Exception) -> RemoteError:
             text = msgspec.json.decode(error.response.body or b"")["error"]["message"]
         return RemoteError(f"the gateway refused: {text}", code=code)
     if isinstance(error, InvalidHandshake):
-        return RemoteError(f"no gateway there: {error}", code="backend_lost")
+        return RemoteError(
+            f"no gateway there: {error} (one with TLS has an address that begins with https)",
+            code="backend_lost",
+        )
     if isinstance(error, ssl.SSLError):
-        why = getattr(error, "verify_message", "") or error.reason or str(error)
-        return RemoteError(f"TLS with the gateway failed: {why}", code="backend_lost")
+        return RemoteError(
+            f"the gateway is not believed: {failure(error, 'this address')}", code="unauthorized"
+        )
     return RemoteError(f"the gateway cannot be reached: {error or type(error).__name__}", code="backend_lost")
 
 

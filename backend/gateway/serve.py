@@ -18,12 +18,13 @@ import signal
 import socket
 import sys
 from collections.abc import Generator, Mapping
+from typing import Any
 
 import uvicorn
 import uvloop
 from filelock import FileLock, Timeout
 
-from backend import catalog, config, jsonlog
+from backend import catalog, config, jsonlog, tls
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
 from backend.gateway.listening import WebSocketProtocol, http_protocol
@@ -47,6 +48,14 @@ class PortTaken(TektonError):
     """The gateway's port is held by another program."""
 
     code = "foreign_port"
+
+
+class _Loop(uvloop.Loop):
+    async def create_server(self, *arguments: Any, **options: Any) -> Any:
+        """Bound what the server's library leaves at a minute: a handshake that never ends."""
+        if options.get("ssl") is not None:
+            options |= {"ssl_handshake_timeout": tls.HANDSHAKE_S, "ssl_shutdown_timeout": tls.SHUTDOWN_S}
+        return await super().create_server(*arguments, **options)
 
 
 class _Server(uvicorn.Server):
@@ -86,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:
         with lock:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=_Loop) as runner:
                 runner.run(_serve(home, ready, options.host, options.port, environment))
             return 0
     except Timeout:
@@ -142,11 +151,13 @@ async def _serve(
     if port is None:
         port = catalog.load(settings).get("rhetor").port
     check_bind(host, read_or_make_token(home))
+    await asyncio.to_thread(tls.check, settings.tls.cert, settings.tls.key, settings.tls.ca)
+    secured = bool(settings.tls.cert) and not tls.is_loopback(host)
     listener = _bind(host, port)
     platform = await open_platform(home, environment)
     stop = asyncio.get_running_loop().create_future()
     platform.stop_asked = stop
-    url = _url(listener)
+    url = _url(listener, "https" if secured else "http")
     gateway = build_gateway(platform, host, url)
     server = _Server(
         uvicorn.Config(
@@ -161,10 +172,13 @@ async def _serve(
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
+            ssl_context_factory=(lambda *_: tls.serving(settings.tls.cert, settings.tls.key))
+            if secured
+            else None,
         )
     )
     _on_signals(stop)
-    _write_facts(home, platform, url, listener)
+    _write_facts(home, platform, url, listener, settings.tls.cert if secured else "")
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     try:
         ready.serving(url)
@@ -204,15 +218,16 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
     host = str(host)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _write_facts(home: Home, platform: Platform, url: str, listener: socket.socket) -> None:
+def _write_facts(home: Home, platform: Platform, url: str, listener: socket.socket, cert: str) -> None:
     facts = {
+        "certificate": tls.first_of(cert) if cert else "",
         "url": url,
         "pid": os.getpid(),
         "port": listener.getsockname()[1],

@@ -18,11 +18,10 @@ from backend.home import Home
 from backend.registry.writer import RegistryWriter
 from backend.schema.records import ProviderChoice, RegistryEntry, SpecialistStatus
 from backend.specialists.board import Board
-from backend.specialists.keepalive import is_loopback
 from backend.specialists.launcher import Launcher, Placement
 from backend.specialists.link import CONNECT_TIMEOUT_S, Channel, Link
 from backend.specialists.turnbook import TurnBook
-from backend.tls import Trust
+from backend.tls import Trust, is_loopback
 
 
 class RecordError(Protocol):

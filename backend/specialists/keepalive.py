@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from backend.tls import is_loopback
+
 IDLE_S, EVERY_S, TIMES = 5, 2, 3
 """Seconds of silence before the first probe, between two, and how many may stay unanswered."""
 UNREAD_MS = 10_000
@@ -29,8 +31,3 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
     ):
         if (option := getattr(socket, name, None)) is not None:  # not every system has each
             made.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address or name stays on this machine."""
-    return host.startswith("127.") or host in ("::1", "localhost")

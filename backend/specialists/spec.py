@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from backend.schema.errors import ErrorCode
-from backend.specialists.keepalive import is_loopback
+from backend.tls import is_loopback
 
 WORKER_MODULE = "backend.specialists.worker"
 

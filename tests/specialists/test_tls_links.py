@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority
 
 from backend import tls
 from backend.schema.frames import Pong, Request, StreamEnd
 from backend.specialists.link import Link, LinkBroken
-from backend.tls import TlsRefused, Trust, pinning, rehearse, serving, trusting
+from backend.tls import TlsRefused, Trust, first_of, pinning, rehearse, serving, trusting
+from tests.certificates import Authority
 
 BOUND_S = 20.0
 BEYOND = "0.0.0.0"
@@ -173,6 +173,6 @@ def test_files_are_looked_at_before_anybody_depends_on_them(authority: Authority
 
 def test_a_pinned_certificate_is_believed_and_its_sister_is_not(authority: Authority) -> None:
     one, two = authority.issue("a"), authority.issue("a", called="two")
-    assert rehearse(serving(one.cert, one.key), pinning(one.cert)).names == ("a",)
+    assert rehearse(serving(one.cert, one.key), pinning(first_of(one.cert))).names == ("a",)
     with pytest.raises(ssl.SSLError):
-        rehearse(serving(two.cert, two.key), pinning(one.cert))
+        rehearse(serving(two.cert, two.key), pinning(first_of(one.cert)))

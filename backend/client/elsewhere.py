@@ -1,0 +1,59 @@
+"""A gateway on another machine: its address, its token and whom to believe, from what a person gives.
+
+Knows no home; starts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from backend.client.connection import Client, RemoteError
+from backend.tls import Trust, trusting
+
+SCHEMES = ("http", "https", "ws", "wss")
+ADDRESS, TOKEN_FILE, CA_FILE = "TEKTON_CONNECT", "TEKTON_TOKEN_FILE", "TEKTON_CA_FILE"
+"""Names of the environment for what is not given by word."""
+
+
+async def connect_to(url: str, token_file: str | None, ca_file: str | None = None) -> Client:
+    """Connect to a gateway elsewhere; `ca_file` signs its certificate where the system's authorities do not.
+
+    Raises:
+        RemoteError: Something is missing or cannot be read, nobody serves there, or who does is not believed.
+        TlsRefused: `ca_file` cannot be used.
+    """
+    check_address(url)
+    if not token_file:
+        raise RemoteError(
+            f"--connect needs --token-file (or {TOKEN_FILE}): the file `token` of that machine's TEKTON_HOME",
+            code="unauthorized",
+        )
+    try:
+        token = await asyncio.to_thread(_read, token_file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RemoteError(f"{token_file}: the token cannot be read: {error}", code="unauthorized") from error
+    trust = await asyncio.to_thread(_believed, ca_file) if ca_file else None
+    return await Client.connect((url, token), trust=lambda: trust)
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address of a gateway, before anything is sent.
+
+    Raises:
+        RemoteError: It has no scheme of ours or no host.
+    """
+    scheme, mark, host = url.partition("://")
+    if not mark or scheme not in SCHEMES or not host.strip("/"):
+        raise RemoteError(
+            f"{url!r} is no address of a gateway; it looks like http://10.0.0.5:8003 or https://host",
+            code="invalid_request",
+        )
+
+
+def _believed(path: str) -> Trust:
+    return trusting(str(Path(path).expanduser()))
+
+
+def _read(path: str) -> str:
+    return Path(path).expanduser().read_text(encoding="ascii").strip()
