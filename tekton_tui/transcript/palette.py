@@ -64,10 +64,10 @@ Transcript {
     & > .transcript--fold { color: $text-primary; }
     & > .transcript--error { color: $text-error; }
     & > .transcript--cursor { background: $foreground 7%; }
-    & > .transcript--match { background: $panel-lighten-2; color: $text-warning; text-style: underline; }
+    & > .transcript--match { background: $panel; color: $text-warning; text-style: underline; }
     & > .transcript--match-here { background: $warning; color: $background; text-style: bold; }
     & > .transcript--badge { background: $primary; color: $background; text-style: bold; }
-    & > .transcript--thumb { color: $panel-lighten-2; }
+    & > .transcript--thumb { color: $scrollbar-hover; }
     & > .transcript--code-keyword { color: $text-primary; }
     & > .transcript--code-name { color: $foreground; text-style: bold; }
     & > .transcript--code-string { color: $text-secondary; }

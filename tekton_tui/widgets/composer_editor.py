@@ -43,6 +43,7 @@ class Editor(TextArea):
         background-tint: transparent;
         scrollbar-size-vertical: 1;
         & .text-area--cursor-line { background: transparent; }
+        & .text-area--placeholder { color: $text-muted; }
         & .composer--pipe { color: $text-primary; text-style: bold; }
         & .composer--brace { color: $text-primary; text-style: bold; }
         & .composer--name { color: $text-secondary; text-style: bold; }

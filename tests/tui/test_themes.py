@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from rich.color import Color as TerminalColor
+from rich.color import ColorSystem
 from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
@@ -19,6 +21,15 @@ TEXTS = (
     "text-error",
 )
 GROUNDS = ("background", "surface")
+GREYS = (
+    *GROUNDS,
+    "panel",
+    "scrollbar",
+    "scrollbar-hover",
+    "text-muted",
+    "text-disabled",
+    "footer-description-foreground",
+)
 READABLE = 4.5
 
 
@@ -44,9 +55,29 @@ def _luminance(colour: Color) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+def in_256_colours(colours: dict[str, str]) -> dict[str, str]:
+    """Return the colours as a terminal of 256 colours shows them."""
+    shown: dict[str, str] = {}
+    for name in {*TEXTS, *GREYS, "primary", "warning", *(part for pair in FILLED for part in pair)}:
+        colour = TerminalColor.from_rgb(*Color.parse(colours[name]).rgb).downgrade(ColorSystem.EIGHT_BIT)
+        shown[name] = colour.get_truecolor().hex
+    return shown
+
+
+FILLED = (
+    ("foreground", "panel"),
+    ("text-warning", "panel"),
+    ("block-cursor-foreground", "block-cursor-background"),
+    ("footer-foreground", "footer-background"),
+    ("background", "primary"),
+    ("background", "warning"),
+)
+
+
+@pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
-def test_every_text_stands_out_from_every_ground(theme: Theme) -> None:
-    colours = colours_of(theme)
+def test_every_text_stands_out_from_every_ground(theme: Theme, deep: bool) -> None:
+    colours = colours_of(theme) if deep else in_256_colours(colours_of(theme))
     weak = [
         (text, ground, round(contrast(colours[text], colours[ground]), 1))
         for text in TEXTS
@@ -56,17 +87,19 @@ def test_every_text_stands_out_from_every_ground(theme: Theme) -> None:
     assert weak == []
 
 
+@pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
-def test_what_is_filled_can_be_read_too(theme: Theme) -> None:
-    colours = colours_of(theme)
-    pairs = (
-        ("foreground", "panel"),
-        ("block-cursor-foreground", "block-cursor-background"),
-        ("footer-foreground", "footer-background"),
-        ("background", "primary"),
-        ("background", "warning"),
-    )
-    assert [pair for pair in pairs if contrast(colours[pair[0]], colours[pair[1]]) < READABLE] == []
+def test_what_is_filled_can_be_read_too(theme: Theme, deep: bool) -> None:
+    colours = colours_of(theme) if deep else in_256_colours(colours_of(theme))
+    assert [pair for pair in FILLED if contrast(colours[pair[0]], colours[pair[1]]) < READABLE] == []
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+def test_grounds_and_greys_keep_no_tint_and_stay_apart_in_256_colours(theme: Theme) -> None:
+    shown = in_256_colours(colours_of(theme))
+    tinted = {name: shown[name] for name in GREYS if len(set(Color.parse(shown[name]).rgb)) > 1}
+    assert tinted == {}
+    assert len({shown[name] for name in (*GROUNDS, "panel")}) == 3
 
 
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
