@@ -132,7 +132,9 @@ class TektonApp(App[None]):
         return self.query_one(f"#{name}", Vertical)
 
     def show_pane(self, name: str) -> None:
-        """Go to a screen."""
+        """Go to a screen. The ledger of errors says what notices say, and they would lie over its evidence."""
+        if name == "errors":
+            self.clear_notifications()
         switcher = self.query_one("#panes", ContentSwitcher)
         if not switcher.query(f"#{name}"):
             switcher.mount(PANES[name](self.stores, self.commands, id=name))

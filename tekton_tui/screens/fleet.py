@@ -20,6 +20,7 @@ from tekton_tui.widgets.detail import DetailStrip
 from tekton_tui.widgets.empty import EmptyState
 from tekton_tui.widgets.field import Field
 from tekton_tui.widgets.grid import SORT_KEYS, FleetGrid
+from tekton_tui.wording import SYMBOLS
 
 
 class FleetPane(Vertical):
@@ -50,6 +51,7 @@ class FleetPane(Vertical):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._shown: tuple[str, tuple[str, str] | None, Content, bool, bool] | None = None
+        self._key_words: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(id="fleet-box", classes="framed"):
@@ -92,6 +94,17 @@ class FleetPane(Vertical):
         if ids and (here is None or here.state not in LIVE):
             self.grid.go_to(ids[0])
 
+    def key_words(self) -> dict[str, str]:
+        """Return what Enter does: it launches the team, launches one, or opens a chat."""
+        row = self.grid.cursor_row
+        if self._nothing_runs:
+            return {"chat": "Launch team"}
+        return {"chat": "Launch"} if row is not None and row.state not in LIVE else {}
+
+    @property
+    def _nothing_runs(self) -> bool:
+        return all(row.state == "stopped" for row in self._stores.fleet.rows.values())
+
     def targets(self) -> list[str]:
         """Return whom a verb means: the marked, else the row under the cursor."""
         if self._stores.fleet.marked:
@@ -104,10 +117,9 @@ class FleetPane(Vertical):
         fleet = self._stores.fleet
         hidden = f" · {self.grid.hidden} hidden by filter" if self.grid.hidden else ""
         marked = f" · {len(fleet.marked)} marked" if fleet.marked else ""
-        nothing = not fleet.rows or all(row.state == "stopped" for row in fleet.rows.values())
         summary = (
             f"Fleet · {len(fleet.rows)}{hidden}{marked}",
-            self._hint() if nothing else None,
+            self._hint() if self._nothing_runs else None,
             self._services(),
             self._stores.connection.stale,
             bool(fleet.live()),
@@ -115,6 +127,13 @@ class FleetPane(Vertical):
         if summary != self._shown:
             self._shown = summary
             self._show(*summary)
+        self._name_keys()
+
+    def _name_keys(self) -> None:
+        """Have the line of keys drawn anew when a key now does something else."""
+        if (words := self.key_words()) != self._key_words:
+            self._key_words = words
+            self.refresh_bindings()
 
     def _show(
         self, title: str, hint: tuple[str, str] | None, services: Content, stale: bool, live: bool
@@ -151,13 +170,15 @@ class FleetPane(Vertical):
             if service.state in ("stopped",) and not service.cause:
                 continue
             tone = "$text-error" if service.state in ("exited", "killed", "lost") else "$text-muted"
-            words = service.cause if tone == "$text-error" else service.detail
-            parts.append(literal(one_line(f"{service.title}: {service.state} {words}".strip(), 70), tone))
+            words = f"{service.state} {service.cause if tone == '$text-error' else service.detail}".strip()
+            mark = SYMBOLS.get(service.state, "●")
+            parts.append(literal(one_line(f"{mark} {service.title}: {words}", 70), tone))
         return Content("  ").join(parts)
 
     @on(FleetGrid.Highlighted)
     def _highlighted(self, event: FleetGrid.Highlighted) -> None:
         self.query_one(DetailStrip).show_specialist(event.ai_id)
+        self._name_keys()
 
     @on(FleetGrid.Chosen)
     def _chosen(self, event: FleetGrid.Chosen) -> None:
@@ -186,7 +207,7 @@ class FleetPane(Vertical):
     def action_chat(self) -> None:
         fleet = self._stores.fleet
         row = self.grid.cursor_row
-        if fleet.rows and all(each.state == "stopped" for each in fleet.rows.values()) and not fleet.marked:
+        if fleet.rows and self._nothing_runs and not fleet.marked:
             self._commands.launch(["starter"])
         elif row is not None and row.state in LIVE:
             self._commands.open_chat(row.id)

@@ -59,6 +59,8 @@ def _rss(fleet: FleetStore, row: SpecialistStatus) -> str:
 
 
 def _speed(fleet: FleetStore, row: SpecialistStatus) -> str:
+    if row.state not in LIVE_STATES:
+        return "   –"
     samples = fleet.rates.get(row.id, ())
     return f"{rate(row.tokens_per_second):>4} {spark(samples)}".rstrip()
 

@@ -67,7 +67,7 @@ class DetailStrip(Vertical):
     def _content(self, row: SpecialistStatus) -> Content:
         facts = [
             f"{row.provider} {row.model}".strip(),
-            f"{row.turns} turns",
+            f"{row.turns} turn{'' if row.turns == 1 else 's'}",
             f"{number(row.tokens_in)} in / {number(row.tokens_out)} out",
         ]
         if row.failures:

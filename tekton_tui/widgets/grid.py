@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from backend.schema.records import SpecialistStatus
 from tekton_tui.stores import FleetStore
+from tekton_tui.stores.fleet import BROKEN
 from tekton_tui.transcript import frame_tick
 from tekton_tui.widgets.columns import COLUMNS, SORT_KEYS, Column, cell_text, fitting
 
@@ -60,6 +61,7 @@ class FleetGrid(ScrollView, can_focus=True):
         self._ids: list[str] = []
         self._places: dict[str, int] = {}
         """Where each shown id stands in `_ids`."""
+        self._groups: dict[str, int] = {}
         self._columns: list[tuple[Column, int]] = []
         self._far = False
         """Whether a specialist runs on another host."""
@@ -109,7 +111,7 @@ class FleetGrid(ScrollView, can_focus=True):
         self.rearrange()
 
     def sort_by(self, column: str) -> None:
-        """Order by a column; the same again reverses; a third time restores the catalogue's order."""
+        """Order by a column; the same again reverses; a third time restores the first order."""
         if self.sort_column != column:
             self.sort_column, self.sort_reverse = column, False
         elif not self.sort_reverse:
@@ -120,20 +122,28 @@ class FleetGrid(ScrollView, can_focus=True):
         self.rearrange()
 
     def rearrange(self) -> None:
-        """Work the order and the filter out anew; the cursor stays on its row."""
+        """Work the order and the filter out anew; the cursor stays on its row.
+
+        Unsorted, those that broke come first, then those that live, then the stopped, each as in the catalogue.
+        """
         matches = _matcher(self.filter_text)
         rows = [row for row in self._fleet.rows.values() if matches(row)]
         self.hidden = len(self._fleet.rows) - len(rows)
+        self._groups = {row.id: _group(row) for row in rows}
+        rows.sort(key=_group)
         column = next((c for c in COLUMNS if c.name == self.sort_column), None)
         if column is not None and column.sort is not None:
             order = column.sort
             rows.sort(key=lambda row: order(self._fleet, row), reverse=self.sort_reverse)  # type: ignore[arg-type,return-value]
+        cursor_seen = self._cursor_id in self._seen_ids()
         self._ids = [row.id for row in rows]
         self._places = {ai_id: place for place, ai_id in enumerate(self._ids)}
         width = self.size.width
         self.virtual_size = Size(width, len(self._ids) + 1)
         if self._cursor_id not in self._places:
             self._set_cursor(self._ids[0] if self._ids else None)
+        elif cursor_seen and self._cursor_id is not None:
+            self._bring_in_sight(self._places[self._cursor_id])
         self.refresh()
 
     def frame(self) -> None:
@@ -147,6 +157,10 @@ class FleetGrid(ScrollView, can_focus=True):
             or self.sort_column
             or self.filter_text
             or not self._ids
+            or any(
+                self._groups[ai_id] != _group(self._fleet.rows[ai_id])
+                for ai_id in dirty & self._groups.keys()
+            )
         ):
             self._lines.clear()
             self.rearrange()
@@ -237,14 +251,16 @@ class FleetGrid(ScrollView, can_focus=True):
         self._cursor_id = ai_id
         self.refresh()
         if ai_id is not None:
-            index = self._places[ai_id]
-            page = self.size.height - 1
-            top = round(self.scroll_offset.y)
-            if index < top:
-                self.scroll_to(y=index, animate=False)
-            elif index >= top + page:
-                self.scroll_to(y=index - page + 1, animate=False)
+            self._bring_in_sight(self._places[ai_id])
         self.post_message(self.Highlighted(ai_id))
+
+    def _bring_in_sight(self, index: int) -> None:
+        page = self.size.height - 1
+        top = round(self.scroll_offset.y)
+        if index < top:
+            self.scroll_to(y=index, animate=False)
+        elif index >= top + page:
+            self.scroll_to(y=index - page + 1, animate=False)
 
     def _head(self, width: int) -> Strip:
         style = self.get_component_rich_style("grid--head")
@@ -274,6 +290,13 @@ class FleetGrid(ScrollView, can_focus=True):
                 style = base + RichStyle(color=tone.color)
             segments += [Segment(text, style), Segment(" ", base)]
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _group(row: SpecialistStatus) -> int:
+    """Return where a row stands unless a column orders them: what broke, what lives, what is stopped."""
+    if row.state in BROKEN:
+        return 0
+    return 2 if row.state == "stopped" else 1
 
 
 def _matcher(text: str) -> Callable[[SpecialistStatus], bool]:

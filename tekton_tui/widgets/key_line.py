@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import replace
+from typing import Final, Protocol, runtime_checkable
 
 from rich.cells import cell_len
 from textual import events
@@ -17,6 +18,15 @@ ALWAYS: Final = ("open_help", "app.open_help")
 """The action that is never left out: it shows all the others."""
 LAST: Final = ("app.command_palette", "command_palette")
 """Shown when there is room left."""
+
+
+@runtime_checkable
+class NamesKeys(Protocol):
+    """A widget whose keys do different things at different times, and that says so."""
+
+    def key_words(self) -> dict[str, str]:
+        """Return what actions do now, where it differs from what their bindings say."""
+        ...
 
 
 class KeyLine(Footer):
@@ -54,13 +64,16 @@ class KeyLine(Footer):
         """Yield the bindings to show, nearest to the focus first, each action once, in the order they are declared."""
         nodes: dict[DOMNode, list[str]] = {}
         found: dict[str, tuple[int, int, Binding, bool, str]] = {}
+        words: dict[DOMNode, dict[str, str]] = {}
         for node, binding, enabled, tooltip in self.screen.active_bindings.values():
             if node not in nodes:
+                words[node] = node.key_words() if isinstance(node, NamesKeys) else {}
                 nodes[node] = [declared.action for _, declared in node._bindings]  # pyright: ignore[reportPrivateUsage]
             actions = nodes[node]
             if (binding.show or binding.action in LAST) and binding.action in actions:
                 place = (list(nodes).index(node), actions.index(binding.action))
-                found.setdefault(binding.action, (*place, binding, enabled, tooltip))
+                said = replace(binding, description=words[node].get(binding.action, binding.description))
+                found.setdefault(binding.action, (*place, said, enabled, tooltip))
         for _, _, binding, enabled, tooltip in sorted(found.values(), key=lambda entry: entry[:2]):
             yield binding, enabled, tooltip
 
