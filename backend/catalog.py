@@ -44,6 +44,8 @@ class Component(Struct, frozen=True):
     groups: list[str] = []
     aliases: list[str] = []
     temperature: float | None = None
+    temperature_by_role: bool = True
+    """True while the temperature is the table's suggestion, False once the operator set it."""
     max_tokens: int | None = None
     provider: str | None = None
     model: str | None = None
@@ -188,6 +190,8 @@ def _changed(row: Component, changes: SpecialistSettings) -> Component:
         for field in Component.__struct_fields__
         if hasattr(changes, field) and (value := getattr(changes, field)) is not None and field != "port"
     }
+    if changes.temperature is not None:
+        given["temperature_by_role"] = False
     if changes.port is not None:
         given["ai_port"] = changes.port
     if changes.transport == "api":

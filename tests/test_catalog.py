@@ -77,6 +77,7 @@ def test_rows_keep_the_table_order_and_a_slot_each(shipped: Catalog) -> None:
 
 def test_temperatures_are_given_only_where_the_role_asks_for_one(shipped: Catalog) -> None:
     given = {row.name: row.temperature for row in shipped if row.temperature is not None}
+    assert all(row.temperature_by_role for row in shipped)
     assert given == {"numa": 0.5, "athena": 0.3, "apollo": 0.4}
 
 
@@ -215,6 +216,7 @@ def test_an_own_specialist_stands_beside_the_shipped_ones(tmp_path: Path) -> Non
 def test_the_settings_change_a_shipped_row_and_keep_the_rest_of_it(tmp_path: Path) -> None:
     plain, changed = load(tmp_path).get("apollo"), load(tmp_path, CONFIG).get("apollo")
     assert (changed.temperature, changed.model, changed.ai_port) == (0.9, "tiny", 46000)
+    assert not changed.temperature_by_role
     assert (changed.persona, changed.port, changed.own) == (plain.persona, plain.port, False)
 
 

@@ -83,7 +83,7 @@ class AnthropicProvider:
         model = request.model or self._own.model
         finish: FinishReason | None = None
         usage, whole = Usage(), Whole()
-        notes = [NO_TEMPERATURE] if request.temperature is not None else []
+        notes = [NO_TEMPERATURE] if request.wished_temperature is not None else []
         if retires := self._refused_if_retired(model):
             notes.append(f"{model} {retires}")
         try:

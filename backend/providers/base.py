@@ -56,15 +56,22 @@ class ProviderFault(ProviderError):
 class CompletionRequest(Struct):
     """One upstream call. `system` stays byte-equal between turns of a specialist, so that prompt caches hold.
 
-    `slot` is a small stable number of the specialist, for servers that pin a cache to it.
+    `slot` is a small stable number of the specialist, for servers that pin a cache to it. `temperature_by_role` says
+    that nobody asked for the temperature: it is the role's suggestion, and a provider that cannot follow need not say so.
     """
 
     system: str
     messages: list[ChatMessage]
     model: str
     temperature: float | None = None
+    temperature_by_role: bool = False
     max_tokens: int | None = None
     slot: int = 0
+
+    @property
+    def wished_temperature(self) -> float | None:
+        """The temperature somebody asked for, in the request or the settings; `None` for a role's suggestion."""
+        return None if self.temperature_by_role else self.temperature
 
 
 class Queued(Struct, tag=True):

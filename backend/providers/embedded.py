@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from backend.config import Settings
+from backend.config import EmbeddedSettings, Settings
 from backend.home import Home
 from backend.providers import small_model
 from backend.providers.base import (
@@ -186,12 +186,12 @@ class EmbeddedProvider:
         return min(wanted, small_model.TEMPERATURE) if facts.model == MODEL_NAME else wanted
 
     def _notes(self, request: CompletionRequest, facts: ServerFacts) -> list[str]:
-        used = self._temperature(request, facts)
-        if request.temperature is None or request.temperature <= used:
+        used, wished = self._temperature(request, facts), request.wished_temperature
+        if request.temperature is None and self._own.temperature != EmbeddedSettings().temperature:
+            wished = self._own.temperature
+        if wished is None or wished <= used:
             return []
-        return [
-            f"temperature {used:g} was used instead of {request.temperature:g}: this model loses its thread above"
-        ]
+        return [f"temperature {used:g} was used instead of {wished:g}: this model loses its thread above"]
 
     def _body(self, request: CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
         small = facts.model == MODEL_NAME

@@ -145,7 +145,7 @@ class OpenAIProvider:
         notes: list[str] = []
         if request.temperature is not None and self._own.send_temperature:
             options["temperature"] = request.temperature
-        elif request.temperature is not None:
+        elif request.wished_temperature is not None:
             notes.append(NO_TEMPERATURE)
         if limit := request.max_tokens or self._own.max_tokens:
             options["max_completion_tokens" if self._where == API else "max_tokens"] = limit

@@ -100,10 +100,6 @@ class Desk:
         """Return the cap on an answer: the specialist's own, else the provider's."""
         return self._spec.max_tokens or getattr(self._own_settings(kind), "max_tokens", None)
 
-    def temperature(self, kind: str) -> float | None:
-        own = self._spec.temperature
-        return own if own is not None else getattr(self._own_settings(kind), "temperature", None)
-
     async def health(self) -> ProviderHealth:
         """Ask the own provider whether a chat would be tried with good hope. Never raises for its faults."""
         if self.warming:

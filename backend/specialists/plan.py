@@ -56,6 +56,7 @@ def worker_spec(fleet: Fleet, component: Component, port: int) -> WorkerSpec:
         description=component.description,
         capabilities=component.capabilities,
         temperature=component.temperature,
+        temperature_by_role=component.temperature_by_role,
         max_tokens=component.max_tokens,
         stall_after_s=component.stall_after_s,
         slot=component.slot,

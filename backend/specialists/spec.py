@@ -30,6 +30,7 @@ class WorkerSpec(Struct, omit_defaults=True):
     description: str = ""
     capabilities: list[str] = []
     temperature: float | None = None
+    temperature_by_role: bool = False
     max_tokens: int | None = None
     stall_after_s: float | None = None
     slot: int = 0

@@ -174,9 +174,8 @@ class Turn:
             system=prompt.system,
             messages=prompt.messages,
             model=self._model,
-            temperature=self._desk.temperature(self._kind)
-            if asked.temperature is None
-            else asked.temperature,
+            temperature=self._spec.temperature if asked.temperature is None else asked.temperature,
+            temperature_by_role=asked.temperature is None and self._spec.temperature_by_role,
             max_tokens=asked.max_tokens or self._desk.max_tokens(self._kind),
             slot=self._spec.slot,
         )

@@ -75,6 +75,15 @@ async def test_the_prompt_goes_up_once_with_persona_history_and_limits(served: S
     assert wanted == (None if served.kind == "anthropic" else 0.5)
 
 
+@pytest.mark.parametrize(
+    "served", [d for d in DIALECTS if d.kind == "anthropic"], indirect=True, ids=lambda dialect: dialect.kind
+)
+async def test_a_temperature_that_is_not_sent_is_told_only_to_who_asked_for_it(served: ServerRig) -> None:
+    for by_role in (False, True):
+        last = (await take(served.ask(temperature=0.5, temperature_by_role=by_role)))[-1]
+        assert isinstance(last, Completed) and bool(last.notes) is not by_role
+
+
 async def test_characters_split_at_every_byte_arrive_whole(served: ServerRig) -> None:
     answer = Answer(pieces=["é", "日本", "🦉👩‍👩‍👧", " ok"], thinking=["ü🦉"])
     served.play(answer, singly=True)

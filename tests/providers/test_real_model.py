@@ -192,3 +192,18 @@ async def test_the_shipped_model_answers_in_role_and_ends_by_itself(server: Home
     last = items[-1]
     assert isinstance(last, Completed) and last.finish_reason == "stop"
     assert "".join(item.content for item in items if isinstance(item, Text)).strip()
+
+
+async def test_a_temperature_held_down_is_told_only_to_who_asked_for_more(server: Home) -> None:
+    made = await embedded(server)
+    noted = {
+        by_role: (
+            await take(
+                made.stream(asking(temperature=0.5, temperature_by_role=by_role, max_tokens=2, slot=1))
+            )
+        )[-1]
+        for by_role in (False, True)
+    }
+    await made.aclose()
+    assert isinstance(noted[False], Completed) and "0.2 was used instead of 0.5" in noted[False].notes[0]
+    assert isinstance(noted[True], Completed) and noted[True].notes == []
