@@ -24,6 +24,8 @@ ProviderKind = Literal["auto", "ollama", "anthropic", "openai", "embedded", "scr
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+"""Three capital letters, as in ISO 4217."""
 
 
 class ConfigError(TektonError):
@@ -191,10 +193,14 @@ class Memory(_Table, frozen=True):
 
 
 class Budget(_Table, frozen=True):
-    """Limits a day; 0 is no limit. Over the limit a turn is refused before the call."""
+    """Limits a day; 0 is no limit. Over the limit a turn is refused before the call.
+
+    `cost_per_day` is in `currency`; what is spent in another one is told, and does not count.
+    """
 
     tokens_per_day: Annotated[int, Meta(ge=0)] = 0
     cost_per_day: Annotated[float, Meta(ge=0)] = 0.0
+    currency: Currency = "USD"
 
 
 class Price(_Table, frozen=True):
@@ -206,7 +212,7 @@ class Price(_Table, frozen=True):
 
     input: Annotated[float, Meta(ge=0)]
     output: Annotated[float, Meta(ge=0)]
-    currency: str = "USD"
+    currency: Currency = "USD"
     cached: Annotated[float, Meta(ge=0)] | None = None
     written: Annotated[float, Meta(ge=0)] | None = None
 

@@ -108,27 +108,6 @@ async def export(options: argparse.Namespace) -> int:
     return OK
 
 
-async def usage(options: argparse.Namespace) -> int:
-    answer = await call("usage", start=True)
-    if options.json:
-        print(json.dumps(answer, indent=2))
-        return OK
-    rows = [
-        (
-            row["ai_id"].removesuffix("-ai"),
-            row["model"],
-            str(row["tokens_in"]),
-            str(row["tokens_out"]),
-            f"{row['cost']:.4f}",
-            str(row["turns"]),
-        )
-        for row in answer["specialists"]
-    ]
-    print(f"{answer['day']} · prices of {answer['prices_of']}")
-    print(terminal.table(("NAME", "MODEL", "IN", "OUT", "COST", "TURNS"), rows))
-    return OK
-
-
 def _first(words: list[str], what: str) -> str:
     if not words:
         raise TektonError(f"give {what}", code="invalid_request")

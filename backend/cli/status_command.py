@@ -13,6 +13,8 @@ from typing import Any
 from backend.cli import terminal
 from backend.cli.calling import attached
 from backend.cli.exit_codes import OK
+from backend.cli.spending import budget_text
+from backend.schema import money
 from backend.schema.errors import TektonError
 
 WATCH_EVERY_S = 1.0
@@ -93,7 +95,7 @@ def _status_text(snapshot: dict[str, Any]) -> str:
         lines.append(terminal.filled(f"conversations: {platform['store']}"))
     if count := snapshot.get("unacknowledged"):
         lines.append(f"{count} errors nobody has acknowledged: tekton errors")
-    lines += [terminal.filled(_budget_text(limit)) for limit in snapshot.get("budgets", ())]
+    lines += [terminal.filled(budget_text(limit)) for limit in snapshot.get("budgets", ())]
     rows = [_status_row(row) for row in snapshot["specialists"]]
     lines.append(
         terminal.table(
@@ -110,17 +112,6 @@ def _status_text(snapshot: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _budget_text(limit: dict[str, Any]) -> str:
-    """Return how far a day's limit is used: `budget of apollo: 120 of 1,000 tokens today`."""
-    parts: list[str] = []
-    if limit["tokens_per_day"]:
-        parts.append(f"{limit['tokens']:,} of {limit['tokens_per_day']:,} tokens")
-    if limit["cost_per_day"]:
-        parts.append(f"{limit['cost']:.2f} of {limit['cost_per_day']:.2f} in money")
-    over = " · used up: turns are refused until tomorrow" if limit["over"] else ""
-    return f"budget of {limit['name']}: {', '.join(parts)} today{over}"
-
-
 def _status_row(row: dict[str, Any]) -> tuple[str, ...]:
     state = row.get("state", "stopped")
     if row.get("phase"):
@@ -130,7 +121,11 @@ def _status_row(row: dict[str, Any]) -> tuple[str, ...]:
     elif state == "killed":
         state = f"killed signal {row.get('signal', '?')}"
     live = row.get("state") in ("ready", "busy")
-    rate, first, cost = row.get("tokens_per_second"), row.get("first_token_ms"), row.get("cost")
+    rate, first, cost = (
+        row.get("tokens_per_second"),
+        row.get("first_token_ms"),
+        money.in_words(row.get("costs") or {}),
+    )
     return (
         row["name"],
         state,
@@ -141,6 +136,6 @@ def _status_row(row: dict[str, Any]) -> tuple[str, ...]:
         f"{rate:.1f}" if rate else "-",
         f"{first:.0f} ms" if first else "-",
         f"{row.get('tokens_in', 0)}/{row.get('tokens_out', 0)}",
-        f"{cost:.4f}" if cost else "-",
+        cost or "-",
         (row.get("last_error") if live else row.get("cause") or row.get("last_error")) or "",
     )

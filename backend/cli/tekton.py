@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "conversations: list, show, search, new, rename, pin, delete",
     ),
     "export": ("memory_commands", "export", "a conversation as Markdown or JSON"),
-    "usage": ("memory_commands", "usage", "tokens and cost of today"),
+    "usage": ("spending", "usage", "tokens and cost of today"),
     "models": ("model_commands", "models", "models: list, fetch (embedded), pull (Ollama), set"),
     "team": ("ask_commands", "team", "ask the whole team"),
     "pipe": ("ask_commands", "pipe", "run a pipeline; list earlier runs, run one again from a stage"),

@@ -218,13 +218,14 @@ def _spending(rows: list[UsageRow]) -> list[Metric]:
         key = (row.ai_id, row.provider, row.model)
         for direction, count in (("in", row.tokens_in), ("out", row.tokens_out)):
             tokens[*key, direction] = tokens.get((*key, direction), 0) + count
-        cost[key] = cost.get(key, 0) + row.cost
+        if row.currency:
+            cost[*key, row.currency] = cost.get((*key, row.currency), 0) + row.cost
         calls[key] = calls.get(key, 0) + row.turns
         unpriced[key] = unpriced.get(key, 0) + row.unpriced
     names = ("specialist", "provider", "model")
     return [
         _counter("tekton_provider_tokens", "Tokens used, all days.", tokens.items(), *names, "direction"),
-        _counter("tekton_provider_cost", "Cost, in the currency of the prices.", cost.items(), *names),
+        _counter("tekton_provider_cost", "Cost, by currency.", cost.items(), *names, "currency"),
         _counter("tekton_provider_calls", "Calls made of a model.", calls.items(), *names),
         _counter("tekton_provider_calls_unpriced", "Calls no price is known of.", unpriced.items(), *names),
     ]

@@ -78,7 +78,7 @@ def unacknowledged(connection: sqlite3.Connection) -> int:
 
 def add_usage(connection: sqlite3.Connection, row: UsageRow) -> None:
     connection.execute(
-        "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
         "tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out, "
         "cost = cost + excluded.cost, turns = turns + excluded.turns, unpriced = unpriced + excluded.unpriced",
         msgspec.structs.astuple(row),
@@ -87,8 +87,9 @@ def add_usage(connection: sqlite3.Connection, row: UsageRow) -> None:
 
 def usage(connection: sqlite3.Connection, day: str | None, since: str | None) -> list[UsageRow]:
     rows = connection.execute(
-        "SELECT day, ai_id, provider, model, tokens_in, tokens_out, cost, turns, unpriced FROM usage "
-        "WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR day >= ?2) ORDER BY day, ai_id, provider, model",
+        "SELECT day, ai_id, provider, model, currency, tokens_in, tokens_out, cost, turns, unpriced FROM usage "
+        "WHERE (?1 IS NULL OR day = ?1) AND (?2 IS NULL OR day >= ?2) "
+        "ORDER BY day, ai_id, provider, model, currency",
         (day, since),
     )
     return [UsageRow(*row) for row in rows]

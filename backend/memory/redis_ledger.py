@@ -73,12 +73,19 @@ async def unacknowledged(lane: RedisLane) -> int:
 
 
 async def add_usage(lane: RedisLane, row: UsageRow) -> None:
-    """Add one call to its row. The row's name is day, specialist, provider and model."""
-    name = _PARTS.join((row.day, row.ai_id, row.provider, row.model))
-    command = lane.script(
-        scripts.ADD_USAGE, PREFIX, name, row.tokens_in, row.tokens_out, repr(row.cost), row.unpriced
-    )
-    await lane.call(*command)
+    """Add figures to their row."""
+    await lane.call(*lane.script(scripts.ADD_USAGE, PREFIX, *usage_words(row)))
+
+
+def usage_words(row: UsageRow) -> tuple[str, ...]:
+    """Return a row as the scripts take it: its name, which is day, specialist, provider, model, currency; figures."""
+    name = _PARTS.join((row.day, row.ai_id, row.provider, row.model, row.currency))
+    return (name, str(row.tokens_in), str(row.tokens_out), repr(row.cost), str(row.turns), str(row.unpriced))
+
+
+def turns_key(gateway: str) -> str:
+    """Return where the open turns of a gateway lie."""
+    return f"{PREFIX}turns:{gateway}"
 
 
 async def usage(lane: RedisLane, day: str | None, since: str | None) -> list[UsageRow]:
@@ -115,16 +122,16 @@ async def settings(lane: RedisLane, prefix: str) -> dict[str, Any]:
 
 async def turn_opened(lane: RedisLane, gateway: str, turn: OpenTurn) -> None:
     """Note a turn under the gateway that runs it: another one on the same store leaves it alone."""
-    await lane.call("HSET", f"{PREFIX}turns:{gateway}", turn.request_id, msgspec.json.encode(turn))
+    await lane.call("HSET", turns_key(gateway), turn.request_id, msgspec.json.encode(turn))
 
 
 async def turn_closed(lane: RedisLane, gateway: str, request_id: str) -> None:
-    await lane.call("HDEL", f"{PREFIX}turns:{gateway}", request_id)
+    await lane.call("HDEL", turns_key(gateway), request_id)
 
 
 async def open_turns(lane: RedisLane, gateway: str) -> list[OpenTurn]:
     """Return the turns this gateway began and did not end, oldest first."""
-    rows = await lane.call("HVALS", f"{PREFIX}turns:{gateway}")
+    rows = await lane.call("HVALS", turns_key(gateway))
     return sorted((_decode_turn(row) for row in rows), key=lambda turn: turn.opened_at)
 
 
@@ -132,11 +139,13 @@ _decode_turn = msgspec.json.Decoder(OpenTurn).decode
 
 
 def _as_usage(name: str, row: list[bytes]) -> UsageRow:
-    day, ai_id, provider, model = name.split(_PARTS, 3)
+    day, ai_id, provider, model, *currency = name.split(_PARTS)
     tokens_in, tokens_out, cost, turns, unpriced = row
+    paid_in = currency[0] if currency else "USD"  # rows of before said none and were shown as dollars
     return UsageRow(
-        day, ai_id, provider, model, int(tokens_in), int(tokens_out), float(cost), int(turns), int(unpriced)
-    )
+        day, ai_id, provider, model, paid_in,
+        int(tokens_in), int(tokens_out), float(cost), int(turns), int(unpriced),
+    )  # fmt: skip
 
 
 def _as_record(row: list[bytes]) -> ErrorRecord:

@@ -14,11 +14,12 @@ import msgspec
 from backend.memory import redis_scripts as scripts
 from backend.memory import redis_sessions as sessions
 from backend.memory.faults import UnknownMessage, no_session
+from backend.memory.redis_ledger import usage_words
 from backend.memory.redis_link import Command, RedisLane
 from backend.memory.redis_sessions import PREFIX
 from backend.memory.redis_terms import index_terms
 from backend.memory.sessions import AUTO_TITLE_CHARS, PREVIEW_CHARS, one_line
-from backend.memory.store import YOU, Conversation
+from backend.memory.store import YOU, Conversation, UsageRow
 from backend.memory.texts import PACK_MIN_CHARS, storable
 from backend.schema.records import StoredMessage
 
@@ -26,8 +27,13 @@ _decode = msgspec.json.Decoder(StoredMessage).decode
 _encode = msgspec.json.encode
 
 
-async def append(lane: RedisLane, message: StoredMessage) -> StoredMessage:
-    """Store a message and give it its id. Raises `UnknownSession`."""
+async def append(
+    lane: RedisLane, message: StoredMessage, *, closes_in: str = "", booked: UsageRow | None = None
+) -> StoredMessage:
+    """Store a message and give it its id; `closes_in` is the key of the open turns its turn is to leave.
+
+    Raises `UnknownSession`.
+    """
     message.content, message.error = storable(message.content), storable(message.error)
     message.reasoning = storable(message.reasoning)
     title = one_line(message.content, AUTO_TITLE_CHARS) if message.role == "user" else ""
@@ -42,6 +48,8 @@ async def append(lane: RedisLane, message: StoredMessage) -> StoredMessage:
         str(int(message.pinned)),
         one_line(message.content, PREVIEW_CHARS),
         title,
+        closes_in,
+        *(usage_words(booked) if booked is not None else ("",) * 6),
         *index_terms(message.content),
     )
     number = await lane.call(*command)

@@ -69,7 +69,22 @@ return redis.call('HDEL', p .. 'dying', id)
 """
 """id of a removed session whose messages are all dropped."""
 
-APPEND = """
+_BOOK = """
+local function book(from)
+  local row = KEYS[1] .. 'u:' .. ARGV[from]
+  redis.call('ZADD', KEYS[1] .. 'usage', 0, ARGV[from])
+  redis.call('HINCRBY', row, 'tokens_in', ARGV[from + 1])
+  redis.call('HINCRBY', row, 'tokens_out', ARGV[from + 2])
+  redis.call('HINCRBYFLOAT', row, 'cost', ARGV[from + 3])
+  redis.call('HINCRBY', row, 'turns', ARGV[from + 4])
+  redis.call('HINCRBY', row, 'unpriced', ARGV[from + 5])
+end
+"""
+"""Adds the figures that stand in the arguments from a place on to their row."""
+
+APPEND = (
+    _BOOK
+    + """
 local p, sid = KEYS[1], ARGV[1]
 local s = p .. 's:' .. sid
 local facts = redis.call('HMGET', s, 'member', 'owner', 'updated_at', 'title')
@@ -99,7 +114,9 @@ redis.call('ZADD', p .. 'unpacked', updated, sid)
 if ARGV[7] ~= '' then redis.call('HSET', s, 'preview', ARGV[7]) end
 if facts[4] == '' and ARGV[8] ~= '' then redis.call('HSET', s, 'title', ARGV[8]) end
 local words = {}
-for i = 9, #ARGV do
+if ARGV[9] ~= '' then redis.call('HDEL', ARGV[9], ARGV[5]) end
+if ARGV[10] ~= '' then book(10) end
+for i = 16, #ARGV do
   redis.call('ZADD', p .. 'w:' .. ARGV[i], id, id)
   words[#words + 1] = 0
   words[#words + 1] = ARGV[i]
@@ -110,7 +127,9 @@ for i = 9, #ARGV do
 end
 return id
 """
-"""session, message, author, created_at, request, pinned (0/1), preview, title, words … → its id, 0 without session."""
+)
+"""session, message, author, created_at, request, pinned (0/1), preview, title, key of the open turns or "",
+row name of what to book or "" and its five figures, words … → its id, 0 without session."""
 
 PIN = """
 local p, id, sid = KEYS[1], ARGV[1], ARGV[2]
@@ -231,14 +250,11 @@ return marked
 """
 """time, then ids or the word all → ids newly marked."""
 
-ADD_USAGE = """
-local p, row = KEYS[1], KEYS[1] .. 'u:' .. ARGV[1]
-redis.call('ZADD', p .. 'usage', 0, ARGV[1])
-redis.call('HINCRBY', row, 'tokens_in', ARGV[2])
-redis.call('HINCRBY', row, 'tokens_out', ARGV[3])
-redis.call('HINCRBYFLOAT', row, 'cost', ARGV[4])
-redis.call('HINCRBY', row, 'turns', 1)
-redis.call('HINCRBY', row, 'unpriced', ARGV[5])
+ADD_USAGE = (
+    _BOOK
+    + """
+book(1)
 return 1
 """
-"""row name, tokens in, tokens out, cost, unpriced (0/1)."""
+)
+"""row name, tokens in, tokens out, cost, turns, unpriced."""

@@ -173,6 +173,8 @@ class RedisStore:
         total_time: float | None = None,
         reasoning: str = "",
         pinned: bool = False,
+        closes_turn: bool = False,
+        booked: UsageRow | None = None,
     ) -> StoredMessage:
         message = StoredMessage(
             id=0,
@@ -193,7 +195,8 @@ class RedisStore:
             reasoning=reasoning,
             pinned=pinned,
         )
-        return await redis_messages.append(self._write, message)
+        closes_in = redis_ledger.turns_key(self.gateway) if closes_turn else ""
+        return await redis_messages.append(self._write, message, closes_in=closes_in, booked=booked)
 
     async def messages(
         self, session_id: str, *, before_id: int | None = None, after_id: int | None = None, limit: int = 50
@@ -297,27 +300,7 @@ class RedisStore:
 
     # what else must not be forgotten
 
-    async def add_usage(
-        self,
-        ai_id: str,
-        day: str,
-        provider: str,
-        model: str,
-        tokens_in: int,
-        tokens_out: int,
-        cost: float | None = None,
-    ) -> None:
-        row = UsageRow(
-            day,
-            ai_id,
-            provider,
-            model,
-            tokens_in,
-            tokens_out,
-            cost or 0.0,
-            turns=1,
-            unpriced=int(cost is None),
-        )
+    async def add_usage(self, row: UsageRow) -> None:
         await redis_ledger.add_usage(self._write, row)
 
     async def usage(self, day: str | None = None, *, since: str | None = None) -> list[UsageRow]:

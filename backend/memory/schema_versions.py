@@ -107,7 +107,29 @@ CREATE TABLE open_turns (
 ) WITHOUT ROWID;
 """
 
-STEPS: Sequence[str] = (_CONVERSATIONS, _PLATFORM)
+_CURRENCIES = """
+CREATE TABLE usage_by_currency (
+    day TEXT NOT NULL,
+    ai_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    tokens_in INTEGER NOT NULL DEFAULT 0,
+    tokens_out INTEGER NOT NULL DEFAULT 0,
+    cost REAL NOT NULL DEFAULT 0,
+    turns INTEGER NOT NULL DEFAULT 0,
+    unpriced INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (day, ai_id, provider, model, currency)
+) WITHOUT ROWID;
+INSERT INTO usage_by_currency
+    SELECT day, ai_id, provider, model, iif(turns > unpriced, 'USD', ''), tokens_in, tokens_out, cost, turns, unpriced
+    FROM usage;
+DROP TABLE usage;
+ALTER TABLE usage_by_currency RENAME TO usage;
+"""
+"""Rows of before do not say their currency; they were shown as dollars."""
+
+STEPS: Sequence[str] = (_CONVERSATIONS, _PLATFORM, _CURRENCIES)
 """Step n brings a database of version n to version n + 1."""
 
 

@@ -172,6 +172,8 @@ class SqliteStore:
         total_time: float | None = None,
         reasoning: str = "",
         pinned: bool = False,
+        closes_turn: bool = False,
+        booked: UsageRow | None = None,
     ) -> StoredMessage:
         message = StoredMessage(
             id=0,
@@ -192,7 +194,16 @@ class SqliteStore:
             reasoning=reasoning,
             pinned=pinned,
         )
-        return await self._write(lambda c: messages.append(c, message))
+
+        def store(connection: sqlite3.Connection) -> StoredMessage:
+            stored = messages.append(connection, message)
+            if closes_turn:
+                ledger.turn_closed(connection, request_id)
+            if booked is not None:
+                ledger.add_usage(connection, booked)
+            return stored
+
+        return await self._write(store)
 
     async def messages(
         self, session_id: str, *, before_id: int | None = None, after_id: int | None = None, limit: int = 50
@@ -307,27 +318,7 @@ class SqliteStore:
 
     # what else must not be forgotten
 
-    async def add_usage(
-        self,
-        ai_id: str,
-        day: str,
-        provider: str,
-        model: str,
-        tokens_in: int,
-        tokens_out: int,
-        cost: float | None = None,
-    ) -> None:
-        row = UsageRow(
-            day,
-            ai_id,
-            provider,
-            model,
-            tokens_in,
-            tokens_out,
-            cost or 0.0,
-            turns=1,
-            unpriced=int(cost is None),
-        )
+    async def add_usage(self, row: UsageRow) -> None:
         await self._write(lambda c: ledger.add_usage(c, row))
 
     async def usage(self, day: str | None = None, *, since: str | None = None) -> list[UsageRow]:

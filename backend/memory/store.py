@@ -47,15 +47,16 @@ class OpenTurn(Struct):
 
 
 class UsageRow(Struct):
-    """What one specialist used of one model on one day (`YYYY-MM-DD`).
+    """What one specialist used of one model on one day (`YYYY-MM-DD`), paid in one currency.
 
-    `turns` counts calls, `unpriced` those of them whose price is unknown and not in `cost`.
+    `turns` counts calls, `unpriced` those of them whose price is unknown and not in `cost`; their `currency` is empty.
     """
 
     day: str
     ai_id: str
     provider: str
     model: str
+    currency: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
@@ -160,8 +161,14 @@ class MemoryStore(Protocol):
         total_time: float | None = None,
         reasoning: str = "",
         pinned: bool = False,
+        closes_turn: bool = False,
+        booked: UsageRow | None = None,
     ) -> StoredMessage:
-        """Store a message. Once this returns, the message survives a kill of this process."""
+        """Store a message. Once this returns, the message survives a kill of this process.
+
+        `closes_turn` ends the open turn of `request_id`, `booked` is added to the day's counters: in the same commit,
+        so that a kill at any moment leaves all of it or nothing.
+        """
         ...
 
     async def messages(
@@ -244,17 +251,8 @@ class MemoryStore(Protocol):
 
     # what else must not be forgotten
 
-    async def add_usage(
-        self,
-        ai_id: str,
-        day: str,
-        provider: str,
-        model: str,
-        tokens_in: int,
-        tokens_out: int,
-        cost: float | None = None,
-    ) -> None:
-        """Add one call to the day's counters; a `cost` of `None` is counted as unpriced."""
+    async def add_usage(self, row: UsageRow) -> None:
+        """Add a row's figures to the day's counters."""
         ...
 
     async def usage(self, day: str | None = None, *, since: str | None = None) -> list[UsageRow]:

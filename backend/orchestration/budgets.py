@@ -5,13 +5,15 @@ Counts persist in memory; prices come from the table of the providers. A refused
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 from backend.config import Budget, Settings
-from backend.memory import MemoryStore
+from backend.memory import MemoryStore, UsageRow
 from backend.providers import budget, prices
+from backend.schema import money
 from backend.schema.errors import TektonError
 from backend.schema.records import TurnOutcome
 from backend.specialists.supervisor import Supervisor
@@ -38,6 +40,7 @@ class Budgets:
         self._settings, self._memory, self._fleet = settings, memory, fleet
         self._today = day or today
         self._prices = prices.PriceTable(settings)
+        self._opening = asyncio.Lock()
         self._day = ""
         self._used: dict[str, budget.Used] = {}
         self._unpriced: set[str] = set()
@@ -46,13 +49,14 @@ class Budgets:
 
     async def open(self) -> None:
         """Read today's counters."""
-        self._day, self._used, self._unpriced = self._today(), {}, set()
-        for row in await self._memory.usage(self._day):
-            self._add(row.ai_id, row.tokens_in, row.tokens_out, row.cost)
-            if row.unpriced:
-                self._unpriced.add(row.model)
+        day = self._today()
+        rows = await self._memory.usage(day)
+        self._day, self._used, self._unpriced = day, {}, set()
+        for row in rows:
+            self._add(row)
         for status in self._fleet.statuses():
-            self._fleet.cost_changed(status.id, self._of(status.id).cost or None, "USD")
+            costs = self._of(status.id).costs
+            self._fleet.cost_changed(status.id, costs, max(costs, key=lambda c: costs[c], default="USD"))
 
     async def check(self, ai_id: str) -> None:
         """Refuse a turn that is over its specialist's budget or the platform's.
@@ -67,28 +71,31 @@ class Budgets:
                     f"over budget: {_called(name)} {reason}. Raise it in config.toml, or wait for tomorrow."
                 )
 
-    async def spent(self, ai_id: str, outcome: TurnOutcome) -> None:
-        """Count a turn that ended, failed or not: what was generated was paid for."""
+    async def priced(self, ai_id: str, outcome: TurnOutcome) -> UsageRow | None:
+        """Return what a turn that ended used, to be stored with its answer; `None` when it reached no model.
+
+        Failed or not: what was generated was paid for.
+        """
         if outcome.usage is None:
-            return
+            return None
         await self._roll()
-        status = self._fleet.status(ai_id)
+        status, usage = self._fleet.status(ai_id), outcome.usage
         kind, _, model = outcome.model.partition(":")
         kind, model = (kind, model) if model else (status.provider, status.model)
-        priced = self._prices.cost(kind, model, outcome.usage)
-        cost = priced[0] if priced else None
-        usage = outcome.usage
-        self._add(ai_id, usage.input_tokens, usage.output_tokens, cost or 0.0)
-        if priced is None:
-            self._unpriced.add(model)
-        self._fleet.cost_changed(
-            ai_id,
-            self._used[ai_id].cost if priced else self._used[ai_id].cost or None,
-            priced[1] if priced else "USD",
-        )
-        await self._memory.add_usage(
-            ai_id, self._day, kind, model, usage.input_tokens, usage.output_tokens, cost
-        )
+        price = self._prices.cost(kind, model, usage)
+        cost, currency = price or (0.0, "")
+        return UsageRow(
+            self._day, ai_id, kind, model, currency,
+            usage.input_tokens, usage.output_tokens, cost, turns=1, unpriced=int(price is None),
+        )  # fmt: skip
+
+    def count(self, row: UsageRow) -> None:
+        """Count what was used, stored or not; once midnight has come, yesterday's is in the store alone."""
+        if row.day != self._day:
+            return
+        self._add(row)
+        costs = self._of(row.ai_id).costs
+        self._fleet.cost_changed(row.ai_id, costs, row.currency or next(reversed(costs), "USD"))
 
     async def report(self) -> dict[str, Any]:
         """Return today's tokens and cost by specialist and in sum, with the limits and how far each is used."""
@@ -119,12 +126,13 @@ class Budgets:
         return "\n".join(lines)
 
     async def _roll(self) -> None:
-        if self._day != self._today():
-            await self.open()
+        async with self._opening:
+            if self._day != self._today():
+                await self.open()
 
     def _fact(self, name: str) -> str:
         used = self._of(name)
-        cost = f", {used.cost:.4f} USD" if used.cost else ""
+        cost = f", {words}" if (words := money.in_words(used.costs)) else ""
         return f"- {_called(name)}: {used.tokens_in} tokens in, {used.tokens_out} out{cost}"
 
     def _left(self, name: str) -> str:
@@ -134,8 +142,10 @@ class Budgets:
             left = max(0, limit.tokens_per_day - used.tokens)
             parts.append(f"{left} of {limit.tokens_per_day} tokens are left")
         if limit.cost_per_day:
-            left = max(0.0, limit.cost_per_day - used.cost)
-            parts.append(f"{left:.4f} of {limit.cost_per_day:.2f} USD are left")
+            rest = max(0.0, limit.cost_per_day - used.costs.get(limit.currency, 0.0))
+            parts.append(f"{rest:.4f} of {limit.cost_per_day:.2f} {limit.currency} are left")
+        if unseen := self._uncounted(name):
+            parts.append(unseen)
         return ", ".join(parts)
 
     def _limit_row(self, name: str) -> dict[str, Any]:
@@ -145,8 +155,10 @@ class Budgets:
             "name": _called(name),
             "tokens": used.tokens,
             "tokens_per_day": limit.tokens_per_day,
-            "cost": used.cost,
+            "cost": used.costs.get(limit.currency, 0.0),
             "cost_per_day": limit.cost_per_day,
+            "currency": limit.currency,
+            "uncounted": self._uncounted(name),
             "over": self._over(name),
         }
 
@@ -163,9 +175,16 @@ class Budgets:
     def _of(self, name: str) -> budget.Used:
         return self._used.get(name, budget.Used())
 
-    def _add(self, ai_id: str, tokens_in: int, tokens_out: int, cost: float) -> None:
-        for name in (ai_id, PLATFORM):
-            self._used[name] = self._of(name).plus(tokens_in, tokens_out, cost)
+    def _uncounted(self, name: str) -> str:
+        return budget.uncounted(self._limits[name], self._of(name), self._prices.currencies)
+
+    def _add(self, row: UsageRow) -> None:
+        for name in (row.ai_id, PLATFORM):
+            self._used[name] = self._of(name).plus(
+                row.tokens_in, row.tokens_out, row.cost, row.currency, row.unpriced
+            )
+        if row.unpriced:
+            self._unpriced.add(row.model)
 
 
 def today() -> str:

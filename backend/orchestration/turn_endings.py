@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from backend.events import EventStream
-from backend.memory import MemoryStore
+from backend.memory import MemoryStore, UsageRow
 from backend.orchestration.budgets import Budgets
 from backend.orchestration.contexts import ContextBuilder
 from backend.orchestration.ledger import Ledger
@@ -114,13 +114,22 @@ class TurnEndings:
                 request_id=row.request_id,
                 error_code="backend_lost",
                 error=text,
+                closes_turn=True,
             )
-            await self._memory.turn_closed(row.request_id)
             self._ledger.record(row.ai_id, "backend_lost", text, request_id=row.request_id)
             self._events.publish("chat", MessageStored(message))
 
     async def _store(self, turn: Turn, outcome: TurnOutcome) -> StoredMessage:
-        stored = await self._memory.append(
+        """Store the answer, close the turn and book what it used, in one commit; count the use whatever comes of it."""
+        used = await self._budgets.priced(turn.ai_id, outcome)
+        try:
+            return await self._append(turn, outcome, used)
+        finally:
+            if used is not None:
+                self._budgets.count(used)
+
+    async def _append(self, turn: Turn, outcome: TurnOutcome, used: UsageRow | None) -> StoredMessage:
+        return await self._memory.append(
             turn.session_id,
             author=turn.ai_id,
             role="assistant",
@@ -135,7 +144,6 @@ class TurnEndings:
             first_token_ms=outcome.first_token_ms,
             total_time=outcome.total_time,
             reasoning="".join(turn.reasoning),
+            closes_turn=True,
+            booked=used,
         )
-        await self._memory.turn_closed(turn.request_id)
-        await self._budgets.spent(turn.ai_id, outcome)
-        return stored

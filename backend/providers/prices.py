@@ -65,6 +65,11 @@ class PriceTable:
         )
         return cost / MILLION, price.currency
 
+    @property
+    def currencies(self) -> set[str]:
+        """The currencies any model is priced in."""
+        return {price.currency for table in (self._own, self._shipped) for price in table.values()}
+
     def price(self, model: str) -> Price | None:
         """Return a model's price, the operator's first.
 

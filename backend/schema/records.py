@@ -84,7 +84,8 @@ class SpecialistStatus(Struct, omit_defaults=True):
     `since` is when the state began, `phase_since` when the phase did. `cause` tells in words how the last run ended.
     `exit_code` and `signal` are `None` when unknown: an adopted process that died has neither.
     `first_token_ms` and `tokens_per_second` are of the newest turn; `avg_response_s` is over this backend's life.
-    `queue` counts turns waiting or running. `cost` is in `currency`, `None` where no price is known.
+    `queue` counts turns waiting or running. `costs` is what was spent today by currency,
+    `cost` their figure in `currency`, that of the newest priced turn; `None` where no price is known.
     `warming` is true between ready and the provider's first readiness.
     """
 
@@ -125,6 +126,7 @@ class SpecialistStatus(Struct, omit_defaults=True):
     tokens_out: int = 0
     cost: float | None = None
     currency: str = "USD"
+    costs: dict[str, float] = {}
     turns: int = 0
     failures: int = 0
     avg_response_s: float | None = None

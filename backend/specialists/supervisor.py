@@ -305,9 +305,9 @@ class Supervisor:
     def turn_ended(self, ai_id: str, request_id: str, outcome: TurnOutcome) -> None:
         self._fleet.turns.ended(ai_id, request_id, outcome)
 
-    def cost_changed(self, ai_id: str, cost: float | None, currency: str) -> None:
-        """Show what a specialist's turns cost so far."""
-        self._fleet.board.change(ai_id, cost=cost, currency=currency)
+    def cost_changed(self, ai_id: str, costs: dict[str, float], currency: str) -> None:
+        """Show what a specialist's turns cost today: sums by currency, and the currency to show first."""
+        self._fleet.board.change(ai_id, cost=costs.get(currency), currency=currency, costs=costs)
 
     # what the launcher says
 

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from backend.schema import money
 from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
 from tekton_tui.safe_text import literal, one_line
@@ -108,8 +109,8 @@ class ChatSide(Vertical):
         lines += self._figures(row, running)
         lines.append(literal(f"session {self._session}", "$text-muted"))
         lines.append(literal(f"{number(row.tokens_in)} in · {number(row.tokens_out)} out", "$text-muted"))
-        if row.cost:
-            lines.append(literal(f"{row.cost:.4f} {row.currency} today", "$text-muted"))
+        if spent := money.in_words(row.costs):
+            lines.append(literal(f"{spent} today", "$text-muted"))
         lines += [_limit_line(limit) for limit in self._limits]
         if ended := why_ended(row):
             lines.append(literal(one_line(ended, 200), "$text-error"))
@@ -131,8 +132,10 @@ def _limit_line(limit: dict[str, Any]) -> Content:
     if limit.get("tokens_per_day"):
         parts.append(f"{number(limit['tokens'])} of {number(limit['tokens_per_day'])} tok")
     if limit.get("cost_per_day"):
-        parts.append(f"{limit['cost']:.2f} of {limit['cost_per_day']:.2f}")
+        parts.append(f"{limit['cost']:.2f} of {limit['cost_per_day']:.2f} {limit['currency']}")
     words = f"{whose} budget {', '.join(parts)}"
+    if unseen := limit.get("uncounted"):
+        words += f"; {unseen}"
     return literal(
         f"✖ {words}" if limit.get("over") else words, "$text-error" if limit.get("over") else "$text-muted"
     )

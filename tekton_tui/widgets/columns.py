@@ -69,6 +69,14 @@ def _tokens(fleet: FleetStore, row: SpecialistStatus) -> str:
     return f"{number(row.tokens_in)}/{number(row.tokens_out)}" if row.tokens_out else "–"
 
 
+def _cost(fleet: FleetStore, row: SpecialistStatus) -> str:
+    """Return what was spent today, the newest turn's currency first; a `+` stands for what other currencies hold."""
+    if not any(row.costs.values()):
+        return "–"
+    more = any(cost for currency, cost in row.costs.items() if currency != row.currency)
+    return f"{row.cost or 0:.3f} {row.currency}{'+' if more else ''}"
+
+
 def _up(fleet: FleetStore, row: SpecialistStatus) -> str:
     return age(row.started_at) if row.state in LIVE_STATES else "–"
 
@@ -94,7 +102,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("first", "FIRST", 7, 3, lambda f, r: milliseconds(r.first_token_ms), right=True, sort=lambda f, r: r.first_token_ms or 1e9),
     Column("queue", "QUEUE", 5, 9, lambda f, r: str(r.queue) if r.state in LIVE_STATES else "–", right=True, sort=lambda f, r: -r.queue),
     Column("tokens", "IN/OUT", 11, 10, _tokens, right=True, sort=lambda f, r: -r.tokens_out),
-    Column("cost", "COST", 8, 12, lambda f, r: f"{r.cost:.3f}" if r.cost else "–", right=True, sort=lambda f, r: -(r.cost or 0)),
+    Column("cost", "COST", 12, 12, _cost, right=True, sort=lambda f, r: (r.currency, -(r.cost or 0))),
     Column("last", "LAST", 5, 11, lambda f, r: age(r.last_activity), right=True, sort=lambda f, r: -r.last_activity),
     Column("error", "LAST ERROR", 12, 0, _error, tone=lambda row: "text-error", sort=lambda f, r: why_ended(r) or "~"),
 )  # fmt: skip

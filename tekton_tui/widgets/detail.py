@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from backend.schema import money
 from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
 from tekton_tui.safe_text import literal, literal_line
@@ -70,6 +71,8 @@ class DetailStrip(Vertical):
             f"{row.turns} turn{'' if row.turns == 1 else 's'}",
             f"{number(row.tokens_in)} in / {number(row.tokens_out)} out",
         ]
+        if spent := money.in_words(row.costs):
+            facts.append(f"{spent} today")
         if row.failures:
             facts.append(f"{row.failures} failed")
         if row.last_activity:

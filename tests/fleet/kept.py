@@ -6,9 +6,11 @@ Used by the suite (few rounds) and by `bench/attack.py --kept` (many).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -108,6 +110,19 @@ class KeptRounds:
         assert self.platform.calls <= self.asked, (
             f"{self.asked} prompts, {self.platform.calls} upstream calls"
         )
+        assert self._booked() == self._with_usage() > 0, "budgets and answers tell of different turns"
+
+    def _booked(self) -> int:
+        return self._count("SELECT coalesce(sum(turns), 0) FROM usage")
+
+    def _with_usage(self) -> int:
+        return self._count("SELECT count(*) FROM messages WHERE usage IS NOT NULL")
+
+    def _count(self, query: str) -> int:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.platform.home.database}?mode=ro", uri=True)
+        ) as file:
+            return int(file.execute(query).fetchone()[0])
 
     async def _stored(self, number: int) -> dict[str, dict[str, Any]]:
         """Return this round's answers by request id, once no turn is under way any more."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.memory import SqliteStore, StoreClosed, StoreFailed, database, schema_versions, texts
+from backend.memory import SqliteStore, StoreClosed, StoreFailed, UsageRow, database, schema_versions, texts
 
 WRITER = """
 import asyncio, sys
@@ -55,6 +55,51 @@ async def test_every_confirmed_message_survives_a_kill_at_any_moment(path: Path)
     assert session.messages == len(kept)
     assert await store.search(f"line {confirmed}", limit=1)
     await store.close()
+
+
+TURNS = """
+import asyncio, sys
+from pathlib import Path
+from backend.memory import SqliteStore, UsageRow
+
+async def turn(store, session, number):
+    name = f"r{number}"
+    await store.turn_opened(name, "apollo-ai", session.id)
+    await store.append(
+        session.id, author="apollo-ai", role="assistant", content="x", request_id=name, closes_turn=True,
+        booked=UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 1, 1, 0.5, turns=1),
+    )
+    print(number, flush=True)
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    session = await store.default_session("apollo-ai")
+    for number in range(0, 100_000, 3):
+        await asyncio.gather(*(turn(store, session, number + n) for n in range(3)))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_kill_leaves_no_answer_that_was_not_booked(path: Path) -> None:
+    for stop in (20, 61, 122):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", TURNS, str(path), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while int(await process.stdout.readline()) < stop:
+            pass
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        store = SqliteStore(path)
+        await store.open()
+        session = await store.default_session("apollo-ai")
+        kept = {m.request_id for m in await store.messages(session.id, limit=200_000)}
+        [booked] = await store.usage()
+        assert booked.turns == booked.tokens_in == session.messages
+        assert not kept & {turn.request_id for turn in await store.open_turns()}
+        await store.close()
 
 
 async def test_the_files_are_readable_by_the_user_alone(store: SqliteStore, path: Path) -> None:
@@ -169,6 +214,26 @@ def test_every_old_version_is_brought_to_the_newest(tmp_path: Path) -> None:
         connection.close()
 
 
+async def test_what_was_counted_before_currencies_were_told_apart_is_kept(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    old = sqlite3.connect(path, isolation_level=None)
+    old.create_function("unpack", 1, texts.unpack, deterministic=True)
+    schema_versions.migrate(old, schema_versions.STEPS[:2])
+    rows = [
+        ("2026-01-01", "apollo-ai", "p", "m", 10, 5, 0.25, 2, 1),
+        ("2026-01-01", "apollo-ai", "p", "n", 1, 1, 0, 1, 1),
+    ]
+    old.executemany("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    old.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert await store.usage() == [
+        UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 10, 5, 0.25, turns=2, unpriced=1),
+        UsageRow("2026-01-01", "apollo-ai", "p", "n", "", 1, 1, 0.0, turns=1, unpriced=1),
+    ]
+    await store.close()
+
+
 async def test_a_file_of_version_1_keeps_its_conversations_and_gains_what_came_later(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     old = sqlite3.connect(path, isolation_level=None)
@@ -197,7 +262,7 @@ async def test_a_file_of_version_1_keeps_its_conversations_and_gains_what_came_l
     assert len(await store.search("forty metres")) == 1
     await store.append(session.id, author="you", role="user", content="and how long")
     await store.put_setting("k", 1)
-    await store.add_usage("apollo-ai", "2026-01-01", "p", "m", 1, 2)
+    await store.add_usage(UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 1, 2, turns=1))
     assert (await store.record_error("apollo-ai", "internal", "x")).count == 1
     assert len((await store.export(session.id)).content) > 500
     await store.close()

@@ -41,6 +41,13 @@ class Books:
         await opened.open()
         return opened
 
+    async def spend(self, budgets: Budgets, ai_id: str, ended: TurnOutcome) -> None:
+        """Book a turn as its end does: counted, and stored."""
+        used = await budgets.priced(ai_id, ended)
+        if used is not None:
+            budgets.count(used)
+            await self.store.add_usage(used)
+
 
 @pytest.fixture
 async def books(tmp_path: Path) -> AsyncIterator[Books]:
@@ -61,9 +68,9 @@ def outcome(tokens_in: int, tokens_out: int, model: str = SONNET, **more: Any) -
 
 async def test_over_the_budget_of_a_specialist_only_that_one_is_refused(books: Books) -> None:
     kept = await books.open(limited(apollo=Budget(tokens_per_day=100)))
-    await kept.spent("apollo-ai", outcome(60, 39))
+    await books.spend(kept, "apollo-ai", outcome(60, 39))
     await kept.check("apollo-ai")
-    await kept.spent("apollo-ai", outcome(1, 0))
+    await books.spend(kept, "apollo-ai", outcome(1, 0))
     with pytest.raises(BudgetExceeded) as refused:
         await kept.check("apollo-ai")
     assert refused.value.code == "budget_exceeded"
@@ -73,14 +80,14 @@ async def test_over_the_budget_of_a_specialist_only_that_one_is_refused(books: B
 
 async def test_over_the_platforms_budget_everybody_is_refused(books: Books) -> None:
     kept = await books.open(limited(cost=0.01))
-    await kept.spent("apollo-ai", outcome(0, 1000))  # 10 dollars a million
-    with pytest.raises(BudgetExceeded, match=r"the platform has spent 0\.01 of 0\.01 today"):
+    await books.spend(kept, "apollo-ai", outcome(0, 1000))  # 10 dollars a million
+    with pytest.raises(BudgetExceeded, match=r"the platform has spent 0\.01 of 0\.01 USD today"):
         await kept.check("athena-ai")
 
 
 async def test_counters_survive_a_restart_and_begin_anew_with_the_day(books: Books) -> None:
     settings = limited(tokens=100)
-    await (await books.open(settings)).spent("apollo-ai", outcome(100, 0))
+    await books.spend(await books.open(settings), "apollo-ai", outcome(100, 0))
     again = await books.open(settings)
     with pytest.raises(BudgetExceeded):
         await again.check("athena-ai")
@@ -93,15 +100,15 @@ async def test_counters_survive_a_restart_and_begin_anew_with_the_day(books: Boo
 
 async def test_a_failed_turn_is_paid_for_and_one_that_reached_nobody_is_not(books: Books) -> None:
     kept = await books.open(limited())
-    await kept.spent("apollo-ai", outcome(10, 5, code="stalled"))
-    await kept.spent("apollo-ai", TurnOutcome("r2", "apollo-ai", "", code="provider_unavailable"))
-    assert (await kept.report())["total"] == budget.Used(10, 5, pytest.approx(70 / 1e6))
+    await books.spend(kept, "apollo-ai", outcome(10, 5, code="stalled"))
+    await books.spend(kept, "apollo-ai", TurnOutcome("r2", "apollo-ai", "", code="provider_unavailable"))
+    assert (await kept.report())["total"] == budget.Used(10, 5, {"USD": pytest.approx(70 / 1e6)})
 
 
 async def test_a_turn_on_another_provider_than_the_specialists_is_priced_as_what_it_was(books: Books) -> None:
     kept = await books.open(limited())
-    await kept.spent("apollo-ai", outcome(1_000_000, 0, "openai:unheard-of"))
-    await kept.spent("apollo-ai", outcome(1_000_000, 0, "ollama:llama3.3:70b"))
+    await books.spend(kept, "apollo-ai", outcome(1_000_000, 0, "openai:unheard-of"))
+    await books.spend(kept, "apollo-ai", outcome(1_000_000, 0, "ollama:llama3.3:70b"))
     rows = {(row.provider, row.model): row for row in (await kept.report())["specialists"]}
     assert rows[("openai", "unheard-of")].unpriced == 1
     assert rows[("ollama", "llama3.3:70b")].unpriced == 0
@@ -110,17 +117,70 @@ async def test_a_turn_on_another_provider_than_the_specialists_is_priced_as_what
 
 async def test_the_report_says_how_far_each_limit_is_used(books: Books) -> None:
     kept = await books.open(limited(tokens=1000, apollo=Budget(cost_per_day=2.0)))
-    await kept.spent("apollo-ai", outcome(250, 250))
+    await books.spend(kept, "apollo-ai", outcome(250, 250))
     platform, own = (await kept.report())["limits"]
     assert (platform["name"], platform["tokens"], platform["tokens_per_day"]) == ("the platform", 500, 1000)
     assert (own["name"], own["cost_per_day"], own["over"]) == ("apollo", 2.0, "")
 
 
+EURO = Settings(
+    prices={"euro-*": Price(0.0, 1000.0, "EUR")},
+    budget=Budget(cost_per_day=5.0),
+    specialists={
+        "apollo": SpecialistSettings(budget=Budget(cost_per_day=1.0, currency="EUR")),
+        "athena": SpecialistSettings(budget=Budget(cost_per_day=1.0, currency="GBP")),
+    },
+)
+
+
+async def test_currencies_are_kept_apart_and_a_budget_counts_its_own(books: Books) -> None:
+    kept = await books.open(EURO)
+    await books.spend(kept, "apollo-ai", outcome(0, 1000))
+    await books.spend(kept, "apollo-ai", outcome(0, 10_000, "openai:euro-1"))
+    await kept.check("athena-ai")
+    with pytest.raises(BudgetExceeded, match=r"apollo has spent 10\.00 of 1\.00 EUR today"):
+        await kept.check("apollo-ai")
+    row = books.fleet.status("apollo-ai")
+    assert row.costs == {"USD": pytest.approx(0.01), "EUR": pytest.approx(10.0)}
+    assert (row.cost, row.currency) == (pytest.approx(10.0), "EUR")
+    report = await kept.report()
+    assert report["total"].costs == row.costs
+    assert {(line.currency, line.turns) for line in report["specialists"]} == {("USD", 1), ("EUR", 1)}
+    platform, own, dead = report["limits"]
+    assert (platform["cost"], platform["currency"]) == (pytest.approx(0.01), "USD")
+    assert "10.0000 EUR not counted" in platform["uncounted"]
+    assert (own["cost"], own["currency"]) == (pytest.approx(10.0), "EUR")
+    assert "no price is in GBP" in dead["uncounted"] and "EUR, USD" in dead["uncounted"]
+    facts = await kept.facts()
+    assert "10.0000 EUR, 0.0100 USD" in facts and "no price is in GBP" in facts
+    again = await books.open(EURO)
+    assert books.fleet.status("apollo-ai").costs == row.costs
+    with pytest.raises(BudgetExceeded):
+        await again.check("apollo-ai")
+
+
+async def test_a_limit_on_cost_says_which_turns_had_no_price(books: Books) -> None:
+    kept = await books.open(limited(cost=1.0))
+    await books.spend(kept, "apollo-ai", outcome(1, 1, "openai:unheard-of"))
+    [limit] = (await kept.report())["limits"]
+    assert limit["uncounted"] == "1 turns without a known price not counted" and not limit["over"]
+
+
+async def test_a_turn_that_ends_as_midnight_comes_is_of_the_day_it_was_priced_on(books: Books) -> None:
+    kept = await books.open(limited(tokens=10))
+    used = await kept.priced("apollo-ai", outcome(100, 0))
+    books.day = "2026-11-22"
+    await kept.check("apollo-ai")
+    assert used is not None and used.day == "2026-11-21"
+    kept.count(used)
+    await kept.check("apollo-ai")
+
+
 async def test_penia_is_told_use_limits_what_is_left_and_what_has_no_price(books: Books) -> None:
     kept = await books.open(limited(tokens=1000))
     assert "No tokens were used today (2026-11-21)" in await kept.facts()
-    await kept.spent("apollo-ai", outcome(250, 50))
-    await kept.spent("athena-ai", outcome(20, 0, "openai:unheard-of"))
+    await books.spend(kept, "apollo-ai", outcome(250, 50))
+    await books.spend(kept, "athena-ai", outcome(20, 0, "openai:unheard-of"))
     facts = await kept.facts()
     for words in (
         "- the platform: 270 tokens in, 50 out, 0.0010 USD",
@@ -152,7 +212,7 @@ def test_cached_written_and_long_prompts_have_prices_of_their_own() -> None:
 
 
 def test_no_limit_is_no_limit_and_a_limit_is_reached_not_passed() -> None:
-    assert budget.check(Budget(), budget.Used(10**9, 10**9, 1e9)) == ""
+    assert budget.check(Budget(), budget.Used(10**9, 10**9, {"USD": 1e9})) == ""
     assert budget.check(Budget(tokens_per_day=10), budget.Used(5, 4)) == ""
     assert "10 of 10 tokens" in budget.check(Budget(tokens_per_day=10), budget.Used(5, 5))
-    assert "1.50 of 1.00" in budget.check(Budget(cost_per_day=1.0), budget.Used(cost=1.5))
+    assert "1.50 of 1.00" in budget.check(Budget(cost_per_day=1.0), budget.Used(costs={"USD": 1.5}))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from backend.memory import MemoryStore, UsageRow
+from backend.schema.errors import TektonError
 from tests.memory.contract.conftest import Reopen
 
 
@@ -58,15 +61,39 @@ async def test_endless_evidence_is_kept_by_its_end(store: MemoryStore) -> None:
     assert len(record.message) <= 4_000
 
 
-async def test_usage_adds_up_by_day_specialist_and_model(store: MemoryStore) -> None:
-    await store.add_usage("apollo-ai", "2026-01-01", "anthropic", "big", 100, 50, 0.25)
-    await store.add_usage("apollo-ai", "2026-01-01", "anthropic", "big", 10, 5, None)
-    await store.add_usage("numa-ai", "2026-01-02", "embedded", "small", 1, 2, 0.0)
+def used(ai_id: str, day: str, currency: str, tokens: int, cost: float = 0.0) -> UsageRow:
+    unpriced = int(not currency)
+    return UsageRow(
+        day, ai_id, "anthropic", "big", currency, tokens, tokens * 2, cost, turns=1, unpriced=unpriced
+    )
+
+
+async def test_usage_adds_up_by_day_specialist_model_and_currency(store: MemoryStore) -> None:
+    for currency, tokens, cost in (("USD", 100, 0.25), ("USD", 1, 0.5), ("EUR", 10, 0.25), ("", 5, 0.0)):
+        await store.add_usage(used("apollo-ai", "2026-01-01", currency, tokens, cost))
+    await store.add_usage(used("numa-ai", "2026-01-02", "USD", 1))
     assert await store.usage("2026-01-01") == [
-        UsageRow("2026-01-01", "apollo-ai", "anthropic", "big", 110, 55, 0.25, turns=2, unpriced=1)
+        UsageRow("2026-01-01", "apollo-ai", "anthropic", "big", "", 5, 10, 0.0, turns=1, unpriced=1),
+        UsageRow("2026-01-01", "apollo-ai", "anthropic", "big", "EUR", 10, 20, 0.25, turns=1),
+        UsageRow("2026-01-01", "apollo-ai", "anthropic", "big", "USD", 101, 202, 0.75, turns=2),
     ]
-    assert [row.day for row in await store.usage()] == ["2026-01-01", "2026-01-02"]
+    assert [row.day for row in await store.usage()] == ["2026-01-01"] * 3 + ["2026-01-02"]
     assert [row.ai_id for row in await store.usage(since="2026-01-02")] == ["numa-ai"]
+
+
+async def test_an_answer_its_turns_end_and_what_it_used_are_one_change(store: MemoryStore) -> None:
+    session = await store.default_session("apollo-ai")
+    for request_id in ("r1", "r2"):
+        await store.turn_opened(request_id, "apollo-ai", session.id)
+    booked = used("apollo-ai", "2026-01-01", "USD", 7, 0.5)
+    answer = {"author": "apollo-ai", "role": "assistant", "content": "two words", "request_id": "r1"}
+    with pytest.raises(TektonError):
+        await store.append("no-such-session", **answer, closes_turn=True, booked=booked)
+    assert len(await store.open_turns()) == 2 and await store.usage() == []
+    await store.append(session.id, **answer, closes_turn=True, booked=booked)
+    assert [turn.request_id for turn in await store.open_turns()] == ["r2"]
+    assert await store.usage() == [booked]
+    assert [hit.message.content for hit in await store.search("words")] == ["two words"]
 
 
 async def test_settings_keep_json_values_until_they_are_forgotten(store: MemoryStore) -> None:
