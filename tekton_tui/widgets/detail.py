@@ -27,7 +27,7 @@ class DetailStrip(Vertical):
         self._stores, self._commands = stores, commands
         self._shown: str | None = None
         self._stderr: list[str] = []
-        self._drawn: Content | None = None
+        self._drawn: tuple[Content, dict[str, float]] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("", id="detail-text")
@@ -59,10 +59,12 @@ class DetailStrip(Vertical):
         """Draw the row's facts; nothing when they read as before, for figures beat every second."""
         row = self._stores.fleet.rows.get(self._shown or "")
         content = self._content(row) if row else Content("")
-        if content == self._drawn:
+        if (content, costs := row.costs if row else {}) == self._drawn:
             return
-        self._drawn = content
+        self._drawn = content, costs
         self.border_title = literal(row.name) if row else ""
+        spent = money.in_words(row.costs) if row else ""
+        self.border_subtitle = literal(f"{spent} today") if spent else ""
         self.query_one("#detail-text", Static).update(content)
 
     def _content(self, row: SpecialistStatus) -> Content:
@@ -71,8 +73,6 @@ class DetailStrip(Vertical):
             f"{row.turns} turn{'' if row.turns == 1 else 's'}",
             f"{number(row.tokens_in)} in / {number(row.tokens_out)} out",
         ]
-        if spent := money.in_words(row.costs):
-            facts.append(f"{spent} today")
         if row.failures:
             facts.append(f"{row.failures} failed")
         if row.last_activity:

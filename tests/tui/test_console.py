@@ -75,6 +75,24 @@ async def test_rows_follow_events_and_keep_the_cause_of_death(console: Maker) ->
         assert "killed · KILL" in text and "killed by SIGKILL from" in text
 
 
+async def test_what_was_used_and_spent_is_shown_at_any_width_each_currency_by_itself(console: Maker) -> None:
+    spent = live(
+        "apollo", tokens_in=4210, tokens_out=9377, cost=0.25, currency="EUR", costs={"EUR": 0.25, "USD": 1.5}
+    )
+    for size in ((80, 24), (120, 40)):
+        app, _ = console(spent)
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot)
+            app.query_one(FleetGrid).go_to("apollo-ai")
+            await settle(pilot)
+            text = screen_text(app)
+            assert "4.2k in / 9.4k out" in text and "1.5000 USD, 0.2500 EUR today" in text
+    app, _ = console(spent)
+    async with app.run_test(size=(240, 40)) as pilot:
+        await settle(pilot)
+        assert "0.250 EUR+" in screen_text(app)
+
+
 async def test_an_idle_specialist_stops_at_once_and_one_that_answers_is_asked_about(console: Maker) -> None:
     app, client = console(live("ergon"))
     client.answers["kill"] = {"results": []}
