@@ -102,6 +102,10 @@ class Launcher(Protocol):
         """Return where a specialist's output lies."""
         ...
 
+    async def fetch_logs(self, ai_id: str) -> None:
+        """See that the file of `logs` holds what was written up to now, wherever that was."""
+        ...
+
     def watch(self) -> AsyncIterator[Happening]:
         """Yield what happens, to all specialists, in order, for ever."""
         ...

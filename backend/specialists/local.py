@@ -100,6 +100,9 @@ class LocalLauncher:
     def logs(self, ai_id: str, *, previous: bool = False) -> Path:
         return log_path(self._home.logs, ai_id, previous=previous)
 
+    async def fetch_logs(self, ai_id: str) -> None:
+        """There is nothing to do: the process writes the file itself."""
+
     async def watch(self) -> AsyncIterator[Happening]:
         while True:
             yield await self._happenings.get()

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 import backend
+from backend import jsonlog
 from backend.home import Home
 from backend.registry.identity import own_identity
 from backend.specialists.spec import Ready, StartLine, Warm, WorkerSpec
@@ -29,6 +30,8 @@ class Place(Struct):
     node: str
     hostname: str
     version: str
+    log: str = ""
+    """The file of the node in which its output lies, where that is known."""
 
 
 class Host:
@@ -51,9 +54,8 @@ class Host:
             self._listener.setblocking(False)
             me = own_identity()
             port = int(self._listener.getsockname()[1])
-            place = Place(
-                host, port, me.pid, me.start, context.get_node_id(), socket.gethostname(), backend.__version__
-            )
+            node, name = context.get_node_id(), socket.gethostname()
+            place = Place(host, port, me.pid, me.start, node, name, backend.__version__, _own_log())
             self._place = msgspec.json.encode(place)
         return self._place
 
@@ -67,6 +69,7 @@ class Host:
         spec.host, spec.port, spec.home = place.host, place.port, str(Home.from_environment().root)
         spec.tls_cert = os.environ.get("TEKTON_TLS_CERT", spec.tls_cert)
         spec.tls_key = os.environ.get("TEKTON_TLS_KEY", spec.tls_key)
+        jsonlog.configure(spec.ai_id, os.environ)
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         self._warm = loop.create_future()
@@ -95,8 +98,23 @@ class Host:
         else:
             await asyncio.wait([self._serving])
 
+    async def output(self, after: int) -> bytes:
+        """Return what was written beyond a place of the own log file, a `Piece` as JSON."""
+        from backend.specialists.ray_logs import read_piece
+
+        return await asyncio.to_thread(read_piece, msgspec.json.decode(self._place, type=Place).log, after)
+
     async def stop(self) -> None:
         """End every turn as an error frame, then serving."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])
+
+
+def _own_log() -> str:
+    """Return the file that standard error goes to; empty where it is none, or cannot be told."""
+    try:
+        path = os.readlink("/proc/self/fd/2")
+    except OSError:
+        return ""
+    return path if os.path.isfile(path) else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from socket import socket
@@ -22,11 +21,12 @@ from backend.home import Home
 from backend.registry.identity import Identity
 from backend.schema.records import RegistryEntry
 from backend.specialists.launcher import Enrol, Happening, LaunchFailed, Placement
-from backend.specialists.logs import begin_log, log_path
+from backend.specialists.logs import log_path
 from backend.specialists.nodes import Node, fitting, options, unmet
 from backend.specialists.process import Ending
 from backend.specialists.ray_actor import Host, Place
 from backend.specialists.ray_head import Head, HeadSilent, cause_of, first_line, future_of
+from backend.specialists.ray_logs import RayLogs
 from backend.specialists.spec import Warm, WorkerSpec
 from backend.wire import encoder
 
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 ASK_S = 5.0
 """Seconds an actor that should be there gets to say where it is."""
+LAST_WORDS_S = 0.7
+"""Seconds the news of a death waits for the end of its log."""
 LOOK_AGAIN_S = 0.5
 """Seconds between two looks at an actor that cannot be reached and is not known to be dead."""
 
@@ -47,6 +49,7 @@ class RayLauncher:
     def __init__(self, home: Home, settings: Settings, environment: Mapping[str, str], token: str) -> None:
         self._home, self._settings, self._environment = home, settings, environment
         self._head = Head(settings.cluster.address, token)
+        self._logs = RayLogs(self._head, home.logs)
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
         self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
@@ -119,10 +122,10 @@ class RayLauncher:
                     f"{spec.ai_id} cannot be placed: {cause_of(error)}", evidence=str(error)
                 ) from error
             raise
+        await self._logs.begin(spec.ai_id, _where(place), place.node, place.log, anew=True)
         self._begin(placement, actor)
         self._happenings.put_nowait(Happening(spec.ai_id, "ready", placement))
         self._run(self._until_warm(placement, actor), f"warm {spec.ai_id}")
-        await asyncio.to_thread(self._note, spec.ai_id, place)
         return placement
 
     async def adopt(self, ai_id: str, entry: RegistryEntry) -> Placement | None:
@@ -135,6 +138,7 @@ class RayLauncher:
         except (TimeoutError, self._head.ray.exceptions.RayError):
             return None
         placement = self._placed(ai_id, place, adopted=True)
+        await self._logs.begin(ai_id, _where(place), place.node, place.log, anew=False)
         self._begin(placement, actor)
         return placement
 
@@ -162,6 +166,11 @@ class RayLauncher:
 
     def logs(self, ai_id: str, *, previous: bool = False) -> Path:
         return log_path(self._home.logs, ai_id, previous=previous)
+
+    async def fetch_logs(self, ai_id: str) -> None:
+        """Bring what a specialist wrote on its node into its log file here."""
+        if (actor := self._actors.get(ai_id)) is not None:
+            await self._logs.fetch(ai_id, actor)
 
     async def watch(self) -> AsyncIterator[Happening]:
         while True:
@@ -250,7 +259,16 @@ class RayLauncher:
         if self._actors.get(placement.ai_id) is actor:
             del self._actors[placement.ai_id]
             self._nodes.pop(placement.ai_id, None)
+            if happening.kind == "exited":
+                await self._last_words(placement.ai_id)
             self._happenings.put_nowait(happening)
+
+    async def _last_words(self, ai_id: str) -> None:
+        """Have the log's end here before its death is told of, if that is quickly done; else it comes later."""
+        fetching = asyncio.ensure_future(self._logs.fetch_last(ai_id))
+        self._tasks.add(fetching)
+        fetching.add_done_callback(self._tasks.discard)
+        await asyncio.wait([fetching], timeout=LAST_WORDS_S)
 
     def _node_lives(self, ai_id: str) -> bool:
         """Return whether a specialist's node lives; what cannot be asked is not taken for dead."""
@@ -260,12 +278,9 @@ class RayLauncher:
         except HeadSilent:
             return True
 
-    def _note(self, ai_id: str, place: Place) -> None:
-        """Leave in the specialist's log here where its output lies."""
-        descriptor = begin_log(self._home.logs, ai_id)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(
-                f"{stamp} placed on {place.hostname} ({place.host}), pid {place.pid}. What it writes lies on that node, in "
-                f"Ray's session folder: ray logs actor --pid {place.pid} --node-id {place.node}\n"
-            )
+
+def _where(place: Place) -> str:
+    return (
+        f"{place.hostname} ({place.host}), pid {place.pid}; this is a copy of {place.log or 'nothing: no file'} there, "
+        "brought when it is read"
+    )

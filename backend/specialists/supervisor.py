@@ -182,6 +182,8 @@ class Supervisor:
     async def read_log(self, source: str, *, tail: int = 200, previous: bool = False) -> dict[str, Any]:
         """Return `{"source", "path", "lines"}` with the newest lines of a log, oldest first."""
         path = self.log_path(source, previous=previous)
+        if not previous:
+            await self._fleet.launcher.fetch_logs(source)
         lines = await asyncio.to_thread(_tail, path, tail)
         return {"source": source, "path": str(path), "lines": [redact(line) for line in lines]}
 

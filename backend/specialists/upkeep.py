@@ -67,6 +67,8 @@ class Upkeep:
             await asyncio.sleep(EVERY_S)
             beats += 1
             try:
+                if self._fleet.launcher.remote and self._wanted("logs"):
+                    await asyncio.gather(*map(self._fleet.launcher.fetch_logs, list(self._fleet.placements)))
                 self._follow_logs()
                 if beats % SYNC_EVERY == 0 or self._census_due:
                     await self.sync()
