@@ -16,8 +16,7 @@ class WorkerSpec(Struct, omit_defaults=True):
 
     `settings` is the platform's `Settings` as JSON, decoded only when a provider is made, so that starting stays
     cheap. `token` must come first on connections from other hosts and with every `configure`. With `tls_cert` and
-    `tls_key`, files on the host it runs on, connections are by TLS. `log` is the file its output lies in, where it is
-    asked for it over its socket.
+    `tls_key`, files on the host it runs on, connections are by TLS.
     """
 
     ai_id: str
@@ -39,7 +38,6 @@ class WorkerSpec(Struct, omit_defaults=True):
     token: str = ""
     tls_cert: str = ""
     tls_key: str = ""
-    log: str = ""
     settings: msgspec.Raw = msgspec.Raw(b"{}")
 
     @property

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,31 +46,6 @@ resources = { moon = 1 }
 [specialists.numa]
 provider = "embedded"
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes; the second alone offers `far`. With a token, and nodes that are missed soon."""
-    settings = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_failure_threshold": "2",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    os.environ.update(settings)
-    from ray.cluster_utils import Cluster
-
-    memory = 80 * 1024 * 1024
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": memory},
-    )
-    made.add_node(num_cpus=1, resources={"far": 1}, object_store_memory=memory)
-    yield made
-    made.shutdown()
-    for name in settings:
-        os.environ.pop(name, None)
 
 
 @pytest.fixture
