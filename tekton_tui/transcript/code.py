@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
+
 from tekton_tui.safe_text import one_line, safe_inline
 from tekton_tui.transcript.rows import BLOCK, LABEL, SOFT_CUT, TOKEN_SHIFT, Ink, Row, Run
 from tekton_tui.transcript.wrap import wrap_runs
@@ -135,7 +137,7 @@ class CodeRows:
         if not self._language:
             return []
         text = "  " + one_line(self._language.split()[0], min(MAX_LABEL_CELLS, max(1, self._width - 2)))
-        return [Row(((text, LABEL),), len(text), "", len(text), BLOCK)]
+        return [Row(((text, LABEL),), cell_len(text), "", len(text), BLOCK)]
 
     def _draw(self, lines: Sequence[str], *, lex: bool = True) -> list[Row]:
         texts = [safe_inline(line.removesuffix("\n").expandtabs(TAB_CELLS)) for line in lines]

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from serving import Backend
@@ -74,7 +74,7 @@ def profile(count: int) -> settings:
         deadline=None,
         database=None,
         suppress_health_check=checks,
-        phases=[Phase.generate],
+        phases=[Phase.explicit, Phase.generate],
     )
 
 
@@ -91,6 +91,9 @@ class FrameFuzzer:
 
         @profile(count)
         @given(frames)
+        @example('{"type": "list_errors", "request_id": "right"}')
+        @example('{"type": "chat", "request_id": "wrong"}')
+        @example("no frame")
         def one(frame: str | bytes) -> None:
             self._send(socket, frame)
 

@@ -113,6 +113,13 @@ def test_rows_are_never_wider_than_the_pane_but_for_tables(text: str, width: int
             assert row.cells <= max(width, 12)
 
 
+@pytest.mark.parametrize("name", ["日本語", "日" * 40, "\u0301", "👨‍👩‍👧‍👦"])
+@pytest.mark.parametrize("width", [6, 20, 80])
+def test_the_label_of_code_is_measured_in_cells(name: str, width: int) -> None:
+    label, _code = CodeRows(name, width).rows(["x\n"], settled=True)
+    assert cell_len(label.text) == label.cells <= width
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab 日👨‍👩é\u0301❤️", max_size=80), st.integers(1, 30))
 def test_wrapped_rows_join_to_the_line(text: str, width: int) -> None:
