@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from serving import Backend
 
-from backend.client import Client
+from backend.client import Client, ConnectionChanged
 from backend.schema.events import Snapshot
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 
@@ -28,6 +28,7 @@ class Dropping:
         self._next: dict[str, int] = {f"drop-{name}": 0 for name in names}
         self._ended = set[str]()
         self._fresh = asyncio.Event()
+        self._back = asyncio.Event()
         self._left = 0
         self._last_seq = 0
         self.drops = self.events = self.lost = self.doubled = self.resyncs = 0
@@ -44,11 +45,8 @@ class Dropping:
                 await client.call("chat", ai_id=name, content=prompt, request_id=f"drop-{name}", wait=False)
             for _ in range(drops):
                 await self._events(FRESH_EVENTS)
-                await client.drop()
+                self.times.append(await self._cut(client))
                 self.drops += 1
-                cut = time.perf_counter()
-                await self._events(1)
-                self.times.append(time.perf_counter() - cut)
             for request_id in self._next:
                 if request_id not in self._ended:
                     await client.call("cancel", request_id=request_id)
@@ -63,6 +61,15 @@ class Dropping:
         ordered = sorted(self.times)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
+    async def _cut(self, client: Client) -> float:
+        """Cut the connection; return the seconds until the first event that came over another one."""
+        self._back.clear()
+        cut = time.perf_counter()
+        await client.drop()
+        await asyncio.wait_for(self._back.wait(), WAIT_S)
+        await self._events(1)
+        return time.perf_counter() - cut
+
     async def _events(self, count: int) -> None:
         self._left = count
         self._fresh.clear()
@@ -72,6 +79,8 @@ class Dropping:
         async for batch in client.events():
             for seq, event in batch:
                 match event:
+                    case ConnectionChanged(state="attached"):
+                        self._back.set()
                     case Snapshot(resync=True):
                         self.resyncs += 1
                     case StreamChunk(request_id=name) if name in self._next:
