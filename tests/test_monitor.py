@@ -101,7 +101,7 @@ async def test_figures_are_published_only_while_somebody_reads_them(monkeypatch:
     monitor.start()
     try:
         reader = events.subscribe(["metrics"])
-        [first, *_] = await asyncio.wait_for(reader.next(), 5)
+        [first, *_] = await asyncio.wait_for(reader.next(), 20)
         assert b'"metrics"' in first and b'"apollo-ai"' in first and b'"gateway"' in first
         assert "apollo: ready" in await monitor.summary()
         reader.close()

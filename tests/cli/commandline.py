@@ -130,8 +130,8 @@ class Line:
         """Stop backend and fleet; what is left after that is killed, pid by pid."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self("tekton", "stop", "--fleet")
-        _, left = psutil.wait_procs(self.processes(), timeout=5)
+        _, left = psutil.wait_procs(self.processes(), timeout=20)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(left, timeout=5)
+        psutil.wait_procs(left, timeout=20)

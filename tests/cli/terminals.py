@@ -17,7 +17,7 @@ from types import TracebackType
 
 from commandline import Line
 
-BOUND_S = 15.0
+BOUND_S = 30.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\x1b\][^\x07]*\x07")
 
 

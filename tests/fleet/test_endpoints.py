@@ -16,7 +16,7 @@ from whole import Whole
 from backend.client import attach
 from backend.home import Home
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 FAR = """
 [fleet]
@@ -66,7 +66,7 @@ async def test_a_cancel_reaches_the_endpoint(whole: Any, upstream: Upstream) -> 
             if any(type(event).__name__ == "StreamChunk" for _, event in batch):
                 break
     await platform.client.call("cancel", request_id="r1")
-    await asyncio.wait_for(upstream.sent_away.wait(), 10)
+    await asyncio.wait_for(upstream.sent_away.wait(), 20)
     assert (await platform.row("far"))["state"] == "ready"
     assert upstream.calls == {"hang": 1}
 

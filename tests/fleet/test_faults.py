@@ -12,7 +12,7 @@ from faulty_upstream import Upstream
 
 from backend.specialists.census import living_workers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 ENDPOINT = """
 [specialists.near]

@@ -11,7 +11,7 @@ import pytest
 
 from backend.specialists.census import living_workers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 async def tekton(*words: str) -> tuple[int, str, str]:

@@ -11,7 +11,7 @@ from kept import KeptRounds
 from backend.home import Home
 from backend.memory import SqliteStore
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 async def test_no_answer_seen_finished_is_lost_whoever_is_killed(whole: Any) -> None:

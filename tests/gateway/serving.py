@@ -18,7 +18,7 @@ from backend.home import Home, write_private
 
 SCOPES = ("read", "chat", "control")
 START_S = 30.0
-END_S = 15.0
+END_S = 30.0
 
 
 @dataclass

@@ -240,7 +240,9 @@ async def test_buffered_answers_of_the_older_team_dialect_have_their_shape(backe
         "target_sockets": ["apollo", "sophia"],
         "timeout": 20,
     }
-    async with httpx.AsyncClient(base_url=backend.url, headers=backend.auth("chat"), trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=backend.url, headers=backend.auth("chat"), trust_env=False, timeout=30
+    ) as http:
         answer = (await http.post("/api/team-chat", json=body)).json()
         sockets = (await http.get("/api/team-chat/sockets")).json()
         fresh = await http.post("/api/team-chat/sockets/athena/reset")

@@ -41,7 +41,7 @@ async def test_workers_are_held_while_a_reader_catches_up_and_go_on_when_it_has(
     assert held.told == [True]
     while reader.pending():
         pass
-    await asyncio.wait_for(held.free.wait(), 5)
+    await asyncio.wait_for(held.free.wait(), 20)
     assert held.told == [True, False]
     assert events.lost_replays == 0
 
@@ -54,7 +54,7 @@ async def test_a_reader_that_stands_still_holds_the_workers_once_and_briefly(
     pressing = Pressure(events, held)
     events.subscribe(["chat"])
     publish(events, HIGH + 6_000)
-    await asyncio.wait_for(held.free.wait(), 5)
+    await asyncio.wait_for(held.free.wait(), 20)
     publish(events, 30_000)
     assert held.told == [True, False], "it had its chance; nobody waits for it again until it moves"
     await pressing.close()

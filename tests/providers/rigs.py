@@ -30,7 +30,7 @@ from backend.schema.frames import ChatMessage, Usage
 KEY = "sk-test-1234567890abcdef"
 ENVIRONMENT = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": KEY, "OLLAMA_API_KEY": KEY}
 MODELS = {"anthropic": "claude-sonnet-5-5", "scripted": "scripted"}
-BOUND_S = 10.0
+BOUND_S = 30.0
 Stream = AsyncGenerator[StreamItem]
 
 

@@ -12,7 +12,7 @@ from upstreams import Call
 
 from backend.providers.base import Completed, Loading, Queued, Reasoning, StreamItem, Text
 
-CANCEL_S = 0.2
+CANCEL_S = 2.0
 """From closing the iterator to the upstream's seeing its connection closed."""
 HOSTILE = (
     '\x1b]52;c;aGk=\x07\x1b[2J [/x] [@click=app.quit]\u202e\x00\x7f "quoted\\" data: {\n\ndata: [DONE]\n'

@@ -112,7 +112,7 @@ class Rounds:
         answers = {ai_id: self.platform.ask(ai_id, PROMPT, f"r{self.asked}-{ai_id}") for ai_id in IDS}
         self.asked += len(IDS)
         for answer in answers.values():
-            await asyncio.wait_for(answer.begun.wait(), 10)
+            await asyncio.wait_for(answer.begun.wait(), 20)
         return answers
 
     async def _worker(self) -> None:
@@ -131,7 +131,7 @@ class Rounds:
         assert row.adopted or row.signal == 9, row
         for ai_id, answer in answers.items():
             assert not answer.ended.is_set(), "one worker's death ended another's turn"
-            assert await fleet.supervisor.link(ai_id).cancel(answer.request_id, timeout_s=5)
+            assert await fleet.supervisor.link(ai_id).cancel(answer.request_id, timeout_s=20)
             assert isinstance(await answer.end(), StreamEnd)
         assert fleet.supervisor.status(victim).state in ("killed", "exited"), "it was restarted by itself"
         assert {ai_id for ai_id, _ in await self._living()} == set(self.ids) - {victim}

@@ -122,7 +122,7 @@ async def test_one_that_died_unwatched_is_lost_removed_and_in_the_ledger(platfor
     pid = first.pid("apollo-ai")
     await first.supervisor.close(stop_fleet=False)
     os.kill(pid, signal.SIGKILL)
-    psutil.Process(pid).wait(5)
+    psutil.Process(pid).wait(20)
     second: Platform = await platform()
     row = second.supervisor.status("apollo-ai")
     assert row.state == "lost" and row.pid == 0 and "while no backend watched" in row.cause

@@ -14,7 +14,7 @@ from backend.schema.frames import Pong, Request, StreamChunk, StreamEnd, StreamE
 from backend.specialists.apichannel import ApiChannel
 from backend.specialists.link import Channel, Frames, Link, LinkBroken, NoAnswer
 
-BOUND_S = 5.0
+BOUND_S = 20.0
 
 
 class Turn:
