@@ -22,7 +22,7 @@ from tests.redis_server import BINARY, RedisServer
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(180),
     pytest.mark.skipif(
         BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
     ),

@@ -105,7 +105,7 @@ async def test_a_fresh_home_launches_answers_and_is_found_again(
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_a_backend_killed_in_the_middle_leaves_workers_and_a_visible_error(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +140,7 @@ async def test_a_backend_killed_in_the_middle_leaves_workers_and_a_visible_error
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_ten_exchanges_are_remembered_and_a_request_sent_twice_is_asked_once(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from backend.client import Client, attach, locate
 from backend.home import Home
 from backend.schema.frames import StreamChunk, StreamEnd
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 WAIT_S = 60.0
 
 

@@ -15,7 +15,7 @@ from upstreams import Call
 from backend.home import Home, write_private
 from backend.schema.errors import TektonError
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 WORDS = {
     "ANTHROPIC_API_KEY": "plumtree-anthropic-7731",

@@ -15,7 +15,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import ServiceEvent
 from backend.schema.frames import StreamPhase, StreamReasoning
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 async def test_a_running_specialist_changes_provider_and_model_and_keeps_its_conversation(

@@ -32,7 +32,7 @@ from backend.providers.base import (
 )
 from backend.schema.frames import ChatMessage
 
-pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(180)]
 BOUND_S = 60.0
 SLOTS = 2
 
