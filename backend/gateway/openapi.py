@@ -15,12 +15,11 @@ from msgspec import Struct
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 import backend
-from backend.gateway.openapi_answers import ANSWERS, ErrorAnswer
+from backend.gateway.answers import ANSWERS, ANYTHING, ErrorAnswer
 from backend.orchestration.action import Action, Scope
 
 REF = "#/components/schemas/{name}"
 JSON = "application/json"
-ANYTHING = {"description": "any JSON value"}
 _BRACED = re.compile(r"{(\w+)(?::\w+)?}")
 _PROBLEMS = {
     "400": "the request cannot be used",

@@ -14,7 +14,7 @@ from backend.gateway.replies import error_body
 from backend.gateway.sse import frame, own_events
 from backend.orchestration.actions.chat import BulkParams
 from backend.orchestration.actions.pipelines import PipelineParams
-from backend.orchestration.bulk import check_items, run_bulk
+from backend.orchestration.bulk import check_items
 from backend.orchestration.turns import new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import PipelineEnd
@@ -35,9 +35,7 @@ async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncIterator[by
     platform = gateway.platform
     request_id = params.request_id or new_request_id()
     began, good, failed, summed = time.monotonic(), 0, 0, 0.0
-    results = run_bulk(
-        platform.turns,
-        platform.catalog,
+    results = platform.bulks.run(
         params.requests,
         max_concurrency=params.max_concurrency or platform.book.current.max_concurrent_specialists,
         timeout_s=params.timeout_s,

@@ -200,9 +200,11 @@ class _Connection:
                 )
             else:
                 result = await action.run(self._gateway.platform, params)
+            await self._send_events()
             await self._send(Result(request_id, result))
         except TektonError as error:
             status, refusal = getattr(error, "status", 400), error.message
+            await self._send_events()
             await self._send_error(request_id, error)
         except GONE:
             pass
@@ -242,6 +244,15 @@ class _Connection:
                 await self._send_lines(batch)
         except GONE:
             return  # the reader of this connection sees the end too, and cleans up
+
+    async def _send_events(self) -> None:
+        """Send what happened up to now: whoever reads the answer to a call has read all that led to it."""
+        now = self._events.seq
+        try:
+            while self._subscription.cursor < now and (lines := self._subscription.pending()):
+                await self._send_lines(lines)
+        except (*GONE, ReplayLost):
+            return  # the sender of events sees it too
 
     async def _send_lines(self, lines: Sequence[bytes]) -> None:
         """Send events in one write: one frame where the client allows it, else a frame for each."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from backend.catalog import Catalog
 from backend.orchestration.orders import ChatOrder
-from backend.orchestration.turns import TurnManager, new_request_id
+from backend.orchestration.turns import Turn, TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.frames import TurnContext
 from backend.schema.records import TurnOutcome
@@ -59,37 +60,90 @@ def check_items(items: list[BulkItem]) -> None:
         )
 
 
-async def run_bulk(
-    turns: TurnManager,
-    catalog: Catalog,
-    items: list[BulkItem],
-    *,
-    max_concurrency: int,
-    timeout_s: float | None,
-    request_id: str = "",
-) -> AsyncGenerator[BulkResult]:
-    """Run requests side by side and yield each result as it is there. Ending the iteration cancels the rest.
+@dataclass
+class BulkRun:
+    """A bulk under way. `stopped`: cancelled, so that what was not asked yet is not asked any more."""
 
-    Raises:
-        TektonError: `invalid_request` when there are none or too many.
-    """
-    check_items(items)
-    group = request_id or new_request_id()
-    places = asyncio.Semaphore(max_concurrency)
+    request_id: str
+    timeout_s: float | None
+    places: asyncio.Semaphore
+    asked: set[str] = field(default_factory=set[str])
+    """Request ids of the items that are being answered."""
+    stopped: bool = False
 
-    async def run(index: int, item: BulkItem) -> BulkResult:
-        async with places:
-            outcome = await _ask(turns, catalog, item, f"{group}/{index}", group, timeout_s)
+
+class BulkManager:
+    """Run bulks. `active` maps request ids to those under way."""
+
+    def __init__(self, turns: TurnManager, catalog: Catalog) -> None:
+        self._turns, self._catalog = turns, catalog
+        self.active: dict[str, BulkRun] = {}
+
+    async def run(
+        self, items: list[BulkItem], *, max_concurrency: int, timeout_s: float | None, request_id: str = ""
+    ) -> AsyncGenerator[BulkResult]:
+        """Run requests side by side and yield each result as it is there. Ending the iteration cancels the rest.
+
+        Raises:
+            TektonError: `invalid_request` when there are none or too many, `conflict` while a bulk of this id runs.
+        """
+        check_items(items)
+        run = BulkRun(request_id or new_request_id(), timeout_s, asyncio.Semaphore(max_concurrency))
+        if run.request_id in self.active:
+            raise TektonError(f"the bulk {run.request_id} runs already", code="conflict")
+        self.active[run.request_id] = run
+        tasks = [asyncio.create_task(self._item(run, index, item)) for index, item in enumerate(items)]
+        try:
+            for next_done in asyncio.as_completed(tasks):
+                yield await next_done
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            del self.active[run.request_id]
+
+    async def cancel(self, request_id: str) -> int:
+        """Cancel every item of a bulk, confirmed by the workers; return how many pieces of text had come.
+
+        Raises:
+            TektonError: No bulk of this id runs.
+        """
+        if (run := self.active.get(request_id)) is None:
+            raise TektonError(f"no bulk {request_id!r} runs", code="not_found")
+        run.stopped = True
+        items = list(run.asked)
+        ended = await asyncio.gather(*map(self._turns.cancel, items), return_exceptions=True)
+        return sum(len(turn.parts) for turn in ended if isinstance(turn, Turn))
+
+    async def _item(self, run: BulkRun, index: int, item: BulkItem) -> BulkResult:
+        async with run.places:
+            outcome = await self._ask(run, f"{run.request_id}/{index}", item)
         return BulkResult(index, outcome.code is None, outcome)
 
-    tasks = [asyncio.create_task(run(index, item)) for index, item in enumerate(items)]
-    try:
-        for next_done in asyncio.as_completed(tasks):
-            yield await next_done
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _ask(self, run: BulkRun, request_id: str, item: BulkItem) -> TurnOutcome:
+        """Run one request; what keeps it from starting is its outcome, not the end of the others."""
+        run.asked.add(request_id)
+        try:
+            if run.stopped:
+                raise TektonError("cancelled before it was asked", code="cancelled")
+            order = ChatOrder(
+                ai_id=self._catalog.get(item.specialist_id).id,
+                content=item.message,
+                session_id=item.session_id,
+                request_id=request_id,
+                group=run.request_id,
+                context=item.context,
+                max_tokens=item.max_tokens,
+                history=bool(item.session_id),
+                timeout_s=run.timeout_s,
+            )
+            return await self._turns.ask(order)
+        except TektonError as error:
+            return TurnOutcome(
+                request_id, item.specialist_id, "", code=error.code, error=error.message, detail=error.detail
+            )
+        finally:
+            run.asked.discard(request_id)
 
 
 async def report(results: AsyncIterator[BulkResult], request_id: str) -> BulkReport:
@@ -107,27 +161,4 @@ async def report(results: AsyncIterator[BulkResult], request_id: str) -> BulkRep
     )
 
 
-async def _ask(
-    turns: TurnManager, catalog: Catalog, item: BulkItem, request_id: str, group: str, timeout_s: float | None
-) -> TurnOutcome:
-    """Run one request; what keeps it from starting is its outcome, not the end of the others."""
-    try:
-        order = ChatOrder(
-            ai_id=catalog.get(item.specialist_id).id,
-            content=item.message,
-            session_id=item.session_id,
-            request_id=request_id,
-            group=group,
-            context=item.context,
-            max_tokens=item.max_tokens,
-            history=bool(item.session_id),
-            timeout_s=timeout_s,
-        )
-        return await turns.ask(order)
-    except TektonError as error:
-        return TurnOutcome(
-            request_id, item.specialist_id, "", code=error.code, error=error.message, detail=error.detail
-        )
-
-
-__all__ = ["BulkItem", "BulkReport", "BulkResult", "check_items", "report", "run_bulk"]
+__all__ = ["BulkItem", "BulkManager", "BulkReport", "BulkResult", "check_items", "report"]

@@ -6,13 +6,14 @@ Provider clients made here live for one question; turns use the workers' own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
 from backend.catalog import Catalog
 from backend.config import ProviderKind, Settings
 from backend.home import Home
 from backend.orchestration.action import InvalidRequest
+from backend.orchestration.turn import new_request_id
 from backend.providers import create, display_name
 from backend.providers.base import ModelInfo, ProviderError
 from backend.schema.errors import TektonError
@@ -36,6 +37,8 @@ class ModelDesk:
     ) -> None:
         self._home, self._settings, self._environment = home, settings, environment
         self._catalog, self._fleet = catalog, fleet
+        self.pulls: dict[str, asyncio.Task[None]] = {}
+        """Models being fetched, by the request id of the call."""
 
     async def listing(self, provider: str = "") -> list[dict[str, Any]]:
         """Return each provider with `ok`, `detail` and its models; one that does not answer says why."""
@@ -61,27 +64,57 @@ class ModelDesk:
             message=status.model_display,
         )
 
-    async def pull(self, provider: str, model: str) -> dict[str, Any]:
-        """Have a provider fetch a model; its progress is a service of the platform while it lasts.
+    async def pull(
+        self, provider: str, model: str, *, request_id: str = "", tell: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
+        """Have a provider fetch a model; its progress is a service of the platform while it lasts, and told.
+
+        A caller that is cancelled ends the fetching.
 
         Raises:
-            TektonError: The provider cannot fetch models, or failed to.
+            TektonError: The provider cannot fetch models, or failed to; `cancelled`; `conflict` for an id in use.
         """
         client: Any = create(self.known(provider), self._settings, self._home, self._environment)
         if not hasattr(client, "pull"):
             raise InvalidRequest(f"{provider} has no way to fetch a model; ollama does")
-        name = f"pull {model}"
+        request_id = request_id or new_request_id()
+        if request_id in self.pulls:
+            raise TektonError(f"request_id {request_id!r} already fetches a model", code="conflict")
+        fetching = self.pulls[request_id] = asyncio.create_task(self._fetch(client, model, tell))
+        try:
+            await asyncio.wait([fetching])
+            if fetching.cancelled():
+                raise TektonError(f"fetching {model} was cancelled", code="cancelled")
+            fetching.result()
+        finally:
+            fetching.cancel()
+            del self.pulls[request_id]
+        return {"model": model, "provider": provider, "pulled": True}
+
+    async def cancel_pull(self, request_id: str) -> int:
+        """End the fetching of a model and wait until its connection is closed; the answer is 0 pieces of text."""
+        fetching = self.pulls[request_id]
+        fetching.cancel()
+        await asyncio.wait([fetching])
+        return 0
+
+    async def _fetch(self, client: Any, model: str, tell: Callable[[str], None] | None) -> None:
+        name, title = f"pull {model}", f"fetching {model}"
         try:
             await client.prepare()
             async for progress in client.pull(model):
-                self._fleet.service_note(name, f"fetching {model}", progress.detail)
+                self._fleet.service_note(name, title, progress.detail)
+                if tell is not None:
+                    tell(progress.detail)
         except TektonError as error:
-            self._fleet.service_note(name, f"fetching {model}", error.message, ended="failed")
+            self._fleet.service_note(name, title, error.message, ended="failed")
+            raise
+        except asyncio.CancelledError:
+            self._fleet.service_note(name, title, "cancelled", ended="failed")
             raise
         finally:
             await client.aclose()
-        self._fleet.service_note(name, f"fetching {model}", "done", ended="done")
-        return {"model": model, "provider": provider, "pulled": True}
+        self._fleet.service_note(name, title, "done", ended="done")
 
     async def _list(self, kind: str) -> dict[str, Any]:
         client = create(kind, self._settings, self._home, self._environment)

@@ -18,6 +18,7 @@ from backend.home import Home
 from backend.memory import MemoryStore, choose_store
 from backend.monitor import Monitor
 from backend.orchestration.budgets import Budgets
+from backend.orchestration.bulk import BulkManager
 from backend.orchestration.contexts import ContextBuilder
 from backend.orchestration.housekeeping import Housekeeping
 from backend.orchestration.ledger import Ledger
@@ -58,6 +59,7 @@ class Platform:
     book: SettingsBook
     router: Router
     teams: TeamManager
+    bulks: BulkManager
     pipelines: PipelineManager
     models: ModelDesk
     pressure: Pressure
@@ -182,6 +184,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
             router=router,
             settings=book,
         ),
+        bulks=BulkManager(turns, catalog),
         pipelines=PipelineManager(
             catalog=catalog, fleet=fleet, router=router, turns=turns, memory=memory, events=events
         ),

@@ -37,6 +37,7 @@ from backend.schema.records import (
 
 __all__ = [
     "TOPICS",
+    "CallProgress",
     "ErrorEntry",
     "ErrorsAcknowledged",
     "Event",
@@ -248,6 +249,13 @@ class GatewayCall(Struct, tag="gateway_call", omit_defaults=True):
     token: str = ""
 
 
+class CallProgress(Struct, tag="call_progress"):
+    """How far a long call has come that is no turn: the fetching of a model."""
+
+    request_id: str
+    text: str
+
+
 class Result(Struct, tag="result"):
     """The answer to a call made over the WebSocket; carries no `seq`."""
 
@@ -275,6 +283,7 @@ Event = (
     | SessionChanged
     | SessionRemoved
     | GatewayCall
+    | CallProgress
     | Result
     | Pong
     | ErrorReply

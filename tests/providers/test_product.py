@@ -12,7 +12,7 @@ from product import BOUND_S, Product
 from upstreams import Call
 
 from backend.schema.errors import TektonError
-from backend.schema.events import ServiceEvent
+from backend.schema.events import CallProgress, ServiceEvent
 from backend.schema.frames import StreamPhase, StreamReasoning
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -161,6 +161,35 @@ async def test_a_pull_shows_its_progress_to_all_and_its_failure_in_ollamas_words
     assert "file does not exist" in failed.value.message
     services = (await one.client.call("snapshot"))["services"]
     assert [row["state"] for row in services if row["name"] == "pull nosuch"] == ["exited"]
+
+
+async def test_a_pull_tells_its_caller_how_far_it_is_and_cancelled_ends_at_the_upstream(product: Any) -> None:
+    one: Product = await product()
+    calls: list[Call] = []
+
+    async def pull(call: Call) -> None:
+        calls.append(call)
+        await call.begin("application/x-ndjson")
+        await call.send(*(json.dumps(step).encode() + b"\n" for step in STEPS[:3]))
+        await call.gone.wait()
+
+    one.vendors["ollama"].others["/api/pull"] = pull
+    running = asyncio.create_task(one.client.call("pull_model", model="tiny:1b", request_id="pull-1"))
+
+    async def told() -> None:
+        async for batch in one.client.events():
+            for _, event in batch:
+                if isinstance(event, CallProgress) and event.request_id == "pull-1" and "25 %" in event.text:
+                    return
+
+    await asyncio.wait_for(told(), BOUND_S)
+    assert (await one.client.call("cancel", request_id="pull-1"))["confirmed"]
+    with pytest.raises(TektonError) as cancelled:
+        await asyncio.wait_for(running, BOUND_S)
+    assert cancelled.value.code == "cancelled"
+    await asyncio.wait_for(calls[0].gone.wait(), BOUND_S)
+    services = (await one.client.call("snapshot"))["services"]
+    assert [row["cause"] for row in services if row["name"] == "pull tiny:1b"] == ["cancelled"]
 
 
 async def test_over_the_cap_turns_queue_visibly_and_thinking_comes_apart(product: Any) -> None:

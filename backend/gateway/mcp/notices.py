@@ -7,12 +7,11 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from backend.schema.events import (
+    CallProgress,
     Event,
-    PipelineEnd,
     PipelineStart,
     StageEvent,
     StageText,
-    TeamEnd,
     TeamStart,
     TurnStarted,
 )
@@ -35,21 +34,15 @@ class Notice(Struct, omit_defaults=True):
 
 
 class Notices:
-    """Turns the events of one call into notices. Remembers who speaks in which lane, and what was said.
-
-    `ended` once nobody speaks any more, until somebody begins.
-    """
+    """Turns the events of one call into notices. Remembers who speaks in which lane, and what was said."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, str] = {}
         self._texts: dict[str, list[str]] = {}
         self._stages = 0
-        self._open: set[str] = set()
-        self.ended = False
 
     def take(self, event: Event) -> Notice | None:
         """Return what there is to tell of an event, if anything."""
-        self._count(event)
         match event:
             case TurnStarted():
                 self._lanes[event.request_id] = event.ai_id
@@ -72,20 +65,12 @@ class Notices:
                 return Notice("progress", f"{self._stages} stages")
             case StageEvent() if event.state != "waiting":
                 return Notice("progress", f"stage {event.stage + 1} ({event.label}): {event.state}")
+            case CallProgress():
+                return Notice("progress", event.text)
             case StageText():
                 return None  # the same text comes as the lane's own chunks
             case _:
                 return None
-
-    def _count(self, event: Event) -> None:
-        match event:
-            case TurnStarted() | TeamStart() | PipelineStart():
-                self._open.add(event.request_id)
-            case StreamEnd() | StreamError() | TeamEnd() | PipelineEnd():
-                self._open.discard(event.request_id)
-            case _:
-                return
-        self.ended = not self._open
 
 
 def as_value(notice: Notice) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class _Surface:
                 "description": tool.summary,
                 "parameters": tool.schema,
                 "scope": tool.scope,
-                "streaming": tool.streams,
+                "streaming": tool.is_long,
             }
             for tool in allowed_tools(self._scope(request))
         ]
@@ -116,7 +116,7 @@ class _Surface:
     async def _frames(self, tool: Tool, call: ToolCall, scope: Scope) -> AsyncGenerator[bytes]:
         """Yield `connected`, what happens, `complete` or `error`, and `disconnect`."""
         request_id = call.arguments.get("request_id") or new_request_id()
-        arguments = {**call.arguments, "request_id": request_id} if tool.streams else call.arguments
+        arguments = {**call.arguments, "request_id": request_id} if tool.is_long else call.arguments
         facts = {"tool_name": tool.name, "request_id": request_id}
         yield event("connected", facts)
         async with aclosing(self._heard(tool, arguments, scope)) as heard:

@@ -16,8 +16,6 @@ from backend.orchestration.action import Scope
 from backend.orchestration.turns import new_request_id
 from backend.schema.events import Event
 
-LAST_WORDS_S = 0.5
-"""How long a result waits for the events before it, which may come by another way."""
 Tell = Callable[[Notice], Awaitable[None]]
 
 
@@ -37,7 +35,7 @@ class Caller(Protocol):
     """How a tool reaches the platform: in this process, or through a gateway."""
 
     async def call(self, action: str, values: dict[str, Any]) -> Any:
-        """Run an action. A caller that is cancelled ends what it began. Raises `TektonError`."""
+        """Run an action. The events of its conversation are there before it returns or raises `TektonError`."""
         ...
 
     def events(self, request_id: str) -> contextlib.AbstractContextManager[Events]:
@@ -57,7 +55,7 @@ async def run_tool(
     """
     tool.check(scope)
     values = {key: value for key, value in tool.values(arguments).items() if value is not None}
-    if not tool.streams:
+    if not tool.is_long:
         return await caller.call(tool.action.name, values)
     request_id = values["request_id"] = values.get("request_id") or new_request_id()
     try:
@@ -87,15 +85,11 @@ async def _told(call: Awaitable[Any], events: Events, tell: Tell) -> Any:
             if reading.done():
                 await tell_all(reading.result())
                 reading = asyncio.ensure_future(events.next())
-        result = working.result()
-        # what was read already is told even when all that was told so far had ended: another round may begin with it
-        while (reading.done() or not notices.ended) and reading in (
-            await asyncio.wait([reading], timeout=LAST_WORDS_S)
-        )[0]:
+        if reading.done():
             await tell_all(reading.result())
-            reading = asyncio.ensure_future(events.next())
+        reading.cancel()
         await tell_all(events.pending())
-        return result
+        return working.result()
     finally:
         for task in (working, reading):
             task.cancel()

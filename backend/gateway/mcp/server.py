@@ -89,11 +89,12 @@ def _listed(tool: Tool) -> types.Tool:
         name=tool.name,
         description=tool.summary,
         input_schema=tool.schema,
+        output_schema=tool.output,
         annotations=types.ToolAnnotations(
             read_only_hint=reads,
             destructive_hint=tool.scope == "control",
             idempotent_hint=reads,
-            open_world_hint=tool.streams,
+            open_world_hint=tool.is_long,
         ),
     )
 
@@ -103,7 +104,7 @@ def _teller(ctx: Context, tool: Tool) -> Tell | None:
 
     One specialist's text is told piece by piece; where several speak, each answer is told whole.
     """
-    if not tool.streams or not ctx.meta or ctx.meta.get("progress_token") is None:
+    if not tool.is_long or not ctx.meta or ctx.meta.get("progress_token") is None:
         return None
     told, left_out = 0, "message" if tool.one_voice else "chunk"
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from backend.gateway.answers import ANSWERS, ANYTHING
 from backend.orchestration.action import SCOPE_RANK, Action, InvalidRequest, Scope, explain
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.rounds import MAX_ROUNDS
@@ -27,8 +28,8 @@ PLAIN_TYPES = ("", "chat", "message", "text")
 ALIASES = {"ConfigureAIOrchestration": "ConfigureOrchestration"}
 WAITS: dict[str, dict[str, Any]] = {"DiscussTeamChat": {"wait": True}, "AskTeamMember": {"wait": True}}
 """Tools that wait for the answer where the action by itself does not."""
-STREAMED = frozenset({"chat", "team_chat", "discuss", "ask_member", "pipeline"})
-"""Actions whose text is told as it comes."""
+LONG = frozenset({"chat", "team_chat", "discuss", "ask_member", "bulk", "pipeline", "pull_model"})
+"""Actions that take long: named by a request id, told of as they go on, and cancelled by it."""
 
 
 class SendMessage(Struct, forbid_unknown_fields=True):
@@ -101,13 +102,17 @@ FIXED: dict[str, tuple[type[Struct], Callable[[Any], dict[str, Any]]]] = {
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool. `schema` is the JSON schema of its arguments; `accepts` every name it reads, older ones too."""
+    """One tool. `schema` is the JSON schema of its arguments; `accepts` every name it reads, older ones too.
+
+    `output` is the JSON schema of what it returns when it succeeds.
+    """
 
     name: str
     action: Action
     summary: str
     schema: dict[str, Any]
     accepts: frozenset[str]
+    output: dict[str, Any]
 
     @property
     def scope(self) -> Scope:
@@ -119,8 +124,8 @@ class Tool:
         return self.action.name in ("chat", "ask_member")
 
     @property
-    def streams(self) -> bool:
-        return self.action.name in STREAMED
+    def is_long(self) -> bool:
+        return self.action.name in LONG
 
     def check(self, scope: Scope) -> None:
         """Raise `forbidden` when a token of this scope may not call the tool."""
@@ -192,9 +197,10 @@ def allowed_tools(scope: Scope) -> list[Tool]:
 
 
 def _tool(name: str, action: Action, summary: str) -> Tool:
-    if name in FIXED:
+    answers = ANSWERS[action.name]
+    if name in FIXED:  # these wait for the whole answer
         schema = _object_schema(FIXED[name][0])
-        return Tool(name, action, summary, schema, frozenset(schema["properties"]))
+        return Tool(name, action, summary, schema, frozenset(schema["properties"]), _output(answers[:1]))
     schema = _object_schema(action.params)
     accepts = frozenset({*schema["properties"], *action.aliases})
     for key, default in WAITS.get(name, {}).items():
@@ -209,7 +215,17 @@ def _tool(name: str, action: Action, summary: str) -> Tool:
         schema["properties"]["settings"] = {
             **settings, "description": "the settings to change; those left out stay as they are"
         }  # fmt: skip
-    return Tool(name, action, summary, schema, accepts)
+    return Tool(name, action, summary, schema, accepts, _output(answers))
+
+
+def _output(answers: tuple[type[Struct], ...]) -> dict[str, Any]:
+    """Return the JSON schema of one answer or of several possible ones; its root is an object, as MCP asks."""
+    roots, defs = msgspec.json.schema_components(
+        answers, ref_template="#/$defs/{name}", schema_hook=lambda kind: dict(ANYTHING)
+    )
+    if len(roots) == 1:
+        return {**defs.pop(roots[0]["$ref"].rpartition("/")[2]), "$defs": defs}
+    return {"type": "object", "anyOf": list(roots), "$defs": defs}
 
 
 def _renamed(schema: dict[str, Any], old: str, new: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta, Struct
 
 from backend.orchestration.action import InvalidRequest, action
-from backend.orchestration.bulk import BulkItem, report, run_bulk
+from backend.orchestration.bulk import BulkItem, report
 from backend.orchestration.orders import ChatOrder
 from backend.orchestration.rounds import MAX_ROUNDS, hold_rounds
 from backend.orchestration.settings import Mode, Style
@@ -229,13 +229,17 @@ async def ask_member(platform: Platform, params: AskMemberParams) -> Any:
     console="chat.cancel",
 )
 async def cancel(platform: Platform, params: CancelParams) -> Any:
-    """End a turn, a team turn or a pipeline, and answer once its workers confirmed it."""
+    """End a turn, a team turn, a bulk, a pipeline or the fetching of a model, and answer once that is confirmed."""
     began = time.monotonic()
     if platform.teams.find(params.request_id) is not None:
         run = await platform.teams.cancel(params.request_id)
         chunks = sum(len(turn.parts) for turn in run.turns.values())
     elif platform.pipelines.find(params.request_id) is not None:
         chunks = await platform.pipelines.cancel(params.request_id)
+    elif params.request_id in platform.bulks.active:
+        chunks = await platform.bulks.cancel(params.request_id)
+    elif params.request_id in platform.models.pulls:
+        chunks = await platform.models.cancel_pull(params.request_id)
     else:
         turn = platform.teams.turn_of_call(params.request_id) or params.request_id
         chunks = len((await platform.turns.cancel(turn)).parts)
@@ -254,9 +258,7 @@ async def cancel(platform: Platform, params: CancelParams) -> Any:
 async def bulk(platform: Platform, params: BulkParams) -> Any:
     """Run many requests side by side; a result for each, in request order."""
     request_id = params.request_id or new_request_id()
-    results = run_bulk(
-        platform.turns,
-        platform.catalog,
+    results = platform.bulks.run(
         params.requests,
         max_concurrency=params.max_concurrency or platform.book.current.max_concurrent_specialists,
         timeout_s=params.timeout_s,

@@ -102,6 +102,7 @@ async def list_specialists(platform: Platform, params: ListParams) -> Any:
     mcp="DescribeSpecialist",
     cli="tekton call get_specialist",
     console="describe",
+    aliases={"specialist_id": "id"},
 )
 async def get_specialist(platform: Platform, params: OneParams) -> Any:
     """Describe one specialist: its row, persona, context window and model."""
@@ -121,6 +122,7 @@ async def get_specialist(platform: Platform, params: OneParams) -> Any:
     routes=(("GET", "/api/v1/specialists/{id}/health"),),
     mcp="CheckSpecialistHealth",
     cli="tekton call specialist_health",
+    aliases={"specialist_id": "id"},
 )
 async def specialist_health(platform: Platform, params: OneParams) -> Any:
     """Ask a running specialist, and through it its provider, how it is."""

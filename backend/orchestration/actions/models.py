@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from backend.orchestration.action import action
 from backend.orchestration.actions.fleet import Names, resolve
+from backend.schema.events import CallProgress
 
 if TYPE_CHECKING:
     from backend.orchestration.platform import Platform
@@ -72,7 +73,12 @@ async def set_model(platform: Platform, params: SetModelParams) -> Any:
 )
 async def pull_model(platform: Platform, params: PullParams) -> Any:
     """Have a provider fetch a model, its progress shown as a service; ends when it is there."""
-    return await platform.models.pull(params.provider, params.model)
+
+    def tell(text: str) -> None:
+        if params.request_id:
+            platform.events.publish("gateway", CallProgress(params.request_id, text), key=params.request_id)
+
+    return await platform.models.pull(params.provider, params.model, request_id=params.request_id, tell=tell)
 
 
 @action(

@@ -270,6 +270,7 @@ async def team_members(platform: Platform, params: SessionsParams) -> Any:
     mcp="ResetTeamMember",
     cli="tekton call reset_member",
     console="chat.new",
+    aliases={"specialist_id": "id"},
 )
 async def reset_member(platform: Platform, params: ResetParams) -> Any:
     """Start a fresh default session for a specialist or the team; the old one is kept."""

@@ -1,4 +1,6 @@
-"""What actions answer, as shapes for the OpenAPI document. Nothing is built from these: tests hold them to the truth."""
+"""What actions answer, as shapes for the OpenAPI document and for the MCP tools. Nothing is built from these: tests hold
+them to the truth.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,16 @@ from typing import Any
 
 from msgspec import Struct
 
+from backend.config import Budget
 from backend.memory import Export
+from backend.memory.store import UsageRow
 from backend.orchestration.bulk import BulkReport
 from backend.orchestration.matching import Match
 from backend.orchestration.pipeline_records import RunRecord
 from backend.orchestration.settings import OrchestrationSettings
+from backend.providers.budget import Used
 from backend.schema.errors import ErrorCode
-from backend.schema.events import Snapshot
+from backend.schema.events import GatewayCall, Snapshot
 from backend.schema.frames import HealthResponse
 from backend.schema.records import (
     ErrorRecord,
@@ -22,9 +27,14 @@ from backend.schema.records import (
     SearchHit,
     Session,
     SpecialistState,
+    SpecialistStatus,
     StoredMessage,
     TurnOutcome,
 )
+from backend.specialists.nodes import Node
+
+ANYTHING = {"description": "any JSON value"}
+"""The schema of a value of no fixed kind."""
 
 
 class ErrorText(Struct, omit_defaults=True):
@@ -69,6 +79,12 @@ class Specialist(Struct):
     performance: Performance
 
 
+class Described(Specialist):
+    status_row: SpecialistStatus
+    persona: str
+    aliases: list[str]
+
+
 class Specialists(Struct):
     count: int
     specialists: list[Specialist]
@@ -98,7 +114,15 @@ class TeamFailure(Struct):
     partial: str
 
 
-class Team(Struct):
+class TeamRound(Struct):
+    round: int
+    responses: list[TeamAnswer]
+    failures: list[TeamFailure]
+
+
+class Team(Struct, omit_defaults=True):
+    """`rounds` when more than one was asked for; the rest is then of the last one."""
+
     request_id: str
     session_id: str
     responses: list[TeamAnswer]
@@ -108,6 +132,7 @@ class Team(Struct):
     consensus: str
     timestamp: float
     elapsed_time: float
+    rounds: list[TeamRound] = []
 
 
 class Cancelled(Struct):
@@ -170,15 +195,136 @@ class Deleted(Struct):
     deleted: str
 
 
+class LogText(Struct):
+    source: str
+    path: str
+    lines: list[str]
+
+
+class Model(Struct):
+    name: str
+    display: str
+    size: int
+    context_window: int
+    detail: str
+
+
+class ProviderModels(Struct, omit_defaults=True):
+    """`detail` and `code` say why a provider does not answer."""
+
+    provider: str
+    ok: bool
+    detail: str
+    models: list[Model]
+    code: ErrorCode | None = None
+
+
+class Providers(Struct):
+    providers: list[ProviderModels]
+
+
+class Pulled(Struct):
+    model: str
+    provider: str
+    pulled: bool
+
+
+class LimitRow(Struct):
+    id: str
+    name: str
+    tokens: int
+    tokens_per_day: int
+    cost: float
+    cost_per_day: float
+    over: str
+
+
+class UsageReport(Struct):
+    day: str
+    specialists: list[UsageRow]
+    total: Used
+    budget: Budget
+    budgets: dict[str, Budget]
+    limits: list[LimitRow]
+    prices_of: str
+
+
+class Cluster(Struct):
+    address: str
+    store: str
+    nodes: list[Node]
+
+
+class GatewayClient(Struct):
+    client: str
+    token: str
+    scope: str
+    since: float
+    topics: list[str]
+
+
+class EventFigures(Struct):
+    seq: int
+    unwanted: int
+    resyncs: int
+    held_s: float
+
+
+class GatewayReport(Struct):
+    address: str
+    clients: list[GatewayClient]
+    streams: int
+    total_calls: int
+    refused_calls: int
+    recent: list[GatewayCall]
+    refusals: list[GatewayCall]
+    events: EventFigures
+
+
+class Stopping(Struct):
+    stopping: bool
+    results: list[LaunchResult]
+
+
+class Preference(Struct):
+    key: str
+    value: Any
+
+
+class PreferenceKey(Struct):
+    key: str
+
+
+class Unacknowledged(Struct):
+    unacknowledged: int
+
+
+class Member(Struct):
+    socket_id: str
+    name: str
+    state: SpecialistState
+    model: str
+
+
+class Members(Struct):
+    count: int
+    sockets: list[Member]
+
+
 ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "list_specialists": (Specialists,),
+    "get_specialist": (Described,),
     "specialist_health": (HealthResponse,),
+    "specialist_logs": (LogText,),
     "launch": (LaunchAnswer,),
     "launch_one": (LaunchAnswer,),
     "kill": (Results,),
     "kill_one": (Results,),
     "restart": (Results,),
     "set_model": (Results,),
+    "list_models": (Providers,),
+    "pull_model": (Pulled,),
+    "usage": (UsageReport,),
     "match": (Matches,),
     "chat": (TurnOutcome, Started),
     "team_chat": (Team, Started),
@@ -189,10 +335,17 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "pipeline": (RunRecord, Started),
     "list_pipelines": (Runs,),
     "list_errors": (Errors,),
+    "acknowledge_errors": (Unacknowledged,),
     "platform": (PlatformInfo,),
+    "cluster_status": (Cluster,),
+    "gateway_info": (GatewayReport,),
+    "shutdown": (Stopping,),
+    "get_preference": (Preference,),
+    "put_preference": (PreferenceKey,),
     "snapshot": (Snapshot,),
     "get_orchestration": (OrchestrationSettings,),
     "configure_orchestration": (Applied,),
+    "team_members": (Members,),
     "list_sessions": (Sessions,),
     "create_session": (Session,),
     "get_session": (Session,),
@@ -205,4 +358,4 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "export_session": (Export,),
     "search_memory": (Hits,),
 }
-"""By action, each answer it may give; what is not here is a JSON object of its own making."""
+"""By action, each answer it may give."""
