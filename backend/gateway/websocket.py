@@ -80,6 +80,7 @@ class _Connection:
         self._sender: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._number = next(_numbers)
+        self._sending, self._sent, self._gone = False, asyncio.Event(), False
         self._write: Callable[[Sequence[bytes]], Awaitable[None]] = socket.scope["extensions"][FRAMES]
 
     async def run(self) -> None:
@@ -100,6 +101,8 @@ class _Connection:
         except GONE:
             pass  # clients leave; a call under way runs on for whoever comes back for it
         finally:
+            self._gone = True
+            self._say_sent()
             if self._sender is not None:
                 self._sender.cancel()
             self._subscription.close()
@@ -200,11 +203,11 @@ class _Connection:
                 )
             else:
                 result = await action.run(self._gateway.platform, params)
-            await self._send_events()
+            await self._events_told()
             await self._send(Result(request_id, result))
         except TektonError as error:
             status, refusal = getattr(error, "status", 400), error.message
-            await self._send_events()
+            await self._events_told()
             await self._send_error(request_id, error)
         except GONE:
             pass
@@ -241,18 +244,26 @@ class _Connection:
                         self._subscription.follow(key)
                     await self._send_snapshot(resync=True)
                     continue
+                self._sending = True
                 await self._send_lines(batch)
+                self._say_sent()
         except GONE:
             return  # the reader of this connection sees the end too, and cleans up
+        finally:
+            self._say_sent()
 
-    async def _send_events(self) -> None:
-        """Send what happened up to now: whoever reads the answer to a call has read all that led to it."""
+    def _say_sent(self) -> None:
+        self._sending = False
+        self._sent.set()
+        self._sent.clear()
+
+    async def _events_told(self) -> None:
+        """Wait until what happened up to now is sent: whoever reads the answer to a call has read all that led to it."""
         now = self._events.seq
-        try:
-            while self._subscription.cursor < now and (lines := self._subscription.pending()):
-                await self._send_lines(lines)
-        except (*GONE, ReplayLost):
-            return  # the sender of events sees it too
+        while not self._gone and (
+            self._sending or (self._subscription.lag and self._subscription.cursor < now)
+        ):
+            await self._sent.wait()
 
     async def _send_lines(self, lines: Sequence[bytes]) -> None:
         """Send events in one write: one frame where the client allows it, else a frame for each."""
