@@ -35,6 +35,7 @@ NEAR_PING_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 1.5, 3.0
 QUEUED_BATCHES = 256
 """Batches held for a slow reader; beyond, reading from the socket stops and the gateway waits."""
 
+CLOSED = "the gateway closed the connection"
 ConnectionState = Literal["connecting", "attached", "lost", "closed"]
 Place = tuple[str, str]
 """URL of the gateway, `http://…` or `ws://…`, and the token."""
@@ -199,8 +200,8 @@ class Client:
                     delay = FIRST_DELAY_S
                     if not first.done():
                         first.set_result(None)
-                    await self._read(socket)
-                self._lost("the gateway closed the connection")
+                    why = await self._read(socket)
+                self._lost(why)
             except (OSError, TektonError, WebSocketException, TimeoutError) as error:
                 failure = _refusal(error)
                 if not first.done():
@@ -232,8 +233,11 @@ class Client:
     def _subscribing(self) -> bool:
         return any(call_id.startswith("s-") for call_id in self._calls)
 
-    async def _read(self, socket: ClientConnection) -> None:
-        """Take frames until the connection ends; what belongs to calls goes to them, the rest to the reader."""
+    async def _read(self, socket: ClientConnection) -> str:
+        """Take frames until the connection ends, and return why it did.
+
+        What belongs to calls goes to them, the rest to the reader.
+        """
         try:
             while True:
                 data = await socket.recv(decode=False)
@@ -242,8 +246,9 @@ class Client:
                     self._sort(line, batch)
                 if batch:
                     await self._hand_on(batch)
-        except ConnectionClosed:
-            return
+        except ConnectionClosed as ended:
+            silent = ended.sent is not None and "ping timeout" in ended.sent.reason
+            return "the gateway did not answer: host or network is gone" if silent else CLOSED
 
     async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         """Give a batch to the reader; wait for one that is slow.

@@ -32,7 +32,7 @@ from backend.schema.frames import (
     StreamReply,
     StreamStart,
 )
-from backend.specialists.keepalive import keep_alive
+from backend.specialists.keepalive import keep_alive, unconfirmed
 from backend.tls import Trust, failure
 from backend.wire import MAX_LINE_BYTES, LineSplitter, LineTooLong, decode_reply, encode_line, encoder
 
@@ -196,6 +196,18 @@ class Link(asyncio.Protocol):
             self._transport.close()
         else:
             self._end_all()
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the other host does not even confirm that it received what was sent."""
+        return self._transport is not None and unconfirmed(self._transport)
+
+    def abandon(self, reason: str) -> None:
+        """Close without waiting for the other end to take what was sent; open turns end as errors at once."""
+        if not self.closed.done():
+            self.closed.set_result(reason)
+        if self._transport is not None:
+            self._transport.abort()
 
     def hold(self, held: bool) -> None:
         """Stop reading from the specialist, or go on: its own writing then waits, and nothing is lost."""

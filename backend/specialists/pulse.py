@@ -23,12 +23,23 @@ ENDPOINT_EVERY = 10
 """Endpoints beyond this machine are asked this many times less often."""
 
 
+class CutOff(LinkError):
+    """The host of a specialist is not there any more, as far as the network tells."""
+
+    code = "worker_lost"
+
+
 class Pulse:
     """One task; a question to a worker is asked while its last one is still open only once."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._deadline_s = fleet.settings.fleet.unresponsive_after_s
+        far_s = fleet.settings.cluster.silent_after_s
+        self._silence_s = min(far_s, self._deadline_s) if fleet.launcher.remote else self._deadline_s
+        """How long a host beyond this machine may leave unconfirmed what it is sent."""
+        self._every_s = self._silence_s / PINGS_A_DEADLINE
+        self._endpoint_every = round(ENDPOINT_EVERY * self._deadline_s / self._silence_s)
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._broken: set[str] = set()
         """Whose connection was broken at the last beat: a process that just ended is no mute one, so look twice."""
@@ -45,12 +56,12 @@ class Pulse:
     async def _beat(self) -> None:
         beats = 0
         while True:
-            await asyncio.sleep(self._deadline_s / PINGS_A_DEADLINE)
+            await asyncio.sleep(self._every_s)
             beats += 1
             for ai_id, row in self._fleet.board.rows.items():
                 if row.state not in ANSWERING and row.state != "lost":
                     continue
-                if row.transport == "api" and beats % ENDPOINT_EVERY:
+                if row.transport == "api" and beats % self._endpoint_every:
                     continue
                 if ai_id not in self._asking:
                     self._ask_soon(ai_id)
@@ -85,7 +96,15 @@ class Pulse:
                 raise LinkBroken(f"{ai_id} has no process")
             link = await self._fleet.reach(ai_id, placement.host, placement.port, ANSWER_TIMEOUT_S)
             self._fleet.links[ai_id] = link
-        await link.call(Request(type="ping"), timeout_s=self._deadline_s)
+        answer = asyncio.ensure_future(link.call(Request(type="ping"), timeout_s=self._deadline_s))
+        await asyncio.wait([answer], timeout=self._silence_s)
+        if not answer.done() and self._fleet.launcher.remote and link.cut_off:
+            host = self._fleet.board.rows[ai_id].host
+            words = f"{host} has confirmed nothing for {self._silence_s:g} s: the host or its network is gone"
+            answer.cancel()
+            link.abandon(words)
+            raise CutOff(words)
+        await answer
 
     async def _ask_endpoint(self, ai_id: str, link: Channel) -> None:
         reply = await link.call(Request(type="health"), timeout_s=ENDPOINT_TIMEOUT_S)
@@ -96,7 +115,11 @@ class Pulse:
         row = self._fleet.board.rows[ai_id]
         if row.state not in ANSWERING:
             return
-        what = f"pid {row.pid} lives" if row.pid else f"{row.host}:{row.port}"
+        what = (
+            f"pid {row.pid} lives"
+            if row.pid and not self._fleet.launcher.remote
+            else f"{row.host}:{row.port}"
+        )
         self._fleet.board.change(
             ai_id, state="lost", phase=None, detail=words, cause=f"{ai_id} does not answer ({what}): {words}"
         )

@@ -178,3 +178,23 @@ async def test_an_endpoint_that_is_not_well_says_so_through_health() -> None:
     health = await channel.call(Request(type="health"), timeout_s=BOUND_S)
     assert health.status == "degraded" and "401" in health.detail
     channel.close()
+
+
+async def test_a_process_that_says_nothing_is_not_taken_for_a_host_that_is_gone() -> None:
+    gone = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        link = await Link.open("127.0.0.1", server.sockets[0].getsockname()[1], ai_id="apollo-ai")
+        with pytest.raises(NoAnswer):
+            await link.call(Request(type="ping"), timeout_s=0.2)
+        assert not link.cut_off
+        turn = Turn()
+        link.start_turn(Request(content="hello", request_id="r1"), turn.take)
+        link.abandon("its host is gone")
+        assert "its host is gone" in (await turn.end()).message
+        await asyncio.wait_for(gone.wait(), BOUND_S)
