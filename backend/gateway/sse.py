@@ -6,11 +6,12 @@ Encoders of the platform's own events; a client that goes away cancels what it a
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from backend.events import ReplayLost, Subscription
 from backend.gateway.context import Gateway
@@ -42,23 +43,32 @@ def check_streams(gateway: Gateway) -> None:
         raise TektonError(f"{limit} streams are open already (gateway.max_streams)", code="too_many")
 
 
-def stream_response(gateway: Gateway, frames: AsyncIterator[bytes]) -> StreamingResponse:
-    """Answer with a stream of frames, counted against the limit of streams.
+class FrameResponse(StreamingResponse):
+    """A stream of frames, counted against the limit of streams; its end is the frames' end, however it comes."""
+
+    def __init__(self, gateway: Gateway, frames: AsyncGenerator[bytes]) -> None:
+        super().__init__(frames, media_type="text/event-stream", headers=HEADERS)
+        self._gateway, self._frames = gateway, frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._gateway.streams += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._gateway.streams -= 1
+            await (
+                self._frames.aclose()
+            )  # now: left to the collector, the turns of a client that left would go on
+
+
+def stream_response(gateway: Gateway, frames: AsyncGenerator[bytes]) -> FrameResponse:
+    """Answer with a stream of frames.
 
     Raises:
         TektonError: `too_many` streams are open already.
     """
     check_streams(gateway)
-
-    async def counted() -> AsyncIterator[bytes]:
-        gateway.streams += 1
-        try:
-            async for item in frames:
-                yield item
-        finally:
-            gateway.streams -= 1
-
-    return StreamingResponse(counted(), media_type="text/event-stream", headers=HEADERS)
+    return FrameResponse(gateway, frames)
 
 
 async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
@@ -70,7 +80,7 @@ async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
         raise TektonError(f"this stream was read too slowly: {lost}", code="too_many") from lost
 
 
-async def chat_frames(gateway: Gateway, params: ChatParams, include_metadata: bool) -> AsyncIterator[bytes]:
+async def chat_frames(gateway: Gateway, params: ChatParams, include_metadata: bool) -> AsyncGenerator[bytes]:
     """Yield the chunk, complete and error frames of one turn."""
     platform = gateway.platform
     params.request_id = params.request_id or new_request_id()
@@ -129,7 +139,7 @@ async def chat_frames(gateway: Gateway, params: ChatParams, include_metadata: bo
             platform.turns.cancel_soon(turn.request_id)
 
 
-async def team_frames(gateway: Gateway, params: TeamChatParams) -> AsyncIterator[bytes]:
+async def team_frames(gateway: Gateway, params: TeamChatParams) -> AsyncGenerator[bytes]:
     """Yield the interleaved frames of a team turn as its members answer."""
     platform = gateway.platform
     params.request_id = params.request_id or new_request_id()

@@ -6,7 +6,7 @@ A client that goes away ends what it asked for. Decides nothing; encodes what or
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from backend.events import Subscription
 from backend.gateway.context import Gateway
@@ -21,7 +21,7 @@ from backend.schema.events import PipelineEnd
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 
 
-async def bulk_stream(gateway: Gateway, params: BulkParams) -> AsyncIterator[bytes]:
+async def bulk_stream(gateway: Gateway, params: BulkParams) -> AsyncGenerator[bytes]:
     """Start a bulk run and return its frames: an `item` for each result as it is there, then `complete`.
 
     Raises:
@@ -31,7 +31,7 @@ async def bulk_stream(gateway: Gateway, params: BulkParams) -> AsyncIterator[byt
     return _bulk_frames(gateway, params)
 
 
-async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncIterator[bytes]:
+async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncGenerator[bytes]:
     platform = gateway.platform
     request_id = params.request_id or new_request_id()
     began, good, failed, summed = time.monotonic(), 0, 0, 0.0
@@ -54,7 +54,7 @@ async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncIterator[by
         await results.aclose()
 
 
-async def pipeline_stream(gateway: Gateway, params: PipelineParams) -> AsyncIterator[bytes]:
+async def pipeline_stream(gateway: Gateway, params: PipelineParams) -> AsyncGenerator[bytes]:
     """Start a pipeline and return its frames: `pipeline_start`, `stage`, `stage_text`, at last `pipeline_end`.
 
     Raises:
@@ -74,7 +74,7 @@ async def pipeline_stream(gateway: Gateway, params: PipelineParams) -> AsyncIter
 
 async def _pipeline_frames(
     gateway: Gateway, request_id: str, subscription: Subscription
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     ended = False
     try:
         async for events in own_events(subscription):

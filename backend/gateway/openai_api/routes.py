@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -112,7 +112,7 @@ async def _next(pieces: Pieces) -> Piece | Finish:
     return await anext(pieces)
 
 
-async def _frames(asked: Asked, first: Piece | Finish, pieces: Pieces, name: str) -> AsyncIterator[bytes]:
+async def _frames(asked: Asked, first: Piece | Finish, pieces: Pieces, name: str) -> AsyncGenerator[bytes]:
     """Yield the chunks of a stream; its failure is an error chunk, and then there is no `[DONE]`."""
     created = time.time()
 
