@@ -160,12 +160,12 @@ class PipelineManager:
         pipeline = parse(text)
         self._check(pipeline)
         request_id = params.request_id or new_request_id()
-        if request_id in self.active:
-            raise TektonError(f"a pipeline {request_id!r} runs already", code="conflict")
         given = params.input or (earlier.input if earlier else "")
         if len(given.encode()) > MAX_TEXT_BYTES:
             raise TektonError(f"the input is longer than {MAX_TEXT_BYTES:,} bytes", code="too_large")
         session_id = params.session_id or (await self._memory.default_session(OWNER)).id
+        if request_id in self.active:  # looked at last: from here on nobody else gets in between
+            raise TektonError(f"a pipeline {request_id!r} runs already", code="conflict")
         run = PipelineRun(request_id, pipeline, text, given, session_id, history=bool(params.session_id))
         if params.from_stage > 1:
             self._take_over(run, earlier, params.from_stage)

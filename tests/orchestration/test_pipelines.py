@@ -97,6 +97,17 @@ async def test_each_stage_answers_what_the_one_before_said(desk: Desk) -> None:
     assert record.stages[2].first_token_ms is not None and record.stages[2].elapsed_s > 0
 
 
+async def test_of_two_runs_of_one_name_started_at_once_one_is_refused_and_nothing_is_asked_twice(
+    desk: Desk,
+) -> None:
+    before = desk.calls
+    runs = [desk.run("apollo", "once", request_id="one-name") for _ in range(2)]
+    outcomes = await asyncio.gather(*runs, return_exceptions=True)
+    assert sum(isinstance(outcome, RunRecord) for outcome in outcomes) == 1
+    assert [outcome.code for outcome in outcomes if isinstance(outcome, TektonError)] == ["conflict"]
+    assert desk.calls == before + 1
+
+
 async def test_the_input_is_the_first_prompt_and_stands_for_its_mark(desk: Desk) -> None:
     assert (await desk.run("apollo", "given")).output == "You said: given"
     assert (await desk.run('apollo "twice {input} {input}"', "x")).output == "You said: twice x x"
