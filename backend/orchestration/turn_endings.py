@@ -5,6 +5,7 @@ Knows nothing of how a turn is started, followed or cancelled.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class TurnEndings:
     ) -> None:
         self._fleet, self._memory, self._events = fleet, memory, events
         self._ledger, self._contexts, self._budgets = ledger, contexts, budgets
+        self._recording: set[asyncio.Task[None]] = set()
         self.on_ended: list[Callable[[Turn, TurnOutcome], None]] = []
 
     async def keep(self, turn: Turn, outcome: TurnOutcome, line: bytes) -> None:
@@ -63,15 +65,32 @@ class TurnEndings:
         self._contexts.learn(turn.order, outcome)
         for tell in self.on_ended:
             tell(turn, outcome)
-        if outcome.code and outcome.code not in NOT_OURS:
-            self._ledger.record(
-                turn.ai_id,
-                outcome.code,
-                outcome.error,
-                phase=turn.phase,
-                evidence=outcome.evidence,
-                request_id=turn.request_id,
-            )
+        if outcome.code == "worker_lost":
+            task = asyncio.create_task(self._record_unless_died(turn, outcome))
+            self._recording.add(task)
+            task.add_done_callback(self._recording.discard)
+        elif outcome.code and outcome.code not in NOT_OURS:
+            self._record(turn, outcome)
+
+    async def settled(self) -> None:
+        """Wait until every ending so far is in the ledger."""
+        while self._recording:
+            await asyncio.wait(self._recording)
+
+    async def _record_unless_died(self, turn: Turn, outcome: TurnOutcome) -> None:
+        """Record a cut turn, unless its worker's death is recorded and names it: one failure is one record."""
+        if not await self._fleet.died_with(turn.ai_id, turn.request_id):
+            self._record(turn, outcome)
+
+    def _record(self, turn: Turn, outcome: TurnOutcome) -> None:
+        self._ledger.record(
+            turn.ai_id,
+            outcome.code or "internal",
+            outcome.error,
+            phase=turn.phase,
+            evidence=outcome.evidence,
+            request_id=turn.request_id,
+        )
 
     async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a turn that could not be started visible: an ended stream, and a line in its session."""

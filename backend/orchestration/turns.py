@@ -180,6 +180,7 @@ class TurnManager:
             self.fail(turn, "backend_lost", "the backend was stopped while this answer was on its way")
         while self._finishing:
             await asyncio.gather(*self._finishing, return_exceptions=True)
+        await self._endings.settled()
 
     def fail(self, turn: Turn, code: ErrorCode, text: str) -> None:
         """End a turn from our side, as the worker would have."""

@@ -19,6 +19,9 @@ from backend.specialists.process import Ending, signal_name
 from backend.specialists.service import SERVICE, EmbeddedService
 from backend.specialists.state import RUNNING
 
+NAMED_TURNS = 10
+"""How many turns a death's record names that were cut by it."""
+
 
 class Endings:
     """Ends specialists and draws the consequences of an end: row, registry, link, ledger."""
@@ -49,11 +52,15 @@ class Endings:
         asked = row.state == "stopping"
         text = words(ending, asked)
         state: SpecialistState = "lost" if happening.kind == "lost" else _state(ending)
+        cut = [] if asked else fleet.turns.named_in_death(ai_id)
         self._forget(ai_id, placement, text, ending, "stopped" if asked else state)
         if not asked:
-            proof = evidence(fleet.launcher.logs(ai_id))
+            proof = evidence(fleet.launcher.logs(ai_id)) + _cut_words(cut)
             code = "killed" if ending.signal is not None else state
-            fleet.record_error(ai_id, code, f"{ai_id} {text}", phase=row.phase or row.state, evidence=proof)
+            fleet.record_error(
+                ai_id, code, f"{ai_id} {text}", phase=row.phase or row.state, evidence=proof,
+                request_id=cut[0] if cut else "",
+            )  # fmt: skip
 
     async def _kill(self, ai_id: str, force: bool) -> LaunchResult:
         fleet, started = self._fleet, time.monotonic()
@@ -122,6 +129,14 @@ class Endings:
             )
         except TektonError as error:
             self._fleet.record_error(ai_id, error.code, error.message, phase="ending")
+
+
+def _cut_words(cut: list[str]) -> str:
+    """Return a last line of evidence that names the turns a death has cut, empty when there are none."""
+    if not cut:
+        return ""
+    more = f" and {len(cut) - NAMED_TURNS} more" if len(cut) > NAMED_TURNS else ""
+    return f"\nit was answering {', '.join(cut[:NAMED_TURNS])}{more}"
 
 
 def words(ending: Ending, asked: bool) -> str:

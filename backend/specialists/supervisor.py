@@ -56,6 +56,10 @@ CONFIGURE_TIMEOUT_S = 20.0
 """A worker may have to import another provider's library first."""
 
 
+DEATH_KNOWN_S = 2.0
+"""How long after its connection broke the end of a worker may become known, at most."""
+
+
 class NotRunning(TektonError):
     code = "not_running"
 
@@ -306,6 +310,14 @@ class Supervisor:
 
     def turn_ended(self, ai_id: str, request_id: str, outcome: TurnOutcome) -> None:
         self._fleet.turns.ended(ai_id, request_id, outcome)
+
+    async def died_with(self, ai_id: str, request_id: str) -> bool:
+        """Wait whether a turn that was cut is named in its worker's death record; false when the worker lives on.
+
+        A connection may break a moment before the end of its process is known.
+        """
+        within_s = DEATH_KNOWN_S if ai_id in self._fleet.placements else 0.0
+        return await self._fleet.turns.was_named(ai_id, request_id, within_s)
 
     def cost_changed(self, ai_id: str, costs: dict[str, float], currency: str) -> None:
         """Show what a specialist's turns cost today: sums by currency, and the currency to show first."""

@@ -5,6 +5,7 @@ Knows no link; whoever runs the turns says what happens to them.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ class _Book:
     total_s: float = 0.0
     told_at: float = 0.0
     idle: str = ""
+    cut: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
+    """Turns that ended with their connection; set once a death's record names the turn."""
 
 
 class TurnBook:
@@ -78,6 +81,8 @@ class TurnBook:
         """Account for a turn's end."""
         book = self._book(ai_id)
         book.turns.pop(request_id, None)
+        if outcome.code == "worker_lost":
+            self._cut(ai_id, request_id)
         row = self._board.rows[ai_id]
         changes: dict[str, object] = {"last_activity": time.time()}
         if outcome.usage is not None:
@@ -98,6 +103,29 @@ class TurnBook:
                 "last_error_code": outcome.code,
             }
         self._show(ai_id, **changes)
+
+    def named_in_death(self, ai_id: str) -> list[str]:
+        """Return the turns a death has cut, for its record, and note that they are named there."""
+        book = self._book(ai_id)
+        names = dict.fromkeys([name for name, told in book.cut.items() if not told.is_set()])
+        names |= dict.fromkeys(book.turns)
+        for name in names:
+            self._cut(ai_id, name).set()
+        return list(names)
+
+    async def was_named(self, ai_id: str, request_id: str, within_s: float) -> bool:
+        """Wait until a death's record names a turn that was cut; false when none does, as when the worker lives."""
+        told = self._cut(ai_id, request_id)
+        try:
+            await asyncio.wait_for(told.wait(), within_s)
+        except TimeoutError:
+            return told.is_set()
+        finally:
+            self._book(ai_id).cut.pop(request_id, None)
+        return True
+
+    def _cut(self, ai_id: str, request_id: str) -> asyncio.Event:
+        return self._book(ai_id).cut.setdefault(request_id, asyncio.Event())
 
     def open_turns(self, ai_id: str) -> int:
         return len(self._book(ai_id).turns)

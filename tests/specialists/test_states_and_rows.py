@@ -121,6 +121,36 @@ def test_a_turn_that_ends_after_its_worker_died_does_not_bring_the_row_back(boar
     assert (row.state, row.phase, row.queue) == ("killed", None, 0)
 
 
+@pytest.mark.parametrize("broken_first", [False, True])
+async def test_a_death_names_the_turns_it_cut_once_whether_the_connection_broke_before_or_after(
+    broken_first: bool, board: Board
+) -> None:
+    book = TurnBook(board)
+    lost = [TurnOutcome(name, "apollo-ai", "", code="worker_lost", error="lost") for name in ("r1", "r2")]
+    for outcome in lost:
+        book.began("apollo-ai", outcome.request_id)
+    told: list[str] = []
+    if broken_first:
+        for outcome in lost:
+            book.ended("apollo-ai", outcome.request_id, outcome)
+    waiting = [asyncio.create_task(book.was_named("apollo-ai", o.request_id, 20)) for o in lost]
+    await asyncio.sleep(0)
+    told += book.named_in_death("apollo-ai")
+    if not broken_first:
+        for outcome in lost:
+            book.ended("apollo-ai", outcome.request_id, outcome)
+    assert await asyncio.gather(*waiting) == [True, True]
+    assert sorted(told) == ["r1", "r2"] and book.named_in_death("apollo-ai") == []
+
+
+async def test_a_turn_cut_from_a_worker_that_lives_on_is_named_in_no_death(board: Board) -> None:
+    book = TurnBook(board)
+    book.began("apollo-ai", "r1")
+    book.ended("apollo-ai", "r1", TurnOutcome("r1", "apollo-ai", "", code="worker_lost", error="cut"))
+    assert not await book.was_named("apollo-ai", "r1", 0.0)
+    assert book.named_in_death("apollo-ai") == []
+
+
 async def test_a_place_cancelled_in_the_moment_it_was_given_goes_to_the_next() -> None:
     gate = Gate(1)
     entered: list[str] = []
