@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             token_file=options.token_file or os.environ.get("TEKTON_TOKEN_FILE"),
             ca_file=options.ca_file,
         )
+    from backend import interrupt
     from tekton_tui.app import TektonApp
     from tekton_tui.connecting import connector
     from tekton_tui.hangup import EXIT_HANGUP, leave_on_hangup
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         preferences=read_preferences(home_folder(options.home)),
     )
     leave_on_hangup(lambda: app.call_from_thread(app.exit, return_code=EXIT_HANGUP))
+    interrupt.heard_from_here()
     app.run()
     return app.return_code or 0
 

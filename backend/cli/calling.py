@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from backend import interrupt
 from backend.cli import terminal
 from backend.cli.exit_codes import CANCELLED, NOT_RUNNING, PIPE_CLOSED, exit_code
 from backend.schema.errors import TektonError
@@ -52,6 +53,7 @@ async def call(action: str, *, start: bool = False, **params: Any) -> Any:
 
 def run(work: Callable[[], Awaitable[int | None]]) -> int:
     """Run a command to its exit code; errors go to stderr as one line that says what to do."""
+    interrupt.heard_from_here()
     try:
         return asyncio.run(_as_coroutine(work)) or 0
     except TektonError as error:

@@ -24,7 +24,7 @@ import uvicorn
 import uvloop
 from filelock import FileLock, Timeout
 
-from backend import catalog, config, jsonlog, tls
+from backend import catalog, config, interrupt, jsonlog, tls
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
 from backend.gateway.listening import WebSocketProtocol, http_protocol
@@ -92,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     _allow_many_files()
     home = Home.from_environment().prepare()
     jsonlog.configure("gateway", {**config.read_env_file(home), **os.environ})
+    interrupt.heard_from_here()
     lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:
         with lock:
