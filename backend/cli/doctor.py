@@ -159,7 +159,10 @@ async def _remote() -> list[Finding]:
         settings = settings_module.load(home, environment)
     except TektonError:
         return [await _backend()]
-    return [await _provider(settings, home, environment), await _backend()]
+    from backend.cli.doctor_cluster import beyond
+
+    further = await beyond(settings, home, environment)
+    return [await _provider(settings, home, environment), *further, await _backend()]
 
 
 async def _provider(settings: Settings, home: Home, environment: dict[str, str]) -> Finding:

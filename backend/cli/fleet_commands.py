@@ -159,8 +159,15 @@ def _results(results: list[Any], done: str) -> int:
 def _kill_without_backend() -> list[Any]:
     from backend.home import Home
     from backend.specialists.killall import kill_all
+    from backend.specialists.ray_killall import kill_cluster
 
-    results = kill_all(Home.from_environment())
+    home = Home.from_environment()
+    results = kill_all(home)
+    try:
+        results += kill_cluster(home, os.environ)
+    except TektonError:
+        _results(results, "stopped")
+        raise
     if not results:
         print("nothing runs")
     return results

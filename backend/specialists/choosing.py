@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from backend.config import Settings
-from backend.home import Home
+from backend.home import Home, write_private
 from backend.registry import Registry
 from backend.registry.identity import entry_alive
 from backend.schema.errors import TektonError
@@ -17,6 +17,9 @@ from backend.specialists.launcher import Launcher
 from backend.specialists.local import LocalLauncher
 from backend.specialists.supervisor import worker_token
 from backend.tls import TlsRefused
+
+CLUSTER_NOTE = "cluster"
+"""File of the home's `run` folder that says which cluster its specialists are on."""
 
 
 class LocalsRun(TektonError):
@@ -52,4 +55,13 @@ async def choose_launcher(home: Home, settings: Settings, environment: Mapping[s
 
     launcher = RayLauncher(home, settings, environment, worker_token(home))
     await launcher.connect()
+    await asyncio.to_thread(write_private, home.run / CLUSTER_NOTE, settings.cluster.address.encode())
     return launcher
+
+
+def last_cluster(home: Home) -> str:
+    """Return the address of the cluster the home's last gateway joined; empty when none did."""
+    try:
+        return (home.run / CLUSTER_NOTE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from backend.client import Client, attach
@@ -180,6 +181,44 @@ def test_serve_refuses_a_cluster_without_authentication(home: Home) -> None:
     )
     assert done.returncode == 2
     assert "RAY_AUTH_MODE=token" in done.stderr and "Traceback" not in done.stderr
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "backend.cli.tekton", *words],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+
+async def test_all_can_be_ended_with_no_gateway_running(home: Home, client: Client) -> None:
+    results = (await client.call("launch", ids=["apollo", "rhetor"]))["results"]
+    pids = [result["pid"] for result in results if result["ok"]]
+    assert len(pids) == 2
+    backend_pid = json.loads(home.backend_facts.read_text())["pid"]
+    os.kill(backend_pid, signal.SIGKILL)
+    done = await asyncio.to_thread(command, "doctor")
+    assert "2 specialists of this home run there" in done.stdout and "token accepted" in done.stdout, (
+        done.stdout
+    )
+    done = await asyncio.to_thread(command, "kill", "--all")
+    assert done.returncode == 0 and "apollo: stopped on the cluster" in done.stdout, done
+    assert json.loads(home.registry.read_text()) == {}
+    for pid in pids:
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    done = await asyncio.to_thread(command, "kill", "--all")
+    assert "nothing runs" in done.stdout, done
+
+
+def test_ending_all_names_a_cluster_it_may_not_join(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    done = command("kill", "--all")
+    assert done.returncode == 2 and "RAY_AUTH_MODE=token" in done.stderr and "Traceback" not in done.stderr
+    done = command("doctor")
+    assert "RAY_AUTH_MODE=token" in done.stdout and done.returncode != 0
 
 
 async def test_a_node_that_dies_is_shown_as_lost_and_its_turn_ends_as_an_error(
