@@ -1,4 +1,4 @@
-"""`tekton launch | kill | restart | logs | discover | match`: the fleet from the command line."""
+"""`tekton launch | kill | restart | discover | match`: the fleet from the command line."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 from typing import Any
 
 from backend.cli import terminal
 from backend.cli.calling import call, elsewhere
 from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.schema.errors import TektonError
-
-FOLLOW_EVERY_S = 0.3
-PLATFORM_LOGS = ("backend", "embedded", "control-audit")
-"""Logs that belong to no specialist; they are read here, where the command line runs."""
-TAIL_BYTES = 1 << 20
-"""Of a followed log, how much of its end is looked at for the newest lines."""
 
 
 async def launch(options: argparse.Namespace) -> int:
@@ -49,31 +42,6 @@ async def kill(options: argparse.Namespace) -> int:
 async def restart(options: argparse.Namespace) -> int:
     answer = await call("restart", ids=options.names)
     return _results(answer["results"], "restarted")
-
-
-async def logs(options: argparse.Namespace) -> int:
-    """Print what a process wrote; with `-f` go on as it writes."""
-    from backend.home import Home
-
-    home = Home.from_environment()
-    wanted = (home, options.name, options.tail, options.previous)
-    if options.name in PLATFORM_LOGS:
-        lines, path = await asyncio.to_thread(_read_log, *wanted)
-    else:
-        try:
-            answer = await call(
-                "specialist_logs", id=options.name, tail=options.tail, previous=options.previous
-            )
-            lines, path = answer["lines"], answer["path"]
-        except TektonError as error:
-            if error.code != "backend_lost" or elsewhere():
-                raise
-            lines, path = await asyncio.to_thread(_read_log, *wanted)
-    if options.follow:
-        await _follow(path, options.tail)
-    for line in lines:
-        print(terminal.shown(line))
-    return OK
 
 
 async def discover(options: argparse.Namespace) -> int:
@@ -173,40 +141,4 @@ def _kill_without_backend() -> list[Any]:
     return results
 
 
-def _read_log(home: Any, name: str, tail: int, previous: bool) -> tuple[list[str], str]:
-    """Read a log file directly, for when no backend runs."""
-    names = (name, f"{name}-ai")
-    suffix = ".previous.log" if previous else ".log"
-    for candidate in names:
-        path = home.logs / f"{candidate}{suffix}"
-        if path.exists():
-            return path.read_text(encoding="utf-8", errors="replace").splitlines()[-tail:], str(path)
-    raise TektonError(f"there is no log of {name!r} in {home.logs}", code="not_found")
-
-
-async def _follow(path: str, tail: int) -> None:
-    """Print a file's newest lines and what is appended, until interrupted; a new file is read from its start."""
-    with open(path, encoding="utf-8", errors="replace") as first:  # noqa: ASYNC230
-        first.seek(max(0, os.fstat(first.fileno()).st_size - TAIL_BYTES))
-        there = first.read().splitlines(keepends=True)
-        _write("".join(there[-tail:] if tail > 0 else []))
-        file, inode = first, os.fstat(first.fileno()).st_ino
-        while True:
-            if text := file.read():
-                _write(text)
-                continue
-            await asyncio.sleep(FOLLOW_EVERY_S)
-            try:
-                now = os.stat(path).st_ino
-            except FileNotFoundError:
-                continue
-            if now != inode:
-                file, inode = open(path, encoding="utf-8", errors="replace"), now  # noqa: ASYNC230, SIM115
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(terminal.shown(text))
-    sys.stdout.flush()
-
-
-__all__ = ["discover", "kill", "launch", "logs", "match", "restart"]
+__all__ = ["discover", "kill", "launch", "match", "restart"]

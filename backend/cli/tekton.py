@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "kill": ("fleet_commands", "kill", "stop specialists; --all works without a backend"),
     "restart": ("fleet_commands", "restart", "stop and launch again, by hand"),
     "status": ("status_command", "status", "the fleet at a glance"),
-    "logs": ("fleet_commands", "logs", "what a process wrote"),
+    "logs": ("log_commands", "logs", "what a process wrote"),
     "discover": ("fleet_commands", "discover", "find specialists by capability, role, state"),
     "match": ("fleet_commands", "match", "who suits a request in free words"),
     "errors": ("memory_commands", "errors", "the error ledger; `errors ack` marks as seen"),

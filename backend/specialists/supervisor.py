@@ -184,12 +184,18 @@ class Supervisor:
         return self._upkeep.sources()
 
     async def read_log(self, source: str, *, tail: int = 200, previous: bool = False) -> dict[str, Any]:
-        """Return `{"source", "path", "lines"}` with the newest lines of a log, oldest first."""
+        """Return `{"source", "path", "lines", "remote"}` with the newest lines of a log, oldest first.
+
+        Of a `remote` one the file is a copy, brought up to date by this call and while somebody reads topic `logs`.
+        """
         path = self.log_path(source, previous=previous)
-        if not previous:
+        if not previous and self._fleet.launcher.remote:
             await self._fleet.launcher.fetch_logs(source)
+            self._upkeep.brought(source)
         lines = await asyncio.to_thread(_tail, path, tail)
-        return {"source": source, "path": str(path), "lines": [redact(line) for line in lines]}
+        remote = self._fleet.launcher.remote and source in self._fleet.placements
+        shown = [redact(line) for line in lines]
+        return {"source": source, "path": str(path), "lines": shown, "remote": remote}
 
     # acting
 

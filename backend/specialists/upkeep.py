@@ -43,6 +43,8 @@ class Upkeep:
         self._places: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self._census_due = False
+        self._followed = False
+        """Whether somebody read the topic at the last beat."""
 
     def start(self) -> None:
         for source in self.sources():
@@ -57,6 +59,11 @@ class Upkeep:
         """Return whose log files there may be: every specialist and service."""
         return [*self._fleet.board.rows, *self._fleet.board.services, "gateway"]
 
+    def brought(self, source: str) -> None:
+        """A reader had a log brought from another host and has it whole: only what comes now is passed on."""
+        if not self._followed:
+            self._places[source] = self._end(source)
+
     def registry_damaged(self) -> None:
         """Have the next look find living workers the registry lost."""
         self._census_due = True
@@ -67,7 +74,8 @@ class Upkeep:
             await asyncio.sleep(EVERY_S)
             beats += 1
             try:
-                if self._fleet.launcher.remote and self._wanted("logs"):
+                self._followed = self._wanted("logs")
+                if self._fleet.launcher.remote and self._followed:
                     await asyncio.gather(*map(self._fleet.launcher.fetch_logs, list(self._fleet.placements)))
                 self._follow_logs()
                 if beats % SYNC_EVERY == 0 or self._census_due:

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 MODULES = (
-    "aish", "aish_session", "ask_commands", "config_command", "doctor", "fleet_commands", "memory_commands", "pipe_files",
+    "aish", "aish_session", "ask_commands", "config_command", "doctor", "fleet_commands", "log_commands", "memory_commands", "pipe_files",
     "status_command", "tekton",
 )  # fmt: skip
 STREAMS = 3

@@ -213,6 +213,44 @@ async def test_all_can_be_ended_with_no_gateway_running(home: Home, client: Clie
     assert "nothing runs" in done.stdout, done
 
 
+async def test_the_log_of_another_host_is_read_and_followed_here(home: Home, client: Client) -> None:
+    await client.call("launch", ids=["apollo"])
+    placed = (await row_of(client, "apollo"))["port"]
+    following = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "backend.cli.tekton", "logs", "apollo", "-f", stdout=subprocess.PIPE
+    )
+    assert following.stdout is not None
+    lines: list[str] = []
+
+    async def until(words: str) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not lines or words not in lines[-1]:
+                lines.append((await following.stdout.readline()).decode())
+
+    await until(f":{placed} with scripted")
+    from backend.schema.frames import Request
+
+    token = (home.run / "worker.token").read_text()
+    row = await row_of(client, "apollo")
+    link = await Link.open(row["host"], row["port"], token=token, ai_id="apollo-ai")
+    await link.call(Request(type="configure", token=token, model="another"), timeout_s=WAIT_S)
+    link.close()
+    await until("now uses scripted:another")
+    following.kill()
+    await following.wait()
+    assert len([line for line in lines if f":{placed} with scripted" in line]) == 1, lines
+    os.kill(row["pid"], signal.SIGABRT)
+    await client.subscribe(["fleet"])
+    await until_state(client, "apollo", "exited")
+    ledger = (await client.call("list_errors", where="apollo-ai"))["errors"]
+    assert "now uses scripted:another" in ledger[0]["evidence"], ledger[0]
+
+
+async def until_state(client: Client, name: str, state: str) -> None:
+    if (await row_of(client, name)).get("state") != state:
+        await until(client, name, state)
+
+
 def test_ending_all_names_a_cluster_it_may_not_join(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     done = command("kill", "--all")
