@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -19,10 +18,13 @@ from tekton_tui.commands import Commands
 from tekton_tui.desk import Connect, Desk
 from tekton_tui.palette import system_commands
 from tekton_tui.panes import PANES
+from tekton_tui.patching import PatchScreen
 from tekton_tui.preferences import Preferences
+from tekton_tui.rubbish import Rubbish
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.themes import DARK_NAME, TEKTON_DARK, TEKTON_LIGHT
+from tekton_tui.tick import FrameTick
 from tekton_tui.widgets.command_line import CommandLine
 from tekton_tui.widgets.header import HeaderLine
 from tekton_tui.widgets.key_line import KeyLine
@@ -60,6 +62,8 @@ class TektonApp(App[None]):
         self.stores = Stores()
         self.desk = Desk(self.stores, connect)
         self.commands = Commands(self, self.desk)
+        self.frame_tick = FrameTick()
+        self._rubbish = Rubbish(lambda: bool(self.stores.turns.turns))
         self._attention = Attention(self, self.stores, self.preferences)
         self._error_at = -1
         self._dress(theme or self.preferences.theme)
@@ -84,6 +88,7 @@ class TektonApp(App[None]):
     def on_mount(self) -> None:
         self.desk.notice.subscribe(self.tell)
         self._attention.start()
+        self.stores.turns.ended.subscribe(lambda turn: self._rubbish.stir())
         self.call_after_refresh(self._open_up)
 
     def _open_up(self) -> None:
@@ -115,12 +120,23 @@ class TektonApp(App[None]):
         self._attention.write_title()
 
     def _start_desk(self) -> None:
-        """Begin to talk to the backend, after the first frame. What was made so far is not looked at for rubbish again."""
-        gc.collect()
-        gc.freeze()
+        """Begin to talk to the backend, after the first frame."""
+        self._rubbish.start()
         self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
 
+    def get_default_screen(self) -> Screen[None]:
+        return PatchScreen(id="_default")
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys go before streams."""
+        if isinstance(event, events.InputEvent):
+            self.frame_tick.give_way()
+            self._rubbish.stir()
+        await super().on_event(event)
+
     async def on_unmount(self) -> None:
+        self._rubbish.stop()
+        self.frame_tick.stop()
         self._attention.stop()
         await self.commands.flush_drafts()
         await self.desk.close()

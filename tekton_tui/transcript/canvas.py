@@ -98,7 +98,7 @@ class Canvas:
             badge = put_badge(view[-1], marks.badge, palette.part("badge"), pads[0] + width - SCROLL_CELLS)
             view[-1] = palette.filter(badge)
         before, self._view = self._view, view
-        return _differences(before, view, width)
+        return _differences(before, view, -pads[0], width + sum(pads))
 
     def lines(self, crop: Region) -> list[Strip]:
         """Return the strips of a region of the widget, its padding included."""
@@ -239,17 +239,17 @@ def _thumb(viewport: Viewport) -> range:
     return range(start, start + size)
 
 
-def _differences(before: list[Strip], after: list[Strip], width: int) -> Iterator[Region]:
+def _differences(before: list[Strip], after: list[Strip], x: int, width: int) -> Iterator[Region]:
     """Yield the regions of lines that are not the same strip as before."""
     if len(before) != len(after):
-        yield Region(0, 0, width, max(len(before), len(after)))
+        yield Region(x, 0, width, max(len(before), len(after)))
         return
     start: int | None = None
     for y, (old, new) in enumerate(zip(before, after, strict=True)):
         if old is not new and old != new:
             start = y if start is None else start
         elif start is not None:
-            yield Region(0, start, width, y - start)
+            yield Region(x, start, width, y - start)
             start = None
     if start is not None:
-        yield Region(0, start, width, len(after) - start)
+        yield Region(x, start, width, len(after) - start)

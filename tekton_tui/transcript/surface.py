@@ -20,6 +20,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tekton_tui.tick import FrameTick, frame_tick
 from tekton_tui.transcript import palette
 from tekton_tui.transcript.canvas import Canvas, Marks
 from tekton_tui.transcript.cursor import Cursor
@@ -28,7 +29,6 @@ from tekton_tui.transcript.message import Look
 from tekton_tui.transcript.overlay import line_id
 from tekton_tui.transcript.pieces import Piece
 from tekton_tui.transcript.selecting import selected_text
-from tekton_tui.transcript.tick import FrameTick, frame_tick
 from tekton_tui.transcript.viewport import Viewport
 
 ROOMY: Final = 40

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
@@ -49,6 +53,7 @@ class Lane(Vertical):
         self._row = Static("", classes="lane-row")
         self._ready = False
         self._said = ""
+        self._border_only = False
 
     @property
     def name_shown(self) -> str:
@@ -135,10 +140,26 @@ class Lane(Vertical):
             title, subtitle = title_of(facts, width - BORDER_CELLS), subtitle_of(facts, width - BORDER_CELLS)
             if f"{title.plain}\n{subtitle.plain}" != self._said:
                 self._said = f"{title.plain}\n{subtitle.plain}"
-                self.border_title, self.border_subtitle = title, subtitle
+                self._write_border(title, subtitle)
         if self.turn is not None and not self.turn.ended and not self.turn.pieces:
             self.transcript.set_phase(self.turn.request_id, self.turn.detail or turn_words(self.turn))
         self.set_class(self.failed, "-failed")
+
+    def _write_border(self, title: Content, subtitle: Content) -> None:
+        self._border_only = True
+        try:
+            self.border_title, self.border_subtitle = title, subtitle
+        finally:
+            self._border_only = False
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """Repaint; for other words in the border the border's two lines are enough."""
+        if self._border_only and not regions:
+            width, height = self.outer_size
+            regions = (Region(-1, -1, width, 1), Region(-1, height - 2, width, 1))
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def on_resize(self) -> None:
         self.tell()
