@@ -22,9 +22,9 @@ THRESHOLDS: Final = (1_000, 5, 200)
 class Rubbish:
     """Collects when it has been quiet since the last `stir`; one for a process. For one event loop only."""
 
-    def __init__(self, busy: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, busy: Callable[[], bool] = lambda: False, *, quiet_s: float = QUIET_S) -> None:
         """`busy` tells that it is not quiet, whatever was noted."""
-        self._busy = busy
+        self._busy, self._quiet_s = busy, quiet_s
         self._stirred = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self.rounds = 0
@@ -39,7 +39,7 @@ class Rubbish:
         """Note that something happened: new rubbish may come of it, and somebody may be looking. Cheap."""
         self._stirred = monotonic()
         if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(QUIET_S, self._look)
+            self._handle = asyncio.get_running_loop().call_later(self._quiet_s, self._look)
 
     def stop(self) -> None:
         """Never collect again."""
@@ -48,7 +48,7 @@ class Rubbish:
             self._handle = None
 
     def _look(self) -> None:
-        left = QUIET_S if self._busy() else self._stirred + QUIET_S - monotonic()
+        left = self._quiet_s if self._busy() else self._stirred + self._quiet_s - monotonic()
         if left > 0:
             self._handle = asyncio.get_running_loop().call_later(left, self._look)
             return

@@ -32,6 +32,10 @@ TONES = {
 }
 """Theme variable of each state's colour; the symbol and the word always stand beside it."""
 LIVE_STATES = ("ready", "busy", "starting", "stopping")
+TICKING = ("busy", "starting", "stopping")
+"""States whose words count seconds."""
+AGING = ("exited", "killed")
+"""States whose words count minutes."""
 SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 11: "SEGV", 15: "TERM"}
 _BARS = "▁▂▃▄▅▆▇█"
 

@@ -15,19 +15,31 @@ from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
-from tekton_tui.wording import SYMBOLS, TONES, milliseconds, number, rate, state_words, turn_words, why_ended
+from tekton_tui.wording import (
+    AGING,
+    SYMBOLS,
+    TICKING,
+    TONES,
+    milliseconds,
+    number,
+    rate,
+    state_words,
+    turn_words,
+    why_ended,
+)
 
 STDERR_LINES = 6
 
 
 class ChatSide(Vertical):
-    """Drawn from the stores; moves by the second only while a turn runs."""
+    """Drawn from the stores; moves by the second only while a turn runs and somebody looks."""
 
     def __init__(self, ai_id: str, stores: Stores, commands: Commands) -> None:
         super().__init__(classes="chat-side")
         self._ai_id, self._stores, self._commands = ai_id, stores, commands
         self._session = "default"
         self._said = ""
+        self._stale = False
         self._limits: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
@@ -41,10 +53,15 @@ class ChatSide(Vertical):
             self._stores.fleet.changed.subscribe(self._changed),
             *(signal.subscribe(self._turn_changed) for signal in (turns.started, turns.phase, turns.ended)),
         ]
-        self.set_interval(1.0, self._write)
+        self._clock = self.set_interval(1.0, self._write)
         self._write()
         self._commands.fetch_log(self._ai_id, STDERR_LINES, self._take_log)
         self._ask_limits()
+
+    def on_show(self) -> None:
+        """Write what changed while nobody looked."""
+        if self._stale:
+            self._write()
 
     def _ask_limits(self) -> None:
         """Read how much of the day's budget is used: at the start, and after each turn."""
@@ -89,6 +106,14 @@ class ChatSide(Vertical):
     def _write(self) -> None:
         row = self._stores.fleet.rows.get(self._ai_id)
         if row is None or not self.is_attached:
+            return
+        self._stale = self.is_mounted and not self.is_on_screen
+        counts = row.state in (*TICKING, *AGING) or bool(self._stores.turns.of_specialist(self._ai_id))
+        if self._stale or not counts:
+            self._clock.pause()
+        else:
+            self._clock.resume()
+        if self._stale:
             return
         content = self._content(row)
         if content.plain != self._said:

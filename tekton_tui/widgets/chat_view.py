@@ -44,6 +44,7 @@ class ChatView(Vertical):
         self._oldest: int | None = None
         self._words = ""
         self._leave: list[Callable[[], None]] = []
+        self._transcript = Transcript(classes="chat-transcript")
 
     @property
     def name_shown(self) -> str:
@@ -53,7 +54,7 @@ class ChatView(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal(classes="chat-body"):
             yield EmptyState(classes="chat-nothing")
-            yield Transcript(classes="chat-transcript")
+            yield self._transcript
             yield ChatSide(self.ai_id, self._stores, self._commands)
         yield SearchBar()
         yield Composer(teaching_placeholder(f"Ask {self.name_shown}…"))
@@ -80,10 +81,10 @@ class ChatView(Vertical):
         composer.verbs = [Choice(verb.name, verb.help) for verb in VERBS]
         composer.read = lambda text: reading_of_line(text, self._commands.known_names())
         self._name_names()
-        self.watch(self.query_one(Transcript), "scroll_y", self._scrolled, init=False)
+        self.watch(self._transcript, "scroll_y", self._scrolled, init=False)
         self._commands.restore_draft(self.ai_id, self.put_draft)
         self.reload()
-        self.set_interval(1.0, self._count_clocks)
+        self._clock = self.set_interval(1.0, self._count_clocks, pause=not self.running())
 
     def on_unmount(self) -> None:
         for leave in self._leave:
@@ -133,7 +134,7 @@ class ChatView(Vertical):
             return
         messages: list[dict[str, Any]] = answer["messages"]
         self._oldest = messages[0]["id"] if len(messages) >= PAGE else None
-        transcript = self.query_one(Transcript)
+        transcript = self._transcript
         running = {turn.request_id for turn in self.running()}
         kept = [m for m in messages if not (m["role"] == "assistant" and m.get("request_id") in running)]
         transcript.load([stored_entry(message) for message in kept])
@@ -159,7 +160,7 @@ class ChatView(Vertical):
     def _take_older(self, answer: dict[str, Any]) -> None:
         messages: list[dict[str, Any]] = answer["messages"]
         if self.is_attached and messages:
-            self.query_one(Transcript).prepend([stored_entry(message) for message in messages])
+            self._transcript.prepend([stored_entry(message) for message in messages])
             self._oldest = messages[0]["id"] if len(messages) >= PAGE else None
 
     def _mine(self, turn: LiveTurn) -> bool:
@@ -170,46 +171,50 @@ class ChatView(Vertical):
             self._open(turn, prompt=bool(turn.prompt))
 
     def _open(self, turn: LiveTurn, *, prompt: bool) -> None:
-        transcript = self.query_one(Transcript)
+        transcript = self._transcript
         if prompt:
             transcript.append_entry(live_entry(turn, of_user=True))
         transcript.begin(live_entry(turn))
         if turn.content:
             transcript.append_text(turn.request_id, turn.content)
         transcript.set_phase(turn.request_id, turn_words(turn))
+        self._clock.resume()
         self._show_emptiness()
 
     def _turn_text(self, turn: LiveTurn, text: str) -> None:
         if self._mine(turn):
-            self.query_one(Transcript).append_text(turn.request_id, text)
+            self._transcript.append_text(turn.request_id, text)
 
     def _turn_reasoning(self, turn: LiveTurn, text: str) -> None:
         if self._mine(turn):
-            self.query_one(Transcript).append_reasoning(turn.request_id, text)
+            self._transcript.append_reasoning(turn.request_id, text)
 
     def _turn_phase(self, turn: LiveTurn) -> None:
         if self._mine(turn):
-            self.query_one(Transcript).set_phase(turn.request_id, turn_words(turn))
+            self._transcript.set_phase(turn.request_id, turn_words(turn))
 
     def _turn_ended(self, turn: LiveTurn) -> None:
         if not self._mine(turn):
             return
-        transcript = self.query_one(Transcript)
+        transcript = self._transcript
         if turn.code:
             transcript.fail(turn.request_id, turn.code, turn.error, footer=turn_footer(turn))
         else:
             transcript.finish(turn.request_id, footer=turn_footer(turn))
 
     def _count_clocks(self) -> None:
-        """Move the clock of a turn that waits for its first token."""
-        for turn in self.running():
+        """Move the clock of a turn that waits for its first token; without a turn the clock stands still."""
+        running = self.running()
+        if not running:
+            self._clock.pause()
+        for turn in running:
             if not turn.pieces:
-                self.query_one(Transcript).set_phase(turn.request_id, turn_words(turn))
+                self._transcript.set_phase(turn.request_id, turn_words(turn))
 
     def _show_emptiness(self) -> None:
-        empty = not self.query_one(Transcript).entries
+        empty = not self._transcript.entries
         self.query_one(".chat-nothing").display = empty
-        self.query_one(Transcript).display = not empty
+        self._transcript.display = not empty
 
     def _name_names(self) -> None:
         rows = self._stores.fleet.rows.values()
@@ -234,16 +239,16 @@ class ChatView(Vertical):
 
     @on(SearchBar.Sought)
     def _sought(self, event: SearchBar.Sought) -> None:
-        self.query_one(Transcript).search(event.words)
+        self._transcript.search(event.words)
 
     @on(SearchBar.Stepped)
     def _stepped(self, event: SearchBar.Stepped) -> None:
-        self.query_one(Transcript).action_hit(event.step)
+        self._transcript.action_hit(event.step)
 
     @on(SearchBar.Closed)
     def _search_closed(self) -> None:
-        self.query_one(Transcript).stop_search()
-        self.query_one(Transcript).focus()
+        self._transcript.stop_search()
+        self._transcript.focus()
 
     @on(Transcript.SearchChanged)
     def _found(self, event: Transcript.SearchChanged) -> None:
@@ -259,14 +264,14 @@ class ChatView(Vertical):
         """Cancel what streams; with nothing streaming go to the transcript, then back to the fleet."""
         if running := self.running():
             self._commands.cancel_turns(running)
-        elif self.query_one(Composer).has_focus_within and self.query_one(Transcript).display:
-            self.query_one(Transcript).focus()
+        elif self.query_one(Composer).has_focus_within and self._transcript.display:
+            self._transcript.focus()
         else:
             self._commands.show("fleet")
 
     def _scrolled(self) -> None:
         """Read older messages when their place comes near."""
-        transcript = self.query_one(Transcript)
+        transcript = self._transcript
         if not transcript.following and transcript.scroll_offset.y < transcript.size.height * 2:
             self._older()
 
@@ -297,7 +302,7 @@ class ChatView(Vertical):
     def _prompt_of(self, key: str) -> str:
         """Return the operator's line a message answers, or the line itself."""
         prompt = ""
-        for entry in self.query_one(Transcript).entries:
+        for entry in self._transcript.entries:
             if entry.kind == "user":
                 prompt = entry.text
             if entry.key == key:

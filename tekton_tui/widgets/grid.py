@@ -20,9 +20,11 @@ from tekton_tui.stores import FleetStore
 from tekton_tui.stores.fleet import BROKEN
 from tekton_tui.transcript import frame_tick
 from tekton_tui.widgets.columns import COLUMNS, SORT_KEYS, Column, cell_text, fitting
+from tekton_tui.wording import TICKING
 
 CLOCK_S = 1.0
-TICKING = ("busy", "starting", "stopping")
+LOOK_ALL = 10
+"""Rows whose words count minutes are looked at with every tenth tick."""
 
 
 class FleetGrid(ScrollView, can_focus=True):
@@ -68,6 +70,7 @@ class FleetGrid(ScrollView, can_focus=True):
         self._lines: dict[str, list[str]] = {}
         self._dirty: set[str] = set()
         self._cursor_id: str | None = None
+        self._ticks = 0
         self.sort_column = ""
         self.sort_reverse = False
         self.filter_text = ""
@@ -212,12 +215,14 @@ class FleetGrid(ScrollView, can_focus=True):
         frame_tick(self.app).request(self)
 
     def _tick(self) -> None:
-        """Move the clocks of rows whose words count seconds, and of all when a minute passed."""
+        """Move the clocks of rows whose words count seconds, and now and then of all."""
+        self._ticks += 1
         if not self.is_on_screen:
             return
+        all_due = self._ticks % LOOK_ALL == 0
         for ai_id in self._seen_ids():
             row = self._fleet.rows.get(ai_id)
-            if row is not None and (row.state in TICKING or row.started_at or row.since or row.last_activity):
+            if row is not None and (all_due or row.state in TICKING):
                 self._redraw(ai_id)
 
     def _redraw(self, ai_id: str) -> None:

@@ -20,7 +20,9 @@ from tekton_tui.widgets.lane_board import LaneBoard
 from tekton_tui.widgets.lane_words import heading as heading_of
 from tekton_tui.widgets.team_line import TeamLine
 
-CLOCK_S = 0.5
+CLOCK_PARTS = 4
+CLOCK_S = 0.5 / CLOCK_PARTS
+"""Each lane's clock moves twice a second, a part of the lanes at a time."""
 
 
 class Race(Vertical):
@@ -58,6 +60,7 @@ class Race(Vertical):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._manner = ""
+        self._told = 0
         self.team: LiveTeam | None = None
 
     def compose(self) -> ComposeResult:
@@ -74,7 +77,7 @@ class Race(Vertical):
         turns.phase.subscribe(self._lane_phase)
         turns.ended.subscribe(self._lane_ended)
         turns.reloaded.subscribe(self._recall)
-        self.set_interval(CLOCK_S, self._count_clocks)
+        self._clock = self.set_interval(CLOCK_S, self._count_clocks)
         self.tell()
 
     @property
@@ -112,11 +115,13 @@ class Race(Vertical):
 
     async def _make_lanes(self) -> None:
         if self.team is not None:
+            self._clock.resume()
             await self.board.show_team(self.team)
             self.tell()
 
     def _lane_started(self, turn: LiveTurn) -> None:
         if self.board.take(turn):
+            self._clock.resume()
             self.tell()
 
     def _lane_text(self, turn: LiveTurn, text: str) -> None:
@@ -158,9 +163,13 @@ class Race(Vertical):
         self._commands.fetch("session_messages", take, id=team.start.session_id, limit=200)
 
     def _count_clocks(self) -> None:
+        """Move the clocks of a few lanes at a time: all at once would hold up a key. Without any, stand still."""
         running = [lane for lane in self.board.lanes if lane.turn is not None and not lane.turn.ended]
-        for lane in running:
+        self._told += 1
+        for lane in running[self._told % CLOCK_PARTS :: CLOCK_PARTS]:
             lane.tell()
+        if not running:
+            self._clock.pause()
 
     # keys and mouse
 
