@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+_STEERING = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 FORMAT_VARIABLE = "TEKTON_LOG_FORMAT"
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request whose work the running task does; set once where a request enters a process."""
@@ -47,7 +49,10 @@ class _Json(logging.Formatter):
 
 
 class _Text(logging.Formatter):
-    """Time, level, logger, message; the request in brackets where it is not in the message already."""
+    """Time, level, logger, message; the request in brackets where it is not in the message already.
+
+    A record is one line, and its traceback is indented below: foreign text within cannot pass for a line of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -55,7 +60,16 @@ class _Text(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         text = super().formatMessage(record)
         name = request_id.get()
-        return f"{text} [{name}]" if name and name not in text else text
+        return _visible(f"{text} [{name}]" if name and name not in text else text)
+
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {_visible(line)}" for line in lines)
+
+
+def _visible(text: str) -> str:
+    """Return a text with what ends lines or steers terminals written out."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def configure(component: str, environment: Mapping[str, str], stream: TextIO | None = None) -> None:

@@ -27,9 +27,22 @@ from backend.wire import encoder
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
+_LINE_ENDS = {end.encode(): f"\\u{ord(end):04x}".encode() for end in "\x85\u2028\u2029"}
+"""What ends a line for some readers though not for the standard, and how JSON writes it out."""
+
+
+def data_of(value: Any) -> bytes:
+    """Encode a value as JSON in one line, whatever its reader takes for the end of one."""
+    data = encoder.encode(value)
+    for end, escaped in _LINE_ENDS.items():
+        if end in data:
+            data = data.replace(end, escaped)
+    return data
+
+
 def frame(value: Any) -> bytes:
     """Encode one data-only frame."""
-    return b"data: %b\n\n" % encoder.encode(value)
+    return b"data: %b\n\n" % data_of(value)
 
 
 def check_streams(gateway: Gateway) -> None:

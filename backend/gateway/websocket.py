@@ -25,6 +25,7 @@ from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
 from backend.gateway.listening import FRAMES
 from backend.gateway.replies import error_body
+from backend.orchestration.action import MAX_REQUEST_ID, RequestId
 from backend.orchestration.actions import ACTIONS, InvalidRequest
 from backend.schema.errors import TektonError
 from backend.schema.events import Hello, Result, Topic
@@ -122,9 +123,13 @@ class _Connection:
                 raise InvalidRequest("a frame must be a JSON object")
             frame: dict[str, Any] = value
             request_id = frame.pop("request_id", "")
-            if not isinstance(request_id, str) or len(request_id) > 200:
+            try:
+                request_id = msgspec.convert(request_id, RequestId)
+            except msgspec.ValidationError as error:
                 request_id = ""
-                raise InvalidRequest("request_id must be a string of at most 200 characters")
+                raise InvalidRequest(
+                    f"request_id must be one line of at most {MAX_REQUEST_ID} characters"
+                ) from error
             await self._dispatch(frame.pop("type", None), request_id, frame)
         except TektonError as error:
             await self._send_error(request_id, error)

@@ -10,10 +10,10 @@ import sys
 import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from backend.schema.errors import TektonError
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 Scope = Literal["read", "chat", "control"]
 SCOPE_RANK: dict[Scope, int] = {"read": 0, "chat": 1, "control": 2}
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
+
+MAX_REQUEST_ID = 512
+"""Characters of a request id."""
+RequestId = Annotated[
+    str, Meta(max_length=MAX_REQUEST_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])")
+]
+"""A name a caller chose for a call or a turn: it stands in logs and in other names, so it is one line."""
 
 P = TypeVar("P", bound=Struct)
 Handler = Callable[["Platform", P], Awaitable[Any]]

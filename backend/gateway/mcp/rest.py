@@ -23,11 +23,10 @@ from backend.gateway.openapi import JSON, RouteDoc
 from backend.gateway.presence import while_present
 from backend.gateway.replies import decode_object, error_body, json_reply, status_of
 from backend.gateway.routes import CALLED, guarded
-from backend.gateway.sse import stream_response
+from backend.gateway.sse import data_of, stream_response
 from backend.orchestration.action import InvalidRequest, Scope, explain
 from backend.orchestration.turns import new_request_id
 from backend.schema.errors import TektonError
-from backend.wire import encoder
 
 BASE = "/api/mcp/v2"
 EVENTS = ("connected", "progress", "chunk", "message", "complete", "error", "disconnect")
@@ -178,7 +177,7 @@ def read_call(values: dict[str, Any]) -> ToolCall:
 
 def event(name: str, value: Any) -> bytes:
     """Encode one named event."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), encoder.encode(value))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data_of(value))
 
 
 def _success(result: Any) -> Response:

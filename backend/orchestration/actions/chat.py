@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from backend.orchestration.action import InvalidRequest, action
+from backend.orchestration.action import InvalidRequest, RequestId, action
 from backend.orchestration.bulk import BulkItem, report
 from backend.orchestration.orders import ChatOrder
 from backend.orchestration.rounds import MAX_ROUNDS, hold_rounds
@@ -50,8 +50,8 @@ class ChatParams(Struct):
     ai_id: str
     content: str
     session_id: str = ""
-    request_id: str = ""
-    group: str = ""
+    request_id: RequestId = ""
+    group: RequestId = ""
     temperature: Temperature | None = None
     max_tokens: Tokens | None = None
     context: TurnContext | None = None
@@ -74,7 +74,7 @@ class TeamChatParams(Struct):
     mode: Mode | None = None
     timeout_s: Wait | None = None
     session_id: str = ""
-    request_id: str = ""
+    request_id: RequestId = ""
     temperature: Temperature | None = None
     max_tokens: Tokens | None = None
     max_rounds: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 1
@@ -85,29 +85,29 @@ class TeamChatParams(Struct):
 class DiscussParams(Struct):
     """`team_request_id` names the team turn to discuss; `request_id` the new round."""
 
-    team_request_id: str
-    request_id: str = ""
+    team_request_id: RequestId
+    request_id: RequestId = ""
     wait: bool = False
 
 
 class AskMemberParams(Struct):
     """`team_request_id` names the team turn, `ai_id` the member; `request_id` this call."""
 
-    team_request_id: str
+    team_request_id: RequestId
     ai_id: str
-    request_id: str = ""
+    request_id: RequestId = ""
     wait: bool = False
 
 
 class CancelParams(Struct):
-    request_id: str
+    request_id: RequestId
 
 
 class BulkParams(Struct):
     requests: list[BulkItem]
     max_concurrency: Annotated[int, Meta(ge=1, le=1000)] | None = None
     timeout_s: Wait | None = None
-    request_id: str = ""
+    request_id: RequestId = ""
 
 
 async def chat_order(platform: Platform, params: ChatParams) -> ChatOrder:

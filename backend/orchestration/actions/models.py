@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.action import action
+from backend.orchestration.action import RequestId, action
 from backend.orchestration.actions.fleet import Names, resolve
 from backend.schema.events import CallProgress
 
@@ -29,7 +29,7 @@ class SetModelParams(Struct):
 class PullParams(Struct):
     model: str
     provider: str = "ollama"
-    request_id: str = ""
+    request_id: RequestId = ""
 
 
 class NoParams(Struct):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.action import action
+from backend.orchestration.action import RequestId, action
 
 if TYPE_CHECKING:
     from backend.orchestration.platform import Platform
@@ -18,8 +18,8 @@ class PipelineParams(Struct):
     pipeline: str = ""
     input: str = ""
     session_id: str = ""
-    request_id: str = ""
-    run_id: str = ""
+    request_id: RequestId = ""
+    run_id: RequestId = ""
     from_stage: int = 0
     wait: bool = True
 
@@ -28,7 +28,7 @@ class RunsParams(Struct):
     """`run_id` asks for that run alone."""
 
     limit: int = 50
-    run_id: str = ""
+    run_id: RequestId = ""
 
 
 @action(
