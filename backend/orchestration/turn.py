@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from backend import jsonlog
 from backend.orchestration.orders import ChatOrder
-from backend.schema.frames import Phase, StreamEnd, StreamError, Usage
+from backend.schema.frames import Phase, StreamEnd, StreamError, StreamMetadata, Usage
 from backend.schema.records import ActiveTurn, TurnOutcome
 
 
@@ -32,6 +33,10 @@ class Turn:
     first_token_ms: float | None = None
     on_text: Callable[[str], None] | None = None
     cancel_asked: bool = False
+    served: StreamMetadata | None = None
+    """How the worker says it went, once it ended there."""
+    origin: str = field(default_factory=jsonlog.request_id.get)
+    """The client's call that this turn came of, by its request id; logs and traces name it."""
 
     @property
     def request_id(self) -> str:
@@ -81,6 +86,7 @@ def outcome_of(turn: Turn, frame: StreamEnd | StreamError) -> TurnOutcome:
     )
     match frame:
         case StreamEnd(metadata=facts):
+            turn.served = facts
             outcome.model, outcome.usage, outcome.notes = facts.model, facts.usage, facts.notes
             outcome.finish_reason = facts.finish_reason
             if facts.finish_reason == "cancelled":

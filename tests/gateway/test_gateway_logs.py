@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from serving import Backend
 
 from backend.gateway.tracing import Tracing
@@ -79,8 +79,7 @@ async def test_without_the_switch_no_tracing_library_is_loaded() -> None:
 
 
 async def test_turns_and_calls_become_spans_that_find_each_other() -> None:
-    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    exporter = memory.InMemorySpanExporter()
+    exporter = InMemorySpanExporter()
     tracing = Tracing(exporter)
     for name, code in (("apollo-ai", None), ("athena-ai", "timeout")):
         order = ChatOrder(name, "words that stay inside", request_id=f"t1/{name}", group="t1")

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from backend import jsonlog
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
 from backend.gateway.mcp.local import LocalCaller
@@ -158,6 +159,7 @@ class McpEndpoint:
             status_of(failure) if failure else 200,
             began=began,
             refusal=failure.message if failure and status_of(failure) in (400, 403, 413, 429) else "",
+            request_id=jsonlog.request_id.get(),
             token=request.scope[PRINCIPAL].label,
             scope=tool.scope,
         )

@@ -17,11 +17,13 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 import backend
+from backend import jsonlog
 from backend.gateway.mcp.notices import Notice
 from backend.gateway.mcp.running import Caller, Tell, run_tool
 from backend.gateway.mcp.tools import Tool, UnknownTool, allowed_tools, find_tool
 from backend.gateway.replies import error_body
 from backend.orchestration.action import Scope
+from backend.orchestration.turn import new_request_id
 from backend.schema.errors import TektonError
 from backend.wire import encoder
 
@@ -51,6 +53,7 @@ def make_server(caller: Caller, scope_of: ScopeOf, clock: Callable[[], float], e
         except UnknownTool as unknown:
             raise MCPError(types.INVALID_PARAMS, unknown.message) from unknown
         began = clock()
+        jsonlog.request_id.set(new_request_id())
         failure: TektonError | None = None
         try:
             value = await run_tool(caller, tool, params.arguments or {}, scope_of(ctx), _teller(ctx, tool))
