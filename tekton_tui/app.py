@@ -16,6 +16,7 @@ from textual.widgets import ContentSwitcher
 from tekton_tui.attention import Attention
 from tekton_tui.commands import Commands
 from tekton_tui.desk import Connect, Desk
+from tekton_tui.failures import Failures
 from tekton_tui.palette import system_commands
 from tekton_tui.panes import PANES
 from tekton_tui.patching import PatchScreen
@@ -64,6 +65,7 @@ class TektonApp(App[None]):
         self.commands = Commands(self, self.desk)
         self.frame_tick = FrameTick()
         self._rubbish = Rubbish(lambda: bool(self.stores.turns.turns))
+        self.failures = Failures(self.stores, self.tell, self.preferences.log)
         self._attention = Attention(self, self.stores, self.preferences)
         self._error_at = -1
         self._dress(theme or self.preferences.theme)
@@ -86,6 +88,7 @@ class TektonApp(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
+        self.failures.listen()
         self.desk.notice.subscribe(self.tell)
         self._attention.start()
         self.stores.turns.ended.subscribe(lambda turn: self._rubbish.stir())

@@ -43,6 +43,8 @@ class Preferences:
     chosen: dict[str, Any] = field(default_factory=dict[str, Any])
     path: Path | None = None
     """Where choices are kept; `None` keeps none."""
+    log: Path | None = None
+    """Where the console writes what failed in itself; `None` writes nothing."""
 
     def choose(self, name: str, value: Any) -> None:
         """Set a value and keep it for the next start.
@@ -65,6 +67,7 @@ def read_preferences(root: Path) -> Preferences:
     """Read both files of a home; neither has to be there."""
     config = root / "config.toml"
     result = Preferences(source=str(config), path=root / "state" / "console.json")
+    result.log = root / "logs" / "console.log"
     _take_config(result, config)
     _take_choices(result, root / "state" / "console.json")
     return result

@@ -103,16 +103,12 @@ class AskCommands(PlaceCommands):
         )
 
     def ask_lane_again(self, team: LiveTeam, ai_id: str) -> None:
-        """Ask one member of a team turn the same question once more; the answer takes its old lane's place."""
-        start = team.start
+        """Ask one member of a team turn the same question once more.
+
+        The answer takes its old lane's place, here and in the rounds of discussion to come.
+        """
         self._desk.do(
-            "chat",
-            ai_id=ai_id,
-            content=start.prompt,
-            session_id=start.session_id,
-            group=start.request_id,
-            request_id=f"{start.request_id}/{ai_id}/{new_request_id()}",
-            wait=False,
+            "ask_member", team_request_id=team.start.request_id, ai_id=ai_id, request_id=new_request_id()
         )
 
     def cancel(self, request_id: str) -> None:

@@ -1,7 +1,12 @@
-"""A list of functions to call when something changed; the whole of what stores know of widgets."""
+"""A list of functions to call when something changed; the whole of what stores know of widgets.
+
+A listener that fails keeps neither the other listeners nor the store from going on: the running loop's exception handler
+gets what it raised. Without a loop it is raised.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Generic, ParamSpec
 
@@ -26,4 +31,15 @@ class Signal(Generic[P]):
 
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
         for listener in list(self._listeners):
-            listener(*args, **kwargs)
+            try:
+                listener(*args, **kwargs)
+            except Exception as error:
+                _hand_over(listener, error)
+
+
+def _hand_over(listener: Callable[..., None], error: Exception) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise error from None
+    loop.call_exception_handler({"message": f"{listener!r} failed", "exception": error})

@@ -305,7 +305,9 @@ class Race(Vertical):
         self._ask_again(failed or ([self.board.at] if self.board.at else []))
 
     def _ask_again(self, lanes: list[Lane]) -> None:
-        if any(lane.turn is not None and not lane.turn.ended for lane in lanes):
+        if any(lane.is_judge for lane in lanes):
+            self._commands.tell("a judge merges again with m", bad=True)
+        elif any(lane.turn is not None and not lane.turn.ended for lane in lanes):
             self._commands.tell("it still answers: cancel it first (x)", bad=True)
         elif self.team is not None:
             for lane in lanes:

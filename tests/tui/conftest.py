@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,17 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def console() -> Callable[..., tuple[TektonApp, FakeClient]]:
-    """Return a maker of a console over a fake client that begins with a snapshot."""
+def console() -> Iterator[Callable[..., tuple[TektonApp, FakeClient]]]:
+    """Give a maker of a console over a fake client that begins with a snapshot; in none may anything have failed."""
+    made: list[TektonApp] = []
 
     def make(*rows: Any, **options: Any) -> tuple[TektonApp, FakeClient]:
         client = FakeClient(snapshot(*rows, **options))
-        return TektonApp(client.connect), client
+        made.append(TektonApp(client.connect))
+        return made[-1], client
 
-    return make
+    yield make
+    assert [app.failures.seen for app in made if app.failures.seen] == []
 
 
 async def at_rest(pilot: Pilot[Any]) -> None:

@@ -152,13 +152,12 @@ async def test_a_lane_alone_takes_the_keys_of_a_conversation(console: Maker) -> 
 async def test_failures_are_named_and_asked_again_by_hand_alone(console: Maker) -> None:
     async with race(console) as (app, client, pilot):
         assert "✖ ergon provider_unavailable  ·  R asks again" in screen_text(app)
-        assert not client.called("chat")
+        assert not client.called("ask_member")
         await pilot.press("R")
         await settle(pilot)
-        [asked] = client.called("chat")
-        assert (asked["ai_id"], asked["content"], asked["group"]) == ("ergon-ai", "Name a risk.", "t1")
-        lane = asked["request_id"].removeprefix("t1/")
-        client.send(*reply("ergon", "The tools may lie.", lane=lane))
+        [asked] = client.called("ask_member")
+        assert (asked["ai_id"], asked["team_request_id"]) == ("ergon-ai", "t1")
+        client.send(*reply("ergon", "The tools may lie.", lane=f"ergon-ai/{asked['request_id']}"))
         await settle(pilot, 10)
         text = screen_text(app)
         assert "4 answered" in text and "The tools may lie." in text and "R asks again" not in text

@@ -200,6 +200,7 @@ async def discuss(platform: Platform, params: DiscussParams) -> Any:
     routes=(("POST", "/api/v1/team-chat/{team_request_id}/members/{id}/ask"),),
     mcp="AskTeamMember",
     cli="tekton call ask_member",
+    console="team.ask-again",
     aliases={"id": "ai_id", "specialist_id": "ai_id", "socket_id": "ai_id"},
 )
 async def ask_member(platform: Platform, params: AskMemberParams) -> Any:
