@@ -33,7 +33,6 @@ CONSOLE_HAS_NO = {
     "usage": "tokens and cost are columns of the console's rows",
     "pull_model": "not on the screen yet; `tekton models pull`",
     "pin_message": "not on the screen yet",
-    "ask_member": "the team screen asks a lane again with `chat` in the team turn's group",
     "launch_one": "`launch` with one id",
     "kill_one": "`kill` with one id",
 }
