@@ -12,7 +12,6 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.schema.errors import TektonError
@@ -182,7 +181,8 @@ def is_loopback(host: str) -> bool:
 
 def _readable(what: str, path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:  # workers import little: no pathlib here
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not PEM"
         raise TlsRefused(f"the {what} {path} cannot be read: {why}") from error
