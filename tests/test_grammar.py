@@ -164,6 +164,7 @@ def test_any_text_parses_or_raises_its_own_error(text: str) -> None:
     assert all(a.end <= b.start for a, b in itertools.pairwise(covered))
 
 
+@pytest.mark.timeout(60)  # in one pass it takes a moment; with a look back at every character, hours
 @pytest.mark.parametrize("piece", ["a", "a ", "[", '"', "\\a", "{input}", "# x\n", "a|", "x[", "'b'"])
 def test_a_long_text_is_read_in_one_pass(piece: str) -> None:
     text = "apollo " + piece * (MAX_CHARS // len(piece) // 2)
