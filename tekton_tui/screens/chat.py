@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import ContentSwitcher
 
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.stores import Stores
 from tekton_tui.stores.fleet import LIVE
 from tekton_tui.transcript import warm
@@ -39,7 +40,7 @@ class ChatPane(Vertical):
 
     def on_mount(self) -> None:
         self.call_after_refresh(warm)
-        self._stores.fleet.summary_changed.subscribe(self._follow_fleet)
+        hear(self, self._stores.fleet.summary_changed, self._follow_fleet)
         self._follow_fleet()
 
     @property

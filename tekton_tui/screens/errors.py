@@ -15,6 +15,7 @@ from textual.widgets import DataTable, Static
 
 from backend.schema.records import ErrorRecord
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.widgets.cells import cell
@@ -51,7 +52,7 @@ class ErrorsPane(Vertical):
 
     def on_mount(self) -> None:
         self.query_one("#errors-evidence").add_class("framed")
-        self._stores.errors.changed.subscribe(self._fill)
+        hear(self, self._stores.errors.changed, self._fill)
         table = self.query_one(DataTable)
         self._wide = self.app.size.width >= WIDE
         for title, width in COLUMNS:

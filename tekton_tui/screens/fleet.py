@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, Static
 
 from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.stores.fleet import LIVE
@@ -76,9 +77,9 @@ class FleetPane(Vertical):
     def on_mount(self) -> None:
         self.query_one("#fleet-filter").display = False
         fleet = self._stores.fleet
-        fleet.summary_changed.subscribe(self._summarise)
-        fleet.changed.subscribe(lambda ids: self._summarise())
-        self._stores.connection.changed.subscribe(self._summarise)
+        hear(self, fleet.summary_changed, self._summarise)
+        hear(self, fleet.changed, lambda ids: self._summarise())
+        hear(self, self._stores.connection.changed, self._summarise)
         self._summarise()
 
     @property

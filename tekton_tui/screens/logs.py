@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input
 
 from tekton_tui.desk import Desk
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
 from tekton_tui.widgets.field import Field
@@ -45,7 +46,7 @@ class LogScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#log-filter").display = False
-        self._leave = self._stores.timeline.added.subscribe(self._added)
+        self._leave = hear(self, self._stores.timeline.added, self._added)
         self._desk.spawn(self._desk.add_topic("logs"))
         self._load()
         self.query_one(LineView).focus()

@@ -15,6 +15,7 @@ from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
 from tekton_tui.desk import Desk
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.widgets.field import Field
@@ -56,7 +57,7 @@ class ModelScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         for name in ("#model-name", "#model-progress", "#model-bar"):
             self.query_one(name).display = False
-        self._leave = self._stores.fleet.summary_changed.subscribe(self._show_progress)
+        self._leave = hear(self, self._stores.fleet.summary_changed, self._show_progress)
         self._ask()
 
     def on_unmount(self) -> None:

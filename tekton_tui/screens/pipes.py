@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.reading import reading_of_pipeline
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveRun, Stores
@@ -63,8 +64,8 @@ class PipesPane(Vertical):
         self.query_one("#pipes-in").border_title = "input"
         self.query_one("#pipes-out").border_title = "output"
         self.query_one(Composer).read = reading_of_pipeline
-        self._stores.pipes.changed.subscribe(self._changed)
-        self._stores.fleet.summary_changed.subscribe(self._name_names)
+        hear(self, self._stores.pipes.changed, self._changed)
+        hear(self, self._stores.fleet.summary_changed, self._name_names)
         self._name_names()
         self._tell_input()
         self._load()

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.reading import reading_of_line
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam, Stores
@@ -50,8 +51,8 @@ class TeamPane(Vertical):
 
     def on_mount(self) -> None:
         turns = self._stores.turns
-        turns.team_started.subscribe(self._started)
-        self._stores.fleet.summary_changed.subscribe(self._name_names)
+        hear(self, turns.team_started, self._started)
+        hear(self, self._stores.fleet.summary_changed, self._name_names)
         composer = self.query_one(Composer)
         composer.border_title = "message the team"
         composer.verbs = [Choice(verb.name, verb.help) for verb in TEAM_VERBS]

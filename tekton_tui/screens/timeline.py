@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
 from tekton_tui.widgets.empty import EmptyState
@@ -51,7 +52,7 @@ class TimelinePane(Vertical):
         self.query_one("#timeline-filter").display = False
         view = self.query_one(LineView)
         view.add(map(_shown, self._stores.timeline.lines))
-        self._stores.timeline.added.subscribe(self._added)
+        hear(self, self._stores.timeline.added, self._added)
         self._commands.read_topics("logs", "gateway")
         self.set_interval(1.0, self._tell)
         self._tell()

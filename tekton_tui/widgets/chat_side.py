@@ -13,6 +13,7 @@ from textual.widgets import Static
 from backend.schema import money
 from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.wording import (
@@ -50,8 +51,8 @@ class ChatSide(Vertical):
         self.border_title = literal(self._ai_id.removesuffix("-ai"))
         turns = self._stores.turns
         self._leave = [
-            self._stores.fleet.changed.subscribe(self._changed),
-            *(signal.subscribe(self._turn_changed) for signal in (turns.started, turns.phase, turns.ended)),
+            hear(self, self._stores.fleet.changed, self._changed),
+            *(hear(self, signal, self._turn_changed) for signal in (turns.started, turns.phase, turns.ended)),
         ]
         self._clock = self.set_interval(1.0, self._write)
         self._write()

@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 
 from tekton_tui.commands import Commands
 from tekton_tui.entries import live_entry, stored_entry
+from tekton_tui.hearing import hear
 from tekton_tui.reading import reading_of_line
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.transcript import Transcript
@@ -62,13 +63,13 @@ class ChatView(Vertical):
     def on_mount(self) -> None:
         turns = self._stores.turns
         self._leave = [
-            turns.started.subscribe(self._turn_started),
-            turns.text.subscribe(self._turn_text),
-            turns.reasoning.subscribe(self._turn_reasoning),
-            turns.phase.subscribe(self._turn_phase),
-            turns.ended.subscribe(self._turn_ended),
-            turns.reloaded.subscribe(self.reload),
-            self._stores.fleet.summary_changed.subscribe(self._name_names),
+            hear(self, turns.started, self._turn_started),
+            hear(self, turns.text, self._turn_text),
+            hear(self, turns.reasoning, self._turn_reasoning),
+            hear(self, turns.phase, self._turn_phase),
+            hear(self, turns.ended, self._turn_ended),
+            hear(self, turns.reloaded, self.reload),
+            hear(self, self._stores.fleet.summary_changed, self._name_names),
         ]
         row = self._stores.fleet.rows.get(self.ai_id)
         self.query_one(".chat-nothing", EmptyState).say(

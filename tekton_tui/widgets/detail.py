@@ -12,6 +12,7 @@ from textual.widgets import Static
 from backend.schema import money
 from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal, literal_line
 from tekton_tui.stores import Stores
 from tekton_tui.wording import age, number, why_ended
@@ -34,7 +35,7 @@ class DetailStrip(Vertical):
 
     def on_mount(self) -> None:
         self.add_class("framed")
-        self._stores.fleet.changed.subscribe(self._changed)
+        hear(self, self._stores.fleet.changed, self._changed)
 
     def show_specialist(self, ai_id: str | None) -> None:
         self._shown, self._stderr, self._drawn = ai_id, [], None

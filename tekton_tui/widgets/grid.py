@@ -16,6 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backend.schema.records import SpecialistStatus
+from tekton_tui.hearing import hear
 from tekton_tui.stores import FleetStore
 from tekton_tui.stores.fleet import BROKEN
 from tekton_tui.transcript import frame_tick
@@ -86,7 +87,7 @@ class FleetGrid(ScrollView, can_focus=True):
         return list(self._ids)
 
     def on_mount(self) -> None:
-        self._leave = self._fleet.changed.subscribe(self._changed)
+        self._leave = hear(self, self._fleet.changed, self._changed)
         self.set_interval(CLOCK_S, self._tick)
         self.rearrange()
 

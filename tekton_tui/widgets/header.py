@@ -8,6 +8,7 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.wording import SYMBOLS, TONES, rate, span
@@ -27,7 +28,7 @@ class HeaderLine(Widget):
     def on_mount(self) -> None:
         stores = self._stores
         for signal in (stores.fleet.summary_changed, stores.errors.changed, stores.connection.changed):
-            signal.subscribe(self._look)
+            hear(self, signal, self._look)
         self.set_interval(1.0, self._look)
 
     def _look(self) -> None:

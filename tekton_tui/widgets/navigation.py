@@ -9,6 +9,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tekton_tui.hearing import hear
 from tekton_tui.stores import Stores
 
 SCREENS = ("fleet", "chat", "team", "pipes", "timeline", "errors", "gateway", "sessions")
@@ -35,7 +36,7 @@ class Navigation(Widget):
         self._starts: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        self._stores.errors.changed.subscribe(self._again)
+        hear(self, self._stores.errors.changed, self._again)
 
     def _again(self) -> None:
         self.refresh()

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from tekton_tui.commands import Commands
+from tekton_tui.hearing import hear
 from tekton_tui.screens.compare import compare_screen
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
 from tekton_tui.transcript import Transcript
@@ -70,13 +71,13 @@ class Race(Vertical):
 
     def on_mount(self) -> None:
         turns = self._stores.turns
-        turns.team_ended.subscribe(self._ended)
-        turns.started.subscribe(self._lane_started)
-        turns.text.subscribe(self._lane_text)
-        turns.reasoning.subscribe(self._lane_reasoning)
-        turns.phase.subscribe(self._lane_phase)
-        turns.ended.subscribe(self._lane_ended)
-        turns.reloaded.subscribe(self._recall)
+        hear(self, turns.team_ended, self._ended)
+        hear(self, turns.started, self._lane_started)
+        hear(self, turns.text, self._lane_text)
+        hear(self, turns.reasoning, self._lane_reasoning)
+        hear(self, turns.phase, self._lane_phase)
+        hear(self, turns.ended, self._lane_ended)
+        hear(self, turns.reloaded, self._recall)
         self._clock = self.set_interval(CLOCK_S, self._count_clocks)
         self.tell()
 

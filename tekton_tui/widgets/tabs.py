@@ -9,6 +9,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tekton_tui.hearing import hear
 from tekton_tui.safe_text import one_line
 from tekton_tui.stores import Stores
 from tekton_tui.wording import SYMBOLS, TONES
@@ -35,7 +36,7 @@ class ChatTabs(Widget):
         self._starts: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        self._stores.fleet.summary_changed.subscribe(self._again)
+        hear(self, self._stores.fleet.summary_changed, self._again)
 
     def _again(self) -> None:
         self.refresh()
