@@ -63,8 +63,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     yield home
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
+        process.wait(30)
     process.kill()
+    process.wait()
 
 
 def facts_of(home: Home) -> dict[str, Any]:
