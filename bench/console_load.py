@@ -1,162 +1,43 @@
 """Streams through the whole console, from the gateway's socket to the terminal, while somebody types.
 
-    python bench/console_load.py [--seconds 8] [--only 18] [--no-floor]
+    python bench/console_load.py [--seconds 8] [--only 18] [--repeat 3] [--no-floor] [--alone]
 
 A gateway of ours sends every token as an event of its own; the console attaches to it like to any other, shows Team
-Chat or a conversation, and in the second half of the time a key is pressed every 100 ms. Printed with their bars:
-tokens delivered and compared byte by byte, share of a core (first half: typing has a cost of its own), event-loop lag
-(overshoot of a 10 ms sleep, and how much of it the loop itself worked: the rest other processes took), key to screen
-(from the key's write to the terminal's read of its character), last token sent to last token read on the terminal; then
-the same tokens through Textual's `Markdown.get_stream()` in bare lanes, as a ratio. What measuring costs is measured
-first and taken off.
+Chat or a conversation, and in the second half of the time a key is pressed every 100 ms. Printed with their bars, the
+median of the runs and their spread: tokens delivered and compared byte by byte, share of a core (first half: typing has
+a cost of its own), event-loop lag (overshoot of a 10 ms sleep, and how much of it the loop itself worked: the rest
+other processes took), key to screen (from the key's write to the terminal's read of its character, and what the
+console's process worked meanwhile), last token sent to last token read on the terminal; then the same tokens through
+Textual's `Markdown.get_stream()` in bare lanes, as a ratio. What measuring costs is measured first and taken off.
+`--alone` asks the system to let all this run before anything else, so that other work on the machine does not blur it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
-import statistics
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from console import Scenario, measure, tokens, verdict
+from console_report import LOADS, NAMES, Load, floor, report, request_of, texts_of
+from console_watched import FIRST_KEY, run_watched, until_exists
 from replay_gateway import ReplayGateway
 from terminal import Terminal
 
 from tests.tui.fake_client import answer, live, snapshot, team
 
-NAMES = (
-    "ergon hermes engram rhetor numa athena prometheus harmonia telos synthesis tekton_core metis apollo penia "
-    "sophia noesis terma dionysus"
-).split()
-FEED_S, KEY_S, HARNESS_S, TAIL_S = 0.02, 0.1, 2.0, 1.0
-FIRST_KEY = 0x0400
-"""Letters that no text holds are typed, each once."""
+FEED_S, KEY_S, TAIL_S = 0.02, 0.1, 1.0
 NEXT_TAB = "\x1b[6;5~"
-
-
-@dataclass(frozen=True)
-class Load:
-    """One run: how many turns, how many of them on screen, tokens a second over all, and its bars."""
-
-    name: str
-    lanes: int
-    visible: int
-    rate: int
-    columns: int = 140
-    rows: int = 40
-    seconds: float = 8.0
-    max_core: float | None = None
-    max_cpu_per_1k: float | None = None
-    max_lag_ms: float | None = None
-
-    @property
-    def team(self) -> bool:
-        return self.visible > 1
-
-
-LOADS = (
-    Load("18 lanes of Team Chat", 18, 18, 5_000, columns=200, rows=44, max_core=0.50, max_lag_ms=20),
-    Load("10 conversations, 9 hidden", 10, 1, 1_000, max_core=0.12),
-    Load("1 conversation", 1, 1, 100, max_cpu_per_1k=0.8),
-    Load("1 conversation", 1, 1, 500, max_cpu_per_1k=0.25),
-)
-
-
-def texts_of(load: Load) -> list[list[str]]:
-    each = int(load.rate * load.seconds) // load.lanes
-    return [[*tokens(each - 1, seed), f"\n\nLAST{seed:02d}END"] for seed in range(load.lanes)]
-
-
-def request_of(load: Load, lane: int) -> str:
-    return f"t1/{NAMES[lane]}-ai" if load.team else f"r{lane}"
-
-
-def child(url: str, token_file: str, out: str, load: Load) -> None:
-    """Run the console; write what it measured of itself to a file when the last turn has ended."""
-    import tekton_tui.app
-    from tekton_tui.connecting import connector
-    from tekton_tui.transcript import Transcript
-
-    class Watched(tekton_tui.app.TektonApp):
-        """The console, and beside it a task that watches the loop and the clock."""
-
-        CSS_PATH = Path(tekton_tui.app.__file__).with_name("app.tcss")
-
-        def on_mount(self) -> None:
-            self.run_worker(self.watch_load(), group="bench", exit_on_error=True)
-
-        async def watch_load(self) -> None:
-            lags: list[tuple[float, float]] = []
-            began, ended = asyncio.Event(), asyncio.Event()
-            turns = self.stores.turns
-            turns.started.subscribe(lambda turn: began.set())
-            turns.ended.subscribe(lambda turn: ended.set() if not turns.turns else None)
-            watch = asyncio.create_task(watch_loop(lags))
-            await until_exists(Path(out).with_suffix(".go"), 60)
-            harness = await harness_core()
-            Path(out).with_suffix(".ready").touch()
-            await began.wait()
-            lags.clear()
-            cpu, begin = time.process_time(), time.monotonic()
-            await asyncio.sleep(load.seconds / 2)
-            spent = time.monotonic() - begin
-            used = time.process_time() - cpu - harness * spent
-            await ended.wait()
-            await asyncio.sleep(0.25)
-            watch.cancel()
-            overshoots, work = (sorted(values) for values in zip(*lags, strict=True))
-            shown = {entry.key: entry.text for view in self.query(Transcript) for entry in view.entries}
-            digests = [digest(shown.get(request_of(load, lane), "")) for lane in range(load.lanes)]
-            figures = {
-                "cpu": used,
-                "core": used / spent,
-                "lag": [1000 * overshoots[int(len(lags) * part)] for part in (0.5, 0.95, 0.99)],
-                "work": 1000 * work[int(len(lags) * 0.95)],
-                "digests": digests,
-            }
-            part = Path(out).with_suffix(".part")
-            part.write_text(json.dumps(figures))
-            part.rename(out)
-
-    Watched(connector(None, url, token_file)).run()
-
-
-async def harness_core() -> float:
-    """Return the share of a core that watching costs: the middle one of ten looks, for the console does things too."""
-    shares: list[float] = []
-    for _ in range(10):
-        cpu, begin = time.process_time(), time.monotonic()
-        await asyncio.sleep(HARNESS_S / 10)
-        shares.append((time.process_time() - cpu) / (time.monotonic() - begin))
-    return statistics.median(shares)
-
-
-async def watch_loop(lags: list[tuple[float, float]]) -> None:
-    """Note by how much each 10 ms sleep overshoots, and how much of that the loop's thread worked.
-
-    What is left of the overshoot the machine gave to other processes.
-    """
-    while True:
-        begin, worked = time.perf_counter(), time.thread_time()
-        await asyncio.sleep(0.01)
-        lag = time.perf_counter() - begin - 0.01
-        lags.append((lag, min(lag, time.thread_time() - worked)))
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Reader(threading.Thread):
@@ -236,14 +117,6 @@ async def show(terminal: Terminal, load: Load) -> None:
         await asyncio.to_thread(terminal.until, f"message {name}")
 
 
-async def until_exists(path: Path, limit_s: float) -> None:
-    end = time.monotonic() + limit_s
-    while not os.path.exists(path):  # noqa: ASYNC240 - another process makes it
-        if time.monotonic() > end:
-            raise TimeoutError(f"{path.name} was not written within {limit_s:g} s")
-        await asyncio.sleep(0.05)
-
-
 async def run(load: Load, folder: Path) -> dict[str, Any]:
     """Run one load and return its figures."""
     (folder / "token").write_text("x" * 40)
@@ -289,72 +162,46 @@ def sights(reader: Reader, load: Load, ended: list[float], pressed: list[float])
     return {"keys": keys, "tails": tails, "written": len(reader.terminal.written)}
 
 
-def report(load: Load, figures: dict[str, Any]) -> None:
-    wanted = [digest("".join(text)) for text in texts_of(load)]
-    same = sum(a == b for a, b in zip(wanted, figures["digests"], strict=True))
-    total = len(texts_of(load)[0]) * load.lanes
-    per_1k = 1000 * figures["cpu"] / (total / 2)
-    lag = figures["lag"]
-    speed = figures["written"] / load.seconds / 1e6
-    print(f"{load.name}, {load.rate} tok/s in all, {load.columns}x{load.rows}")
-    print(
-        f"  {total} tokens sent, {same}/{load.lanes} texts identical on the screen's side, {speed:.1f} MB/s written"
-    )
-    print(f"  core {figures['core']:.0%}{verdict(figures['core'], load.max_core)}", end="")
-    print(f", CPU s per 1,000 tokens {per_1k:.3f}{verdict(per_1k, load.max_cpu_per_1k)}")
-    print(
-        f"  loop lag ms p50 {lag[0]:.1f}  p95 {lag[1]:.1f}{verdict(lag[1], load.max_lag_ms)}  p99 {lag[2]:.1f}",
-        end="",
-    )
-    print(f"; own work in it p95 {figures['work']:.1f}")
-    for name, values, bar in (
-        ("key to screen", figures["keys"], 50.0),
-        ("last token on screen", figures["tails"], 100.0),
-    ):
-        seen = sorted(value for value in values if value is not None)
-        if len(seen) < len(values):
-            print(f"  {name}: {len(values) - len(seen)} of {len(values)} NEVER SEEN")
-        if seen:
-            middle, high = seen[len(seen) // 2], seen[int(len(seen) * 0.95)]
-            print(f"  {name} ms p50 {middle:.0f}  p95 {high:.0f}{verdict(high, bar)}  worst {seen[-1]:.0f}")
-
-
-def floor(load: Load, figures: dict[str, Any]) -> None:
-    """Print how the same tokens fare in bare lanes of Textual's `Markdown.get_stream()`."""
-    bare = measure(Scenario(load.name, load.lanes, load.visible, load.rate, load.seconds, "markdown"))
-    if bare is None:
-        print("  floor: Markdown.get_stream() never caught up and gave no figures")
-        return
-    total = len(texts_of(load)[0]) * load.lanes
-    cost = (figures["cpu"] / (total / 2)) / (bare["cpu"] / max(1, bare["tokens"]))
-    print(
-        f"  floor Markdown.get_stream(): {bare['tokens']}/{total} tokens taken, core {bare['core']:.0%},",
-        end="",
-    )
-    print(f" lag p95 {bare['lag'][1]:.1f} ms")
-    print(f"  ratio: CPU per token {cost:.3f}, lag p95 {figures['lag'][1] / max(0.1, bare['lag'][1]):.2f}")
+def go_before_others() -> None:
+    """Ask the system to run this program, and those it starts, before any other."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
+    except PermissionError:
+        raise SystemExit(
+            "--alone needs the right to set priorities: run it as root, or leave it out"
+        ) from None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="run the loads whose title holds this")
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--no-floor", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        url, token_file, out, load = options.child
-        child(url, token_file, out, Load(**json.loads(load)))
+        url, token_file, out, packed = options.child
+        load = Load(**json.loads(packed))
+        asked = [request_of(load, lane) for lane in range(load.lanes)]
+        run_watched(url, token_file, Path(out), load.seconds, asked)
         return
+    if options.alone:
+        go_before_others()
     for base in LOADS:
-        load = Load(**{**asdict(base), "seconds": options.seconds})
-        if options.only and options.only not in f"{load.name}, {load.rate}":
+        load = replace(base, seconds=options.seconds)
+        if options.only not in f"{load.name}, {load.rate}":
             continue
-        with tempfile.TemporaryDirectory(prefix="tk-") as folder:
-            figures = asyncio.run(run(load, Path(folder)))
-        report(load, figures)
+        runs: list[dict[str, Any]] = []
+        for _ in range(options.repeat):
+            with tempfile.TemporaryDirectory(prefix="tk-") as folder:
+                runs.append(asyncio.run(run(load, Path(folder))))
+        report(load, runs)
         if not options.no_floor:
-            floor(load, figures)
+            floor(load, runs)
         sys.stdout.flush()
 
 

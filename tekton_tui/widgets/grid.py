@@ -146,7 +146,7 @@ class FleetGrid(ScrollView, can_focus=True):
         self.virtual_size = Size(width, len(self._ids) + 1)
         if self._cursor_id not in self._places:
             self._set_cursor(self._ids[0] if self._ids else None)
-        elif cursor_seen and self._cursor_id is not None:
+        elif cursor_seen:
             self._bring_in_sight(self._places[self._cursor_id])
         self.refresh()
 
