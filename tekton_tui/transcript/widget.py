@@ -1,6 +1,6 @@
 """The transcript: one widget for a whole conversation; knows neither the backend nor the stores.
 
-Text that arrives is only kept until the frame clock gives this widget a frame; how it is drawn is `surface.py`.
+Here are its keys, its verbs and its search; what it holds is `streams.py`, how that is drawn is `surface.py`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from tekton_tui.transcript.entry import Entry
 from tekton_tui.transcript.flow import Place
 from tekton_tui.transcript.message import Look
 from tekton_tui.transcript.search import Search
-from tekton_tui.transcript.surface import Surface
-from tekton_tui.transcript.warm import warm
+from tekton_tui.transcript.streams import Streams
 
 SCROLL_LINES: Final = 3
 """Rows the cursor keys scroll through a message that is taller than the window."""
 
 
-class Transcript(Surface):
+class Transcript(Streams):
     """A conversation, drawn by rows.
 
     Args:
@@ -74,81 +73,16 @@ class Transcript(Surface):
 
     # Content
 
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """All messages, oldest first; the texts of running streams lag by at most a frame."""
-        return self._flow.entries
-
-    @property
-    def unread(self) -> int:
-        """How many messages got text below what is being read."""
-        return self._viewport.unread
-
     def load(self, entries: Sequence[Entry]) -> None:
-        """Replace everything and go to the tail; does not depend on how much there is."""
-        self._cursor.clear()
-        self._viewport.load(entries)
+        """Replace everything, stop searching and go to the tail."""
+        super().load(entries)
         self.stop_search()
-        self._ask()
 
     def prepend(self, entries: Sequence[Entry]) -> None:
-        """Put older messages before the first; what is being read stays where it is."""
-        self._flow.prepend(entries)
+        """Put older messages before the first, and search them too."""
+        super().prepend(entries)
         if self._search is not None:
             self._search = self._search.over(self._flow.entries, self._flow.first)
-        self._ask()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.load([])
-
-    def append_entry(self, entry: Entry) -> None:
-        """Add a finished message at the end."""
-        self._viewport.note_news(self._flow.append(entry))
-        self._ask()
-
-    def begin(self, entry: Entry) -> None:
-        """Open a message that will stream: its key names it in the calls below."""
-        warm()
-        self._viewport.note_news(self._flow.append(entry, streaming=True))
-        self._ask()
-
-    def append_text(self, key: str, text: str) -> None:
-        """Take more of a streaming answer; drawn with the next frame. Unknown keys are ignored."""
-        stream = self._flow.streaming(key)
-        if stream is not None:
-            stream[1].write(text)
-            self._ask()
-
-    def append_reasoning(self, key: str, text: str) -> None:
-        """Take more of a streaming model's reasoning; drawn with the next frame."""
-        stream = self._flow.streaming(key)
-        if stream is not None:
-            stream[1].write_reasoning(text)
-            self._ask()
-
-    def set_phase(self, key: str, phase: str) -> None:
-        """Say what a turn waits for ("prefill 4.1 s") until its first token."""
-        stream = self._flow.streaming(key)
-        if stream is not None:
-            stream[1].set_phase(phase)
-            self._ask()
-
-    def finish(self, key: str, *, footer: str = "") -> None:
-        """End a stream; `footer` holds short facts about it."""
-        self._end(key, footer=footer)
-
-    def fail(self, key: str, code: str, text: str, *, footer: str = "") -> None:
-        """End a stream with an error shown under the text it had."""
-        self._end(key, code=code, error=text, footer=footer)
-
-    def text_of(self, key: str) -> str | None:
-        """Return the whole source text of a message, also what waits for its frame."""
-        stream = self._flow.streaming(key)
-        if stream is not None:
-            stream[1].settle_pending()
-        number = self._flow.find_key(key)
-        return None if number is None else self._flow.entry(number).text
 
     def top_message(self) -> Entry | None:
         """Return the message at the top of the window."""
@@ -215,18 +149,6 @@ class Transcript(Surface):
         if number is not None:
             self._go_to(number)
             self._tell_search(self._search)
-
-    def _end(self, key: str, *, footer: str, code: str = "", error: str = "") -> None:
-        stream = self._flow.streaming(key)
-        if stream is None:
-            return
-        number, message = stream
-        message.entry.footer, message.entry.code, message.entry.error = footer, code, error
-        message.finish()
-        self._flow.measure(number)
-        self._flow.end_stream(key)
-        self._viewport.note_news(number)
-        self._ask(urgent=True)
 
     def _go_to(self, number: int) -> None:
         """Put the first match of a message in view and the cursor on the message."""

@@ -2,86 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.geometry import Region
-from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher
 
-from tekton_tui.themes import DARK_NAME, THEMES
 from tekton_tui.transcript import Entry, FrameTick, Look, Transcript, frame_tick
-
-ANSWER = "The **queue** breaks.\n\n```python\ndef drain(self):\n    return 1\n```\n\nSee `drain`.\n"
-HOSTILE = "\x1b]52;c;AAAA\x07 \x9b31m \u202etxt [@click=app.quit]x[/] [/] \x1b[2J\x00\ud800 end"
-
-
-class Console(App[None]):
-    """One transcript over the whole screen."""
-
-    def __init__(self, *, look: Look | None = None) -> None:
-        super().__init__()
-        self.frame_tick = FrameTick()
-        self.heard: list[object] = []
-        self._look = look
-
-    def compose(self) -> ComposeResult:
-        yield Transcript(look=self._look)
-
-    def on_mount(self) -> None:
-        for theme in THEMES:
-            self.register_theme(theme)
-        self.theme = DARK_NAME
-
-    def on_transcript_copied(self, event: Transcript.Copied) -> None:
-        self.heard.append(("copied", event.text))
-
-    def on_transcript_pipe(self, event: Transcript.Pipe) -> None:
-        self.heard.append(("pipe", event.entry.key))
-
-    def on_transcript_ask_again(self, event: Transcript.AskAgain) -> None:
-        self.heard.append(("again", event.entry.key))
-
-    def on_transcript_quote(self, event: Transcript.Quote) -> None:
-        self.heard.append(("quote", event.text))
-
-    def on_transcript_edit_and_ask(self, event: Transcript.EditAndAsk) -> None:
-        self.heard.append(("edit", event.entry.key))
-
-    def on_transcript_search_changed(self, event: Transcript.SearchChanged) -> None:
-        self.heard.append(("search", event.count, event.done))
-
-
-@asynccontextmanager
-async def shown(
-    *, size: tuple[int, int] = (60, 16), look: Look | None = None
-) -> AsyncIterator[tuple[Console, Transcript, Pilot[None]]]:
-    """Run a console with one transcript, focused."""
-    app = Console(look=look)
-    async with app.run_test(size=size) as pilot:
-        view = app.query_one(Transcript)
-        view.focus()
-        await pilot.pause()
-        yield app, view, pilot
-
-
-def screen_text(view: Transcript) -> list[str]:
-    """Return what the widget's lines say, without the scrollbar's column."""
-    strips = view.render_lines(Region(0, 0, *view.size))
-    return [strip.text[:-1].rstrip() for strip in strips]
-
-
-def conversation(count: int) -> list[Entry]:
-    """Return questions and answers in turn."""
-    return [
-        Entry(f"k{n}", "apollo", "answer", f"Answer {n}. {ANSWER}")
-        if n % 2
-        else Entry(f"k{n}", "you", "user", f"Question {n}", colour="you")
-        for n in range(count)
-    ]
+from tests.tui.transcript_app import ANSWER, HOSTILE, conversation, screen_text, shown
 
 
 async def test_a_conversation_is_shown_with_its_speakers() -> None:
@@ -221,106 +149,6 @@ async def test_hostile_text_split_at_every_byte_stays_text(kind: str) -> None:
                 assert all("@click" not in (style.meta or {}) for _text, style, _control in strip if style)
         await pilot.click(view, offset=(5, 2))
         assert app.is_running
-
-
-async def test_y_copies_message_then_code_block() -> None:
-    async with shown(size=(60, 24)) as (app, view, pilot):
-        view.load(conversation(4))
-        view.frame()
-        await pilot.press("up", "y")
-        assert app.heard[-1] == ("copied", f"Answer 3. {ANSWER}")
-        await pilot.press("down", "y")
-        assert any("y copy" in line for line in screen_text(view))
-        assert app.heard[-1] == ("copied", "def drain(self):\n    return 1")
-        assert app.clipboard == "def drain(self):\n    return 1"
-
-
-async def test_keys_speak_of_the_message_under_the_cursor() -> None:
-    async with shown(size=(60, 30)) as (app, view, pilot):
-        view.load(conversation(4))
-        view.frame()
-        await pilot.press("up", "up", "R", "|", ">", "i")
-        assert app.heard == [("again", "k2"), ("pipe", "k2"), ("quote", "Question 2"), ("edit", "k2")]
-
-
-async def test_cursor_reads_through_a_message_taller_than_the_window() -> None:
-    async with shown() as (_app, view, pilot):
-        long = "\n\n".join(f"paragraph {n}" for n in range(40))
-        view.load([Entry("a", "x", "answer", long), Entry("b", "x", "answer", "short")])
-        view.frame()
-        seen: set[str] = set()
-        await pilot.press("g")
-        for _ in range(60):
-            seen.update(line for line in screen_text(view) if "paragraph" in line)
-            await pilot.press("down")
-        assert len({line[2:] for line in seen}) == 40
-        assert view.following
-
-
-async def test_raw_view_shows_the_source_with_its_controls() -> None:
-    async with shown() as (_app, view, pilot):
-        view.load([Entry("a", "apollo", "answer", "**bold** \x1b[31mred")])
-        view.frame()
-        await pilot.press("v")
-        assert screen_text(view)[1] == "▌ **bold** ␛[31mred"
-        await pilot.press("v")
-        assert screen_text(view)[1] == "▌ bold ␛[31mred"
-
-
-async def test_long_code_is_folded_and_unfolds() -> None:
-    async with shown() as (_app, view, pilot):
-        code = "".join(f"line {n}\n" for n in range(90))
-        view.load([Entry("a", "apollo", "answer", f"```\n{code}```\n")])
-        view.frame()
-        assert "▎   ▸ 78 more lines" in screen_text(view)
-        await pilot.press("up", "enter", "G")
-        assert screen_text(view)[-1] == "▎   line 89"
-
-
-async def test_reasoning_is_one_line_until_it_is_unfolded() -> None:
-    async with shown() as (_app, view, pilot):
-        view.begin(Entry("s", "apollo", "answer", ""))
-        view.append_reasoning("s", "first this\nthen that")
-        view.append_text("s", "So.")
-        view.frame()
-        assert screen_text(view)[1:4] == ["▎ ▸ reasoning · 20 characters", "▎", "▎ So.▍"]
-        view.finish("s")
-        view.frame()
-        await pilot.click(view, offset=(4, 1))
-        assert screen_text(view)[1:4] == ["▌ ▾ reasoning · 20 characters", "▌   first this", "▌   then that"]
-
-
-async def test_mouse_selects_text_without_bars_and_joins_wrapped_lines() -> None:
-    async with shown(size=(24, 12)) as (app, view, pilot):
-        view.load([Entry("a", "apollo", "answer", "alpha beta gamma delta epsilon\n\n- item one")])
-        view.frame()
-        await pilot.mouse_down(view, offset=(8, 1))
-        await pilot.hover(view, offset=(20, 5))
-        await pilot.mouse_up(view, offset=(20, 5))
-        assert app.screen.get_selected_text() == "beta gamma delta epsilon\n\n• item one"
-
-
-async def test_double_click_selects_one_message_only() -> None:
-    async with shown(size=(40, 16)) as (app, view, pilot):
-        view.load([Entry("a", "x", "answer", "first"), Entry("b", "x", "answer", "second\n\nmore")])
-        view.frame()
-        await pilot.click(view, offset=(6, 4), times=2)
-        assert (app.screen.get_selected_text() or "").split() == ["x", "second", "more"]
-
-
-async def test_search_goes_to_matches_and_marks_them() -> None:
-    async with shown() as (app, view, pilot):
-        view.load(conversation(400))
-        view.search("question 12")
-        while ("search", 6, True) not in app.heard:
-            await pilot.pause()
-        assert "▌ Question 128" in screen_text(view)
-        await pilot.press("N")
-        assert "▌ Question 126" in screen_text(view)
-        await pilot.press("n")
-        assert "▌ Question 128" in screen_text(view)
-        view.search("")
-        view.frame()
 
 
 async def test_older_history_is_added_above_what_is_read() -> None:
