@@ -4,6 +4,9 @@ There is no queue per client. Events lie once in a bounded log; a subscription i
 delivery and replay after a drop are the same code, and a slow client costs nothing but its own lateness.
 A cursor that falls off the tail of the log raises `ReplayLost`; its owner starts again from a snapshot.
 
+The log holds blocks: the events that came in one go, numbered, a newline between them. Tokens come many at a time and
+mostly leave so, and what is done once a block instead of once a token is most of what relaying costs.
+
 Knows no transport and not what the events mean. Used from one event loop only.
 """
 
@@ -11,8 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from secrets import token_hex
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +38,23 @@ KEPT: frozenset[Topic] = frozenset({"fleet", "errors"})
 """Topics recorded whether anybody reads them or not; they are rare."""
 
 
+_THOUSAND = 1_000
+_LAST_DIGITS = tuple(b"%03d," % number for number in range(_THOUSAND))
+
+
+class _Block(NamedTuple):
+    """So many events, numbered from `first` on; `lines` are their JSON objects, a newline between."""
+
+    first: int
+    events: int
+    topic: Topic
+    key: str
+    lines: bytes
+
+
+_first_of = attrgetter("first")
+
+
 class ReplayLost(Exception):
     """The events after a number are no longer held: begin again from a snapshot."""
 
@@ -44,7 +67,7 @@ class EventStream:
         self.seq = 0
         """Number of the newest event; the first is 1."""
         self._max_events, self._max_bytes = max_events, max_bytes
-        self._log: list[tuple[Topic, str, bytes]] = []
+        self._log: list[_Block] = []
         self._first = 1
         self._bytes = 0
         self._readers: dict[Topic, int] = dict.fromkeys(TOPICS, 0)
@@ -66,7 +89,7 @@ class EventStream:
     @property
     def held(self) -> tuple[int, int]:
         """Return how many events the log holds and how many bytes they take."""
-        return len(self._log), self._bytes
+        return self.seq + 1 - self._first, self._bytes
 
     def wanted(self, topic: Topic, key: str = "") -> bool:
         """Return whether anybody reads the topic, or that one conversation, or did a short while ago."""
@@ -81,12 +104,20 @@ class EventStream:
         """Number an event and put it into the log; return its number, or 0 when nobody wants it."""
         if not self._admitted(topic, key, 1):
             return 0
-        return self._append(topic, key, encoder.encode(event))
+        self._append(topic, key, encoder.encode(event), 1)
+        return self.seq
+
+    def publish_block(self, topic: Topic, block: bytes, count: int, *, key: str = "") -> None:
+        """Number JSON objects that came encoded from elsewhere, one a line, and put them into the log as they are.
+
+        `block` is `count` lines with a newline between and none at the end, each beginning with its brace.
+        """
+        if count and self._admitted(topic, key, count):
+            self._append(topic, key, block, count)
 
     def publish_lines(self, topic: Topic, lines: Sequence[bytes], *, key: str = "") -> None:
-        """Number JSON objects that came encoded from elsewhere and put them into the log as they are."""
-        if lines and self._admitted(topic, key, len(lines)):
-            self._append_all(topic, key, lines)
+        """Do the same with lines that are still apart."""
+        self.publish_block(topic, b"\n".join(lines), len(lines), key=key)
 
     def subscribe(self, topics: Iterable[Topic] = (), *, after: int | None = None) -> Subscription:
         """Return a cursor behind event number `after`, by default behind the newest.
@@ -103,7 +134,7 @@ class EventStream:
         return Subscription(self, wanted, self.seq if after is None else after)
 
     def read(self, cursor: int, topics: frozenset[Topic], keys: set[str]) -> tuple[int, list[bytes]]:
-        """Return the wanted events behind a cursor, at most about `BATCH_BYTES`, and the new cursor.
+        """Return the wanted events behind a cursor in blocks, at most about `BATCH_BYTES`, and the new cursor.
 
         Raises:
             ReplayLost: The event behind the cursor was dropped already.
@@ -113,12 +144,13 @@ class EventStream:
             raise ReplayLost(f"events after {cursor} were dropped; the log begins behind {self._first - 1}")
         batch: list[bytes] = []
         size = 0
-        for index in range(cursor + 1 - self._first, len(self._log)):
-            topic, key, line = self._log[index]
-            cursor += 1
-            if topic in topics or key in keys:
-                batch.append(line)
-                size += len(line)
+        for index in range(max(0, bisect_right(self._log, cursor + 1, key=_first_of) - 1), len(self._log)):
+            block = self._log[index]
+            read, cursor = cursor + 1 - block.first, block.first + block.events - 1
+            if block.topic in topics or block.key in keys:
+                lines = block.lines if read <= 0 else b"\n".join(block.lines.split(b"\n")[read:])
+                batch.append(lines)
+                size += len(lines)
                 if size >= BATCH_BYTES:
                     break
         return cursor, batch
@@ -130,25 +162,15 @@ class EventStream:
         self.skipped += count
         return False
 
-    def _append(self, topic: Topic, key: str, line: bytes) -> int:
-        self._append_all(topic, key, (line,))
-        return self.seq
-
-    def _append_all(self, topic: Topic, key: str, lines: Sequence[bytes]) -> None:
-        """Stamp and keep a batch: the one loop every token of every stream goes through."""
-        before = seq = self.seq
-        put, size = self._log.append, 0
-        for line in lines:
-            seq += 1
-            stamped = b'{"seq":%d,%b' % (seq, line[1:])
-            size += len(stamped)
-            put((topic, key, stamped))
-        self.seq = seq
-        self._bytes += size
-        if len(self._log) > self._max_events or self._bytes > self._max_bytes:
+    def _append(self, topic: Topic, key: str, block: bytes, count: int) -> None:
+        before, self.seq = self.seq, self.seq + count
+        stamped = _stamp(block, before + 1, count)
+        self._log.append(_Block(before + 1, count, topic, key, stamped))
+        self._bytes += len(stamped)
+        if self.seq - self._first >= self._max_events or self._bytes > self._max_bytes:
             self._trim(before)
-        if seq >= self._next_look:
-            self._look(seq)
+        if self.seq >= self._next_look:
+            self._look(self.seq)
         if self.sleepers:
             for sleeper in [s for s in self.sleepers if s.reads(topic, key)]:
                 sleeper.wake()
@@ -159,18 +181,21 @@ class EventStream:
             self.on_lag[1]()
 
     def _trim(self, before: int) -> None:
-        """Drop the oldest quarter at once, so that the cost of moving the rest is spread over many events.
+        """Drop the oldest quarter at once, so that the cost of moving the rest is spread; the newest block stays.
 
         A reader that sleeps has read all it wanted up to `before`, where the newest batch begins: it moves on to there
         and loses nothing.
         """
         for sleeper in self.sleepers:
             sleeper.skip_to(before)
-        count = max(1, len(self._log) // 4)
-        self.trimmed += count
-        self._bytes -= sum(len(line) for _, _, line in self._log[:count])
-        del self._log[:count]
-        self._first += count
+        end = self._first + max(1, (self.seq + 1 - self._first) // 4)
+        gone = 0
+        while gone < len(self._log) - 1 and self._log[gone].first < end:
+            self._bytes -= len(self._log[gone].lines)
+            gone += 1
+        self.trimmed += self._log[gone].first - self._first
+        self._first = self._log[gone].first
+        del self._log[:gone]
 
     def retain(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
         """Count a reader in, for the topics and conversations it reads."""
@@ -229,15 +254,12 @@ class Subscription:
             self._stream.retain((), (key,))
 
     def pending(self) -> list[bytes]:
-        """Return what is there now, perhaps nothing, and move on.
+        """Return what is there now, each event one JSON object, perhaps nothing, and move on.
 
         Raises:
             ReplayLost: The reader was too slow for the log.
         """
-        batch: list[bytes] = []
-        while not batch and self.cursor < self._stream.seq:
-            self.cursor, batch = self._stream.read(self.cursor, self.topics, self.keys)
-        return batch
+        return _lines(self._pending_blocks())
 
     async def next(self) -> list[bytes]:
         """Wait until there is something and return it, each event one JSON object, in order of `seq`.
@@ -245,8 +267,16 @@ class Subscription:
         Raises:
             ReplayLost: The reader was too slow for the log.
         """
+        return _lines(await self.next_blocks())
+
+    async def next_blocks(self) -> list[bytes]:
+        """Wait as `next` does; each item may be several events with a newline between, as they came.
+
+        Raises:
+            ReplayLost: The reader was too slow for the log.
+        """
         while True:
-            if batch := self.pending():
+            if batch := self._pending_blocks():
                 return batch
             self._waiter = asyncio.get_running_loop().create_future()
             self._stream.sleepers.add(self)
@@ -254,6 +284,12 @@ class Subscription:
                 await self._waiter
             finally:
                 self._stream.sleepers.discard(self)
+
+    def _pending_blocks(self) -> list[bytes]:
+        batch: list[bytes] = []
+        while not batch and self.cursor < self._stream.seq:
+            self.cursor, batch = self._stream.read(self.cursor, self.topics, self.keys)
+        return batch
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -265,3 +301,31 @@ class Subscription:
         self._stream.release(self.topics, self.keys)
         self.topics = frozenset[Topic]()
         self.keys = set[str]()
+
+
+def _lines(blocks: list[bytes]) -> list[bytes]:
+    return b"\n".join(blocks).split(b"\n") if blocks else []
+
+
+def _stamp(block: bytes, first: int, count: int) -> bytes:
+    """Return a block with `seq` as the first key of each line.
+
+    A few calls a thousand events instead of one each: the digits that change are a table, the rest is joined.
+    """
+    if count == 1:
+        return b'{"seq":%d,%b' % (first, block[1:])
+    bodies = block[1:].split(b"\n{")
+    stamped: list[bytes] = []
+    while bodies:
+        thousand, offset = divmod(first, _THOUSAND)
+        part = bodies[: _THOUSAND - offset]
+        if thousand:
+            pieces = [b'\n{"seq":%d' % thousand] * (3 * len(part))
+            pieces[1::3] = _LAST_DIGITS[offset : offset + len(part)]
+            pieces[2::3] = part
+            stamped += pieces
+        else:
+            stamped += [b'\n{"seq":%d,%b' % pair for pair in enumerate(part, first)]
+        bodies = bodies[len(part) :]
+        first += len(part)
+    return b"".join(stamped)[1:]

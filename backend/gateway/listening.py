@@ -151,21 +151,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         await self.writable.wait()
         if self.disconnected or self.close_sent or not self.handshake_complete:
             raise ConnectionResetError("the connection is gone")
-        parts: list[bytes] = []
-        for text in texts:
-            size = len(text)
-            if size < 126:
-                parts += (_SHORT[size], text)
-            else:
-                parts += (_head(size), text)
+        parts = [b""] * (2 * len(texts))
+        parts[::2] = [_HEADS[size] if (size := len(text)) < _MANY else _head(size) for text in texts]
+        parts[1::2] = texts
         self.transport.write(b"".join(parts))
 
 
-_SHORT = tuple(bytes((0x81, size)) for size in range(126))
-"""Heads of short final text frames, unmasked as a server's are (RFC 6455, 5.2)."""
-
-
 def _head(size: int) -> bytes:
+    """Return the head of a final text frame, unmasked as a server's are (RFC 6455, 5.2)."""
+    if size < 126:
+        return bytes((0x81, size))
     if size < 1 << 16:
         return b"\x81\x7e" + size.to_bytes(2, "big")
     return b"\x81\x7f" + size.to_bytes(8, "big")
+
+
+_MANY = 1_024
+_HEADS = tuple(map(_head, range(_MANY)))
+"""Heads of frames of the sizes that nearly all have."""

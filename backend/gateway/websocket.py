@@ -236,11 +236,11 @@ class _Connection:
             )
 
     async def _forward(self) -> None:
-        """Send events as they come: what is there goes in one frame where the client allows it."""
+        """Send events as they come, in one write: in one frame where the client allows it, else in a frame each."""
         try:
             while True:
                 try:
-                    batch = await self._subscription.next()
+                    blocks = await self._subscription.next_blocks()
                 except ReplayLost:
                     topics, keys = self._subscription.topics, self._subscription.keys.copy()
                     self._subscription.close()
@@ -250,7 +250,8 @@ class _Connection:
                     await self._send_snapshot(resync=True)
                     continue
                 self._sending = True
-                await self._send_lines(batch)
+                whole = b"\n".join(blocks)
+                await self._write((whole,) if self._batch else whole.split(b"\n"))
                 self._say_sent()
         except GONE:
             return  # the reader of this connection sees the end too, and cleans up
@@ -269,10 +270,6 @@ class _Connection:
             self._sending or (self._subscription.lag and self._subscription.cursor < now)
         ):
             await self._sent.wait()
-
-    async def _send_lines(self, lines: Sequence[bytes]) -> None:
-        """Send events in one write: one frame where the client allows it, else a frame for each."""
-        await self._write((b"\n".join(lines),) if self._batch else lines)
 
     async def _send(self, value: Struct) -> None:
         await self._write((encoder.encode(value),))

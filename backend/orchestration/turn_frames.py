@@ -6,6 +6,9 @@ Knows nothing of how a turn begins or what is kept of it.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from itertools import groupby
+from typing import cast
 
 from backend.events import EventStream
 from backend.orchestration.ledger import Ledger
@@ -19,6 +22,7 @@ from backend.schema.frames import (
     StreamReasoning,
     StreamReply,
 )
+from backend.specialists.link import Frames
 from backend.specialists.supervisor import Supervisor
 
 Ending = tuple[StreamEnd | StreamError, bytes]
@@ -31,33 +35,28 @@ class FrameRelay:
     def __init__(self, *, fleet: Supervisor, events: EventStream, ledger: Ledger) -> None:
         self._fleet, self._events, self._ledger = fleet, events, ledger
 
-    def take(self, turn: Turn, frames: list[tuple[StreamReply, bytes]]) -> Ending | None:
-        """Account for one read batch and pass it on; return the turn's ending, not passed on yet, when it came."""
-        passed: list[bytes] = []
-        texts: list[str] = []
-        for frame, line in frames:
-            if type(frame) is StreamChunk:  # nearly all frames are: noted together, once a batch
-                texts.append(frame.content)
-                passed.append(line)
-                continue
-            if texts:
-                self._on_texts(turn, texts)
-                texts = []
-            match frame:
-                case StreamReasoning():
-                    turn.reasoning.append(frame.content)
-                case StreamPhase():
-                    self._set_phase(turn, frame.phase, frame.detail, frame.position)
-                case StreamEnd() | StreamError():
-                    self._events.publish_lines("chat", passed, key=turn.key)
-                    return frame, line
-                case _:
-                    pass
-            passed.append(line)
-        if texts:
-            self._on_texts(turn, texts)
-        self._events.publish_lines("chat", passed, key=turn.key)
-        return None
+    def take(self, turn: Turn, batch: Frames) -> Ending | None:
+        """Account for what one read brought and pass it on; return the turn's ending, not passed on yet, if it came."""
+        frames, block = batch
+        last, ending = frames[-1], None
+        if isinstance(last, StreamEnd | StreamError):
+            block, _, line = block.rpartition(b"\n")
+            ending = last, line
+            frames = frames[:-1]
+        for kind, run in groupby(frames, type):  # nearly always one run, of text
+            if kind is StreamChunk:
+                self._on_texts(turn, [frame.content for frame in cast(Iterable[StreamChunk], run)])
+            else:
+                for frame in run:
+                    self._on_other(turn, frame)
+        self._events.publish_block("chat", block, len(frames), key=turn.key)
+        return ending
+
+    def _on_other(self, turn: Turn, frame: StreamReply) -> None:
+        if isinstance(frame, StreamReasoning):
+            turn.reasoning.append(frame.content)
+        elif isinstance(frame, StreamPhase):
+            self._set_phase(turn, frame.phase, frame.detail, frame.position)
 
     def _on_texts(self, turn: Turn, texts: list[str]) -> None:
         if turn.first_token_ms is None:

@@ -26,8 +26,9 @@ from backend.orchestration.turn_endings import TurnEndings
 from backend.orchestration.turn_frames import FrameRelay
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import TurnStarted
-from backend.schema.frames import StreamEnd, StreamError, StreamReply
+from backend.schema.frames import StreamEnd, StreamError
 from backend.schema.records import TurnOutcome
+from backend.specialists.link import Frames
 from backend.specialists.supervisor import Supervisor
 from backend.wire import encoder
 
@@ -185,7 +186,7 @@ class TurnManager:
     def fail(self, turn: Turn, code: ErrorCode, text: str) -> None:
         """End a turn from our side, as the worker would have."""
         frame = StreamError(turn.request_id, turn.ai_id, code, text, text)
-        self._on_frames(turn, [(frame, encoder.encode(frame))])
+        self._on_frames(turn, Frames([frame], encoder.encode(frame)))
 
     async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a turn that could not be started visible: an ended stream, and a line in its session."""
@@ -230,7 +231,7 @@ class TurnManager:
         link.start_turn(request, lambda frames: self._on_frames(turn, frames))
         return turn
 
-    def _on_frames(self, turn: Turn, frames: list[tuple[StreamReply, bytes]]) -> None:
+    def _on_frames(self, turn: Turn, frames: Frames) -> None:
         """Take one read batch of a turn, and end the turn on its last frame."""
         if turn.done.done() or turn.request_id not in self.active:
             return

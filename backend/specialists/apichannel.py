@@ -96,18 +96,18 @@ class _Gatherer:
 
     def __init__(self, sink: FrameSink) -> None:
         self._sink = sink
-        self._frames: Frames = []
+        self._frames: list[StreamReply] = []
         self._loop = asyncio.get_running_loop()
 
     def send(self, frame: Struct) -> None:
         if not self._frames:
             self._loop.call_soon(self._flush)
         assert isinstance(frame, StreamReply)
-        self._frames.append((frame, encoder.encode(frame)))
+        self._frames.append(frame)
 
     async def drain(self) -> None:
         """Nothing here can be full: the backend's own log is bounded elsewhere."""
 
     def _flush(self) -> None:
         frames, self._frames = self._frames, []
-        self._sink(frames)
+        self._sink(Frames(frames, b"\n".join(map(encoder.encode, frames))))

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Protocol, TypeGuard, cast
+from typing import NamedTuple, Protocol, TypeGuard, cast
 
 import msgspec
 
@@ -34,7 +34,16 @@ from backend.schema.frames import (
 )
 from backend.specialists.keepalive import keep_alive, unconfirmed
 from backend.tls import Trust, failure
-from backend.wire import MAX_LINE_BYTES, LineSplitter, LineTooLong, decode_reply, encode_line, encoder
+from backend.wire import (
+    MAX_LINE_BYTES,
+    LineSplitter,
+    LineTooLong,
+    decode_replies,
+    decode_reply,
+    encode_line,
+    encoder,
+    split_lines,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +51,21 @@ CONNECT_TIMEOUT_S = 3.0
 EXPLAIN_S = 0.1
 """How long the end of a broken connection's turns waits for whoever watches the process to say how that ended."""
 
-Frames = list[tuple[StreamReply, bytes]]
+
+class Frames(NamedTuple):
+    """What one read brought of one turn: its frames, and their lines as the worker wrote them, newline between."""
+
+    frames: Sequence[StreamReply]
+    block: bytes
+
+
 FrameSink = Callable[[Frames], None]
-"""Called once a read batch with the decoded frames of one turn and their lines as the worker wrote them."""
+"""Called once a read."""
+
+_Pairs = list[tuple[StreamReply, bytes]]
 
 _STREAMED = (StreamStart, StreamPhase, StreamReasoning, StreamChunk, StreamEnd, StreamError)
+_STREAMED_TYPES = frozenset(_STREAMED)
 
 
 class LinkError(TektonError):
@@ -166,8 +185,7 @@ class Link(asyncio.Protocol):
             self._send(msgspec.structs.replace(request, type="chat", stream=True))
         except RequestTooLong as error:
             frame = StreamError(name, self.ai_id, error.code, error.message, error.message)
-            frames: Frames = [(frame, encoder.encode(frame))]
-            self._loop.call_soon(self._deliver, name, frames)
+            self._loop.call_soon(self._deliver, name, Frames([frame], encoder.encode(frame)))
 
     async def cancel(self, request_id: str, timeout_s: float) -> bool:
         """Ask for a turn's end; return whether the specialist confirmed that it was cut.
@@ -240,25 +258,39 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.last_heard = self._loop.time()
-        batches: dict[str, Frames] = {}
         try:
-            for line in self._splitter.feed(data):
-                reply = decode_reply(line)
-                if type(reply) is StreamChunk:  # nearly all lines are
-                    if (batch := batches.get(reply.request_id)) is None:
-                        batch = batches[reply.request_id] = []
-                    batch.append((reply, line))
-                else:
-                    self._take(reply, line, batches)
-        except (LineTooLong, msgspec.MsgspecError) as error:
-            log.error("%s sent what is no frame: %s", self._who, error)
-            self.close(f"the specialist sent what is no frame: {error}")
-        for name, frames in batches.items():
-            self._deliver(name, frames)
+            if not (block := self._splitter.take(data)):
+                return
+        except LineTooLong as error:
+            self._break_off(error)
+            return
+        replies = decode_replies(block)
+        if replies is not None and (name := _only_turn(replies)) is not None:
+            self._deliver(
+                name, Frames(cast(list[StreamReply], replies), block)
+            )  # nearly all that comes is of one turn
+        else:
+            self._sort(block)
+
+    def _sort(self, block: bytes) -> None:
+        """Take lines of all kinds and turns one by one, up to the first that is no frame."""
+        batches: dict[str, _Pairs] = {}
+        try:
+            for line in split_lines(block):
+                self._take(decode_reply(line), line.strip(), batches)
+        except msgspec.MsgspecError as error:
+            self._break_off(error)
+        for name, pairs in batches.items():
+            frames, lines = zip(*pairs, strict=True)
+            self._deliver(name, Frames(frames, b"\n".join(lines)))
+
+    def _break_off(self, error: Exception) -> None:
+        log.error("%s sent what is no frame: %s", self._who, error)
+        self.close(f"the specialist sent what is no frame: {error}")
 
     # frames
 
-    def _take(self, reply: Reply, line: bytes, batches: dict[str, Frames]) -> None:
+    def _take(self, reply: Reply, line: bytes, batches: dict[str, _Pairs]) -> None:
         if _is_streamed(reply):
             batches.setdefault(reply.request_id, []).append((reply, line))
             return
@@ -273,7 +305,7 @@ class Link(asyncio.Protocol):
         elif isinstance(reply, ErrorReply):
             self._take_refusal(name, reply, batches)
 
-    def _take_refusal(self, name: str, reply: ErrorReply, batches: dict[str, Frames]) -> None:
+    def _take_refusal(self, name: str, reply: ErrorReply, batches: dict[str, _Pairs]) -> None:
         """An error that names a turn ends it, unless it answers a cancel that came too late."""
         waiting = self._cancels.pop(name, None)
         if waiting is not None:
@@ -287,7 +319,7 @@ class Link(asyncio.Protocol):
         sink = self._turns.get(name)
         if sink is None:
             return
-        last = frames[-1][0]
+        last = frames.frames[-1]
         if isinstance(last, StreamEnd | StreamError):
             del self._turns[name]
             waiting = self._cancels.pop(name, None)
@@ -302,7 +334,7 @@ class Link(asyncio.Protocol):
         text = f"{self._who} was lost while answering: {reason}"
         frame = StreamError(name, self.ai_id, "worker_lost", text, text)
         if self._turns.get(name) is sink:
-            self._deliver(name, [(frame, encoder.encode(frame))])
+            self._deliver(name, Frames([frame], encoder.encode(frame)))
 
     # sending
 
@@ -340,3 +372,11 @@ class Link(asyncio.Protocol):
 
 def _is_streamed(reply: Reply) -> TypeGuard[StreamReply]:
     return isinstance(reply, _STREAMED)
+
+
+def _only_turn(replies: list[Reply]) -> str | None:
+    """Return the turn all replies are frames of, or `None` when there are others among them."""
+    if not set(map(type, replies)) <= _STREAMED_TYPES:
+        return None
+    names = {frame.request_id for frame in cast(list[StreamReply], replies)}
+    return names.pop() if len(names) == 1 else None

@@ -160,7 +160,9 @@ class TurnBook:
         return next((turn.detail for turn in book.turns.values() if turn.phase == phase), "")
 
     def _book(self, ai_id: str) -> _Book:
-        return self._books.setdefault(ai_id, _Book())
+        if (book := self._books.get(ai_id)) is None:
+            book = self._books[ai_id] = _Book()
+        return book
 
 
 def _state(row: SpecialistStatus, has_turns: bool) -> SpecialistState:

@@ -24,18 +24,20 @@ class Turn:
 
     def take(self, frames: Frames) -> None:
         self.batches.append(frames)
-        if any(isinstance(frame, StreamChunk) for frame, _ in frames):
+        if any(isinstance(frame, StreamChunk) for frame in frames.frames):
             self.begun.set()
-        if isinstance(frames[-1][0], StreamEnd | StreamError):
+        if isinstance(frames.frames[-1], StreamEnd | StreamError):
             self.ended.set()
 
     async def end(self) -> Any:
         await asyncio.wait_for(self.ended.wait(), BOUND_S)
-        return self.batches[-1][-1][0]
+        return self.batches[-1].frames[-1]
 
     @property
     def text(self) -> str:
-        return "".join(f.content for batch in self.batches for f, _ in batch if isinstance(f, StreamChunk))
+        return "".join(
+            f.content for batch in self.batches for f in batch.frames if isinstance(f, StreamChunk)
+        )
 
 
 async def open_link(served: Any) -> Link:
@@ -71,7 +73,7 @@ async def test_turns_run_side_by_side_and_lines_are_the_frames_as_json(channel: 
         end = await turn.end()
         assert isinstance(end, StreamEnd) and end.request_id == f"r{number}" and turn.text == "w0 w1 w2 "
         for batch in turn.batches:
-            for frame, line in batch:
+            for frame, line in zip(batch.frames, batch.block.split(b"\n"), strict=True):
                 assert b"\n" not in line
                 assert msgspec.json.decode(line, type=type(frame)) == frame
 
@@ -116,7 +118,9 @@ async def test_a_connection_that_breaks_ends_every_turn_once(serve: Any) -> None
     for turn in turns:
         end = await turn.end()
         assert end.code == "worker_lost" and end.ai_id == "apollo-ai"
-        assert sum(isinstance(f, StreamEnd | StreamError) for batch in turn.batches for f, _ in batch) == 1
+        assert (
+            sum(isinstance(f, StreamEnd | StreamError) for batch in turn.batches for f in batch.frames) == 1
+        )
 
 
 async def test_nobody_at_the_port_is_told_at_once() -> None:
