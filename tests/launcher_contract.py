@@ -114,8 +114,8 @@ class Turn:
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
         link.start_turn(Request(content=prompt, request_id="r1"), self._take)
 
-    def _take(self, frames: Any) -> None:
-        for frame, _ in frames:
+    def _take(self, batch: Any) -> None:
+        for frame in batch.frames:
             if isinstance(frame, StreamChunk):
                 self.text += frame.content
                 self.begun.set()

@@ -16,6 +16,7 @@ from backend.home import Home
 from backend.schema.events import SpecialistEvent
 from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReply
 from backend.schema.records import ProviderChoice, SpecialistStatus
+from backend.specialists.link import Frames
 from backend.specialists.supervisor import Supervisor
 
 BOUND_S = 20.0
@@ -73,13 +74,14 @@ class Answer:
         self.waiting = asyncio.Event()
         self.ended = asyncio.Event()
 
-    def take(self, frames: list[tuple[StreamReply, bytes]]) -> None:
-        self.frames += [frame for frame, _ in frames]
-        for _, line in frames:
+    def take(self, batch: Frames) -> None:
+        frames = batch.frames
+        self.frames += frames
+        for line in batch.block.split(b"\n"):
             msgspec.json.decode(line)
-        if any(isinstance(frame, StreamChunk) for frame, _ in frames):
+        if any(isinstance(frame, StreamChunk) for frame in frames):
             self.begun.set()
-        if any(isinstance(frame, StreamPhase) and "is busy" in frame.detail for frame, _ in frames):
+        if any(isinstance(frame, StreamPhase) and "is busy" in frame.detail for frame in frames):
             self.waiting.set()
         if isinstance(self.frames[-1], StreamEnd | StreamError):
             self.ended.set()

@@ -42,9 +42,9 @@ async def test_calls_and_turns_go_by_tls_as_they_go_without(serve: Any, authorit
     assert isinstance(await link.call(Request(type="ping"), timeout_s=BOUND_S), Pong)
     ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def take(frames: Any) -> None:
-        if isinstance(frames[-1][0], StreamEnd):
-            ended.set_result(frames[-1][0])
+    def take(batch: Any) -> None:
+        if isinstance(batch.frames[-1], StreamEnd):
+            ended.set_result(batch.frames[-1])
 
     link.start_turn(Request(content="hello", request_id="r1"), take)
     assert isinstance(await asyncio.wait_for(ended, BOUND_S), StreamEnd)
