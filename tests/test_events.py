@@ -147,3 +147,42 @@ async def test_a_reader_that_wants_nothing_of_a_flood_is_not_lost_by_it() -> Non
     stream.publish("errors", chunk(500))
     assert len(await asyncio.wait_for(waiting, 20)) == 1
     assert stream.lost_replays == 0
+
+
+def block(count: int) -> bytes:
+    return b"\n".join(b'{"type":"x","n":%d}' % number for number in range(count))
+
+
+def test_a_block_is_numbered_line_by_line_across_every_change_of_digits() -> None:
+    stream = EventStream()
+    reader = stream.subscribe(["chat"])
+    for count in (1, 997, 5, 2_500, 1, 1_000):
+        stream.publish_block("chat", block(count), count)
+    lines: list[bytes] = []
+    while more := reader.pending():
+        lines += more
+    assert numbers(lines) == list(range(1, 4_505))
+    assert lines[999:1_003] == [
+        b'{"seq":%d,"type":"x","n":%d}' % pair for pair in ((1000, 1), (1001, 2), (1002, 3), (1003, 4))
+    ]
+
+
+def test_a_reader_resumes_in_the_middle_of_a_block() -> None:
+    stream = EventStream()
+    stream.subscribe(["chat"])
+    for _ in range(3):
+        stream.publish_block("chat", block(10), 10)
+    for after in range(31):
+        assert numbers(stream.subscribe(["chat"], after=after).pending()) == list(range(after + 1, 31))
+
+
+def test_a_trim_drops_whole_blocks_and_never_the_newest() -> None:
+    stream = EventStream(max_events=100)
+    reader = stream.subscribe(["chat"])
+    for _ in range(30):
+        stream.publish_block("chat", block(7), 7)
+        reader.pending()
+    events, size = stream.held
+    assert events <= 107 and size > 0 and stream.trimmed == stream.seq - events
+    stream.publish_block("chat", block(500), 500)
+    assert numbers(reader.pending()) == list(range(211, 711))

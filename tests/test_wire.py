@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.schema.frames import ChatResponse, Pong, Request, StreamChunk, Usage
-from backend.wire import LineSplitter, LineTooLong, decode_reply, decode_request, encode_line
+from backend.wire import LineSplitter, LineTooLong, decode_replies, decode_reply, decode_request, encode_line
 
 
 def test_lines_come_whole_however_they_are_cut() -> None:
@@ -63,3 +63,30 @@ def test_replies_survive_the_wire(reply: object) -> None:
 def test_a_request_survives_the_wire() -> None:
     request = Request(content="Hi", stream=True, request_id="r1", temperature=0.2)
     assert decode_request(encode_line(request)) == request
+
+
+CHUNK = b'{"type":"stream_chunk","request_id":"r","content":"a","chunk_index":0}'
+
+
+def test_a_block_of_one_reply_a_line_is_decoded_at_once() -> None:
+    replies = decode_replies(b"\n".join([CHUNK] * 3))
+    assert replies is not None and replies == [decode_reply(CHUNK)] * 3
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        CHUNK + b"\r\n" + CHUNK,
+        CHUNK + b"\n\n" + CHUNK,
+        CHUNK + CHUNK,
+        CHUNK + CHUNK + b"\n\n" + CHUNK,
+        b" " + CHUNK,
+        CHUNK.replace(b",", b",\n", 1),
+        CHUNK[:-1] + b',"more":{}\n}' + CHUNK,
+        CHUNK[:-1] + b',"more":[{}\n,{}]}' + b"\n" + CHUNK + CHUNK,
+        CHUNK + b"\nnothing",
+        CHUNK + b"\n{}",
+    ],
+)
+def test_a_block_that_is_not_one_reply_a_line_is_left_to_be_taken_line_by_line(block: bytes) -> None:
+    assert decode_replies(block) is None
