@@ -162,18 +162,20 @@ def platform_summary(
 ) -> str:
     """Tell the platform in words and figures: counts, what is unhealthy and why, what runs, the newest errors.
 
-    Pure. Facts only, in the order of how much they matter; a few hundred words at most.
+    Pure. Facts only, in the order of how much they matter; a few hundred words at most. The first paragraph is the
+    answer to what is asked most, in plain sentences: a small model is told no more than that.
     """
     now = time.time() if now is None else now
     counts = Counter(row.state for row in statuses)
+    sick = [_sick(row, now) for row in statuses if (row.state in UNHEALTHY or row.phase == "stalled")]
+    sick += [f"{s.name} is unhealthy: it is {s.state}: {s.cause}." for s in services if s.state in UNHEALTHY]
     lines = [
+        *(sick or ["No component is unhealthy."]),
+        "",
         f"Platform at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}, measured, not guessed.",
         f"{len(statuses)} specialists: "
         + ", ".join(f"{count} {state}" for state, count in counts.most_common()),
     ]
-    sick = [_sick(row, now) for row in statuses if (row.state in UNHEALTHY or row.phase == "stalled")]
-    sick += [f"{s.name} is {s.state} ({s.cause})" for s in services if s.state in UNHEALTHY]
-    lines += [f"UNHEALTHY: {text}" for text in sick] or ["No component is unhealthy."]
     lines += [_running(row, figures.processes.get(row.id), now) for row in statuses if row.pid]
     lines += [
         f"{s.name}: {s.state} {s.detail}{_usage(figures.processes.get(s.name))}" for s in services if s.pid
@@ -197,10 +199,16 @@ def platform_summary(
     return "\n".join(lines)
 
 
+_HOW = {
+    "exited": "stopped by itself", "killed": "was killed", "lost": "does not answer", "foreign-port": "could not start",
+}  # fmt: skip
+
+
 def _sick(row: SpecialistStatus, now: float) -> str:
-    what = "stalled" if row.phase == "stalled" else row.state
+    what = "is stalled" if row.phase == "stalled" else _HOW[row.state]
     why = row.cause or row.detail or row.last_error
-    return f"{row.name} is {what}, for {_span(now - row.since)}" + (f": {why}" if why else "")
+    since = row.phase_since if row.phase == "stalled" and row.phase_since else row.since
+    return f"{row.name} is unhealthy: it {what} {_ago(now - since)}" + (f": {why}." if why else ".")
 
 
 def _running(row: SpecialistStatus, figures: ProcessFigures | None, now: float) -> str:

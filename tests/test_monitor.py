@@ -54,9 +54,12 @@ def test_what_is_unhealthy_is_named_with_its_cause_before_everything_else() -> N
     errors = [ErrorRecord(1, "apollo-ai", "killed", "killed by signal 9", NOW - 90, NOW - 90, count=2)]
     text = platform_summary(statuses, figures, errors, now=NOW)
     lines = text.splitlines()
-    assert "4 specialists: 1 killed, 1 busy, 1 ready, 1 stopped" in lines[1]
-    assert lines[2] == "UNHEALTHY: apollo is killed, for 90 s: killed by signal 9 (SIGKILL)"
-    assert lines[3] == "UNHEALTHY: athena is stalled, for 90 s: no token for 15 s"
+    assert lines[:3] == [
+        "apollo is unhealthy: it was killed 90 s ago: killed by signal 9 (SIGKILL).",
+        "athena is unhealthy: it is stalled 90 s ago: no token for 15 s.",
+        "",
+    ]
+    assert "4 specialists: 1 killed, 1 busy, 1 ready, 1 stopped" in lines[4]
     assert "numa: ready, up 67 min, 3 answers, CPU 1 %, 20 MiB" in text
     assert "memory 4.0 of 8.0 GiB available" in text
     assert "- apollo-ai: killed, 2 times, 90 s ago: killed by signal 9" in text
@@ -74,7 +77,7 @@ def test_a_service_that_died_is_unhealthy_too_and_acknowledged_errors_are_left_o
     dead = ServiceStatus("embedded", "embedded model server", state="killed", cause="killed by signal 9")
     old = ErrorRecord(1, "x", "exited", "m", NOW, NOW, acknowledged=NOW)
     text = platform_summary([], Metrics(NOW, HOST, {}), [old], services=[dead], now=NOW)
-    assert "UNHEALTHY: embedded is killed (killed by signal 9)" in text
+    assert "embedded is unhealthy: it is killed: killed by signal 9." in text
     assert "No unacknowledged errors." in text
 
 

@@ -115,7 +115,7 @@ class Budgets:
         await self._roll()
         if not self._used:
             return f"No tokens were used today ({self._day})."
-        lines = [f"Tokens and cost today ({self._day}), counted by the platform:"]
+        lines = [*self._brief(), "", f"Tokens and cost today ({self._day}), counted by the platform:"]
         lines += [self._fact(name) for name in sorted(self._used, key=lambda n: -self._of(n).tokens)]
         lines += [
             f"- budget of {_called(name)}: {words}" for name in self._limits if (words := self._left(name))
@@ -124,6 +124,17 @@ class Budgets:
             lines.append(f"- no price is known for: {', '.join(sorted(self._unpriced))}")
         lines.append(f"List prices are of {self._prices.dated}; models on own machines cost nothing.")
         return "\n".join(lines)
+
+    def _brief(self) -> list[str]:
+        """Return who used most and what is left, in plain sentences: a small model is told no more than that."""
+        names = sorted((n for n in self._used if n != PLATFORM), key=lambda n: -self._of(n).tokens)
+        lines: list[str] = []
+        for name in [*names[:3], PLATFORM]:
+            used = self._of(name)
+            spent = f" and spent {words}" if (words := money.in_words(used.costs)) else ""
+            left = f" Of its budget {words}." if name in self._limits and (words := self._left(name)) else ""
+            lines.append(f"Today {_called(name)} used {used.tokens} tokens{spent}.{left}")
+        return lines
 
     async def _roll(self) -> None:
         async with self._opening:

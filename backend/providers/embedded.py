@@ -195,7 +195,9 @@ class EmbeddedProvider:
 
     def _body(self, request: CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
         small = facts.model == MODEL_NAME
-        talk = [*(small_model.exchange(request.system) if small else ()), *request.messages]
+        talk = request.messages
+        if small:
+            talk = [*small_model.exchange(request.system), *small_model.with_facts(talk)]
         messages = [{"role": "system", "content": request.system}]
         messages += [{"role": m.role, "content": m.content} for m in talk]
         return {

@@ -1,4 +1,5 @@
-"""What makes the shipped 135M model answer in role: how it is sampled, and a short exchange shown before each talk.
+"""What makes the shipped 135M model answer in role: how it is sampled, a short exchange shown before each talk, and
+the platform's facts in a form it can use.
 
 Pure. The exchange is made from the persona's own words, stands between persona and conversation, and is the same on
 every turn, so that the prompt cache holds it. A larger model needs none of this and gets none.
@@ -54,3 +55,46 @@ def exchange(persona: str) -> list[ChatMessage]:
         for asked, told in said
         for message in (ChatMessage("user", asked), ChatMessage("assistant", told))
     ]
+
+
+_FACTS = re.compile(r'<facts from="the platform">\n(?P<facts>.*?)\n</facts>\n', re.DOTALL)
+_NOTHING_ELSE = re.compile(r"\A[^\n]*\n<material>\n</material>\n+")
+_ABOUT_ITSELF = re.compile(
+    r"\b(?:who|what|how) (?:are|can|do|is) you(?:r|rself)?\b|\byour (?:name|role|job)\b|\A\W*(?:hello|hi|hey|thanks?)\b",
+    re.IGNORECASE,
+)
+FACTS_LINES = 6
+"""Of the platform's facts, the first: more confuse it."""
+_SICK = "vulcan is unhealthy: it stopped by itself 5 min ago: exited with code 1: no such file."
+_SPENT = "Today juno used 120 tokens. Of its budget 80 tokens are left."
+
+
+def with_facts(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """Return messages whose last turn tells the platform's facts in a few plain sentences close to the question.
+
+    Their first paragraph, with one answered example of the same shape before the talk: without it the model repeats the
+    delimiters and makes facts up. Left out when it is greeted or asked about itself, which it would answer with them too.
+    """
+    last = messages[-1] if messages else ChatMessage("user", "")
+    found = _FACTS.search(last.content)
+    if found is None:
+        return messages
+    rest = _NOTHING_ELSE.sub("", last.content[: found.start()] + last.content[found.end() :])
+    before, mark, asked = rest.rpartition("</material>\n")
+    if _ABOUT_ITSELF.search(asked):
+        return [*messages[:-1], ChatMessage("user", rest)]
+    facts = "\n".join(found["facts"].partition("\n\n")[0].splitlines()[:FACTS_LINES])
+    of_health = "unhealthy" in facts
+    example = (
+        (_SICK, "Which component is unhealthy?") if of_health else (_SPENT, "How many tokens did juno use?")
+    )
+    return [
+        ChatMessage("user", _facts_turn(*example)),
+        ChatMessage("assistant", _SICK if of_health else "juno used 120 tokens today."),
+        *messages[:-1],
+        ChatMessage("user", before + mark + _facts_turn(facts, asked.strip())),
+    ]
+
+
+def _facts_turn(facts: str, asked: str) -> str:
+    return f"Facts:\n{facts}\n\nAnswer from the facts: {asked}"
