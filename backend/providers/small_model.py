@@ -66,6 +66,7 @@ _ABOUT_ITSELF = re.compile(
 FACTS_LINES = 6
 """Of the platform's facts, the first: more confuse it."""
 _SICK = "vulcan is unhealthy: it stopped by itself 5 min ago: exited with code 1: no such file."
+_WELL = "No component is unhealthy."
 _SPENT = "Today juno used 120 tokens. Of its budget 80 tokens are left."
 
 
@@ -83,17 +84,30 @@ def with_facts(messages: list[ChatMessage]) -> list[ChatMessage]:
     before, mark, asked = rest.rpartition("</material>\n")
     if _ABOUT_ITSELF.search(asked):
         return [*messages[:-1], ChatMessage("user", rest)]
-    facts = "\n".join(found["facts"].partition("\n\n")[0].splitlines()[:FACTS_LINES])
-    of_health = "unhealthy" in facts
-    example = (
-        (_SICK, "Which component is unhealthy?") if of_health else (_SPENT, "How many tokens did juno use?")
-    )
+    facts = "\n".join(_nearest(found["facts"].partition("\n\n")[0].splitlines(), asked))
+    shown, question, answer = _example(facts)
     return [
-        ChatMessage("user", _facts_turn(*example)),
-        ChatMessage("assistant", _SICK if of_health else "juno used 120 tokens today."),
+        ChatMessage("user", _facts_turn(shown, question)),
+        ChatMessage("assistant", answer),
         *messages[:-1],
         ChatMessage("user", before + mark + _facts_turn(facts, asked.strip())),
     ]
+
+
+def _example(facts: str) -> tuple[str, str, str]:
+    """Return facts of the same shape, a question and its answer; details of an example can turn up in the answer."""
+    if facts.startswith(_WELL):
+        return _WELL, "Which component is unhealthy?", _WELL
+    if "unhealthy" in facts:
+        return _SICK, "Which component is unhealthy?", _SICK
+    return _SPENT, "How many tokens did juno use?", "juno used 120 tokens today."
+
+
+def _nearest(lines: list[str], asked: str) -> list[str]:
+    """Return the facts about whom the question names, all of them when it names nobody; it takes one for another."""
+    words = set(re.findall(r"\w+", asked.lower())) - {"today", "the", "is", "no", "component"}
+    named = [line for line in lines if words & set(re.findall(r"\w+", line.lower())[:3])]
+    return (named or lines)[:FACTS_LINES]
 
 
 def _facts_turn(facts: str, asked: str) -> str:
