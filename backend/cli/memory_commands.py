@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 import time
@@ -57,11 +58,10 @@ async def sessions(options: argparse.Namespace) -> int:
     if verb == "search":
         return _hits(await call("search_memory", start=True, q=" ".join(words), limit=options.limit), options)
     if verb == "new":
+        named = options.owner is None
+        owner = _first(words, "a specialist or team") if named else options.owner
         session = await call(
-            "create_session",
-            start=True,
-            owner=_first(words, "a specialist or team"),
-            title=" ".join(words[1:]),
+            "create_session", start=True, owner=owner, title=" ".join(words[1:] if named else words)
         )
         print(session["id"])
         return OK
@@ -79,9 +79,23 @@ async def sessions(options: argparse.Namespace) -> int:
     elif verb == "resume":
         await call("patch_session", start=True, id=session_id, is_default=True)
     elif verb == "delete":
+        if not (options.yes or await _is_meant(session_id)):
+            print("nothing was deleted", file=sys.stderr)
+            return FAILED
         await call("delete_session", start=True, id=session_id)
     print(f"{verb}d {session_id}" if verb.endswith("e") else f"{verb}ed {session_id}")
     return OK
+
+
+async def _is_meant(session_id: str) -> bool:
+    """Ask whether a conversation is to go for good; where nobody can be asked, `--yes` must say so."""
+    session = await call("get_session", start=True, id=session_id)
+    if not sys.stdin.isatty():
+        raise TektonError("deleting is for good: say so with --yes", code="invalid_request")
+    what = f"“{terminal.safe(session['title'])}” with {session.get('messages', 0)} messages"
+    print(f"Delete {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = await asyncio.to_thread(sys.stdin.readline)
+    return answer.strip().lower() in ("y", "yes")
 
 
 async def _pin(number: str, pinned: bool) -> int:
@@ -117,6 +131,9 @@ def _first(words: list[str], what: str) -> str:
 def _session_table(answer: dict[str, Any], options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
+        return OK
+    if not answer["sessions"]:
+        print("no conversations", file=sys.stderr)
         return OK
     rows = [
         (

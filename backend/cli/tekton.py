@@ -144,6 +144,7 @@ def _memory_options(made: dict[str, argparse.ArgumentParser]) -> None:
         "words", nargs="*", help="a session id and a title, words to find, or the number of a message (pin)"
     )
     made["sessions"].add_argument("--owner", help="a specialist, or team")
+    made["sessions"].add_argument("-y", "--yes", action="store_true", help="delete: without asking")
     made["sessions"].add_argument("--limit", type=int, default=50)
     made["sessions"].add_argument("--json", action="store_true")
     made["export"].add_argument("session")

@@ -68,7 +68,7 @@ def test_errors_are_listed_with_evidence_and_acknowledged(line: Line) -> None:
 def test_a_conversation_is_begun_shown_pinned_found_renamed_exported_and_deleted(
     line: Line, tmp_path: Path
 ) -> None:
-    session = line("tekton", "sessions", "new", "apollo", "harvest").stdout.strip()
+    session = line("tekton", "sessions", "new", "harvest", "--owner", "apollo").stdout.strip()
     assert line("aish", "--session", "harvest", "apollo", "quinces are ripe").returncode == 0
     shown = line("tekton", "sessions", "show", session).stdout
     assert "quinces are ripe" in shown and "You said: quinces are ripe" in shown
@@ -84,7 +84,9 @@ def test_a_conversation_is_begun_shown_pinned_found_renamed_exported_and_deleted
     again = line("tekton", "export", session, "-o", str(target))
     assert (again.returncode, again.stdout) == (6, "") and "not written" in again.stderr
     assert json.loads(line("tekton", "export", session, "--format", "json").stdout)
-    assert line("tekton", "sessions", "delete", session).returncode == 0
+    unasked = line("tekton", "sessions", "delete", session)
+    assert unasked.returncode == 2 and "--yes" in unasked.stderr
+    assert line("tekton", "sessions", "delete", session, "--yes").returncode == 0
     gone = line("tekton", "sessions", "show", session)
     assert (gone.returncode, gone.stdout) == (3, "")
 

@@ -134,6 +134,17 @@ def test_ctrl_c_ends_an_answer_at_the_specialist_and_not_the_shell(line: Line) -
         assert shell.ended() == 0
 
 
+def test_a_conversation_is_deleted_on_a_terminal_only_when_a_person_says_so(line: Line) -> None:
+    session = line("tekton", "sessions", "new", "apollo", "to be deleted").stdout.strip()
+    for answer, code, told in (("n", 1, "nothing was deleted"), ("y", 0, f"deleted {session}")):
+        with Terminal(line, "tekton", "sessions", "delete", session) as shown:
+            shown.until("“to be deleted” with 0 messages for good? [y/N]")
+            shown.type(f"{answer}\n")
+            shown.until(told)
+            assert shown.ended() == code
+    assert session not in line("tekton", "sessions").stdout
+
+
 def test_a_resized_terminal_is_used_as_it_is(line: Line) -> None:
     for columns in (60, 140):
         with Terminal(line, "tekton", "discover", columns=columns) as terminal:

@@ -141,11 +141,15 @@ class BodyFuzzer:
         operations = [result.ok() for result in self._schema.get_all_operations()]
         operations = [o for o in operations if not any(word in o.path for word in ("shutdown", "pull"))]
         modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
-        each, few = max(1, count // len(operations)), count < 20 * len(operations)
+        few = count < 20 * len(operations)
         with self._http:
-            for number, operation in enumerate(operations):
-                for mode in (modes[number % 2],) if few else modes:
-                    self._operation(operation, mode, each if few else each // 2)
+            while (
+                left := count - sum(self.seen.values())
+            ) > 0:  # some operations run out of what can be sent
+                each = max(1, -(-left // len(operations)))
+                for number, operation in enumerate(operations):
+                    for mode in (modes[number % 2],) if few else modes:
+                        self._operation(operation, mode, each if few else max(1, each // 2))
 
     def _operation(self, operation: Any, mode: Any, count: int) -> None:
         @profile(count)

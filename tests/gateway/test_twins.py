@@ -80,7 +80,7 @@ COMMANDS: dict[str, list[str]] = {
     "create_session": ["tekton", "sessions", "new", "twins", "--owner", "apollo"],
     "get_session": ["tekton", "call", "get_session", f"id={SESSION}"],
     "patch_session": ["tekton", "sessions", "rename", SESSION, "twins again"],
-    "delete_session": ["tekton", "sessions", "delete", SESSION],
+    "delete_session": ["tekton", "sessions", "delete", SESSION, "--yes"],
     "session_messages": ["tekton", "sessions", "show", SESSION],
     "export_session": ["tekton", "export", SESSION],
     "search_memory": ["tekton", "sessions", "search", "hello"],
