@@ -32,6 +32,7 @@ def _values(words: list[str]) -> dict[str, Any]:
         key, sign, text = word.partition("=")
         if not sign or not key:
             raise TektonError(f"{word!r}: expected key=value", code="invalid_request")
+        key = "timeout" if key == "timeout_s" else key  # the other would be how long this command waits
         try:
             values[key] = msgspec.json.decode(text)
         except msgspec.DecodeError:

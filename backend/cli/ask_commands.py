@@ -25,7 +25,7 @@ async def team(options: argparse.Namespace) -> int:
         if options.discuss:
             return await shell.discuss(options.discuss)
         return await shell.ask_team(
-            question(options.words), target_ids=options.to or None, mode=options.mode, timeout_s=options.timeout
+            question(options.words), target_ids=options.to or None, mode=options.mode, timeout=options.timeout
         )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ async def bulk(options: argparse.Namespace) -> int:
             'give lines such as {"specialist_id": "apollo", "message": "hello"}', code="invalid_request"
         )
     answer = await call(
-        "bulk", start=True, requests=requests, max_concurrency=options.at_once, timeout_s=options.timeout
+        "bulk", start=True, requests=requests, max_concurrency=options.at_once, timeout=options.timeout
     )
     out = Output()
     for row in answer.pop("results"):

@@ -16,6 +16,11 @@ QUEUED_EVENTS = 10_000
 """Events kept for a slow reader of progress; later ones are left out, results are not."""
 
 
+def for_backend(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an action's values so that its deadline reaches the backend: `timeout_s` would be the client's own."""
+    return {"timeout" if name == "timeout_s" else name: value for name, value in values.items()}
+
+
 class _RemoteEvents:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUED_EVENTS)
@@ -46,7 +51,7 @@ class RemoteCaller:
                 self._sort(event)
 
     async def call(self, action: str, values: dict[str, Any]) -> Any:
-        return await self._client.call(action, **values)
+        return await self._client.call(action, **for_backend(values))
 
     @contextlib.contextmanager
     def events(self, request_id: str) -> Generator[Events]:

@@ -152,6 +152,18 @@ async def test_a_bulk_cancelled_by_its_id_answers_with_what_there_is(backend: Ba
     assert report["results"][2]["outcome"]["error"] == "cancelled before it was asked"
 
 
+@pytest.mark.parametrize("way", ("http", "auto"))
+async def test_a_deadline_is_the_members_own_and_ends_it_at_its_worker(backend: Backend, way: str) -> None:
+    async with opened(backend, way) as client:
+        asked = {"topic": SLOW, "specialists": ["apollo", "athena"], "timeout_s": 1}
+        team = (await client.call_tool("OrchestrateTeamChat", asked)).structured_content
+        assert {(row["socket_id"], row["code"]) for row in team["failures"]} == {
+            ("apollo-ai", "timeout"),
+            ("athena-ai", "timeout"),
+        }
+    await _turns(backend, 0)
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_all_rounds_of_a_discussion_are_told_before_its_result(backend: Backend, way: str) -> None:
     async with opened(backend, way) as client:

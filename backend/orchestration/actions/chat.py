@@ -29,6 +29,7 @@ CHAT_NAMES = {
     "specialist_id": "ai_id",
     "context_id": "session_id",
     "conversation_id": "session_id",
+    "timeout": "timeout_s",
 }
 TEAM_NAMES = {
     "message": "content",
