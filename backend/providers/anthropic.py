@@ -29,7 +29,7 @@ from backend.providers.base import (
 from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
 from backend.providers.names import display_name
-from backend.providers.sdk import Whole, is_loopback, quiet_libraries, split_user
+from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
 from backend.schema.frames import ChatMessage, FinishReason, Usage
 
 WHO = "Anthropic"
@@ -179,9 +179,7 @@ class AnthropicProvider:
             base_url=self._address,
             max_retries=0,
             timeout=timeout,
-            http_client=anthropic.DefaultAsyncHttpxClient(
-                timeout=timeout, trust_env=not is_loopback(self._address)
-            ),
+            http_client=anthropic.DefaultAsyncHttpxClient(timeout=timeout, **reaching(httpx2, self._address)),
         )
         _ = client.messages, client.models  # they import the rest
         return client

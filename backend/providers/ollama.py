@@ -30,7 +30,7 @@ from backend.providers.base import (
 from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
 from backend.providers.names import display_name
-from backend.providers.sdk import Whole, is_loopback, quiet_libraries, split_user
+from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
 from backend.schema.frames import FinishReason, Usage
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class OllamaProvider:
             host=self._where,
             timeout=httpx.Timeout(None, connect=self._own.timeouts.connect),
             headers={"authorization": said} if (said := self._authorization()) else None,
-            trust_env=not is_loopback(self._where),
+            **reaching(httpx, self._where),
         )
 
     def _authorization(self) -> str:

@@ -23,7 +23,7 @@ from backend.providers.base import (
 )
 from backend.providers.http_errors import Upstream, from_connection, from_status
 from backend.providers.keys import find_key
-from backend.providers.sdk import Whole, is_loopback, quiet_libraries, split_user
+from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
 from backend.schema.frames import FinishReason, Usage
 
 WHO = "the OpenAI-compatible server"
@@ -163,9 +163,7 @@ class OpenAIProvider:
             base_url=self._address,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=timeout, trust_env=not is_loopback(self._address)
-            ),
+            http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, **reaching(httpx2, self._address)),
         )
         _ = client.chat.completions, client.models  # they import the rest
         return client

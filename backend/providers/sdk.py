@@ -8,11 +8,37 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import socket
 from base64 import b64encode
+from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
+IDLE_S, EVERY_S, TIMES = 10, 5, 3
+"""Seconds of silence before the kernel asks whether an upstream's host is there, between two questions, and how many."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIGH = re.compile("[\ud800-\udbff]\\Z")
+
+
+def reaching(library: Any, url: str) -> dict[str, Any]:
+    """Return an HTTP client's options for an upstream: this machine without proxies, others under watch.
+
+    `library` is httpx or its successor. Without the watch a stream whose other end is cut off would stay open for ever;
+    with it the kernel ends it after `IDLE_S` + `TIMES` x `EVERY_S` seconds of a silence that no probe breaks.
+    """
+    if is_loopback(url):
+        return {"trust_env": False}
+    if "all" in getproxies():
+        return {"trust_env": True}  # its proxy would be passed over
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", IDLE_S), ("TCP_KEEPINTVL", EVERY_S), ("TCP_KEEPCNT", TIMES)):
+        if (option := getattr(socket, name, None)) is not None:  # not every system has each
+            options.append((socket.IPPROTO_TCP, option, value))
+    limits = library.Limits(max_connections=1_000, max_keepalive_connections=100)
+    return {
+        "trust_env": True,
+        "mounts": {"all://": library.AsyncHTTPTransport(limits=limits, socket_options=options)},
+    }
 
 
 def is_loopback(url: str) -> bool:

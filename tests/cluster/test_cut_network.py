@@ -15,8 +15,13 @@ from typing import Any
 
 import pytest
 
+from backend import config
 from backend.client import Client, ConnectionChanged, connect_to
+from backend.home import Home
+from backend.providers import create
+from backend.providers.base import CompletionRequest, ProviderError
 from backend.schema.errors import TektonError
+from backend.schema.frames import ChatMessage
 from tests.certificates import Authority
 from tests.cluster.hosts import Hosts, permitted
 
@@ -210,7 +215,7 @@ async def test_a_console_behind_a_cut_says_so_and_goes_on_where_it_was(place: An
 
 
 async def test_a_long_cut_costs_the_node_and_says_so(place: Any) -> None:
-    """The last test: the node does not come back by itself."""
+    """The node does not come back by itself: what follows does without Ray."""
     hosts, url, token, ca = place
     client = await connect_to(url, token, ca)
     await until_row(client, "apollo", "ready")
@@ -226,3 +231,51 @@ async def test_a_long_cut_costs_the_node_and_says_so(place: Any) -> None:
     refused = (await client.call("launch", ids=["apollo"], timeout_s=WAIT_S))["results"][0]
     print(f"a launch afterwards: {refused['ok']} {refused['message']}")
     await client.close()
+
+
+UPSTREAM = """
+import asyncio, sys
+async def answer(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\ncontent-type: text/event-stream\\r\\nconnection: close\\r\\n\\r\\n")
+    while True:
+        writer.write(b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+            b'[{"index":0,"delta":{"content":"word "}}]}\\n\\n')
+        await asyncio.sleep(0.05)
+async def main():
+    server = await asyncio.start_server(answer, "0.0.0.0", 9009)
+    print("serves", flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+async def test_an_endpoint_behind_a_cut_ends_its_answer_as_an_error(place: Any, tmp_path: Path) -> None:
+    hosts = place[0]
+    address = hosts.address("node")
+    upstream = await asyncio.create_subprocess_exec(
+        *hosts.inside("node"), sys.executable, "-c", UPSTREAM, stdout=subprocess.PIPE
+    )
+    try:
+        assert upstream.stdout and await upstream.stdout.readline()
+        home = Home(tmp_path / "home").prepare()
+        home.config.write_text(f'[providers.openai]\nbase_url = "http://{address}:9009/v1"\nmodel = "m"\n')
+        provider = create("openai", config.load(home, {}), home, {})
+        await provider.prepare()
+        request = CompletionRequest("", [ChatMessage("user", "hello")], "m")
+        began, pieces = 0.0, 0
+        with pytest.raises(ProviderError) as failed:
+            async with asyncio.timeout(WAIT_S):
+                async for _ in provider.stream(request):
+                    pieces += 1
+                    if pieces == 3:
+                        began = time.monotonic()
+                        await asyncio.to_thread(hosts.cut, "node")
+        print(
+            f"the endpoint's answer ended {time.monotonic() - began:.1f} s after the cut: {failed.value.message}"
+        )
+        await provider.aclose()
+    finally:
+        hosts.mend("node")
+        upstream.kill()
+        await upstream.wait()
