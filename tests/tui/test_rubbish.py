@@ -44,15 +44,15 @@ async def test_a_start_sets_the_pace_and_spares_what_is_alive() -> None:
     rubbish.stop()
 
 
-async def test_what_died_is_freed_once_it_is_quiet_also_what_was_spared_before() -> None:
-    rubbish = Rubbish(quiet_s=0.01)
+async def test_what_was_spared_and_died_is_freed_once_it_is_quiet_for_long() -> None:
+    rubbish = Rubbish(quiet_s=0.01, long_quiet_s=0.05)
     knot = Knot()
     seen = weakref.ref(knot)
     rubbish.start()
     del knot
     rubbish.stir()
-    await until(lambda: rubbish.rounds == 2)
-    assert seen() is None
+    await until(lambda: rubbish.long_rounds == 1)
+    assert seen() is None and rubbish.rounds == 3
 
 
 async def test_while_turns_run_nothing_is_looked_through() -> None:
@@ -71,14 +71,14 @@ async def test_while_turns_run_nothing_is_looked_through() -> None:
     await until(lambda: rubbish.rounds == 1)
 
 
-async def test_after_one_round_it_rests_until_the_next_stir() -> None:
+async def test_after_everything_was_looked_through_it_rests_until_the_next_stir() -> None:
     asked: list[None] = []
-    rubbish = Rubbish(lambda: bool(asked.append(None)), quiet_s=0.001)
+    rubbish = Rubbish(lambda: bool(asked.append(None)), quiet_s=0.001, long_quiet_s=0.002)
     rubbish.stir()
-    await until(lambda: rubbish.rounds == 1)
+    await until(lambda: rubbish.long_rounds == 1)
     looks = len(asked)
     await asyncio.sleep(0.05)
-    assert len(asked) == looks and rubbish.rounds == 1
+    assert len(asked) == looks and rubbish.rounds == 2
 
 
 async def test_stopped_it_never_looks_again() -> None:
