@@ -248,7 +248,7 @@ class Client:
                     await self._hand_on(batch)
         except ConnectionClosed as ended:
             silent = ended.sent is not None and "ping timeout" in ended.sent.reason
-            return "the gateway did not answer: host or network is gone" if silent else CLOSED
+            return "the gateway did not answer: host or network is gone" if silent else _closing(ended)
 
     async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         """Give a batch to the reader; wait for one that is slow.
@@ -292,16 +292,25 @@ class Client:
                 self._reject(call_id, RemoteError(reason, code="backend_lost"))
 
     def _lost(self, reason: str) -> None:
-        self.lost_reason = reason
-        if self.state != "lost":
+        """Tell that the link is lost, and again when another attempt meets another reason."""
+        before, self.lost_reason = self.lost_reason, reason
+        if self.state != "lost" or reason != before:
             self._set_state("lost", reason)
 
     def _set_state(self, state: ConnectionState, reason: str) -> None:
-        self.state, self.since = state, time.time()
+        if state != self.state:
+            self.state, self.since = state, time.time()
         change = ConnectionChanged(state, self.since, reason)
         if self._queue.full():  # the reader is far behind; it will read the state itself
             return
         self._queue.put_nowait([(0, change)])
+
+
+def _closing(ended: ConnectionClosed) -> str:
+    """Return how the gateway closed: by itself, with its code and words, or without any."""
+    if ended.rcvd is None:
+        return f"{CLOSED} without a word"
+    return f"{CLOSED} ({ended.rcvd.code}{f': {ended.rcvd.reason}' if ended.rcvd.reason else ''})"
 
 
 def _open(url: str, token: str, trust: Trust | None) -> connect:

@@ -23,6 +23,7 @@ from tekton_tui.widgets.stage_strip import STATE_SYMBOLS, STATE_TONES, stage_str
 from tekton_tui.wording import size, span
 
 LEAST_STRIP_CELLS, PREVIEW_CELLS = 30, 400
+NO_STAGE: dict[str, Any] = {"label": "no stage", "error": "this run has no stages: nobody was asked"}
 EXAMPLES = 'echo "our queue grows" | apollo | athena\n{apollo,athena} "name one risk" | rhetor'
 
 
@@ -138,7 +139,7 @@ class PipesPane(Vertical):
                 if stage.get("state") != event.state and event.state == "done":
                     self._load()
                 stage["state"], stage["started_at"] = event.state, event.started_at
-            if run.output:
+            if run.output and self.current["stages"]:
                 self.current["stages"][-1]["output"] = "".join(run.output)
             self._show()
 
@@ -163,7 +164,7 @@ class PipesPane(Vertical):
         total = run.get("total_time", 0)
         box.border_subtitle = literal(span(total) if total else "running")
         box.update(stage_strip(stages, self._stage, max(LEAST_STRIP_CELLS, box.size.width - 2)))
-        stage = stages[self._stage]
+        stage = stages[self._stage] if stages else NO_STAGE
         name = one_line(stage["label"], 24)
         self.query_one("#pipes-in").border_title = literal(f"input of {name}")
         self.query_one("#pipes-out").border_title = literal(f"output of {name}")
@@ -229,7 +230,7 @@ class PipesPane(Vertical):
         self.focus_content()
 
     def action_copy(self) -> None:
-        if run := self.current:
+        if (run := self.current) and run["stages"]:
             self._commands.copy(run["stages"][self._stage].get("output", ""), "the stage's output")
 
     def action_back(self) -> None:

@@ -20,7 +20,10 @@ class ConnectionStore:
         self.changed: Signal[[]] = Signal()
 
     def set(self, state: LinkState, reason: str = "") -> None:
-        self.state, self.since, self.reason = state, time.time(), reason
+        """Take a state; the same one again brings another reason, and counts from when it began."""
+        if state != self.state:
+            self.state, self.since = state, time.time()
+        self.reason = reason
         self.changed.emit()
 
     @property

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from tekton_tui.hearing import hear
-from tekton_tui.safe_text import literal
+from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.wording import SYMBOLS, TONES, rate, span
 
@@ -56,11 +56,7 @@ class HeaderLine(Widget):
         if connection.state == "attaching":
             parts.append(Content.styled(" attaching…", "$text-warning"))
         elif connection.stale:
-            gone = span(time.time() - connection.since) if connection.state == "lost" else ""
-            words = (
-                f" backend lost {gone} ago, reconnecting" if gone else f" {connection.reason.splitlines()[0]}"
-            )
-            parts.append(literal(words, "bold $text-error"))
+            return Content.assemble(*parts, literal(self._fault(), "bold $text-error"))
         counts = self._stores.fleet.counts()
         short = self.size.width < SHORT_WIDTH
         for state in SHOWN_STATES:
@@ -70,6 +66,18 @@ class HeaderLine(Widget):
         if unseen := self._stores.errors.unacknowledged:
             parts.append(Content.styled(f" {unseen} error{'s' * (unseen != 1)}! ", "bold $text-error"))
         return Content.assemble(*parts)
+
+    def _fault(self) -> str:
+        """Say since when the link is gone, why, and what to do; counts that may be untrue give way to it."""
+        connection = self._stores.connection
+        room = self.size.width - len(" TEKTON ") - 1
+        if connection.state == "lost":
+            who = " lost" if self.size.width < SHORT_WIDTH else " backend lost"
+            gone, what = f"{who} {span(time.time() - connection.since)} ago", " · reconnecting"
+            why = one_line(connection.reason, max(0, room - len(gone) - len(what) - 3))
+            return f"{gone}: {why}{what}" if why else f"{gone}{what}"
+        what = " · f5 tries again"
+        return f" {one_line(connection.reason, max(8, room - len(what) - 1))}{what}"
 
     def _middle(self, room: int) -> Content:
         platform = self._stores.fleet.platform

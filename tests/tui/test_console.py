@@ -242,7 +242,11 @@ async def test_a_lost_backend_is_said_and_the_grid_is_greyed(console: Maker) -> 
         client.send(ConnectionChanged("lost", NOW, "the gateway closed the connection"))
         await settle(pilot)
         assert "backend lost" in screen_text(app) and "reconnecting" in screen_text(app)
+        assert "the gateway closed the connection" in screen_text(app)
         assert app.query_one("#fleet").has_class("-stale")
+        client.send(ConnectionChanged("lost", NOW, "the gateway refused the token (401)"))
+        await settle(pilot)
+        assert "the gateway refused the token (401)" in screen_text(app)
 
 
 async def test_a_refusal_of_the_backend_is_a_notice_with_its_words(console: Maker) -> None:

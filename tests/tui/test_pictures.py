@@ -155,7 +155,9 @@ async def errors_empty(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
 
 async def lost(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     client.send(ConnectionChanged("lost", NOW - 14, "the gateway closed the connection"))
+    await settle(pilot)
     app.stores.connection.since = NOW - 14
+    app.query_one("#header").refresh()
 
 
 async def quit_question(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:

@@ -105,3 +105,17 @@ async def test_enter_on_a_run_takes_its_pipeline_into_the_field(console: Maker) 
         await pilot.press("enter")
         await settle(pilot)
         assert app.query_one("#pipes-composer", Composer).draft == "apollo | athena"
+
+
+async def test_a_run_without_stages_is_shown_and_its_keys_do_no_harm(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    run = {"request_id": "p1", "pipeline": "apollo", "stages": [], "started_at": NOW}
+    client.answers["list_pipelines"] = {"runs": [run]}
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        app.query_one("#pipes-runs").focus()
+        await pilot.press("right", "y", "left")
+        await settle(pilot)
+        assert "this run has no stages" in screen_text(app)
