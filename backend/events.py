@@ -225,6 +225,8 @@ class Subscription:
         self.topics = topics
         self.keys: set[str] = set()
         self.cursor = cursor
+        self.aside: list[bytes] = []
+        """Lines without a number that only who is connected now gets, such as that no numbers can be had."""
         self._stream = stream
         self._waiter: asyncio.Future[None] | None = None
         stream.open.add(self)
@@ -286,7 +288,7 @@ class Subscription:
                 self._stream.sleepers.discard(self)
 
     def _pending_blocks(self) -> list[bytes]:
-        batch: list[bytes] = []
+        batch, self.aside = self.aside, []
         while not batch and self.cursor < self._stream.seq:
             self.cursor, batch = self._stream.read(self.cursor, self.topics, self.keys)
         return batch

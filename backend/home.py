@@ -68,6 +68,14 @@ class Home:
         """`{"pid","process_start","host","port","epoch"}` of the serving backend."""
         return self.run / "backend.json"
 
+    def lock_of(self, place: int) -> Path:
+        """Return the lock of the home's first, second … gateway; several only on a store they share."""
+        return self.backend_lock if place == 1 else self.run / f"backend-{place}.lock"
+
+    def facts_of(self, place: int) -> Path:
+        """Return where the home's first, second … gateway says that it serves."""
+        return self.backend_facts if place == 1 else self.run / f"backend-{place}.json"
+
     @property
     def embedded_facts(self) -> Path:
         """`{"pid","process_start","url","api_key","model","slots","context"}` of the embedded model server, 0600."""

@@ -48,31 +48,55 @@ def own_home() -> Home:
 
 
 def locate(home: Home) -> Place:
-    """Return where the backend of a home serves, with the token.
+    """Return where the first gateway of a home serves, with the token.
 
     Raises:
         RemoteError: No backend left its facts here (`backend_lost`).
     """
+    return _Gateways(home)()
+
+
+class _Gateways:
+    """The gateways of a home, most often one. Each call returns the next: called after a drop, another than was lost."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._turn = 0
+        self._chosen: _Facts | None = None
+
+    def __call__(self) -> Place:
+        """Return where a gateway serves, with the token. Raises `RemoteError` when none left its facts."""
+        try:
+            found = _facts(self._home)
+            self._chosen = found[self._turn % len(found)]
+            self._turn += 1
+            return self._chosen.url, self._home.token.read_text(encoding="ascii").strip()
+        except (OSError, msgspec.DecodeError, ZeroDivisionError) as error:
+            raise RemoteError(
+                "no backend runs for this home; `tekton serve` starts one", code="backend_lost"
+            ) from error
+
+    def trust(self) -> Trust | None:
+        """Return the trust in exactly the certificate that the chosen gateway said it shows."""
+        certificate = self._chosen.certificate if self._chosen is not None else ""
+        return pinning(certificate) if certificate else None
+
+
+def _facts(home: Home) -> list[_Facts]:
+    """Return what the home's gateways say of themselves; of several, those whose process is there."""
+    files = sorted(home.run.glob("backend*.json"), key=lambda path: (len(path.name), path.name))
+    found = [msgspec.json.decode(path.read_bytes(), type=_Facts) for path in files]
+    return [facts for facts in found if len(found) == 1 or _lives(facts.pid)]
+
+
+def _lives(pid: int) -> bool:
     try:
-        facts = _facts(home)
-        return facts.url, home.token.read_text(encoding="ascii").strip()
-    except (OSError, msgspec.DecodeError) as error:
-        raise RemoteError(
-            "no backend runs for this home; `tekton serve` starts one", code="backend_lost"
-        ) from error
-
-
-def _facts(home: Home) -> _Facts:
-    return msgspec.json.decode(home.backend_facts.read_bytes(), type=_Facts)
-
-
-def _trust(home: Home) -> Trust | None:
-    """Return the trust in exactly the certificate that the home's backend said it shows."""
-    try:
-        certificate = _facts(home).certificate
-    except msgspec.DecodeError:
-        return None  # whoever looks for its address says so
-    return pinning(certificate) if certificate else None
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def attach(home: Home, *, start: bool = True) -> Client:
@@ -82,8 +106,9 @@ async def attach(home: Home, *, start: bool = True) -> Client:
         RemoteError: None answers and none was to be started.
         BackendFailed: One was started and ended at once; the message says why.
     """
+    gateways = _Gateways(home)
     try:
-        return await Client.connect(lambda: locate(home), trust=lambda: _trust(home))
+        return await Client.connect(gateways, trust=gateways.trust)
     except RemoteError as error:
         if not start or error.code != "backend_lost":
             raise
@@ -93,7 +118,7 @@ async def attach(home: Home, *, start: bool = True) -> Client:
         if error.code != "conflict":
             raise
         return await _join(home)
-    return await Client.connect(lambda: locate(home), trust=lambda: _trust(home))
+    return await Client.connect(gateways, trust=gateways.trust)
 
 
 async def _join(home: Home) -> Client:
@@ -102,11 +127,12 @@ async def _join(home: Home) -> Client:
     Raises:
         BackendFailed: It was not there within `START_TIMEOUT_S`.
     """
+    gateways = _Gateways(home)
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
                 with contextlib.suppress(RemoteError):
-                    return await Client.connect(lambda: locate(home), trust=lambda: _trust(home))
+                    return await Client.connect(gateways, trust=gateways.trust)
                 await asyncio.sleep(JOIN_EVERY_S)
     except TimeoutError as error:
         raise BackendFailed(

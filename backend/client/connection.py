@@ -270,7 +270,7 @@ class Client:
                     RemoteError(event.message, code=event.code, evidence=event.evidence, detail=event.detail),
                 )
             case Snapshot():
-                self._last_seq = event.at_seq
+                self._last_seq, self._epoch = event.at_seq, event.epoch
                 batch.append((event.at_seq, event))
             case _:
                 seq = _seq(line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,6 +29,7 @@ from backend.gateway.stream_routes import stream_routes
 from backend.gateway.tracing import Tracing, log_turn, wanted
 from backend.gateway.websocket import serve_websocket
 from backend.orchestration.platform import Platform
+from backend.orchestration.sharing import Sharing
 from backend.schema.errors import TektonError
 from backend.wire import encoder
 
@@ -52,7 +55,18 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
         platform.turns.on_ended.append(gateway.tracing.turn_ended)
     platform.gateway_address = address
     platform.gateway_report = lambda: report(gateway)
+    if platform.sharing is not None:
+        platform.sharing.twins.run_here = partial(_run_for_another, gateway, platform.sharing)
     return gateway
+
+
+async def _run_for_another(
+    gateway: Gateway, sharing: Sharing, request_id: str, name: str, params: dict[str, Any]
+) -> Any:
+    """Run a call another gateway handed over; one with a request id that runs here already is joined."""
+    if not request_id or name == "cancel":
+        return await sharing.run_here(name, params)
+    return await gateway.book.run(request_id, name, lambda: sharing.run_here(name, params))
 
 
 def build_app(gateway: Gateway) -> Starlette:

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -40,6 +41,8 @@ GRACE_S = 2
 """Seconds open connections get when the backend ends."""
 EXIT_CODES: dict[ErrorCode, int] = {"config_invalid": 2, "conflict": 6, "foreign_port": 6, "forbidden": 6}
 """As of the whole command line; the rest is 1."""
+MOST_GATEWAYS = 8
+"""Gateways of one home on a store they share."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """The collector looks rarely: tokens make no cycles, and the log of events is large."""
 
@@ -93,19 +96,31 @@ def main(arguments: list[str] | None = None) -> int:
     home = Home.from_environment().prepare()
     jsonlog.configure("gateway", {**config.read_env_file(home), **os.environ})
     interrupt.heard_from_here()
-    lock = FileLock(home.backend_lock, timeout=0, fallback_to_soft=False)
     try:
-        with lock:
-            with asyncio.Runner(loop_factory=_Loop) as runner:
-                runner.run(_serve(home, ready, options.host, options.port, environment))
-            return 0
-    except Timeout:
-        facts = home.backend_facts.read_text(encoding="utf-8") if home.backend_facts.exists() else "starting"
-        return ready.fail(
-            TektonError(f"a backend serves {home.root} already: {facts.strip()}", code="conflict")
-        )
+        lock, place = _take_place(home, environment, alone=options.ready_fd is not None)
+        with lock, asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(_serve(home, ready, options.host, options.port, environment, place))
+        return 0
     except TektonError as error:
         return ready.fail(error)
+
+
+def _take_place(home: Home, environment: Mapping[str, str], *, alone: bool) -> tuple[FileLock, int]:
+    """Take the lock of the home's only gateway, or, on a store gateways share, the first lock that is free.
+
+    `alone` is one that is started because none answers: it never joins others.
+
+    Raises:
+        TektonError: `conflict`, every place is taken.
+    """
+    shared = bool(config.load(home, {**config.read_env_file(home), **environment}).memory.store)
+    for place in range(1, 1 + (MOST_GATEWAYS if shared and not alone else 1)):
+        lock = FileLock(home.lock_of(place), timeout=0, fallback_to_soft=False)
+        with contextlib.suppress(Timeout):
+            lock.acquire()
+            return lock, place
+    facts = home.backend_facts.read_text(encoding="utf-8") if home.backend_facts.exists() else "starting"
+    raise TektonError(f"a backend serves {home.root} already: {facts.strip()}", code="conflict")
 
 
 def _allow_many_files() -> None:
@@ -143,7 +158,12 @@ class _Ready:
 
 
 async def _serve(
-    home: Home, ready: _Ready, host: str | None, port: int | None, environment: Mapping[str, str]
+    home: Home,
+    ready: _Ready,
+    host: str | None,
+    port: int | None,
+    environment: Mapping[str, str],
+    place: int,
 ) -> None:
     settings = config.load(home, {**config.read_env_file(home), **environment})
     host = host or settings.gateway.host
@@ -155,7 +175,7 @@ async def _serve(
     await asyncio.to_thread(tls.check, settings.tls.cert, settings.tls.key, settings.tls.ca)
     secured = bool(settings.tls.cert) and not tls.is_loopback(host)
     listener = _bind(host, port)
-    platform = await open_platform(home, environment)
+    platform = await open_platform(home, environment, place=place)
     stop = asyncio.get_running_loop().create_future()
     platform.stop_asked = stop
     url = _url(listener, "https" if secured else "http")
@@ -179,7 +199,9 @@ async def _serve(
         )
     )
     _on_signals(stop)
-    _write_facts(home, platform, url, listener, settings.tls.cert if secured else "")
+    if platform.sharing is not None:
+        await platform.sharing.tell_address(url)
+    _write_facts(home.facts_of(place), platform, url, listener, settings.tls.cert if secured else "")
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     try:
         ready.serving(url)
@@ -192,8 +214,10 @@ async def _serve(
         if gateway.tracing is not None:
             await asyncio.to_thread(gateway.tracing.close)
         await serving
-        home.backend_facts.unlink(missing_ok=True)
+        home.facts_of(place).unlink(missing_ok=True)
         log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
+    if platform.sharing is not None and platform.sharing.fenced:
+        raise TektonError(platform.sharing.fenced, code="conflict")
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -226,7 +250,7 @@ def _url(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _write_facts(home: Home, platform: Platform, url: str, listener: socket.socket, cert: str) -> None:
+def _write_facts(path: Path, platform: Platform, url: str, listener: socket.socket, cert: str) -> None:
     facts = {
         "certificate": tls.first_of(cert) if cert else "",
         "url": url,
@@ -235,7 +259,7 @@ def _write_facts(home: Home, platform: Platform, url: str, listener: socket.sock
         "epoch": platform.events.epoch,
         "started_at": platform.started_at,
     }
-    write_private(home.backend_facts, encode_line(facts))
+    write_private(path, encode_line(facts))
 
 
 def _on_signals(stop: asyncio.Future[bool]) -> None:

@@ -18,8 +18,10 @@ from backend.memory.store import MemoryStore
 PASSWORD_VARIABLE = "TEKTON_REDIS_PASSWORD"
 
 
-def choose_store(home: Home, settings: Settings, environment: Mapping[str, str]) -> MemoryStore:
-    """Return the store, not yet opened.
+def choose_store(
+    home: Home, settings: Settings, environment: Mapping[str, str], *, place: int = 1
+) -> MemoryStore:
+    """Return the store, not yet opened; `place` counts the gateways of the home, 1 the first.
 
     Raises:
         ConfigError: `memory.store` is no address of a Redis server, or holds its password.
@@ -37,7 +39,9 @@ def choose_store(home: Home, settings: Settings, environment: Mapping[str, str])
             f"memory.store names a Redis server, but {error.name} is not installed: pip install 'tekton-tui[redis]'"
         ) from error
     address = Address(url, environment.get(PASSWORD_VARIABLE, ""))
-    return RedisStore(address, gateway_name(home), volatile=settings.memory.volatile_store)
+    fleet = gateway_name(home)
+    name = fleet if place == 1 else f"{fleet}.{place}"
+    return RedisStore(address, name, fleet=fleet, volatile=settings.memory.volatile_store)
 
 
 def check_address(url: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -53,7 +53,11 @@ class _Order:
     future: asyncio.Future[list[Any]]
 
 
-def connect(address: Address) -> Redis:
+Greeting = Callable[[Any], Awaitable[None]]
+"""Said on every new connection before anything else; what it raises refuses the connection."""
+
+
+def connect(address: Address, *, name: str = "tekton", greeting: Greeting | None = None) -> Redis:
     """Return a client that connects at its first command and asks each thing once.
 
     Raises:
@@ -66,7 +70,8 @@ def connect(address: Address) -> Redis:
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
-            client_name="tekton",
+            client_name=name,
+            redis_connect_func=greeting,
             protocol=2,
         )
     except ValueError as error:
@@ -78,9 +83,16 @@ def connect(address: Address) -> Redis:
 class RedisLane:
     """One connection. What waits goes to the server together, in the order it was asked for."""
 
-    def __init__(self, address: Address, scripts: Sequence[str]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        scripts: Sequence[str],
+        *,
+        name: str = "tekton",
+        greeting: Greeting | None = None,
+    ) -> None:
         self._address = address
-        self._client = connect(address)
+        self._client = connect(address, name=name, greeting=greeting)
         self._texts = {hashlib.sha1(text.encode()).hexdigest(): text for text in scripts}
         self._digests = {text: digest for digest, text in self._texts.items()}
         self._orders: asyncio.Queue[_Order | None] = asyncio.Queue()

@@ -25,6 +25,8 @@ from backend.memory import (
 )
 from backend.memory.export import export
 from backend.memory.faults import StoreClosed
+from backend.memory.journal import Journal
+from backend.memory.redis_journal import RedisJournal
 from backend.memory.redis_link import Address, RedisLane
 from backend.memory.store import Conversation, Export, ExportFormat, OpenTurn, RetentionReport, Role, UsageRow
 from backend.schema.errors import ErrorCode
@@ -40,11 +42,14 @@ _SCRIPTS = [value for name, value in vars(redis_scripts).items() if name.isupper
 class RedisStore:
     """A `MemoryStore` on a Redis server. Open it before use, close it after; any number of gateways may.
 
-    `gateway` names this gateway for good: the turns it left open are found again under that name.
+    `gateway` names this gateway for good: the turns it left open are found again under that name. With `fleet` it
+    shares that fleet with other gateways through a journal.
     """
 
-    def __init__(self, address: Address, gateway: str, *, volatile: bool = False) -> None:
+    def __init__(self, address: Address, gateway: str, *, fleet: str = "", volatile: bool = False) -> None:
         self.address, self.gateway = address, gateway
+        self._journal = RedisJournal(address, fleet, gateway) if fleet else None
+        self.journal: Journal | None = self._journal
         self.set_aside: Path | None = None
         self.durability = ""
         """In words, what the server keeps when it dies; known after `open`."""
@@ -63,8 +68,14 @@ class RedisStore:
         Raises:
             StoreFailed: It cannot be reached, refuses the password, or might lose what it confirms.
         """
-        self._writer, self._reader, self._searcher = (RedisLane(self.address, _SCRIPTS) for _ in range(3))
+        journal = self._journal
         try:
+            if journal is not None:
+                await journal.join()
+            name, greeting = (journal.client_name, journal.greet) if journal is not None else ("tekton", None)
+            self._writer, self._reader, self._searcher = (
+                RedisLane(self.address, _SCRIPTS, name=name, greeting=greeting) for _ in range(3)
+            )
             self.durability = await redis_checks.check(
                 self._writer, self.address.shown, volatile=self._volatile
             )
@@ -80,6 +91,8 @@ class RedisStore:
         for lane in lanes:
             if lane is not None:
                 await lane.close()
+        if self._journal is not None:
+            await self._journal.leave()
 
     def figures(self) -> dict[str, int]:
         """Return the orders waiting in each lane. What the server takes is its own to tell."""

@@ -18,6 +18,7 @@ import msgspec
 
 from backend.memory import database, ledger, messages, retention, search, sessions
 from backend.memory.export import export
+from backend.memory.journal import Journal
 from backend.memory.faults import StoreClosed, StoreFailed, store_failed
 from backend.memory.lanes import Job, Lane, T
 from backend.memory.store import Conversation, Export, ExportFormat, OpenTurn, RetentionReport, Role, UsageRow
@@ -36,6 +37,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.set_aside: Path | None = None
+        self.journal: Journal | None = None
         self._writer: Lane | None = None
         self._reader: Lane | None = None
         self._searcher: Lane | None = None

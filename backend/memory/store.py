@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -20,6 +20,9 @@ TEAM = "team"
 """Owner of the sessions in which the whole team is asked."""
 YOU = "you"
 """Author of what the operator wrote."""
+
+if TYPE_CHECKING:
+    from backend.memory.journal import Journal
 
 Role = Literal["user", "assistant", "system"]
 ExportFormat = Literal["md", "json"]
@@ -85,6 +88,8 @@ class MemoryStore(Protocol):
 
     set_aside: Path | None
     """Where a damaged database was kept at `open`, if it was."""
+    journal: Journal | None
+    """What gateways share that serve one fleet on this store; none where one gateway has the store alone."""
 
     @property
     def place(self) -> str:

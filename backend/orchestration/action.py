@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Scope = Literal["read", "chat", "control"]
 SCOPE_RANK: dict[Scope, int] = {"read": 0, "chat": 1, "control": 2}
+Where = Literal["here", "leader", "owner"]
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 MAX_REQUEST_ID = 512
@@ -46,7 +47,8 @@ class Action:
     """One verb. `routes` are `(method, path)` pairs, the canonical one first; braces name params.
 
     `mcp` is the tool's name, `cli` the command that does the same, `console` where it is on the screen.
-    `aliases` maps older parameter names to ours.
+    `aliases` maps older parameter names to ours. `where` says which gateway runs it when several serve one fleet:
+    the one asked, the one that leads, or the one whose turn it is about.
     """
 
     name: str
@@ -59,6 +61,9 @@ class Action:
     cli: str = ""
     console: str = ""
     aliases: dict[str, str] = field(default_factory=dict[str, str])
+    where: Where = "here"
+    handler: Handler[Any] | None = None
+    """The coroutine itself, which runs here whoever leads; `run` hands a call to the gateway it belongs to."""
 
     def read_params(self, values: dict[str, Any], *, lax: bool = False) -> Struct:
         """Turn a client's values into params; `lax` reads numbers and booleans from strings, as in a query.
@@ -85,6 +90,7 @@ def action(
     cli: str = "",
     console: str = "",
     aliases: dict[str, str] | None = None,
+    where: Where = "here",
 ) -> Callable[[Handler[P]], Handler[P]]:
     """Register the decorated coroutine as an action; its params type and summary come from the function."""
 
@@ -93,10 +99,25 @@ def action(
             run, vars(sys.modules[run.__module__]) | {"Platform": object}
         )["params"]
         summary = (run.__doc__ or "").strip().splitlines()[0]
-        ACTIONS[name] = Action(name, params, scope, summary, run, routes, mcp, cli, console, aliases or {})
+        named = "request_id" in params.__struct_fields__
+        routed = _routed(name, run) if named or where != "here" else run
+        ACTIONS[name] = Action(
+            name, params, scope, summary, routed, routes, mcp, cli, console, aliases or {}, where, run
+        )
         return run
 
     return register
+
+
+def _routed(name: str, run: Handler[P]) -> Handler[P]:
+    """Return the coroutine that runs an action at the gateway it belongs to, where there are several."""
+
+    async def routed(platform: Platform, params: P) -> Any:
+        if platform.sharing is None:
+            return await run(platform, params)
+        return await platform.sharing.route(ACTIONS[name], params, lambda: run(platform, params))
+
+    return routed
 
 
 def explain(name: str, text: str) -> str:

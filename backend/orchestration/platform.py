@@ -28,6 +28,7 @@ from backend.orchestration.pipelines import PipelineManager
 from backend.orchestration.pressure import Pressure
 from backend.orchestration.routing import Router
 from backend.orchestration.settings import SettingsBook
+from backend.orchestration.sharing import Sharing
 from backend.orchestration.team import TeamManager
 from backend.orchestration.turns import TurnManager
 from backend.providers import choose
@@ -64,6 +65,8 @@ class Platform:
     models: ModelDesk
     pressure: Pressure
     housekeeping: Housekeeping
+    sharing: Sharing | None = None
+    """What joins this gateway to others that serve the same fleet; only a store they share makes that possible."""
     gateway_address: str = ""
     gateway_report: Callable[[], dict[str, object]] = dict
     """Given by the gateway, if one serves this platform."""
@@ -94,16 +97,19 @@ class Platform:
 
     def snapshot(self, *, resync: bool = False) -> Snapshot:
         """Return the whole state at this moment; made without waiting, so that its number is exact."""
+        shared = self.sharing.mirror if self.sharing is not None else None
+        turns = shared.turns if shared else self.turns.active
+        teams = shared.teams if shared else self.teams.active
         return Snapshot(
             epoch=self.events.epoch,
             at_seq=self.events.seq,
             platform=self.info(),
             specialists=self.fleet.statuses(),
             services=self.fleet.services(),
-            turns=[turn.as_active() for turn in self.turns.active.values()],
+            turns=[turn.as_active() for turn in turns.values()],
             unacknowledged=self.ledger.unacknowledged,
             resync=resync,
-            teams=[run.start for run in self.teams.active.values()],
+            teams=[run.start for run in teams.values()],
         )
 
     async def close(self, *, stop_fleet: bool) -> None:
@@ -116,11 +122,17 @@ class Platform:
         await self.fleet.close(stop_fleet)
         await self.housekeeping.close()
         await self.ledger.close()
+        if self.sharing is not None:
+            await self.sharing.end()
         await self.memory.close()
 
 
-async def open_platform(home: Home, environment: Mapping[str, str] | None = None) -> Platform:
+async def open_platform(
+    home: Home, environment: Mapping[str, str] | None = None, *, place: int = 1
+) -> Platform:
     """Read the settings, open the stores, adopt what lives and put the rooms together.
+
+    `place` counts the gateways of this home, where its store allows several.
 
     Raises:
         ConfigError: The configuration cannot be used; nothing was started.
@@ -129,9 +141,12 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
     env = {**config.read_env_file(home), **(os.environ if environment is None else environment)}
     settings = config.load(home, env)
     catalog = catalog_module.load(settings)
-    events = EventStream()
-    memory = choose_store(home, settings, env)
+    memory = choose_store(home, settings, env, place=place)
     await memory.open()
+    sharing = None if memory.journal is None else Sharing(memory.journal)
+    if sharing is not None:
+        await sharing.begin()
+    events = EventStream() if sharing is None else sharing.stream
     ledger = Ledger(memory, events)
     await ledger.open()
     if memory.set_aside:
@@ -191,6 +206,7 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
         models=ModelDesk(home, settings, env, catalog, fleet),
         pressure=Pressure(events, fleet.hold_streams),
         housekeeping=Housekeeping(memory, ledger, settings.memory, contexts.estimator),
+        sharing=sharing,
     )
 
     async def platform_facts() -> str:
@@ -198,9 +214,22 @@ async def open_platform(home: Home, environment: Mapping[str, str] | None = None
 
     contexts.give_facts("numa-ai", platform_facts)
     contexts.give_facts("penia-ai", budgets.facts)
-    await turns.recover()
-    await fleet.start()
+    if sharing is None:
+        await turns.recover()
+        await fleet.start()
+        platform.monitor.start()
+    else:
+        await _start_shared(platform, sharing)
     await platform.housekeeping.open()
     platform.housekeeping.start()
-    platform.monitor.start()
     return platform
+
+
+async def _start_shared(platform: Platform, sharing: Sharing) -> None:
+    """Take this gateway's place among those that serve the fleet: at their head, or behind it."""
+    sharing.attach(platform)
+    await sharing.tell_lost(sharing.is_own_past)
+    await platform.fleet.start(lead=sharing.twins.leads)
+    if sharing.twins.leads:
+        platform.monitor.start()
+    await sharing.start()

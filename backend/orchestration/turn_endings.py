@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from backend.events import EventStream
 from backend.memory import MemoryStore, UsageRow
@@ -18,8 +18,8 @@ from backend.orchestration.ledger import Ledger
 from backend.orchestration.turn import Turn
 from backend.schema.errors import ErrorCode
 from backend.schema.events import MessageStored, SessionChanged, TurnStarted
-from backend.schema.frames import StreamError
-from backend.schema.records import StoredMessage, TurnOutcome
+from backend.schema.frames import StreamEnd, StreamError, StreamMetadata, Usage
+from backend.schema.records import ActiveTurn, StoredMessage, TurnOutcome
 from backend.specialists.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -114,29 +114,52 @@ class TurnEndings:
         outcome.message_id = stored.id
         self._events.publish("chat", MessageStored(stored), key=key)
 
-    async def recover(self) -> None:
-        """Turn what an earlier life of the backend left open into visible errors.
+    async def recover(
+        self, known: Callable[[str], bool] = lambda request_id: False, shown: Mapping[str, ActiveTurn] | None = None
+    ) -> None:
+        """Turn what was left open by a backend that is gone into visible errors.
 
-        A turn whose answer was stored in that life's last moment has only to be closed.
+        `known` says which turns are this backend's own and run; `shown` are turns of a dead gateway as others saw them:
+        their text so far is kept. A turn whose answer was stored in that gateway's last moment has only to be closed.
         """
-        for row in await self._memory.open_turns():
-            stored = await self._memory.request_messages(row.request_id)
-            if any(m.role == "assistant" and m.session_id == row.session_id for m in stored):
-                await self._memory.turn_closed(row.request_id)
+        shown = shown or {}
+        left = {row.request_id: (row.ai_id, row.session_id) for row in await self._memory.open_turns()}
+        left |= {turn.request_id: (turn.ai_id, turn.session_id) for turn in shown.values()}
+        for request_id, (ai_id, session_id) in left.items():
+            if known(request_id):
                 continue
-            text = "the backend ended while this answer was on its way; what had come is lost"
-            message = await self._memory.append(
-                row.session_id,
-                author=row.ai_id,
-                role="assistant",
-                content="",
-                request_id=row.request_id,
-                error_code="backend_lost",
-                error=text,
-                closes_turn=True,
-            )
-            self._ledger.record(row.ai_id, "backend_lost", text, request_id=row.request_id)
-            self._events.publish("chat", MessageStored(message))
+            stored = await self._memory.request_messages(request_id)
+            answers = [m for m in stored if m.role == "assistant" and m.session_id == session_id]
+            if answers:
+                await self._memory.turn_closed(request_id)
+            message = answers[-1] if answers else await self._tell_lost(request_id, ai_id, session_id, shown)
+            if (turn := shown.get(request_id)) is not None:
+                key = turn.group or request_id
+                self._events.publish("chat", _last_frame(message), key=key)
+                self._events.publish("chat", MessageStored(message), key=key)
+            elif not answers:
+                self._events.publish("chat", MessageStored(message))
+
+    async def _tell_lost(
+        self, request_id: str, ai_id: str, session_id: str, shown: Mapping[str, ActiveTurn]
+    ) -> StoredMessage:
+        turn = shown.get(request_id)
+        text = "the backend ended while this answer was on its way; what had come is lost"
+        if turn is not None and turn.content:
+            text = "the gateway that asked ended while this answer was on its way; what had come by then is kept"
+        self._ledger.record(ai_id, "backend_lost", text, request_id=request_id)
+        return await self._memory.append(
+            session_id,
+            author=ai_id,
+            role="assistant",
+            content=turn.content if turn else "",
+            reasoning=turn.reasoning if turn else "",
+            lane=turn.group if turn else "",
+            request_id=request_id,
+            error_code="backend_lost",
+            error=text,
+            closes_turn=True,
+        )
 
     async def _store(self, turn: Turn, outcome: TurnOutcome) -> StoredMessage:
         """Store the answer, close the turn and book what it used, in one commit; count the use whatever comes of it."""
@@ -166,3 +189,21 @@ class TurnEndings:
             closes_turn=True,
             booked=used,
         )
+
+
+def _last_frame(message: StoredMessage) -> StreamEnd | StreamError:
+    """Return the frame that ends a stream whose own last frame died with its gateway."""
+    if message.error_code:
+        return StreamError(message.request_id, message.author, message.error_code, message.error, message.error)
+    usage = message.usage or Usage()
+    facts = StreamMetadata(
+        total_chunks=0,
+        total_tokens=usage.output_tokens,
+        total_time=message.total_time or 0.0,
+        ai_id=message.author,
+        model=message.model,
+        finish_reason=message.finish_reason or "stop",
+        usage=usage,
+        first_token_ms=message.first_token_ms,
+    )
+    return StreamEnd(message.request_id, facts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -27,7 +27,7 @@ from backend.orchestration.turn_frames import FrameRelay
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import TurnStarted
 from backend.schema.frames import StreamEnd, StreamError
-from backend.schema.records import TurnOutcome
+from backend.schema.records import ActiveTurn, TurnOutcome
 from backend.specialists.link import Frames
 from backend.specialists.supervisor import Supervisor
 from backend.wire import encoder
@@ -171,9 +171,9 @@ class TurnManager:
             raise CancelUnconfirmed(text) from error
         return turn
 
-    async def recover(self) -> None:
-        """Turn what an earlier life of the backend left open into visible errors."""
-        await self._endings.recover()
+    async def recover(self, shown: Mapping[str, ActiveTurn] | None = None) -> None:
+        """Turn what a backend that is gone left open into visible errors; `shown` as in `TurnEndings.recover`."""
+        await self._endings.recover(lambda name: name in self._starting or self.find(name) is not None, shown)
 
     async def close(self) -> None:
         """End every turn under way as a visible error and wait until all is stored."""

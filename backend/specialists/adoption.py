@@ -117,7 +117,9 @@ async def _ask(fleet: Fleet, ai_id: str, host: str, port: int) -> dict[str, obje
     Raises:
         LinkError: Nobody answers there, or somebody else does.
     """
-    link = await fleet.reach(ai_id, host, port, ANSWER_TIMEOUT_S)
+    there = fleet.links.get(ai_id)  # open already where this gateway asked it while another one led
+    ours = isinstance(there, Link) and not there.closed.done()
+    link = there if isinstance(there, Link) and ours else await fleet.reach(ai_id, host, port, ANSWER_TIMEOUT_S)
     try:
         pong = await link.call(Request(type="ping"), timeout_s=ANSWER_TIMEOUT_S)
         if not isinstance(pong, Pong) or pong.ai_id != ai_id:
@@ -125,7 +127,8 @@ async def _ask(fleet: Fleet, ai_id: str, host: str, port: int) -> dict[str, obje
         info = await link.call(Request(type="info"), timeout_s=ANSWER_TIMEOUT_S)
         health = await link.call(Request(type="health"), timeout_s=ANSWER_TIMEOUT_S)
     except LinkError:
-        link.close("adoption failed")
+        if not ours:
+            link.close("adoption failed")
         raise
     fleet.links[ai_id] = link
     facts: dict[str, object] = {}

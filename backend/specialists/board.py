@@ -24,6 +24,8 @@ class Board:
         self.rows: dict[str, SpecialistStatus] = {}
         self.services: dict[str, ServiceStatus] = {}
         self._publish = publish
+        self.copied = False
+        """Whether the rows are another gateway's: then nothing here changes them, and nothing is told."""
 
     def put(self, row: SpecialistStatus) -> None:
         """Put a new row in without telling anybody."""
@@ -36,6 +38,8 @@ class Board:
             IllegalTransition: The states' table has no such edge.
         """
         before, now = self.rows[ai_id], time.time()
+        if self.copied:
+            return before
         after = msgspec.structs.replace(before, **changes)
         if after == before:
             return before

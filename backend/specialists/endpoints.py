@@ -37,7 +37,7 @@ class Endpoints:
             TektonError: It does not answer, or not well; nothing of the attempt is left.
         """
         fleet, ai_id = self._fleet, component.id
-        channel = self._open(component)
+        channel = self.channel(component)
         try:
             await _check(channel)
             await fleet.registry.apply(
@@ -61,7 +61,9 @@ class Endpoints:
             if component is None or component.transport != "api":
                 await self._strike(ai_id, "no longer a configured endpoint")
                 continue
-            channel = self._open(component)
+            if (there := self._fleet.links.get(ai_id)) is not None and not there.closed.done():
+                continue  # asked from here already, while another gateway led
+            channel = self.channel(component)
             self._show(component, channel, cause="", adopted=True)
             task = asyncio.create_task(self._look(component, channel), name=f"rejoin {ai_id}")
             self._looking.add(task)
@@ -86,7 +88,8 @@ class Endpoints:
         await self._strike(ai_id, "let go by the operator")
         return LaunchResult(ai_id, True, "stopped", message="let go; the endpoint is not ours to end")
 
-    def _open(self, component: Component) -> ApiChannel:
+    def channel(self, component: Component) -> ApiChannel:
+        """Return a new way to ask an endpoint; nothing is sent yet."""
         fleet = self._fleet
 
         def make(kind: str):

@@ -60,6 +60,8 @@ class EmbeddedService:
 
     def ensure(self) -> None:
         """Start the server unless it runs or is being started; its failure is a row and a ledger entry."""
+        if self._fleet.board.copied:
+            return  # the gateway that leads has it
         if self._process is None and (self._starting is None or self._starting.done()):
             self._starting = asyncio.create_task(self._start(), name="embedded model server")
 

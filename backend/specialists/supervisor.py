@@ -35,6 +35,7 @@ from backend.specialists.board import Board, Publish
 from backend.specialists.ending import Endings
 from backend.specialists.endpoints import Endpoints
 from backend.specialists.environment import lendable
+from backend.specialists.following import Following
 from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
 from backend.specialists.launcher import Happening, Launcher
 from backend.specialists.launching import Launching
@@ -107,6 +108,7 @@ class Supervisor:
         self._endpoints = Endpoints(self._fleet)
         self._launching = Launching(self._fleet, self._embedded, self._endpoints)
         self._endings = Endings(self._fleet, self._embedded, self._endpoints, self._launching)
+        self.following = Following(self._fleet, self._endpoints)
         self._pulse = Pulse(self._fleet)
         self._upkeep = Upkeep(self._fleet, publish, wanted)
         self._lent: set[tuple[int, str]] = set()
@@ -116,13 +118,29 @@ class Supervisor:
 
     # life
 
-    async def start(self) -> None:
-        """Adopt what lives, clear what is dead, begin to watch."""
+    async def start(self, *, lead: bool = True) -> None:
+        """Begin to watch: as the one who leads the fleet, or copying the rows of the gateway that does."""
         self._loop = asyncio.get_running_loop()
         self._listening = asyncio.create_task(self._listen(), name="launcher events")
+        if lead:
+            await self.lead()
+        else:
+            self._fleet.board.copied = True
+
+    async def lead(self) -> None:
+        """Adopt what lives, clear what is dead, look after both from now on."""
+        board = self._fleet.board
+        board.copied = False
+        for row in list(board.rows.values()):
+            if row.state in ("starting", "stopping"):  # who saw to it is gone: only a look tells how it ended
+                board.change(row.id, state="lost", cause="the gateway that led the fleet ended meanwhile")
         self._embedded.adopt()
         await adopt_all(self._fleet)
         await self._endpoints.rejoin(await self._fleet.registry.read())
+        for row in list(board.rows.values()):
+            if row.state in ANSWERING and row.id not in self._fleet.links:
+                board.change(row.id, state="lost", phase=None, cause="it ended while the lead of the fleet changed")
+            self._fleet.turns.refresh(row.id)
         self._pulse.start()
         self._upkeep.start()
 
@@ -130,6 +148,7 @@ class Supervisor:
         """Stop watching; end every specialist and the model server first if asked, else leave them running."""
         self._pulse.stop()
         self._upkeep.stop()
+        self.following.stop()
         if stop_fleet:
             await self.kill([row.id for row in self.statuses() if row.pid or row.id in self._fleet.links])
             await self._embedded.stop()

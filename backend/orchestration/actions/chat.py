@@ -184,6 +184,7 @@ async def team_chat(platform: Platform, params: TeamChatParams) -> Any:
 @action(
     "discuss",
     scope="chat",
+    where="owner",
     routes=(("POST", "/api/v1/team-chat/{team_request_id}/discuss"),),
     mcp="DiscussTeamChat",
     cli="tekton call discuss",
@@ -225,6 +226,7 @@ async def ask_member(platform: Platform, params: AskMemberParams) -> Any:
 @action(
     "cancel",
     scope="chat",
+    where="owner",
     routes=(("POST", "/api/v1/turns/{request_id}/cancel"),),
     mcp="CancelTurn",
     cli="ctrl-c in aish",

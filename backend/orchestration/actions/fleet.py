@@ -151,6 +151,7 @@ async def specialist_logs(platform: Platform, params: LogParams) -> Any:
 @action(
     "launch",
     scope="control",
+    where="leader",
     routes=(("POST", "/api/v1/fleet/launch"),),
     mcp="ActivateAISpecialist",
     cli="tekton launch",
@@ -168,6 +169,7 @@ async def launch(platform: Platform, params: LaunchParams) -> Any:
 @action(
     "launch_one",
     scope="control",
+    where="leader",
     routes=(("POST", "/api/v1/specialists/{id}/launch"),),
     cli="tekton launch",
     mcp="ActivateAISpecialist",
@@ -180,6 +182,7 @@ async def launch_one(platform: Platform, params: LaunchOneParams) -> Any:
 @action(
     "kill",
     scope="control",
+    where="leader",
     routes=(("POST", "/api/v1/fleet/kill"),),
     mcp="KillSpecialist",
     cli="tekton kill",
@@ -194,6 +197,7 @@ async def kill(platform: Platform, params: KillParams) -> Any:
 @action(
     "kill_one",
     scope="control",
+    where="leader",
     routes=(("POST", "/api/v1/specialists/{id}/kill"),),
     cli="tekton kill",
     mcp="KillSpecialist",
@@ -206,6 +210,7 @@ async def kill_one(platform: Platform, params: KillOneParams) -> Any:
 @action(
     "restart",
     scope="control",
+    where="leader",
     routes=(("POST", "/api/v1/fleet/restart"),),
     mcp="RestartSpecialist",
     cli="tekton restart",

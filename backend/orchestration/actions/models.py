@@ -52,6 +52,7 @@ async def list_models(platform: Platform, params: ModelsParams) -> Any:
 @action(
     "set_model",
     scope="control",
+    where="leader",
     routes=(("POST", "/api/v1/fleet/model"),),
     mcp="SetSpecialistModel",
     cli="tekton models set",

@@ -62,6 +62,7 @@ async def cluster_status(platform: Platform, params: NoParams) -> Any:
         "address": platform.settings.cluster.address,
         "store": platform.memory.place,
         "nodes": await platform.fleet.nodes(),
+        "gateways": platform.sharing.twins.rows() if platform.sharing is not None else [],
     }
 
 
@@ -104,6 +105,8 @@ async def configure_orchestration(platform: Platform, params: ConfigureParams) -
         if isinstance(rule, dict) and isinstance(rule.get("specialists"), list):  # pyright: ignore[reportUnknownMemberType]
             platform.catalog.expand([str(name) for name in rule["specialists"]])  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
     settings = await platform.book.change(params.settings, apply_immediately=params.apply_immediately)
+    if platform.sharing is not None and params.apply_immediately:
+        platform.sharing.twins.tell_changed("orchestration")
     return {"settings": settings, "applied": params.apply_immediately}
 
 

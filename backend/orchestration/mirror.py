@@ -1,0 +1,136 @@
+"""What is under way at any gateway of a fleet, folded from the shared log: turns, team turns, pipelines.
+
+Exact at the number of the newest event taken, which is why snapshots are made of it. Asks nobody, tells nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from backend.schema.events import Event, PipelineEnd, PipelineStart, TeamEnd, TeamStart, TurnStarted
+from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
+from backend.schema.records import ActiveTurn
+
+REMEMBERED_OWNERS = 5_000
+
+
+@dataclass
+class MirroredTurn:
+    """A turn as its events tell it. `origin` is `NAME LIFE` of the gateway that runs it."""
+
+    origin: str
+    turn: ActiveTurn
+    parts: list[str] = field(default_factory=list[str])
+    reasoning: list[str] = field(default_factory=list[str])
+
+    def as_active(self) -> ActiveTurn:
+        return msgspec.structs.replace(
+            self.turn,
+            content="".join(self.parts),
+            reasoning="".join(self.reasoning),
+            chunks=len(self.parts),
+        )
+
+
+@dataclass
+class MirroredTeam:
+    """A team turn under way, with the ends of its lanes so far."""
+
+    origin: str
+    start: TeamStart
+    answered: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Mirror:
+    """`turns`, `teams` and `pipes` under way by request id."""
+
+    def __init__(self) -> None:
+        self.turns: dict[str, MirroredTurn] = {}
+        self.teams: dict[str, MirroredTeam] = {}
+        self.pipes: dict[str, tuple[str, PipelineStart]] = {}
+        self._owners: OrderedDict[str, str] = OrderedDict()
+
+    def owner(self, request_id: str) -> str:
+        """Return `NAME LIFE` of the gateway a request id was begun at, empty when that is not known."""
+        return self._owners.get(request_id, "")
+
+    def of_life(self, life: str) -> tuple[list[MirroredTurn], list[MirroredTeam], list[PipelineStart]]:
+        """Return what a life of a gateway has under way."""
+        return (
+            [turn for turn in self.turns.values() if turn.origin.endswith(f" {life}")],
+            [team for team in self.teams.values() if team.origin.endswith(f" {life}")],
+            [start for origin, start in self.pipes.values() if origin.endswith(f" {life}")],
+        )
+
+    def take(self, origin: str, event: Event) -> None:
+        """Fold one event in."""
+        match event:
+            case StreamChunk():
+                if (run := self.turns.get(event.request_id)) is not None:
+                    self._text(run, event.content)
+            case StreamReasoning():
+                if (run := self.turns.get(event.request_id)) is not None:
+                    run.reasoning.append(event.content)
+            case StreamPhase():
+                if (run := self.turns.get(event.request_id)) is not None:
+                    run.turn.phase, run.turn.phase_since = event.phase, time.time()
+            case TurnStarted():
+                self._own(event.request_id, origin)
+                self.turns[event.request_id] = MirroredTurn(origin, _active(event))
+            case StreamEnd() | StreamError():
+                self._end(event)
+            case TeamStart():
+                self._own(event.request_id, origin)
+                self.teams[event.request_id] = MirroredTeam(origin, event)
+            case TeamEnd():
+                self.teams.pop(event.request_id, None)
+            case PipelineStart():
+                self._own(event.request_id, origin)
+                self.pipes[event.request_id] = (origin, event)
+            case PipelineEnd():
+                self.pipes.pop(event.request_id, None)
+            case _:
+                pass
+
+    def _text(self, run: MirroredTurn, text: str) -> None:
+        now = time.time()
+        run.parts.append(text)
+        if run.turn.first_token_ms is None:
+            run.turn.first_token_ms = max(0.0, (now - run.turn.started_at) * 1000)
+        if run.turn.phase != "streaming":
+            run.turn.phase, run.turn.phase_since = "streaming", now
+
+    def _end(self, event: StreamEnd | StreamError) -> None:
+        run = self.turns.pop(event.request_id, None)
+        team = self.teams.get(run.turn.group) if run is not None else None
+        if team is None:
+            return
+        if isinstance(event, StreamError):
+            team.failed += 1
+        elif event.metadata.finish_reason == "cancelled":
+            team.cancelled += 1
+        else:
+            team.answered += 1
+
+    def _own(self, request_id: str, origin: str) -> None:
+        self._owners[request_id] = origin
+        while len(self._owners) > REMEMBERED_OWNERS:
+            self._owners.popitem(last=False)
+
+
+def _active(event: TurnStarted) -> ActiveTurn:
+    return ActiveTurn(
+        event.request_id,
+        event.ai_id,
+        event.session_id,
+        event.prompt,
+        event.timestamp,
+        phase_since=event.timestamp,
+        group=event.group,
+    )
