@@ -7,6 +7,7 @@ declared dead finds each door closed. Knows no event.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
@@ -104,10 +105,8 @@ class RedisJournal:
         if pen is not None:
             await pen.close()
         if door is not None:
-            try:
+            with contextlib.suppress(StoreFailed):  # the lease runs out by itself
                 await door.call(*door.script(scripts.LEAVE, self._keys, self.name, self.life))
-            except StoreFailed:
-                pass  # the lease runs out by itself
             await door.close()
         await self._eye.aclose()
 
@@ -158,7 +157,14 @@ class RedisJournal:
     async def read(self, after: str, *, wait_s: float) -> list[Entry]:
         try:
             answer = await self._eye.execute_command(
-                "XREAD", "COUNT", READ_AT_ONCE, "BLOCK", int(wait_s * 1000), "STREAMS", f"{self._keys}events", after
+                "XREAD",
+                "COUNT",
+                READ_AT_ONCE,
+                "BLOCK",
+                int(wait_s * 1000),
+                "STREAMS",
+                f"{self._keys}events",
+                after,
             )
         except (RedisError, OSError, TimeoutError) as error:
             raise store_failed(error, self._address) from error
@@ -178,9 +184,7 @@ class RedisJournal:
 
     async def rotate(self, known: int) -> str:
         lane = _made(self._pen)
-        answer = await lane.call(
-            *lane.script(scripts.ROTATE, self._keys, self.epoch, token_hex(8), known)
-        )
+        answer = await lane.call(*lane.script(scripts.ROTATE, self._keys, self.epoch, token_hex(8), known))
         return answer.decode()
 
     async def claim(self, request_id: str) -> str:

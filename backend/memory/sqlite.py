@@ -18,8 +18,8 @@ import msgspec
 
 from backend.memory import database, ledger, messages, retention, search, sessions
 from backend.memory.export import export
-from backend.memory.journal import Journal
 from backend.memory.faults import StoreClosed, StoreFailed, store_failed
+from backend.memory.journal import Journal
 from backend.memory.lanes import Job, Lane, T
 from backend.memory.store import Conversation, Export, ExportFormat, OpenTurn, RetentionReport, Role, UsageRow
 from backend.schema.errors import ErrorCode

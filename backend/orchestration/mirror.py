@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from backend.schema.events import Event, PipelineEnd, PipelineStart, TeamEnd, TeamStart, TurnStarted
-from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
+from backend.schema.frames import Phase, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
 from backend.schema.records import ActiveTurn
 
 REMEMBERED_OWNERS = 5_000
@@ -71,15 +71,9 @@ class Mirror:
     def take(self, origin: str, event: Event) -> None:
         """Fold one event in."""
         match event:
-            case StreamChunk():
+            case StreamChunk() | StreamReasoning() | StreamPhase():
                 if (run := self.turns.get(event.request_id)) is not None:
-                    self._text(run, event.content)
-            case StreamReasoning():
-                if (run := self.turns.get(event.request_id)) is not None:
-                    run.reasoning.append(event.content)
-            case StreamPhase():
-                if (run := self.turns.get(event.request_id)) is not None:
-                    run.turn.phase, run.turn.phase_since = event.phase, time.time()
+                    _progress(run, event)
             case TurnStarted():
                 self._own(event.request_id, origin)
                 self.turns[event.request_id] = MirroredTurn(origin, _active(event))
@@ -98,14 +92,6 @@ class Mirror:
             case _:
                 pass
 
-    def _text(self, run: MirroredTurn, text: str) -> None:
-        now = time.time()
-        run.parts.append(text)
-        if run.turn.first_token_ms is None:
-            run.turn.first_token_ms = max(0.0, (now - run.turn.started_at) * 1000)
-        if run.turn.phase != "streaming":
-            run.turn.phase, run.turn.phase_since = "streaming", now
-
     def _end(self, event: StreamEnd | StreamError) -> None:
         run = self.turns.pop(event.request_id, None)
         team = self.teams.get(run.turn.group) if run is not None else None
@@ -122,6 +108,22 @@ class Mirror:
         self._owners[request_id] = origin
         while len(self._owners) > REMEMBERED_OWNERS:
             self._owners.popitem(last=False)
+
+
+def _progress(run: MirroredTurn, event: StreamChunk | StreamReasoning | StreamPhase) -> None:
+    turn, now = run.turn, time.time()
+    if isinstance(event, StreamReasoning):
+        run.reasoning.append(event.content)
+        return
+    phase: Phase = "streaming"
+    if isinstance(event, StreamPhase):
+        phase = event.phase
+    else:
+        run.parts.append(event.content)
+        if turn.first_token_ms is None:
+            turn.first_token_ms = max(0.0, (now - turn.started_at) * 1000)
+    if turn.phase != phase:
+        turn.phase, turn.phase_since = phase, now
 
 
 def _active(event: TurnStarted) -> ActiveTurn:

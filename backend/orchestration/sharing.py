@@ -146,7 +146,9 @@ class Sharing:
                 if error.code != "backend_lost" or await self.twins.is_member(life):
                     raise
         if action.where == "owner":
-            raise TektonError("the gateway that ran this has ended, and the turn with it", code="backend_lost")
+            raise TektonError(
+                "the gateway that ran this has ended, and the turn with it", code="backend_lost"
+            )
         return await self._recall(request_id)
 
     async def _owner(self, request_id: str) -> str:
@@ -177,7 +179,9 @@ class Sharing:
         """Run an action another gateway handed over."""
         found = ACTIONS.get(name)
         if found is None or found.handler is None:
-            raise TektonError(f"this gateway knows no action {name!r}: is it of another version?", code="not_found")
+            raise TektonError(
+                f"this gateway knows no action {name!r}: is it of another version?", code="not_found"
+            )
         return await found.handler(self._at, found.read_params(params))
 
     # the log
@@ -207,7 +211,9 @@ class Sharing:
             case StreamChunk() | StreamPhase() | StreamEnd() | StreamError():
                 run = self.mirror.turns.get(event.request_id)
                 if run is not None and run.turn.ai_id in self._rows():
-                    self._account(run.as_active() if isinstance(event, StreamEnd | StreamError) else run.turn, event)
+                    self._account(
+                        run.as_active() if isinstance(event, StreamEnd | StreamError) else run.turn, event
+                    )
             case _:
                 pass
 
@@ -237,10 +243,13 @@ class Sharing:
 
     async def _lead(self) -> None:
         at = self._at
-        await at.fleet.lead()
+        at.ledger.record("rhetor", "backend_lost", "another gateway ended; this one leads the fleet now")
+        try:
+            await at.fleet.lead()
+        except Exception as error:
+            log.exception("taking the lead of the fleet")
+            at.ledger.record("rhetor", "internal", f"the fleet could not be taken over whole: {error}")
         at.monitor.start()
-        text = "another gateway ended; this one leads the fleet now"
-        at.ledger.record("rhetor", "backend_lost", text)
 
     async def _inherit(self, buried: str) -> None:
         turns = await self.journal.inherit(buried)
@@ -251,6 +260,12 @@ class Sharing:
         """End, for all to see, what gateways that are gone had under way."""
         at, mirror = self._at, self.mirror
         runs = {run.turn.request_id: run for run in mirror.turns.values() if lost(run.origin)}
+        for name, run in runs.items():
+            if run.turn.ai_id in self._rows():
+                outcome = TurnOutcome(
+                    name, run.turn.ai_id, "", code="backend_lost", error="its gateway ended"
+                )
+                at.fleet.turn_ended(run.turn.ai_id, name, outcome)
         await at.turns.recover({key: run.as_active() for key, run in runs.items()})
         for team in [team for team in mirror.teams.values() if lost(team.origin)]:
             start = team.start

@@ -115,7 +115,9 @@ class TurnEndings:
         self._events.publish("chat", MessageStored(stored), key=key)
 
     async def recover(
-        self, known: Callable[[str], bool] = lambda request_id: False, shown: Mapping[str, ActiveTurn] | None = None
+        self,
+        known: Callable[[str], bool] = lambda request_id: False,
+        shown: Mapping[str, ActiveTurn] | None = None,
     ) -> None:
         """Turn what was left open by a backend that is gone into visible errors.
 
@@ -146,7 +148,9 @@ class TurnEndings:
         turn = shown.get(request_id)
         text = "the backend ended while this answer was on its way; what had come is lost"
         if turn is not None and turn.content:
-            text = "the gateway that asked ended while this answer was on its way; what had come by then is kept"
+            text = (
+                "the gateway that asked ended while this answer was on its way; what had come by then is kept"
+            )
         self._ledger.record(ai_id, "backend_lost", text, request_id=request_id)
         return await self._memory.append(
             session_id,
@@ -194,7 +198,9 @@ class TurnEndings:
 def _last_frame(message: StoredMessage) -> StreamEnd | StreamError:
     """Return the frame that ends a stream whose own last frame died with its gateway."""
     if message.error_code:
-        return StreamError(message.request_id, message.author, message.error_code, message.error, message.error)
+        return StreamError(
+            message.request_id, message.author, message.error_code, message.error, message.error
+        )
     usage = message.usage or Usage()
     facts = StreamMetadata(
         total_chunks=0,

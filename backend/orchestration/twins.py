@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any
 
@@ -70,7 +70,7 @@ class Twins:
         self.journal = journal
         self.members: list[Member] = []
         self.leader = ""
-        self.on_lead: Callable[[], Awaitable[None]] | None = None
+        self.on_lead: Callable[[], Coroutine[Any, Any, None]] | None = None
         self.on_buried: Callable[[str], Awaitable[None]] | None = None
         self.on_changed: Callable[[str], Awaitable[None]] | None = None
         self.on_beat: Callable[[], None] | None = None
@@ -104,10 +104,14 @@ class Twins:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_asked("this gateway is ending", lambda life: True)
 
+    async def look(self) -> None:
+        """Ask the store who is there now. Raises `MemoryFault`."""
+        self._learn(await self.journal.beat())
+
     async def is_member(self, life: str) -> bool:
         """Return whether a life of a gateway is listed; asks the store when it is not known here."""
         if not any(member.life == life for member in self.members):
-            self._learn(await self.journal.beat())
+            await self.look()
         return any(member.life == life for member in self.members)
 
     def rows(self) -> list[dict[str, object]]:
@@ -133,7 +137,9 @@ class Twins:
             TektonError: What the action raised there, or `backend_lost` when that gateway died before it answered.
         """
         if self._stream.away:
-            raise TektonError(f"the gateway this is for cannot be reached: {self._stream.away}", code="backend_lost")
+            raise TektonError(
+                f"the gateway this is for cannot be reached: {self._stream.away}", code="backend_lost"
+            )
         number = f"{self.journal.life}-{next(self._numbers)}"
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[number] = (life, future)
@@ -162,7 +168,9 @@ class Twins:
         buried = list(beat.buried)
         for member in beat.members:
             if not member.leased and member.life != self.journal.life and await self.journal.bury(member):
-                log.warning("the gateway %s was silent for %g s: declared dead", member.name, self.journal.lease_s)
+                log.warning(
+                    "the gateway %s was silent for %g s: declared dead", member.name, self.journal.lease_s
+                )
                 buried.append(f"{member.name} {member.life}")
         if buried:
             beat = await self.journal.beat()
@@ -224,7 +232,10 @@ class Twins:
             answer.evidence, answer.detail = error.evidence, error.detail
         except Exception:  # the boundary of a call
             log.exception("%s for another gateway failed", call.action)
-            answer.code, answer.message = "internal", f"{call.action} failed inside the backend; its log has more"
+            answer.code, answer.message = (
+                "internal",
+                f"{call.action} failed inside the backend; its log has more",
+            )
         log.info("%s for another gateway took %.3f s", call.action, time.monotonic() - began)
         self._stream.note(encoder.encode(answer))
 

@@ -15,7 +15,7 @@ from backend.schema.frames import HealthResponse, InfoResponse, Pong, Request
 from backend.schema.records import RegistryEntry
 from backend.specialists.census import Found, living_workers
 from backend.specialists.fleet import Fleet, choice_fields, entry_of, named, row_of_entry
-from backend.specialists.link import LinkError
+from backend.specialists.link import Link, LinkError
 from backend.specialists.logs import evidence
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,9 @@ async def _ask(fleet: Fleet, ai_id: str, host: str, port: int) -> dict[str, obje
     """
     there = fleet.links.get(ai_id)  # open already where this gateway asked it while another one led
     ours = isinstance(there, Link) and not there.closed.done()
-    link = there if isinstance(there, Link) and ours else await fleet.reach(ai_id, host, port, ANSWER_TIMEOUT_S)
+    link = (
+        there if isinstance(there, Link) and ours else await fleet.reach(ai_id, host, port, ANSWER_TIMEOUT_S)
+    )
     try:
         pong = await link.call(Request(type="ping"), timeout_s=ANSWER_TIMEOUT_S)
         if not isinstance(pong, Pong) or pong.ai_id != ai_id:

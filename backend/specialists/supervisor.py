@@ -35,8 +35,8 @@ from backend.specialists.board import Board, Publish
 from backend.specialists.ending import Endings
 from backend.specialists.endpoints import Endpoints
 from backend.specialists.environment import lendable
-from backend.specialists.following import Following
 from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
+from backend.specialists.following import Following
 from backend.specialists.launcher import Happening, Launcher
 from backend.specialists.launching import Launching
 from backend.specialists.link import Channel, Link
@@ -139,7 +139,9 @@ class Supervisor:
         await self._endpoints.rejoin(await self._fleet.registry.read())
         for row in list(board.rows.values()):
             if row.state in ANSWERING and row.id not in self._fleet.links:
-                board.change(row.id, state="lost", phase=None, cause="it ended while the lead of the fleet changed")
+                board.change(
+                    row.id, state="lost", phase=None, cause="it ended while the lead of the fleet changed"
+                )
             self._fleet.turns.refresh(row.id)
         self._pulse.start()
         self._upkeep.start()

@@ -58,6 +58,8 @@ async def platform_info(platform: Platform, params: NoParams) -> Any:
 )
 async def cluster_status(platform: Platform, params: NoParams) -> Any:
     """Return the hosts specialists may run on, with their resources and who runs where, and the store."""
+    if platform.sharing is not None:
+        await platform.sharing.twins.look()
     return {
         "address": platform.settings.cluster.address,
         "store": platform.memory.place,

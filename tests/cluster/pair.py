@@ -1,0 +1,133 @@
+"""Two real gateways of one home on one real Redis server, started, stopped and killed by the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from backend.client import Client, ConnectionChanged
+from backend.client.connection import Place
+from backend.home import Home
+from backend.schema.events import Event
+from tests.redis_server import RedisServer
+
+WAIT_S = 40.0
+
+
+class Pair:
+    """Gateways by place, 1 and 2; `environment` is what each is started with."""
+
+    def __init__(self, folder: Path, server: RedisServer) -> None:
+        self.server = server
+        self.home = Home(folder / "home").prepare()
+        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self.environment = {
+            **os.environ,
+            "TEKTON_HOME": str(self.home.root),
+            "TEKTON_PORT_PROFILE": "free",
+            "TEKTON_GATEWAY_PORT": "0",
+            "TEKTON_PROVIDER": "scripted",
+        }
+        self._clients: list[Client] = []
+
+    def start(self, place: int) -> None:
+        """Start a gateway as a person does, and wait until it says that it serves."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "backend.cli.tekton", "serve", "--store", self.server.address.url],
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "tekton serves" in line:
+                break
+        else:
+            raise AssertionError(f"the gateway ended: {said}")
+        os.set_blocking(process.stderr.fileno(), False)
+        self.processes[place] = process
+        assert self.facts(place)["pid"] == process.pid
+
+    def facts(self, place: int) -> dict[str, Any]:
+        return json.loads(self.home.facts_of(place).read_text())
+
+    def place(self, *numbers: int) -> Callable[[], Place]:
+        """Return what gives a client one gateway after the other, at each connection the next."""
+        token = self.home.token.read_text().strip()
+        places = cycle([(self.facts(number)["url"], token) for number in numbers])
+        return lambda: next(places)
+
+    async def client(self, *numbers: int) -> Client:
+        client = await Client.connect(self.place(*numbers))
+        self._clients.append(client)
+        return client
+
+    def signal(self, place: int, number: signal.Signals) -> None:
+        self.processes[place].send_signal(number)
+
+    async def ended(self, place: int) -> tuple[int, str]:
+        """Wait for a gateway's end; return its code and its last words."""
+        process = self.processes.pop(place)
+        words = await asyncio.to_thread(_last_words, process)
+        return process.returncode, words
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+        for process in self.processes.values():
+            process.kill()
+            _last_words(process)
+        await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "backend.cli.tekton", "kill", "--all"],
+            env=self.environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def _last_words(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    os.set_blocking(process.stderr.fileno(), True)
+    return process.communicate(timeout=WAIT_S)[1]
+
+
+class Heard:
+    """All a client hears of its topics, from its first snapshot on."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.events: list[tuple[int, Event | ConnectionChanged]] = []
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, *topics: Any) -> Heard:
+        self._task = asyncio.create_task(self._read())
+        await self.client.subscribe(topics)
+        return self
+
+    async def until(self, wish: Callable[[list[Event]], object]) -> None:
+        """Wait until what was heard satisfies a wish."""
+        async with asyncio.timeout(WAIT_S):
+            while not wish([event for _, event in self.events if not isinstance(event, ConnectionChanged)]):
+                self._changed.clear()
+                await self._changed.wait()
+
+    def of(self, *kinds: type) -> list[Any]:
+        return [event for _, event in self.events if isinstance(event, kinds)]
+
+    async def _read(self) -> None:
+        async for batch in self.client.events():
+            self.events += batch
+            self._changed.set()

@@ -1,0 +1,268 @@
+"""One fleet served by two gateways on one store: clients hop, gateways die and sleep, the store goes and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.client import Client
+from backend.schema.errors import TektonError
+from backend.schema.events import MessageStored, ServiceEvent, Snapshot
+from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from tests.cluster.pair import WAIT_S, Heard, Pair
+from tests.redis_server import BINARY, RedisServer
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(
+        BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
+    ),
+]
+STREAMS = 18
+SLOW = "[[repeat 2000]] [[rate 25]]"
+"""An answer that is under way for longer than any test runs."""
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    server = RedisServer(tmp_path / "redis").start()
+    made = Pair(tmp_path, server)
+    try:
+        await asyncio.to_thread(made.start, 1)
+        await asyncio.to_thread(made.start, 2)
+        yield made
+    finally:
+        if server.process is None:
+            server.start()
+        await made.close()
+        server.kill()
+
+
+async def answers(client: Client, request_id: str, ai_id: str = "apollo") -> list[dict[str, Any]]:
+    """Return the assistant's messages of a request as memory holds them."""
+    sessions = (await client.call("list_sessions", owner=ai_id))["sessions"]
+    rows: list[dict[str, Any]] = []
+    for session in sessions:
+        rows += (await client.call("session_messages", id=session["id"], limit=200))["messages"]
+    return [row for row in rows if row["role"] == "assistant" and row.get("request_id") == request_id]
+
+
+def chunks(events: list[Any], request_id: str) -> list[StreamChunk]:
+    return [event for event in events if isinstance(event, StreamChunk) and event.request_id == request_id]
+
+
+def text(heard: Heard, request_id: str) -> str:
+    return "".join(chunk.content for chunk in chunks(heard.of(StreamChunk), request_id))
+
+
+async def test_a_client_that_hops_between_the_gateways_loses_nothing_and_hears_nothing_twice(
+    pair: Pair,
+) -> None:
+    steady = await Heard(await pair.client(1)).begin("chat")
+    hopping = await Heard(await pair.client(1, 2)).begin("chat")
+    asking = [await pair.client(1), await pair.client(2)]
+    rows = (await asking[1].call("list_specialists"))["specialists"]
+    ids = [row["id"] for row in rows][:STREAMS]
+    await asking[1].call("launch", ids=ids)
+    turns = [
+        asyncio.create_task(
+            asking[number % 2].call(
+                "chat",
+                id=ai_id,
+                message=f"[[repeat 12]] [[rate 12]] tell {number}",
+                request_id=f"hop-{number}",
+            )
+        )
+        for number, ai_id in enumerate(ids)
+    ]
+    drops = 0
+    while not all(turn.done() for turn in turns):
+        before = len(hopping.events)
+        await hopping.until(
+            lambda _, before=before: len(hopping.events) > before + 20 or all(t.done() for t in turns)
+        )
+        await hopping.client.drop()
+        drops += 1
+    outcomes = await asyncio.gather(*turns)
+    for heard in (steady, hopping):
+        await heard.until(
+            lambda events: sum(isinstance(event, MessageStored) for event in events) >= len(ids)
+        )
+
+    assert drops > 5
+    for number in range(len(ids)):
+        assert text(hopping, f"hop-{number}") == outcomes[number]["content"]
+        assert text(steady, f"hop-{number}") == outcomes[number]["content"]
+    seqs = [seq for seq, event in hopping.events if seq and not isinstance(event, Snapshot)]
+    assert seqs == sorted(set(seqs))
+    last = min(seqs[-1], max(seq for seq, _ in steady.events))
+    assert [s for s in seqs if s <= last] == [
+        seq for seq, event in steady.events if seq and seq <= last and not isinstance(event, Snapshot)
+    ]
+    assert len(hopping.of(Snapshot)) == 1, "it resumed, and never had to begin again"
+    print(f"\n{len(ids)} streams, {len(seqs)} events, {drops} hops: 0 lost, 0 doubled")
+
+
+async def test_what_a_killed_gateway_had_under_way_is_told_once_by_the_other_and_the_fleet_is_led_on(
+    pair: Pair,
+) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await second.call("launch", ids=["apollo", "athena"])
+    kept = await first.call("chat", id="apollo", message="a finished answer", request_id="kept")
+    heard = await Heard(second).begin("chat", "fleet")
+    lost = [
+        asyncio.create_task(first.call("chat", id=ai_id, message=SLOW, request_id=f"lost-{ai_id}"))
+        for ai_id in ("apollo", "athena")
+    ]
+    own = asyncio.create_task(
+        second.call("chat", id="athena", message="[[repeat 150]] [[rate 25]]", request_id="own")
+    )
+    names = ("lost-apollo", "lost-athena", "own")
+    await heard.until(lambda events: all(len(chunks(events, name)) > 5 for name in names))
+
+    pair.signal(1, signal.SIGKILL)
+    killed = time.monotonic()
+    await heard.until(lambda events: sum(isinstance(event, StreamError) for event in events) == 2)
+    print(f"\ntold {time.monotonic() - killed:.2f} s after the kill")
+    assert (await own)["finish_reason"] == "stop", "the survivor's own turn went on"
+    for name in ("apollo", "athena"):
+        told = [error for error in heard.of(StreamError) if error.request_id == f"lost-{name}"]
+        assert [error.code for error in told] == ["backend_lost"]
+        stored = await answers(second, f"lost-{name}", name)
+        assert [row["error_code"] for row in stored] == ["backend_lost"]
+        assert stored[0]["content"] == text(heard, f"lost-{name}") != ""
+    assert [row["content"] for row in await answers(second, "kept")] == [kept["content"]]
+    with pytest.raises(TektonError) as again:
+        await second.call("chat", id="apollo", message=SLOW, request_id="lost-apollo")
+    assert again.value.code == "backend_lost"
+
+    assert (await second.call("cluster_status"))["gateways"][0]["leads"]
+    await second.call("kill", ids=["apollo"])
+    result = (await second.call("launch", ids=["apollo"]))["results"][0]
+    assert result["ok"] and (await second.call("chat", id="apollo", message="go on"))["content"]
+    for task in lost:
+        task.cancel()
+    await asyncio.gather(*lost, return_exceptions=True)
+
+
+async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_any_more_and_ends(
+    pair: Pair,
+) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await first.call("launch", ids=["apollo"])
+    heard = await Heard(second).begin("chat")
+    turn = asyncio.create_task(
+        first.call("chat", id="apollo", message="[[repeat 100]] [[rate 25]]", request_id="asleep")
+    )
+    await heard.until(lambda events: len(chunks(events, "asleep")) > 5)
+    pair.signal(1, signal.SIGSTOP)
+    await heard.until(lambda events: any(isinstance(event, StreamError) for event in events))
+    after = await second.call("chat", id="apollo", message="meanwhile", request_id="meanwhile")
+    assert after["content"]
+    pair.signal(1, signal.SIGCONT)
+    code, words = await pair.ended(1)
+    assert code == 6 and "declared it dead" in words
+
+    more = await second.call("chat", id="apollo", message="afterwards")
+    assert more["content"]
+    stored = await answers(second, "asleep")
+    assert [row["error_code"] for row in stored] == ["backend_lost"]
+    assert stored[0]["content"] == text(heard, "asleep")
+    assert Counter(
+        type(event).__name__ for event in heard.of(StreamError, StreamEnd) if event.request_id == "asleep"
+    ) == {"StreamError": 1}
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+
+
+async def test_a_store_that_goes_and_comes_back_is_seen_and_streams_are_whole_afterwards(pair: Pair) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await first.call("launch", ids=["apollo"])
+    heard = [await Heard(first).begin("chat", "fleet"), await Heard(second).begin("chat", "fleet")]
+    turn = asyncio.create_task(
+        first.call("chat", id="apollo", message="[[repeat 150]] [[rate 25]]", request_id="whole")
+    )
+    for one in heard:
+        await one.until(lambda events: len(chunks(events, "whole")) > 5)
+    pair.server.kill()
+    for one in heard:
+        await one.until(
+            lambda events: any(
+                isinstance(event, ServiceEvent)
+                and event.status.name == "store"
+                and "Redis" in event.status.cause
+                for event in events
+            )
+        )
+    with pytest.raises(TektonError, match="Redis"):
+        await second.call("chat", id="apollo", message="into the void", request_id="refused")
+    pair.server.start()
+    outcome = await asyncio.wait_for(turn, WAIT_S)
+    for one in heard:
+        await one.until(lambda events: any(isinstance(event, StreamEnd) for event in events))
+        assert text(one, "whole") == outcome["content"]
+        assert not one.of(StreamError) and len(one.of(Snapshot)) == 1
+    assert len(await answers(second, "whole")) == 1
+    assert (await second.call("chat", id="apollo", message="after"))["content"]
+
+
+async def test_one_request_sent_to_both_gateways_at_once_is_asked_once(pair: Pair) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await first.call("launch", ids=["apollo"])
+    for number in range(5):
+        name = f"same-{number}"
+        pieces = await asyncio.gather(
+            *(
+                client.call("chat", id="apollo", message=f"once {number}", request_id=name)
+                for client in (first, second)
+            )
+        )
+        assert pieces[0]["message_id"] == pieces[1]["message_id"]
+        assert len(await answers(first, name)) == 1
+    session = (await first.call("list_sessions", owner="apollo"))["sessions"][0]
+    rows = (await first.call("session_messages", id=session["id"], limit=200))["messages"]
+    assert Counter(row["content"] for row in rows if row["role"] == "user") == {
+        f"once {n}": 1 for n in range(5)
+    }
+
+
+async def test_each_gateway_shows_the_same_fleet_and_ends_turns_the_other_runs(pair: Pair) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    for client in (first, second):
+        gateways = (await client.call("cluster_status"))["gateways"]
+        assert [row["leads"] for row in gateways] == [True, False]
+        assert {row["url"] for row in gateways} == {pair.facts(1)["url"], pair.facts(2)["url"]}
+    assert (await second.call("launch", ids=["apollo"]))["results"][0]["ok"]
+    heard = await Heard(second).begin("chat", "fleet")
+    turn = asyncio.create_task(first.call("chat", id="apollo", message=SLOW, request_id="cut"))
+    await heard.until(lambda events: len(chunks(events, "cut")) > 2)
+    snapshot = await second.call("snapshot")
+    assert [run["request_id"] for run in snapshot["turns"]] == ["cut"]
+    assert text(heard, "cut").startswith(snapshot["turns"][0]["content"][:10])
+    assert (await second.call("cancel", request_id="cut"))["confirmed"]
+    with pytest.raises(TektonError, match="cancelled"):
+        await turn
+    assert (await first.call("kill", ids=["apollo"]))["results"][0]["ok"]
+    with pytest.raises(TektonError) as refused:
+        await second.call("chat", id="apollo", message="anybody?")
+    assert refused.value.code == "not_running"
+
+
+async def test_a_lone_gateway_that_sleeps_goes_on_where_it_was(pair: Pair) -> None:
+    pair.signal(2, signal.SIGTERM)
+    assert (await pair.ended(2))[0] == 0
+    client = await pair.client(1)
+    await client.call("launch", ids=["apollo"])
+    pair.signal(1, signal.SIGSTOP)
+    await asyncio.sleep(5)  # longer than its lease: what is tested is that time alone takes nothing
+    pair.signal(1, signal.SIGCONT)
+    assert (await client.call("chat", id="apollo", message="still here"))["content"]
+    assert pair.facts(1)["pid"] == pair.processes[1].pid
