@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import backend
@@ -36,6 +37,8 @@ from backend.schema.events import Snapshot
 from backend.schema.records import PlatformInfo, ProviderChoice
 from backend.specialists.choosing import choose_launcher
 from backend.specialists.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
 
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
 """Ends of the names of environment variables whose values are secrets."""
@@ -114,17 +117,24 @@ class Platform:
 
     async def close(self, *, stop_fleet: bool) -> None:
         """End what is under way as visible errors, then the fleet if asked, then the stores."""
-        await self.pipelines.close()
-        await self.teams.close()
-        await self.turns.close()
-        await self.pressure.close()
-        await self.monitor.close()
-        await self.fleet.close(stop_fleet)
-        await self.housekeeping.close()
-        await self.ledger.close()
+        steps: list[Callable[[], Awaitable[None]]] = [
+            self.pipelines.close,
+            self.teams.close,
+            self.turns.close,
+            self.pressure.close,
+            self.monitor.close,
+            lambda: self.fleet.close(stop_fleet),
+            self.housekeeping.close,
+            self.ledger.close,
+            self.memory.close,
+        ]
         if self.sharing is not None:
-            await self.sharing.end()
-        await self.memory.close()
+            steps.insert(-1, self.sharing.end)
+        for step in steps:
+            try:
+                await step()
+            except Exception:  # a store that is away must not keep the backend from its end
+                log.exception("ending the backend")
 
 
 async def open_platform(
