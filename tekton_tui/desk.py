@@ -165,6 +165,8 @@ class Desk:
             self.stores.connection.set(state, reason)  # pyright: ignore[reportArgumentType]
         if state == "attached" and before == "lost":
             self.attached.emit()
+            if reason.startswith("now at "):  # another gateway of the same fleet took over
+                self.notice.emit(f"attached again, {reason}", False)
 
 
 def new_request_id() -> str:

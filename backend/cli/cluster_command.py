@@ -33,6 +33,18 @@ async def cluster(options: argparse.Namespace) -> int:
         for node in answer["nodes"]
     ]
     print(terminal.table(("HOST", "ADDRESS", "NODE", "OFFERS", "LABELS", "SPECIALISTS"), rows))
+    if gateways := answer.get("gateways"):
+        print("\ngateways that serve this fleet:")
+        lines = [
+            (
+                str(row.get("url", "starting")),
+                f"{row.get('host', '-')} pid {row.get('pid', '-')}",
+                "leads" if row["leads"] else "follows",
+                "silent" if not row["alive"] else "answers here" if row["here"] else "up",
+            )
+            for row in gateways
+        ]
+        print(terminal.table(("GATEWAY", "PROCESS", "PART", "STATE"), lines))
     return OK
 
 

@@ -69,6 +69,7 @@ class Client:
         self._epoch = ""
         self._last_seq: int | None = None
         self.url = ""
+        self._attached_to = ""
         self.state: ConnectionState = "connecting"
         self.since = time.time()
         self.lost_reason = ""
@@ -224,7 +225,8 @@ class Client:
             self._fail_calls("the backend was replaced by another one")
         self._epoch, self.scopes = hello.epoch, hello.scopes
         self._socket = socket
-        self._set_state("attached", "another backend" if other_life else "")
+        moved, self._attached_to = self._attached_to not in ("", self.url), self.url
+        self._set_state("attached", "another backend" if other_life else f"now at {self.url}" if moved else "")
         if self._topics is not None and not self._subscribing():
             await socket.send(self._subscription()[1], text=True)
         for frame, _ in list(self._calls.values()):

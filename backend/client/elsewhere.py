@@ -6,6 +6,8 @@ Knows no home; starts nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from itertools import cycle
 from pathlib import Path
 
 from backend.client.connection import Client, RemoteError
@@ -19,11 +21,15 @@ ADDRESS, TOKEN_FILE, CA_FILE = "TEKTON_CONNECT", "TEKTON_TOKEN_FILE", "TEKTON_CA
 async def connect_to(url: str, token_file: str | None, ca_file: str | None = None) -> Client:
     """Connect to a gateway elsewhere; `ca_file` signs its certificate where the system's authorities do not.
 
+    `url` may name several that serve one fleet, with commas between: after a drop the next one is tried.
+
     Raises:
         RemoteError: Something is missing or cannot be read, nobody serves there, or who does is not believed.
         TlsRefused: `ca_file` cannot be used.
     """
-    check_address(url)
+    urls = [part.strip() for part in url.split(",")]
+    for part in urls:
+        check_address(part)
     if not token_file:
         raise RemoteError(
             f"--connect needs --token-file (or {TOKEN_FILE}): the file `token` of that machine's TEKTON_HOME",
@@ -34,7 +40,11 @@ async def connect_to(url: str, token_file: str | None, ca_file: str | None = Non
     except (OSError, UnicodeDecodeError) as error:
         raise RemoteError(f"{token_file}: the token cannot be read: {error}", code="unauthorized") from error
     trust = await asyncio.to_thread(_believed, ca_file) if ca_file else None
-    return await Client.connect((url, token), trust=lambda: trust)
+    places = cycle([(part, token) for part in urls])
+    for _ in urls[:-1]:
+        with contextlib.suppress(RemoteError):
+            return await Client.connect(lambda: next(places), trust=lambda: trust)
+    return await Client.connect(lambda: next(places), trust=lambda: trust)
 
 
 def check_address(url: str) -> None:

@@ -89,7 +89,13 @@ class SharedStream(EventStream):
         return True
 
     def publish(self, topic: Topic, event: msgspec.Struct, *, key: str = "") -> int:
-        """Take an event in; the store numbers it a moment later, so what is returned is 0."""
+        """Take an event in; the store numbers it a moment later, so what is returned is 0.
+
+        A failure that happens while the store is away is told at once, without a number.
+        """
+        if self.away and topic == "errors":
+            self.announce(topic, event)
+            return 0
         self._put((topic, key, encoder.encode(event)))
         return 0
 
@@ -101,10 +107,10 @@ class SharedStream(EventStream):
         """Send something to the other gateways, in order with the events; it has no number."""
         self._put(data)
 
-    def announce(self, event: msgspec.Struct) -> None:
-        """Tell everybody connected here, without a number: what must be seen while no numbers can be had."""
+    def announce(self, topic: Topic, event: msgspec.Struct) -> None:
+        """Tell who reads the topic and is connected here, without a number: what must be seen while no numbers can be had."""
         line = encoder.encode(event)
-        for reader in list(self.open):
+        for reader in [reader for reader in self.open if topic in reader.topics]:
             reader.aside.append(line)
             reader.wake()
 

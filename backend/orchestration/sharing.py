@@ -313,7 +313,7 @@ class Sharing:
         else:
             self._at.fleet.service_note(STORE, "Redis store", "answers again", ended="done")
         service = next(row for row in self._at.fleet.services() if row.name == STORE)
-        self.stream.announce(ServiceEvent(service, service.since))
+        self.stream.announce("fleet", ServiceEvent(service, service.since))
 
     @property
     def _at(self) -> Platform:
