@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import attrgetter
 from secrets import token_hex
 from typing import NamedTuple
@@ -85,6 +85,8 @@ class EventStream:
         self.on_lag: tuple[int, Callable[[], None]] | None = None
         """Called while a reader is more than so many events behind, at every `LOOK_EVERY` events."""
         self._next_look = 0
+        self.settle: Callable[[], Awaitable[None]] | None = None
+        """Waits until what was published so far has its numbers, where these are not given at once."""
 
     @property
     def held(self) -> tuple[int, int]:

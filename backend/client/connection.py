@@ -226,7 +226,9 @@ class Client:
         self._epoch, self.scopes = hello.epoch, hello.scopes
         self._socket = socket
         moved, self._attached_to = self._attached_to not in ("", self.url), self.url
-        self._set_state("attached", "another backend" if other_life else f"now at {self.url}" if moved else "")
+        self._set_state(
+            "attached", "another backend" if other_life else f"now at {self.url}" if moved else ""
+        )
         if self._topics is not None and not self._subscribing():
             await socket.send(self._subscription()[1], text=True)
         for frame, _ in list(self._calls.values()):

@@ -265,6 +265,8 @@ class _Connection:
 
     async def _events_told(self) -> None:
         """Wait until what happened up to now is sent: whoever reads the answer to a call has read all that led to it."""
+        if self._events.settle is not None:
+            await self._events.settle()
         now = self._events.seq
         while not self._gone and (
             self._sending or (self._subscription.lag and self._subscription.cursor < now)

@@ -7,6 +7,7 @@ once it was read back, in the same order and under the same numbers at every gat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ MAX_WAITING_BYTES = 32 * 1024 * 1024
 RETRY_S = 0.2
 READ_WAIT_S = 2.0
 FLUSH_S = 3.0
+SETTLE_S = 2.0
 
 _lines = msgspec.msgpack.Decoder(list[Line])
 _packer = msgspec.msgpack.Encoder()
@@ -61,6 +63,10 @@ class SharedStream(EventStream):
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
         self._idle.set()
+        self._given = self._returned = 0
+        """What was put in, and how much of it came back from the store."""
+        self._came_back = asyncio.Event()
+        self.settle = self._settle
 
     async def begin(self) -> None:
         """Read what the log holds, then begin to write and to follow."""
@@ -99,9 +105,11 @@ class SharedStream(EventStream):
         self._put((topic, key, encoder.encode(event)))
         return 0
 
-    def publish_lines(self, topic: Topic, lines: Sequence[bytes], *, key: str = "") -> None:
-        for line in lines:
-            self._put((topic, key, bytes(line)))
+    def publish_block(self, topic: Topic, block: bytes, count: int, *, key: str = "") -> None:
+        """Take in what came encoded, `count` JSON objects with a newline between."""
+        if count:
+            for line in block.split(b"\n"):
+                self._put((topic, key, line))
 
     def note(self, data: bytes) -> None:
         """Send something to the other gateways, in order with the events; it has no number."""
@@ -118,12 +126,22 @@ class SharedStream(EventStream):
         if self._gap:
             return
         self._waiting.append(item)
+        self._given += 1
         self._waiting_bytes += _size(item)
         if self._waiting_bytes > MAX_WAITING_BYTES:
             self._waiting.clear()
             self._waiting_bytes, self._gap = 0, True
         self._idle.clear()
         self._due.set()
+
+    async def _settle(self) -> None:
+        """Wait until what was published so far can be read here; not for a store that is away."""
+        until = self._given
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                while self._returned < until and not self.away:
+                    self._came_back.clear()
+                    await self._came_back.wait()
 
     # to the store
 
@@ -205,6 +223,8 @@ class SharedStream(EventStream):
     def _take(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             old = entry.seq <= self._journal.first_seq
+            if entry.origin.endswith(f" {self._journal.life}"):
+                self._returned += max(1, entry.count)
             self._after, self._newest = entry.id, entry
             if not entry.count:
                 if self.on_note is not None and self._tasks:
@@ -216,7 +236,8 @@ class SharedStream(EventStream):
                 lines = [line for _, _, line in group]
                 if self.on_lines is not None:
                     self.on_lines(entry.origin, topic, lines, old)
-                self._append_all(topic, key, lines)
+                self._append(topic, key, b"\n".join(lines), len(lines))
+        self._came_back.set()
 
     def _rebase(self, seq: int) -> None:
         """Go on behind a number; what the log held before it does not connect and is let go."""
@@ -234,6 +255,7 @@ class SharedStream(EventStream):
             return
         self.epoch = self._journal.epoch = epoch
         self._after, self._newest, self._begun = "0-0", None, False
+        self._returned = self._given - len(self._waiting)
         self._log.clear()
         self._bytes, self._first = 0, self.seq + 1
         for reader in list(self.open):
