@@ -139,6 +139,11 @@ async def shutdown(platform: Platform, params: ShutdownParams) -> Any:
         raise TektonError(
             "this backend is embedded in another program and cannot be ended from here", code="conflict"
         )
+    if params.stop_fleet and platform.sharing is not None and not platform.sharing.twins.leads:
+        raise TektonError(
+            "another gateway leads this fleet: stop the fleet there, or `tekton kill` its specialists first",
+            code="conflict",
+        )
     results = (
         await platform.fleet.kill([status.id for status in platform.fleet.statuses() if status.pid])
         if params.stop_fleet
