@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -30,7 +31,7 @@ async def team(options: argparse.Namespace) -> int:
 
 
 async def pipe(options: argparse.Namespace) -> int:
-    """Run a pipeline, look at earlier runs, run one again from a stage, or end one."""
+    """Run a pipeline, look at earlier runs, run one again from a stage, end one, keep one under a name."""
     if options.history:
         return _runs(await call("list_pipelines", start=True, limit=options.limit), options)
     if options.show:
@@ -39,17 +40,57 @@ async def pipe(options: argparse.Namespace) -> int:
         answer = await call("cancel", request_id=options.cancel)
         print(f"ended {options.cancel} in {answer['elapsed_ms']:.0f} ms")
         return OK
+    if options.save or options.remove or options.saved == "":
+        return await _saved(options)
     from backend.cli.listening import Listener
 
     async with attached(start=True) as client:
         line = PipelineCall(client, Listener(client), Output(as_json=options.json), times=options.times)
         if options.run:
             return await line.again(options.run, options.from_stage)
-        if not options.pipeline:
-            raise TektonError(
-                "give a pipeline, such as 'echo \"hello\" | apollo | athena'", code="invalid_request"
-            )
-        return await line.run(" ".join(options.pipeline), read_stdin())
+        if options.saved:
+            rows = (await client.call("saved_pipelines"))["saved"]
+            text = next((row["pipeline"] for row in rows if row["name"] == options.saved.strip()), "")
+            if not text:
+                raise TektonError(
+                    f"no pipeline is saved as {options.saved!r}; `tekton pipe --saved` lists them",
+                    code="not_found",
+                )
+            return await line.run(text, read_stdin())
+        return await line.run(_written(options), read_stdin())
+
+
+async def _saved(options: argparse.Namespace) -> int:
+    """Keep a pipeline under a name, forget one, or list them."""
+    if options.save:
+        text = _written(options)
+        row = await call(
+            "save_pipeline", start=True, name=options.save, pipeline=text, replace=options.replace
+        )
+        print(f"saved as {terminal.shown(row['name'])}: tekton pipe --saved {shlex.quote(row['name'])}")
+        return OK
+    if options.remove:
+        row = await call("remove_pipeline", start=True, name=options.remove)
+        print(f"removed {terminal.shown(row['name'])}: {terminal.shown(row['pipeline'])}")
+        return OK
+    answer = await call("saved_pipelines", start=True)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK
+    rows = [(row["name"], row["pipeline"]) for row in answer["saved"]]
+    print(
+        terminal.table(("NAME", "PIPELINE"), rows) if rows else "none is saved: tekton pipe --save NAME '…'"
+    )
+    return OK
+
+
+def _written(options: argparse.Namespace) -> str:
+    """Return the pipeline of the command line."""
+    if not options.pipeline:
+        raise TektonError(
+            "give a pipeline, such as 'echo \"hello\" | apollo | athena'", code="invalid_request"
+        )
+    return " ".join(options.pipeline)
 
 
 async def bulk(options: argparse.Namespace) -> int:

@@ -108,6 +108,8 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
         ("tekton pipe 'echo \"hello\" | apollo'", "one stage after another"),
         ("echo hello | tekton pipe --times '{apollo,athena} | apollo \"sum up\"'", "side by side, then one"),
         ("tekton pipe --history", "earlier runs"),
+        ("tekton pipe --save review 'apollo | athena \"shorter\"'", "keep it under a name"),
+        ("echo 'a text' | tekton pipe --saved review", "run it; `--saved` alone lists, `--remove` forgets"),
     ],
     "team": [
         ("tekton team 'name one risk'", "everybody that runs"),

@@ -182,6 +182,16 @@ def _ask_options(made: dict[str, argparse.ArgumentParser]) -> None:
     pipe.add_argument(
         "--from", dest="from_stage", type=int, default=1, metavar="K", help="with --run: begin with stage K"
     )
+    pipe.add_argument("--save", metavar="NAME", help="keep the pipeline under a name instead of running it")
+    pipe.add_argument("--replace", action="store_true", help="with --save: instead of what has that name")
+    pipe.add_argument(
+        "--saved",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="run the one of that name; without a name list them",
+    )
+    pipe.add_argument("--remove", metavar="NAME", help="forget the saved pipeline of that name")
     pipe.add_argument("--cancel", metavar="ID[/K]", help="end a run, or what comes from its stage K on")
     pipe.add_argument(
         "--json", action="store_true", help="JSON lines: pieces, then the run with all its stages"

@@ -14,6 +14,7 @@ from backend.memory.store import UsageRow
 from backend.orchestration.bulk import BulkReport
 from backend.orchestration.matching import Match
 from backend.orchestration.pipeline_records import RunRecord
+from backend.orchestration.saved_pipelines import SavedPipeline
 from backend.orchestration.settings import OrchestrationSettings
 from backend.providers.budget import Used
 from backend.schema.errors import ErrorCode
@@ -186,6 +187,10 @@ class Runs(Struct):
     runs: list[RunRecord]
 
 
+class Saved(Struct):
+    saved: list[SavedPipeline]
+
+
 class Applied(Struct):
     settings: OrchestrationSettings
     applied: bool
@@ -334,6 +339,9 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "bulk": (BulkReport,),
     "pipeline": (RunRecord, Started),
     "list_pipelines": (Runs,),
+    "saved_pipelines": (Saved,),
+    "save_pipeline": (SavedPipeline,),
+    "remove_pipeline": (SavedPipeline,),
     "list_errors": (Errors,),
     "acknowledge_errors": (Unacknowledged,),
     "platform": (PlatformInfo,),

@@ -36,6 +36,10 @@ P = TypeVar("P", bound=Struct)
 Handler = Callable[["Platform", P], Awaitable[Any]]
 
 
+class NoParams(Struct):
+    """The parameters of an action that takes none."""
+
+
 class InvalidRequest(TektonError):
     """The caller's values cannot be used; the message names the parameter and what was expected."""
 

@@ -20,6 +20,7 @@ from backend.orchestration.pipeline_history import RunHistory
 from backend.orchestration.pipeline_records import PipelineRun, RunRecord
 from backend.orchestration.pipeline_run import AUTO, TEAM, StageRunner
 from backend.orchestration.routing import Router
+from backend.orchestration.saved_pipelines import SavedPipelines
 from backend.orchestration.turns import TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import PipelineEnd, PipelineStart
@@ -56,6 +57,7 @@ class PipelineManager:
         self._catalog, self._turns = catalog, turns
         self._memory, self._events = memory, events
         self._kept = RunHistory(memory)
+        self.saved = SavedPipelines(memory)
         self._runner = StageRunner(
             catalog=catalog, fleet=fleet, router=router, turns=turns, events=events, max_bytes=MAX_TEXT_BYTES
         )
@@ -157,6 +159,12 @@ class PipelineManager:
         """Check everything that can be known before the first call."""
         earlier = await self.get(params.run_id) if params.run_id else None
         text = params.pipeline or (earlier.pipeline if earlier else "")
+        if params.saved:
+            if text:
+                raise TektonError(
+                    "give `saved`, `pipeline` or `run_id`, not two of them", code="invalid_request"
+                )
+            text = await self.saved.text(params.saved)
         pipeline = parse(text)
         self._check(pipeline)
         request_id = params.request_id or new_request_id()

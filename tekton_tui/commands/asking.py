@@ -125,6 +125,12 @@ class AskCommands(PlaceCommands):
         for turn in turns:
             self.cancel(turn.request_id)
 
+    def saved_pipelines(self, then: Callable[[str], None], keep: str = "") -> None:
+        """Show the pipelines kept under a name, `keep` to be one of them; `then` gets the text of the one taken."""
+        from tekton_tui.screens.saved import SavedScreen
+
+        self._shell.push_screen(SavedScreen(self._desk, keep), lambda text: then(text) if text else None)
+
     def run_pipeline(
         self,
         text: str,

@@ -17,6 +17,7 @@ from tekton_tui.hearing import hear
 from tekton_tui.reading import reading_of_pipeline
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveRun, Stores
+from tekton_tui.transcript import frame_tick
 from tekton_tui.widgets.composer import Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.empty import EmptyState
 from tekton_tui.widgets.stage_strip import STATE_SYMBOLS, STATE_TONES, stage_strip
@@ -36,6 +37,8 @@ class PipesPane(Vertical):
         Binding("x", "cancel", "Cancel", id="pipes.cancel"),
         Binding("R", "rerun", "Rerun from stage", id="pipes.rerun"),
         Binding("i", "write", "Write", id="pipes.write"),
+        Binding("s,ctrl+s", "save", "Save", id="pipes.save"),
+        Binding("o,ctrl+o", "saved", "Saved", id="pipes.saved"),
         Binding("y", "copy", "Copy output", id="pipes.copy"),
         Binding("escape", "back", "Back", show=False, id="pipes.back"),
     ]
@@ -46,6 +49,8 @@ class PipesPane(Vertical):
         self._runs: list[dict[str, Any]] = []
         self._input = self._source = ""
         self._stage = 0
+        self._live: LiveRun | None = None
+        """The run on the screen, when it has news since the last frame."""
 
     def compose(self) -> ComposeResult:
         yield EmptyState(id="pipes-empty")
@@ -70,6 +75,9 @@ class PipesPane(Vertical):
         self._name_names()
         self._tell_input()
         self._load()
+
+    def on_unmount(self) -> None:
+        frame_tick(self.app).forget(self)
 
     def focus_content(self) -> None:
         self.query_one(Composer).focus_field()
@@ -135,13 +143,22 @@ class PipesPane(Vertical):
             self._load()
             return
         if self.current and self.current["request_id"] == run.start.request_id:
-            for stage, event in zip(self.current["stages"], run.stages, strict=False):
-                if stage.get("state") != event.state and event.state == "done":
-                    self._load()
-                stage["state"], stage["started_at"] = event.state, event.started_at
-            if run.output and self.current["stages"]:
-                self.current["stages"][-1]["output"] = "".join(run.output)
-            self._show()
+            self._live = run
+            frame_tick(self.app).request(self)
+
+    def frame(self) -> None:
+        """Show what came of the current run since the last frame."""
+        live, self._live = self._live, None
+        run = self.current
+        if live is None or run is None or run["request_id"] != live.start.request_id:
+            return
+        for stage, event in zip(run["stages"], live.stages, strict=False):
+            if stage.get("state") != event.state and event.state == "done":
+                self._load()
+            stage["state"], stage["started_at"] = event.state, event.started_at
+        if live.output and run["stages"]:
+            run["stages"][-1]["output"] = "".join(live.output)
+        self._show()
 
     @property
     def current(self) -> dict[str, Any] | None:
@@ -155,7 +172,7 @@ class PipesPane(Vertical):
 
     def _show(self) -> None:
         run = self.current
-        if run is None:
+        if run is None or not run["stages"]:
             return
         stages = run["stages"]
         self._stage = max(0, min(self._stage, len(stages) - 1))
@@ -232,6 +249,22 @@ class PipesPane(Vertical):
     def action_copy(self) -> None:
         if (run := self.current) and run["stages"]:
             self._commands.copy(run["stages"][self._stage].get("output", ""), "the stage's output")
+
+    def action_save(self) -> None:
+        """Keep what is written, else the run's pipeline, under a name."""
+        text = self.query_one(Composer).draft.strip() or (self.current or {}).get("pipeline", "")
+        if not text:
+            self._commands.tell("write a pipeline first (i), or choose a run", bad=True)
+            return
+        self._commands.saved_pipelines(self.draft, text)
+
+    def action_saved(self) -> None:
+        """Take a saved pipeline into the field."""
+        self._commands.saved_pipelines(self._take_saved)
+
+    def _take_saved(self, text: str) -> None:
+        self.draft(text)
+        self.focus_content()
 
     def action_back(self) -> None:
         """Let go of a text that waits, then leave."""

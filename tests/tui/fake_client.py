@@ -94,6 +94,7 @@ class FakeClient:
             "specialist_logs": {"source": "", "lines": [], "path": ""},
             "list_errors": {"errors": [], "unacknowledged": 0},
             "list_pipelines": {"runs": []},
+            "saved_pipelines": {"saved": []},
             "list_sessions": {"sessions": [], "count": 0},
             "get_preference": {"value": None},
             "put_preference": {},

@@ -348,6 +348,17 @@ async def pipes_mistake(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -
     await pilot.press(*"apollo || athena")
 
 
+async def pipes_saved(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await pipes(app, client, pilot)
+    client.answers["saved_pipelines"] = {
+        "saved": [
+            {"name": "headline", "pipeline": '{apollo,athena} "one line" | rhetor "the best of them"'},
+            {"name": "review", "pipeline": "apollo | athena | metis"},
+        ]
+    }
+    await pilot.press("o")
+
+
 async def command_line(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     await pilot.press(":", *"launch ap")
 
@@ -365,7 +376,7 @@ STATES: dict[str, tuple[bool, Drive]] = {
     "timeline": (True, timeline), "gateway": (True, gateway), "sessions": (True, sessions),
     "team_18": (True, team_of_18), "team_list": (True, team_list), "team_diff": (True, team_diff), "team_judge": (True, team_judge),
     "chat_search": (True, chat_search), "models": (True, pull_that_lasts), "settings": (True, settings),
-    "sessions_hits": (True, sessions_hits), "pipes_failed": (True, pipes_failed), "pipes_mistake": (True, pipes_mistake),
+    "sessions_hits": (True, sessions_hits), "pipes_failed": (True, pipes_failed), "pipes_saved": (True, pipes_saved), "pipes_mistake": (True, pipes_mistake),
     "command_line": (True, command_line), "help_team": (True, help_team),
 }  # fmt: skip
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from backend.schema.errors import TektonError
-from backend.schema.events import PipelineStart, StageEvent
+from backend.schema.events import PipelineEnd, PipelineStart, StageEvent, StageText
 from tekton_tui.app import TektonApp
 from tekton_tui.reading import reading_of_line, reading_of_pipeline
 from tekton_tui.widgets.composer import Composer
 from tekton_tui.widgets.stage_strip import stage_strip
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, live
-from tests.tui.test_console import screen_text
+from tests.tui.test_console import HOSTILE, screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
 RUN = {
@@ -119,3 +119,88 @@ async def test_a_run_without_stages_is_shown_and_its_keys_do_no_harm(console: Ma
         await pilot.press("right", "y", "left")
         await settle(pilot)
         assert "this run has no stages" in screen_text(app)
+
+
+async def test_the_texts_of_a_run_are_shown_as_they_come_even_when_no_stage_is_known(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers["list_pipelines"] = {"runs": [{**RUN, "stages": []}]}
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        client.send(PipelineStart("p1", "apollo | athena", ["apollo", "athena"], NOW))
+        client.send(StageText("p1", 1, "numbers "), StageText("p1", 1, "first"))
+        await settle(pilot)
+        client.answers["list_pipelines"] = {"runs": [RUN]}
+        client.send(StageEvent("p1", 0, "running", "apollo", started_at=NOW))
+        client.send(PipelineEnd("p1", True, "numbers first", 1.0))
+        await settle(pilot)
+        assert "1 apollo" in screen_text(app)
+
+
+SAVED = {
+    "saved": [
+        {"name": "review", "pipeline": 'apollo | athena "shorter"'},
+        {"name": HOSTILE, "pipeline": "numa"},
+    ]
+}
+
+
+async def test_a_saved_pipeline_is_taken_into_the_field(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers["saved_pipelines"] = SAVED
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        await pilot.press("ctrl+o")
+        await settle(pilot)
+        text = screen_text(app)
+        assert "review" in text and "\x1b" not in text and "␛" in text
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.query_one("#pipes-composer", Composer).draft == 'apollo | athena "shorter"'
+
+
+async def test_what_is_written_is_kept_under_a_name_and_another_of_that_name_goes_only_after_a_yes(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    client.answers["saved_pipelines"] = SAVED
+    client.answers["save_pipeline"] = lambda p: {"name": p["name"], "pipeline": p["pipeline"]}
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        await pilot.press(*"numa", "ctrl+s")
+        await settle(pilot)
+        await pilot.press(*"review", "enter")
+        await settle(pilot)
+        assert "is saved already" in screen_text(app) and not client.called("save_pipeline")
+        await pilot.press("enter")
+        await settle(pilot)
+        assert not client.called("save_pipeline"), "Cancel has the focus"
+        await pilot.press("enter", "tab", "enter")
+        await settle(pilot)
+        [saved] = client.called("save_pipeline")
+        assert (saved["name"], saved["pipeline"], saved["replace"]) == ("review", "numa", True)
+
+
+async def test_a_saved_pipeline_is_renamed_and_removed_by_hand(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers["saved_pipelines"] = SAVED
+    client.answers["save_pipeline"] = lambda p: {"name": p["name"], "pipeline": p["pipeline"]}
+    client.answers["remove_pipeline"] = lambda p: {"name": p["name"], "pipeline": ""}
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.show_pane("pipes")
+        await settle(pilot)
+        await pilot.press("ctrl+o")
+        await settle(pilot)
+        await pilot.press("n", *"checked", "enter")
+        await settle(pilot)
+        assert [call["name"] for call in client.called("save_pipeline")] == ["checked"]
+        assert [call["name"] for call in client.called("remove_pipeline")] == ["review"]
+        await pilot.press("d", "tab", "enter")
+        await settle(pilot)
+        assert [call["name"] for call in client.called("remove_pipeline")] == ["review", "review"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.action import RequestId, action
+from backend.orchestration.action import NoParams, RequestId, action
 from backend.orchestration.actions.fleet import Names, resolve
 from backend.schema.events import CallProgress
 
@@ -30,10 +30,6 @@ class PullParams(Struct):
     model: str
     provider: str = "ollama"
     request_id: RequestId = ""
-
-
-class NoParams(Struct):
-    pass
 
 
 @action(
@@ -71,6 +67,7 @@ async def set_model(platform: Platform, params: SetModelParams) -> Any:
     routes=(("POST", "/api/v1/models/pull"),),
     mcp="PullModel",
     cli="tekton models pull",
+    console="models.fetch",
 )
 async def pull_model(platform: Platform, params: PullParams) -> Any:
     """Have a provider fetch a model, its progress shown as a service; ends when it is there."""

@@ -6,15 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from backend.orchestration.action import InvalidRequest, action
+from backend.orchestration.action import InvalidRequest, NoParams, action
 from backend.schema.errors import TektonError
 
 if TYPE_CHECKING:
     from backend.orchestration.platform import Platform
-
-
-class NoParams(Struct):
-    pass
 
 
 class ConfigureParams(Struct):

@@ -1,0 +1,169 @@
+"""Pipelines kept under a name: take one, keep the one at hand, rename, remove. The backend holds them for all consoles."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tekton_tui.desk import Desk
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.screens.dialogs import confirm
+from tekton_tui.widgets.field import Field
+
+NAME_CELLS, TEXT_CELLS = 18, 44
+
+
+class SavedScreen(ModalScreen[str]):
+    """Dismissed with a pipeline's text, or with nothing on `esc`. `keep` is a text to be given a name at once."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "rename", "Rename", id="saved.rename"),
+        Binding("d", "remove", "Remove", id="saved.remove"),
+        Binding("escape", "back", "Close", id="saved.close"),
+    ]
+
+    def __init__(self, desk: Desk, keep: str = "") -> None:
+        super().__init__()
+        self._desk, self._keep = desk, keep
+        self._rows: list[tuple[str, str]] = []
+        self._renaming = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="saved-box") as box:
+            box.border_title = "Saved pipelines"
+            box.border_subtitle = "enter takes it · n renames · d removes · esc closes"
+            yield Static("", id="saved-note")
+            yield Field(id="saved-name", compact=True, max_length=40)
+            yield OptionList(id="saved-list", markup=False)
+
+    def on_mount(self) -> None:
+        field = self.query_one("#saved-name", Input)
+        field.display = bool(self._keep)
+        if self._keep:
+            field.placeholder = "a name for it, e.g. review"
+            field.focus()
+        self._load()
+
+    @property
+    def _current(self) -> tuple[str, str] | None:
+        at = self.query_one("#saved-list", OptionList).highlighted
+        return self._rows[at] if at is not None and at < len(self._rows) else None
+
+    def _load(self) -> None:
+        self._desk.do("saved_pipelines", then=self._take)
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        if not self.is_attached:
+            return
+        self._rows = [(row["name"], row["pipeline"]) for row in answer["saved"]]
+        listing = self.query_one("#saved-list", OptionList)
+        at = listing.highlighted or 0
+        listing.clear_options()
+        listing.add_options(Option(_line(name, text)) for name, text in self._rows)
+        if self._rows:
+            listing.highlighted = min(at, len(self._rows) - 1)
+        if not self.query_one("#saved-name").display:
+            listing.focus()
+        self._say()
+
+    def _say(self) -> None:
+        """Tell what the field is for, or how the first one comes here."""
+        words = ""
+        if self._renaming:
+            words = f"another name for {self._renaming}"
+        elif self._keep:
+            words = f"keep {self._keep}"
+        elif not self._rows:
+            words = "None is saved. Write a pipeline or choose a run, then s keeps it."
+        note = self.query_one("#saved-note", Static)
+        note.display = bool(words)
+        note.update(literal(one_line(words, 64), "$text-muted"))
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self) -> None:
+        if self._current:
+            self.dismiss(self._current[1])
+
+    @on(Input.Submitted, "#saved-name")
+    def _named(self, event: Input.Submitted) -> None:
+        name = event.value.strip()
+        old, text = self._renaming, self._keep
+        if old:
+            text = dict(self._rows)[old]
+        if name and name != old:
+            self._save(name, text, old)
+        elif name == old:
+            self._close_field()
+
+    def _save(self, name: str, text: str, old: str) -> None:
+        """Save a text; what has the name already goes only after a yes."""
+        taken = dict(self._rows).get(name)
+        if taken is not None and taken != text:
+            self.app.push_screen(
+                confirm("Replace", f"{name} is saved already:", [taken], "Replace"),
+                lambda answer: self._send(name, text, old, replace=True) if answer == "yes" else None,
+            )
+        else:
+            self._send(name, text, old)
+
+    def _send(self, name: str, text: str, old: str, *, replace: bool = False) -> None:
+        def saved(row: dict[str, Any]) -> None:
+            self._desk.notice.emit(f"saved as {row['name']}", False)
+            if old:
+                self._desk.do("remove_pipeline", then=lambda _: self._load(), name=old)
+            elif self.is_attached:
+                self._load()
+            if self.is_attached:
+                self._close_field()
+
+        self._desk.do("save_pipeline", then=saved, name=name, pipeline=text, replace=replace)
+
+    def _close_field(self) -> None:
+        self._renaming = self._keep = ""
+        self.query_one("#saved-name").display = False
+        self.query_one("#saved-list").focus()
+        self._say()
+
+    def action_rename(self) -> None:
+        if self._current is None:
+            return
+        self._renaming = self._current[0]
+        field = self.query_one("#saved-name", Input)
+        field.value, field.display = self._renaming, True
+        field.focus()
+        self._say()
+
+    def action_remove(self) -> None:
+        if self._current is None:
+            return
+        name, text = self._current
+        self.app.push_screen(
+            confirm("Remove", f"This forgets the saved pipeline {name}:", [text], "Remove"),
+            lambda answer: (
+                self._desk.do("remove_pipeline", then=lambda _: self._load(), name=name)
+                if answer == "yes"
+                else None
+            ),
+        )
+
+    def action_back(self) -> None:
+        """Leave the field, then the list."""
+        if self.query_one("#saved-name").display and self._rows:
+            self._close_field()
+        else:
+            self.dismiss("")
+
+
+def _line(name: str, text: str) -> Content:
+    return Content.assemble(
+        literal(one_line(name, NAME_CELLS).ljust(NAME_CELLS + 1), "bold"),
+        literal(one_line(text, TEXT_CELLS), "$text-muted"),
+    )
