@@ -172,7 +172,7 @@ class PipesPane(Vertical):
 
     def _show(self) -> None:
         run = self.current
-        if run is None or not run["stages"]:
+        if run is None:
             return
         stages = run["stages"]
         self._stage = max(0, min(self._stage, len(stages) - 1))
