@@ -19,7 +19,7 @@ class ErrorsParams(Struct):
 
 
 class AcknowledgeParams(Struct):
-    ids: list[int] | None = None
+    ids: list[Annotated[int, Meta(ge=0, le=2**63 - 1)]] | None = None
     all: bool = False
 
 
