@@ -74,11 +74,8 @@ class GatewayPane(Vertical):
         ]
         for client in facts["clients"]:
             topics = ", ".join(client["topics"]) or "no topics"
-            lines.append(
-                literal(
-                    f"  {client['client']:<22} {client['scope']:<8} since {_clock(client['since'])}  {topics}"
-                )
-            )
+            who = f"{client['client']:<22} {client['scope']:<8}"
+            lines.append(literal(one_line(f"  {who} since {_clock(client['since'])}  {topics}", 200)))
         lines += [Content(""), _title("Recent calls")]
         for call in facts["recent"][:SHOWN_CALLS]:
             lines.append(_call(call))

@@ -77,6 +77,12 @@ def team(request_id: str, prompt: str, *names: str) -> TeamStart:
     return TeamStart(request_id, "s-team", prompt, {f"{n}-ai": f"{request_id}/{n}-ai" for n in names}, NOW)
 
 
+GATEWAY: dict[str, Any] = {
+    "address": "a", "clients": [], "streams": 0, "total_calls": 0, "refused_calls": 0, "recent": [], "refusals": [],
+    "events": {"seq": 0},
+}  # fmt: skip
+
+
 class FakeClient:
     """Answers calls from `answers` (a value or a function of the params); `send` pushes events."""
 
@@ -96,6 +102,7 @@ class FakeClient:
             "list_pipelines": {"runs": []},
             "saved_pipelines": {"saved": []},
             "list_sessions": {"sessions": [], "count": 0},
+            "gateway_info": GATEWAY,
             "get_preference": {"value": None},
             "put_preference": {},
         }

@@ -24,7 +24,7 @@ from tekton_tui.widgets.header import HeaderLine
 from tekton_tui.widgets.lane import Lane
 from tekton_tui.widgets.navigation import SCREENS
 from tests.tui.conftest import settle
-from tests.tui.fake_client import NOW, FakeClient, answer, live, row, team
+from tests.tui.fake_client import GATEWAY, NOW, FakeClient, answer, live, row, team
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
 HOSTILE = "before \x1b]52;c;aGk=\x07 \x1b[2J [@click=app.quit]x[/] [/] \u202eevil"
@@ -115,6 +115,7 @@ async def test_an_idle_specialist_stops_at_once_and_one_that_answers_is_asked_ab
 
 async def test_kill_always_asks_with_cancel_in_focus(console: Maker) -> None:
     app, client = console(live("ergon"))
+    client.answers["kill"] = {"results": [{"id": "ergon-ai", "ok": True}]}
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await pilot.press("X")
@@ -313,11 +314,7 @@ async def test_filter_hides_rows_and_says_how_many(console: Maker) -> None:
 async def test_every_screen_opens_within_three_keys_and_has_help_and_palette_for_its_footer(
     console: Maker, size: tuple[int, int]
 ) -> None:
-    app, client = console(live("apollo"))
-    client.answers["gateway_info"] = {
-        "address": "a", "clients": [], "streams": 0, "total_calls": 0, "refused_calls": 0, "recent": [], "refusals": [],
-        "events": {"seq": 0},
-    }  # fmt: skip
+    app, _ = console(live("apollo"))
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
         for number, name in enumerate(SCREENS, 1):
@@ -347,6 +344,16 @@ async def test_hostile_text_is_harmless_wherever_it_is_shown(console: Maker) -> 
         live("apollo", last_error=HOSTILE, model_display=HOSTILE, title=HOSTILE, detail=HOSTILE)
     )
     client.answers["specialist_logs"] = {"source": "apollo-ai", "lines": [HOSTILE], "path": ""}
+    call = {
+        "timestamp": NOW,
+        "client": HOSTILE,
+        "transport": "http",
+        "action": HOSTILE,
+        "status": 403,
+        "refusal": HOSTILE,
+    }
+    caller = {"client": HOSTILE, "scope": "chat", "since": NOW, "topics": [HOSTILE]}
+    client.answers["gateway_info"] = {**GATEWAY, "clients": [caller], "recent": [call], "refusals": [call]}
     record = ErrorRecord(1, "apollo-ai", HOSTILE, HOSTILE, NOW, NOW, evidence=HOSTILE)
     async with app.run_test(size=(140, 40)) as pilot:
         await settle(pilot)

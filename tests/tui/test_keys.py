@@ -16,10 +16,6 @@ from tests.tui.conftest import settle
 from tests.tui.fake_client import FakeClient, answer, live, team
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
-GATEWAY = {
-    "address": "a", "clients": [], "streams": 0, "total_calls": 0, "refused_calls": 0, "recent": [], "refusals": [],
-    "events": {"seq": 0},
-}  # fmt: skip
 PLACES = [
     ("fleet", "#fleet-grid"), ("chat", ".chat-transcript"), ("chat", "Composer Editor"), ("team", "#team-lanes"),
     ("team", "#team-composer Editor"), ("pipes", "#pipes-runs"), ("pipes", "#pipes-composer Editor"),
@@ -29,7 +25,6 @@ PLACES = [
 
 async def fill(app: TektonApp, client: FakeClient) -> None:
     """Give every screen something to show."""
-    client.answers["gateway_info"] = GATEWAY
     client.answers["list_pipelines"] = {
         "runs": [{"request_id": "p1", "pipeline": "apollo", "stages": [{"label": "apollo"}]}]
     }
