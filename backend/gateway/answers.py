@@ -204,6 +204,7 @@ class LogText(Struct):
     source: str
     path: str
     lines: list[str]
+    remote: bool = False
 
 
 class Model(Struct):

@@ -19,13 +19,13 @@ class PipelineParams(Struct):
     """
 
     pipeline: str = ""
-    saved: str = ""
     input: str = ""
     session_id: str = ""
     request_id: RequestId = ""
     run_id: RequestId = ""
     from_stage: int = 0
     wait: bool = True
+    saved: str = ""
 
 
 class RunsParams(Struct):
