@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
         ] == []
         called = set[str]()
 
-        async def call(name: str, **arguments: Any) -> Any:
+        async def call(name: str, /, **arguments: Any) -> Any:
             result = await client.call_tool(name, arguments)
             assert not result.is_error, text_of(result)
             check(tools[name], result.structured_content)
@@ -79,12 +79,7 @@ async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
         await call("DiscussTeamChat", team_request_id=asked)
         await call("DiscussTeamChat", team_request_id=asked, wait=False)
         await call("RunBulk", requests=[{"specialist_id": n, "message": "hi"} for n in ("apollo", "nobody")])
-        await call("RunPipeline", pipeline='echo "hi" | apollo | {apollo,athena}')
-        await call("RunPipeline", pipeline="apollo", input="hi", wait=False)
-        await call("SavePipeline", name="kept", pipeline="apollo | athena")
-        await call("ListSavedPipelines")
-        await call("RunPipeline", saved="kept", input="hi")
-        await call("RemoveSavedPipeline", name="kept")
+        await _use_pipelines(call)
         await call("PinMessage", message_id=message)
         await call("SearchMemory", q="word")
         await call("GetSpecialistConversationHistory", specialist_id="apollo", conversation_id=session)
@@ -112,6 +107,15 @@ async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
             await call(name)
         assert tools.keys() - called == NOT_CALLED.keys()
         await call("ShutDownBackend", stop_fleet=True)
+
+
+async def _use_pipelines(call: Callable[..., Awaitable[Any]]) -> None:
+    await call("RunPipeline", pipeline='echo "hi" | apollo | {apollo,athena}')
+    await call("RunPipeline", pipeline="apollo", input="hi", wait=False)
+    await call("SavePipeline", name="kept", pipeline="apollo | athena")
+    await call("ListSavedPipelines")
+    await call("RunPipeline", saved="kept", input="hi")
+    await call("RemoveSavedPipeline", name="kept")
 
 
 @asynccontextmanager
