@@ -259,6 +259,7 @@ class Cluster(Struct):
     address: str
     store: str
     nodes: list[Node]
+    gateways: list[dict[str, Any]] = []
 
 
 class GatewayClient(Struct):

@@ -74,8 +74,8 @@ class GatewayPane(Vertical):
         ]
         for client in facts["clients"]:
             topics = ", ".join(client["topics"]) or "no topics"
-            who = f"{client['client']:<22} {client['scope']:<8}"
-            lines.append(literal(one_line(f"  {who} since {_clock(client['since'])}  {topics}", 200)))
+            who = f"{one_line(client['client'], 22):<22} {client['scope']:<8}"
+            lines.append(literal(f"  {who} since {_clock(client['since'])}  {one_line(topics, 120)}"))
         lines += [Content(""), _title("Recent calls")]
         for call in facts["recent"][:SHOWN_CALLS]:
             lines.append(_call(call))
@@ -105,10 +105,11 @@ def curl_lines(address: str) -> list[str]:
 
 
 def _call(call: dict[str, Any]) -> Content:
-    refusal = call.get("refusal", "")
-    what = f"{call['transport']:<6} {call['action']:<24} {call['status']} {call.get('elapsed_ms', 0):7.1f} ms"
-    words = f"  {_clock(call['timestamp'])} {what}  {call['client']}"
-    return literal(one_line(f"{words}  {refusal}".rstrip(), 200), "$text-error" if refusal else "")
+    refusal = one_line(call.get("refusal", ""), 120)
+    action = one_line(call["action"], 24)
+    what = f"{call['transport']:<6} {action:<24} {call['status']} {call.get('elapsed_ms', 0):7.1f} ms"
+    words = f"  {_clock(call['timestamp'])} {what}  {one_line(call['client'], 40)}"
+    return literal(f"{words}  {refusal}".rstrip(), "$text-error" if refusal else "")
 
 
 def _title(words: str) -> Content:
