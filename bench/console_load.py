@@ -29,6 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from alone import add_alone, go_before_others
 from console_report import LOADS, NAMES, Load, floor, report, request_of, texts_of
 from console_watched import FIRST_KEY, run_watched, until_exists
 from replay_gateway import ReplayGateway
@@ -162,16 +163,6 @@ def sights(reader: Reader, load: Load, ended: list[float], pressed: list[float])
     return {"keys": keys, "tails": tails, "written": len(reader.terminal.written)}
 
 
-def go_before_others() -> None:
-    """Ask the system to run this program, and those it starts, before any other."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(10))
-    except PermissionError:
-        raise SystemExit(
-            "--alone needs the right to set priorities: run it as root, or leave it out"
-        ) from None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -180,7 +171,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run the loads whose title holds this")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--no-floor", action="store_true")
-    parser.add_argument("--alone", action="store_true")
+    add_alone(parser)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

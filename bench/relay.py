@@ -1,11 +1,14 @@
 """Tokens from workers through the gateway to a WebSocket client: latency added, rate, CPU, with everything switched on.
 
-    python bench/relay.py [--tokens 10000] [--streams 18] [--turns 300]
+    python bench/relay.py [--tokens 10000] [--streams 18] [--turns 300] [--alone]
 
 Workers are real processes with the scripted provider; answers are stored, metrics are read once a second. The floor is
 a bare relay of lines (StreamReader.readline, writer.write, uvloop) between the same workers and a TCP client, in the
 same run. Goals on a quiet machine: first token p50 1 ms and p99 3 ms; rate 0.5 of the floor; gateway CPU for 1,000
 tokens 1.5 ms batched, 5 ms with a frame for each token.
+
+The client of the floor and one of ours only count bytes; the other two use `websockets`, as a program would. `--alone`
+lets all of it run before other work of the machine: without, the figures tell of that work as much as of the gateway.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "gateway"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from alone import add_alone, go_before_others
+from relay_client import Counter, LeanSocket, count
 from serving import Backend, start_backend
 
 WARM_UP = 20
@@ -61,6 +67,18 @@ async def socket_of(
         yield socket
 
 
+def calls_of(
+    names: Sequence[str], prompt: str, round_: str, sessions: Mapping[str, str] | None = None
+) -> list[dict[str, str | bool]]:
+    """Return the same question to each name; `sessions` are fresh ones, so that no history is read and counted."""
+    fresh = sessions or {}
+    return [
+        {"type": "chat", "ai_id": name, "content": prompt, "request_id": f"{round_}-{name}", "wait": False}
+        | ({"session_id": fresh[name]} if fresh else {})
+        for name in names
+    ]
+
+
 async def ask(
     socket: ClientConnection,
     names: Sequence[str],
@@ -68,16 +86,8 @@ async def ask(
     round_: str,
     sessions: Mapping[str, str] | None = None,
 ) -> None:
-    """Ask each name the same; `sessions` are fresh ones, so that no history is read and counted."""
-    for name in names:
-        call = {
-            "type": "chat",
-            "ai_id": name,
-            "content": prompt,
-            "request_id": f"{round_}-{name}",
-            "wait": False,
-        }
-        await socket.send(json.dumps(call | ({"session_id": sessions[name]} if sessions else {})))
+    for call in calls_of(names, prompt, round_, sessions):
+        await socket.send(json.dumps(call))
 
 
 async def first_tokens(backend: Backend, names: Sequence[str], turns: int) -> list[float]:
@@ -115,54 +125,63 @@ async def direct_tokens(ports: Sequence[int], turns: int) -> list[float]:
 
 async def sustained(
     backend: Backend, names: Sequence[str], prompt: str, *, batch: bool, round_: str
-) -> tuple[float, float, int]:
-    """Return tokens a second, gateway CPU in ms for 1,000 tokens, and the tokens that came."""
-    gateway = psutil.Process(backend.process.pid)
-    sessions = {name: backend.ask("POST", "/api/v1/sessions", json={"owner": name})["id"] for name in names}
-    count, ended, began = 0, 0, 0.0
+) -> tuple[Counter, float, float]:
+    """Return what was counted, tokens a second and gateway CPU in ms for 1,000, the client being `websockets`."""
+    sessions = fresh_sessions(backend, names)
+    counter = Counter()
     async with (
         socket_of(backend, ["metrics"], batch=True),
         socket_of(backend, ["chat"], batch=batch) as socket,
     ):
-        before = sum(gateway.cpu_times()[:2])
+        before = cpu_s(backend)
         await ask(socket, names, prompt, round_, sessions)
-        while ended < len(names):
-            data = await socket.recv(decode=False)
-            began = began or time.perf_counter()
-            count += data.count(b'"type":"stream_chunk"')
-            ended += data.count(b'"type":"stream_end"') + data.count(b'"type":"stream_error"')
-            if b'"resync":true' in data:
-                print("  the client fell off the log: this figure is of a part")
-                break
-        took = time.perf_counter() - began
-        cpu_ms = (sum(gateway.cpu_times()[:2]) - before) * 1000
-    return count / took, cpu_ms / count * 1000, count
+        while counter.ended < len(names) and not counter.resynced:
+            counter.feed(await socket.recv(decode=False))
+        return counter, counter.rate, (cpu_s(backend) - before) * 1e6 / counter.tokens
+
+
+async def sustained_lean(backend: Backend, names: Sequence[str], prompt: str) -> tuple[Counter, float, float]:
+    """Return the same with a frame each and a client that only counts, as the floor's does."""
+    sessions = fresh_sessions(backend, names)
+    url = backend.url.replace("http", "ws")
+    async with socket_of(backend, ["metrics"], batch=True):
+        socket = await LeanSocket.open(url, backend.auth(), ["chat"])
+        before = cpu_s(backend)
+        for call in calls_of(names, prompt, "lean", sessions):
+            socket.send(call)
+        counter = await count(socket.reader, len(names))
+        rate = counter.rate
+        await socket.close()
+    return counter, rate, (cpu_s(backend) - before) * 1e6 / counter.tokens
+
+
+def fresh_sessions(backend: Backend, names: Sequence[str]) -> dict[str, str]:
+    return {name: backend.ask("POST", "/api/v1/sessions", json={"owner": name})["id"] for name in names}
+
+
+def cpu_s(backend: Backend) -> float:
+    return sum(psutil.Process(backend.process.pid).cpu_times()[:2])
 
 
 async def floor(ports: Sequence[int], prompt: str) -> tuple[float, float]:
     """Return tokens a second and CPU for 1,000 tokens of a bare line relay between the same workers and us."""
-    counted: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
+    counted: asyncio.Future[tuple[Counter, float]] = asyncio.get_running_loop().create_future()
 
     async def consume(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        count, ended, began = 0, 0, 0.0
-        while ended < len(ports):
-            data = await reader.read(1 << 16)
-            began = began or time.perf_counter()
-            count += data.count(b'"type":"stream_chunk"')
-            ended += data.count(b'"type":"stream_end"')
-        counted.set_result((count, time.perf_counter() - began))
+        counter = await count(reader, len(ports))
+        counted.set_result((counter, counter.rate))
         writer.close()
 
-    server = await asyncio.start_server(consume, "127.0.0.1", 0)
+    server = await asyncio.start_server(consume, "127.0.0.1", 0, limit=1 << 22)
     own = server.sockets[0].getsockname()[1]
     words = [sys.executable, __file__, "--relay", str(own), prompt, *map(str, ports)]
     relay = psutil.Popen(words, stdin=subprocess.DEVNULL)
-    count, took = await counted
+    counter, rate = await counted
     cpu_ms = sum(relay.cpu_times()[:2]) * 1000
     relay.terminate()
     relay.wait()
     server.close()
-    return count / took, cpu_ms / count * 1000
+    return rate, cpu_ms / counter.tokens * 1000
 
 
 async def bare_relay(to_port: int, prompt: str, ports: Sequence[int]) -> None:
@@ -197,16 +216,21 @@ async def measure(backend: Backend, streams: int, tokens: int, turns: int) -> No
     prompt = f"[[repeat {tokens}]]"
     bare, bare_cpu = await floor(ports, prompt)
     print(f"bare line relay, {streams} streams: {bare:,.0f} tokens/s, CPU {bare_cpu:.2f} ms per 1,000")
-    for batch in (True, False):
-        rate, cpu, count = await sustained(backend, names, prompt, batch=batch, round_=f"b{batch}")
-        kind, goal = ("batched", 1.5) if batch else ("a frame each", 5)
+    runs = {
+        "batched": await sustained(backend, names, prompt, batch=True, round_="b"),
+        "a frame each": await sustained(backend, names, prompt, batch=False, round_="e"),
+        "a frame each, counted only": await sustained_lean(backend, names, prompt),
+    }
+    for kind, (counter, rate, cpu) in runs.items():
         print(
             f"gateway, {kind}: {rate:,.0f} tokens/s = {rate / bare:.2f} x bare (goal 0.5), "
-            f"CPU {cpu:.2f} ms per 1,000 (goal {goal}); {count:,} of {tokens * streams:,} tokens came"
+            f"CPU {cpu:.2f} ms per 1,000 (goal {1.5 if kind == 'batched' else 5}); "
+            f"{counter.tokens:,} of {tokens * streams:,} tokens came"
+            f"{'; THE CLIENT FELL OFF THE LOG, the figure is of a part' if counter.resynced else ''}"
         )
     print(f"events: {backend.ask('GET', '/api/v1/gateway')['events']}")
     paced = f"[[repeat {PACE * PACED_S}]] [[rate {PACE}]]"
-    rate, cpu, _ = await sustained(backend, names, paced, batch=True, round_="p")
+    _, rate, cpu = await sustained(backend, names, paced, batch=True, round_="p")
     print(
         f"paced, each token alone: {rate:,.0f} tokens/s, CPU {cpu:.1f} ms per 1,000 (a wake-up each; no goal)"
     )
@@ -222,7 +246,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=10_000)
     parser.add_argument("--streams", type=int, default=18)
     parser.add_argument("--turns", type=int, default=300)
+    add_alone(parser)
     options = parser.parse_args()
+    if options.alone:
+        go_before_others()
     with tempfile.TemporaryDirectory() as root:
         backend = start_backend(Path(root) / "home", launch=("all",))
         try:
