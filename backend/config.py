@@ -132,6 +132,7 @@ class Gateway(_Table, frozen=True):
     max_connections: Count = 200
     """WebSockets open at once."""
     max_streams: Count = 64
+    keep_alive_s: Seconds = 15.0
     max_open: Count = 1_000
     """Connections of every kind the listener holds."""
     head_timeout_s: Annotated[float, Meta(gt=0)] = 10.0

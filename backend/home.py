@@ -82,6 +82,11 @@ class Home:
         return self.run / "embedded.json"
 
     @property
+    def embedded_ending(self) -> Path:
+        """One sentence: how the last embedded model server ended. Not there while one serves or starts."""
+        return self.run / "embedded.ending"
+
+    @property
     def state(self) -> Path:
         """What must survive: the database, drafts, settings made on the screen."""
         return self.root / "state"

@@ -87,7 +87,7 @@ async def together(asks: list[Any]) -> tuple[float, float]:
 async def speed(home: Home, settings: Settings, streams: int, tokens: int, rounds: int) -> None:
     provider = Endless(settings, home, {})
     await provider.prepare()
-    facts = FactsFile(home.embedded_facts).read()
+    facts = FactsFile(home.embedded_facts, home.embedded_ending).read()
     assert facts is not None
     components = list(catalog.load(Settings()))
 

@@ -99,11 +99,13 @@ def _plan(plan: dict[str, Any]) -> int:
     )
     needed, free = plan.get("memory_estimate", 0) >> 20, plan.get("memory_available", 0) >> 20
     print(f"memory: about {needed} MiB of {free} MiB free")
+    for note in plan.get("notes", ()):
+        print(terminal.safe(f"note: {note}"))
     return OK if all(item["ok"] for item in plan["items"]) else FAILED
 
 
 def _results(results: list[Any], done: str) -> int:
-    """Print a line for each; the exit code is that of the first failure."""
+    """Print a line for each; the exit code is that of the first failure, or of who serves and cannot answer."""
     worst = OK
     for result in results:
         row = (
@@ -118,6 +120,8 @@ def _results(results: list[Any], done: str) -> int:
             print(
                 terminal.safe(", ".join([f"{name}: {words}", *(fact for fact in facts if fact not in words)]))
             )
+            if (code := row.get("code")) and code != "already_running":
+                worst = worst or exit_code(code)
         else:
             terminal.error(f"{name}: {row.get('message', 'failed')}")
             worst = worst or exit_code(row.get("code") or "internal")

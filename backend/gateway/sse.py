@@ -5,13 +5,15 @@ Encoders of the platform's own events; a client that goes away cancels what it a
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from backend.events import ReplayLost, Subscription
 from backend.gateway.context import Gateway
@@ -24,6 +26,8 @@ from backend.schema.events import Event, TeamEnd, TurnStarted, event_decoder
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 from backend.wire import encoder
 
+COMMENT = b": nothing yet\n\n"
+"""What readers of events pass over."""
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -57,21 +61,55 @@ def check_streams(gateway: Gateway) -> None:
 
 
 class FrameResponse(StreamingResponse):
-    """A stream of frames, counted against the limit of streams; its end is the frames' end, however it comes."""
+    """A stream of frames, counted against the limit of streams; its end is the frames' end, however it comes.
+
+    While nothing comes, a comment every `gateway.keep_alive_s` keeps clients and proxies from giving up.
+    """
 
     def __init__(self, gateway: Gateway, frames: AsyncGenerator[bytes]) -> None:
         super().__init__(frames, media_type="text/event-stream", headers=HEADERS)
         self._gateway, self._frames = gateway, frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wire = _Wire(send)
+        comments = asyncio.create_task(
+            wire.keep_alive(self._gateway.platform.settings.gateway.keep_alive_s), name="keep-alive comments"
+        )
         self._gateway.streams += 1
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, wire.send)
         finally:
             self._gateway.streams -= 1
+            comments.cancel()
             await (
                 self._frames.aclose()
             )  # now: left to the collector, the turns of a client that left would go on
+
+
+class _Wire:
+    """The way out of one stream, and when it was last used."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open = False
+        self._used = time.monotonic()
+
+    async def send(self, message: Message) -> None:
+        """Pass on what the stream sends."""
+        self._used = time.monotonic()
+        self._open = message["type"] == "http.response.start" or message.get("more_body", False)
+        await self._send(message)
+
+    async def keep_alive(self, every_s: float) -> None:
+        """Send a comment whenever nothing was sent for `every_s`; ends when the client has gone."""
+        with suppress(OSError):
+            while True:
+                await asyncio.sleep(self._used + every_s - time.monotonic())
+                if time.monotonic() - self._used < every_s:
+                    continue
+                self._used = time.monotonic()
+                if self._open:
+                    await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
 
 
 def stream_response(gateway: Gateway, frames: AsyncGenerator[bytes]) -> FrameResponse:

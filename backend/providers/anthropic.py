@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from backend.config import AnthropicSettings, ConfigError, Settings
+from backend.config import AnthropicSettings, Settings
 from backend.home import Home
 from backend.providers.anthropic_models import RETIRED, current_models, retirement
 from backend.providers.base import (
@@ -17,7 +17,6 @@ from backend.providers.base import (
     ContextOverflow,
     ModelInfo,
     ModelNotFound,
-    ProviderAuth,
     ProviderError,
     ProviderFault,
     ProviderHealth,
@@ -27,7 +26,7 @@ from backend.providers.base import (
     Text,
 )
 from backend.providers.http_errors import Upstream, from_connection, from_status
-from backend.providers.keys import find_key
+from backend.providers.keys import key_for
 from backend.providers.names import display_name
 from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
 from backend.schema.frames import ChatMessage, FinishReason, Usage
@@ -61,7 +60,7 @@ class AnthropicProvider:
 
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._own: AnthropicSettings = settings.providers.anthropic
-        self._home, self._environment = home, environment
+        self._settings, self._home, self._environment = settings, home, environment
         self._key = ""
         self._address = self._own.base_url or API
         self._where, _ = split_user(self._address)
@@ -69,14 +68,7 @@ class AnthropicProvider:
         self._windows: dict[str, int] = {}
 
     async def prepare(self) -> None:
-        try:
-            self._key = find_key(self._own, self._home, self._environment)
-        except ConfigError as error:
-            raise ProviderAuth(error.message) from error
-        if not self._key:
-            raise ProviderAuth(
-                f"no key for Anthropic: set {self._own.api_key_env}, or providers.anthropic.api_key_file"
-            )
+        self._key = key_for(self.kind, self._settings, self._home, self._environment)
         self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:

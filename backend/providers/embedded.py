@@ -30,7 +30,7 @@ from backend.providers.base import (
     StreamItem,
     Text,
 )
-from backend.providers.embedded_link import FactsFile, ServerFacts, ServerLink, refused
+from backend.providers.embedded_link import AGAIN, FactsFile, ServerFacts, ServerLink, refused
 from backend.providers.names import display_name
 from backend.providers.weights import MODEL_NAME, find
 from backend.schema.frames import FinishReason, Usage
@@ -58,7 +58,7 @@ class EmbeddedProvider:
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._settings, self._home = settings, home
         self._own = settings.providers.embedded
-        self._file = FactsFile(home.embedded_facts)
+        self._file = FactsFile(home.embedded_facts, home.embedded_ending)
         self._link: ServerLink | None = None
 
     async def prepare(self) -> None:
@@ -78,7 +78,7 @@ class EmbeddedProvider:
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         link = self._ready()
-        if self._file.read() is None:
+        if self._file.read() is None and not self._file.gone():
             yield Loading("the embedded model server is starting")
         facts = await self._wait_for_server(START_WAIT_S)
         finish: FinishReason = "stop"
@@ -110,7 +110,7 @@ class EmbeddedProvider:
     async def health(self, model: str) -> ProviderHealth:
         facts = self._file.read()
         if facts is None:
-            return ProviderHealth(False, "the embedded model server does not run")
+            return ProviderHealth(False, self._file.gone() or "the embedded model server does not run")
         try:
             await self._ready().ask(facts, "/health", timeout_s=ASK_TIMEOUT_S)
         except ProviderError as error:
@@ -164,10 +164,11 @@ class EmbeddedProvider:
     async def _wait_for_server(self, seconds: float) -> ServerFacts:
         deadline = time.monotonic() + seconds
         while (facts := self._file.read()) is None:
+            if gone := self._file.gone():
+                raise ProviderUnavailable(gone)
             if time.monotonic() > deadline:
                 raise ProviderUnavailable(
-                    "the embedded model server does not run: launch a specialist from the console, "
-                    "or see `tekton logs embedded`"
+                    f"the embedded model server does not run: none began to serve within {seconds:g} s; {AGAIN}"
                 )
             await asyncio.sleep(LOOK_EVERY_S)
         return facts

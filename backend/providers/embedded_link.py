@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 EVIDENCE_CHARS = 2_000
 MAX_LINE_BYTES = 8 * 1024 * 1024
-GONE = "the embedded model server does not answer: launch a specialist to start it anew, or see `tekton logs embedded`"
+AGAIN = (
+    "start it again with `tekton launch NAME`, any specialist of this model, or see `tekton logs embedded`"
+)
+GONE = f"the embedded model server does not answer; {AGAIN}"
+MAX_ENDING_BYTES = 2_000
 
 
 class ServerFacts(Struct):
@@ -46,8 +50,8 @@ class ServerFacts(Struct):
 class FactsFile:
     """The server's facts as its starter wrote them, read anew when the file changes."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, ending: Path) -> None:
+        self._path, self._ending = path, ending
         self._stamp = (0, 0)
         self._facts: ServerFacts | None = None
 
@@ -61,6 +65,15 @@ class FactsFile:
         except (OSError, msgspec.MsgspecError):
             self._facts, self._stamp = None, (0, 0)
         return self._facts
+
+    def gone(self) -> str:
+        """Return how the last server ended and how to start another; empty when none ended or one is starting."""
+        try:
+            with self._ending.open("rb") as file:
+                said = file.read(MAX_ENDING_BYTES).decode(errors="replace")
+        except OSError:
+            return ""
+        return f"{said}; {AGAIN}"
 
 
 class ServerLink:

@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from backend.config import ConfigError
+from backend.config import ConfigError, Settings
 from backend.home import Home
+from backend.providers.base import ProviderAuth
+from backend.providers.sdk import split_user
+
+OPENAI_API = "https://api.openai.com/v1"
+"""The one server of its protocol that certainly wants a key."""
+
+WITH_KEYS = frozenset({"anthropic", "openai", "ollama"})
 
 
 class HasKey(Protocol):
@@ -37,3 +44,31 @@ def find_key(settings: HasKey, home: Home, environment: Mapping[str, str]) -> st
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"{path}: the key file cannot be read: {error.strerror}") from error
+
+
+def key_for(kind: str, settings: Settings, home: Home, environment: Mapping[str, str]) -> str:
+    """Return the key a provider of this kind is asked with; empty when none is set and none is needed.
+
+    Raises:
+        ProviderAuth: A key is needed and not there, or its file cannot be used.
+    """
+    own: HasKey | None = getattr(settings.providers, kind, None) if kind in WITH_KEYS else None
+    if own is None:
+        return ""
+    try:
+        key = find_key(own, home, environment)
+    except ConfigError as error:
+        raise ProviderAuth(error.message) from error
+    if not key and kind == "anthropic":
+        raise ProviderAuth(
+            f"no key for Anthropic: set {own.api_key_env}, or providers.anthropic.api_key_file"
+        )
+    if (
+        not key
+        and kind == "openai"
+        and split_user(settings.providers.openai.base_url or OPENAI_API)[0] == OPENAI_API
+    ):
+        raise ProviderAuth(
+            f"no key for OpenAI: set {own.api_key_env}, or providers.openai.base_url for another server"
+        )
+    return key

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from backend.config import ConfigError, Settings
+from backend.config import Settings
 from backend.home import Home
 from backend.providers.base import (
     Completed,
@@ -18,7 +18,6 @@ from backend.providers.base import (
     Loading,
     ModelInfo,
     ModelNotFound,
-    ProviderAuth,
     ProviderError,
     ProviderFault,
     ProviderHealth,
@@ -28,7 +27,7 @@ from backend.providers.base import (
     Text,
 )
 from backend.providers.http_errors import Upstream, from_connection, from_status
-from backend.providers.keys import find_key
+from backend.providers.keys import key_for
 from backend.providers.names import display_name
 from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
 from backend.schema.frames import FinishReason, Usage
@@ -63,17 +62,14 @@ class OllamaProvider:
 
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._own = settings.providers.ollama
-        self._home, self._environment = home, environment
+        self._settings, self._home, self._environment = settings, home, environment
         self._key = ""
         self._where, self._user = split_user(self._own.host)
         self._client: ollama.AsyncClient | None = None
         self._windows: dict[str, _Window] = {}
 
     async def prepare(self) -> None:
-        try:
-            self._key = find_key(self._own, self._home, self._environment)
-        except ConfigError as error:
-            raise ProviderAuth(error.message) from error
+        self._key = key_for(self.kind, self._settings, self._home, self._environment)
         self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:

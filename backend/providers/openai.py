@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from backend.config import ConfigError, OpenAISettings, Settings
+from backend.config import OpenAISettings, Settings
 from backend.home import Home
 from backend.providers.base import (
     Completed,
     CompletionRequest,
     ModelInfo,
-    ProviderAuth,
     ProviderError,
     ProviderFault,
     ProviderHealth,
@@ -22,12 +21,12 @@ from backend.providers.base import (
     Text,
 )
 from backend.providers.http_errors import Upstream, from_connection, from_status
-from backend.providers.keys import find_key
+from backend.providers.keys import OPENAI_API as API
+from backend.providers.keys import key_for
 from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
 from backend.schema.frames import FinishReason, Usage
 
 WHO = "the OpenAI-compatible server"
-API = "https://api.openai.com/v1"
 ASK_TIMEOUT_S = 2.0
 NO_KEY = "none"
 """What is sent as the key to a server that wants none."""
@@ -48,21 +47,14 @@ class OpenAIProvider:
 
     def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
         self._own: OpenAISettings = settings.providers.openai
-        self._home, self._environment = home, environment
+        self._settings, self._home, self._environment = settings, home, environment
         self._key = ""
         self._address = self._own.base_url or API
         self._where, _ = split_user(self._address)
         self._client: Any = None
 
     async def prepare(self) -> None:
-        try:
-            self._key = find_key(self._own, self._home, self._environment)
-        except ConfigError as error:
-            raise ProviderAuth(error.message) from error
-        if not self._key and self._where == API:
-            raise ProviderAuth(
-                f"no key for OpenAI: set {self._own.api_key_env}, or providers.openai.base_url for another server"
-            )
+        self._key = key_for(self.kind, self._settings, self._home, self._environment)
         self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:

@@ -13,6 +13,7 @@ from socket import socket
 import msgspec
 
 from backend.catalog import Component
+from backend.providers.keys import key_for
 from backend.registry import RegistryError
 from backend.registry.ports import PortTaken, allocate, bind
 from backend.schema.errors import TektonError
@@ -21,7 +22,7 @@ from backend.specialists.adoption import adopt_unregistered
 from backend.specialists.endpoints import Endpoints
 from backend.specialists.fleet import Fleet, choice_fields, entry_of
 from backend.specialists.launcher import LaunchFailed, Placement
-from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_spec
+from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_settings, worker_spec
 from backend.specialists.service import SERVICE, EmbeddedService
 from backend.specialists.state import RUNNING
 
@@ -45,9 +46,10 @@ class Launching:
         fleet, started = self._fleet, time.monotonic()
         row = fleet.board.rows[ai_id]
         if row.state in RUNNING:
-            if row.provider == SERVICE:
-                self._embedded.ensure()  # the operator asks for what needs it: start it again if it died
-            return self._result(ai_id, True, "runs already", code="already_running")
+            message = "runs already"
+            if row.provider == SERVICE and self._embedded.ensure():  # the operator asks for what needs it
+                message = "runs already; its model server is being started again"
+            return self._result(ai_id, True, message, code="already_running")
         if row.state == "lost" and row.pid:
             text = f"pid {row.pid} lives and does not answer: kill it first"
             return self._result(ai_id, False, text, code="conflict")
@@ -107,6 +109,13 @@ class Launching:
             return TektonError(row.last_error, code=row.last_error_code)
         if row.provider == SERVICE:
             return await self._embedded.missing()
+        if component.transport == "api" or self._fleet.launcher.remote:
+            return None  # the key lies with the endpoint, or on the node
+        settings = worker_settings(self._fleet.settings, component)
+        try:
+            key_for(row.provider, settings, self._fleet.home, self._fleet.environment)
+        except TektonError as error:
+            return error
         return None
 
     def _show_start(self, component: Component) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import time
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -58,12 +59,18 @@ class EmbeddedService:
     def pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
-    def ensure(self) -> None:
-        """Start the server unless it runs or is being started; its failure is a row and a ledger entry."""
+    def ensure(self) -> bool:
+        """Start the server unless it runs or is being started; its failure is a row and a ledger entry.
+
+        Returns whether this call began a start.
+        """
         if self._fleet.board.copied:
-            return  # the gateway that leads has it
-        if self._process is None and (self._starting is None or self._starting.done()):
-            self._starting = asyncio.create_task(self._start(), name="embedded model server")
+            return False  # the gateway that leads has it
+        if self._process is not None or (self._starting is not None and not self._starting.done()):
+            return False
+        self._fleet.home.embedded_ending.unlink(missing_ok=True)  # from here on it is starting, not dead
+        self._starting = asyncio.create_task(self._start(), name="embedded model server")
+        return True
 
     async def missing(self) -> TektonError | None:
         """Return what the server cannot start without, if that is so; a look at the disk."""
@@ -88,7 +95,7 @@ class EmbeddedService:
             return False
         identity = identify(facts.pid)
         if identity is None or not Identity(facts.pid, facts.process_start).still_lives():
-            self._fleet.home.embedded_facts.unlink(missing_ok=True)
+            self._leave_word("the embedded model server ended while no backend ran")
             return False
         self._follow(Process(identity), facts, adopted=True)
         return True
@@ -124,10 +131,12 @@ class EmbeddedService:
             await self._launch()
         except (TektonError, OSError, msgspec.MsgspecError) as error:
             text = f"the embedded model server did not start: {error}"
+            self._leave_word(text)
             self._show(state="exited", pid=0, detail="", cause=text)
             proof = error.evidence if isinstance(error, TektonError) else ""
             self._fleet.record_error(SERVICE, "launch_failed", text, phase="starting", evidence=proof)
         except asyncio.CancelledError:
+            self._leave_word("the embedded model server was stopped while starting")
             self._show(state="stopped", pid=0, detail="", cause="stopped while starting")
             raise
 
@@ -195,7 +204,7 @@ class EmbeddedService:
     async def _until_end(self, process: Process) -> None:
         ending = await asyncio.shield(process.exited)
         self._process = None
-        self._fleet.home.embedded_facts.unlink(missing_ok=True)
+        self._leave_word(f"the embedded model server {ending.words()} at {time.strftime('%H:%M:%S')}")
         if self._stop_asked:
             self._show(state="stopped", pid=0, port=0, detail="", cause=f"stopped: {ending.words()}")
             return
@@ -204,6 +213,12 @@ class EmbeddedService:
         self._show(state=state, pid=0, port=0, detail="", cause=text)
         proof = evidence(log_path(self._fleet.home.logs, SERVICE))
         self._fleet.record_error(SERVICE, state, text, evidence=proof)
+
+    def _leave_word(self, text: str) -> None:
+        """Tell the workers, by the home's files, that there is no server and why; they cannot know otherwise."""
+        with suppress(OSError):  # a full disk: they wait for a start then, as they did
+            write_private(self._fleet.home.embedded_ending, text.encode())
+        self._fleet.home.embedded_facts.unlink(missing_ok=True)
 
     def _show(self, **changes: object) -> None:
         self._fleet.board.change_service(SERVICE, TITLE, **changes)

@@ -52,6 +52,22 @@ def test_a_plan_starts_nothing_and_says_what_could(line: Line) -> None:
     assert done.returncode == 1
 
 
+def test_a_launch_says_at_once_that_a_key_is_missing_and_what_to_set(quiet: Line) -> None:
+    quiet.home.mkdir(parents=True)
+    (quiet.home / "config.toml").write_text(
+        '[specialists.apollo]\nprovider = "anthropic"\n[specialists.athena]\nprovider = "openai"\n'
+        '[providers.anthropic]\napi_key_env = "NO_SUCH_KEY"\n[providers.openai]\napi_key_env = "NO_KEY_EITHER"\n'
+    )
+    planned = quiet("tekton", "launch", "apollo", "athena", "--dry-run").stdout
+    assert "no key for Anthropic: set NO_SUCH_KEY" in planned and "set NO_KEY_EITHER" in planned
+    launched = quiet("tekton", "launch", "apollo", "athena", "metis")
+    lines = {line.split(":")[0]: line for line in launched.stdout.splitlines()}
+    assert "serves, but cannot answer: no key for Anthropic: set NO_SUCH_KEY" in lines["apollo"]
+    assert "serves, but cannot answer: no key for OpenAI: set NO_KEY_EITHER" in lines["athena"]
+    assert lines["metis"].startswith("metis: serves, port") and launched.returncode == 5
+    assert quiet("tekton", "launch", "metis").returncode == 0, "who runs already is no failure"
+
+
 def test_errors_are_listed_with_evidence_and_acknowledged(line: Line) -> None:
     line("aish", "apollo", "[[fail provider_auth]]")
     listed = line("tekton", "errors", "--evidence")

@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
 from httpx_sse import aconnect_sse
-from serving import Backend
+from serving import Backend, start_backend
 
 WAIT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def restless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """A backend whose streams are silent for 0.1 s at most."""
+    config = "[gateway]\nkeep_alive_s = 0.1\n"
+    backend = start_backend(tmp_path_factory.mktemp("gw") / "home", launch=("apollo",), config=config)
+    yield backend
+    backend.stop()
 
 
 async def frames_of(backend: Backend, method: str, path: str, **options: Any) -> list[dict[str, Any]]:
@@ -66,6 +76,31 @@ async def test_metadata_can_be_left_out_and_a_session_continued_under_either_nam
         assert frames[-1]["summary"]["session_id"] == session
     rows = backend.ask("GET", f"/api/v1/sessions/{session}/messages")["messages"]
     assert [row["author"] for row in rows] == ["you", "athena-ai"] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        (
+            "/api/v1/bulk/stream",
+            {"requests": [{"specialist_id": "apollo", "message": "[[first 0.5]] [[repeat 1]]"}]},
+        ),
+        ("/api/v1/chat/apollo/stream", {"message": "[[first 0.5]] [[repeat 1]]"}),
+        ("/api/v1/chat/team/stream", {"message": "[[first 0.5]] [[repeat 1]]", "target_sockets": ["apollo"]}),
+        ("/api/v1/pipelines/stream", {"pipeline": 'echo "[[first 0.5]] [[repeat 1]]" | apollo'}),
+    ],
+)
+async def test_a_silent_stream_sends_comments_that_readers_of_events_do_not_see(
+    path: str, values: dict[str, Any], restless: Backend
+) -> None:
+    frames = await frames_of(restless, "POST", path, json=values)
+    async with restless.http("chat") as http:
+        text = (await http.post(path, json=values)).text
+    blocks = text.removesuffix("\n\n").split("\n\n")
+    assert {block for block in blocks if not block.startswith("data: ")} == {": nothing yet"}
+    assert [json.loads(block[6:])["type"] for block in blocks if block.startswith("data: ")] == [
+        frame["type"] for frame in frames
+    ]
 
 
 async def test_a_failure_is_an_error_frame_with_what_had_come(backend: Backend) -> None:

@@ -92,8 +92,16 @@ async def test_a_server_killed_by_signal_9_is_seen_recorded_and_not_restarted(
     assert isinstance(await answer.end(), StreamError)
     assert [(error["where"], error["code"]) for error in fleet.errors] == [("embedded", "killed")]
     assert fleet.supervisor.status("apollo-ai").state == "ready" and server(fleet).pid == 0
-    await fleet.launch("apollo-ai")
+    later = await asyncio.wait_for(fleet.ask("apollo-ai", "And again?", "r3").end(), 20)
+    assert isinstance(later, StreamError) and later.code == "provider_unavailable"
+    assert "the embedded model server" in later.message and "signal 9" in later.message, (
+        "it names what died and how"
+    )
+    assert "start it again with `tekton launch" in later.message and "starting" not in later.message
+    [result] = await fleet.supervisor.launch(["apollo-ai"])
+    assert result.ok and "being started again" in result.message
     assert (await until_served(fleet)).pid != pid, "the next launch by hand starts it again"
+    assert isinstance(await fleet.ask("apollo-ai", "Are you back?", "r4").end(), StreamEnd)
     results = await asyncio.to_thread(kill_all, home)
     assert {result.id for result in results} == {"apollo-ai", "embedded"}
 
