@@ -13,6 +13,7 @@ Knows no transport and not what the events mean. Used from one event loop only.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -29,8 +30,8 @@ MAX_EVENTS = 65_536
 MAX_BYTES = 48 * 1024 * 1024
 BATCH_BYTES = 256 * 1024
 """Most bytes handed out at once, so that one late client does not hold the loop."""
-LOOK_EVERY = 2_048
-"""Events between two looks at how far readers are behind."""
+LOOK_EVERY = 1 / 32
+"""Share of the log that fills, in events or in bytes, between two looks at how far readers are behind."""
 INTEREST_S = 120.0
 """How long a topic nobody reads any more is still recorded, so that a dropped client can resume."""
 
@@ -43,13 +44,17 @@ _LAST_DIGITS = tuple(b"%03d," % number for number in range(_THOUSAND))
 
 
 class _Block(NamedTuple):
-    """So many events, numbered from `first` on; `lines` are their JSON objects, a newline between."""
+    """So many events, numbered from `first` on; `lines` are their JSON objects, a newline between.
+
+    `bytes_before` are those of all lines before them in this life of the backend.
+    """
 
     first: int
     events: int
     topic: Topic
     key: str
     lines: bytes
+    bytes_before: int
 
 
 _first_of = attrgetter("first")
@@ -70,6 +75,7 @@ class EventStream:
         self._log: list[_Block] = []
         self._first = 1
         self._bytes = 0
+        self._bytes_ever = 0
         self._readers: dict[Topic, int] = dict.fromkeys(TOPICS, 0)
         self._interest_until: dict[Topic, float] = dict.fromkeys(TOPICS, 0.0)
         self._unrecorded: dict[Topic, int] = dict.fromkeys(TOPICS, 0)
@@ -82,9 +88,9 @@ class EventStream:
         self.lost_replays = 0
         """Readers that came too late for what they wanted and had to begin again from a snapshot."""
         self.open: set[Subscription] = set()
-        self.on_lag: tuple[int, Callable[[], None]] | None = None
-        """Called while a reader is more than so many events behind, at every `LOOK_EVERY` events."""
-        self._next_look = 0
+        self.on_lag: tuple[float, Callable[[], None]] | None = None
+        """Called while a reader is behind by more than this share of the log, at every `LOOK_EVERY` of it."""
+        self._next_look = (0, 0)
         self.settle: Callable[[], Awaitable[None]] | None = None
         """Waits until what was published so far has its numbers, where these are not given at once."""
 
@@ -92,6 +98,17 @@ class EventStream:
     def held(self) -> tuple[int, int]:
         """Return how many events the log holds and how many bytes they take."""
         return self.seq + 1 - self._first, self._bytes
+
+    def share_behind(self, cursor: int) -> float:
+        """Return how much of the log lies behind a cursor, in events or bytes, whichever is more; past 1 it is lost."""
+        if cursor + 1 < self._first:
+            return math.inf
+        if cursor >= self.seq:
+            return 0.0
+        block = self._log[bisect_right(self._log, cursor + 1, key=_first_of) - 1]
+        return max(
+            (self.seq - cursor) / self._max_events, (self._bytes_ever - block.bytes_before) / self._max_bytes
+        )
 
     def wanted(self, topic: Topic, key: str = "") -> bool:
         """Return whether anybody reads the topic, or that one conversation, or did a short while ago."""
@@ -167,19 +184,23 @@ class EventStream:
     def _append(self, topic: Topic, key: str, block: bytes, count: int) -> None:
         before, self.seq = self.seq, self.seq + count
         stamped = _stamp(block, before + 1, count)
-        self._log.append(_Block(before + 1, count, topic, key, stamped))
+        self._log.append(_Block(before + 1, count, topic, key, stamped, self._bytes_ever))
         self._bytes += len(stamped)
+        self._bytes_ever += len(stamped)
         if self.seq - self._first >= self._max_events or self._bytes > self._max_bytes:
             self._trim(before)
-        if self.seq >= self._next_look:
-            self._look(self.seq)
+        if self.seq >= self._next_look[0] or self._bytes_ever >= self._next_look[1]:
+            self._look()
         if self.sleepers:
             for sleeper in [s for s in self.sleepers if s.reads(topic, key)]:
                 sleeper.wake()
 
-    def _look(self, seq: int) -> None:
-        self._next_look = seq + LOOK_EVERY
-        if self.on_lag is not None and any(reader.lag > self.on_lag[0] for reader in self.open):
+    def _look(self) -> None:
+        self._next_look = (
+            self.seq + int(self._max_events * LOOK_EVERY),
+            self._bytes_ever + int(self._max_bytes * LOOK_EVERY),
+        )
+        if self.on_lag is not None and any(reader.share_behind > self.on_lag[0] for reader in self.open):
             self.on_lag[1]()
 
     def _trim(self, before: int) -> None:
@@ -238,6 +259,11 @@ class Subscription:
     def lag(self) -> int:
         """Events between this reader and the newest; 0 while it sleeps, because it wants none of them."""
         return 0 if self._asleep else self._stream.seq - self.cursor
+
+    @property
+    def share_behind(self) -> float:
+        """The same as a share of the log, in events or bytes, whichever is more; infinite once it is lost."""
+        return self._stream.share_behind(self.cursor) if self.lag else 0.0
 
     @property
     def _asleep(self) -> bool:

@@ -7,16 +7,18 @@ snapshot), so no client can hold the platform up for longer than `PATIENCE_S`. K
 from __future__ import annotations
 
 import asyncio
-import time
+import math
 from collections.abc import Callable
+from time import monotonic
 from weakref import WeakKeyDictionary
 
 from backend.events import EventStream, Subscription
 
-HIGH, LOW = 16_384, 4_096
-"""Events behind at which reading pauses, and at which it goes on; the log holds four times as many."""
-PATIENCE_S = 0.5
-"""How long a reader may stand still before it is no longer waited for."""
+HIGH, LOW = 1 / 4, 1 / 16
+"""Shares of the log behind at which reading pauses, and at which it goes on: what is on its way still has room."""
+PATIENCE_S = 2.0
+"""How long a reader may stand still before it is no longer waited for: longer than a busy machine, a full collection or
+a slow disk keeps a program from reading. A client that hangs costs the platform this once, until it moves again."""
 LOOK_EVERY_S = 0.001
 
 
@@ -44,7 +46,7 @@ class Pressure:
             await asyncio.wait([self._task])
 
     async def _ease(self) -> None:
-        began = time.monotonic()
+        began = monotonic()
         try:
             await asyncio.sleep(0)
             while True:
@@ -53,14 +55,13 @@ class Pressure:
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             self._hold(False)
-            self.held_s += time.monotonic() - began
+            self.held_s += monotonic() - began
 
     def _waits(self) -> bool:
         """Return whether a reader that moved within `PATIENCE_S` is still far behind."""
-        now, waits = time.monotonic(), False
-        held, _ = self._events.held
+        now, waits = monotonic(), False
         for reader in self._events.open:
-            if not LOW < reader.lag <= held:  # near enough, or so late that it begins again anyway
+            if not LOW < reader.share_behind < math.inf:  # near enough, or lost: it begins again anyway
                 continue
             cursor, since = self._seen.get(reader, (-1, now))
             if cursor != reader.cursor:
