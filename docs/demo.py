@@ -2,8 +2,8 @@
 
     python docs/demo.py [FILE]
 
-A real backend in a home of its own launches the starter team with the scripted provider (the header says so); the
-console is driven by keys and its screen is taken as it is. Rows that stay the same are written once; which frames
+A real backend in a home of its own launches the starter team with the embedded model, so what is said is what a fresh
+machine says; the console is driven by keys and its screen is taken as it is. Rows that stay the same are written once; which frames
 show a row is told to the browser by CSS alone, so the picture needs no script and no tool to be made.
 """
 
@@ -33,41 +33,7 @@ CELL_W, CELL_H, FONT = 8.4, 18.0, 14
 INK, PAPER = "#d5dae4", "#11151d"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 """A browser would make one of several plain spaces."""
-LIMIT_S = 60.0
-ANSWERS = """
-[[answer]]
-who = "apollo"
-when = "riskiest"
-rate = 13
-say = "Step 4, the hand-over. Nobody owns it yet, and three later steps wait for it."
-
-[[answer]]
-who = "apollo"
-rate = 14
-say = '''The **queue** breaks first: its lock is held across a *network call*.
-
-```python
-with self._lock:
-    items, self.items = self.items, []
-send(items)   # the lock is free again
-```
-Copy under the lock, send after it.'''
-
-[[answer]]
-who = "athena"
-rate = 11
-say = "The migration: it is the only step that cannot be taken back. Rehearse it on a copy, and time it."
-
-[[answer]]
-who = "numa"
-rate = 9
-say = "Memory. Two of four are near their cap, and the plan adds a third index to each of them."
-
-[[answer]]
-when = ""
-rate = 12
-say = "The date in March: three tasks share one reviewer, and none of them may slip."
-"""
+LIMIT_S = 90.0
 Row = str
 """The SVG of one row of the screen, without its place."""
 
@@ -213,15 +179,11 @@ async def make() -> str:
     """Return the picture of one run."""
     with tempfile.TemporaryDirectory(prefix="tk-", ignore_cleanup_errors=True) as folder:
         home = Home(Path(folder)).prepare()
-        (home.root / "answers.toml").write_text(ANSWERS, encoding="utf-8")
-        home.config.write_text(
-            f'[providers.scripted]\nscript = "{home.root}/answers.toml"\n', encoding="utf-8"
-        )
         os.environ.update(
             TEKTON_HOME=folder,
             TEKTON_PORT_PROFILE="free",
             TEKTON_GATEWAY_PORT="0",
-            TEKTON_PROVIDER="scripted",
+            TEKTON_PROVIDER="embedded",
         )
         client = await attach(home)
         app = TektonApp(connector(None, None, None))

@@ -65,7 +65,7 @@ class GatewayPane(Vertical):
                 literal("  token: the file `token` of TEKTON_HOME", "$text-muted"),
             ),
             literal(
-                f"{facts['total_calls']} calls · {facts['refused_calls']} refused · {facts['streams']} streams open"
+                f"{facts['total_calls']} calls · {facts['refused_calls']} refused · streams open: {facts['streams']}"
                 f" · event {facts['events']['seq']}",
                 "$text-muted",
             ),

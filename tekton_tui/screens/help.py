@@ -18,6 +18,7 @@ from tekton_tui.verbs import VERBS
 from tekton_tui.widgets.navigation import SCREENS, TITLES
 
 KEY_CELLS = 14
+MOVING = frozenset({"up", "down", "left", "right", "home", "end", "pageup", "pagedown"})
 _KEYS = {
     "vertical_line": "|", "slash": "/", "colon": ":", "question_mark": "?", "equals_sign": "=",
     "greater_than_sign": ">", "space": "space",
@@ -61,9 +62,14 @@ class HelpScreen(ModalScreen[None]):
         return Content("\n").join(lines)
 
     def _places(self) -> list[tuple[str, DOMNode]]:
-        """Return where keys act: the focus and what it lies in, what stands beside it, then everywhere."""
-        nodes = nodes_here(self._behind)
-        return [(_title(node), node) for node in nodes[:-1] if bindings_of(node)] + [("Everywhere", self.app)]
+        """Return where keys act: what has verbs, nearest the focus first, what only moves, then everywhere."""
+        nodes = [node for node in nodes_here(self._behind)[:-1] if bindings_of(node)]
+        return [(_title(node), node) for node in sorted(nodes, key=_only_moves)] + [("Everywhere", self.app)]
+
+
+def _only_moves(node: DOMNode) -> bool:
+    """Tell whether a place has no verbs of its own, only the keys everybody tries first."""
+    return all(binding.key.partition(",")[0] in MOVING for binding in bindings_of(node))
 
 
 def key_name(binding: Binding) -> str:
@@ -89,6 +95,7 @@ def _title(node: DOMNode) -> str:
         "Race": "Race",
         "LineView": "Lines",
         "FleetGrid": "Grid",
+        "LaneBoard": "Lanes",
     }
     name = type(node).__name__
     return names.get(name, name.removesuffix("Pane"))

@@ -74,7 +74,7 @@ class SettingsScreen(ModalScreen[None]):
         lines = [
             literal(f"\n{keys}: [console.keymap] of {wishes.source}", "$text-muted"),
             *(literal(problem, "$text-error") for problem in wishes.problems),
-            literal("Everything else lies in the same file; `tekton config show` shows it.", "$text-muted"),
+            literal("The rest lies in the same file: `tekton config show` lists it.", "$text-muted"),
         ]
         return Content("\n").join(lines)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from backend.schema.records import SpecialistStatus
 from tekton_tui.safe_text import one_line
 from tekton_tui.stores import FleetStore
@@ -60,9 +62,9 @@ def _rss(fleet: FleetStore, row: SpecialistStatus) -> str:
 
 def _speed(fleet: FleetStore, row: SpecialistStatus) -> str:
     if row.state not in LIVE_STATES:
-        return "   –"
+        return f" {'–':>5}"
     samples = fleet.rates.get(row.id, ())
-    return f"{rate(row.tokens_per_second):>4} {spark(samples)}".rstrip()
+    return f" {rate(row.tokens_per_second):>5} {spark(samples)}".rstrip()
 
 
 def _tokens(fleet: FleetStore, row: SpecialistStatus) -> str:
@@ -82,7 +84,7 @@ def _up(fleet: FleetStore, row: SpecialistStatus) -> str:
 
 
 def _error(fleet: FleetStore, row: SpecialistStatus) -> str:
-    return why_ended(row)
+    return f" {why_ended(row)}"
 
 
 HOST = "host"
@@ -98,13 +100,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("up", "UP", 5, 7, _up, right=True, sort=lambda f, r: r.started_at),
     Column("cpu", "CPU", 5, 2, _cpu, right=True, sort=lambda f, r: -_figure(f, r, "cpu")),
     Column("rss", "RSS", 5, 2, _rss, right=True, sort=lambda f, r: -_figure(f, r, "rss")),
-    Column("rate", "TOK/S", 13, 1, _speed, tone=lambda row: "text-primary", sort=lambda f, r: -(r.tokens_per_second or 0)),
+    Column("rate", " TOK/S", 15, 1, _speed, tone=lambda row: "text-primary", sort=lambda f, r: -(r.tokens_per_second or 0)),
     Column("first", "FIRST", 7, 3, lambda f, r: milliseconds(r.first_token_ms), right=True, sort=lambda f, r: r.first_token_ms or 1e9),
     Column("queue", "QUEUE", 5, 9, lambda f, r: str(r.queue) if r.state in LIVE_STATES else "–", right=True, sort=lambda f, r: -r.queue),
     Column("tokens", "IN/OUT", 11, 10, _tokens, right=True, sort=lambda f, r: -r.tokens_out),
     Column("cost", "COST", 12, 12, _cost, right=True, sort=lambda f, r: (r.currency, -(r.cost or 0))),
     Column("last", "LAST", 5, 11, lambda f, r: age(r.last_activity), right=True, sort=lambda f, r: -r.last_activity),
-    Column("error", "LAST ERROR", 12, 0, _error, tone=lambda row: "text-error", sort=lambda f, r: why_ended(r) or "~"),
+    Column("error", " LAST ERROR", 13, 0, _error, tone=lambda row: "text-error", sort=lambda f, r: why_ended(r) or "~"),
 )  # fmt: skip
 SORT_KEYS = {"N": "name", "A": "up", "O": "state", "C": "cpu", "M": "rss", "T": "rate", "F": "first"}
 """Letters that sort, and the column each sorts by. State is under O: S launches all."""
@@ -134,10 +136,10 @@ def fitting(width: int, *, far: bool = False) -> list[tuple[Column, int]]:
 
 
 def cell_text(column: Column, width: int, fleet: FleetStore, row: SpecialistStatus) -> str:
-    """Return a cell's text, neutralised, exactly `width` cells wide."""
-    text = one_line(column.cell(fleet, row), width)
-    from rich.cells import cell_len
-
+    """Return a cell's text, neutralised, exactly `width` cells wide; spaces that lead it align it and stay."""
+    full = column.cell(fleet, row)
+    lead = len(full) - len(full.lstrip(" "))
+    text = " " * lead + one_line(full[lead:], max(0, width - lead))
     padding = " " * max(0, width - cell_len(text))
     return padding + text if column.right else text + padding
 

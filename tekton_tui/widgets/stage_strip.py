@@ -25,7 +25,7 @@ def stage_strip(stages: Sequence[dict[str, Any]], at: int, width: int) -> Conten
     if not stages:
         return Content("")
     fit = max(1, min(len(stages), (width + len(ARROW)) // (LEAST_CELLS + len(ARROW))))
-    width -= len("  +99") if fit < len(stages) else 0
+    width -= len(" more") if fit < len(stages) else 0
     first = max(0, min(at - fit // 2, len(stages) - fit))
     shown = range(first, first + fit)
     cells = min(MOST_CELLS, max(8, (width - len(ARROW) * (fit - 1)) // fit))
@@ -39,7 +39,9 @@ def stage_strip(stages: Sequence[dict[str, Any]], at: int, width: int) -> Conten
     lines = [Content.assemble(*row) for row in rows]
     hidden = len(stages) - fit
     if hidden:
-        lines[1] = Content.assemble(lines[1], literal(f"  +{hidden}", "$text-muted"))
+        words = (f"{f'+{hidden}':>5}", " more")
+        for row, word in enumerate(words):
+            lines[row] = Content.assemble(lines[row], literal(word, "$text-muted"))
     return Content("\n").join(lines)
 
 

@@ -46,7 +46,7 @@ def busy_fleet() -> list[Any]:
         live("rhetor", 21_882, state="busy", phase="stalled", phase_since=NOW - 12, queue=1),
         row("sophia", state="starting", pid=21_890, since=NOW - 1.2),
         row("ergon", state="exited", exit_code=3, since=NOW - 75, cause="ModuleNotFoundError: No module named 'tools'"),
-        row("telos", state="foreign-port", since=NOW - 20, cause="port 45007 is held by nginx (pid 812)"),
+        row("telos", state="foreign-port", since=NOW - 20, cause="port 45008 is held by nginx (pid 812)"),
         row("metis", state="killed", signal=9, since=NOW - 130, cause="killed by SIGKILL from outside (out of memory?)"),
     ]  # fmt: skip
 
