@@ -204,7 +204,9 @@ class EmbeddedService:
     async def _until_end(self, process: Process) -> None:
         ending = await asyncio.shield(process.exited)
         self._process = None
-        self._leave_word(f"the embedded model server {ending.words()} at {time.strftime('%H:%M:%S')}")
+        self._leave_word(
+            f"the embedded model server does not run since {time.strftime('%H:%M:%S')}: {ending.words()}"
+        )
         if self._stop_asked:
             self._show(state="stopped", pid=0, port=0, detail="", cause=f"stopped: {ending.words()}")
             return
