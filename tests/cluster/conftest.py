@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+TOKEN = secrets.token_hex(32)
+"""Of all clusters of these tests: Ray keeps the first token a process shows it."""
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two nodes; the second alone offers `far`. With a token, and nodes that are missed soon."""
     settings = {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_TOKEN": TOKEN,
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_failure_threshold": "2",
         "RAY_USAGE_STATS_ENABLED": "0",
