@@ -64,9 +64,9 @@ class CompletionRequest(Struct):
     messages: list[ChatMessage]
     model: str
     temperature: float | None = None
-    temperature_by_role: bool = False
     max_tokens: int | None = None
     slot: int = 0
+    temperature_by_role: bool = False
 
     @property
     def wished_temperature(self) -> float | None:
