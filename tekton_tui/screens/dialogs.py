@@ -24,7 +24,8 @@ class Dialog(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_with('cancel')", "Cancel", id="dialog.cancel"),
-        Binding("left,right,tab", "next_button", "Next", show=False, id="dialog.next"),
+        Binding("right,tab", "next_button", "Next", show=False, id="dialog.next"),
+        Binding("left,shift+tab", "previous_button", "Previous", show=False, id="dialog.previous"),
     ]
 
     def __init__(
@@ -60,6 +61,9 @@ class Dialog(ModalScreen[str]):
 
     def action_next_button(self) -> None:
         self.focus_next(Button)
+
+    def action_previous_button(self) -> None:
+        self.focus_previous(Button)
 
 
 def confirm(title: str, question: str, names: list[str], verb: str) -> Dialog:

@@ -415,3 +415,15 @@ def test_every_binding_has_an_id_so_that_it_can_be_remapped() -> None:
 
 def test_bindings_of_a_widget_are_its_own() -> None:
     assert bindings_of(TektonApp(lambda: None))  # type: ignore[arg-type, return-value]
+
+
+async def test_left_and_right_go_through_a_dialogs_buttons_as_they_stand(console: Maker) -> None:
+    app, _ = console(live("apollo"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("ctrl+q")
+        await settle(pilot)
+        assert app.focused is not None and app.focused.id == "answer-cancel"
+        for key, button in (("left", "stop"), ("left", "leave"), ("right", "stop"), ("tab", "cancel")):
+            await pilot.press(key)
+            assert app.focused is not None and app.focused.id == f"answer-{button}"
