@@ -21,7 +21,16 @@ def stored_entry(message: dict[str, Any]) -> Entry:
     author = message["author"]
     if message["role"] == "user":
         key = f"ask:{message.get('request_id') or message['id']}"
-        return Entry(key, "you", "user", message["content"], message["created_at"], "you")
+        return Entry(
+            key,
+            "you",
+            "user",
+            message["content"],
+            message["created_at"],
+            "you",
+            message_id=message["id"],
+            pinned=message.get("pinned", False),
+        )
     return Entry(
         message.get("request_id") or f"m{message['id']}",
         author.removesuffix("-ai"),
@@ -33,6 +42,8 @@ def stored_entry(message: dict[str, Any]) -> Entry:
         message.get("reasoning", ""),
         message.get("error_code") or "",
         error=message.get("error", ""),
+        message_id=message["id"],
+        pinned=message.get("pinned", False),
     )
 
 

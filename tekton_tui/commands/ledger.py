@@ -15,6 +15,8 @@ MAX_COPIES = 1000
 class LedgerCommands(Room):
     """What was, and the end."""
 
+    _pinning_told = False
+
     def load_errors(self) -> None:
         """Read the ledger; new failures come as events."""
         self.fetch_quietly("list_errors", self._take_errors, limit=500)
@@ -49,6 +51,21 @@ class LedgerCommands(Room):
         self._shell.push_screen(
             confirm("Delete", f"This deletes {messages} messages for good:", [title], "Delete"), delete
         )
+
+    def pin_message(self, message_id: int, pinned: bool, then: Callable[[], None]) -> None:
+        """Keep a message in the context of its session, or no longer; what that means is said once."""
+
+        def done(answer: dict[str, Any]) -> None:
+            then()
+            if not pinned:
+                self.tell("unpinned")
+            elif self._pinning_told:
+                self.tell("pinned")
+            else:
+                self._pinning_told = True
+                self.tell("pinned: it stays in the context when older messages are pruned · P unpins")
+
+        self._desk.do("pin_message", then=done, message_id=message_id, pinned=pinned)
 
     def export_session(self, session_id: str, kind: str) -> None:
         """Write a conversation where the console was started, as `md` or `json`; no file is ever overwritten."""

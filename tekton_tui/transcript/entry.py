@@ -26,6 +26,8 @@ class Entry:
         reasoning: The model's reasoning, shown folded, empty for none.
         code: Error code of a failed message, empty for none; the text before it stays.
         error: What the failure said.
+        message_id: Number in memory, 0 while only the stream has told of it.
+        pinned: Whether it stays in the context when the history is pruned.
     """
 
     key: str
@@ -38,3 +40,5 @@ class Entry:
     reasoning: str = ""
     code: str = ""
     error: str = field(default="", kw_only=True)
+    message_id: int = field(default=0, kw_only=True)
+    pinned: bool = field(default=False, kw_only=True)

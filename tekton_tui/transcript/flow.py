@@ -126,6 +126,11 @@ class Flow:
         self.message(number).set_raw(raw)
         self.measure(number)
 
+    def set_pinned(self, number: int, pinned: bool) -> None:
+        """Show one message as pinned, or no longer."""
+        self.message(number).set_pinned(pinned)
+        self.measure(number)
+
     # Where things are
 
     def set_width(self, width: int) -> None:
@@ -249,6 +254,9 @@ def _shapes(entries: Sequence[Entry]) -> tuple[array[int], array[int]]:
     lengths = array("L", [len(entry.text) for entry in entries])
     lines = array(
         "L",
-        [entry.text.count("\n") + (1 if entry.footer else 0) + (2 if entry.code else 0) for entry in entries],
+        [
+            entry.text.count("\n") + (1 if entry.footer or entry.pinned else 0) + (2 if entry.code else 0)
+            for entry in entries
+        ],
     )
     return lengths, lines

@@ -17,6 +17,8 @@ from tekton_tui.transcript.rows import BLANK, DIM, ERROR, TEXT, Row
 
 TAIL_MARK: Final = "▍"
 """Drawn where the next token will appear."""
+PINNED: Final = "◆ pinned"
+"""Below a message that stays in the context when the history is pruned."""
 
 
 class Look(NamedTuple):
@@ -106,6 +108,11 @@ class Message:
     def set_raw(self, raw: bool) -> None:
         """Show the source as it came, or as Markdown."""
         self.raw = raw
+        self._build()
+
+    def set_pinned(self, pinned: bool) -> None:
+        """Show the mark of a pinned message, or take it away."""
+        self.entry.pinned = pinned
         self._build()
 
     def height(self, width: int) -> int:
@@ -232,7 +239,7 @@ class Message:
             self.pieces.append(
                 Failure(entry.code or "error", safe(entry.error), gap=1 if self._bodies else 0)
             )
-        if entry.footer:
-            self.pieces.append(Footer(entry.footer))
+        if facts := " · ".join(filter(None, (PINNED if entry.pinned else "", entry.footer))):
+            self.pieces.append(Footer(facts))
         if not self.pieces:
             self.pieces.append(Plain(""))

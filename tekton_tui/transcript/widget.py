@@ -90,6 +90,21 @@ class Transcript(Streams):
             return None
         return self._flow.entry(self._flow.first + self._flow.heights.find(self._viewport.top)[0])
 
+    def current(self) -> Entry | None:
+        """Return the message that keys act on: the one under the cursor, else the last."""
+        return self._under_cursor()[0]
+
+    def is_streaming(self, key: str) -> bool:
+        """Return whether a message still grows."""
+        return self._flow.streaming(key) is not None
+
+    def set_pinned(self, key: str, pinned: bool) -> None:
+        """Show a message as pinned, or no longer. Unknown keys are ignored."""
+        number = self._flow.find_key(key)
+        if number is not None:
+            self._flow.set_pinned(number, pinned)
+            self._catch_up()
+
     def show_message(self, key: str) -> bool:
         """Put a message at the top of the window and the cursor on it; false if there is none."""
         number = self._flow.find_key(key)

@@ -16,7 +16,7 @@ from tekton_tui.entries import live_entry, stored_entry
 from tekton_tui.hearing import hear
 from tekton_tui.reading import reading_of_line
 from tekton_tui.stores import LiveTurn, Stores
-from tekton_tui.transcript import Transcript
+from tekton_tui.transcript import Entry, Transcript
 from tekton_tui.verbs import VERBS, read_line
 from tekton_tui.widgets.chat_side import ChatSide
 from tekton_tui.widgets.composer import Choice, Composer, teaching_placeholder
@@ -33,6 +33,7 @@ class ChatView(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "find", "Find", key_display="/", id="chat.find"),
+        Binding("P", "pin", "Pin or unpin", show=False, id="chat.pin"),
         Binding("S", "export", "Export", id="chat.export"),
         Binding("escape", "cancel", "Cancel", show=False, id="chat.cancel"),
     ]
@@ -260,6 +261,44 @@ class ChatView(Vertical):
 
     def action_export(self) -> None:
         self.export("md")
+
+    def action_pin(self) -> None:
+        """Pin the message under the cursor, or unpin it; one that memory has not numbered yet is read first."""
+        entry = self._transcript.current()
+        if entry is None:
+            return
+        if self._transcript.is_streaming(entry.key):
+            self._commands.tell("still being written: pin it when it is complete", bad=True)
+        elif entry.message_id:
+            self._pin(entry)
+        else:
+            self._commands.fetch(
+                "session_messages",
+                lambda answer: self._take_numbers(answer, entry),
+                id=self.session_id,
+                limit=PAGE,
+            )
+
+    def _take_numbers(self, answer: dict[str, Any], wanted: Entry) -> None:
+        """Learn the numbers of messages that came by the stream, then pin the one that was meant."""
+        if not self.is_attached:
+            return
+        numbers = {entry.key: entry.message_id for entry in map(stored_entry, answer["messages"])}
+        for entry in self._transcript.entries:
+            entry.message_id = entry.message_id or numbers.get(entry.key, 0)
+        if wanted.message_id:
+            self._pin(wanted)
+        else:
+            self._commands.tell("not in memory: only a stored message can be pinned", bad=True)
+
+    def _pin(self, entry: Entry) -> None:
+        pinned = not entry.pinned
+
+        def show() -> None:
+            if self.is_attached:
+                self._transcript.set_pinned(entry.key, pinned)
+
+        self._commands.pin_message(entry.message_id, pinned, show)
 
     def action_cancel(self) -> None:
         """Cancel what streams; with nothing streaming go to the transcript, then back to the fleet."""

@@ -31,7 +31,6 @@ CONSOLE_HAS_NO = {
     "create_session": "`:new` begins a session and makes it the default: reset_member",
     "search_memory": "the Sessions screen finds by words of messages through list_sessions",
     "usage": "tokens and cost are columns of the console's rows",
-    "pin_message": "not on the screen yet",
     "launch_one": "`launch` with one id",
     "kill_one": "`kill` with one id",
 }

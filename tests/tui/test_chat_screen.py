@@ -18,7 +18,7 @@ from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.composer import Composer
 from tekton_tui.widgets.search_bar import SearchBar
 from tests.tui.conftest import settle
-from tests.tui.fake_client import FakeClient, answer, live
+from tests.tui.fake_client import NOW, FakeClient, answer, live
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -114,6 +114,36 @@ async def test_an_answer_is_quoted_and_a_question_edited_in_the_composer(console
         await pilot.press("g", "down", ">")
         await settle(pilot)
         assert composer.draft == "> The queue breaks.\n\n"
+
+
+async def test_a_message_is_pinned_with_a_mark_and_unpinned_and_what_it_means_is_said_once(
+    console: Maker,
+) -> None:
+    async with chat(console) as (app, client, pilot):
+        stored = {"id": 7, "author": "apollo-ai", "role": "assistant", "content": "The queue breaks.",
+                  "created_at": NOW, "request_id": "r1"}  # fmt: skip
+        client.answers |= {"session_messages": {"messages": [stored]}, "pin_message": stored}
+        await pilot.press("g", "down", "P")
+        await settle(pilot, 10)
+        assert client.called("pin_message") == [{"message_id": 7, "pinned": True}]
+        assert "◆ pinned" in screen_text(app) and "stays in the context" in screen_text(app)
+        app.clear_notifications()
+        await pilot.press("P")
+        await settle(pilot, 10)
+        assert client.called("pin_message")[1:] == [{"message_id": 7, "pinned": False}]
+        assert "◆ pinned" not in screen_text(app)
+        app.clear_notifications()
+        await pilot.press("P")
+        await settle(pilot, 10)
+        assert "◆ pinned" in screen_text(app) and "stays in the context" not in screen_text(app)
+
+
+async def test_a_message_that_memory_does_not_hold_is_not_pinned_and_says_so(console: Maker) -> None:
+    async with chat(console) as (app, client, pilot):
+        await pilot.press("P")
+        await settle(pilot, 10)
+        assert client.called("pin_message") == []
+        assert "not in memory" in screen_text(app)
 
 
 async def test_an_answer_is_asked_for_again_with_its_own_question(console: Maker) -> None:

@@ -240,6 +240,7 @@ async def conversation_history(platform: Platform, params: HistoryParams) -> Any
     routes=(("POST", "/api/v1/messages/{message_id}/pin"),),
     mcp="PinMessage",
     cli="tekton call pin_message",
+    console="chat.pin",
 )
 async def pin_message(platform: Platform, params: PinParams) -> Any:
     """Keep a message in the context of its session whatever is pruned, or no longer."""
