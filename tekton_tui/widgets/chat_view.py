@@ -15,6 +15,7 @@ from tekton_tui.commands import Commands
 from tekton_tui.entries import live_entry, stored_entry
 from tekton_tui.hearing import hear
 from tekton_tui.reading import reading_of_line
+from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.transcript import Entry, Transcript
 from tekton_tui.verbs import VERBS, read_line
@@ -79,7 +80,7 @@ class ChatView(Vertical):
         )
         self._show_emptiness()
         composer = self.query_one(Composer)
-        composer.border_title = f"message {self.name_shown}"
+        composer.border_title = literal(one_line(f"message {self.name_shown}", 60))
         composer.verbs = [Choice(verb.name, verb.help) for verb in VERBS]
         composer.read = lambda text: reading_of_line(text, self._commands.known_names())
         self._name_names()
