@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any  # noqa: F401
 
+import msgspec
 import pytest
 from textual.widgets import Button
 
@@ -427,3 +428,51 @@ async def test_left_and_right_go_through_a_dialogs_buttons_as_they_stand(console
         for key, button in (("left", "stop"), ("left", "leave"), ("right", "stop"), ("tab", "cancel")):
             await pilot.press(key)
             assert app.focused is not None and app.focused.id == f"answer-{button}"
+
+
+async def test_a_hostile_name_of_a_specialist_is_harmless_on_every_screen_and_in_every_question(
+    console: Maker,
+) -> None:
+    apollo = live("apollo", title=HOSTILE, capabilities=[HOSTILE], groups=[HOSTILE])
+    app, client = console(msgspec.structs.replace(apollo, name=HOSTILE))
+    client.answers["kill"] = {"results": [{"id": "apollo-ai", "ok": False, "message": HOSTILE}]}
+    model = {"name": HOSTILE, "display": HOSTILE, "size": 1, "context_window": 1}
+    client.answers["list_models"] = {
+        "providers": [
+            {"provider": "ollama", "ok": True, "detail": HOSTILE, "models": [model]},
+            {"provider": "openai", "ok": False, "detail": HOSTILE, "models": []},
+        ]
+    }
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        client.send(
+            team("t1", HOSTILE, "apollo"), *answer("t1/apollo-ai", "apollo-ai", "s", "", "a", group="t1")
+        )
+        for name in SCREENS:
+            app.show_pane(name)
+            if name == "chat":
+                app.commands.open_chat("apollo-ai")
+            await settle(pilot)
+            _no_control(app)
+        app.show_pane("chat")
+        for keys in (["@"], ["escape", "ctrl+p"], ["escape", "1"]):
+            await pilot.press(*keys)
+            await settle(pilot)
+            _no_control(app)
+        app.query_one(FleetGrid).go_to("apollo-ai")
+        for key in ("X", "l", "?", "m"):
+            await pilot.press(key)
+            await settle(pilot)
+            _no_control(app)
+            await pilot.press("escape")
+            await settle(pilot)
+        await pilot.press("X", "left", "enter")
+        await settle(pilot)
+        _no_control(app)
+        assert app.is_running
+
+
+def _no_control(app: TektonApp) -> None:
+    shown = screen_text(app)
+    forbidden = {chr(c) for c in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x202E)}
+    assert not set(shown) & forbidden
