@@ -59,8 +59,8 @@ class TeamPane(Vertical):
         composer.read = lambda text: reading_of_line(text, self._commands.known_names())
         self._commands.restore_draft("team", self.put_draft)
         self._name_names()
-        if running := next((team for team in turns.teams.values() if team.end is None), None):
-            self._started(running)
+        if known := sorted(turns.teams.values(), key=lambda team: team.end is None):
+            self._started(known[-1])  # one under way, else the newest
         else:
             self._show_emptiness()
             self._show_last()

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from backend.schema.errors import TektonError
 from backend.schema.events import (
     ErrorEntry,
@@ -84,6 +86,7 @@ def hostile_answers() -> dict[str, Any]:
         "specialist_logs": {"source": evil("src"), "lines": [evil("log")] * 3, "path": evil("path")},
         "list_sessions": {"sessions": [session], "count": 1},
         "list_pipelines": {"runs": [run]},
+        "saved_pipelines": {"saved": [{"name": evil("sav"), "pipeline": evil("sap")}]},
         "list_errors": {"errors": [], "unacknowledged": 0},
         "get_specialist": {
             "status_row": {"name": evil("nam"), "description": evil("dsc"), "last_error": evil("ler")},
@@ -112,13 +115,14 @@ def hostile_events() -> list[Any]:
     """Return events with the corpus in every text they carry; one turn streams it split at every character."""
     record = ErrorRecord(1, evil("cod"), evil("whe"), evil("mes"), NOW, NOW, 2, evil("evi"))
     begun = answer("r1", IDENT, "s", evil("ask"))
-    lane = answer("t1/apollo-ai", IDENT, "s-team", "q", evil("lan"), group="t1")
+    lane = answer("t1/apollo-ai", IDENT, "s-team", "q", *evil("lan"), group="t1")
+    other = answer("t1/ergon-ai", "ergon-ai", "s-team", "q", evil("lax"), group="t1")
     split = [StreamChunk("r1", character, index) for index, character in enumerate(evil("new"))]
     thought = [StreamReasoning("r1", character) for character in evil("thi")]
     return [
         *begun[:2], StreamPhase("r1", IDENT, "queued", detail=evil("pha")), *thought, *split,
         StreamError("r1", IDENT, "internal", evil("fai"), evil("fai")),
-        team("t1", evil("tea"), "apollo"), *lane, TeamEnd("t1", 1, 0, 0, 1.0, evil("syn"), evil("con")),
+        team("t1", evil("tea"), "apollo", "ergon"), *lane, *other, TeamEnd("t1", 1, 0, 0, 1.0, evil("syn"), evil("con")),
         ErrorEntry(record, 1),
         LogLines(evil("sou"), [evil("lin")], NOW),
         GatewayCall(NOW, evil("who"), "http", evil("act"), 403, 1.0, evil("refu")),
@@ -132,11 +136,12 @@ def hostile_events() -> list[Any]:
 async def hostile_console(tmp_path: Path) -> AsyncIterator[tuple[Terminal, ReplayGateway]]:
     """Show a console on a terminal of its own, attached to a hostile gateway."""
     (tmp_path / "token").write_text("x" * 48)
-    first = snapshot(
+    named = [
         live("apollo", model=evil("mdl"), model_display=evil("mdl"), title=evil("rol"), description=evil("des"), cause=evil("lst")),
         row("ergon", state="exited", exit_code=3, since=NOW, cause=evil("dea"), title=evil("rol2")),
-        services=[ServiceStatus(evil("svc"), evil("svc"), "ready", detail=evil("sdt"))],
-    )  # fmt: skip
+    ]  # fmt: skip
+    rows = [msgspec.structs.replace(one, name=evil("nam", one.name)) for one in named]
+    first = snapshot(*rows, services=[ServiceStatus(evil("svc"), evil("svc"), "ready", detail=evil("sdt"))])
     async with ReplayGateway(first, hostile_answers()) as gateway:
         command = [
             sys.executable,
@@ -155,10 +160,13 @@ async def hostile_console(tmp_path: Path) -> AsyncIterator[tuple[Terminal, Repla
 KEYS = (
     ("", "new"), ("\x1b", ""), ("\x1b", ""), ("1", "mdl"), ("d", "pers"), ("\x1b", ""), ("l", "log"), ("\x1b", ""),
     ("m", "mod"), ("\x1b", ""), ("s", "ref"), ("5", "ask"), ("w", "lin"), ("6", "mes"), ("7", "adr"), ("8", "tit"), ("4", "pip"),
+    ("\x0f", "sav"), ("\x1b", ""), ("\x1b", ""), ("3", ""), ("\x1b", "lan"), ("L", "lan"), ("L", "lax"), ("z", "lan"), ("z", "lax"),
+    (" ", ""), ("\x1b[C", ""), (" ", ""), ("=", "lax"), ("\x1b", ""), ("\x10", ""), ("\x1b", ""), ("1", "mdl"), ("\x1b[B", ""),
+    ("X", "nam"), ("\x1b", ""), ("\x11", "nam"), ("\x1b", ""), ("2", "old"), ("@ap", "nam"), ("\x1b", ""), ("6", "mes"),
 )  # fmt: skip
 """Keys in turn, and a place to be waited for after each."""
 PLACES = set(
-    "mdl dea svc dsc ler pers log mod ref ask fai tea sou who ser pipe lin refu mes whe evi adr cli act tit old new pip".split()
+    "mdl dea svc dsc ler pers log mod ref ask fai tea sou who ser pipe lin refu mes whe evi adr cli act tit old new pip nam sav lan lax".split()
 )
 """Where the corpus has to be seen, by its mark, for the test to mean anything."""
 
