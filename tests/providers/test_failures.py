@@ -170,7 +170,7 @@ async def test_refused_says_what_to_start_or_correct(kind: str, home: Home, clos
     error = await failing(kind, f"http://127.0.0.1:{closed_port}", home)
     assert error.code == "provider_unavailable"
     assert ("start it" in error.message and f"providers.{kind}" in error.message) or kind == "embedded"
-    assert kind != "embedded" or "launch a specialist" in error.message
+    assert kind != "embedded" or "tekton launch" in error.message
 
 
 @pytest.mark.parametrize("kind", REMOTE)
