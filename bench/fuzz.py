@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -37,6 +38,8 @@ def main() -> None:
             print(f"{sum(bodies.seen.values()):,} bodies, by status: {dict(bodies.seen.most_common())}")
             log = (backend.home.logs / "backend.log").read_text(errors="replace")
             print(f"{time.perf_counter() - began:.0f} s; tracebacks in the log: {log.count('Traceback')}")
+            for place in [found.start() for found in re.finditer("Traceback", log)][:3]:
+                print(log[max(0, place - 300) : place + 2000])
         finally:
             backend.stop()
 

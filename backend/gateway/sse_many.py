@@ -28,6 +28,7 @@ async def bulk_stream(gateway: Gateway, params: BulkParams) -> AsyncGenerator[by
         TektonError: The items cannot be run at all; nothing was started.
     """
     check_items(params.requests)
+    gateway.platform.bulks.check_free(params.request_id)
     return _bulk_frames(gateway, params)
 
 
@@ -50,6 +51,8 @@ async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncGenerator[b
             yield frame({"type": "item", "request_id": request_id, **item})
         times = {"wall_time": time.monotonic() - began, "sum_of_times": summed}
         yield frame({"type": "complete", "request_id": request_id, "ok": good, "failed": failed, **times})
+    except TektonError as error:  # another of this id was quicker
+        yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
     finally:
         await results.aclose()
 

@@ -89,8 +89,7 @@ class BulkManager:
         """
         check_items(items)
         run = BulkRun(request_id or new_request_id(), timeout_s, asyncio.Semaphore(max_concurrency))
-        if run.request_id in self.active:
-            raise TektonError(f"the bulk {run.request_id} runs already", code="conflict")
+        self.check_free(run.request_id)
         self.active[run.request_id] = run
         tasks = [asyncio.create_task(self._item(run, index, item)) for index, item in enumerate(items)]
         try:
@@ -101,6 +100,11 @@ class BulkManager:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             del self.active[run.request_id]
+
+    def check_free(self, request_id: str) -> None:
+        """Raise `TektonError` (`conflict`) while a bulk of this id runs."""
+        if request_id in self.active:
+            raise TektonError(f"the bulk {request_id} runs already", code="conflict")
 
     async def cancel(self, request_id: str) -> int:
         """Cancel every item of a bulk, confirmed by the workers; return how many pieces of text had come.

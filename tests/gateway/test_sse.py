@@ -289,3 +289,22 @@ async def test_buffered_answers_of_the_older_team_dialect_have_their_shape(backe
     assert (failure["socket_id"], failure["code"]) == ("sophia-ai", "not_running")
     assert {row["socket_id"] for row in sockets["sockets"]} >= {"apollo-ai", "athena-ai"}
     assert fresh.json()["owner"] == "athena-ai"
+
+
+async def test_a_bulk_whose_id_runs_already_is_refused_in_words(backend: Backend) -> None:
+    slow = {
+        "request_id": "twice",
+        "requests": [{"specialist_id": "apollo", "message": "[[repeat 2000]] [[rate 20]]"}],
+    }
+    async with (
+        backend.http("chat") as http,
+        http.stream("POST", "/api/v1/bulk/stream", json=slow) as first,
+    ):
+        pieces = first.aiter_bytes()
+        await anext(pieces)
+        await until_turns(backend, some=True)
+        second = await http.post("/api/v1/bulk/stream", json=slow)
+        assert (second.status_code, second.json()["error"]["code"]) == (409, "conflict")
+    await until_turns(backend, some=False)
+    log = (backend.home.logs / "backend.log").read_text(encoding="utf-8", errors="replace")
+    assert "Exception in ASGI application" not in log
