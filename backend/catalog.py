@@ -1,24 +1,32 @@
 """The components and their specialists, as data: ports, personas, capabilities, groups, aliases.
 
 The table lies in `catalog.toml`; the operator's own specialists come from the settings and look alike.
+A catalogue in which two things share a name or a port is refused.
 Knows no process and opens no socket.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
+from functools import cache
 from importlib import resources
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from backend.catalog_checks import check
-from backend.config import Settings, SpecialistSettings
+from backend.config import ConfigError, FileFault, FoundFiles, Settings, SpecialistSettings
+from backend.schema.content import Effort
 from backend.schema.errors import TektonError
-from backend.schema.records import Transport
+from backend.schema.records import JobGroup, Transport
+from backend.schema.tools import AGENTS_SERVER, OWN_SERVER
 
-AI_PORT_FIRST, AI_PORT_LAST = 45000, 50000
-"""Where ports of specialists outside the table are allocated, both ends included."""
+RESERVED = frozenset(
+    {"all", "team", "starter", "you", "system", "echo", "cat", "embedded", "gateway", "backend"}
+)
+"""Words that mean something else wherever a person types a specialist's name, or that name logs and authors."""
+FILE = "config.toml"
 
 
 class UnknownSpecialist(TektonError):
@@ -37,6 +45,8 @@ class Component(Struct, frozen=True):
     title: str
     description: str
     persona: str
+    short: str = ""
+    """The role in one lower-case word, for narrow screens."""
     port: int = 0
     ai_port: int = 0
     capabilities: list[str] = []
@@ -51,8 +61,18 @@ class Component(Struct, frozen=True):
     model: str | None = None
     transport: Transport = "socket"
     base_url: str | None = None
+    command: list[str] = []
+    cwd: str | None = None
+    env: list[str] = []
+    mode: str | None = None
+    options: dict[str, str | bool] = {}
+    login: str | None = None
+    offers: list[Literal["read", "write", "terminal"]] = []
+    worktree: bool = False
     api_key_env: str | None = None
     stall_after_s: float | None = None
+    effort: Effort | None = None
+    tools: list[str] = []
     slot: int = 0
     own: bool = False
     """True for the operator's own, whose port is allocated at launch."""
@@ -60,6 +80,11 @@ class Component(Struct, frozen=True):
     @property
     def id(self) -> str:
         return f"{self.name}-ai"
+
+    @property
+    def command_name(self) -> str:
+        """The program of an agent of others, without its folder."""
+        return self.command[0].rpartition("/")[2] if self.command else ""
 
 
 class _Profile(Struct, forbid_unknown_fields=True):
@@ -70,20 +95,32 @@ class _Profile(Struct, forbid_unknown_fields=True):
 class _File(Struct, forbid_unknown_fields=True):
     component: list[Component]
     groups: dict[str, list[str]] = {}
+    job: list[JobGroup] = []
     profiles: dict[str, _Profile] = {}
 
 
 class Catalog:
     """All specialists of one platform, in table order, the operator's own last."""
 
-    def __init__(self, components: list[Component], groups: dict[str, list[str]]) -> None:
+    def __init__(
+        self, components: list[Component], groups: dict[str, list[str]], faults: list[FileFault] | None = None
+    ) -> None:
         self.components = {component.id: component for component in components}
         self.groups = groups
+        self.jobs: list[JobGroup] = []
+        """Groups that ship, each for a job in plain words."""
+        self.faults = faults or []
+        """Files of specialists that were left out, because they share a name or a port with others."""
         self._names: dict[str, str] = {}
         for component in components:
             for name in (component.name, component.id, *component.aliases):
                 self._names[name.lower()] = component.id
                 self._names[f"{name.lower()}-ai"] = component.id
+
+    def take(self, other: Catalog) -> None:
+        """Become another catalogue: whoever holds this one sees the rows of the other from now on."""
+        self.components, self.groups, self.jobs = other.components, other.groups, other.jobs
+        self.faults, self._names = other.faults, other._names
 
     def __iter__(self):
         return iter(self.components.values())
@@ -94,9 +131,7 @@ class Catalog:
         Raises:
             UnknownSpecialist: No row answers to the name.
         """
-        found = self._names.get(
-            name.strip().lower().replace("-", "_").removesuffix("_ai")
-        ) or self._names.get(name.strip().lower())
+        found = self._names.get(_plain(name)) or self._names.get(name.strip().lower())
         if found is None:
             raise UnknownSpecialist(self._unknown(name))
         return self.components[found]
@@ -123,23 +158,53 @@ class Catalog:
         import difflib
 
         known = sorted({c.name for c in self} | set(self.groups))
-        near = difflib.get_close_matches(name.lower().removesuffix("-ai"), known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name[:80].lower().removesuffix("-ai"), known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-        return f"There is no specialist or group {name!r}. {hint}"
+        return f"There is no specialist or group {name[:80]!r}. {hint}"
 
 
 def load(settings: Settings) -> Catalog:
     """Build the catalogue: the shipped table, shifted by profile and overrides, and the operator's own rows.
 
+    A file of a specialist that does not go together with the rest is left out and named in `faults`.
+
     Raises:
         UnknownSpecialist: A group of the settings names nobody.
         ConfigError: Two things share a name or a port, or an endpoint has no address.
     """
+    try:
+        return _load(settings)
+    except TektonError:
+        if not settings.files.own:
+            raise
+    without = msgspec.structs.replace(settings, files=FoundFiles())
+    catalog, own, faults = _load(without), dict[str, SpecialistSettings](), list[FileFault]()
+    for name, changes in settings.files.own.items():
+        tried = msgspec.structs.replace(without, files=FoundFiles({**own, name: changes}))
+        try:
+            catalog = _load(tried)
+            own[name] = changes
+        except TektonError as error:
+            reason = _IN_CONFIG.sub("", error.message)
+            faults.append(FileFault(name, settings.files.where.get(name, name), 1, reason))
+    catalog.faults = faults
+    return catalog
+
+
+_IN_CONFIG = re.compile(r"^config\.toml: key '[^']*': ")
+
+
+@cache
+def _shipped() -> _File:
     text = resources.files("backend").joinpath("catalog.toml").read_text(encoding="utf-8")
-    file = msgspec.convert(tomllib.loads(text), _File)
+    return msgspec.convert(tomllib.loads(text), _File)
+
+
+def _load(settings: Settings) -> Catalog:
+    file = _shipped()
     rows = [_placed(row, slot, file, settings) for slot, row in enumerate(file.component)]
     by_name = {row.name: index for index, row in enumerate(rows)}
-    for name, changes in settings.specialists.items():
+    for name, changes in settings.own_specialists.items():
         if name in by_name:
             rows[by_name[name]] = _changed(rows[by_name[name]], changes)
         else:
@@ -147,21 +212,31 @@ def load(settings: Settings) -> Catalog:
                 name=name,
                 title=changes.title or name.replace("_", " ").title(),
                 description=changes.description or "",
-                persona=changes.persona or f"You are {name}, a specialist of the Tekton platform.",
+                persona=changes.persona or ("" if changes.transport == "acp" else _persona(name)),
                 slot=len(rows),
                 own=True,
             )
-            rows.append(_changed(base, changes))
-    groups = {name: list(members) for name, members in {**file.groups, **settings.groups}.items()}
+            row = _changed(base, changes)
+            rows.append(msgspec.structs.replace(row, short=_short_of(row.title)))
+    own = {_plain(name) for row in rows for name in (row.name, *row.aliases)} | {
+        *map(_plain, settings.groups)
+    }
+    jobs = [job for job in file.job if _plain(job.name) not in own]
+    shipped = {**file.groups, **{job.name: job.members for job in jobs}}
+    groups = {name: list(members) for name, members in {**shipped, **settings.groups}.items()}
     for row in rows:
         for group in row.groups:
             members = groups.setdefault(group, [])
             if row.name not in members:
                 members.append(row.name)
-    check(rows, groups, settings)
+    _check(rows, groups, settings)
     catalog = Catalog(rows, groups)
+    catalog.jobs = jobs
     for group in settings.groups:
         catalog.expand([group])
+    for group in settings.group_rules:
+        if group not in groups:
+            raise ConfigError(f"{FILE}: key 'group_rules.{group}': there is no group {group!r}")
     return catalog
 
 
@@ -194,6 +269,138 @@ def _changed(row: Component, changes: SpecialistSettings) -> Component:
         given["temperature_by_role"] = False
     if changes.port is not None:
         given["ai_port"] = changes.port
+    if changes.transport == "acp":
+        given["provider"] = "acp"
     if changes.transport == "api":
         given |= {"ai_port": 0, "provider": "openai"}
     return msgspec.structs.replace(row, **given)
+
+
+def _persona(name: str) -> str:
+    return f"You are {name}, a specialist of the Tekton platform."
+
+
+def _short_of(title: str) -> str:
+    """Return the role in one word where nobody chose one: the last of a title, which mostly names what somebody is."""
+    return title.split()[-1].lower() if title.split() else ""
+
+
+def _check(rows: list[Component], groups: dict[str, list[str]], settings: Settings) -> None:
+    """Refuse a catalogue that cannot be used.
+
+    Raises:
+        ConfigError: Two rows, or a row and a group, share a name; two share a port; an endpoint has no address; a tool
+            server has a name that rules use for something else.
+    """
+    _check_names(rows, groups, settings)
+    _check_ports(rows)
+    _check_servers(settings)
+    for name, own in settings.own_specialists.items():
+        _check_agent(name, own)
+        if own.transport == "api" and not own.base_url:
+            raise ConfigError(
+                f"{FILE}: key 'specialists.{name}.base_url': transport \"api\" needs the address of the endpoint, "
+                'for example "http://127.0.0.1:8080/v1"'
+            )
+        if own.transport == "api" and own.provider not in (None, "openai"):
+            raise ConfigError(
+                f"{FILE}: key 'specialists.{name}.provider': transport \"api\" speaks to OpenAI-compatible "
+                f'endpoints: leave it out or say "openai"; found {own.provider!r}'
+            )
+
+
+AGENT_KEYS = ("command", "cwd", "env", "mode", "options", "login", "offers", "worktree")
+
+
+def _check_agent(name: str, own: SpecialistSettings) -> None:
+    """Refuse an agent of others that cannot be started, and keys of one that is none."""
+    key = f"{FILE}: key 'specialists.{name}"
+    if own.transport != "acp":
+        for word in AGENT_KEYS:
+            if getattr(own, word) is not None:
+                raise ConfigError(
+                    f'{key}.{word}\': only for an agent of others: say transport = "acp" as well'
+                )
+        return
+    if not own.command or not own.command[0]:
+        raise ConfigError(
+            f'{key}.command\': transport "acp" needs the agent\'s command, for example ["opencode", "acp"]'
+        )
+    if own.provider not in (None, "acp") or own.tools:
+        word = "tools" if own.tools else "provider"
+        raise ConfigError(f"{key}.{word}': an agent of others has its own: leave it out")
+    if own.cwd is not None and not own.cwd.startswith(("/", "~/")):
+        raise ConfigError(f"{key}.cwd': expected an absolute path; found {own.cwd!r}")
+    if own.worktree and own.cwd is None:
+        raise ConfigError(f"{key}.worktree': needs cwd, the repository the worktree is made of")
+
+
+def _plain(name: str) -> str:
+    """Return the one form of a name under which `-`, capitals and the ending `-ai` make no difference."""
+    return name.strip().lower().replace("-", "_").removesuffix("_ai")
+
+
+def _check_names(rows: list[Component], groups: dict[str, list[str]], settings: Settings) -> None:
+    taken = {_plain(word): f"{word!r}, a word of the command line" for word in RESERVED}
+    taken |= {_plain(group): f"the group {group!r}" for group in groups}
+    for group in settings.groups:
+        if _plain(group) in {_plain(word) for word in RESERVED}:
+            raise ConfigError(f"{FILE}: key 'groups.{group}': {taken[_plain(group)]}, cannot name a group")
+    for row in rows:
+        for name in (row.name, *row.aliases):
+            what = f"{row.name!r}" if name == row.name else f"the alias {name!r} of {row.name!r}"
+            if other := taken.get(_plain(name)):
+                raise ConfigError(_collision(row, name, what, other, settings))
+            taken[_plain(name)] = f"the specialist {what}" if name == row.name else what
+
+
+def _collision(row: Component, name: str, what: str, other: str, settings: Settings) -> str:
+    """Say which two things share a name, and what to do about it."""
+    if row.own:
+        key = f"specialists.{row.name}" if name == row.name else f"specialists.{row.name}.aliases"
+        fix = "give yours another name"
+        if other.startswith("the alias"):
+            owner = other.rpartition(" of ")[2].strip("'")
+            fix += f", or write [specialists.{owner}] to change the shipped one"
+    elif name in settings.groups or _plain(name) in {_plain(group) for group in settings.groups}:
+        key, fix = f"groups.{name}", "give the group another name"
+    else:
+        key, fix = f"specialists.{row.name}", "choose another alias"
+    return f"{FILE}: key '{key}': {what} has the same name as {other}; {fix}"
+
+
+def _check_servers(settings: Settings) -> None:
+    """Refuse names of tool servers under which rules mean something else, or nothing."""
+    for name in settings.tools:
+        if name in (OWN_SERVER, AGENTS_SERVER):
+            whose = "the platform's own tools" if name == OWN_SERVER else "what agents of others do"
+            raise ConfigError(
+                f"{FILE}: key 'tools.{name}': under this name stand {whose}; give the server another"
+            )
+        if re.fullmatch(r"[\w.-]+", name) is None:
+            raise ConfigError(
+                f"{FILE}: key 'tools.{name}': expected letters, digits, '_', '-' and '.', so that rules can name it"
+            )
+
+
+def _check_ports(rows: list[Component]) -> None:
+    taken: dict[int, Component] = {}
+    for row in rows:
+        if not row.ai_port or row.transport == "api":
+            continue
+        if not 0 < row.ai_port <= 65535:
+            raise ConfigError(
+                f"the port of {row.name!r} would be {row.ai_port}: change TEKTON_AI_PORT_BASE (ports.ai_base), "
+                f"{row.name.upper()}_PORT or its port in {FILE}; ports end at 65535"
+            )
+        if other := taken.get(row.ai_port):
+            raise ConfigError(
+                f"{other.name!r} and {row.name!r} have the same port {row.ai_port}: change {_where_port(other)} "
+                f"or {_where_port(row)}"
+            )
+        taken[row.ai_port] = row
+
+
+def _where_port(row: Component) -> str:
+    variable = "" if row.own else f" ({row.name.upper()}_PORT)"
+    return f"specialists.{row.name}.port{variable}"

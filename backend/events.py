@@ -1,4 +1,4 @@
-"""Hermes, the event stream: one numbered log that every client reads at its own pace.
+"""The event stream (Hermes): one numbered log that every client reads at its own pace.
 
 There is no queue per client. Events lie once in a bounded log; a subscription is a cursor into it, so live
 delivery and replay after a drop are the same code, and a slow client costs nothing but its own lateness.
@@ -65,7 +65,7 @@ class ReplayLost(Exception):
 
 
 class EventStream:
-    """The log of one life of the backend. `epoch` names that life: numbers of another do not compare."""
+    """The log of one run of the backend. `epoch` identifies the run: numbers of different runs cannot be compared."""
 
     def __init__(self, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self.epoch = token_hex(8)
@@ -82,11 +82,11 @@ class EventStream:
         self.sleepers: set[Subscription] = set()
         self._keys: dict[str, int] = {}
         self.skipped = 0
-        """Events not recorded because nobody wanted them."""
+        """Events not recorded because nobody subscribed to them."""
         self.trimmed = 0
-        """Events that left the log at its old end, read by all or not."""
+        """Events dropped from the old end of the log, read by all or not."""
         self.lost_replays = 0
-        """Readers that came too late for what they wanted and had to begin again from a snapshot."""
+        """Readers that fell too far behind and had to begin again from a snapshot."""
         self.open: set[Subscription] = set()
         self.on_lag: tuple[float, Callable[[], None]] | None = None
         """Called while a reader is behind by more than this share of the log, at every `LOOK_EVERY` of it."""
@@ -119,6 +119,10 @@ class EventStream:
             or self._interest_until[topic] > time.monotonic()
         )
 
+    def read_now(self, topic: Topic) -> bool:
+        """Return whether anybody is subscribed to the topic at this moment."""
+        return self._readers[topic] > 0
+
     def publish(self, topic: Topic, event: msgspec.Struct, *, key: str = "") -> int:
         """Number an event and put it into the log; return its number, or 0 when nobody wants it."""
         if not self._admitted(topic, key, 1):
@@ -135,7 +139,7 @@ class EventStream:
             self._append(topic, key, block, count)
 
     def publish_lines(self, topic: Topic, lines: Sequence[bytes], *, key: str = "") -> None:
-        """Do the same with lines that are still apart."""
+        """As `publish_block`, with separate lines."""
         self.publish_block(topic, b"\n".join(lines), len(lines), key=key)
 
     def subscribe(self, topics: Iterable[Topic] = (), *, after: int | None = None) -> Subscription:
@@ -204,16 +208,16 @@ class EventStream:
             self.on_lag[1]()
 
     def _trim(self, before: int) -> None:
-        """Drop the oldest quarter at once, so that the cost of moving the rest is spread; the newest block stays.
+        """Drop the oldest quarter at once, so that the cost of moving the rest is spread, and more if that is too little.
 
-        A reader that sleeps has read all it wanted up to `before`, where the newest batch begins: it moves on to there
-        and loses nothing.
+        The newest block stays. A reader that sleeps has read all it wanted up to `before`, where the newest batch begins:
+        it moves on to there and loses nothing.
         """
         for sleeper in self.sleepers:
             sleeper.skip_to(before)
         end = self._first + max(1, (self.seq + 1 - self._first) // 4)
         gone = 0
-        while gone < len(self._log) - 1 and self._log[gone].first < end:
+        while gone < len(self._log) - 1 and (self._log[gone].first < end or self._bytes > self._max_bytes):
             self._bytes -= len(self._log[gone].lines)
             gone += 1
         self.trimmed += self._log[gone].first - self._first
@@ -221,14 +225,14 @@ class EventStream:
         del self._log[:gone]
 
     def retain(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
-        """Count a reader in, for the topics and conversations it reads."""
+        """Register a reader for the topics and conversations it reads."""
         for topic in topics:
             self._readers[topic] += 1
         for key in keys:
             self._keys[key] = self._keys.get(key, 0) + 1
 
     def release(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
-        """Count a reader out; its topics stay recorded for `INTEREST_S`."""
+        """Unregister a reader; its topics stay recorded for `INTEREST_S`."""
         for topic in topics:
             self._readers[topic] -= 1
             self._interest_until[topic] = time.monotonic() + INTEREST_S
@@ -270,7 +274,7 @@ class Subscription:
         return self in self._stream.sleepers and self._waiter is not None and not self._waiter.done()
 
     def skip_to(self, seq: int) -> None:
-        """Move a sleeping reader on; it wants nothing up to there."""
+        """Advance a sleeping reader; it subscribed to nothing up to there."""
         if self._asleep:
             self.cursor = max(self.cursor, seq)
 
@@ -326,7 +330,7 @@ class Subscription:
             self._waiter.set_result(None)
 
     def close(self) -> None:
-        """Give the place up. Safe to call twice."""
+        """Close the subscription. Safe to call twice."""
         self._stream.open.discard(self)
         self._stream.release(self.topics, self.keys)
         self.topics = frozenset[Topic]()

@@ -1,7 +1,7 @@
-"""Numa, the monitor: figures of our processes and the host once a second, and the platform told in words.
+"""Numa, the monitor: figures of our processes and the host once a second, and the platform's state as text.
 
-Looks, judges by plain rules, and acts on nothing. Nobody subscribed to `metrics` costs nothing but a glance at the
-host's memory now and then. Knows no turn and no provider.
+Looks, judges by plain rules, and acts on nothing. While nobody is subscribed to `metrics`, only the host is looked at, for
+the history. Knows no turn and no provider.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import psutil
 
 from backend.events import EventStream
+from backend.history import History
 from backend.schema.events import Metrics
+from backend.schema.history import SAMPLE_EVERY_S
 from backend.schema.records import (
     ErrorRecord,
     HostFigures,
     ProcessFigures,
     ServiceStatus,
     SpecialistStatus,
+    Used,
 )
+from backend.schema.states import BROKEN
 from backend.specialists.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-UNWATCHED_EVERY = 15
-"""Beats between two glances at the host while nobody is subscribed."""
+SAMPLE_BEATS = round(SAMPLE_EVERY_S / EVERY_S)
 FRESH_S = 2.0
 """How old figures may be for a summary before new ones are taken."""
 LOW_MEMORY_SHARE = 0.05
@@ -38,8 +41,6 @@ LOW_MEMORY_SHARE = 0.05
 MIB, GIB = 1024**2, 1024**3
 SUMMARY_ERRORS = 5
 GATEWAY = "gateway"
-
-UNHEALTHY = frozenset({"exited", "killed", "lost", "foreign-port"})
 
 
 class Sampler:
@@ -88,8 +89,9 @@ def host_figures() -> HostFigures:
 class Monitor:
     """One task. `latest` are the newest figures, perhaps old while nobody is subscribed."""
 
-    def __init__(self, fleet: Supervisor, events: EventStream) -> None:
+    def __init__(self, fleet: Supervisor, events: EventStream, used_today: Callable[[], Used] = Used) -> None:
         self._fleet, self._events = fleet, events
+        self.history = History(fleet.activity, used_today)
         self._sampler = Sampler()
         self._task: asyncio.Task[None] | None = None
         self._warned = False
@@ -130,17 +132,22 @@ class Monitor:
             await asyncio.sleep(EVERY_S)
             beats += 1
             try:
+                due = beats % SAMPLE_BEATS == 0
                 if self._events.wanted("metrics"):
                     self.latest = await asyncio.to_thread(self._sampler.take, self._pids())
+                    if due:
+                        self.latest.sample = self.history.take(self.latest.host)
                     self._events.publish("metrics", self.latest)
                     self._warn(self.latest.host)
-                elif beats % UNWATCHED_EVERY == 0:
-                    self._warn(host_figures())
+                elif due:
+                    host = host_figures()
+                    self.history.take(host)
+                    self._warn(host)
             except Exception:  # the monitor may lack a figure, never end
                 log.exception("taking figures")
 
     def _warn(self, host: HostFigures) -> None:
-        """Enter low memory into the ledger once for each time it begins."""
+        """Enter low memory into the error log once for each time it begins."""
         low = host.memory_available < host.memory_total * LOW_MEMORY_SHARE
         if low and not self._warned:
             free, total = host.memory_available // MIB, host.memory_total // MIB
@@ -163,12 +170,12 @@ def platform_summary(
     """Tell the platform in words and figures: counts, what is unhealthy and why, what runs, the newest errors.
 
     Pure. Facts only, in the order of how much they matter; a few hundred words at most. The first paragraph is the
-    answer to what is asked most, in plain sentences: a small model is told no more than that.
+    answer to what is asked most, in plain sentences: a small model gets no more than that.
     """
     now = time.time() if now is None else now
     counts = Counter(row.state for row in statuses)
-    sick = [_sick(row, now) for row in statuses if (row.state in UNHEALTHY or row.phase == "stalled")]
-    sick += [f"{s.name} is unhealthy: it is {s.state}: {s.cause}." for s in services if s.state in UNHEALTHY]
+    sick = [_sick(row, now) for row in statuses if (row.state in BROKEN or row.phase == "stalled")]
+    sick += [f"{s.name} is unhealthy: it is {s.state}: {s.cause}." for s in services if s.state in BROKEN]
     lines = [
         *(sick or ["No component is unhealthy."]),
         "",
@@ -177,6 +184,14 @@ def platform_summary(
         + ", ".join(f"{count} {state}" for state, count in counts.most_common()),
     ]
     lines += [_running(row, figures.processes.get(row.id), now) for row in statuses if row.pid]
+    answered = [row for row in statuses if row.pid and row.first_token_ms]
+    if answered:
+        slowest = max(answered, key=lambda row: row.first_token_ms or 0)
+        lines.append(
+            f"Slowest to its first token: {slowest.name}, {(slowest.first_token_ms or 0) / 1000:.1f} s."
+        )
+    else:
+        lines.append("No answer yet, so nobody is slow.")
     lines += [
         f"{s.name}: {s.state} {s.detail}{_usage(figures.processes.get(s.name))}" for s in services if s.pid
     ]

@@ -1,9 +1,8 @@
-"""TLS for our own sockets beyond this machine: contexts from given files, and in words why a handshake failed.
+"""TLS for our own sockets beyond this machine: contexts from given files, and why a handshake failed, in words.
 
-Knows certificates and no socket, no setting and no specialist. Nothing is made here: certificates come from whoever
-runs the network.
+Knows no socket, no setting and no specialist. Certificates are not made here: they come from whoever runs the network.
 
-TlsRefused      a file is missing, damaged, expired or does not belong to the other      config_invalid
+TlsRefused      a file is missing, damaged or expired, or two do not fit each other      config_invalid
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from backend.schema.errors import TektonError
 HANDSHAKE_S = 5.0
 """Seconds a client has for its handshake before it is cut off."""
 SHUTDOWN_S = 1.0
-"""Seconds the other side has to say good-bye."""
+"""Seconds the other side has to answer the closing of the connection."""
 
 _NO_TLS = (
     "WRONG_VERSION_NUMBER",
@@ -30,7 +29,7 @@ _NO_TLS = (
 )
 _VERIFIED = {
     9: "its certificate is not valid yet (is a clock wrong?)",
-    10: "its certificate has expired",
+    10: "its certificate has expired (or this machine's clock is ahead)",
     62: "its certificate is made out to others than {host}",
     64: "its certificate is made out to others than {host}",
 }
@@ -38,34 +37,35 @@ _VERIFIED = {
 
 
 class TlsRefused(TektonError):
-    """What was given cannot be used; the message names the file and what is wrong with it."""
+    """A file cannot be used; the message names it and says what is wrong with it."""
 
     code = "config_invalid"
 
 
 class Trust(NamedTuple):
-    """Whom to believe: a client's context, and the `name` that certificates must carry instead of the host."""
+    """Which certificates a client accepts: its context, and the `name` they must carry instead of the host's."""
 
     context: ssl.SSLContext
     name: str = ""
 
 
 class Certificate(NamedTuple):
-    """What a certificate says of itself. `until` in unix seconds."""
+    """The names of a certificate, and until when it is valid, in unix seconds."""
 
     names: tuple[str, ...]
     until: float
 
     @property
     def days_left(self) -> int:
+        """Whole days until it expires; negative if it has."""
         return int((self.until - time.time()) // 86_400)
 
 
 def serving(cert: str, key: str) -> ssl.SSLContext:
-    """Return the context of a server with this chain and private key (PEM).
+    """Return the context of a server with a certificate chain and its private key (PEM files).
 
     Raises:
-        TlsRefused: A file cannot be read or the two do not belong together.
+        TlsRefused: A file cannot be read, or the two do not fit each other.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -79,7 +79,7 @@ def serving(cert: str, key: str) -> ssl.SSLContext:
 
 
 def trusting(ca: str, name: str = "") -> Trust:
-    """Return a client's trust in whatever the authorities of a file (PEM) have signed.
+    """Return a client's trust in every certificate signed by an authority of a file (PEM).
 
     Raises:
         TlsRefused: The file cannot be read or holds no certificate.
@@ -95,7 +95,7 @@ def trusting(ca: str, name: str = "") -> Trust:
 
 
 def first_of(cert: str) -> str:
-    """Return the first certificate (PEM) of a file: what a server shows as its own.
+    """Return the first certificate of a file (PEM), which is a server's own.
 
     Raises:
         TlsRefused: The file cannot be read.
@@ -106,10 +106,10 @@ def first_of(cert: str) -> str:
 
 
 def pinning(pem: str) -> Trust:
-    """Return a client's trust in one certificate and in no other, whatever names it carries.
+    """Return a client's trust in one certificate only, whatever names it carries.
 
     Raises:
-        TlsRefused: It is no certificate.
+        TlsRefused: The text is no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -122,10 +122,10 @@ def pinning(pem: str) -> Trust:
 
 
 def rehearse(server: ssl.SSLContext, trust: Trust, host: str = "") -> Certificate:
-    """Shake hands within this process and return what the server showed: what would fail later fails here.
+    """Do a handshake within this process and return the server's certificate, so that it fails now and not later.
 
     Raises:
-        ssl.SSLError: As a client would meet it.
+        ssl.SSLError: The error that a client would get.
     """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     name = (trust.name or host or None) if trust.context.check_hostname else None
@@ -138,10 +138,10 @@ def rehearse(server: ssl.SSLContext, trust: Trust, host: str = "") -> Certificat
 
 
 def check(cert: str, key: str, ca: str = "") -> Certificate | None:
-    """Look at the files of a configuration as a whole, before anybody depends on them; `None` when it names none.
+    """Check the files of a configuration together, before they are needed; return `None` if it names none.
 
     Raises:
-        TlsRefused: One of them is missing, damaged, expired, or does not fit the others.
+        TlsRefused: One of them is missing, damaged or expired, or does not fit the others.
     """
     if bool(cert) != bool(key):
         raise TlsRefused("tls.cert and tls.key belong together: set both or neither")
@@ -161,7 +161,7 @@ def check(cert: str, key: str, ca: str = "") -> Certificate | None:
 
 
 def failure(error: BaseException, host: str) -> str:
-    """Return in words why a TLS connection to a host did not come about; empty when it was nothing of TLS."""
+    """Return in words why a TLS connection to a host failed; empty if the error has nothing to do with TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         words = _VERIFIED.get(error.verify_code, f"its certificate is not trusted: {error.verify_message}")
         return words.format(host=host)
@@ -175,8 +175,8 @@ def failure(error: BaseException, host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address or name stays on this machine, where nothing is encrypted."""
-    return host.startswith("127.") or host in ("::1", "localhost")
+    """Return whether an address or name is this machine's own: connections there need no TLS and no token."""
+    return host in ("::1", "localhost") or (host.startswith("127.") and host.replace(".", "").isdigit())
 
 
 def _readable(what: str, path: str) -> str:

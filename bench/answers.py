@@ -1,9 +1,11 @@
 """How well the embedded model answers in role: a written set of questions, judged by rules a reader can check.
 
-    python bench/answers.py [--rounds 2] [--show] [--at-once 4]
+    python bench/answers.py [--rounds 2] [--show] [--at-once 4] [--set newcomers]
 
 Asks as a worker asks: the catalogue's personas and temperatures through our provider, on a server of its own. A rule
 sees words, not sense: a good figure says that answers name the right thing, end and stay in role, no more than that.
+`--set newcomers` asks ordinary questions of people who use the console for the first time, of the starter team with its
+figures; "right" then is the share of answers that address the question at all.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -27,12 +30,16 @@ from msgspec import Struct
 from backend import catalog
 from backend.config import Settings
 from backend.home import Home, write_private
+from backend.monitor import platform_summary
 from backend.providers import create
 from backend.providers.base import Completed, CompletionRequest, Provider, Text
-from backend.schema.frames import Request
-from backend.specialists.prompting import assemble
+from backend.providers.embedded.platform_answers import asks_about_platform
+from backend.schema.events import Metrics
+from backend.schema.frames import Request, TurnContext
+from backend.schema.records import HostFigures, SpecialistStatus
+from backend.worker.prompt import assemble
 
-QUESTIONS = Path(__file__).with_name("questions.toml")
+SETS = {name: Path(__file__).with_name(f"{name}.toml") for name in ("questions", "newcomers")}
 SELF_TALK = re.compile(r"\b(?:i am|i'm|as) an? (?:ai|large|language)\b|smollm|hugging ?face|openai")
 SECOND_PERSON = re.compile(r"\byou are (?:{names})\b|asked about your role")
 SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]?")
@@ -57,10 +64,10 @@ class _File(Struct):
     question: list[Question]
 
 
-def questions(table: catalog.Catalog) -> list[Question]:
+def questions(table: catalog.Catalog, name: str = "questions") -> list[Question]:
     """Return the set, with what is asked of all put once for each."""
     asked: list[Question] = []
-    for question in msgspec.convert(tomllib.loads(QUESTIONS.read_text(encoding="utf-8")), _File).question:
+    for question in msgspec.convert(tomllib.loads(SETS[name].read_text(encoding="utf-8")), _File).question:
         for component in table if question.who == "*" else [table.get(question.who)]:
             name = component.name.replace("_", " ")
             title = component.title.lower().removeprefix("the ")
@@ -99,10 +106,11 @@ def repeats(said: str) -> bool:
 
 
 async def ask(
-    provider: Provider, component: catalog.Component, question: Question, slot: int
+    provider: Provider, component: catalog.Component, question: Question, slot: int, facts: str = ""
 ) -> tuple[str, str]:
     """Ask as a worker does; return text and finish reason."""
-    prompt = assemble(component.persona, Request(content=question.ask))
+    context = TurnContext(facts=facts) if facts else None
+    prompt = assemble(component.persona, Request(content=question.ask, context=context))
     request = CompletionRequest(prompt.system, prompt.messages, "", component.temperature, slot=slot)
     text, finish = "", ""
     async for item in provider.stream(request):
@@ -113,20 +121,46 @@ async def ask(
     return text, finish
 
 
-async def run(home: Home, rounds: int, at_once: int) -> list[Answer]:
+def starter_facts() -> str:
+    """Return what the platform would say of a starter team that has answered a little."""
+    now = time.time()
+    running = {"numa": 900.0, "rhetor": 1200.0, "apollo": 2400.0, "athena": 1100.0}
+    rows = [
+        SpecialistStatus(
+            f"{name}-ai",
+            name,
+            name.title(),
+            name,
+            "ready",
+            pid=9,
+            started_at=now - 300,
+            turns=3,
+            first_token_ms=first,
+        )
+        for name, first in running.items()
+    ]
+    rows += [SpecialistStatus(f"{name}-ai", name, name.title(), name) for name in ("metis", "telos", "penia")]
+    host = HostFigures(12.0, 4, 16 << 30, 9 << 30, 0.4)
+    told = platform_summary(rows, Metrics(now, host, {}), [], now=now)
+    return f"{told}\n\nToday the platform used 320 tokens and spent 0.0010 USD."
+
+
+async def run(home: Home, rounds: int, at_once: int, name: str = "questions") -> list[Answer]:
     table = catalog.load(Settings())
     names = [component.name.replace("_", " ") for component in table]
     slots = {component.name: number for number, component in enumerate(table)}
     provider = create("embedded", Settings(), home, {})
     await provider.prepare()
     gate = asyncio.Semaphore(at_once)
+    facts = starter_facts() if name == "newcomers" else ""
 
     async def one(question: Question) -> Answer:
         async with gate:
-            text, finish = await ask(provider, table.get(question.who), question, slots[question.who])
+            told = facts if question.who == "numa" or asks_about_platform(question.ask) else ""
+            text, finish = await ask(provider, table.get(question.who), question, slots[question.who], told)
         return Answer(question, text, finish, judge(question, text, finish, names))
 
-    asked = [question for question in questions(table) for _ in range(rounds)]
+    asked = [question for question in questions(table, name) for _ in range(rounds)]
     answers = await asyncio.gather(*(one(question) for question in asked))
     await provider.aclose()
     return answers
@@ -156,7 +190,7 @@ def serving(home: Home, settings: Settings):
     """Run the embedded server as the platform does, in a process of its own."""
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "backend.providers.embedded_server", "--ready-fd", str(write_end)],
+        [sys.executable, "-P", "-m", "backend.providers.embedded.server", "--ready-fd", str(write_end)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,),
         env={**os.environ, "TEKTON_HOME": str(home.root)},
     )  # fmt: skip
@@ -180,11 +214,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="how often each question is asked")
     parser.add_argument("--at-once", type=int, default=4, help="questions under way at a time")
     parser.add_argument("--show", action="store_true", help="print every answer with what is wrong with it")
+    parser.add_argument("--set", choices=list(SETS), default="questions", help="which questions")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder)).prepare()
         with serving(home, Settings()):
-            answers = asyncio.run(run(home, options.rounds, options.at_once))
+            answers = asyncio.run(run(home, options.rounds, options.at_once, options.set))
     report(answers, options.show)
 
 

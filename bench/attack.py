@@ -22,26 +22,24 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "specialists"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "fleet"))
-
-from kept import NAMES, KeptRounds
-from rounds import MODEL, Rounds
-from whole import Whole, environment
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.client import attach
-from backend.config import Settings
 from backend.home import Home
 from backend.providers.base import ModelNotFound
-from backend.providers.weights import find
-from backend.specialists.census import living_workers
+from backend.providers.embedded import EmbeddedSettings
+from backend.providers.embedded.weights import find
 from backend.specialists.killall import kill_all
+from backend.specialists.process_scan import find_workers
+from tests.fleet.kept import NAMES, KeptRounds
+from tests.fleet.whole import Whole, environment
+from tests.specialists.rounds import MODEL, Rounds
 
 
 def victims(home: Home) -> list[str]:
     hit = ["worker", "worker", "worker", "backend", "lock holder"]
     try:
-        find(Settings(), home)
+        find(EmbeddedSettings(), home)
     except ModelNotFound as missing:
         print(f"the model server is left out: {missing}")
         return hit
@@ -105,7 +103,7 @@ async def dead(platform: Whole, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         await asyncio.sleep(0.5)
-        living = {worker.ai_id for worker in living_workers(platform.home)}
+        living = {worker.ai_id for worker in find_workers(platform.home)}
         assert living == {f"{NAMES[2]}-ai"}, living
     assert platform.home.audit.read_text().count('"launched"') == launches
     print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
 
 from backend.client import Client, attach
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 
 @contextlib.asynccontextmanager
-async def own_backend(environment: dict[str, str]) -> AsyncIterator[tuple[Home, Client]]:
+async def own_backend(environment: MutableMapping[str, str]) -> AsyncIterator[tuple[Home, Client]]:
     """Serve a new home; give it and a client; at the end stop specialists and backend.
 
     Args:
@@ -32,5 +32,5 @@ async def own_backend(environment: dict[str, str]) -> AsyncIterator[tuple[Home, 
             yield Home(Path(folder)), client
         finally:
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(client.call("shutdown", stop_fleet=True), 30)
+                await asyncio.wait_for(client.request("shutdown", {"stop_fleet": True}), 30)
             await client.close()

@@ -18,11 +18,12 @@ from typing import Any
 
 import httpx
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "gateway"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from alone import add_alone, go_before_others
-from serving import Backend, start_backend
+
+from tests.gateway.serving import Backend, start_backend
 
 SLOW = "[[repeat 20]] [[rate 10]]"
 ROUNDS = 3

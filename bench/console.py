@@ -89,7 +89,7 @@ def child(scenario: Scenario) -> None:
     from textual.containers import Grid, Vertical, VerticalScroll
     from textual.widgets import ContentSwitcher, Markdown
 
-    from tekton_tui.themes import TEKTON_DARK
+    from tekton_tui.runtime.themes import TEKTON_DARK
     from tekton_tui.transcript import Entry, Look, Transcript, warm
 
     per_lane = int(scenario.rate * scenario.seconds) // scenario.lanes

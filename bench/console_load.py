@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from console_watched import FIRST_KEY, run_watched, until_exists
 from replay_gateway import ReplayGateway
 from terminal import Terminal
 
-from tests.tui.fake_client import answer, live, snapshot, team
+from tests.tui.fake_client import answer, answer_of, live, snapshot, team, usual_answers
 
 FEED_S, KEY_S, TAIL_S = 0.02, 0.1, 1.0
 NEXT_TAB = "\x1b[6;5~"
@@ -112,25 +113,19 @@ async def type_keys(terminal: Terminal, after_s: float) -> list[float]:
 async def show(terminal: Terminal, load: Load) -> None:
     """Go to the screen whose turns will stream, every conversation opened once."""
     terminal.send("3" if load.team else "2")
-    await asyncio.to_thread(terminal.until, "message the team" if load.team else f"message {NAMES[0]}")
+    await asyncio.to_thread(terminal.until, "Ask the team" if load.team else f"to {NAMES[0]}")
     for name in NAMES[1 : load.lanes] if not load.team else ():
         terminal.send(NEXT_TAB)
-        await asyncio.to_thread(terminal.until, f"message {name}")
+        await asyncio.to_thread(terminal.until, f"to {name}")
 
 
 async def run(load: Load, folder: Path) -> dict[str, Any]:
     """Run one load and return its figures."""
+    (folder / "token").touch(mode=0o600)
     (folder / "token").write_text("x" * 40)
     out = folder / f"{load.lanes}-{load.rate}.json"
     rows = [live(name) for name in NAMES[: load.lanes]]
-    answers: dict[str, Any] = {
-        "conversation_history": lambda p: {"conversation_id": f"s-{p['specialist_id']}", "messages": []},
-        "session_messages": {"messages": []},
-        "get_session": {"id": "s", "is_default": True, "title": ""},
-        "specialist_logs": {"source": "", "lines": [], "path": ""},
-        "get_preference": {"value": None},
-    }
-    async with ReplayGateway(snapshot(*rows), answers) as gateway:
+    async with ReplayGateway(snapshot(*rows), partial(answer_of, usual_answers())) as gateway:
         command = [sys.executable, __file__, "--child", gateway.url, str(folder / "token"), str(out)]
         command.append(json.dumps(asdict(load)))
         with Terminal(command, columns=load.columns, rows=load.rows) as terminal:

@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -28,6 +29,7 @@ from terminal import Terminal
 from backend.client import Client
 from backend.home import Home
 from backend.memory import SqliteStore
+from backend.schema.records import StoredMessage
 
 COLUMNS, ROWS = 120, 40
 BARE = """
@@ -35,7 +37,7 @@ from textual.app import App
 from textual.widgets import Static
 class Bare(App):
     def compose(self):
-        yield Static(" TEKTON ")
+        yield Static(" tekton ")
 Bare().run()
 """
 MESSAGES = 200
@@ -44,14 +46,14 @@ ANSWER = (
     "1. Copy what is to be sent under the lock\n2. Send it after the lock is free\n\n"
     "```python\ndef drain(self):\n    items, self.items = self.items, []\n    return [send(i) for i in items]\n```\n"
 )
-FRAME = b" TEKTON "
+FRAME = b" tekton "
 SHIFT_TAB, NEXT_TAB = "\x1b[Z", "\x1b[6;5~"
 SETTLED_S = 60.0
 """After this the clocks of the rows count minutes."""
 
 
 def console(home: Home) -> list[str]:
-    return [sys.executable, "-m", "tekton_tui", "--home", str(home.root)]
+    return [sys.executable, "-P", "-m", "tekton_tui", "--home", str(home.root)]
 
 
 def first_paint_ms(command: list[str], then: str = "") -> tuple[float, float]:
@@ -108,7 +110,7 @@ def idle(name: str, terminal: Terminal, seconds: float) -> None:
 
 async def seed(home: Home, client: Client) -> list[str]:
     """Launch all 19 and give each a conversation; return their names."""
-    answer = await client.call("launch", ids=["all"], timeout_s=120)
+    answer = await client.request("launch", {"ids": ["all"]}, timeout_s=120)
     failed = [row for row in answer["results"] if not row["ok"]]
     if failed:
         raise SystemExit(f"not all specialists came up: {failed}")
@@ -116,15 +118,14 @@ async def seed(home: Home, client: Client) -> list[str]:
     store = SqliteStore(home.database)
     await store.open()
     for name in names:
-        history = await client.call("conversation_history", specialist_id=f"{name}-ai", limit=1)
+        history = await client.request("conversation_history", {"specialist_id": f"{name}-ai", "limit": 1})
         for number in range(MESSAGES):
             asked = number % 2 == 0
-            await store.append(
-                history["conversation_id"],
-                author="you" if asked else f"{name}-ai",
-                role="user" if asked else "assistant",
-                content=f"MARK{number}{name}. {'Which breaks first?' if asked else ANSWER}",
-            )
+            author = "you" if asked else f"{name}-ai"
+            content = f"MARK{number}{name}. {'Which breaks first?' if asked else ANSWER}"
+            role: Literal["user", "assistant"] = "user" if asked else "assistant"
+            message = StoredMessage(0, history["conversation_id"], author, role, content, time.time())
+            await store.messages.append(message)
     await store.close()
     return names
 
@@ -173,7 +174,7 @@ async def main() -> None:
             await asyncio.to_thread(idle, "idle, 19 at 1 Hz, a chat shown", terminal, options.idle)
             await asyncio.to_thread(to_transcript, terminal)
             terminal.send("1")
-            await asyncio.to_thread(terminal.until, "LAST ERROR")
+            await asyncio.to_thread(terminal.until, "NOTE")
             await asyncio.to_thread(idle, "idle, 19 at 1 Hz, fleet shown", terminal, options.idle)
 
 

@@ -100,7 +100,7 @@ def run_watched(url: str, token_file: str, out: Path, seconds: float, asked: Seq
         asked: Request ids of the turns whose texts are compared.
     """
     import tekton_tui.app
-    from tekton_tui.connecting import connector
+    from tekton_tui.runtime.connect import connector
     from tekton_tui.transcript import Transcript
 
     work = KeyWork()

@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "gateway"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dropping import Dropping
-from serving import start_backend
+from tests.gateway.dropping import Dropping
+from tests.gateway.serving import start_backend
 
 
 def main() -> None:

@@ -20,11 +20,12 @@ import msgspec
 from answers import serving
 
 from backend import catalog
-from backend.config import EmbeddedSettings, Providers, Settings
+from backend.config import Providers, Settings
 from backend.home import Home
 from backend.providers.base import Completed, CompletionRequest, Queued, Text
-from backend.providers.embedded import CHAT, EmbeddedProvider
-from backend.providers.embedded_link import FactsFile, ServerFacts
+from backend.providers.embedded import PROVIDER
+from backend.providers.embedded.connection import FactsFile, ServerFacts
+from backend.providers.embedded.provider import CHAT, EmbeddedProvider
 from backend.schema.frames import ChatMessage
 
 
@@ -85,7 +86,7 @@ async def together(asks: list[Any]) -> tuple[float, float]:
 
 
 async def speed(home: Home, settings: Settings, streams: int, tokens: int, rounds: int) -> None:
-    provider = Endless(settings, home, {})
+    provider = Endless(PROVIDER.own(settings), home)
     await provider.prepare()
     facts = FactsFile(home.embedded_facts, home.embedded_ending).read()
     assert facts is not None
@@ -122,7 +123,7 @@ async def speed(home: Home, settings: Settings, streams: int, tokens: int, round
 
 async def line(home: Home, settings: Settings) -> None:
     """Show what those are told who find every slot taken."""
-    provider = Endless(settings, home, {})
+    provider = Endless(PROVIDER.own(settings), home)
     await provider.prepare()
     told: list[list[int]] = [[] for _ in range(5)]
 
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     for slots in (options.streams, 2):
-        settings = Settings(providers=Providers(embedded=EmbeddedSettings(slots=slots)))
+        settings = Settings(providers=Providers(tables={"embedded": {"slots": slots}}))
         with tempfile.TemporaryDirectory() as folder:
             home = Home(Path(folder)).prepare()
             with serving(home, settings):

@@ -21,12 +21,13 @@ from backend import catalog
 from backend.config import Settings
 from backend.home import Home
 from backend.monitor import platform_summary
-from backend.providers import create, small_model
+from backend.providers import create
 from backend.providers.base import CompletionRequest, Text
+from backend.providers.embedded import small_model
 from backend.schema.events import Metrics
 from backend.schema.frames import Request, TurnContext
 from backend.schema.records import HostFigures, SpecialistStatus
-from backend.specialists.prompting import assemble
+from backend.worker.prompt import assemble
 
 NOW = time.time()
 SICK: dict[str, dict[str, Any]] = {

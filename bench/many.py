@@ -38,6 +38,16 @@ def names_of(number: int) -> list[str]:
     return [f"m{n:04d}" for n in range(number)]
 
 
+def reporter(ready: asyncio.Future[None]) -> Callable[[object], None]:
+    """Return what a worker is given to report with: its first line makes `ready` done."""
+
+    def report(line: object) -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    return report
+
+
 async def hive(number: int, home_path: Path) -> None:
     """Serve `number` specialists from this process, enter them in the registry and say so on stdout."""
     from backend import catalog, config
@@ -45,9 +55,9 @@ async def hive(number: int, home_path: Path) -> None:
     from backend.registry import Registry
     from backend.registry.identity import identify
     from backend.schema.records import RegistryEntry
-    from backend.specialists.spec import WorkerSpec
     from backend.specialists.supervisor import worker_token
-    from backend.specialists.worker import serve_specialist
+    from backend.worker.__main__ import serve_specialist
+    from backend.worker.spec import WorkerSpec
 
     home = Home(home_path).prepare()
     table = catalog.load(config.load(home))
@@ -66,8 +76,7 @@ async def hive(number: int, home_path: Path) -> None:
         )  # fmt: skip
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waited.append(ready)
-        tell = lambda line, ready=ready: ready.done() or ready.set_result(None)  # noqa: E731
-        serving.add(asyncio.create_task(serve_specialist(spec, listener, tell)))
+        serving.add(asyncio.create_task(serve_specialist(spec, listener, reporter(ready))))
         entries[component.id] = RegistryEntry(
             port, component.name, pid=own.pid, process_start=own.start, model="scripted", provider="scripted",
             state="ready", capabilities=component.capabilities,
@@ -125,13 +134,13 @@ async def measure_backend(figures: Figures, home: Path) -> None:
     client = await attach(where)
     values["start s"] = time.perf_counter() - began
     process = psutil.Process(json.loads(where.backend_facts.read_text())["pid"])
-    state = await client.call("snapshot")
+    state = await client.request("snapshot", {})
     live = sum(row.get("state") == "ready" for row in state["specialists"])
     assert live == figures.number, f"{live} of {figures.number} were adopted"
     values["registry KiB"] = where.registry.stat().st_size / 1024
-    values["snapshot ms"] = await timed(lambda: client.call("snapshot"))
-    values["discovery ms"] = await timed(lambda: client.call("list_specialists", capability="bees"))
-    values["match ms"] = await timed(lambda: client.call("match", query="who knows bees and rivers?"))
+    values["snapshot ms"] = await timed(lambda: client.request("snapshot", {}))
+    values["discovery ms"] = await timed(lambda: client.request("list_specialists", {"capability": "bees"}))
+    values["match ms"] = await timed(lambda: client.request("match", {"query": "who knows bees and rivers?"}))
     await client.subscribe(["fleet", "metrics", "chat", "errors"])
     seen = asyncio.create_task(swallow(client))
     await asyncio.sleep(2)
@@ -144,7 +153,7 @@ async def measure_backend(figures: Figures, home: Path) -> None:
 
     async def turn(name: str) -> None:
         async with gate:
-            answer = await client.call("chat", id=name, message="hello")
+            answer = await client.request("chat", {"id": name, "message": "hello"})
             assert answer["content"]
 
     await asyncio.gather(*(turn(name) for name in names_of(figures.number)))
@@ -172,7 +181,7 @@ class GridWatch:
     """Notes when the grid draws itself, and in what state."""
 
     def __init__(self) -> None:
-        from tekton_tui.widgets.grid import FleetGrid
+        from tekton_tui.widgets.fleet.grid import FleetGrid
 
         self.rows, self.drawn_at = 0, 0.0
         self.state: tuple[object, ...] = ()
@@ -183,7 +192,7 @@ class GridWatch:
         def watched(grid: Any, y: int) -> Any:
             strip = self._render(grid, y)
             row = grid.cursor_row
-            self.rows, self.state = len(grid.shown_ids), (row.id if row else "", grid.filter_text)
+            self.rows, self.state = grid.virtual_size.height - 1, (row.id if row else "", grid.filter_text)
             self.drawn_at = time.perf_counter()
             self.drawn.set()
             return strip
@@ -208,7 +217,7 @@ async def measure_console(figures: Figures) -> None:
     from textual.widgets import Input
 
     from tekton_tui.app import TektonApp
-    from tekton_tui.connecting import connector
+    from tekton_tui.runtime.connect import connector
 
     app, values = TektonApp(connector(None, None, None)), figures.values
     with GridWatch() as watch:
@@ -217,7 +226,7 @@ async def measure_console(figures: Figures) -> None:
             values["first rows s"] = await watch.until(lambda: watch.rows >= figures.number) - began
             values["first rows CPU s"] = time.thread_time() - used
             await pilot.pause(1.0)
-            app.pane("fleet").focus_content()
+            app.navigator.pane("fleet").focus_content()
             await pilot.pause(0.5)
             everyone = watch.rows
 
@@ -233,7 +242,7 @@ async def measure_console(figures: Figures) -> None:
                 await press(key)
                 for key in [*["down"] * 5, *["pagedown", "pageup"] * 10, *["end", "home"] * 5]
             ]
-            app.pane("fleet").action_filter()
+            app.navigator.pane("fleet").action_filter()
             await pilot.pause(0.5)
             assert isinstance(app.focused, Input)
             letters = [await press(letter, letter) for letter in "bees"[: 4 if figures.number > 10 else 1]]
@@ -241,7 +250,7 @@ async def measure_console(figures: Figures) -> None:
             for name, taken in (("scroll", moves), ("filter", letters)):
                 values[f"{name} ms"] = statistics.median(wall for wall, _ in taken)
                 values[f"{name} CPU ms"] = statistics.median(worked for _, worked in taken)
-            app.pane("fleet").action_clear()
+            app.navigator.pane("fleet").action_clear()
             await pilot.pause(1.0)
             used = time.process_time()
             await asyncio.sleep(IDLE_S)

@@ -60,7 +60,7 @@ async def ways(home: Home, link: Link) -> AsyncIterator[dict[str, Call]]:
         )
         found: dict[str, Call] = {
             "bare HTTP route": lambda: http.get(ROUTE),
-            "bare WebSocket": lambda: link.call(ACTION),
+            "bare WebSocket": lambda: link.request(ACTION, {}),
             "/mcp without the SDK's client": lambda: http.post("/mcp", content=BODY, headers=RAW_HEADERS),
         }
         for name, mode in (("stateless", "2026-07-28"), ("handshake", "legacy")):
@@ -71,7 +71,7 @@ async def ways(home: Home, link: Link) -> AsyncIterator[dict[str, Call]]:
         for name, mode in (("stateless", "2026-07-28"), ("handshake", "legacy")):
             environment = {k: v for k, v in os.environ.items() if k.startswith(("TEKTON", "PYTHON"))}
             server = StdioServerParameters(
-                command=sys.executable, args=["-m", "backend.cli.tekton", "mcp"], env=environment
+                command=sys.executable, args=["-P", "-m", "backend.cli.tekton", "mcp"], env=environment
             )
             client = await stack.enter_async_context(Client(stdio_client(server), mode=mode))
             found[f"mcp over stdio, {name}"] = _tool_call(client)
@@ -120,7 +120,7 @@ async def main(calls: int) -> None:
             async with ways(home, link) as found:
                 _print({name: await timed(call, calls) for name, call in found.items()})
         finally:
-            await link.call("shutdown", stop_fleet=True)
+            await link.request("shutdown", {"stop_fleet": True})
             await link.close()
 
 

@@ -57,7 +57,7 @@ async def timed(work: Callable[[], Awaitable[object]], rounds: int) -> float:
 
 async def one_after_another(client: Client, stages: list[list[str]]) -> None:
     for name in [name for stage in stages for name in stage]:
-        await client.call("chat", ai_id=name, content=PROMPT)
+        await client.request("chat", {"ai_id": name, "content": PROMPT})
 
 
 async def shapes(client: Client, rounds: int) -> None:
@@ -70,7 +70,9 @@ async def shapes(client: Client, rounds: int) -> None:
         text = written(stages)
         calls = sum(map(len, stages))
         apart = await timed(lambda stages=stages: one_after_another(client, stages), max(1, rounds // 2))
-        piped = await timed(lambda text=text: client.call("pipeline", pipeline=text, input="x"), rounds)
+        piped = await timed(
+            lambda text=text: client.request("pipeline", {"pipeline": text, "input": "x"}), rounds
+        )
         floor = len(stages) * single
         print(
             f"{title:<40} {calls:>5} {apart:>9.2f} s {piped:>7.2f} s {floor:>5.2f} s {piped / floor:>8.2f} "
@@ -115,7 +117,7 @@ async def terminal(client: Client, environment: dict[str, str]) -> None:
     words = f"[[rate {TERMINAL_RATE}]] [[repeat {TOKENS}]]"
     began = time.perf_counter()
     process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-m", "backend.cli.aish", "apollo", words],
+        [sys.executable, "-P", "-m", "backend.cli.aish", "apollo", words],
         stdin=slave, stdout=slave, stderr=slave, env=environment,
     )  # fmt: skip
     os.close(slave)
@@ -135,12 +137,12 @@ async def terminal(client: Client, environment: dict[str, str]) -> None:
 
 async def main(rounds: int) -> None:
     async with own_backend(os.environ) as (_, client):
-        await client.call("launch", ids=NAMES)
+        await client.request("launch", {"ids": NAMES})
         await shapes(client, rounds)
         await terminal(client, dict(os.environ))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     asyncio.run(main(parser.parse_args().rounds))

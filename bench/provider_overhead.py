@@ -19,14 +19,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "providers"))
-
-from dialects import DIALECTS, Answer
-from rigs import ENVIRONMENT, KEY, MODELS, ServerRig, asking, point_embedded, settings_for
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.home import Home
 from backend.providers import create
 from backend.providers.base import Text
+from tests.providers.dialects import DIALECTS, Answer
+from tests.providers.rigs import ENVIRONMENT, KEY, MODELS, ServerRig, asking, point_embedded, settings_for
 
 Ask = Callable[[], AsyncIterator[bool]]
 """Asks once; yields whether an item is text."""

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from backend.memory import MemoryStore, SqliteStore
+from backend.schema.records import StoredMessage
 
 WORDS = (Path(__file__).parent / "matching_requests.toml").read_text(encoding="utf-8").split()
 MESSAGES, LONE = 10_000, 500
@@ -26,28 +27,27 @@ def text(rng: random.Random) -> str:
     return " ".join(rng.choices(WORDS, k=rng.randint(20, 120)))
 
 
+async def say(store: MemoryStore, session_id: str, content: str) -> None:
+    await store.messages.append(StoredMessage(0, session_id, "you", "user", content, time.time()))
+
+
 async def measure(name: str, store: MemoryStore) -> None:
     """Fill a store and print what each thing costs."""
     rng = random.Random(7)
     await store.open()
-    sessions = [(await store.create_session(f"s{n}-ai", f"session {n}")).id for n in range(50)]
+    sessions = [(await store.sessions.create(f"s{n}-ai", f"session {n}")).id for n in range(50)]
     began = time.perf_counter()
     for number in range(LONE):
-        await store.append(sessions[number % 50], author="you", role="user", content=text(rng))
+        await say(store, sessions[number % 50], text(rng))
     lone = (time.perf_counter() - began) / LONE
     began = time.perf_counter()
     for _ in range(MESSAGES // 100):
-        await asyncio.gather(
-            *(
-                store.append(rng.choice(sessions), author="you", role="user", content=text(rng))
-                for _ in range(100)
-            )
-        )
+        await asyncio.gather(*(say(store, rng.choice(sessions), text(rng)) for _ in range(100)))
     rate = MESSAGES / (time.perf_counter() - began)
-    window = await timed(lambda: store.conversation(rng.choice(sessions), 240), 100)
-    one = await timed(lambda: store.search(rng.choice(WORDS)), 30)
-    three = await timed(lambda: store.search(" ".join(rng.choices(WORDS, k=3))), 30)
-    listing = await timed(lambda: store.sessions(), 50)
+    window = await timed(lambda: store.messages.conversation(rng.choice(sessions), 240), 100)
+    one = await timed(lambda: store.messages.search(rng.choice(WORDS)), 30)
+    three = await timed(lambda: store.messages.search(" ".join(rng.choices(WORDS, k=3))), 30)
+    listing = await timed(lambda: store.sessions.find(), 50)
     await store.close()
     print(
         f"{name:8} append {lone * 1e3:6.2f} ms alone, {rate:6.0f}/s by the hundred · conversation of 240 {window:5.1f} ms"
@@ -84,15 +84,15 @@ def with_server(folder: Path, fsync: str) -> None:
 
 
 async def on_redis(port: int, fsync: str) -> None:
-    from backend.memory.redis_link import Address, connect
-    from backend.memory.redis_store import RedisStore
+    from backend.memory.redis.connection import Address, connect
+    from backend.memory.redis.store import RedisStore
 
     address = Address(f"redis://127.0.0.1:{port}/0")
     client = connect(address)
     floor = await timed(lambda: client.set("floor", "x" * 500), 200)
     print(f"floor    one SET with appendfsync {fsync}: {floor:.2f} ms")
     await measure(f"redis {fsync[:2]}", RedisStore(address, "bench"))
-    facts = (await client.execute_command("INFO", "memory")).decode().splitlines()
+    facts = bytes(await client.execute_command("INFO", "memory") or b"").decode().splitlines()
     used = int(next(line.split(":")[1] for line in facts if line.startswith("used_memory:")))
     await client.aclose()
     print(f"         {(used - 1_000_000) / (MESSAGES + LONE) / 1024:.1f} KiB of server memory a message")

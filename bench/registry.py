@@ -22,7 +22,7 @@ from pathlib import Path
 
 from backend.home import write_private
 from backend.registry import Registry
-from backend.registry.salvage import decode
+from backend.registry.store import decode
 from backend.schema.records import RegistryEntry
 from backend.wire import encoder
 

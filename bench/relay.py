@@ -30,12 +30,13 @@ import psutil
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "gateway"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from alone import add_alone, go_before_others
 from relay_client import Counter, LeanSocket, count
-from serving import Backend, start_backend
+
+from tests.gateway.serving import Backend, start_backend
 
 WARM_UP = 20
 PACE = 50

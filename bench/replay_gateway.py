@@ -8,29 +8,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from backend import __version__
 from backend.schema.errors import TektonError
 from backend.schema.events import Hello, Result, Snapshot
 from backend.schema.frames import ErrorReply
+from backend.schema.params import AnyParams, Params, read_params
 
 _encode = msgspec.json.Encoder().encode
-Answer = Callable[[dict[str, Any]], Any] | Any
+P = TypeVar("P", bound=AnyParams)
 
 
 class ReplayGateway:
-    """`async with` serves it on a free port of loopback; `url` is where. Any token is taken."""
+    """`async with` serves it on a free port of loopback; `url` is where. Any token is taken.
 
-    def __init__(self, first: Snapshot, answers: dict[str, Answer]) -> None:
+    Args:
+        first: What a client gets that subscribes.
+        respond: Returns the result of a call, or raises a `TektonError`. Any other exception is raised on leaving.
+    """
+
+    def __init__(self, first: Snapshot, respond: Callable[[AnyParams], msgspec.Struct]) -> None:
         self.url = ""
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.calls: list[AnyParams] = []
         self.subscribed = asyncio.Event()
         self.called = asyncio.Event()
-        self._first, self._answers = first, answers
+        self._first, self._respond = first, respond
+        self._failure: Exception | None = None
         self._sockets: set[ServerConnection] = set()
         self._server: Server | None = None
         self._seq = 0
@@ -46,6 +54,8 @@ class ReplayGateway:
         if self._server is not None:
             self._server.close(close_connections=True)
             await self._server.wait_closed()
+        if kind is None and self._failure is not None:
+            raise self._failure
 
     async def send(self, *events: msgspec.Struct) -> None:
         """Send events as one frame, each with its number, to all who have subscribed."""
@@ -56,13 +66,13 @@ class ReplayGateway:
             except ConnectionClosed:
                 self._sockets.discard(socket)
 
-    async def until_called(self, action: str, limit_s: float = 20.0) -> dict[str, Any]:
-        """Wait for a call and return its params; the newest, if there were several."""
+    async def until_called(self, kind: type[P], limit_s: float = 20.0) -> P:
+        """Wait for a call and return its parameters; the newest, if there were several."""
         async with asyncio.timeout(limit_s):
             while True:
                 self.called.clear()
-                for name, params in reversed(self.calls):
-                    if name == action:
+                for params in reversed(self.calls):
+                    if isinstance(params, kind):
                         return params
                 await self.called.wait()
 
@@ -71,7 +81,7 @@ class ReplayGateway:
         return b'{"seq":%d,' % self._seq + _encode(event)[1:]
 
     async def _take(self, socket: ServerConnection) -> None:
-        await socket.send(_encode(Hello("replay", self._seq, "0", ["control"])), text=True)
+        await socket.send(_encode(Hello("replay", self._seq, __version__, ["control"])), text=True)
         try:
             async for text in socket:
                 frame: dict[str, Any] = msgspec.json.decode(text)
@@ -91,11 +101,27 @@ class ReplayGateway:
             yield Result(call_id, {"resumed": False, "seq": self._seq})
             yield msgspec.structs.replace(self._first, at_seq=self._seq)
             return
-        self.calls.append((kind, {"request_id": call_id, **params}))
-        self.called.set()
-        answer = self._answers.get(kind, {})
-        value = answer(params) if callable(answer) else answer
-        if isinstance(value, TektonError):
-            yield ErrorReply("gateway", value.code, value.message, value.message, call_id)
-        else:
-            yield Result(call_id, value)
+        try:
+            call = self._read(kind, call_id, params)
+            self.calls.append(call)
+            self.called.set()
+            yield Result(call_id, self._respond(call))
+        except TektonError as error:
+            yield ErrorReply("gateway", error.code, error.message, error.message, call_id)
+        except Exception as error:
+            self._failure = self._failure or error
+            yield ErrorReply("gateway", "internal", str(error), str(error), call_id)
+
+    def _read(self, kind: str, call_id: str, values: dict[str, Any]) -> AnyParams:
+        known = _ACTIONS[kind]
+        named = {"request_id": call_id} if "request_id" in known.__struct_fields__ else {}
+        return read_params(known, values | named)
+
+
+def _kinds(of: type[AnyParams]) -> Iterable[type[AnyParams]]:
+    for kind in of.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+_ACTIONS = {kind.action: kind for kind in _kinds(Params) if kind.action}

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from rich.cells import cell_len
+from rich.cells import cell_len, split_graphemes
 
 ANSWERS = (
     (b"\x1b[c", b"\x1b[?62;22c"),
@@ -26,6 +26,7 @@ ANSWERS = (
     (b"\x1b[?2048$p", b"\x1b[?2048;0$y"),
 )
 """What a terminal answers when it is asked what it can do."""
+CURSOR_QUESTION = b"\x1b[6n"
 _PIECE = re.compile(
     r"\x1b\[(?P<args>[?<>=0-9;$]*)(?P<verb>[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\|\x1b[^\[\]P]"
     r"|[\r\n]|[^\x1b\r\n]+",
@@ -34,10 +35,25 @@ _UNFINISHED = re.compile(r"\x1b(?:\[[?<>=0-9;$]*|\][^\x07\x1b]*|P[^\x1b]*)?\Z")
 
 
 class Screen:
-    """The characters a terminal would show. A wide one takes its cell and an empty one after it."""
+    """The characters a terminal would show. A wide one takes its cell and an empty one after it.
 
-    def __init__(self, columns: int, rows: int) -> None:
+    Args:
+        clusters: Give each grapheme cluster the width that Rich counts, as new terminals do; else add up the widths
+            of its characters, as old ones do.
+        on_answer: Called with what the terminal answers when it is asked where the cursor is.
+    """
+
+    def __init__(
+        self,
+        columns: int,
+        rows: int,
+        *,
+        clusters: bool = False,
+        on_answer: Callable[[str], None] | None = None,
+    ) -> None:
         self.columns, self.rows = columns, rows
+        self._clusters = clusters
+        self._on_answer = on_answer
         self._cells = [[" "] * columns for _ in range(rows)]
         self._x = self._y = 0
         self._rest = ""
@@ -61,7 +77,10 @@ class Screen:
 
     def _put(self, text: str) -> None:
         row = self._cells[self._y]
-        for character in text:
+        parts = (
+            [text[start:end] for start, end, _cells in split_graphemes(text)[0]] if self._clusters else text
+        )
+        for character in parts:
             width = 1 if character.isascii() else cell_len(character)
             if width == 0:
                 continue
@@ -88,6 +107,8 @@ class Screen:
                 self._x = min(max(self._x + step, 0), self.columns - 1)
             case "J":
                 self._cells = [[" "] * self.columns for _ in range(self.rows)]
+            case "n" if first == 6 and self._on_answer is not None:
+                self._on_answer(f"\x1b[{self._y + 1};{self._x + 1}R")
             case "K":
                 self._cells[self._y][self._x :] = [" "] * (self.columns - self._x)
             case _:
@@ -98,7 +119,13 @@ class Terminal:
     """Runs a command on a terminal of its own; a context manager that ends the command by its pid."""
 
     def __init__(
-        self, command: Sequence[str], *, columns: int, rows: int, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        columns: int,
+        rows: int,
+        environment: Mapping[str, str] | None = None,
+        clusters: bool = False,
     ) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -111,7 +138,7 @@ class Terminal:
         os.close(slave)
         self.written = bytearray()
         self.open = True
-        self._screen, self._fed = Screen(columns, rows), 0
+        self._screen, self._fed = Screen(columns, rows, clusters=clusters, on_answer=self.send), 0
 
     def __enter__(self) -> Terminal:
         return self
@@ -139,6 +166,8 @@ class Terminal:
         for question, answer in ANSWERS:
             if question in data:
                 os.write(self._master, answer)
+        if CURSOR_QUESTION in data:
+            self.screen()
         return data
 
     def pump_for(self, seconds: float) -> int:

@@ -19,25 +19,22 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "gateway"))
-
-from serving import start_backend
 
 from backend.client import Client, connect_to
 from backend.home import Home
 from backend.schema.events import Snapshot
 from backend.schema.frames import Request, StreamChunk, StreamEnd
 from backend.specialists.killall import kill_all
-from backend.specialists.link import Link
-from backend.specialists.spec import WorkerSpec
+from backend.specialists.worker_client import Frames, WorkerClient
 from backend.tls import Trust, trusting
 from backend.wire import encoder
+from backend.worker.spec import WorkerSpec
 from tests.certificates import Authority
+from tests.gateway.serving import start_backend
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "t" * 40
@@ -49,7 +46,7 @@ def start_worker(folder: Path, cert: str, key: str) -> tuple[subprocess.Popen[by
     listener = socket.create_server(("127.0.0.1", 0))
     port = int(listener.getsockname()[1])
     read_end, write_end = os.pipe()
-    words = ["-P", "-m", "backend.specialists.worker", "--listen-fd", str(listener.fileno())]
+    words = ["-P", "-m", "backend.worker", "--listen-fd", str(listener.fileno())]
     process = subprocess.Popen(
         [sys.executable, *words, "--ready-fd", str(write_end)],
         stdin=subprocess.PIPE,
@@ -71,21 +68,21 @@ def start_worker(folder: Path, cert: str, key: str) -> tuple[subprocess.Popen[by
     return process, port
 
 
-async def turn(link: Link, name: str, prompt: str) -> tuple[float, int]:
+async def turn(client: WorkerClient, name: str, prompt: str) -> tuple[float, int]:
     """Return seconds to the first token, and how many came."""
     began, first, count = time.perf_counter(), 0.0, 0
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def take(frames: Any) -> None:
+    def on_frames(batch: Frames) -> None:
         nonlocal first, count
-        for frame, _ in frames:
+        for frame in batch.frames:
             if isinstance(frame, StreamChunk):
                 first = first or time.perf_counter() - began
                 count += 1
-        if isinstance(frames[-1][0], StreamEnd):
+        if isinstance(batch.frames[-1], StreamEnd):
             ended.set_result(None)
 
-    link.start_turn(Request(content=prompt, request_id=name), take)
+    client.start_turn(Request(content=prompt, request_id=name), on_frames)
     await ended
     return first, count
 
@@ -95,18 +92,18 @@ async def of_link(port: int, trust: Trust | None, options: argparse.Namespace) -
     connects: list[float] = []
     for _ in range(20):
         began = time.perf_counter()
-        link = await Link.open("127.0.0.1", port, token=TOKEN, ai_id="apollo-ai", trust=trust)
-        await link.call(Request(type="ping"), timeout_s=10)
+        client = await WorkerClient.open("127.0.0.1", port, token=TOKEN, ai_id="apollo-ai", trust=trust)
+        await client.call(Request(type="ping"), timeout_s=10)
         connects.append((time.perf_counter() - began) * 1000)
-        link.close()
-    link = await Link.open("127.0.0.1", port, token=TOKEN, ai_id="apollo-ai", trust=trust)
-    firsts = sorted([(await turn(link, f"f{n}", "hello"))[0] * 1000 for n in range(options.turns)])
+        client.close()
+    client = await WorkerClient.open("127.0.0.1", port, token=TOKEN, ai_id="apollo-ai", trust=trust)
+    firsts = sorted([(await turn(client, f"f{n}", "hello"))[0] * 1000 for n in range(options.turns)])
     each = options.tokens // options.streams
     began = time.perf_counter()
-    turns = [turn(link, f"s{n}", f"[[repeat {each}]] word") for n in range(options.streams)]
+    turns = [turn(client, f"s{n}", f"[[repeat {each}]] word") for n in range(options.streams)]
     counts = [count for _, count in await asyncio.gather(*turns)]
     rate = sum(counts) / (time.perf_counter() - began)
-    link.close()
+    client.close()
     return [statistics.median(connects), firsts[len(firsts) // 2], firsts[int(len(firsts) * 0.99)], rate]
 
 
@@ -124,13 +121,13 @@ async def of_console(
     calls: list[float] = []
     for _ in range(options.turns):
         began = time.perf_counter()
-        await client.call("platform")
+        await client.request("platform", {})
         calls.append((time.perf_counter() - began) * 1000)
     await client.subscribe(["chat"])
     began, count, ends = time.perf_counter(), 0, 0
     each = options.tokens // options.streams
     asked = [
-        asyncio.create_task(client.call("chat", id="apollo", message=f"[[repeat {each}]] word"))
+        asyncio.create_task(client.request("chat", {"id": "apollo", "message": f"[[repeat {each}]] word"}))
         for _ in range(options.streams)
     ]
     async for batch in client.events():
@@ -204,7 +201,7 @@ def main() -> None:
 
 async def _console(url: str, token: str, ca: str | None, options: argparse.Namespace) -> list[float]:
     client = await connect_to(url, token, ca)
-    assert (await client.call("launch", ids=["apollo"]))["results"][0]["ok"]
+    assert (await client.request("launch", {"ids": ["apollo"]}))["results"][0]["ok"]
     await client.close()
     return await of_console(lambda: connect_to(url, token, ca), options)
 

@@ -26,7 +26,7 @@ from textual.pilot import Pilot
 from backend.client import attach
 from backend.home import Home
 from tekton_tui.app import TektonApp
-from tekton_tui.connecting import connector
+from tekton_tui.runtime.connect import connector
 
 COLUMNS, ROWS = 100, 28
 CELL_W, CELL_H, FONT = 8.4, 18.0, 14
@@ -156,7 +156,7 @@ async def play(app: TektonApp, pilot: Pilot[Any], film: Film) -> None:
     await until(pilot, lambda: fleet.counts()["ready"] == 4, lambda: film.take(0.3))
     await pilot.pause(0.5)
     film.take(1.5)
-    app.commands.open_chat("apollo-ai")
+    app.commands.navigator.open_chat("apollo-ai")
     await pilot.pause(1.0)
     await type_text(pilot, film, "Which module breaks first under load?")
     await answered(pilot, film, lambda: not turns.turns)
@@ -192,7 +192,7 @@ async def make() -> str:
             async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
                 await play(app, pilot, film)
         finally:
-            await client.call("shutdown", stop_fleet=True)
+            await client.request("shutdown", {"stop_fleet": True})
             await client.close()
     return film_svg(film.frames)
 

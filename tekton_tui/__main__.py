@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+
+EXIT_REFUSED = 2
+"""What is wrong is the terminal, the home or the command."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the console until it is left; return the exit code."""
-    options = _parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, before_run: Callable[[], None] | None = None) -> int:
+    """Run the console until it is left; return the exit code. `before_run` is called when all is imported."""
+    options = build_parser().parse_args(arguments)
     if options.version:
         import backend
 
@@ -18,33 +22,66 @@ def main(arguments: list[str] | None = None) -> int:
     if options.home:
         os.environ["TEKTON_HOME"] = options.home
     if options.serve:
-        from tekton_tui.web import serve
+        from tekton_tui.web.server import Certificate, serve
 
         return serve(
             options.serve_port,
             host=options.serve_host,
-            url=options.connect,
+            url=options.connect or os.environ.get("TEKTON_CONNECT"),
             token_file=options.token_file or os.environ.get("TEKTON_TOKEN_FILE"),
-            ca_file=options.ca_file,
+            ca_file=options.ca_file or os.environ.get("TEKTON_CA_FILE"),
+            certificate=Certificate(
+                options.serve_cert or os.environ.get("TEKTON_TLS_CERT", ""),
+                options.serve_key or os.environ.get("TEKTON_TLS_KEY", ""),
+            ),
+            without_tls=options.without_tls,
         )
-    from backend import interrupt
-    from tekton_tui.app import TektonApp
-    from tekton_tui.connecting import connector
-    from tekton_tui.hangup import EXIT_HANGUP, leave_on_hangup
-    from tekton_tui.preferences import home_folder, read_preferences
+    if options.plain:
+        from tekton_tui.plain import run_plain
+        from tekton_tui.runtime.connect import connector
 
+        return run_plain(connector(options.home, options.connect, options.token_file, options.ca_file))
+    if problem := _why_not(options):
+        print(f"tekton-tui: {problem}", file=sys.stderr)
+        return EXIT_REFUSED
+    from tekton_tui.app import TektonApp
+    from tekton_tui.runtime.connect import connector
+    from tekton_tui.runtime.hangup import EXIT_HANGUP, leave_on_hangup
+    from tekton_tui.runtime.preferences import home_folder, read_preferences
+    from tekton_tui.runtime.terminal import TerminalState
+
+    remote = options.connect or os.environ.get("TEKTON_CONNECT")
     app = TektonApp(
         connector(options.home, options.connect, options.token_file, options.ca_file),
         theme=options.theme,
         preferences=read_preferences(home_folder(options.home)),
+        elsewhere=remote or "",
     )
-    leave_on_hangup(lambda: app.call_from_thread(app.exit, return_code=EXIT_HANGUP))
-    interrupt.heard_from_here()
-    app.run()
+    terminal = TerminalState()
+    terminal.leave_on_signals(app.leave)
+    leave_on_hangup(lambda: app.leave(EXIT_HANGUP))
+    if before_run is not None:
+        before_run()
+    try:
+        app.run()
+    finally:
+        terminal.restore()
     return app.return_code or 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _why_not(options: argparse.Namespace) -> str:
+    """Return why the console cannot start, in a sentence; a browser brings its own terminal."""
+    if "TEXTUAL_DRIVER" in os.environ:
+        return ""
+    from tekton_tui.runtime.preferences import home_folder
+    from tekton_tui.runtime.terminal import why_it_cannot_start
+
+    remote = bool(options.connect or os.environ.get("TEKTON_CONNECT"))
+    return why_it_cannot_start(home_folder(options.home), remote=remote)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `tekton-tui`."""
     parser = argparse.ArgumentParser(
         prog="tekton-tui",
         description="A full-screen console over your AI specialists. Starts a backend if none runs.",
@@ -68,6 +105,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--serve-port", type=int, default=8890, help="port for --serve (default 8890)")
     parser.add_argument(
         "--serve-host", default="127.0.0.1", help="address for --serve (default: this machine alone)"
+    )
+    parser.add_argument(
+        "--serve-cert", metavar="FILE", help="certificate for --serve (PEM; default: TEKTON_TLS_CERT)"
+    )
+    parser.add_argument("--serve-key", metavar="FILE", help="its private key (default: TEKTON_TLS_KEY)")
+    parser.add_argument(
+        "--without-tls",
+        action="store_true",
+        help="--serve-host beyond this machine may go without a certificate: what is typed can be read on the way",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="line by line, without moving the cursor: for screen readers, dumb terminals and pipes",
     )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     return parser

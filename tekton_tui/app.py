@@ -1,86 +1,112 @@
-"""The console, put together: stores, desk, screens. What they do is theirs; nothing is decided here."""
+"""The console's app: makes stores, controller, commands and the frame around the screens, and wires them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import events, on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
-from tekton_tui.attention import Attention
-from tekton_tui.commands import Commands
-from tekton_tui.desk import Connect, Desk
-from tekton_tui.failures import Failures
-from tekton_tui.palette import system_commands
-from tekton_tui.panes import PANES
-from tekton_tui.patching import PatchScreen
-from tekton_tui.preferences import Preferences
-from tekton_tui.rubbish import Rubbish
+from backend.schema.attention import AttentionItem
+from tekton_tui.commands import Commands, ConsoleCommands
+from tekton_tui.commands.line import Known, Line
+from tekton_tui.commands.palette import entries_here, entries_of, runner, system_commands
+from tekton_tui.navigation import ScreenNavigator
+from tekton_tui.runtime.cluster_widths import ClusterWidths
+from tekton_tui.runtime.controller import Connect, Controller
+from tekton_tui.runtime.frame_scheduler import FrameScheduler
+from tekton_tui.runtime.gc_scheduler import GcScheduler
+from tekton_tui.runtime.input_queue import HARMLESS, InputQueue
+from tekton_tui.runtime.internal_errors import InternalErrors
+from tekton_tui.runtime.notifications import Notifier
+from tekton_tui.runtime.partial_compositor import PartialUpdateScreen
+from tekton_tui.runtime.preferences import Preferences
+from tekton_tui.runtime.themes import DARK_NAME, THEMES
 from tekton_tui.safe_text import literal
+from tekton_tui.screens.registry import ADDRESSES, SCREENS
 from tekton_tui.stores import Stores
-from tekton_tui.themes import DARK_NAME, TEKTON_DARK, TEKTON_LIGHT
-from tekton_tui.tick import FrameTick
-from tekton_tui.widgets.command_line import CommandLine
-from tekton_tui.widgets.header import HeaderLine
-from tekton_tui.widgets.key_line import KeyLine
-from tekton_tui.widgets.navigation import SCREENS, Navigation
+from tekton_tui.verbs import EVERYWHERE, bindings
+from tekton_tui.widgets.common.command_line import CommandLine
+from tekton_tui.widgets.common.header import Header
+from tekton_tui.widgets.common.key_line import KeyLine
+from tekton_tui.widgets.common.screen_bar import ScreenBar
 
-MIN_WIDTH, MIN_HEIGHT = 80, 24
+NOTICE_S, FAILURE_NOTICE_S = 4, 8
+"""How long notices stay on the screen."""
+
+
+RIGHT_BUTTON = 3
+FULL_SIZE = (80, 24)
+"""Columns and rows from which everything is shown."""
 
 
 class TektonApp(App[None]):
-    """Give it a way to connect; it paints before it is used."""
+    """The console. It paints before it connects."""
 
     CSS_PATH = "app.tcss"
     TITLE = "tekton"
     ENABLE_COMMAND_PALETTE = True
-    COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(number), f"show_pane('{name}')", name.title(), show=False, id=f"go.{name}")
-          for number, name in enumerate(SCREENS, 1)),
-        *(Binding(f"alt+{number}", f"chat_tab({number})", f"Chat tab {number}", show=False, id=f"go.tab-{number}")
-          for number in range(1, 10)),
-        Binding("colon", "command_line", "Command", key_display=":", id="app.command", show=False),
-        Binding("question_mark", "open_help", "Keys", key_display="?", id="app.help"),
-        Binding("f1", "open_help", "Keys", id="app.help-while-writing"),
-        Binding("e", "next_error(1)", "Next error", show=False, id="app.next-error"),
-        Binding("E", "next_error(-1)", "Previous error", show=False, id="app.previous-error"),
-        Binding("f5", "reconnect", "Connect again", show=False, id="app.reconnect"),
-        Binding("f2", "settings", "Settings", show=False, id="app.settings"),
-        Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
-    ]  # fmt: skip
+        *(
+            Binding(row.key, f"show_screen('{row.name}')", row.title, show=False, id=f"go.{row.name}")
+            for row in SCREENS.values()
+            if row.key
+        ),
+        *bindings(EVERYWHERE),
+    ]
 
-    def __init__(self, connect: Connect, *, theme: str = "", preferences: Preferences | None = None) -> None:
-        """`theme` holds for this run and goes before the preferences."""
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        theme: str = "",
+        preferences: Preferences | None = None,
+        elsewhere: str = "",
+    ) -> None:
+        """`theme` is for this run and goes before the preferences; `elsewhere` is the address of a gateway that is not the
+        home's own, which `connect` would start.
+        """
         super().__init__()
         self.preferences = preferences or Preferences()
         self.stores = Stores()
-        self.desk = Desk(self.stores, connect)
-        self.commands = Commands(self, self.desk)
-        self.frame_tick = FrameTick()
-        self._rubbish = Rubbish(lambda: bool(self.stores.turns.turns))
-        self.failures = Failures(self.stores, self.tell, self.preferences.log)
-        self._attention = Attention(self, self.stores, self.preferences)
-        self._error_at = -1
-        self._dress(theme or self.preferences.theme)
+        self.stores.connection.starts_here = not elsewhere
+        if elsewhere:
+            self.stores.connection.to(elsewhere.partition(",")[0].strip())
+        self.controller = Controller(self.stores, connect)
+        self._set_themes(theme or self.preferences.theme)
+        self.navigator = ScreenNavigator(self, self.controller)
+        self.commands = self.navigator.commands = Commands.build(
+            self.controller,
+            self.navigator,
+            ConsoleCommands(self.controller, self.navigator, self.preferences, sorted(self.available_themes)),
+        )
+        self.frame_scheduler = FrameScheduler()
+        self.input_queue = InputQueue(self, self._hand_on, lambda words: self._show_notice(words, False))
+        self.navigator.input_queue = self.input_queue
+        self._gc_scheduler = GcScheduler(lambda: bool(self.stores.turns.turns))
+        self.internal_errors = InternalErrors(self.stores, self._show_notice, self.preferences.log)
+        self._notifier = Notifier(self, self.stores, self.preferences)
+        self._cluster_widths: ClusterWidths | None = None
+        self._waiting_at = ""
+        """Id of the item that `e` went to last."""
 
     def compose(self) -> ComposeResult:
-        yield HeaderLine(self.stores, id="header")
-        yield Navigation(self.stores, id="navigation")
+        yield Header(self.stores, SCREENS["needs"].badge, id="header")
+        yield ScreenBar([row for row in SCREENS.values() if row.key], self.stores, id="navigation")
         yield ContentSwitcher(id="panes")
-        yield CommandLine(id="command-line")
-        yield KeyLine(show_command_palette=False, compact=True)
+        yield CommandLine(self.commands, self._known, self._act_here, id="command")
+        yield KeyLine()
 
-    def _dress(self, theme: str) -> None:
-        """Choose the theme before the style sheet is first read: it is then read once."""
-        self.register_theme(TEKTON_DARK)
-        self.register_theme(TEKTON_LIGHT)
+    def _set_themes(self, theme: str) -> None:
+        """Choose the theme before the style sheet is first parsed, so that it is parsed once."""
+        for own in THEMES:
+            self.register_theme(own)
         self.theme = theme if theme in self.available_themes else DARK_NAME
         if theme and theme != self.theme:
             self.preferences.problems.append(f"there is no theme {theme!r}; f2 shows those there are")
@@ -88,158 +114,221 @@ class TektonApp(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
-        self.failures.listen()
-        self.desk.notice.subscribe(self.tell)
-        self._attention.start()
-        self.stores.turns.ended.subscribe(lambda turn: self._rubbish.stir())
-        self.call_after_refresh(self._open_up)
+        self.input_queue.opening("the console", lambda: bool(self.query("#panes > *")))
+        self._measure_clusters()
+        self.internal_errors.install()
+        self.controller.notice.subscribe(self._show_notice)
+        self.preferences.changed.subscribe(self._preference_changed)
+        self._notifier.start()
+        self.stores.turns.shown.subscribe(self.commands.attention.seen)
+        self.stores.attention.came.subscribe(self._item_came)
+        self.stores.turns.ended.subscribe(lambda turn: self._gc_scheduler.note_activity())
+        self.call_after_refresh(self._show_first_screen)
 
-    def _open_up(self) -> None:
-        """Show the first screen, once the frame around it is painted: its modules are imported meanwhile."""
-        self.show_pane("fleet")
-        self._take_preferences()
-        self.call_after_refresh(self._start_desk)
+    def _measure_clusters(self) -> None:
+        """Ask the terminal how wide it draws what terminals disagree about, before anything is drawn."""
+        if self._driver is not None and not self.is_headless:
+            report = partial(self._show_notice, failed=True)
+            self._cluster_widths = ClusterWidths(self._driver.write, report)
+            self._cluster_widths.ask()
 
-    def _take_preferences(self) -> None:
-        """Put the operator's keys in force, and say what of the wishes cannot be."""
+    def on_cursor_position(self, event: events.CursorPosition) -> None:
+        if self._cluster_widths is not None:
+            self._cluster_widths.answered(event.x)
+
+    def _show_first_screen(self) -> None:
+        """Show the first screen once the frame around it is painted: its modules are imported meanwhile."""
+        if self._exit:
+            return  # asked to end while it started: nothing can be shown any more
+        self.navigator.show("fleet")
+        self._apply_keymap()
+        self.call_after_refresh(self._start_controller)
+
+    def _apply_keymap(self) -> None:
+        """Put the operator's keys in force, and report what of the preferences cannot be."""
         if self.preferences.keymap:
-            from tekton_tui.keymap import grant
+            from tekton_tui.runtime.keymap import resolve_keymap
 
-            keymap, problems = grant(self.preferences.keymap, self.preferences.source)
+            keymap, problems = resolve_keymap(self.preferences.keymap, self.preferences.source)
             self.set_keymap(keymap)
             self.preferences.problems += problems
         for problem in self.preferences.problems:
-            self.tell(problem, True)
+            self._show_notice(problem, True)
 
-    def choose(self, name: str, value: Any) -> None:
-        """Set a preference, from now on and at the next start."""
-        try:
-            self.preferences.choose(name, value)
-        except OSError as error:
-            self.tell(f"{name} holds for now only: {error}", True)
+    def _preference_changed(self, name: str) -> None:
         if name == "theme":
-            self.theme = value
+            self.theme = self.preferences.theme
         self.set_class(self.preferences.density == "compact", "-compact")
-        self._attention.write_title()
+        self._notifier.write_title()
 
-    def _start_desk(self) -> None:
+    def _start_controller(self) -> None:
         """Begin to talk to the backend, after the first frame."""
-        self._rubbish.start()
-        self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
+        self._gc_scheduler.start()
+        self._run_controller()
+
+    def _run_controller(self) -> None:
+        self.run_worker(self.controller.run(), name="controller", exclusive=True, exit_on_error=True)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Below 80×24 leave out the row of places and whatever stands beside the one pane."""
+        small = event.size.width < FULL_SIZE[0] or event.size.height < FULL_SIZE[1]
+        self.set_class(small, "-small")
+        self.navigator.show_small(small)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return a driver for which a paste is one thing, whatever is in it."""
+        from tekton_tui.runtime.drivers import exact
+
+        return exact(super().get_driver_class())
 
     def get_default_screen(self) -> Screen[None]:
-        return PatchScreen(id="_default")
+        return PartialUpdateScreen(id="_default")
 
     async def on_event(self, event: events.Event) -> None:
-        """Let keys go before streams."""
+        """Handle keys and the mouse before frames of streams."""
         if isinstance(event, events.InputEvent):
-            self.frame_tick.give_way()
-            self._rubbish.stir()
+            self.frame_scheduler.pause_for_input()
+            self._gc_scheduler.note_activity()
+        if isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded:
+            await self.input_queue.put(event)
+        else:
+            await super().on_event(event)
+
+    async def _hand_on(self, event: events.Event) -> None:
+        """Have Textual act on what the queue lets through."""
         await super().on_event(event)
 
     async def on_unmount(self) -> None:
-        self._rubbish.stop()
-        self.frame_tick.stop()
-        self._attention.stop()
-        await self.commands.flush_drafts()
-        await self.desk.close()
+        self._gc_scheduler.stop()
+        self.frame_scheduler.stop()
+        self._notifier.stop()
+        await self.commands.drafts.flush()
+        await self.controller.close()
 
-    # what commands need
+    def leave(self, code: int) -> None:
+        """Exit with this code as soon as the loop comes to it; may be called from a signal handler or another thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(partial(self.exit, return_code=code))
 
-    def pane(self, name: str) -> Any:
-        """Return a screen's widget; it is made when it is first shown."""
-        return self.query_one(f"#{name}", Vertical)
-
-    def show_pane(self, name: str) -> None:
-        """Go to a screen. The ledger of errors says what notices say, and they would lie over its evidence."""
-        if name == "errors":
-            self.clear_notifications()
-        switcher = self.query_one("#panes", ContentSwitcher)
-        if not switcher.query(f"#{name}"):
-            switcher.mount(PANES[name](self.stores, self.commands, id=name))
-        switcher.current = name
-        self.query_one(Navigation).current = name
-        self.in_pane(name, lambda pane: self._focus_pane(name))
-
-    def in_pane(self, name: str, act: Callable[[Any], None]) -> None:
-        """Do something with a screen's widget: now, or once it is made."""
-        pane = self.pane(name)
-        if pane.is_mounted:
-            act(pane)
-        else:
-            pane.call_after_refresh(act, pane)
-
-    def _focus_pane(self, name: str) -> None:
-        if self.query_one("#panes", ContentSwitcher).current == name:
-            self.pane(name).focus_content()
-
-    def tell(self, text: str, bad: bool) -> None:
+    def _show_notice(self, text: str, failed: bool) -> None:
         """Show a notice; its text is never markup."""
         self.notify(
             literal(text).plain,
-            severity="error" if bad else "information",
+            severity="error" if failed else "information",
             markup=False,
-            timeout=8 if bad else 4,
+            timeout=FAILURE_NOTICE_S if failed else NOTICE_S,
         )
 
-    def leave(self) -> None:
-        self.exit()
+    # the command line
 
-    def open_help(self) -> None:
-        from tekton_tui.screens.help import HelpScreen
+    def _known(self) -> Known:
+        """Return what a line behind `:` may name now."""
+        fleet = self.stores.fleet
+        names = {name: name for name in (*SCREENS, *ADDRESSES)}
+        return Known(
+            fleet.rows,
+            frozenset(fleet.marked),
+            tuple(self.navigator.targets()),
+            names,
+            tuple(self.commands.console.themes),
+        )
 
-        self.push_screen(HelpScreen(self.screen))
+    def _act_here(self, line: Line) -> bool:
+        """Carry out a verb at the place that is shown, if it holds there."""
+        for entry in entries_here(self.screen):
+            if entry.verb is line.verb:
+                self.call_later(runner(self, entry))
+                return True
+        return False
+
+    # the mouse
+
+    @on(events.Click)
+    def _clicked(self, event: events.Click) -> None:
+        """Offer what can be done with what is under a right click."""
+        if event.button == RIGHT_BUTTON and event.widget is not None and not self.screen.is_modal:
+            self._open_menu(event.widget)
+
+    def _open_menu(self, widget: Widget) -> None:
+        nodes = [node for node in widget.ancestors_with_self if node is not self]
+        entries = [
+            entry
+            for node in nodes
+            for entry in entries_of(node)
+            if entry.verb.name not in HARMLESS and entry.verb.name != "back"
+        ]
+        if entries:
+            choices = [
+                (str(number), entry.label, f"{entry.key:<7}{entry.why_not or entry.verb.help}")
+                for number, entry in enumerate(entries)
+            ]
+
+            def carry_out(number: str) -> None:
+                self.call_later(runner(self, entries[int(number)]))
+
+            self.navigator.choose("what", choices, carry_out)
 
     # keys
 
-    def action_show_pane(self, name: str) -> None:
-        self.show_pane(name)
+    def action_show_screen(self, name: str) -> None:
+        self.navigator.show(name)
 
-    def action_chat_tab(self, number: int) -> None:
-        self.show_pane("chat")
-        self.in_pane("chat", lambda pane: pane.open_number(number))
+    def action_switch(self) -> None:
+        """Go to somebody, or to another conversation."""
+        self.navigator.open_switcher()
 
     def action_open_help(self) -> None:
-        self.open_help()
+        self.navigator.open_help()
 
     def action_command_line(self) -> None:
         self.query_one(CommandLine).open()
 
     def action_reconnect(self) -> None:
-        """Try once more to attach, after a refusal; a link that was lost comes back by itself."""
-        if self.stores.connection.state == "failed":
-            self.run_worker(self.desk.run(), name="desk", exclusive=True, exit_on_error=True)
+        """Attach anew: to this home's backend, which is started if it is gone, or to the gateway elsewhere."""
+        if self.stores.connection.stale:
+            self._run_controller()
         else:
-            self.tell(f"nothing to do: {self.stores.connection.state}", False)
+            self._show_notice(f"nothing to do: {self.stores.connection.state}", False)
 
     def action_settings(self) -> None:
-        from tekton_tui.screens.settings import SettingsScreen
+        self.navigator.open_settings()
 
-        self.push_screen(SettingsScreen(self, self.stores, self.desk))
+    def action_use_model(self) -> None:
+        """Ask which model is to answer for all."""
+        self.commands.models.choose()
+
+    @on(Header.ModelChosen)
+    def _model_chosen(self) -> None:
+        self.commands.models.choose()
 
     def action_next_error(self, step: int) -> None:
-        """Walk through the failures nobody has acknowledged, newest first."""
-        unseen = [record for record in self.stores.errors.newest_first() if not record.acknowledged]
-        if not unseen:
-            self.tell("no unacknowledged errors", False)
+        """Walk through what waits for the operator, the most urgent first, each where it can be dealt with."""
+        if self.commands.asks.open():
             return
-        self._error_at = (self._error_at + step) % len(unseen)
-        self.commands.open_errors(unseen[self._error_at].where)
+        waiting = [item.id for item in self.stores.attention.open() if item.kind != "asks"]
+        if not waiting:
+            self._show_notice("nothing waits for you", False)
+            return
+        at = waiting.index(self._waiting_at) + step if self._waiting_at in waiting else 0 if step > 0 else -1
+        self._waiting_at = waiting[at % len(waiting)]
+        item = self.stores.attention.items[self._waiting_at]
+        if item.kind == "done":
+            self.commands.attention.open(item)
+        else:
+            self.navigator.open_needs(item.id)
+
+    def _item_came(self, item: AttentionItem) -> None:
+        """An answer that came while its conversation is on the screen has been seen."""
+        if item.kind == "done" and item.who == self.stores.turns.reading:
+            self.commands.attention.seen(item.who)
 
     async def action_quit(self) -> None:
-        self.commands.quit()
+        self.commands.console.quit()
 
-    @on(Navigation.Chosen)
-    def _navigated(self, event: Navigation.Chosen) -> None:
-        self.show_pane(event.name)
-
-    @on(CommandLine.Entered)
-    def _entered(self, event: CommandLine.Entered) -> None:
-        event.run(self)
+    @on(ScreenBar.Chosen)
+    def _screen_chosen(self, event: ScreenBar.Chosen) -> None:
+        self.navigator.show(event.name)
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
         """Offer every action in the palette."""
-        yield from (SystemCommand(*command) for command in system_commands(self))
-
-    def focused_widget(self) -> Widget | None:
-        return self.focused
+        yield from (SystemCommand(*command) for command in system_commands(self, self.commands))

@@ -1,78 +1,47 @@
-"""The one door by which text from a model, a log or a network reaches a widget; knows nothing of widgets.
+"""The one place where text from a model, a log or a network becomes content of a widget; knows nothing of widgets.
 
-Every character that could steer a terminal, reorder a line or hide text becomes a visible symbol. The mapping
-is per character and keeps no state, so a hostile sequence split over two chunks is neutralised like a whole one.
+What is hostile in text stands in `backend.text`: here it is cut to cells and kept from being read as markup, and
+characters are replaced that this terminal draws in another width than Textual counts.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from rich.cells import cell_len, split_graphemes
 from textual.content import Content
 from textual.style import Style
 
+from backend import text as neutral
+
 ELLIPSIS: Final = "…"
-
-# Format characters that hide, join or reorder text. U+200C and U+200D stay: scripts and emoji need them.
-_HIDDEN_RANGES: Final = (
-    (0x80, 0x9F),  # C1: 8-bit CSI, OSC, DCS …
-    (0xAD, 0xAD),  # soft hyphen: drawn by some terminals, not by others
-    (0x061C, 0x061C),
-    (0x180E, 0x180E),
-    (0x200B, 0x200B),
-    (0x200E, 0x200F),
-    (0x2028, 0x202E),
-    (0x2060, 0x206F),
-    (0xFEFF, 0xFEFF),
-    (0xFFF9, 0xFFFB),
-    (0x1D173, 0x1D17A),
-    (0xD800, 0xDFFF),  # lone surrogates cannot be encoded for the terminal
-    (0xE0000, 0xE007F),  # tag characters: text that nobody sees
-)
-_KEPT_CONTROLS: Final = "\t\n"
-
-
-def _symbols() -> dict[int, str]:
-    table = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in _KEPT_CONTROLS}
-    table[0x7F] = "␡"
-    for first, last in _HIDDEN_RANGES:
-        table.update({code: f"⟨U+{code:04X}⟩" for code in range(first, last + 1)})
-    return table
-
-
-def _character_class(codes: list[int]) -> str:
-    """Return a regular-expression class of the codes, written as ranges: it is compiled once and scanned fast."""
-    ranges: list[list[int]] = []
-    for code in sorted(codes):
-        if ranges and ranges[-1][1] == code - 1:
-            ranges[-1][1] = code
-        else:
-            ranges.append([code, code])
-    return "[" + "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges) + "]"
-
-
-_SYMBOLS: Final = _symbols()
-_INLINE_SYMBOLS: Final = {**_SYMBOLS, 0x09: " ", 0x0A: "↵"}
-_find_hostile: Final = re.compile(_character_class(list(_SYMBOLS))).search
 _runs_of_space: Final = re.compile(r"[ \t\n]+").sub
+_replaced: dict[int, str] = {}
+"""Characters that this terminal draws in another width than is counted, and what is drawn instead."""
 
 
-def safe(text: str) -> str:
-    """Return the text with every control, bidi and hidden format character shown as a symbol.
+def replace_characters(table: Mapping[int, str]) -> None:
+    """Draw these characters as others from now on, in the whole process; an empty text leaves one out.
 
-    LF and TAB stay. `safe(a + b) == safe(a) + safe(b)` for every split, and `safe` of its own result changes
-    nothing. Text without such characters is returned as it is.
+    Text that was drawn before stays as it was.
     """
-    if text.isprintable() or _find_hostile(text) is None:
-        return text
-    return text.translate(_SYMBOLS)
+    _replaced.update(table)
+
+
+def safe(text: str, before: str = "") -> str:
+    """Return text with every hostile character as a symbol (see `backend.text.safe`), fit for this terminal."""
+    return _fit(neutral.safe(text, before))
 
 
 def safe_inline(text: str) -> str:
     """Return `safe` text that is certain to stay on one line: LF becomes `↵`, TAB a space."""
-    return text if text.isprintable() else text.translate(_INLINE_SYMBOLS)
+    return _fit(neutral.safe_line(text))
+
+
+def _fit(text: str) -> str:
+    return text.translate(_replaced) if _replaced and not text.isascii() else text
 
 
 def one_line(text: str, width: int | None = None) -> str:

@@ -18,11 +18,11 @@ from backend.home import Home
 from backend.registry.identity import Identity
 from backend.schema.frames import Pong, Request, StreamChunk, StreamEnd, StreamError
 from backend.schema.records import RegistryEntry
-from backend.specialists.launcher import Happening, Launcher, LaunchFailed, Placement
-from backend.specialists.link import Link, LinkBroken
+from backend.specialists.launcher import Launcher, LauncherEvent, LaunchFailed, Placement
 from backend.specialists.logs import tail
 from backend.specialists.process import Process
-from backend.specialists.spec import WorkerSpec
+from backend.specialists.worker_client import ChannelClosed, WorkerClient
+from backend.worker.spec import WorkerSpec
 
 BOUND_S = 60.0
 TOKEN = "a token of the contract's own, long enough"
@@ -44,7 +44,7 @@ class Ground:
     hopeless_words: str
     crash_words: str
     launchers: list[Launcher] = field(default_factory=list[Launcher])
-    enrolled: list[Placement] = field(default_factory=list[Placement])
+    started: list[Placement] = field(default_factory=list[Placement])
 
     async def launcher(self, settings: Settings | None = None) -> Launcher:
         self.launchers.append(await self.make(settings or self.settings))
@@ -64,21 +64,21 @@ class Ground:
             settings=msgspec.Raw(msgspec.json.encode(self.settings)),
         )
 
-    async def enrol(self, placement: Placement) -> None:
-        self.enrolled.append(placement)
+    async def on_started(self, placement: Placement) -> None:
+        self.started.append(placement)
 
     async def launch(self, launcher: Launcher, component: str = "apollo") -> Placement:
         listener = self.listen()
         spec = self.spec(component, listener.getsockname()[1] if listener else 0)
-        return await launcher.launch(spec, listener, self.enrol)
+        return await launcher.launch(spec, listener, self.on_started)
 
     async def end(self) -> None:
         """End whatever this test left, by its recorded identity."""
         for launcher in reversed(self.launchers):
-            for placement in self.enrolled:
+            for placement in self.started:
                 await launcher.stop(placement.ai_id, grace_s=0, force=True)
             launcher.close()
-        for placement in self.enrolled:
+        for placement in self.started:
             await gone(placement.identity)
 
 
@@ -91,17 +91,17 @@ async def gone(identity: Identity) -> None:
     assert not identity.still_lives()
 
 
-async def seen(launcher: Launcher, *kinds: str) -> Happening:
-    """Wait for the next happening of one of these kinds."""
+async def seen(launcher: Launcher, *kinds: str) -> LauncherEvent:
+    """Wait for the next event of one of these kinds."""
     async with asyncio.timeout(BOUND_S):
-        async for happening in launcher.watch():
-            if happening.kind in kinds:
-                return happening
-    raise AssertionError("the happenings ended")
+        async for event in launcher.events():
+            if event.kind in kinds:
+                return event
+    raise AssertionError("the events ended")
 
 
-async def reach(placement: Placement) -> Link:
-    return await Link.open(
+async def connect(placement: Placement) -> WorkerClient:
+    return await WorkerClient.open(
         placement.host, placement.port, token=TOKEN, ai_id=placement.ai_id, timeout_s=BOUND_S
     )
 
@@ -109,12 +109,12 @@ async def reach(placement: Placement) -> Link:
 class Turn:
     """One turn's frames, as they come."""
 
-    def __init__(self, link: Link, prompt: str) -> None:
+    def __init__(self, client: WorkerClient, prompt: str) -> None:
         self.text, self.last = "", None
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
-        link.start_turn(Request(content=prompt, request_id="r1"), self._take)
+        client.start_turn(Request(content=prompt, request_id="r1"), self._on_frames)
 
-    def _take(self, batch: Any) -> None:
+    def _on_frames(self, batch: Any) -> None:
         for frame in batch.frames:
             if isinstance(frame, StreamChunk):
                 self.text += frame.content
@@ -137,32 +137,32 @@ class LauncherContract:
     async def test_one_that_is_launched_serves_is_warm_is_listed_and_answers(self, ground: Ground) -> None:
         launcher = await ground.launcher()
         placement = await ground.launch(launcher)
-        assert ground.enrolled == [placement] and placement.identity.still_lives()
+        assert ground.started == [placement] and placement.identity.still_lives()
         kinds = [(await seen(launcher, "ready", "warm")).kind for _ in range(2)]
         assert kinds == ["ready", "warm"]
         assert ["apollo-ai"] in [node.specialists for node in await launcher.nodes()]
-        link = await reach(placement)
-        assert isinstance(await link.call(Request(type="ping"), timeout_s=BOUND_S), Pong)
-        turn = Turn(link, "hello")
+        client = await connect(placement)
+        assert isinstance(await client.call(Request(type="ping"), timeout_s=BOUND_S), Pong)
+        turn = Turn(client, "hello")
         assert isinstance(await turn.end(), StreamEnd) and turn.text
-        link.close()
+        client.close()
 
     async def test_a_turn_can_be_cancelled_in_its_middle(self, ground: Ground) -> None:
-        link = await reach(await ground.launch(await ground.launcher()))
-        turn = Turn(link, LONG)
+        client = await connect(await ground.launch(await ground.launcher()))
+        turn = Turn(client, LONG)
         await asyncio.wait_for(turn.begun.wait(), BOUND_S)
-        assert await link.cancel("r1", BOUND_S)
+        assert await client.cancel("r1", BOUND_S)
         assert (await turn.end()).metadata.finish_reason == "cancelled"
-        link.close()
+        client.close()
 
     async def test_a_stop_ends_open_turns_in_words_and_leaves_nothing(self, ground: Ground) -> None:
         launcher = await ground.launcher()
         placement = await ground.launch(launcher)
-        link = await reach(placement)
-        turn = Turn(link, LONG)
+        client = await connect(placement)
+        turn = Turn(client, LONG)
         await asyncio.wait_for(turn.begun.wait(), BOUND_S)
-        ending = await launcher.stop("apollo-ai", grace_s=BOUND_S)
-        assert ending.by_us
+        status = await launcher.stop("apollo-ai", grace_s=BOUND_S)
+        assert status.by_us
         last = await turn.end()
         assert isinstance(last, StreamError) and "was stopped while answering" in last.message
         await self._nothing_left(launcher, placement)
@@ -170,8 +170,8 @@ class LauncherContract:
     async def test_a_kill_does_not_wait(self, ground: Ground) -> None:
         launcher = await ground.launcher()
         placement = await ground.launch(launcher)
-        link = await reach(placement)
-        turn = Turn(link, LONG)
+        client = await connect(placement)
+        turn = Turn(client, LONG)
         await asyncio.wait_for(turn.begun.wait(), BOUND_S)
         assert (await launcher.stop("apollo-ai", grace_s=BOUND_S, force=True)).by_us
         assert "lost while answering" in (await turn.end()).message
@@ -180,11 +180,12 @@ class LauncherContract:
     async def test_a_crash_is_seen_with_its_cause_and_the_last_lines_of_the_log(self, ground: Ground) -> None:
         launcher = await ground.launcher()
         placement = await ground.launch(launcher)
-        turn = Turn(await reach(placement), "[[crash 7]] one two three four five")
+        turn = Turn(await connect(placement), "[[crash 7]] one two three four five")
         assert isinstance(await turn.end(), StreamError)
-        happening = await seen(launcher, "exited", "lost")
-        assert (happening.kind, happening.ai_id) == ("exited", "apollo-ai") and happening.ending
-        assert ground.crash_words in happening.ending.words()
+        event = await seen(launcher, "exited", "lost")
+        assert (event.kind, event.ai_id) == ("exited", "apollo-ai") and event.exit_status
+        assert ground.crash_words in event.exit_status.describe()
+        assert "serves on" in await launcher.last_lines("apollo-ai")
         assert "serves on" in "\n".join(tail(launcher.logs("apollo-ai"), 20))
         await self._nothing_left(launcher, placement)
         assert (await ground.launch(launcher)).identity != placement.identity, "it can be launched anew"
@@ -193,8 +194,8 @@ class LauncherContract:
         launcher = await ground.launcher()
         placement = await ground.launch(launcher)
         os.kill(placement.identity.pid, signal.SIGKILL)
-        happening = await seen(launcher, "exited", "lost")
-        assert happening.kind == "exited" and happening.ending and happening.ending.words()
+        event = await seen(launcher, "exited", "lost")
+        assert event.kind == "exited" and event.exit_status and event.exit_status.describe()
         await self._nothing_left(launcher, placement)
 
     async def test_one_that_can_never_serve_fails_by_its_deadline_in_words(self, ground: Ground) -> None:
@@ -206,22 +207,22 @@ class LauncherContract:
         launcher = await ground.launcher(settings)
         with pytest.raises(LaunchFailed, match=ground.hopeless_words):
             await asyncio.wait_for(ground.launch(launcher, ground.hopeless), BOUND_S)
-        for placement in ground.enrolled:
+        for placement in ground.started:
             await self._nothing_left(launcher, placement)
-        assert f"{ground.hopeless}-ai" not in await launcher.living()
+        assert f"{ground.hopeless}-ai" not in await launcher.running_ids()
 
-    async def test_one_that_may_not_be_enrolled_never_serves(self, ground: Ground) -> None:
+    async def test_one_that_may_not_be_registered_never_serves(self, ground: Ground) -> None:
         launcher = await ground.launcher()
 
         async def refuse(placement: Placement) -> None:
-            ground.enrolled.append(placement)
+            ground.started.append(placement)
             raise LaunchFailed("the registry is full")
 
         listener = ground.listen()
         spec = ground.spec(port=listener.getsockname()[1] if listener else 0)
         with pytest.raises(LaunchFailed, match="the registry is full"):
             await launcher.launch(spec, listener, refuse)
-        await self._nothing_left(launcher, ground.enrolled[0])
+        await self._nothing_left(launcher, ground.started[0])
 
     async def test_the_next_backend_adopts_what_lives_and_sees_how_it_ends(self, ground: Ground) -> None:
         first = await ground.launcher()
@@ -232,8 +233,8 @@ class LauncherContract:
         adopted = await second.adopt("apollo-ai", entry)
         assert adopted and adopted.adopted and adopted.identity == placement.identity
         assert (adopted.host, adopted.port) == (placement.host, placement.port)
-        link = await reach(adopted)
-        assert isinstance(await Turn(link, "still there?").end(), StreamEnd)
+        client = await connect(adopted)
+        assert isinstance(await Turn(client, "still there?").end(), StreamEnd)
         await second.fetch_logs("apollo-ai")
         assert "serves on" in "\n".join(tail(second.logs("apollo-ai"), 20))
         os.kill(placement.identity.pid, signal.SIGKILL)
@@ -249,10 +250,10 @@ class LauncherContract:
         listed = [ai_id for node in await launcher.nodes() for ai_id in node.specialists]
         assert sorted(listed) == [f"{name}-ai" for name in names]
         for placement in placements:
-            link = await reach(placement)
-            pong = await link.call(Request(type="ping"), timeout_s=BOUND_S)
+            client = await connect(placement)
+            pong = await client.call(Request(type="ping"), timeout_s=BOUND_S)
             assert isinstance(pong, Pong) and pong.ai_id == placement.ai_id
-            link.close()
+            client.close()
         await asyncio.gather(*(launcher.stop(f"{name}-ai", grace_s=BOUND_S) for name in names))
         for placement in placements:
             await self._nothing_left(launcher, placement)
@@ -276,10 +277,10 @@ class LauncherContract:
     async def _nothing_left(self, launcher: Launcher, placement: Placement) -> None:
         """Neither process nor port nor a place among those that run."""
         await gone(placement.identity)
-        with pytest.raises(LinkBroken):
-            await reach(placement)
+        with pytest.raises(ChannelClosed):
+            await connect(placement)
         assert placement.ai_id not in [ai for node in await launcher.nodes() for ai in node.specialists]
-        assert placement.ai_id not in await launcher.living()
+        assert placement.ai_id not in await launcher.running_ids()
 
 
 def entry_of(placement: Placement) -> RegistryEntry:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backend.memory import MemoryStore
-from backend.memory.redis_link import Address
+from backend.memory.redis.connection import Address
 
 BINARY = shutil.which("redis-server")
 
@@ -56,7 +56,7 @@ class RedisServer:
             assert connection.recv(16) == b"+OK\r\n"
 
     def store(self, gateway: str, *, volatile: bool = False) -> MemoryStore:
-        from backend.memory.redis_store import RedisStore
+        from backend.memory.redis.store import RedisStore
 
         return RedisStore(self.address, gateway, volatile=volatile)
 

@@ -280,6 +280,12 @@ def test_an_endpoint_asks_openai_compatibly_and_must_have_an_address(tmp_path: P
         load(tmp_path, '[specialists.far]\ntransport = "api"\nbase_url = "http://x/v1"\nprovider = "ollama"')
 
 
+@pytest.mark.parametrize("name", ["agent", "tekton", '"a:b"', '"a b"', '"*"'])
+def test_a_tool_server_has_a_name_that_rules_can_only_mean_it_by(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"key 'tools\."):
+        load(tmp_path, f'[tools.{name}]\ncommand = ["true"]')
+
+
 def test_the_settings_are_not_changed_by_the_catalogue_made_of_them(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
     home.config.write_text(CONFIG)

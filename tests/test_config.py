@@ -9,6 +9,22 @@ import pytest
 from backend import config
 from backend.config import ConfigError
 from backend.home import Home
+from backend.providers.ollama import PROVIDER as OLLAMA
+
+WRONG = [
+    "http://",
+    "ftp://host/v1",
+    "http://host:99999/v1",
+    "http://ho st/v1",
+    " http://host",
+    "http://host/v 1",
+    "http:/host",
+]
+ADDRESSES = [
+    ("openai", "base_url", [*WRONG, "host:8000/v1", ""]),
+    ("anthropic", "base_url", [*WRONG, "host"]),
+    ("ollama", "host", [*WRONG, ""]),
+]
 
 
 @pytest.fixture
@@ -28,7 +44,7 @@ def refused(home: Home, toml: str, **environment: str) -> str:
 def test_an_empty_home_has_the_defaults(home: Home) -> None:
     settings = config.load(home, {})
     assert settings.providers.default == "auto"
-    assert settings.providers.ollama.model == "llama3.3:70b"
+    assert OLLAMA.own(settings).model == "llama3.3:70b"
     assert settings.fleet.starter == ["numa", "rhetor", "apollo", "athena"]
     assert settings.fleet.lifecycle_on
 
@@ -61,6 +77,20 @@ def test_an_empty_home_has_the_defaults(home: Home) -> None:
         ("[prices.big]\ninput = -1\noutput = 1", "prices.big.input", "expected a number >= 0; found -1"),
         ("[prices.big]\ninput = 1", "prices.big", "expected a key 'output'"),
         ("frobnicate = 1", "frobnicate", "no such key; known: providers, gateway"),
+        *(
+            (
+                f"[providers.{kind}]\n{key} = {value!r}",
+                f"providers.{kind}.{key}",
+                "expected an address such as http",
+            )
+            for kind, key, values in ADDRESSES
+            for value in values
+        ),
+        (
+            '[specialists.apollo]\nbase_url = "there"',
+            "specialists.apollo.base_url",
+            "expected an address such as http",
+        ),
         ("[fleet]\nstartr = []", "fleet.startr", "did you mean 'starter'?"),
         ("[port_overrides]\napollo = 1", "port_overrides", "set by <COMPONENT>_PORT"),
         ("[specialists.Apollo]", "specialists.Apollo", "expected a name of small letters"),
@@ -75,6 +105,49 @@ def test_a_mistake_is_reported_with_file_key_expectation_and_value(
     assert expected in message
 
 
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[providers.openai]\napi_key = "plumtree"',
+        '[providers.openai]\nbase_ulr = "https://me:plumtree@example.com/v1"',
+        '[gateway]\ntoken = "plumtree"',
+        '[providers.openai]\nmodell = "sk-plumtree-0123456789"',
+    ],
+)
+def test_a_secret_that_stands_where_none_belongs_is_not_shown(toml: str, home: Home) -> None:
+    message = refused(home, toml)
+    assert "no such key" in message and "plumtree" not in message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:8000/v1",
+        "https://api.example.com",
+        "http://[::1]:8080/v1",
+        "http://me:p%40ss@host_1:1/",
+        "http://a-b.c:65535/x?y=z",
+    ],
+)
+def test_an_address_that_is_one_is_taken(address: str, home: Home) -> None:
+    home.config.write_text(
+        f'[providers.openai]\nbase_url = "{address}"\n[providers.ollama]\nhost = "{address}"\n[specialists.apollo]\nbase_url = "{address}"'
+    )
+    assert config.load(home, {}).specialists["apollo"].base_url == address
+
+
+@pytest.mark.parametrize("host", ["localhost", "host:8000", "0.0.0.0", "[::1]:8000", "10.0.0.1:1/path"])
+def test_the_host_of_ollama_may_be_bare(host: str, home: Home) -> None:
+    assert OLLAMA.own(config.load(home, {"OLLAMA_HOST": host})).host == host
+
+
+def test_a_wrong_address_of_the_environment_names_its_variable(home: Home) -> None:
+    message = refused(home, "", OPENAI_BASE_URL="localhost:8000")
+    assert message.startswith(
+        "environment: OPENAI_BASE_URL: key 'providers.openai.base_url': expected an address"
+    )
+
+
 def test_a_file_that_is_no_toml_is_named_with_the_line(home: Home) -> None:
     message = refused(home, "[fleet]\nstarter = [")
     assert message.startswith(f"{home.config}: not valid TOML")
@@ -83,7 +156,7 @@ def test_a_file_that_is_no_toml_is_named_with_the_line(home: Home) -> None:
 
 def test_a_file_that_is_no_text_is_named(home: Home) -> None:
     home.config.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not valid TOML"):
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
         config.load(home, {})
 
 

@@ -93,6 +93,20 @@ def test_the_log_is_bounded_by_bytes_too() -> None:
         slow.pending()
 
 
+def test_a_few_large_events_behind_many_small_ones_do_not_pass_the_bound() -> None:
+    stream = EventStream(max_bytes=100_000)
+    reader = stream.subscribe(["chat"])
+    for _ in range(500):
+        stream.publish_lines("chat", [b'{"type":"x","pad":"' + b"a" * 50 + b'"}'])
+    for _ in range(10):
+        stream.publish_lines("chat", [b'{"type":"x","pad":"' + b"a" * 60_000 + b'"}'])
+        assert stream.held[1] <= 100_000
+    stream.publish_lines("chat", [b'{"type":"x","pad":"' + b"a" * 200_000 + b'"}'])
+    assert stream.held[0] == 1  # the newest stays however long it is
+    with pytest.raises(ReplayLost):
+        reader.pending()
+
+
 def test_what_nobody_reads_is_not_recorded_and_cannot_be_resumed() -> None:
     stream = EventStream()
     assert stream.publish("metrics", chunk(0)) == 0

@@ -14,12 +14,15 @@ from backend.events import EventStream
 from backend.monitor import Monitor, Sampler, platform_summary
 from backend.schema.events import Metrics
 from backend.schema.records import ErrorRecord, HostFigures, ProcessFigures, ServiceStatus, SpecialistStatus
+from backend.schema.states import SpecialistState
+from backend.specialists.status_table import StatusTable
+from backend.specialists.turn_stats import TurnStats
 
 NOW = 1_800_000_000.0
 HOST = HostFigures(cpu=12.0, cores=2, memory_total=8 * 1024**3, memory_available=4 * 1024**3, load=0.5)
 
 
-def row(name: str, state: str, **more: Any) -> SpecialistStatus:
+def row(name: str, state: SpecialistState, **more: Any) -> SpecialistStatus:
     return SpecialistStatus(f"{name}-ai", name, "T", name, state=state, since=NOW - 90, **more)
 
 
@@ -86,6 +89,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.reports: list[tuple[str, str, str]] = []
+        self.activity = TurnStats(StatusTable(lambda event, topic: None))
 
     def statuses(self) -> list[SpecialistStatus]:
         return [row("apollo", "ready", pid=os.getpid(), started_at=NOW)]
@@ -121,6 +125,7 @@ async def test_nobody_subscribed_means_no_figures_are_taken(monkeypatch: pytest.
     await asyncio.sleep(0.05)
     await monitor.close()
     assert taken == [] and monitor.latest.timestamp == 0.0
+    assert monitor.history.record().samples  # the host alone is looked at, for who attaches later
 
 
 async def test_low_memory_is_reported_once_for_each_time_it_begins() -> None:

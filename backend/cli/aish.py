@@ -8,58 +8,87 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from backend.cli import terminal
-from backend.cli.calling import attached, run
+from backend.cli.command import COMMANDS, SPECIALISTS, Parser, argument, arguments_of, command
 from backend.cli.exit_codes import OK, USAGE
-from backend.cli.help_texts import description, epilog
-from backend.cli.inputs import question, read_file, read_stdin
-from backend.cli.output import Output
+from backend.cli.runner import attached, run
+from backend.cli.streams import Output, question, read_file, read_stdin
+from backend.schema.content import Effort
 from backend.schema.errors import TektonError
 
 if TYPE_CHECKING:
-    from backend.cli.aish_session import Shell
+    from backend.cli.shell import Shell
 
 VERBS = ("team-chat", "list", "history")
 
 
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one call of the shell; return its exit code."""
-    options = build_parser().parse_args(arguments)
-    return run(lambda: _main(options))
+    return terminal.program(lambda: _main(arguments))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aish",
-        description=description("aish"),
-        epilog=epilog("aish"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "words", nargs="*", help="NAME [TEXT…] · team-chat TEXT · list · history NAME · SCRIPT.ai"
-    )
-    parser.add_argument("-c", dest="script", help="a script: pipelines, one a line or separated by ;")
-    parser.add_argument("-l", "--list", action="store_true", help="list specialists")
-    parser.add_argument(
-        "--session", metavar="NAME", help="go on in a named conversation, begun if there is none"
-    )
-    parser.add_argument("--json", action="store_true", help="JSON lines instead of text")
-    parser.add_argument("--no-stream", action="store_true", help="print the answer when it is whole")
-    parser.add_argument(
-        "--direct", action="store_true", help="straight to the specialist's socket, without a backend"
-    )
+def _main(arguments: list[str] | None) -> int:
+    options = build_parser().parse_args(arguments_of(arguments))
+    return run(lambda: aish(options))
+
+
+def build_parser() -> Parser:
+    """Return the parser of `aish`."""
+    parser = Parser(prog="aish")
+    parser.configure(COMMANDS["aish"])
     return parser
 
 
-async def _main(options: argparse.Namespace) -> int:
+@command(
+    "aish",
+    argument(
+        "words",
+        nargs="*",
+        values=(*VERBS, SPECIALISTS),
+        help="NAME [TEXT…] · team-chat TEXT · list · history NAME · SCRIPT.ai",
+    ),
+    argument("-c", dest="script", help="a script: pipelines, one a line or separated by ;"),
+    argument("-l", "--list", action="store_true", help="list specialists"),
+    argument(
+        "--session", metavar="NAME", help="continue the conversation of that name; a new one if there is none"
+    ),
+    argument(
+        "--attach",
+        metavar="FILE",
+        action="append",
+        help="a picture, a PDF or a text that goes along; may repeat",
+    ),
+    argument("--effort", choices=EFFORTS, help="how hard the model is to think"),
+    argument("--json", action="store_true", help="JSON lines instead of text"),
+    argument("--no-stream", action="store_true", help="print the answer when it is complete"),
+    argument("--direct", action="store_true", help="ask the specialist's own socket, without a backend"),
+    examples=[
+        ("aish apollo 'What is your role?'", "one question"),
+        ("echo 'a text' | aish apollo 'sum up:' | aish athena > out.txt", "a shell's own pipe"),
+        ("aish -c 'echo \"hello\" | apollo | athena > out.txt'", "a pipeline"),
+        ("aish --session plans apollo 'go on'", "a named conversation"),
+        ("aish --effort high apollo 'name one risk'", "after much thought"),
+        ("aish --json apollo hello", "JSON lines: pieces, then the answer"),
+        ("aish team-chat 'name one risk'", "everybody that runs"),
+        ("aish history apollo", "the conversation with apollo"),
+        ("aish list", "all specialists and their states"),
+    ],
+)
+async def aish(options: argparse.Namespace) -> int:
+    """Ask specialists and run pipelines. Answers are written to stdout piece by piece; errors go to stderr with the
+    failing stage and its code. Without words on a terminal it is a shell.
+    """
     words: list[str] = options.words
     out = Output(as_json=options.json, stream=not options.no_stream)
     if options.direct:
         return await _direct(words, out, options)
     async with attached(start=True) as client:
-        from backend.cli.aish_session import Shell
+        from backend.cli.shell import Shell
 
         shell = Shell(client, out, session_name=options.session or "")
         if options.list or words[:1] == ["list"]:
@@ -73,10 +102,12 @@ async def _main(options: argparse.Namespace) -> int:
         if (script := _script_file(words)) is not None:
             return await run_script(shell, script, read_stdin())
         if words:
-            return await shell.ask(words[0], question(words[1:]))
+            return await shell.ask(
+                words[0], question(words[1:]), attached=options.attach or (), effort=options.effort
+            )
         if not sys.stdin.isatty():
             return await run_script(shell, read_stdin(), "")
-        from backend.cli.aish_prompt import interact
+        from backend.cli.prompt import interact
 
         return await interact(shell)
 
@@ -109,6 +140,10 @@ async def _direct(words: list[str], out: Output, options: argparse.Namespace) ->
 
     if not words or words[0] in VERBS or options.script is not None or options.list:
         raise TektonError("--direct takes NAME and a text", code="invalid_request")
+    if options.attach or options.effort:
+        raise TektonError(
+            "--attach and --effort need the backend; leave --direct out", code="invalid_request"
+        )
     if options.session:
         raise TektonError(
             "--session needs the backend, which keeps conversations; leave --direct out",

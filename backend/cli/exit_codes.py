@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-OK = 0
-FAILED = 1
-"""Something failed that has no code of its own here."""
-USAGE = 2
-"""The words of the call are off, or the configuration is."""
-NOT_FOUND = 3
-"""No such specialist, session, turn or model."""
-NOT_RUNNING = 4
-"""The specialist or the backend does not run."""
-PROVIDER = 5
-"""The model behind the specialist did not answer."""
-REFUSED = 6
-"""Refused before anything was done: budget, port, cap, token, size."""
-TIMEOUT = 7
-CANCELLED = 130
-PIPE_CLOSED = 141
-"""Whoever read our output left, as a shell says it of any program."""
+OK, FAILED, USAGE, NOT_FOUND, NOT_RUNNING, PROVIDER, REFUSED, TIMEOUT = range(8)
+CANCELLED, PIPE_CLOSED = 130, 141
+"""As a shell reports a program that SIGINT or SIGPIPE ended."""
+SIGNALLED = 128
+"""With the number of another signal added: what that signal ended."""
+
+MEANINGS: dict[int, str] = {
+    OK: "done",
+    FAILED: "failed",
+    USAGE: "usage or configuration error",
+    NOT_FOUND: "not found",
+    NOT_RUNNING: "not running",
+    PROVIDER: "the model did not answer",
+    REFUSED: "refused: budget, port, size, token",
+    TIMEOUT: "time-out",
+    CANCELLED: "cancelled",
+    PIPE_CLOSED: "broken pipe",
+}
+"""What `--help` says of each."""
 
 BY_CODE: dict[str, int] = {
     "invalid_request": USAGE, "invalid_json": USAGE, "unknown_type": USAGE, "config_invalid": USAGE,
@@ -34,4 +36,5 @@ BY_CODE: dict[str, int] = {
 
 
 def exit_code(code: str) -> int:
+    """Return the exit code that stands for an error code."""
     return BY_CODE.get(code, FAILED)

@@ -1,17 +1,25 @@
-"""What the command line writes: tables that fit a terminal, plain columns when piped, foreign text neutralised.
+"""The standard streams of a command: fit to write to, safe for a terminal, tables that fit its width.
 
-Knows no backend. `NO_COLOR` is honoured.
+`print` makes everything safe on a terminal; only `draw` writes the colours and moves of our own. A pipe or a file gets
+text unchanged. Knows no backend. `NO_COLOR` is honoured. Rich, which knows how wide characters are, draws the tables.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
-import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from backend.cli.exit_codes import FAILED, PIPE_CLOSED
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 STATE_TONES = {
     "ready": "green", "busy": "cyan", "starting": "yellow", "stopping": "yellow", "exited": "red", "killed": "red",
@@ -20,31 +28,134 @@ STATE_TONES = {
 }  # fmt: skip
 """Style of a state, by its first word."""
 _SGR = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2"}
-_VISIBLE = {
-    **{code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
-    **dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029, 0xFEFF), 0xFFFD),
-}  # fmt: skip
-"""Characters that steer a terminal, to symbols that are seen; per character, so any cut of a stream is safe."""
+
+
+class _SafeWriter(io.TextIOWrapper):
+    """Makes every text safe for the terminal it goes to."""
+
+    _before = ""
+
+    def write(self, text: str, /) -> int:
+        from backend.text import CONTEXT, safe
+
+        super().write(safe(text, self._before))
+        self._before = (self._before + text)[-CONTEXT:]
+        return len(text)
+
+    def draw(self, text: str) -> None:
+        """Write text of ours that steers the terminal."""
+        super().write(text)
+
+
+def program(work: Callable[[], int]) -> int:
+    """Run a program on streams that are fit to write to; return its exit code.
+
+    A reader that left and a disk that is full are reported as such, even where only the last flush meets them.
+    """
+    _open_streams()
+    try:
+        code = work()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else FAILED
+    except OSError as error:
+        return unwritten(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return unwritten(error)
+    return code
+
+
+def unwritten(failure: OSError) -> int:
+    """Report what the system refused, once; return the exit code. What is still buffered for stdout is dropped."""
+    output = failure.filename is None and failure.errno in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
+    if output:
+        _drop(sys.stdout)
+    if failure.errno == errno.EPIPE:
+        return PIPE_CLOSED
+    words = failure.strerror or str(failure)
+    error(f"cannot write the output: {words}" if output else f"{failure.filename or 'the system'}: {words}")
+    return FAILED
+
+
+def _drop(stream: TextIO) -> None:
+    """Send what is still buffered nowhere, so that the interpreter's last flush has no complaint."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _open_streams() -> None:
+    """Replace streams that were closed, and make what is written fit the encoding and the terminal.
+
+    Without a place for its output a command is not begun: what it costs would be lost.
+    """
+    with open(os.devnull, "r+b", buffering=0) as nowhere:
+        # a closed descriptor would be the number of the first socket that is opened, and be written to
+        for number in range(3):
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(nowhere.fileno(), number)
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  (it was closed when the process began)
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        error("stdout is closed; redirect it to /dev/null if the output is not wanted")
+        raise SystemExit(FAILED)
+    # libraries ask the second pair for the size of the terminal
+    sys.stdout = sys.__stdout__ = _fit(sys.stdout)
+    sys.stderr = sys.__stderr__ = _fit(sys.stderr)
+
+
+def _fit(stream: TextIO) -> TextIO:
+    """Return a stream that can write any text: what its encoding lacks is written as an escape."""
+    wrapper: Any = stream
+    if type(wrapper) is not io.TextIOWrapper:  # ours already, or that of a test
+        return stream
+    if not stream.isatty():
+        wrapper.reconfigure(errors="backslashreplace")
+        return stream
+    encoding = stream.encoding
+    return _SafeWriter(wrapper.detach(), encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+def draw(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
+    """Print text whose colours and moves are ours; what is foreign in it was made safe before."""
+    target = sys.stdout if stream is None else stream
+    write = target.draw if isinstance(target, _SafeWriter) else target.write
+    write(f"{text}{end}")
+    target.flush()
 
 
 def safe(text: str) -> str:
     """Return text that cannot steer a terminal."""
-    return text.translate(_VISIBLE)
+    from backend.text import safe as made_safe
+
+    return made_safe(text)
 
 
-def shown(text: str, stream: object = None) -> str:
-    """Return text for a stream: neutralised for a terminal, as it is for a pipe or a file."""
-    target = sys.stdout if stream is None else stream
-    return safe(text) if getattr(target, "isatty", bool)() else text
+def print_json(value: Any, *, indent: int = 2) -> None:
+    """Print a value as JSON; on a terminal hostile characters are escaped, which leaves the JSON the same."""
+    import msgspec
+
+    from backend.text import escaped
+
+    if sys.stdout.encoding.lower() != "utf-8":
+        import json
+
+        print(json.dumps(msgspec.to_builtins(value), indent=indent))
+        return
+    text = msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
+    print(escaped(text) if sys.stdout.isatty() else text)
 
 
 def colour(text: str, tone: str) -> str:
-    """Return text in a style of `STATE_TONES`, on a terminal that wants colours."""
-    if not tone or "NO_COLOR" in os.environ or not sys.stdout.isatty():
+    """Return text, safe to `draw`, in a style of `STATE_TONES` where the terminal wants colours."""
+    if not sys.stdout.isatty():
         return text
-    return f"\x1b[{_SGR[tone]}m{text}\x1b[0m"
+    plain = not tone or "NO_COLOR" in os.environ
+    return safe(text) if plain else f"\x1b[{_SGR[tone]}m{safe(text)}\x1b[0m"
 
 
 def table(
@@ -64,8 +175,6 @@ def table(
     cells = [[safe(" ".join(str(cell).split())) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         return _plain(titles, cells)
-    from backend.cli.fitting import Grid
-
     kept = [
         index
         for index in range(len(titles))
@@ -84,6 +193,8 @@ def table(
 
 
 def terminal_width() -> int:
+    import shutil
+
     return shutil.get_terminal_size().columns
 
 
@@ -111,13 +222,31 @@ def _plain(titles: Sequence[str], cells: list[list[str]]) -> str:
 
 
 def error(text: str) -> None:
-    """Say what went wrong, on stderr, under the program's name."""
-    words = safe(text) if sys.stderr.isatty() else text
-    print(f"{_program()}: {words}", file=sys.stderr, flush=True)
+    """Print what went wrong to stderr, after the program's name and without secrets."""
+    from backend.log import redact_keys
+
+    try:
+        print(f"{_program()}: {redact_keys(text)}", file=sys.stderr, flush=True)
+    except OSError:  # there is nobody left to tell
+        _drop(sys.stderr)
 
 
 def _program() -> str:
-    return "aish" if Path(sys.argv[0]).stem == "aish" else "tekton"
+    return "aish" if os.path.basename(sys.argv[0]).startswith("aish") else "tekton"
+
+
+async def confirmed(question: str) -> bool:
+    """Ask a person on the terminal whether something is meant."""
+    import asyncio
+
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin, ready.set)  # no thread reads, which nothing could interrupt
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def ago(moment: float) -> str:
@@ -129,3 +258,84 @@ def ago(moment: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.0f}{word}"
     return f"{seconds / 86_400:.0f}d"
+
+
+LAST_LEAST = 24
+"""Cells a wrapped last column gets at least."""
+COLUMN_LEAST = 5
+"""Cells below which no other column is cut."""
+GAP = 2
+
+
+class Grid(NamedTuple):
+    """Titles and rows of one table."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def draw(
+        self, width: int, *, wrap: bool, tones: Sequence[str], tone_column: int | None, colours: bool
+    ) -> str:
+        """Return the lines of the table. `tones` are styles, one a row, of the column `tone_column`."""
+        from rich.cells import cell_len
+        from rich.table import Table
+        from rich.text import Text
+
+        widths = [
+            max([cell_len(title), *(cell_len(row[index]) for row in self.rows)])
+            for index, title in enumerate(self.titles)
+        ]
+        told_below = wrap and self._last_is_squeezed(widths, width)
+        columns = len(widths) - 1 if told_below else len(widths)
+        widths = _shared(widths[:columns], width, wrap=wrap and not told_below)
+        grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+        for index, column in enumerate(widths):
+            wrapped = wrap and not told_below and index == columns - 1
+            overflow = "fold" if wrapped else "ellipsis"
+            grid.add_column(Text(self.titles[index]), width=column, no_wrap=not wrapped, overflow=overflow)
+        for row, tone in zip(self.rows, tones, strict=True):
+            cells = row[:columns]
+            grid.add_row(*(Text(cell, tone if i == tone_column else "") for i, cell in enumerate(cells)))
+        return _printed([grid, *(self._below(width) if told_below else ())], width, colours)
+
+    def _below(self, width: int) -> list[Text]:
+        """Return what the last column says of each row, with the row's name."""
+        from rich.text import Text
+
+        told = [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] not in ("", "-")]
+        return [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in told]
+
+    def _last_is_squeezed(self, widths: Sequence[int], width: int) -> bool:
+        others = sum(widths[:-1]) + GAP * (len(widths) - 1)
+        return width - others < min(LAST_LEAST, widths[-1])
+
+
+def _shared(natural: Sequence[int], width: int, *, wrap: bool) -> list[int]:
+    """Share a terminal's width out: the last column gives first when it may wrap, then always the widest."""
+    widths = list(natural)
+    excess = sum(widths) + GAP * (len(widths) - 1) - width
+    if excess > 0 and wrap:
+        given = min(excess, max(0, widths[-1] - LAST_LEAST))
+        widths[-1] -= given
+        excess -= given
+    while excess > 0 and max(widths) > COLUMN_LEAST:
+        widths[widths.index(max(widths))] -= 1
+        excess -= 1
+    return widths
+
+
+def _printed(parts: Sequence[Table | Text], width: int, colours: bool) -> str:
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=colours,
+        color_system="standard" if colours else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

@@ -3,7 +3,7 @@
 from backend.client.attach import BackendFailed, attach, locate, own_home, start_backend
 from backend.client.connection import Client, ConnectionChanged, ConnectionState, RemoteError
 from backend.client.direct import SpecialistUnreachable, ai_send, ai_send_sync, ai_stream
-from backend.client.elsewhere import ADDRESS, CA_FILE, TOKEN_FILE, connect_to
+from backend.client.remote import ADDRESS, CA_FILE, TOKEN_FILE, connect_to
 
 __all__ = [
     "ADDRESS",

@@ -10,18 +10,25 @@ import contextlib
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from backend.client.connection import Client, Place, RemoteError
-from backend.home import Home
+from backend.home import Home, read_token
 from backend.schema.errors import ErrorCode, TektonError
 from backend.tls import Trust, pinning
 
+if TYPE_CHECKING:
+    import psutil
+
+NO_BACKEND = "no backend runs for this home; `tekton serve` or the console starts one"
 START_TIMEOUT_S = 60.0
-JOIN_EVERY_S = 0.05
-"""Between looks for a backend that somebody else is starting."""
+SETTLE_S, JOIN_EVERY_S = 10.0, 0.05
+"""How long a backend that starts or ends just now may take until it accepts or is gone, and between two looks at it."""
+START_TOLERANCE_S = 1.0
+"""How far the start of a process may be from the one its facts name: a clock was set."""
 
 
 class BackendFailed(TektonError):
@@ -31,9 +38,12 @@ class BackendFailed(TektonError):
 
 
 class _Facts(Struct):
+    """What a gateway says of itself in its home; `process_start` in unix seconds, 0 from older ones."""
+
     url: str
     pid: int
     certificate: str = ""
+    process_start: float = 0.0
 
 
 class _Readiness(Struct, omit_defaults=True):
@@ -70,10 +80,13 @@ class _Gateways:
             found = _facts(self._home)
             self._chosen = found[self._turn % len(found)]
             self._turn += 1
-            return self._chosen.url, self._home.token.read_text(encoding="ascii").strip()
         except (OSError, msgspec.DecodeError, ZeroDivisionError) as error:
+            raise RemoteError(NO_BACKEND, code="backend_lost") from error
+        try:
+            return self._chosen.url, read_token(self._home.token)
+        except FileNotFoundError as error:
             raise RemoteError(
-                "no backend runs for this home; `tekton serve` starts one", code="backend_lost"
+                f"{self._home.token}: the token of this home is gone", code="unauthorized"
             ) from error
 
     def trust(self) -> Trust | None:
@@ -86,58 +99,87 @@ def _facts(home: Home) -> list[_Facts]:
     """Return what the home's gateways say of themselves; of several, those whose process is there."""
     files = sorted(home.run.glob("backend*.json"), key=lambda path: (len(path.name), path.name))
     found = [msgspec.json.decode(path.read_bytes(), type=_Facts) for path in files]
-    return [facts for facts in found if len(found) == 1 or _lives(facts.pid)]
+    return [facts for facts in found if len(found) == 1 or _process(facts)]
 
 
-def _lives(pid: int) -> bool:
+def _process(facts: _Facts) -> psutil.Process | None:
+    """Return the process of a gateway if it is there; one that was stopped or hangs is."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        process = psutil.Process(facts.pid)
+        same = not facts.process_start or abs(process.create_time() - facts.process_start) < START_TOLERANCE_S
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def backend_process(home: Home, url: str) -> psutil.Process | None:
+    """Return the process of the gateway of a home that serves at `url`, while it lives."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return next((_process(facts) for facts in _facts(home) if facts.url == url), None)
+    return None
+
+
+def living_backend(home: Home) -> int:
+    """Return the pid of a gateway of the home whose process lives, 0 when there is none."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return next((facts.pid for facts in _facts(home) if _process(facts)), 0)
+    return 0
 
 
 async def attach(home: Home, *, start: bool = True) -> Client:
-    """Connect to the backend of a home; with `start`, start one when none answers.
+    """Connect to the backend of a home; with `start`, start one when none runs.
 
     Raises:
-        RemoteError: None answers and none was to be started.
+        RemoteError: None runs and none was to be started (`backend_lost`); or one runs and does not answer (`timeout`,
+            with its `pid` in the detail).
         BackendFailed: One was started and ended at once; the message says why.
     """
     gateways = _Gateways(home)
     try:
         return await Client.connect(gateways, trust=gateways.trust)
     except RemoteError as error:
-        if not start or error.code != "backend_lost":
+        if error.code not in ("backend_lost", "timeout"):
             raise
-    try:
-        await start_backend(home)
-    except BackendFailed as error:
-        if error.code != "conflict":
-            raise
-        return await _join(home)
-    return await Client.connect(gateways, trust=gateways.trust)
+        pid = await asyncio.to_thread(living_backend, home)
+        # one that refuses connections starts or ends just now
+        if pid and error.code == "backend_lost" and (client := await _connected(home, SETTLE_S)) is not None:
+            return client
+        if pid and await asyncio.to_thread(living_backend, home) == pid:
+            raise RemoteError(
+                f"the backend (pid {pid}) is running and does not answer: {error.message}; `tekton stop` can end it",
+                code="timeout",
+                detail={"pid": pid},
+            ) from error
+        if not start:
+            raise RemoteError(NO_BACKEND, code="backend_lost") from error
+    for _ in range(int(START_TIMEOUT_S / SETTLE_S)):
+        try:
+            await start_backend(home)
+            return await Client.connect(gateways, trust=gateways.trust)
+        except BackendFailed as error:
+            if error.code != "conflict":
+                raise
+        # somebody else starts or ends one just now: two commands of one shell pipe, for example
+        if (client := await _connected(home, SETTLE_S, even_unseen=True)) is not None:
+            return client
+    raise BackendFailed(f"another backend holds this home and does not serve; see {home.logs}/backend.log")
 
 
-async def _join(home: Home) -> Client:
-    """Connect to a backend that somebody else is just starting: two commands of one shell pipe, for example.
+async def _connected(home: Home, within_s: float, *, even_unseen: bool = False) -> Client | None:
+    """Connect to a backend as soon as it accepts; `None` when it does not within a time, or has ended.
 
-    Raises:
-        BackendFailed: It was not there within `START_TIMEOUT_S`.
+    With `even_unseen` one that has not said yet where it serves is waited for, too.
     """
     gateways = _Gateways(home)
-    try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while True:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while even_unseen or await asyncio.to_thread(living_backend, home):
                 with contextlib.suppress(RemoteError):
                     return await Client.connect(gateways, trust=gateways.trust)
                 await asyncio.sleep(JOIN_EVERY_S)
-    except TimeoutError as error:
-        raise BackendFailed(
-            f"another backend holds this home and does not serve; see {home.logs}/backend.log"
-        ) from error
+    return None
 
 
 async def start_backend(home: Home) -> str:
@@ -167,14 +209,25 @@ async def start_backend(home: Home) -> str:
 def _spawn(home: Home, ready_fd: int) -> subprocess.Popen[bytes]:
     with open(home.logs / "backend.log", "ab", buffering=0, opener=_private) as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "backend.gateway.serve", "--ready-fd", str(ready_fd)],
+            [sys.executable, "-P", "-m", "backend.gateway.serve", "--ready-fd", str(ready_fd)],
+            cwd=home.root,  # it outlives the caller, whose folder may be removed or unmounted
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=(ready_fd,),
             start_new_session=True,
-            env={**os.environ, "TEKTON_HOME": str(home.root)},
+            env={**_environment(), "TEKTON_HOME": str(home.root)},
         )
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment with absolute names in `PYTHONPATH`, as the backend works in another folder."""
+    environment = dict(os.environ)
+    if path := environment.get("PYTHONPATH"):
+        environment["PYTHONPATH"] = os.pathsep.join(
+            os.path.abspath(entry) for entry in path.split(os.pathsep) if entry
+        )
+    return environment
 
 
 def _read_line(descriptor: int) -> bytes:

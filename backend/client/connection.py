@@ -1,40 +1,69 @@
-"""One connection to a gateway that outlives drops: calls, events, and the truth about the link itself.
+"""One connection to a gateway that survives drops: calls, events, and the state of the connection itself.
 
 After a drop the client comes back with the number of its last event and misses nothing. Calls under way are asked
-for again under their own request id, which joins the first call; when the backend is another one, they fail.
-Starts no backend and knows no home.
+for again under their own request id, which joins the first call. They fail with `backend_lost` when the backend is another
+one, when none serves any more, and once the link has been lost for `LOST_CALLS_S`; a call that failed is not sent again.
+What the gateway sends and this version does not know is skipped and counted. Starts no backend and knows no home.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
+import backend
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Event, Hello, Result, Snapshot, Topic, event_decoder
 from backend.schema.frames import ErrorReply
+from backend.schema.params import (
+    MAX_REQUEST_ID,
+    AnyParams,
+    InvalidRequest,
+    Params,
+    RequestId,
+    Startable,
+    result_types,
+)
+from backend.schema.results import Started
 from backend.tls import Trust, failure, is_loopback
 from backend.wire import encoder
+
+R = TypeVar("R")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 """Waits between attempts to come back; each attempt doubles the wait. The state is `lost` meanwhile, and shown."""
-NEAR_PING_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 1.5, 3.0
-"""Seconds between two pings, on this machine and beyond it, and how long one may stay unanswered beyond it."""
+LOST_CALLS_S = 30.0
+"""How long the link may be lost before the calls under way fail. The client goes on trying to come back."""
+NEAR_PING_S, NEAR_SILENCE_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 40.0, 1.0, 3.0
+"""Seconds between two pings, on this machine and beyond it, and for how long no byte may come before the gateway counts as
+gone. Beyond this machine that grows with what the link shows."""
+MOST_SILENCE_S = 30.0
+SILENCE_PER_DELAY = 4.0
+"""How many times the delay of a slow link is added to the silence it is granted."""
+SLOW_S = 1.0
+"""A link whose answers come later than this is slow, which is shown, and is not gone."""
 QUEUED_BATCHES = 256
 """Batches held for a slow reader; beyond, reading from the socket stops and the gateway waits."""
 
+OTHER_VERSION = "; is it of another version?"
 CLOSED = "the gateway closed the connection"
 ConnectionState = Literal["connecting", "attached", "lost", "closed"]
 Place = tuple[str, str]
@@ -53,6 +82,41 @@ class ConnectionChanged(Struct, tag="connection"):
     reason: str = ""
 
 
+class _Head(Struct):
+    """What can be read of a frame that is not understood as a whole."""
+
+    type: str = ""
+    request_id: str = ""
+    message: str = ""
+
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a frame raises when this version does not understand it."""
+
+
+class Pace(NamedTuple):
+    """How a link does: seconds from a question to its answer, and bytes that came in the last second."""
+
+    delay_s: float = 0.0
+    bytes_per_s: float = 0.0
+
+    @property
+    def slow(self) -> bool:
+        return self.delay_s > SLOW_S
+
+
+class _Link(ClientConnection):
+    """A connection that knows when the last byte came: any byte is a sign of life, a large frame needs many of them."""
+
+    heard_at = 0.0
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self.loop.time()
+        self.received += len(data)
+        super().data_received(data)
+
+
 class Client:
     """A console's or a program's link to one gateway. Use `connect`, and `close` it."""
 
@@ -66,7 +130,7 @@ class Client:
         self._readers = 0
         self._calls: dict[str, tuple[bytes, asyncio.Future[Any]]] = {}
         self._topics: list[Topic] | None = None
-        self._epoch = ""
+        self._epoch: str = ""
         self._last_seq: int | None = None
         self.url = ""
         self._attached_to = ""
@@ -74,6 +138,13 @@ class Client:
         self.since = time.time()
         self.lost_reason = ""
         self.scopes: list[str] = []
+        self.gateway_version: str = ""
+        """Version of the gateway, as it says itself."""
+        self.pace = Pace()
+        self._silence_s = FAR_SILENCE_S
+        self.skipped = Counter[str]()
+        """Frames that could not be understood, by their type; those of a newer gateway, most likely."""
+        self._giving_up: asyncio.TimerHandle | None = None
 
     @classmethod
     async def connect(
@@ -88,7 +159,8 @@ class Client:
         `trust` says whom to believe of gateways with `https`; without one, the system's authorities.
 
         Raises:
-            RemoteError: Nobody serves there (`backend_lost`), or the token is refused (`unauthorized`).
+            RemoteError: Nobody serves there (`backend_lost`), who does is silent (`timeout`) or refuses: the token
+                (`unauthorized`) or for its load (`too_many`).
         """
         client = cls(place if callable(place) else lambda: place, trust)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -98,36 +170,78 @@ class Client:
         except TimeoutError as error:
             await client.close()
             raise RemoteError(
-                f"the gateway at {client.url} did not answer in {timeout_s:g} s", code="backend_lost"
+                f"the gateway at {client.url} did not answer in {timeout_s:g} s", code="timeout"
             ) from error
-        except RemoteError:
+        except BaseException:  # also when whoever waits is cancelled: nobody would close the link
             await client.close()
             raise
         return client
 
-    async def call(self, action: str, *, timeout_s: float | None = None, **params: Any) -> Any:
-        """Call an action of the platform and return its result as plain values.
+    @property
+    def version_note(self) -> str:
+        """Say that gateway and client are of different versions; empty when they are not."""
+        if self.gateway_version in ("", backend.__version__):
+            return ""
+        return (
+            f"the gateway is version {self.gateway_version}, this program {backend.__version__}: what one of them does not "
+            "know is left out"
+        )
 
-        A `request_id` among the params names the call, so that it can be cancelled or joined.
+    async def call(self, params: Params[R], *, timeout_s: float | None = None) -> R:
+        """Call an action of the platform and return its result: `call(Kill(ids=["apollo"]))` is a `KillResult`.
+
+        Waits for the whole result; see `start` for what takes long. A `request_id` among the params names the call,
+        so that it can be cancelled or joined. `timeout_s` is how long this program waits, at most.
 
         Raises:
-            RemoteError: With the code and text of the backend's answer; `timeout` past `timeout_s`.
+            RemoteError: With the code and text of the backend's answer; `timeout` past `timeout_s`; `backend_lost` once the
+                link has been lost for `LOST_CALLS_S` (30 s), or at once when the backend has ended.
         """
-        call_id = f"c-{token_hex(8)}"
-        if action == "cancel":
-            params["target"] = params.pop("request_id")
-        elif params.get("request_id"):
-            call_id = params.pop("request_id")
-        params.pop("request_id", None)
-        frame = encoder.encode({"type": action, "request_id": call_id, **_given(params)})
-        return await self._ask(call_id, frame, timeout_s)
+        if isinstance(params, Startable):
+            params = cast(Params[R], replace(params, wait=True))
+        return cast(R, await self._call(params, result_types(type(params))[0], timeout_s))
+
+    async def start(self, params: Startable[Any], *, timeout_s: float | None = None) -> Started:
+        """Start what takes long and return at once; the rest comes as events.
+
+        Raises:
+            RemoteError: As `call`.
+        """
+        return await self._call(replace(params, wait=False), Started, timeout_s)
+
+    async def request(self, action: str, values: dict[str, Any], *, timeout_s: float | None = None) -> Any:
+        """Call an action by its wire name and return plain values: for programs that pass calls on.
+
+        Raises:
+            RemoteError: As `call`.
+        """
+        try:  # an answer to a name that the gateway refuses could not be told from others
+            call_id = msgspec.convert(values.get("request_id") or f"c-{token_hex(8)}", RequestId)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(
+                f"{action}: request_id must be a line of at most {MAX_REQUEST_ID} characters"
+            ) from error
+        given = {name: value for name, value in values.items() if value is not None}
+        frame = encoder.encode({**given, "type": action, "request_id": call_id})
+        return await self._send(call_id, frame, timeout_s)
+
+    async def _call(self, params: AnyParams, result: type[T], timeout_s: float | None) -> T:
+        values: dict[str, Any] = msgspec.to_builtins(params)
+        answer = await self.request(params.action, values, timeout_s=timeout_s)
+        try:
+            return msgspec.convert(answer, result)
+        except msgspec.ValidationError as error:
+            raise RemoteError(
+                f"the backend's answer to {params.action} cannot be read: {error}{OTHER_VERSION}",
+                code="internal",
+            ) from error
 
     async def subscribe(self, topics: Iterable[Topic]) -> None:
         """Read these topics from now on; a `Snapshot` comes first among the events."""
         self._topics = list(topics)
         self._last_seq = None
         call_id, frame = self._subscription()
-        await self._ask(call_id, frame, CONNECT_TIMEOUT_S)
+        await self._send(call_id, frame, CONNECT_TIMEOUT_S)
 
     async def events(self) -> AsyncIterator[list[tuple[int, Event | ConnectionChanged]]]:
         """Yield batches of numbered events; changes of the link come among them with number 0.
@@ -147,36 +261,41 @@ class Client:
 
     async def close(self) -> None:
         """End the link. Calls under way fail with `backend_lost`."""
-        self._set_state("closed", "closed by us")
+        if self.state != "closed":
+            self._set_state("closed", "closed by us")
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        self._fail_calls("the connection was closed")
+        self._fail_calls("the connection was closed", subscribing=True)
 
     async def drop(self) -> None:
         """Cut the connection as a network would; the client comes back by itself."""
         if self._socket is not None:
             self._socket.transport.abort()
 
-    async def _ask(self, call_id: str, frame: bytes, timeout_s: float | None) -> Any:
+    async def _send(self, call_id: str, frame: bytes, timeout_s: float | None) -> Any:
         if self.state == "closed":
-            raise RemoteError("the connection is closed", code="backend_lost")
+            why = f": {self.lost_reason}" if self.lost_reason else ""
+            raise RemoteError(f"the connection is closed{why}", code="backend_lost")
         if self.state == "lost":
             raise RemoteError(f"the backend is lost: {self.lost_reason}", code="backend_lost")
-        if under_way := self._calls.get(call_id):
-            return await asyncio.wait_for(asyncio.shield(under_way[1]), timeout_s)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._calls[call_id] = (frame, future)
         try:
-            if self._socket is not None:
-                with contextlib.suppress(ConnectionClosed):  # the keeper sends it again, or fails it
-                    await self._socket.send(frame, text=True)
-            return await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                if under_way := self._calls.get(call_id):
+                    return await asyncio.shield(under_way[1])
+                future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                self._calls[call_id] = (frame, future)
+                try:
+                    if self._socket is not None:
+                        with contextlib.suppress(ConnectionClosed):  # the keeper sends it again, or fails it
+                            await self._socket.send(frame, text=True)
+                    return await future
+                finally:
+                    if self._calls.get(call_id) == (frame, future):
+                        del self._calls[call_id]
         except TimeoutError as error:
             raise RemoteError(f"no answer within {timeout_s:g} s", code="timeout") from error
-        finally:
-            self._calls.pop(call_id, None)
 
     def _subscription(self) -> tuple[str, bytes]:
         call_id = f"s-{token_hex(8)}"
@@ -191,24 +310,47 @@ class Client:
         return call_id, encoder.encode(wish)
 
     async def _keep(self, first: asyncio.Future[None]) -> None:
-        """Connect, read to the end of the connection, come back: for the client's life."""
+        """Hold the link for the client's life; a failure of our own ends it visibly, with all calls."""
+        try:
+            await self._come_back_for_ever(first)
+        except (
+            Exception
+        ) as error:  # the boundary of the task: nobody awaits it, whoever waits for a call must know
+            log.exception("the link to %s cannot go on", self.url)
+            self.lost_reason = f"the link cannot go on: {error or type(error).__name__}"
+            self._set_state("closed", self.lost_reason)
+            self._fail_calls(self.lost_reason, subscribing=True)
+            if not first.done():
+                first.set_exception(RemoteError(self.lost_reason, code="internal"))
+
+    async def _come_back_for_ever(self, first: asyncio.Future[None]) -> None:
+        """Connect, read to the end of the connection, come back."""
         delay = FIRST_DELAY_S
         while True:
+            placed = False
             try:
                 self.url, token = self._locate()
+                placed = True
                 async with _open(self.url, token, self._trust()) as socket:
                     await self._greet(socket)
                     delay = FIRST_DELAY_S
                     if not first.done():
                         first.set_result(None)
-                    why = await self._read(socket)
-                self._lost(why)
+                    watch = asyncio.create_task(self._watch(cast(_Link, socket)), name="watch of the link")
+                    try:
+                        why = await self._read(socket)
+                    finally:
+                        watch.cancel()
+                        gone = (await asyncio.gather(watch, return_exceptions=True))[0]
+                self._lost(gone if isinstance(gone, str) else why)
             except (OSError, TektonError, WebSocketException, TimeoutError) as error:
-                failure = _refusal(error)
+                failure = _refusal(error, self.url)
                 if not first.done():
                     first.set_exception(failure)
                     return
                 self._lost(failure.message)
+                if not placed and failure.code == "backend_lost":  # none serves: what was asked ended with it
+                    self._fail_calls(failure.message)
             finally:
                 self._socket = None
             await asyncio.sleep(delay)
@@ -217,13 +359,13 @@ class Client:
     async def _greet(self, socket: ClientConnection) -> None:
         """Take the gateway's hello; put the subscription and the calls under way back in place."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            hello = event_decoder.decode(await socket.recv(decode=False))
+            hello = self._understood(await socket.recv(decode=False))
         if not isinstance(hello, Hello):
             raise RemoteError(f"{self.url} does not speak like a tekton gateway", code="backend_lost")
         other_life = bool(self._epoch) and hello.epoch != self._epoch
         if other_life:
             self._fail_calls("the backend was replaced by another one")
-        self._epoch, self.scopes = hello.epoch, hello.scopes
+        self._epoch, self.scopes, self.gateway_version = hello.epoch, hello.scopes, hello.version
         self._socket = socket
         moved, self._attached_to = self._attached_to not in ("", self.url), self.url
         self._set_state(
@@ -251,8 +393,41 @@ class Client:
                 if batch:
                     await self._hand_on(batch)
         except ConnectionClosed as ended:
-            silent = ended.sent is not None and "ping timeout" in ended.sent.reason
-            return "the gateway did not answer: host or network is gone" if silent else _closing(ended)
+            return _closing(ended)
+
+    async def _watch(self, socket: _Link) -> str:
+        """Measure the link by pings, and cut it once no byte has come for longer than it is granted; return why.
+
+        A link that comes back at once was slow, not gone: it is granted twice the silence from then on.
+        """
+        loop, near = asyncio.get_running_loop(), is_loopback(urlsplit(self.url).hostname or "")
+        every_s = NEAR_PING_S if near else FAR_PING_S
+        asked: list[tuple[float, asyncio.Future[float]]] = []
+        socket.heard_at, before = loop.time(), socket.received
+        while True:
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(every_s):
+                    asked.append((loop.time(), cast("asyncio.Future[float]", await socket.ping())))
+            await asyncio.sleep(every_s)
+            answered = [
+                pong.result()
+                for _, pong in asked
+                if pong.done() and not pong.cancelled() and not pong.exception()
+            ]
+            asked = [(at, pong) for at, pong in asked if not pong.done()][-60:]
+            waits_s = loop.time() - asked[0][0] - every_s if asked else 0.0
+            self.pace = Pace(max([waits_s, *answered[-1:]]), (socket.received - before) / every_s)
+            before = socket.received
+            granted_s = (
+                NEAR_SILENCE_S
+                if near
+                else min(MOST_SILENCE_S, self._silence_s + SILENCE_PER_DELAY * self.pace.delay_s)
+            )
+            silent_s = loop.time() - socket.heard_at
+            if silent_s > granted_s:
+                self._silence_s = min(MOST_SILENCE_S, 2 * self._silence_s)
+                socket.transport.abort()
+                return f"nothing came for {silent_s:.1f} s: host or network is gone"
 
     async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         """Give a batch to the reader; wait for one that is slow.
@@ -264,8 +439,10 @@ class Client:
         await self._queue.put(batch)
 
     def _sort(self, line: bytes, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
-        event = event_decoder.decode(line)
+        event = self._understood(line)
         match event:
+            case None:
+                self._last_seq = _seq(line) or self._last_seq
             case Result():
                 self._resolve(event.request_id, event.result)
             case ErrorReply(request_id=str(request_id)):
@@ -282,6 +459,33 @@ class Client:
                     self._last_seq = seq
                 batch.append((seq, event))
 
+    def _understood(self, line: bytes) -> Event | None:
+        """Return the event of a frame; `None` for one this version does not know, which is counted.
+
+        A call whose answer is not understood fails, as no other one will come.
+
+        Raises:
+            ValueError: It is the state of everything, without which no other event means anything.
+        """
+        try:
+            return event_decoder.decode(line)
+        except UNREADABLE as error:
+            try:
+                head = msgspec.json.decode(line, type=_Head)
+            except UNREADABLE:
+                head = _Head()
+            if head.type == "snapshot":
+                raise ValueError(
+                    f"the state of the backend cannot be read: {error}{OTHER_VERSION}"
+                ) from error
+            if head.type not in self.skipped:
+                log.warning("%s sends frames of type %r that are skipped: %s", self.url, head.type, error)
+            self.skipped[head.type] += 1
+            if head.type in ("result", "error"):
+                text = head.message or f"the backend's answer cannot be read: {error}{OTHER_VERSION}"
+                self._reject(head.request_id, RemoteError(text, code="internal"))
+            return None
+
     def _resolve(self, call_id: str, result: Any) -> None:
         if (call := self._calls.get(call_id)) and not call[1].done():
             call[1].set_result(result)
@@ -290,10 +494,15 @@ class Client:
         if (call := self._calls.get(call_id)) and not call[1].done():
             call[1].set_exception(error)
 
-    def _fail_calls(self, reason: str) -> None:
+    def _fail_calls(self, reason: str, *, subscribing: bool = False) -> None:
+        """End the calls under way; each is forgotten, so that none is sent again after its caller was told."""
         for call_id in list(self._calls):
-            if not call_id.startswith("s-"):
+            if subscribing or not call_id.startswith("s-"):
                 self._reject(call_id, RemoteError(reason, code="backend_lost"))
+                del self._calls[call_id]
+
+    def _give_up(self) -> None:
+        self._fail_calls(f"the backend has been lost for {LOST_CALLS_S:g} s: {self.lost_reason}")
 
     def _lost(self, reason: str) -> None:
         """Tell that the link is lost, and again when another attempt meets another reason."""
@@ -304,6 +513,12 @@ class Client:
     def _set_state(self, state: ConnectionState, reason: str) -> None:
         if state != self.state:
             self.state, self.since = state, time.time()
+            if self._giving_up is not None:
+                self._giving_up.cancel()
+            lost = state == "lost"
+            self._giving_up = (
+                asyncio.get_running_loop().call_later(LOST_CALLS_S, self._give_up) if lost else None
+            )
         change = ConnectionChanged(state, self.since, reason)
         if self._queue.full():  # the reader is far behind; it will read the state itself
             return
@@ -323,48 +538,61 @@ def _open(url: str, token: str, trust: Trust | None) -> connect:
     near = is_loopback(urlsplit(url).hostname or "")
     return connect(
         f"{address.rstrip('/')}/ws",
+        create_connection=_Link,
         additional_headers={"Authorization": f"Bearer {token}"},
-        compression=None,
+        compression=None if near else "deflate",
         proxy=None,
         max_size=None,
         max_queue=64,
         open_timeout=CONNECT_TIMEOUT_S,
         close_timeout=1,
-        user_agent_header=None,
-        ping_interval=NEAR_PING_S if near else FAR_PING_S,
-        ping_timeout=NEAR_PING_S if near else FAR_SILENCE_S,
+        user_agent_header=f"tekton/{backend.__version__}",
+        ping_interval=None,
         ssl=secure,
     )
 
 
-def _refusal(error: Exception) -> RemoteError:
-    """Say in one sentence why a connection could not be made."""
-    if isinstance(error, RemoteError):
-        return error
+_CODES: dict[int, ErrorCode] = {401: "unauthorized", 403: "unauthorized", 429: "too_many", 503: "too_many"}
+
+
+_UNKNOWN_SIGNER = (18, 19, 20, 21)
+"""Codes of X509_verify_cert_error_string(3): signed by itself, or by somebody who is not known here."""
+
+
+def _refusal(error: Exception, url: str) -> RemoteError:
+    """Say in one sentence why a connection to an address could not be made."""
+    if isinstance(error, TektonError):
+        return error if isinstance(error, RemoteError) else RemoteError(error.message, code=error.code)
+    if isinstance(error, TimeoutError):
+        return RemoteError(f"{url} gave no answer in {CONNECT_TIMEOUT_S:g} s", code="timeout")
     if isinstance(error, InvalidStatus):
-        code: ErrorCode = "unauthorized" if error.response.status_code in (401, 403) else "backend_lost"
+        code = _CODES.get(error.response.status_code, "backend_lost")
         text = f"HTTP {error.response.status_code}"
         with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
             text = msgspec.json.decode(error.response.body or b"")["error"]["message"]
-        return RemoteError(f"the gateway refused: {text}", code=code)
+        return RemoteError(f"the gateway at {url} refused: {text}", code=code)
     if isinstance(error, InvalidHandshake):
         return RemoteError(
-            f"no gateway there: {error} (one with TLS has an address that begins with https)",
+            f"no gateway there, at {url}: {error} (one with TLS has an address that begins with https)",
             code="backend_lost",
         )
     if isinstance(error, ssl.SSLError):
-        return RemoteError(
-            f"the gateway is not believed: {failure(error, 'this address')}", code="unauthorized"
-        )
-    return RemoteError(f"the gateway cannot be reached: {error or type(error).__name__}", code="backend_lost")
+        unknown = isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_SIGNER
+        told = failure(error, urlsplit(url).hostname or url)
+        hint = "; --ca-file (TEKTON_CA_FILE) names who signed it" if unknown else ""
+        return RemoteError(f"the gateway is not believed: {told} ({url}){hint}", code="unauthorized")
+    return RemoteError(f"the gateway at {url} cannot be reached: {_why(error)}", code="backend_lost")
+
+
+def _why(error: Exception) -> str:
+    """Return the system's own words for a failure, without numbers and addresses."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number and number > 0 else str(error) or type(error).__name__
 
 
 def _seq(line: bytes) -> int:
     """Read the number from the front of an event line; 0 when it has none."""
     if not line.startswith(b'{"seq":'):
         return 0
-    return int(line[7 : line.index(b",", 7)])
-
-
-def _given(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}
+    digits = line[7 : line.find(b",", 7)]
+    return int(digits) if digits.isdigit() else 0

@@ -10,13 +10,13 @@ remembered and nothing is tried twice; for conversations, pipelines and teams us
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from uuid import uuid4
 
 import msgspec
 
 from backend import catalog, config
-from backend.home import Home
+from backend.home import Home, read_token
 from backend.schema.errors import TektonError
 from backend.schema.frames import ChatResponse, ErrorReply, Request, StreamChunk, StreamEnd, StreamError
 from backend.wire import MAX_LINE_BYTES, decode_reply, encode_line
@@ -81,7 +81,7 @@ def ai_send_sync(
 
 async def ai_stream(
     ai_id: str, message: str, host: str | None = None, port: int | None = None
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     """Ask a specialist and yield its answer as it comes. Ending the iteration ends the answer.
 
     Raises:
@@ -131,25 +131,34 @@ async def _exchange(
 async def _open(
     ai_id: str, host: str | None, port: int | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, port = (host or "localhost", port) if port else _place(ai_id, host)
+    host, port, token = (host or "localhost", port, "") if port else _place(ai_id, host)
     try:
-        return await asyncio.open_connection(host, port, limit=MAX_LINE_BYTES)
+        reader, writer = await asyncio.open_connection(host, port, limit=MAX_LINE_BYTES)
     except OSError as error:
         raise SpecialistUnreachable(
             f"{ai_id} does not answer on {host}:{port}; launch it with `tekton launch {ai_id.removesuffix('-ai')}`"
         ) from error
+    if token:
+        writer.write(encode_line(Request(type="hello", token=token)))
+    return reader, writer
 
 
-def _place(ai_id: str, host: str | None) -> tuple[str, int]:
-    """Find a specialist's socket: where the registry says it runs, else where the catalogue puts it."""
+def _place(ai_id: str, host: str | None) -> tuple[str, int, str]:
+    """Find a specialist's socket, where the registry says it runs, else where the catalogue puts it, and the token.
+
+    The token is empty unless the sockets of this home want one and the registry names the worker: whoever else holds
+    its port must not be told.
+    """
     home = Home.from_environment()
-    component = catalog.load(config.load(home)).get(ai_id)
+    settings = config.load(home)
+    component = catalog.load(settings).get(ai_id)
     try:
         registry = msgspec.json.decode(home.registry.read_bytes())
         entry = registry[component.id]
-        return host or entry.get("host", "127.0.0.1"), int(entry["port"])
+        token = read_token(home.worker_token) if settings.fleet.sockets == "token" else ""
+        return host or entry.get("host", "127.0.0.1"), int(entry["port"]), token
     except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
-        return host or "127.0.0.1", component.ai_port
+        return host or "127.0.0.1", component.ai_port, ""
 
 
 async def _line(reader: asyncio.StreamReader, ai_id: str) -> bytes:

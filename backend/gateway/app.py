@@ -4,50 +4,60 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import backend
+from backend.gateway.anthropic_api.routes import anthropic_routes
 from backend.gateway.auth import Guard
-from backend.gateway.calls import CallBook, CallLog
+from backend.gateway.call_log import CallLog, IdempotencyCache
 from backend.gateway.context import Gateway
-from backend.gateway.mcp.mount import mcp_route
+from backend.gateway.mcp.http import mcp_route
 from backend.gateway.mcp.rest import rest_routes
 from backend.gateway.metrics import CONTENT_TYPE, exposition
+from backend.gateway.ollama_api.routes import ollama_routes
 from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
-from backend.gateway.replies import json_reply
+from backend.gateway.responses import STATUS, json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded
 from backend.gateway.stream_routes import stream_routes
 from backend.gateway.tracing import Tracing, log_turn, wanted
 from backend.gateway.websocket import serve_websocket
 from backend.orchestration.platform import Platform
-from backend.orchestration.sharing import Sharing
+from backend.orchestration.recent import RememberedBytes
 from backend.schema.errors import TektonError
+from backend.schema.frames import DirectTurn
+from backend.schema.results import EventFigures, GatewayReport
+from backend.schema.states import LIVE
 from backend.wire import encoder
 
 HEALTH = RouteDoc("health", None, "Say that the gateway lives.")
+RunHere = Callable[[str, dict[str, Any]], Awaitable[Any]]
 READY = RouteDoc("ready", None, "Say whether the gateway serves, and how many specialists live.")
 METRICS = RouteDoc("metrics", "read", "Return figures for Prometheus.", media="text/plain")
 
 
 def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
-    """Put gate and books around a platform; the platform learns its address."""
+    """Put authentication, call log and metrics around a platform, and set the platform's address."""
     gateway = Gateway(
         platform,
         Guard(platform.home, platform.settings, host),
-        CallLog(platform.home, platform.events),
-        CallBook(),
+        CallLog(platform.home, platform.events, platform.error_log.record),
+        IdempotencyCache(RememberedBytes.of(platform.settings.memory.remembered_mib).results),
         address,
     )
     gateway.log.on_call.append(gateway.meters.call_ended)
+    platform.direct.on_ended.append(partial(_note_direct, gateway.log))
     platform.turns.on_ended += [gateway.meters.turn_ended, log_turn]
     if wanted(platform.environment):
         gateway.tracing = Tracing()
@@ -55,18 +65,32 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
         platform.turns.on_ended.append(gateway.tracing.turn_ended)
     platform.gateway_address = address
     platform.gateway_report = lambda: report(gateway)
-    if platform.sharing is not None:
-        platform.sharing.twins.run_here = partial(_run_for_another, gateway, platform.sharing)
+    if platform.cluster is not None:
+        platform.cluster.peers.run_here = partial(_run_for_another, gateway, platform.cluster.run_here)
     return gateway
 
 
+def _note_direct(log: CallLog, turn: DirectTurn) -> None:
+    """Write down a question that came to a specialist's own port."""
+    refused = turn.code == "budget_exceeded"
+    log.note(
+        f"{turn.client} → {turn.ai_id}",
+        "socket",
+        "chat",
+        STATUS.get(turn.code, 500) if turn.code else 200,
+        began=time.monotonic() - turn.total_time,
+        refusal=turn.error if refused else "",
+        request_id=turn.request_id,
+    )
+
+
 async def _run_for_another(
-    gateway: Gateway, sharing: Sharing, request_id: str, name: str, params: dict[str, Any]
+    gateway: Gateway, run_here: RunHere, request_id: str, name: str, params: dict[str, Any]
 ) -> Any:
     """Run a call another gateway handed over; one with a request id that runs here already is joined."""
-    if not request_id or name == "cancel":
-        return await sharing.run_here(name, params)
-    return await gateway.book.run(request_id, name, lambda: sharing.run_here(name, params))
+    if not request_id:
+        return await run_here(name, params)
+    return await gateway.calls.run(request_id, name, params, lambda: run_here(name, params))
 
 
 def build_app(gateway: Gateway) -> Starlette:
@@ -77,18 +101,39 @@ def build_app(gateway: Gateway) -> Starlette:
         Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway), METRICS)),
         *stream_routes(gateway),
         *openai_routes(gateway),
+        *anthropic_routes(gateway),
+        *ollama_routes(gateway),
         mcp_route(gateway),
         *rest_routes(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
     ]
     routes.append(_document_route(gateway, routes))
-    nowhere = _nowhere(gateway)
+    nowhere = _nowhere(gateway, routes)
 
     async def unknown_route(request: Request, error: Exception) -> Response:
         return await nowhere(request)
 
-    return Starlette(routes=routes, exception_handlers={404: unknown_route, 405: unknown_route})
+    return Starlette(
+        routes=routes,
+        exception_handlers={404: unknown_route, 405: unknown_route},
+        middleware=_cors(gateway.platform.settings.gateway.allowed_origins),
+    )
+
+
+def _cors(origins: Sequence[str]) -> list[Middleware]:
+    """Let web pages of the allowed origins call: without these headers a browser keeps the answer from them."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["authorization", "content-type", "last-event-id", "x-request-id", "traceparent"],
+            expose_headers=["x-request-id", "retry-after", "x-should-retry"],
+        )
+    ]
 
 
 def _document_route(gateway: Gateway, routes: list[BaseRoute]) -> Route:
@@ -105,23 +150,21 @@ def _document_route(gateway: Gateway, routes: list[BaseRoute]) -> Route:
     return Route("/openapi.json", guarded(gateway, "openapi", "read", openapi, doc))
 
 
-def report(gateway: Gateway) -> dict[str, object]:
-    """Return what the Gateway screen shows."""
-    return {
-        "address": gateway.address,
-        "clients": list(gateway.clients.values()),
-        "streams": gateway.streams,
-        "total_calls": gateway.log.total,
-        "refused_calls": gateway.log.refused,
-        "recent": list(gateway.log.recent)[::-1],
-        "refusals": list(gateway.log.refusals)[::-1],
-        "events": {
-            "seq": gateway.platform.events.seq,
-            "unwanted": gateway.platform.events.skipped,
-            "resyncs": gateway.platform.events.lost_replays,
-            "held_s": gateway.platform.pressure.held_s,
-        },
-    }
+def report(gateway: Gateway) -> GatewayReport:
+    """Return who is connected and what was asked lately."""
+    events = gateway.platform.events
+    return GatewayReport(
+        address=gateway.address,
+        clients=list(gateway.clients.values()),
+        streams=gateway.streams,
+        total_calls=gateway.log.total,
+        refused_calls=gateway.log.refused,
+        recent=list(gateway.log.recent)[::-1],
+        refusals=list(gateway.log.refusals)[::-1],
+        events=EventFigures(
+            events.seq, events.skipped, events.lost_replays, gateway.platform.backpressure.held_s
+        ),
+    )
 
 
 def _health(gateway: Gateway) -> Endpoint:
@@ -137,7 +180,7 @@ def _health(gateway: Gateway) -> Endpoint:
 def _ready(gateway: Gateway) -> Endpoint:
     async def ready(request: Request) -> Response:
         states = [status.state for status in gateway.platform.fleet.statuses()]
-        live = sum(state in ("ready", "busy") for state in states)
+        live = sum(state in LIVE for state in states)
         return json_reply({"ready": True, "specialists": len(states), "live": live})
 
     return ready
@@ -145,7 +188,10 @@ def _ready(gateway: Gateway) -> Endpoint:
 
 def _metrics(gateway: Gateway) -> Endpoint:
     async def metrics(request: Request) -> Response:
-        return Response(await exposition(gateway), media_type=CONTENT_TYPE)
+        page = await exposition(
+            gateway.meters, gateway.platform, clients=len(gateway.clients), streams=gateway.streams
+        )
+        return Response(page, media_type=CONTENT_TYPE)
 
     return metrics
 
@@ -157,10 +203,19 @@ def _websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
     return websocket
 
 
-def _nowhere(gateway: Gateway) -> Endpoint:
-    """Return the endpoint of every path nobody serves; it asks for the right place as all do."""
+def _nowhere(gateway: Gateway, routes: Sequence[BaseRoute]) -> Endpoint:
+    """Return the endpoint of every path nobody serves in this way; it checks the caller's place as all do."""
 
     async def nowhere(request: Request) -> Response:
-        raise TektonError(f"there is no {request.method} {request.scope['path']} here", code="not_found")
+        path = request.scope["path"]
+        there = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+        methods = sorted(
+            {method for route in there if isinstance(route, Route) for method in route.methods or ()}
+        )
+        if methods:
+            allow = ", ".join(methods)
+            text = f"{path} takes {allow}, not {request.method}"
+            raise HTTPException(405, text, headers={"allow": allow})
+        raise TektonError(f"there is no {request.method} {path} here", code="not_found")
 
     return guarded(gateway, "nowhere", None, nowhere)

@@ -1,7 +1,7 @@
 """Who may call: token, scope, Host and Origin, decided from the connection itself at each endpoint.
 
 Nothing here looks at a reconstructed URL: a crafted Host header must not choose what is checked. A token is accepted
-in `Authorization: Bearer` alone, on WebSockets too.
+in `Authorization: Bearer`, on WebSockets too, or else in Anthropic's `x-api-key`.
 
 Refused
 ├── 400 malformed Host      ├── 403 foreign Host or Origin, scope too small      ├── 401 no or wrong token
@@ -21,7 +21,8 @@ from msgspec import Struct
 from starlette.requests import HTTPConnection
 
 from backend.config import ConfigError, Settings
-from backend.home import Home, write_private
+from backend.gateway.protocols import TRUST
+from backend.home import Home, read_token, write_private
 from backend.orchestration.action import SCOPE_RANK, Scope
 from backend.schema.errors import TektonError
 
@@ -66,9 +67,9 @@ def read_or_make_token(home: Home) -> str:
     """Return the platform's token, made at first start, readable by the user alone."""
     if not home.token.exists():
         write_private(home.token, secrets.token_urlsafe(48).encode() + b"\n")
+    token = read_token(home.token)
     if home.token.stat().st_mode & 0o077:
         home.token.chmod(0o600)
-    token = home.token.read_text(encoding="ascii").strip()
     if len(token) < MIN_TOKEN_CHARS:
         raise ConfigError(
             f"{home.token}: the token is shorter than {MIN_TOKEN_CHARS} characters. Remove the file; a new one is made."
@@ -77,7 +78,7 @@ def read_or_make_token(home: Home) -> str:
 
 
 class Guard:
-    """The one gate every endpoint passes. Built once per gateway; `check` costs microseconds."""
+    """Authentication and authorization of every endpoint. Built once per gateway; `check` takes microseconds."""
 
     def __init__(self, home: Home, settings: Settings, host: str) -> None:
         token = read_or_make_token(home)
@@ -85,7 +86,7 @@ class Guard:
         self._tokens += _scoped_tokens(home)
         self._hosts = {*_LOOPBACK, *(name.lower() for name in settings.gateway.allowed_hosts)}
         if host not in _ANY_ADDRESS:
-            self._hosts.add(f"[{host}]" if ":" in host else host)
+            self._hosts.add(f"[{host}]" if ":" in host else host.lower())
         self._origins = set(settings.gateway.allowed_origins)
 
     def check_place(self, connection: HTTPConnection) -> None:
@@ -122,10 +123,14 @@ class Guard:
                 f"the token {principal.label!r} has scope {principal.scope}; this needs {scope}",
                 principal.label,
             )
+        if trust := connection.scope.get("extensions", {}).get(TRUST):
+            trust()
         return principal
 
     def _principal(self, connection: HTTPConnection) -> Principal:
         values = connection.headers.getlist("authorization")
+        if not values:  # Anthropic's clients have a header of their own
+            values = [f"Bearer {key}" for key in connection.headers.getlist("x-api-key")]
         if not values:
             raise Refused(
                 401,
@@ -136,7 +141,7 @@ class Guard:
             raise Refused(401, "only one `Authorization: Bearer <token>` is accepted")
         digest = _digest(token.strip())
         found: Principal | None = None
-        for known, principal in self._tokens:  # every token is compared, so that time tells nothing
+        for known, principal in self._tokens:  # compare every token, so that timing reveals nothing
             if hmac.compare_digest(known, digest):
                 found = principal
         if found is None:

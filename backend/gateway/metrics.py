@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 import backend
-from backend.memory import UsageRow
-from backend.orchestration.turns import Turn
+from backend.gateway.tracing import MODEL_SECONDS, MODEL_TOKENS, provider_name
+from backend.orchestration.platform import Platform
+from backend.orchestration.turns.manager import Turn
 from backend.schema.events import GatewayCall, Metrics
-from backend.schema.records import SpecialistState, TurnOutcome
-
-if TYPE_CHECKING:
-    from backend.gateway.context import Gateway
+from backend.schema.records import TurnOutcome, UsageRow
+from backend.schema.states import SpecialistState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -80,8 +80,26 @@ class Meters:
             registry=self.registry,
         )
 
+        model = ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
+        self._model_seconds = Histogram(
+            "gen_ai_client_operation_duration_seconds",
+            "Seconds a call of a model took, by the names of OpenTelemetry.",
+            [*model, "error_type"],
+            buckets=MODEL_SECONDS,
+            registry=self.registry,
+        )
+        self._model_tokens = Histogram(
+            "gen_ai_client_token_usage",
+            "Tokens of a call of a model, by the names of OpenTelemetry; those of the input include cached ones.",
+            [*model, "gen_ai_token_type"],
+            buckets=MODEL_TOKENS,
+            registry=self.registry,
+        )
+
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
         """Count a turn that ended."""
+        if turn.served is not None or turn.sent_upstream:
+            self._model_called(outcome)
         how = "ok" if outcome.code is None else "cancelled" if outcome.code == "cancelled" else "error"
         self._turns.labels(turn.ai_id, how).inc()
         if outcome.code:
@@ -92,6 +110,14 @@ class Meters:
         if outcome.first_token_ms is not None:
             self._first.labels(turn.ai_id).observe(outcome.first_token_ms / 1000)
         self._durations.labels(turn.ai_id).observe(outcome.total_time)
+
+    def _model_called(self, outcome: TurnOutcome) -> None:
+        kind, colon, name = outcome.model.partition(":")
+        labels = ("chat", provider_name(kind) if colon else "", name if colon else outcome.model)
+        self._model_seconds.labels(*labels, outcome.code or "").observe(outcome.total_time)
+        if (usage := outcome.usage) is not None:
+            self._model_tokens.labels(*labels, "input").observe(usage.input_tokens + usage.cached_tokens)
+            self._model_tokens.labels(*labels, "output").observe(usage.output_tokens)
 
     def call_ended(self, call: GatewayCall) -> None:
         """Count a call that was answered or refused."""
@@ -112,27 +138,27 @@ class _Reading:
         return self._families
 
 
-async def exposition(gateway: Gateway) -> bytes:
-    """Return the whole page: read on the event loop, written out on a thread."""
-    platform = gateway.platform
+async def exposition(meters: Meters, platform: Platform, *, clients: int, streams: int) -> bytes:
+    """Return the whole page: read on the event loop, written out on a thread.
+
+    `clients` and `streams` are the WebSockets and the event streams open now.
+    """
     figures = await platform.monitor.figures()
-    usage = await platform.memory.usage()
+    usage = await platform.memory.turns.usage()
     reading = CollectorRegistry()
     reading.register(
         _Reading(
             [
-                *_specialists(gateway),
+                *_specialists(platform),
                 *_processes(figures),
                 *_spending(usage),
-                *_gateway(gateway),
-                *_events(gateway),
-                *_store(gateway),
+                *_gateway(platform, clients, streams),
+                *_events(platform),
+                *_store(platform),
             ]
         )
     )
-    return await asyncio.to_thread(
-        lambda: generate_latest(gateway.meters.registry) + generate_latest(reading)
-    )
+    return await asyncio.to_thread(lambda: generate_latest(meters.registry) + generate_latest(reading))
 
 
 def _gauge(name: str, text: str, rows: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> Metric:
@@ -149,8 +175,8 @@ def _counter(name: str, text: str, rows: Iterable[tuple[tuple[str, ...], float]]
     return family
 
 
-def _specialists(gateway: Gateway) -> list[Metric]:
-    rows = gateway.platform.fleet.statuses()
+def _specialists(platform: Platform) -> list[Metric]:
+    rows = platform.fleet.statuses()
     known = [row for row in rows if row.tokens_per_second is not None]
     return [
         _gauge("tekton_build_info", "Version that serves.", [((backend.__version__,), 1)], "version"),
@@ -167,6 +193,12 @@ def _specialists(gateway: Gateway) -> list[Metric]:
             *("specialist", "state", "provider", "model"),
         ),
         _gauge(
+            "tekton_specialist_stalled",
+            "1 while an answer of a specialist has stopped coming.",
+            [((row.id,), int(row.phase == "stalled")) for row in rows if row.pid],
+            "specialist",
+        ),
+        _gauge(
             "tekton_specialist_queue",
             "Turns waiting or running.",
             [((row.id,), row.queue) for row in rows],
@@ -178,7 +210,7 @@ def _specialists(gateway: Gateway) -> list[Metric]:
             [((row.id,), row.tokens_per_second or 0.0) for row in known],
             "specialist",
         ),
-        _gauge("tekton_turns_active", "Turns under way.", [((), len(gateway.platform.turns.active))]),
+        _gauge("tekton_turns_active", "Turns under way.", [((), len(platform.turns.active))]),
     ]
 
 
@@ -231,18 +263,18 @@ def _spending(rows: list[UsageRow]) -> list[Metric]:
     ]
 
 
-def _gateway(gateway: Gateway) -> list[Metric]:
-    ledger = gateway.platform.ledger
+def _gateway(platform: Platform, clients: int, streams: int) -> list[Metric]:
+    ledger = platform.error_log
     return [
-        _gauge("tekton_gateway_websocket_clients", "WebSockets open.", [((), len(gateway.clients))]),
-        _gauge("tekton_gateway_streams", "SSE streams open.", [((), gateway.streams)]),
+        _gauge("tekton_gateway_websocket_clients", "WebSockets open.", [((), clients)]),
+        _gauge("tekton_gateway_streams", "SSE streams open.", [((), streams)]),
         _gauge("tekton_errors_unacknowledged", "Failures nobody has seen.", [((), ledger.unacknowledged)]),
         _counter("tekton_errors", "Failures recorded.", ledger.counts.items(), "where", "code"),
     ]
 
 
-def _events(gateway: Gateway) -> list[Metric]:
-    events = gateway.platform.events
+def _events(platform: Platform) -> list[Metric]:
+    events = platform.events
     count, size = events.held
     lags = [reader.lag for reader in events.open]
     return [
@@ -257,11 +289,14 @@ def _events(gateway: Gateway) -> list[Metric]:
     ]
 
 
-def _store(gateway: Gateway) -> list[Metric]:
-    figures = gateway.platform.memory.figures()
-    lanes = [((name.removeprefix("waiting_"),), n) for name, n in figures.items() if name != "bytes"]
+def _store(platform: Platform) -> list[Metric]:
+    figures = platform.memory.figures()
+    waiting = [((name.removeprefix("waiting_"),), n) for name, n in figures.items() if name != "bytes"]
     size = [((), figures["bytes"])] if "bytes" in figures else []
+    report = platform.maintenance.report
+    effects = [((name,), number) for name, number in msgspec.structs.asdict(report).items()] if report else []
     return [
         _gauge("tekton_store_bytes", "The conversation store on disk.", size),
-        _gauge("tekton_store_waiting", "Jobs waiting in the store.", lanes, "lane"),
+        _gauge("tekton_store_waiting", "Jobs waiting in the store.", waiting, "queue"),
+        _gauge("tekton_store_retention", "What the newest retention of this backend did.", effects, "effect"),
     ]

@@ -15,11 +15,13 @@ from msgspec import Struct
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 import backend
-from backend.gateway.answers import ANSWERS, ANYTHING, ErrorAnswer
 from backend.orchestration.action import Action, Scope
+from backend.schema.results import ErrorAnswer
 
 REF = "#/components/schemas/{name}"
 JSON = "application/json"
+ANYTHING = {"description": "any JSON value"}
+"""The schema of a value of no fixed kind."""
 _BRACED = re.compile(r"{(\w+)(?::\w+)?}")
 _PROBLEMS = {
     "400": "the request cannot be used",
@@ -56,7 +58,7 @@ def action_doc(action: Action) -> RouteDoc:
         action.summary,
         action.params,
         action.aliases,
-        answers=ANSWERS.get(action.name, ()),
+        answers=action.results,
     )
 
 

@@ -15,19 +15,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
-from backend import jsonlog
+from backend import log as jsonlog
 from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc, action_doc
-from backend.gateway.replies import decode_object, error_reply, json_reply
+from backend.gateway.protocols import UNREAD
+from backend.gateway.responses import decode_object, error_reply, json_reply
 from backend.orchestration.actions import ACTIONS, Action, Scope
-from backend.schema.errors import TektonError
+from backend.orchestration.caller import caller
+from backend.schema.errors import ErrorCode, TektonError
 
 _REQUEST_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 log = logging.getLogger(__name__)
 
+MAX_QUERY = 100
+"""Parameters in the query of an address; no call takes half as many."""
 CALLED = "tekton.called"
 """Where an endpoint that learns from the body what is called writes it: `(name, scope)`, for the log and the audit."""
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class HttpRefusal(TektonError):
+    """A failure with an HTTP status of its own."""
+
+    def __init__(self, status: int, message: str, code: ErrorCode | None = None) -> None:
+        super().__init__(message, code=code or ("too_large" if status == 413 else "invalid_request"))
+        self.status = status
 
 
 def client_name(request: Request) -> str:
@@ -45,11 +57,16 @@ def bounded(request: Request, limit: int) -> Request:
     """Return the request with a body that ends in an error past `limit` bytes, said or sent.
 
     Raises:
-        TektonError: `too_large`, at once when the request says its length.
+        TektonError: `too_large`, at once when the request says its length; `invalid_request` for an endless query.
     """
     too_large = TektonError(
         f"the body is larger than {limit} bytes (gateway.max_body_bytes)", code="too_large"
     )
+    if request.scope["query_string"].count(b"&") >= MAX_QUERY:
+        raise TektonError(f"the query has more than {MAX_QUERY} parameters", code="invalid_request")
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        raise HTTPException(415, f"the body is {encoding[:40]} encoded; send it as it is")
     said = request.headers.get("content-length", "")
     if said.isdecimal() and (len(said) > 15 or int(said) > limit):
         raise too_large
@@ -66,6 +83,15 @@ def bounded(request: Request, limit: int) -> Request:
     return Request(request.scope, receive)
 
 
+def _has_much_unread(request: Request) -> bool:
+    """Return whether a request may still send much that nobody reads: then its connection is not kept."""
+    unread = request.scope.get("extensions", {}).get(UNREAD)
+    if unread is None or not unread():
+        return False
+    length = request.headers.get("content-length", "")
+    return "transfer-encoding" in request.headers or (length.isdecimal() and len(length) > 5)
+
+
 def guarded(
     gateway: Gateway,
     name: str,
@@ -74,10 +100,11 @@ def guarded(
     doc: RouteDoc | None = None,
     *,
     transport: Literal["http", "sse", "mcp", "openai"] = "http",
+    failed: Callable[[TektonError], Response] = error_reply,
 ) -> Endpoint:
-    """Wrap an endpoint: the gate before it, its expected errors as JSON, the call written down.
+    """Wrap an endpoint: authentication before it, its expected errors as JSON, an entry in the call log.
 
-    `doc` is what the OpenAPI document says of it, by default its name.
+    `failed` puts an error into the words of the endpoint's dialect. `doc` is what the OpenAPI document says of it, by default its name.
     """
 
     max_body = gateway.platform.settings.gateway.max_body_bytes
@@ -92,24 +119,28 @@ def guarded(
                 gateway.guard.check_place(request)
             else:
                 token = gateway.guard.check(request, scope).label
+                if gateway.tracing is not None:
+                    gateway.tracing.join(name_of_request, request.headers.get("traceparent", ""))
+                caller.set(f"{token} over HTTP")
             response = await endpoint(bounded(request, max_body))
         except TektonError as error:
             token = token or getattr(error, "token", "")
-            response = error_reply(error)
+            response = failed(error)
             refusal = error.message if response.status_code in (400, 401, 403, 413, 429) else ""
         except ClientDisconnect:
             response = Response(status_code=499)
         except HTTPException as error:
-            kind = "too_large" if error.status_code == 413 else "invalid_request"
-            response = error_reply(TektonError(str(error.detail), code=kind))
+            response = failed(HttpRefusal(error.status_code, str(error.detail)))
+            response.headers.update(error.headers or {})
             refusal = str(error.detail)
         except Exception:  # the boundary of a call: it ends as an answer, with the traceback in the log
             log.exception("%s failed", name)
-            response = error_reply(
-                TektonError(f"{name} failed inside the backend; its log has the traceback")
-            )
+            text = f"{name} failed inside the backend; its log has the traceback"
+            response = failed(HttpRefusal(500, text, code="internal"))
         called, needed = request.scope.get(CALLED, (name, scope))
         response.headers.setdefault("x-request-id", name_of_request)
+        if _has_much_unread(request):
+            response.headers["connection"] = "close"
         if scope is not None or refusal:
             gateway.log.note(
                 client_name(request),

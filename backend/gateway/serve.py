@@ -16,19 +16,23 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvicorn
 import uvloop
 from filelock import FileLock, Timeout
 
-from backend import catalog, config, interrupt, jsonlog, tls
+from backend import catalog, config, tls
+from backend import log as jsonlog
+from backend.config import Settings
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
-from backend.gateway.listening import WebSocketProtocol, http_protocol
+from backend.gateway.protocols import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
 from backend.orchestration.platform import Platform, open_platform
 from backend.registry.ports import find_holder
@@ -39,8 +43,20 @@ log = logging.getLogger("backend")
 
 GRACE_S = 2
 """Seconds open connections get when the backend ends."""
-EXIT_CODES: dict[ErrorCode, int] = {"config_invalid": 2, "conflict": 6, "foreign_port": 6, "forbidden": 6}
+EXIT_CODES: dict[ErrorCode, int] = {
+    "config_invalid": 2,
+    "conflict": 6,
+    "foreign_port": 6,
+    "forbidden": 6,
+    "unauthorized": 6,
+}
 """As of the whole command line; the rest is 1."""
+PLAIN = "{host} can be reached from other machines, without TLS: the token and all that is said can be read on the way"
+PLAIN_REFUSED = (
+    PLAIN
+    + ". Set tls.cert and tls.key (docs/cluster.md), or say twice that this is meant: --without-tls, or "
+    "gateway.without_tls = true"
+)
 MOST_GATEWAYS = 8
 """Gateways of one home on a store they share."""
 GC_THRESHOLDS = (20_000, 20, 50)
@@ -68,41 +84,56 @@ class _Server(uvicorn.Server):
         yield
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the backend of the home until it is asked to end; return the exit code."""
-    parser = argparse.ArgumentParser(prog="tekton serve", description="Run the backend of TEKTON_HOME.")
-    parser.add_argument("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--host", default=None, help="address to listen on (default: gateway.host)")
-    parser.add_argument("--port", type=int, default=None, help="port to listen on (default: gateway.port)")
-    parser.add_argument(
-        "--store",
-        metavar="redis://HOST:PORT/DB",
-        help="keep conversations on this server (default: memory.store)",
-    )
-    parser.add_argument(
-        "--cluster",
-        metavar="HOST:PORT",
-        help="place specialists on this Ray cluster (default: cluster.address)",
-    )
-    options = parser.parse_args(arguments)
+def main() -> int:
+    """Run the backend for a process that waits for it on `--ready-fd`; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m backend.gateway.serve")
+    parser.add_argument("--ready-fd", type=int)
+    return serve(ready_fd=parser.parse_args().ready_fd)
+
+
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    store: str | None = None,
+    cluster: str | None = None,
+    without_tls: bool = False,
+    ready_fd: int | None = None,
+) -> int:
+    """Run the backend of the home until it is asked to end; return the exit code.
+
+    `host`, `port`, `store`, `cluster` and `without_tls` override `gateway.host`, `gateway.port`, `memory.store`,
+    `cluster.address`, `gateway.without_tls`.
+    """
     environment = {**os.environ}
-    for name, value in (("TEKTON_STORE", options.store), ("TEKTON_CLUSTER", options.cluster)):
+    plain = "true" if without_tls else None
+    for name, value in (
+        ("TEKTON_STORE", store),
+        ("TEKTON_CLUSTER", cluster),
+        ("TEKTON_GATEWAY_WITHOUT_TLS", plain),
+    ):
         if value:
             environment[name] = value
-    ready = _Ready(options.ready_fd)
+    ready = _Ready(ready_fd)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     gc.set_threshold(*GC_THRESHOLDS)
     _allow_many_files()
-    home = Home.from_environment().prepare()
-    jsonlog.configure("gateway", {**config.read_env_file(home), **os.environ})
-    interrupt.heard_from_here()
     try:
-        lock, place = _take_place(home, environment, alone=options.ready_fd is not None)
+        home = Home.from_environment().prepare()
+        jsonlog.configure("gateway", {**config.read_env_file(home), **os.environ})
+        lock, place = _take_place(home, environment, alone=ready_fd is not None)
         with lock, asyncio.Runner(loop_factory=_Loop) as runner:
-            runner.run(_serve(home, ready, options.host, options.port, environment, place))
+            runner.run(_serve(home, ready, host, port, environment, place))
         return 0
     except TektonError as error:
         return ready.fail(error)
+    except (
+        Exception
+    ) as error:  # the boundary of the process: report to whoever waits for it; the log has the traceback
+        log.exception("the backend cannot go on")
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+        return ready.fail(TektonError(f"the backend cannot go on: {where}{reason}"))
 
 
 def _take_place(home: Home, environment: Mapping[str, str], *, alone: bool) -> tuple[FileLock, int]:
@@ -126,7 +157,7 @@ def _take_place(home: Home, environment: Mapping[str, str], *, alone: bool) -> t
 def _allow_many_files() -> None:
     """Take as many open files as the system grants: a specialist takes two, and the usual 1,024 are few."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # a system that grants less is told of when files run out
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is reported when files run out
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
@@ -174,18 +205,25 @@ async def _serve(
     check_bind(host, read_or_make_token(home))
     await asyncio.to_thread(tls.check, settings.tls.cert, settings.tls.key, settings.tls.ca)
     secured = bool(settings.tls.cert) and not tls.is_loopback(host)
+    if not secured and not tls.is_loopback(host):
+        if not settings.gateway.without_tls:
+            raise TektonError(PLAIN_REFUSED.format(host=host), code="config_invalid")
+        print(f"tekton: {PLAIN.format(host=host)}", file=sys.stderr, flush=True)
     listener = _bind(host, port)
     platform = await open_platform(home, environment, place=place)
     stop = asyncio.get_running_loop().create_future()
     platform.stop_asked = stop
     url = _url(listener, "https" if secured else "http")
     gateway = build_gateway(platform, host, url)
+    platform.in_clear = not secured and not tls.is_loopback(host)
     server = _Server(
         uvicorn.Config(
             build_app(gateway),
             http=http_protocol(settings.gateway),
             ws=WebSocketProtocol,
-            ws_per_message_deflate=False,
+            ws_per_message_deflate=True,
+            ws_ping_interval=20.0,
+            ws_ping_timeout=30.0,
             ws_max_size=MAX_LINE_BYTES,
             lifespan="on",
             log_config=None,
@@ -193,14 +231,12 @@ async def _serve(
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            ssl_context_factory=(lambda *_: tls.serving(settings.tls.cert, settings.tls.key))
-            if secured
-            else None,
+            ssl_context_factory=_certificates(settings) if secured else None,
         )
     )
     _on_signals(stop)
-    if platform.sharing is not None:
-        await platform.sharing.tell_address(url)
+    if platform.cluster is not None:
+        await platform.cluster.publish_address(url)
     _write_facts(home.facts_of(place), platform, url, listener, settings.tls.cert if secured else "")
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     try:
@@ -209,6 +245,7 @@ async def _serve(
     finally:
         stop_fleet = bool(stop.done() and stop.result())
         server.should_exit = True
+        await platform.end_questions()
         await gateway.close()
         await platform.close(stop_fleet=stop_fleet)
         if gateway.tracing is not None:
@@ -216,12 +253,12 @@ async def _serve(
         await serving
         home.facts_of(place).unlink(missing_ok=True)
         log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
-    if platform.sharing is not None and platform.sharing.fenced:
-        raise TektonError(platform.sharing.fenced, code="conflict")
+    if platform.cluster is not None and platform.cluster.fenced:
+        raise TektonError(platform.cluster.fenced, code="conflict")
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Bind the gateway's port; a stranger on it is named.
+    """Bind the gateway's port; a program that already holds it is named.
 
     Raises:
         PortTaken: Somebody holds the port.
@@ -255,6 +292,7 @@ def _write_facts(path: Path, platform: Platform, url: str, listener: socket.sock
         "certificate": tls.first_of(cert) if cert else "",
         "url": url,
         "pid": os.getpid(),
+        "process_start": psutil.Process().create_time(),
         "port": listener.getsockname()[1],
         "epoch": platform.events.epoch,
         "started_at": platform.started_at,
@@ -271,6 +309,15 @@ def _on_signals(stop: asyncio.Future[bool]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, end)
+
+
+def _certificates(settings: Settings) -> Callable[..., ssl.SSLContext]:
+    """Return what makes the listener's TLS context; it is called with the server's settings and its own default."""
+
+    def make(*_: object) -> ssl.SSLContext:
+        return tls.serving(settings.tls.cert, settings.tls.key)
+
+    return make
 
 
 if __name__ == "__main__":

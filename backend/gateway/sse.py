@@ -6,8 +6,9 @@ Encoders of the platform's own events; a client that goes away cancels what it a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,13 +18,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from backend.events import ReplayLost, Subscription
 from backend.gateway.context import Gateway
-from backend.gateway.replies import error_body
-from backend.orchestration.actions import InvalidRequest
-from backend.orchestration.actions.chat import ChatParams, TeamChatParams, chat_order, team_order
-from backend.orchestration.turns import Turn, new_request_id
+from backend.gateway.responses import error_body
+from backend.orchestration.actions.chat import chat_request, team_request
+from backend.orchestration.teams.team_turn import TeamRun
+from backend.orchestration.turns.manager import Turn, new_request_id
+from backend.orchestration.turns.turn import last_frame
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, TeamEnd, TurnStarted, event_decoder
-from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamMetadata
+from backend.schema.params import Chat, InvalidRequest, TeamChat
+from backend.schema.records import TurnOutcome
 from backend.wire import encoder
 
 COMMENT = b": nothing yet\n\n"
@@ -44,9 +48,27 @@ def data_of(value: Any) -> bytes:
     return data
 
 
-def frame(value: Any) -> bytes:
-    """Encode one data-only frame."""
-    return b"data: %b\n\n" % data_of(value)
+def frame(value: Any, event_id: str = "") -> bytes:
+    """Encode one frame: data only, or with an id in front of it."""
+    head = b"id: %b\n" % event_id.encode() if event_id else b""
+    return b"%bdata: %b\n\n" % (head, data_of(value))
+
+
+def wants_ids(request: Request) -> bool:
+    """Return whether frames should have ids: a reader of events says so; older clients expect data and nothing else."""
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+def resume_point(request: Request) -> tuple[str, int | None] | None:
+    """Return the turn and the last chunk that a reader of events had when it lost its connection.
+
+    `None` for one that comes for the first time. The chunk is `None` when the stream had ended, or the id is foreign.
+    """
+    last = request.headers.get("last-event-id")
+    if last is None:
+        return None
+    name, _, number = last.rpartition("/")
+    return name, int(number) if number.isdecimal() and len(number) < 10 else None
 
 
 def check_streams(gateway: Gateway) -> None:
@@ -66,12 +88,18 @@ class FrameResponse(StreamingResponse):
     While nothing comes, a comment every `gateway.keep_alive_s` keeps clients and proxies from giving up.
     """
 
-    def __init__(self, gateway: Gateway, frames: AsyncGenerator[bytes]) -> None:
-        super().__init__(frames, media_type="text/event-stream", headers=HEADERS)
-        self._gateway, self._frames = gateway, frames
+    def __init__(
+        self,
+        gateway: Gateway,
+        frames: AsyncGenerator[bytes],
+        media: str = "text/event-stream",
+        alive: bytes | None = COMMENT,
+    ) -> None:
+        super().__init__(frames, media_type=media, headers=HEADERS)
+        self._gateway, self._frames, self._alive = gateway, frames, alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wire = _Wire(send)
+        wire = _Wire(send, self._alive)
         comments = asyncio.create_task(
             wire.keep_alive(self._gateway.platform.settings.gateway.keep_alive_s), name="keep-alive comments"
         )
@@ -89,8 +117,8 @@ class FrameResponse(StreamingResponse):
 class _Wire:
     """The way out of one stream, and when it was last used."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, alive: bytes | None) -> None:
+        self._send, self._alive = send, alive
         self._open = False
         self._used = time.monotonic()
 
@@ -108,8 +136,8 @@ class _Wire:
                 if time.monotonic() - self._used < every_s:
                     continue
                 self._used = time.monotonic()
-                if self._open:
-                    await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+                if self._open and self._alive:
+                    await self._send({"type": "http.response.body", "body": self._alive, "more_body": True})
 
 
 def stream_response(gateway: Gateway, frames: AsyncGenerator[bytes]) -> FrameResponse:
@@ -122,6 +150,13 @@ def stream_response(gateway: Gateway, frames: AsyncGenerator[bytes]) -> FrameRes
     return FrameResponse(gateway, frames)
 
 
+def frame_response(
+    gateway: Gateway, frames: AsyncGenerator[bytes], media: str, alive: bytes | None
+) -> FrameResponse:
+    """Answer with a stream in another dialect; the caller has checked that there is room for it."""
+    return FrameResponse(gateway, frames, media, alive)
+
+
 async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
     """Yield the events of one conversation, in read batches."""
     try:
@@ -131,102 +166,200 @@ async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
         raise TektonError(f"this stream was read too slowly: {lost}", code="too_many") from lost
 
 
-async def chat_frames(gateway: Gateway, params: ChatParams, include_metadata: bool) -> AsyncGenerator[bytes]:
-    """Yield the chunk, complete and error frames of one turn."""
+async def chat_frames(
+    gateway: Gateway, params: Chat, include_metadata: bool, ids: bool
+) -> AsyncGenerator[bytes]:
+    """Yield the chunk, complete and error frames of one turn; ids are `<request id>/<chunk>` and `<request id>/end`.
+
+    A request id that is known replays what came of its turn. Who began a turn ends it by going away.
+    """
     platform = gateway.platform
     params.request_id = params.request_id or new_request_id()
     subscription = platform.events.subscribe()
     subscription.follow(params.request_id)
+    joined = platform.turns.is_known(params.request_id)
     turn: Turn | None = None
-    chunks = 0
     try:
         try:
-            turn = await platform.turns.start(await chat_order(platform, params))
+            turn = await platform.turns.start(
+                chat_request(
+                    params, catalog=platform.catalog, selector=platform.selector, turns=platform.turns
+                )
+            )
         except TektonError as error:
-            yield frame(_error_frame(error.code, error.message, params.ai_id, 0))
+            end = f"{params.request_id}/end" if ids else ""
+            yield frame(_error_frame(error.code, error.message, params.ai_id, 0), end)
             return
-        status = platform.fleet.status(turn.ai_id)
-        async for events in own_events(subscription):
-            out: list[bytes] = []
-            for event in events:
-                match event:
-                    case StreamChunk():
-                        chunks += 1
-                        meta = {
-                            "chunk_index": event.chunk_index,
-                            "elapsed_time": time.monotonic() - turn.started,
-                            "total_tokens_so_far": chunks,
-                            "specialist_id": turn.ai_id,
-                            "ai_name": status.name,
-                            "model": status.model,
-                        }
-                        body = {"type": "chunk", "content": event.content}
-                        out.append(frame({**body, "metadata": meta} if include_metadata else body))
-                    case StreamEnd(metadata=facts):
-                        summary = {
-                            "total_chunks": facts.total_chunks,
-                            "total_tokens": facts.total_tokens,
-                            "total_time": facts.total_time,
-                            "first_token_ms": turn.first_token_ms,
-                            "specialist_id": turn.ai_id,
-                            "model": facts.model,
-                            "session_id": turn.session_id,
-                            "finish_reason": facts.finish_reason,
-                        }
-                        out.append(
-                            frame({"type": "complete", "content": "", "metadata": {}, "summary": summary})
-                        )
-                    case StreamError():
-                        out.append(frame(_error_frame(event.code, event.message, turn.ai_id, chunks)))
-                    case _:
-                        pass
-            if out:
-                yield b"".join(out)
-            if any(isinstance(event, StreamEnd | StreamError) for event in events):
-                return
+        encode = _TurnEncoder(gateway, turn, include_metadata, ids)
+        async for data in _turn_frames(turn, encode, subscription, 0):
+            yield data
     finally:
         subscription.close()
-        if turn is not None and not turn.done.done():
+        if turn is not None and not joined and not turn.done.done():
             platform.turns.cancel_soon(turn.request_id)
 
 
-async def team_frames(gateway: Gateway, params: TeamChatParams) -> AsyncGenerator[bytes]:
+async def resumed_frames(
+    gateway: Gateway, turn: Turn, after: int, include_metadata: bool
+) -> AsyncGenerator[bytes]:
+    """Yield what came of a turn after a chunk, and what still comes. Nothing is asked again."""
+    subscription = gateway.platform.events.subscribe()
+    subscription.follow(turn.request_id)
+    try:
+        encode = _TurnEncoder(gateway, turn, include_metadata, True)
+        async for data in _turn_frames(turn, encode, subscription, after + 1):
+            yield data
+    finally:
+        subscription.close()
+
+
+async def _turn_frames(
+    turn: Turn, encode: _TurnEncoder, subscription: Subscription, first: int
+) -> AsyncGenerator[bytes]:
+    """Yield the frames of a turn from its chunk `first` on: those that came, those to come, and its end."""
+    early = [encode.chunk(index, piece) for index, piece in enumerate(turn.pieces(first), first)]
+    there = max(first, turn.chunks)  # later ones come as events
+    if early:
+        yield b"".join(early)
+    if turn.done.done():
+        yield encode.end(turn.done.result())
+        return
+    async for events in own_events(subscription):
+        out: list[bytes] = []
+        ended = False
+        for event in events:
+            match event:
+                case StreamChunk() if event.chunk_index >= there:
+                    out.append(encode.chunk(event.chunk_index, event.content))
+                case StreamEnd(metadata=facts):
+                    ended = True
+                    out.append(encode.complete(facts))
+                case StreamError():
+                    ended = True
+                    out.append(encode.error(event.code, event.message))
+                case _:
+                    pass
+        if out:
+            yield b"".join(out)
+        if ended:
+            return
+
+
+class _TurnEncoder:
+    """Encodes the frames of one turn, each with its id."""
+
+    def __init__(self, gateway: Gateway, turn: Turn, include_metadata: bool, ids: bool) -> None:
+        self._turn, self._include_metadata, self._ids = turn, include_metadata, ids
+        self._status = gateway.platform.fleet.status(turn.ai_id)
+        self._chunks = 0
+
+    def chunk(self, index: int, content: str) -> bytes:
+        self._chunks = index + 1
+        body: dict[str, Any] = {"type": "chunk", "content": content}
+        if self._include_metadata:
+            body["metadata"] = {
+                "chunk_index": index,
+                "elapsed_time": time.monotonic() - self._turn.started,
+                "total_tokens_so_far": self._chunks,
+                "specialist_id": self._turn.ai_id,
+                "ai_name": self._status.name,
+                "model": self._status.model,
+            }
+        return frame(body, self._id(str(index)))
+
+    def complete(self, facts: StreamMetadata) -> bytes:
+        summary = {
+            "total_chunks": facts.total_chunks,
+            "total_tokens": facts.total_tokens,
+            "total_time": facts.total_time,
+            "first_token_ms": self._turn.first_token_ms,
+            "specialist_id": self._turn.ai_id,
+            "model": facts.model,
+            "session_id": self._turn.session_id,
+            "finish_reason": facts.finish_reason,
+        }
+        return self._last({"type": "complete", "content": "", "metadata": {}, "summary": summary})
+
+    def error(self, code: str, message: str) -> bytes:
+        return self._last(_error_frame(code, message, self._turn.ai_id, self._chunks))
+
+    def end(self, outcome: TurnOutcome) -> bytes:
+        """Encode the end of a turn whose events are over."""
+        last = last_frame(outcome)
+        if isinstance(last, StreamError):
+            return self.error(last.code, last.message)
+        return self.complete(last.metadata)
+
+    def _last(self, value: dict[str, Any]) -> bytes:
+        return frame(value, self._id("end"))
+
+    def _id(self, place: str) -> str:
+        return f"{self._turn.request_id}/{place}" if self._ids else ""
+
+
+async def team_frames(gateway: Gateway, params: TeamChat, ids: bool) -> AsyncGenerator[bytes]:
     """Yield the interleaved frames of a team turn as its members answer."""
     platform = gateway.platform
     params.request_id = params.request_id or new_request_id()
     subscription = platform.events.subscribe()
     subscription.follow(params.request_id)
-    run = None
+    joined = platform.teams.is_known(params.request_id)
+    run: TeamRun | None = None
     owners: dict[str, str] = {}
+    number = itertools.count()
+
+    def name(place: object) -> str:
+        return f"{params.request_id}/{place}" if ids else ""
+
     try:
-        run = await platform.teams.start(team_order(platform, params))
-        async for events in own_events(subscription):
+        run = await platform.teams.start(team_request(params))
+        async for events in _team_events(run, subscription):
             out = [
-                frame(value)
+                frame(value, name(next(number)))
                 for event in events
                 if (value := _team_value(event, owners, platform.fleet.status))
             ]
             if out:
                 yield b"".join(out)
-            for event in events:
-                if isinstance(event, TeamEnd):
-                    summary = {
-                        "total_ais": len(run.start.lanes),
-                        "completed_streams": event.answered,
-                        "failed": event.failed,
-                        "cancelled": event.cancelled,
-                        "total_time": event.total_time,
-                        "synthesis": event.synthesis,
-                        "consensus": event.consensus,
-                    }
-                    yield frame({"type": "team_complete", "summary": summary})
-                    return
+        outcome = await asyncio.shield(run.done)
+        cancelled = sum(failure.code == "cancelled" for failure in outcome.failures)
+        summary = {
+            "total_ais": len(run.start.lanes),
+            "completed_streams": len(outcome.answers),
+            "failed": len(outcome.failures) - cancelled,
+            "cancelled": cancelled,
+            "total_time": outcome.elapsed,
+            "synthesis": outcome.synthesis,
+            "consensus": outcome.consensus,
+        }
+        yield frame({"type": "team_complete", "summary": summary}, name("end"))
     except TektonError as error:
-        yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
+        body = {"type": "error", **error_body(error)["error"], "error": error.message}
+        yield frame(body, name("end"))
     finally:
         subscription.close()
-        if run is not None and not run.done.done():
+        if run is not None and not joined and not run.done.done():
             platform.teams.cancel_soon(run)
+
+
+async def _team_events(run: TeamRun, subscription: Subscription) -> AsyncGenerator[Sequence[Event]]:
+    """Yield what came of a team turn so far, and then its events to its end."""
+    early = run.so_far()
+    there = {event.request_id: event.chunk_index for event in early if isinstance(event, StreamChunk)}
+    over = {event.request_id for event in early if isinstance(event, StreamEnd | StreamError)}
+    if early:
+        yield early
+    if run.done.done():
+        return
+    async for events in own_events(subscription):
+        yield [
+            event
+            for event in events
+            if not (isinstance(event, StreamChunk) and event.chunk_index <= there.get(event.request_id, -1))
+            and not (isinstance(event, StreamEnd | StreamError) and event.request_id in over)
+        ]
+        if any(isinstance(event, TeamEnd) and event.request_id == run.request_id for event in events):
+            return
 
 
 def _team_value(event: Event, owners: dict[str, str], status: Callable[[str], Any]) -> dict[str, Any] | None:

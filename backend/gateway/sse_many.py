@@ -1,6 +1,6 @@
 """Server-sent events of bulk runs and pipelines: items as they finish, stages as they change.
 
-A client that goes away ends what it asked for. Decides nothing; encodes what orchestration tells.
+A client that disconnects ends what it asked for. Only encodes what orchestration publishes.
 """
 
 from __future__ import annotations
@@ -10,35 +10,33 @@ from collections.abc import AsyncGenerator
 
 from backend.events import Subscription
 from backend.gateway.context import Gateway
-from backend.gateway.replies import error_body
+from backend.gateway.responses import error_body
 from backend.gateway.sse import frame, own_events
-from backend.orchestration.actions.chat import BulkParams
-from backend.orchestration.actions.pipelines import PipelineParams
-from backend.orchestration.bulk import check_items
-from backend.orchestration.turns import new_request_id
+from backend.orchestration.turns.manager import new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import PipelineEnd
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from backend.schema.params import RunBulk, RunPipeline
+from backend.schema.records import RunRecord
 
 
-async def bulk_stream(gateway: Gateway, params: BulkParams) -> AsyncGenerator[bytes]:
+async def bulk_stream(gateway: Gateway, params: RunBulk) -> AsyncGenerator[bytes]:
     """Start a bulk run and return its frames: an `item` for each result as it is there, then `complete`.
 
     Raises:
         TektonError: The items cannot be run at all; nothing was started.
     """
-    check_items(params.requests)
-    gateway.platform.bulks.check_free(params.request_id)
+    gateway.platform.bulks.check(params.requests, params.request_id)
     return _bulk_frames(gateway, params)
 
 
-async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncGenerator[bytes]:
+async def _bulk_frames(gateway: Gateway, params: RunBulk) -> AsyncGenerator[bytes]:
     platform = gateway.platform
     request_id = params.request_id or new_request_id()
     began, good, failed, summed = time.monotonic(), 0, 0, 0.0
     results = platform.bulks.run(
         params.requests,
-        max_concurrency=params.max_concurrency or platform.book.current.max_concurrent_specialists,
+        max_concurrency=params.max_concurrency or platform.orchestration.current.max_concurrent_specialists,
         timeout_s=params.timeout_s,
         request_id=request_id,
     )
@@ -57,7 +55,7 @@ async def _bulk_frames(gateway: Gateway, params: BulkParams) -> AsyncGenerator[b
         await results.aclose()
 
 
-async def pipeline_stream(gateway: Gateway, params: PipelineParams) -> AsyncGenerator[bytes]:
+async def pipeline_stream(gateway: Gateway, params: RunPipeline) -> AsyncGenerator[bytes]:
     """Start a pipeline and return its frames: `pipeline_start`, `stage`, `stage_text`, at last `pipeline_end`.
 
     Raises:
@@ -68,18 +66,25 @@ async def pipeline_stream(gateway: Gateway, params: PipelineParams) -> AsyncGene
     subscription = gateway.platform.events.subscribe()
     subscription.follow(params.request_id)
     try:
+        known = await gateway.platform.pipelines.known(params.request_id)
         await gateway.platform.pipelines.run(params)
     except BaseException:
         subscription.close()
         raise
-    return _pipeline_frames(gateway, params.request_id, subscription)
+    return _pipeline_frames(gateway, params.request_id, subscription, known)
 
 
 async def _pipeline_frames(
-    gateway: Gateway, request_id: str, subscription: Subscription
+    gateway: Gateway, request_id: str, subscription: Subscription, known: RunRecord | None
 ) -> AsyncGenerator[bytes]:
+    """Yield the frames of a run; those of a `known` one begin with what it did so far."""
     ended = False
     try:
+        if known is not None:
+            early = gateway.platform.pipelines.so_far(known)
+            yield b"".join(frame(event) for event in early)
+            if isinstance(early[-1], PipelineEnd):
+                return
         async for events in own_events(subscription):
             told = [event for event in events if not isinstance(event, StreamChunk | StreamEnd | StreamError)]
             if told:
@@ -91,5 +96,5 @@ async def _pipeline_frames(
         yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
     finally:
         subscription.close()
-        if not ended:
+        if not ended and known is None:
             gateway.platform.pipelines.cancel_soon(request_id)

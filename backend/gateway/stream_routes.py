@@ -9,18 +9,26 @@ from starlette.routing import Route
 from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.routes import Endpoint, guarded, read_values
-from backend.gateway.sse import chat_frames, check_streams, stream_response, team_frames, wants_metadata
+from backend.gateway.sse import (
+    chat_frames,
+    check_streams,
+    resume_point,
+    resumed_frames,
+    stream_response,
+    team_frames,
+    wants_ids,
+    wants_metadata,
+)
 from backend.gateway.sse_many import bulk_stream, pipeline_stream
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.actions.chat import BulkParams, ChatParams, TeamChatParams
-from backend.orchestration.actions.pipelines import PipelineParams
+from backend.schema.params import Chat, RunBulk, RunPipeline, TeamChat
 
 EVENTS = "text/event-stream"
 CHAT = RouteDoc(
     "chat stream",
     "chat",
     "Ask one specialist and stream the answer as server-sent events.",
-    ChatParams,
+    Chat,
     ACTIONS["chat"].aliases,
     {"include_metadata": {"type": "boolean", "default": True}},
     media=EVENTS,
@@ -29,7 +37,7 @@ TEAM = RouteDoc(
     "team stream",
     "chat",
     "Ask the team and stream all answers, interleaved, as server-sent events.",
-    TeamChatParams,
+    TeamChat,
     ACTIONS["team_chat"].aliases,
     media=EVENTS,
 )
@@ -37,7 +45,7 @@ BULK = RouteDoc(
     "bulk stream",
     "chat",
     "Run many requests side by side and stream each result as it is there.",
-    BulkParams,
+    RunBulk,
     ACTIONS["bulk"].aliases,
     media=EVENTS,
 )
@@ -45,7 +53,7 @@ PIPELINE = RouteDoc(
     "pipeline stream",
     "chat",
     "Run a pipeline and stream its stages and its output.",
-    PipelineParams,
+    RunPipeline,
     ACTIONS["pipeline"].aliases,
     media=EVENTS,
 )
@@ -74,18 +82,31 @@ def _chat(gateway: Gateway) -> Endpoint:
     async def chat(request: Request) -> Response:
         values = await read_values(request)
         metadata = wants_metadata(request, values)
+        if (point := resume_point(request)) is not None:
+            name, after = point
+            turn = gateway.platform.turns.find(name)
+            if turn is None or after is None:
+                return _nothing_more()
+            return stream_response(gateway, resumed_frames(gateway, turn, after, metadata))
         params = ACTIONS["chat"].read_params(values, lax=True)
-        assert isinstance(params, ChatParams)
-        return stream_response(gateway, chat_frames(gateway, params, metadata))
+        assert isinstance(params, Chat)
+        return stream_response(gateway, chat_frames(gateway, params, metadata, wants_ids(request)))
 
     return chat
 
 
+def _nothing_more() -> Response:
+    """Tell a reader of events that came back that there is nothing more: at 204 it stops coming."""
+    return Response(status_code=204)
+
+
 def _team(gateway: Gateway) -> Endpoint:
     async def team(request: Request) -> Response:
+        if resume_point(request) is not None:
+            return _nothing_more()  # members that were asked were cancelled when the reader left
         params = ACTIONS["team_chat"].read_params(await read_values(request), lax=True)
-        assert isinstance(params, TeamChatParams)
-        return stream_response(gateway, team_frames(gateway, params))
+        assert isinstance(params, TeamChat)
+        return stream_response(gateway, team_frames(gateway, params, wants_ids(request)))
 
     return team
 
@@ -93,7 +114,7 @@ def _team(gateway: Gateway) -> Endpoint:
 def _bulk(gateway: Gateway) -> Endpoint:
     async def bulk(request: Request) -> Response:
         params = ACTIONS["bulk"].read_params(await read_values(request), lax=True)
-        assert isinstance(params, BulkParams)
+        assert isinstance(params, RunBulk)
         check_streams(gateway)
         return stream_response(gateway, await bulk_stream(gateway, params))
 
@@ -103,7 +124,7 @@ def _bulk(gateway: Gateway) -> Endpoint:
 def _pipeline(gateway: Gateway) -> Endpoint:
     async def pipeline(request: Request) -> Response:
         params = ACTIONS["pipeline"].read_params(await read_values(request), lax=True)
-        assert isinstance(params, PipelineParams)
+        assert isinstance(params, RunPipeline)
         check_streams(gateway)
         return stream_response(gateway, await pipeline_stream(gateway, params))
 

@@ -1,29 +1,39 @@
-"""Turns and calls told to the outside: a log line each, and OpenTelemetry spans where the operator wants them.
+"""Turns and calls exported: a log line each, and OpenTelemetry spans and metrics where the operator wants them.
 
-`TEKTON_OTEL=1` sends spans to where the standard `OTEL_EXPORTER_OTLP_*` variables say; the libraries come with the
-extra `otel` and are imported only then. A call is a trace of its own, and every turn that came of it is a child of its
-span. Prompts and answers are never part of it.
+`TEKTON_OTEL=1` sends them to where the standard `OTEL_EXPORTER_OTLP_*` variables say; the libraries come with the
+extra `otel` and are imported only then. A call is a trace of its own, or part of the one its `traceparent` names; every turn
+that came of it is a child of its span. Names are those of OpenTelemetry's conventions for generative AI: a turn is
+`invoke_agent NAME`, its call upstream `chat MODEL`. Prompts and answers are never part of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from backend import jsonlog
+from backend import log as jsonlog
 from backend.config import ConfigError
-from backend.orchestration.turns import Turn
+from backend.orchestration.recent import Recent
+from backend.orchestration.turns.manager import Turn
 from backend.schema.events import GatewayCall
-from backend.schema.frames import StreamMetadata
 from backend.schema.records import TurnOutcome
 
 log = logging.getLogger(__name__)
 
 SWITCH = "TEKTON_OTEL"
 NS = 1_000_000_000
+UNNAMED = "unknown_service"
+"""How the library begins the name of a service that neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` names."""
+JOINED = 5_000
+"""Calls whose caller's trace is remembered, for the turns that come of them."""
+MODEL_SECONDS = tuple(0.01 * 2**power for power in range(14))
+MODEL_TOKENS = tuple(4**power for power in range(14))
+"""Buckets that OpenTelemetry's conventions for generative AI ask for."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 
 def log_turn(turn: Turn, outcome: TurnOutcome) -> None:
@@ -39,12 +49,12 @@ def log_turn(turn: Turn, outcome: TurnOutcome) -> None:
 
 
 def facts(turn: Turn, outcome: TurnOutcome) -> dict[str, Any]:
-    """Return what may be told of a turn: figures and names, no words."""
+    """Return the attributes exported for a turn: figures and names, no text."""
     usage = outcome.usage
     values: dict[str, Any] = {
         "specialist": turn.ai_id,
         "session": turn.session_id,
-        "group": turn.order.group or None,
+        "group": turn.request.group or None,
         "model": outcome.model or None,
         "code": outcome.code,
         "first_token_ms": outcome.first_token_ms,
@@ -55,8 +65,48 @@ def facts(turn: Turn, outcome: TurnOutcome) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def model_attributes(turn: Turn, outcome: TurnOutcome, kind: str, name: str) -> dict[str, Any]:
+    """Return what OpenTelemetry's conventions for generative AI name of one call of a model: figures and names, no text.
+
+    Tokens of the input include those read from the upstream's cache.
+    """
+    served, usage, request = turn.served, outcome.usage, turn.request
+    values: dict[str, Any] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider_name(kind) or None,
+        "gen_ai.request.model": name or None,
+        "gen_ai.request.temperature": request.temperature,
+        "gen_ai.request.max_tokens": request.max_tokens,
+        "gen_ai.request.stream": True,
+        "gen_ai.output.type": "text",
+        "gen_ai.conversation.id": turn.session_id,
+        "gen_ai.agent.id": turn.ai_id,
+        "gen_ai.response.model": name if served is not None else None,
+        "gen_ai.response.finish_reasons": [served.finish_reason] if served is not None else None,
+        "gen_ai.response.time_to_first_chunk": (
+            None if outcome.first_token_ms is None else outcome.first_token_ms / 1000
+        ),
+        "tekton.request_id": turn.request_id,
+        "tekton.pieces": served.total_chunks if served is not None else None,
+    }
+    if usage is not None:
+        values |= {
+            "gen_ai.usage.input_tokens": usage.input_tokens + usage.cached_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
+            "gen_ai.usage.cache_write.input_tokens": usage.written_tokens or None,
+            "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens or None,
+        }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def provider_name(kind: str) -> str:
+    """Return what the conventions call a kind of provider of ours."""
+    return {"embedded": "llama_cpp"}.get(kind, kind)
+
+
 class Tracing:
-    """Spans of one gateway. `exporter` replaces the one of the standard variables."""
+    """Spans and metrics of one gateway. `exporter` of spans replaces those of the standard variables."""
 
     def __init__(self, exporter: Any = None) -> None:
         try:
@@ -67,46 +117,74 @@ class Tracing:
         except ImportError as error:
             raise ConfigError(_missing(error)) from error
         self._trace: Any = trace
+        self._joined: Recent[tuple[int, int]] = Recent(JOINED, JOINED)
         self._ids = _PlannedIds()
-        resource = Resource.create({"service.name": "tekton"})
+        resource = Resource.create()
+        if str(resource.attributes.get("service.name", "")).startswith(UNNAMED):
+            resource = resource.merge(Resource({"service.name": "tekton"}))
         self._provider: Any = TracerProvider(resource=resource, id_generator=self._ids)  # pyright: ignore[reportArgumentType]
         processor = SimpleSpanProcessor(exporter) if exporter else BatchSpanProcessor(_standard_exporter())
         self._provider.add_span_processor(processor)
         self._tracer: Any = self._provider.get_tracer("tekton.gateway")
+        self._metrics = None if exporter else _ModelMetrics(resource)
 
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
         """Tell one turn as a span of its whole length, and what of it was the worker's as a span within."""
         began = int(turn.started_at * NS)
         attributes = {f"tekton.{name}": value for name, value in facts(turn, outcome).items()}
         attributes["tekton.request_id"] = turn.request_id
+        name = turn.ai_id.removesuffix("-ai")
+        attributes |= {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": name,
+            "gen_ai.agent.id": turn.ai_id,
+            "gen_ai.conversation.id": turn.session_id,
+        }
         span = self._tracer.start_span(
-            f"turn {turn.ai_id}",
+            f"invoke_agent {name}",
             context=self._below(turn.origin or turn.key),
+            kind=self._trace.SpanKind.INTERNAL,
             start_time=began,
             attributes=attributes,
         )
-        if outcome.code:
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, outcome.code))
+        self._show_failure(span, outcome)
         if outcome.first_token_ms is not None:
             span.add_event("first token", timestamp=began + int(outcome.first_token_ms * 1e6))
         ended = began + int(outcome.total_time * NS)
-        if turn.served is not None:
-            self._worker_span(span, turn.ai_id, turn.served, ended)
+        if turn.served is not None or turn.sent_upstream:
+            self._model_span(span, turn, outcome, ended)
+            if self._metrics is not None:
+                self._metrics.count(outcome)
         span.end(end_time=ended)
 
-    def _worker_span(self, turn_span: Any, ai_id: str, served: StreamMetadata, ended: int) -> None:
-        """Tell the worker's share of a turn, from the request's arrival there, by the worker's own clock."""
+    def _model_span(self, turn_span: Any, turn: Turn, outcome: TurnOutcome, ended: int) -> None:
+        """Tell the call of the model, from the request's arrival at the worker, by the worker's own clock."""
+        model = outcome.model or turn.request.model or ""
+        kind, colon, name = model.partition(":")
+        kind, name = (kind, name) if colon else ("", model)
+        took_s = turn.served.total_time if turn.served is not None else outcome.total_time
         span = self._tracer.start_span(
-            f"worker {ai_id}",
+            f"chat {name}".strip(),
             context=self._trace.set_span_in_context(turn_span),
-            start_time=ended - int(served.total_time * NS),
-            attributes={
-                "tekton.model": served.model,
-                "tekton.pieces": served.total_chunks,
-                "tekton.finish_reason": served.finish_reason,
-            },
+            kind=self._trace.SpanKind.CLIENT,
+            start_time=ended - int(took_s * NS),
+            attributes=model_attributes(turn, outcome, kind, name),
         )
+        self._show_failure(span, outcome)
         span.end(end_time=ended)
+
+    def _show_failure(self, span: Any, outcome: TurnOutcome) -> None:
+        if outcome.code:
+            span.set_attribute("error.type", outcome.code)
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, outcome.code))
+
+    def join(self, name: str, traceparent: str) -> None:
+        """Make a call part of its caller's trace, if the caller names one."""
+        if (found := _TRACEPARENT.fullmatch(traceparent[:200].strip().lower())) is None:
+            return
+        trace_id, span_id = int(found[1], 16), int(found[2], 16)
+        if trace_id and span_id:
+            self._joined.put(name, (trace_id, span_id), 1)
 
     def call_ended(self, call: GatewayCall) -> None:
         """Tell one call, answered or refused."""
@@ -117,25 +195,40 @@ class Tracing:
             "tekton.request_id": call.request_id,
             "tekton.token": call.token,
         }
+        caller = self._joined.get(call.request_id)
         if call.request_id and not call.refusal:
-            self._ids.planned = _ids_of(call.request_id)
+            self._ids.planned = self._ids_of(call.request_id)
         span = self._tracer.start_span(
             f"{call.transport} {call.action}",
-            context=self._trace.set_span_in_context(self._trace.INVALID_SPAN),
+            context=self._remote(*caller)
+            if caller
+            else self._trace.set_span_in_context(self._trace.INVALID_SPAN),
+            kind=self._trace.SpanKind.SERVER,
             start_time=ended - int(call.elapsed_ms * 1e6),
             attributes=attributes,
         )
-        if call.refusal:
+        if call.refusal or call.status >= 500:
+            span.set_attribute("error.type", str(call.status))
             span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, call.refusal))
         span.end(end_time=ended)
 
     def close(self) -> None:
         """Send what waits. Blocks for some seconds at most."""
         self._provider.shutdown()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def _below(self, name: str) -> Any:
-        """Return the context in which a span is a child of the call of this name, which ends later and is told then."""
+        """Return the context in which a span is a child of the call of this name, which ends, and is exported, later."""
+        return self._remote(*self._ids_of(name))
+
+    def _ids_of(self, name: str) -> tuple[int, int]:
+        """Return the ids of the trace and of the span of a call, by its request id."""
         trace_id, span_id = _ids_of(name)
+        caller = self._joined.get(name)
+        return (caller[0] if caller else trace_id), span_id
+
+    def _remote(self, trace_id: int, span_id: int) -> Any:
         parent = self._trace.SpanContext(
             trace_id=trace_id,
             span_id=span_id,
@@ -145,8 +238,58 @@ class Tracing:
         return self._trace.set_span_in_context(self._trace.NonRecordingSpan(parent))
 
 
+class _ModelMetrics:
+    """The two histograms that the conventions for generative AI ask of a client, sent every minute and at the end."""
+
+    def __init__(self, resource: Any) -> None:
+        try:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # pyright: ignore[reportMissingImports]
+                OTLPMetricExporter,
+            )
+            from opentelemetry.sdk.metrics import MeterProvider
+            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+        except ImportError as error:
+            raise ConfigError(_missing(error)) from error
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._provider: Any = MeterProvider([reader], resource)
+        meter = self._provider.get_meter("tekton.gateway")
+        self._seconds: Any = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            "s",
+            "How long a call of a model took.",
+            explicit_bucket_boundaries_advisory=MODEL_SECONDS,
+        )
+        self._tokens: Any = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            "{token}",
+            "Tokens of a call of a model; those of the input include cached ones.",
+            explicit_bucket_boundaries_advisory=MODEL_TOKENS,
+        )
+
+    def count(self, outcome: TurnOutcome) -> None:
+        """Count one call of a model."""
+        kind, colon, name = outcome.model.partition(":")
+        known = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": provider_name(kind) if colon else "",
+            "gen_ai.request.model": name if colon else outcome.model,
+        }
+        called = {key: value for key, value in known.items() if value}
+        failed = {"error.type": outcome.code} if outcome.code else {}
+        self._seconds.record(outcome.total_time, {**called, **failed})
+        if (usage := outcome.usage) is not None:
+            self._tokens.record(
+                usage.input_tokens + usage.cached_tokens, {**called, "gen_ai.token.type": "input"}
+            )
+            self._tokens.record(usage.output_tokens, {**called, "gen_ai.token.type": "output"})
+
+    def close(self) -> None:
+        """Send what waits."""
+        self._provider.shutdown()
+
+
 class _PlannedIds:
-    """Makes ids of traces and spans; the next pair can be set, so that what is told first knows its parent's."""
+    """Makes ids of traces and spans; the next pair can be set, so that a child exported first can name its parent."""
 
     planned: tuple[int, int] | None = None
 

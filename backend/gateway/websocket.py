@@ -11,7 +11,8 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -19,23 +20,27 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import backend
-from backend import jsonlog
+from backend import log as jsonlog
 from backend.events import ReplayLost, Subscription
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
-from backend.gateway.listening import FRAMES
-from backend.gateway.replies import error_body
-from backend.orchestration.action import MAX_REQUEST_ID, RequestId
-from backend.orchestration.actions import ACTIONS, InvalidRequest
+from backend.gateway.protocols import FRAMES
+from backend.gateway.responses import error_body
+from backend.orchestration.actions import ACTIONS
+from backend.orchestration.caller import caller
 from backend.schema.errors import TektonError
 from backend.schema.events import Hello, Result, Topic
 from backend.schema.frames import ErrorReply, Pong
+from backend.schema.params import MAX_REQUEST_ID, Cancel, InvalidRequest, RequestId
+from backend.schema.results import GatewayClient
+from backend.text import safe_line
 from backend.wire import encoder
 
 log = logging.getLogger(__name__)
 
 MAX_CALLS_AT_ONCE = 256
 """Calls one connection may have under way."""
+MAX_PROGRAM_CHARS = 60
 GATEWAY_ID = "gateway"
 GONE = (WebSocketDisconnect, RuntimeError, ConnectionResetError)
 """What a send or a receive raises once the client has left."""
@@ -52,7 +57,7 @@ class Subscribe(Struct, forbid_unknown_fields=False):
 
 
 async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
-    """Serve one connection to its end. The gate comes before the handshake is answered."""
+    """Serve one connection to its end. Authentication comes before the handshake is answered."""
     began = time.monotonic()
     client = f"{socket.client.host}:{socket.client.port}" if socket.client else "unknown"
     try:
@@ -70,6 +75,10 @@ async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
     await _Connection(gateway, socket, principal, client).run()
 
 
+def _program(socket: WebSocket) -> str:
+    return safe_line(socket.headers.get("user-agent", ""))[:MAX_PROGRAM_CHARS]
+
+
 class _Connection:
     """One client: its place in the event log and its calls under way."""
 
@@ -85,13 +94,14 @@ class _Connection:
         self._write: Callable[[Sequence[bytes]], Awaitable[None]] = socket.scope["extensions"][FRAMES]
 
     async def run(self) -> None:
-        self._gateway.clients[self._number] = {
-            "client": self._client,
-            "token": self._principal.label,
-            "scope": self._principal.scope,
-            "since": time.time(),
-            "topics": [],
-        }
+        self._gateway.clients[self._number] = GatewayClient(
+            self._client,
+            self._principal.label,
+            self._principal.scope,
+            time.time(),
+            [],
+            _program(self._socket),
+        )
         try:
             await self._send(
                 Hello(self._events.epoch, self._events.seq, backend.__version__, [self._principal.scope])
@@ -121,7 +131,7 @@ class _Connection:
                 raise TektonError(f"the frame is not JSON: {error}", code="invalid_json") from error
             if not isinstance(value, dict):
                 raise InvalidRequest("a frame must be a JSON object")
-            frame: dict[str, Any] = value
+            frame = cast(dict[str, Any], value)
             request_id = frame.pop("request_id", "")
             try:
                 request_id = msgspec.convert(request_id, RequestId)
@@ -140,7 +150,8 @@ class _Connection:
         elif kind == "subscribe":
             await self._subscribe(request_id, values)
         elif isinstance(kind, str) and kind in ACTIONS:
-            most = MAX_CALLS_AT_ONCE * (2 if kind == "cancel" else 1)  # a full connection can still cancel
+            # a full connection can still cancel
+            most = MAX_CALLS_AT_ONCE * (2 if ACTIONS[kind].params is Cancel else 1)
             if len(self._calls) >= most:
                 raise TektonError(
                     f"{MAX_CALLS_AT_ONCE} calls are under way on this connection", code="too_many"
@@ -171,7 +182,7 @@ class _Connection:
         self._subscription, self._batch = fresh, wish.batch
         for key in keys:
             fresh.follow(key)
-        self._gateway.clients[self._number]["topics"] = list(wish.topics)
+        self._gateway.clients[self._number].topics = list(wish.topics)
         if self._sender is not None:
             self._sender.cancel()
         await self._send(Result(request_id, {"resumed": resumed, "seq": fresh.cursor}))
@@ -188,6 +199,7 @@ class _Connection:
     async def _call(self, kind: str, request_id: str, values: dict[str, Any]) -> None:
         action = ACTIONS[kind]
         jsonlog.request_id.set(request_id)
+        caller.set(f"{self._principal.label} over WebSocket")
         began, status, refusal = time.monotonic(), 200, ""
         try:
             if not self._principal.may(action.scope):
@@ -196,18 +208,18 @@ class _Connection:
                     f"the token {self._principal.label!r} has scope {self._principal.scope}; "
                     f"{kind} needs {action.scope}",
                 )
-            if "request_id" in action.params.__struct_fields__ and request_id and kind != "cancel":
+            # the frame's id names the turn that a call begins; to `cancel` older clients give the turn's id only so
+            own = action.aliases.get("request_id", "request_id")
+            if request_id and own in action.params.__struct_fields__ and own not in values:
                 values["request_id"] = request_id
-                self._subscription.follow(request_id)
-            elif kind == "cancel":
-                values["request_id"] = values.pop("target", "") or values.get("request_id") or request_id
+                if own == "request_id":
+                    self._subscription.follow(request_id)
             params = action.read_params(values)
-            if request_id and kind != "cancel":
-                result = await self._gateway.book.run(
-                    request_id, kind, lambda: action.run(self._gateway.platform, params)
-                )
-            else:
-                result = await action.run(self._gateway.platform, params)
+            run = partial(action.run, self._gateway.platform, params)
+            names_this_call = request_id and (own == "request_id" or own in values)
+            result = await (
+                self._gateway.calls.run(request_id, kind, params, run) if names_this_call else run()
+            )
             await self._events_told()
             await self._send(Result(request_id, result))
         except TektonError as error:
@@ -252,6 +264,10 @@ class _Connection:
                 self._sending = True
                 whole = b"\n".join(blocks)
                 await self._write((whole,) if self._batch else whole.split(b"\n"))
+                del (
+                    blocks,
+                    whole,
+                )  # not to be held until the next event comes: an answer may be many megabytes
                 self._say_sent()
         except GONE:
             return  # the reader of this connection sees the end too, and cleans up

@@ -15,6 +15,10 @@ from backend.schema.errors import TektonError
 
 MAX_CHARS = 256 * 1024
 """Longest text that is parsed. A longer text belongs into the input (`<`, a pipe), not into the pipeline."""
+MAX_TOKENS = 20_000
+"""Most words and signs of a script outside quotes; a text in quotes is one."""
+MAX_PIPELINE_TOKENS = 5_000
+"""Most of them in one pipeline: the gateway reads it while others wait."""
 INPUT = "{input}"
 
 Kind = Literal["word", "pipe", "less", "greater", "append", "open", "close", "comma", "options", "end"]
@@ -56,18 +60,20 @@ _ESCAPES = {"n": "\n", "t": "\t"}
 _BREAKS = frozenset("|<>{};\n \t\r")
 _PLAIN = re.compile(r"[^|<>{};\n \t\r,\[\"'\\]+")
 """A run of characters that mean nothing to the lexer."""
-_INSIDE = {"'": re.compile(r"[^']+"), '"': re.compile(r'[^"\\]+')}
-"""A run of plain characters inside quotes."""
+_QUOTED = {"'": re.compile(r"'([^']*+)'"), '"': re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)}
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_OPTION_TEXT = re.compile(r"[^\]\"'\n|]+")
+"""A run of characters inside an options' bracket that neither end it nor begin a quote."""
 
 
 class Lexer:
     """Cut one text into tokens."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, max_tokens: int = MAX_TOKENS) -> None:
         if len(text) > MAX_CHARS:
             problem = f"a pipeline is at most {MAX_CHARS:,} characters long; pass a longer text as its input"
             raise GrammarError(problem, text[:80], 80)
-        self.text = text
+        self.text, self._max_tokens = text, max_tokens
         self._at = 0
         self._depth = 0
 
@@ -80,6 +86,9 @@ class Lexer:
         found: list[Token] = []
         while (token := self._next(found[-1] if found else None)) is not None:
             found.append(token)
+            if len(found) > self._max_tokens:
+                problem = f"more than {self._max_tokens:,} words and signs: put a long text into quotes"
+                raise GrammarError(problem, self.text, token.start)
         return found
 
     def _next(self, before: Token | None) -> Token | None:
@@ -142,35 +151,28 @@ class Lexer:
         return Token("word", "".join(parts), start, self._at, quoted)
 
     def _quoted(self, mark: str) -> str:
-        text, start, parts = self.text, self._at, list[str]()
-        self._at += 1
-        while self._at < len(text):
-            if plain := _INSIDE[mark].match(text, self._at):
-                parts.append(plain[0])
-                self._at = plain.end()
-            elif text[self._at] == mark:
-                self._at += 1
-                return "".join(parts)
-            elif self._at + 1 < len(text):
-                follower = text[self._at + 1]
-                parts.append(_ESCAPES.get(follower, follower))
-                self._at += 2
-            else:
-                break
-        hint = r" (an apostrophe is written \')" if mark == "'" else ""
-        raise GrammarError(f"the quote {mark} is not closed{hint}", text, start)
+        found = _QUOTED[mark].match(self.text, self._at)
+        if found is None:
+            hint = r" (an apostrophe is written \')" if mark == "'" else ""
+            raise GrammarError(f"the quote {mark} is not closed{hint}", self.text, self._at)
+        self._at = found.end()
+        if mark == "'" or "\\" not in found[1]:
+            return found[1]
+        pieces = _ESCAPED.split(found[1])
+        pieces[1::2] = [_ESCAPES.get(follower, follower) for follower in pieces[1::2]]
+        return "".join(pieces)
 
     def _options(self, start: int) -> Token:
         """Take `[…]` as one token; quotes inside may hold brackets."""
         text = self.text
         self._at += 1
         while self._at < len(text) and text[self._at] != "]":
-            if text[self._at] in "\"'":
+            if plain := _OPTION_TEXT.match(text, self._at):
+                self._at = plain.end()
+            elif text[self._at] in "\"'":
                 self._quoted(text[self._at])
-            elif text[self._at] in "\n|":
-                break
             else:
-                self._at += 1
+                break
         if self._at >= len(text) or text[self._at] != "]":
             raise GrammarError("the options' bracket [ is not closed", text, start)
         self._at += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from backend.grammar.lexer import GrammarError, Lexer, Token
+from backend.grammar.lexer import MAX_PIPELINE_TOKENS, MAX_TOKENS, GrammarError, Lexer, Token
 from backend.grammar.tree import OPTION_TYPES, Ask, Cat, Echo, Pipeline, Script, Stage, Target
 
 MAX_STAGES = 64
@@ -16,7 +16,10 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 }
 """Lowest and highest value of the options that are numbers, and how that is said."""
 _NAME = re.compile(r"@?[A-Za-z][A-Za-z0-9_-]{0,63}")
-_OPTION = re.compile(r"\s*([A-Za-z_]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^,\]\"']*)\s*(,|$)")
+_OPTION = re.compile(
+    r"""\s*+([A-Za-z_]++)\s*+=\s*+(?:("(?:[^"\\]|\\.)*+"|'[^']*+')\s*+|([^,\]"']*+))(,|$)""", re.DOTALL
+)
+"""Name, quoted value, plain value, what follows. Possessive throughout: nothing is read twice."""
 
 
 def parse(text: str) -> Pipeline:
@@ -25,7 +28,7 @@ def parse(text: str) -> Pipeline:
     Raises:
         GrammarError: The text is empty, has more than one, or is none.
     """
-    return _Parser(text).only()
+    return _Parser(text, MAX_PIPELINE_TOKENS).only()
 
 
 def parse_script(text: str) -> Script:
@@ -34,7 +37,7 @@ def parse_script(text: str) -> Script:
     Raises:
         GrammarError: With the place of the first mistake.
     """
-    return _Parser(text).script()
+    return _Parser(text, MAX_TOKENS).script()
 
 
 class _Redirects(NamedTuple):
@@ -52,9 +55,9 @@ _LATE_OUTPUT = "only the last stage's output goes to a file: move > to the end"
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, max_tokens: int) -> None:
         self._text = text
-        self._tokens = Lexer(text).tokens()
+        self._tokens = Lexer(text, max_tokens).tokens()
         self._at = 0
 
     def script(self) -> Script:
@@ -182,9 +185,9 @@ class _Parser:
                 )
             if any(name == known for known, _ in found):
                 raise GrammarError(f"the option {name} is given twice", self._text, place)
-            found.append((name, self._value(name, match[2].strip(), place)))
+            found.append((name, self._value(name, match[2] or match[3].strip(), place)))
             at = match.end()
-            if match[3] == "," and at >= len(body):
+            if match[4] == "," and at >= len(body):
                 raise GrammarError(
                     "expected another option after the comma", self._text, token.start + 1 + at
                 )

@@ -1,39 +1,52 @@
-"""Engram: sessions, messages, search, windowing, and the records that survive restarts."""
+"""Conversations and what else must survive a restart: sessions, messages, search, windowing, errors, usage, settings."""
 
-from backend.memory.choosing import choose_store
-from backend.memory.estimate import TokenEstimator
-from backend.memory.faults import MemoryFault, StoreClosed, StoreFailed, UnknownMessage, UnknownSession
-from backend.memory.sqlite import SqliteStore
-from backend.memory.store import (
-    TEAM,
-    YOU,
-    Conversation,
-    Export,
-    MemoryStore,
-    OpenTurn,
-    RetentionReport,
-    UsageRow,
+from backend.memory.errors import (
+    MemoryFault,
+    OutOfRange,
+    StoreClosed,
+    StoreFailed,
+    UnknownMessage,
+    UnknownSession,
 )
-from backend.memory.windowing import Window
-from backend.memory.windowing import choose as choose_window
+from backend.memory.factory import choose_store
+from backend.memory.records import TEAM, YOU, Conversation, OpenTurn, Retention, RetentionReport, SessionPage
+from backend.memory.sqlite.store import SqliteStore
+from backend.memory.store import (
+    ErrorStore,
+    MemoryStore,
+    MessageStore,
+    SessionStore,
+    SettingStore,
+    ToolCallStore,
+    TurnStore,
+)
+from backend.memory.windowing import TokenEstimator, Window, choose_window, with_tools
 
 __all__ = [
     "TEAM",
     "YOU",
     "Conversation",
-    "Export",
+    "ErrorStore",
     "MemoryFault",
     "MemoryStore",
+    "MessageStore",
     "OpenTurn",
+    "OutOfRange",
+    "Retention",
     "RetentionReport",
+    "SessionPage",
+    "SessionStore",
+    "SettingStore",
     "SqliteStore",
     "StoreClosed",
     "StoreFailed",
     "TokenEstimator",
+    "ToolCallStore",
+    "TurnStore",
     "UnknownMessage",
     "UnknownSession",
-    "UsageRow",
     "Window",
     "choose_store",
     "choose_window",
+    "with_tools",
 ]

@@ -1,27 +1,48 @@
-"""Full-text search over messages (FTS5), and the memories that fit a hint.
+"""How messages are found, the same in every store: texts folded to words, queries read as terms, hits ranked and shown.
 
-The query is text, never syntax: words are quoted before SQLite sees them. Knows nothing of who asks.
+A store brings an `Index`: which messages have a word. An index may return too many messages, so each candidate is compared
+with the query here; it must not return too few. Latin and other spaced scripts are found by word, by word stem and by the
+beginning of the last word; scripts written without spaces (Chinese, Japanese, Korean, Thai …) anywhere inside a text.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
-import sqlite3
-from typing import Any
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
-from backend.memory import messages
+import snowballstemmer
+
+from backend.memory.values import MEMORY_CHARS
 from backend.schema.frames import MemoryHit
-from backend.schema.records import SearchHit
+from backend.schema.records import SearchHit, SearchPage, StoredMessage
 
+_snowball: Any = snowballstemmer  # its types say nothing of what a stemmer returns
+
+INDEX_VERSION = 2
+"""Raised when texts are folded or split in another way: stores then make their indexes anew."""
 HIT_START, HIT_END = "\x02", "\x03"
-SNIPPET_WORDS = 16
-CANDIDATES = 1_000
-"""Ranked are the newest so many matches of a word that stands everywhere; older ones are not looked at."""
+SNIPPET_WORDS, WORDS_BEFORE_HIT = 16, 4
+SNIPPET_CHARS, CHARS_BEFORE_HIT = 200, 40
+MAX_LOOKED_AT_CHARS = 50_000
+"""Only the beginning of a very long message is searched for its best part."""
 MAX_TERMS = 16
-HIT_CHARS = 1_200
-"""A memory is cut to this length before it enters a prompt."""
+MAX_QUERY_CHARS = 4_000
+MAX_WORD_CHARS = 64
+MAX_INDEXED_WORDS = 50_000
+"""Different words of one message that are indexed; a longer text is found by its first ones."""
+MAX_COMPARED = 600
+"""Candidates that one search compares with the query; what is older is left to the next page."""
+MAX_LISTED = 2_000
+"""Newest messages whose sessions a search for sessions lists."""
+PARTIAL_CANDIDATES = 60
+"""Newest messages with one word that a search for some of the words looks at."""
 
-_TERMS = re.compile(r'"([^"]*)"|([^\W_]+)')
 _COMMON_WORDS = """
 a about after all also am an and any are as at be been but by can could did do does for from had has have he
 her hers him his how i if in into is it its just like me mine more most my no nor not of on or our ours out
@@ -29,107 +50,435 @@ please s she should so some t tell than that the their theirs them then there th
 us was we were what when where which who whom why will with would you your yours
 """
 COMMON_WORDS = frozenset(_COMMON_WORDS.split())
+"""Words that say nothing of what a message is about."""
+
+_UNSPACED = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u3096\u3099\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+    "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd-\u0ec6\u0edc-\u0edf\u1000-\u103f\u1050-\u109f\u1780-\u17d3"
+)
+# vowel signs of Indian scripts are marks, which `\w` does not take for part of a word
+_INDIC = "\u0900-\u0963\u0966-\u0df3"
+_SPACED = rf"[^\W_{_UNSPACED}]|[{_INDIC}]"
+_PIECE = re.compile(rf"[{_UNSPACED}]+|(?:{_SPACED})+")
+_IS_SPACED = re.compile(_SPACED).match
+_WORD = re.compile(rf"(?:[^\W_]|[{_INDIC}{_UNSPACED}])+")
+_ASCII_PIECE = re.compile(r"[a-z0-9]+")
+_IS_UNSPACED = re.compile(rf"[{_UNSPACED}]").match
+_CHUNK = re.compile(r'"([^"]*)"|([^"]+)')
+_ACCENTS = re.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
 
-def terms(query: str) -> list[str]:
-    """Return the words and quoted phrases of a query, each once, in order, at most `MAX_TERMS`."""
-    found: dict[str, None] = {}
-    for phrase, word in _TERMS.findall(query):
-        text = " ".join(re.findall(r"[^\W_]+", phrase)) if phrase else word
-        if text:
-            found[text.casefold()] = None
-    return list(found)[:MAX_TERMS]
+class _Folding(dict[int, int | str | None]):
+    """What `str.translate` makes of a decomposed, case-folded character: accents and invisible characters go."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        char = chr(code)
+        category = unicodedata.category(char)
+        # from U+0900 on only marks that are accents go: vowel signs of Indian scripts and voicing marks of kana stay
+        accent = category in ("Mn", "Me") and (code < 0x0900 or _ACCENTS.match(char))
+        self[code] = None if accent or category == "Cf" else code
+        return self[code]
 
 
-def all_words(query: str) -> str:
-    """Return the FTS5 expression for messages that have every term, the last one as the beginning of a word."""
-    quoted = [f'"{term}"' for term in terms(query)]
-    if quoted and not query.rstrip().endswith('"'):
-        quoted[-1] += " *"
-    return " AND ".join(quoted)
-
-
-def any_word(query: str) -> str:
-    """Return the FTS5 expression for messages that have one term or more; very common words do not count."""
-    telling = [term for term in terms(query) if term not in COMMON_WORDS]
-    return " OR ".join(f'"{term}"' for term in telling)
-
-
-def search(
-    connection: sqlite3.Connection, query: str, owner: str | None, session_id: str | None, limit: int
-) -> list[SearchHit]:
-    """Return hits best first: messages with all the words, then, if too few, those with some of them."""
-    hits = _hits(connection, all_words(query), owner, session_id, limit)
-    if len(hits) < limit and len(terms(query)) > 1:
-        seen = {hit.message.id for hit in hits}
-        more = _hits(connection, any_word(query), owner, session_id, limit)
-        hits += [hit for hit in more if hit.message.id not in seen][: limit - len(hits)]
-    return hits
-
-
-def sessions_with(connection: sqlite3.Connection, query: str) -> list[int]:
-    """Return the row numbers of the sessions whose newest matches have all the words."""
-    expression = all_words(query)
-    if not expression:
-        return []
-    rows = connection.execute(
-        "SELECT DISTINCT m.session FROM (SELECT rowid FROM found WHERE found MATCH ? ORDER BY rowid DESC LIMIT ?) f "
-        "JOIN messages m ON m.id = f.rowid LIMIT 500",
-        (expression, CANDIDATES),
+_FOLDING = _Folding(
+    str.maketrans(
+        {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
     )
-    return [int(row[0]) for row in rows]
+)
 
 
-def recall(
-    connection: sqlite3.Connection, hints: list[str], limit: int, exclude_session: str
+def fold(text: str) -> str:
+    """Return a text without case, accents and forms of a letter: `Straße` and `STRASSE` are equal then."""
+    if text.isascii():
+        return text.lower()
+    plain = unicodedata.normalize("NFKD", text).casefold().translate(_FOLDING)
+    return unicodedata.normalize("NFC", plain)
+
+
+def index_words(text: str) -> list[tuple[str, str]]:
+    """Return the different words of a text with the stem of each, in order.
+
+    Of a run of a script without spaces, each two neighbouring characters are a word, and so is its last one.
+    """
+    found: dict[str, None] = {}
+    for piece in _pieces(fold(text)):
+        found.update(dict.fromkeys(_pairs(piece) if _IS_UNSPACED(piece) else (piece[:MAX_WORD_CHARS],)))
+        if len(found) >= MAX_INDEXED_WORDS:
+            break
+    return [(word, _stem(word)) for word in found]
+
+
+def _pieces(folded: str) -> list[str]:
+    """Return the words of a folded text; where a script without spaces begins or ends, a word ends."""
+    return (_ASCII_PIECE if folded.isascii() else _PIECE).findall(folded)
+
+
+class Key(NamedTuple):
+    """What an index is asked for: the messages with a word or stem, or with a word that begins like this."""
+
+    text: str
+    prefix: bool = False
+
+
+Group = Sequence[Key]
+"""Alternatives: a message has to have one of the keys."""
+
+
+class Index(Protocol):
+    """The inverted index of a store."""
+
+    async def newest(
+        self,
+        groups: Sequence[Group],
+        *,
+        limit: int,
+        before_id: int | None = None,
+        owners: Sequence[str] = (),
+        session_id: str = "",
+        without_session: str = "",
+    ) -> tuple[list[int], bool]:
+        """Return the newest ids that have a key of every group, newest first, and whether there are no others.
+
+        `before_id` leaves out that one and all after it; the sessions are those of the owners, if any are given.
+        """
+        ...
+
+    async def messages(self, ids: Sequence[int]) -> list[tuple[StoredMessage, str]]:
+        """Return the messages of these ids that exist, in this order, with the titles of their sessions."""
+        ...
+
+    async def sessions(self, ids: Sequence[int]) -> dict[int, str]:
+        """Return the ids of the sessions these messages are of, in the order of the messages."""
+        ...
+
+    async def total(self) -> int:
+        """Return about how many messages there are."""
+        ...
+
+
+class Term:
+    """One word or quoted phrase of a query. `pieces` follow one another; of an `open` one the last may go on."""
+
+    def __init__(self, pieces: Sequence[str], *, open: bool = False) -> None:
+        self.pieces, self.open = pieces, open
+        self._stems = [_stem(piece) for piece in pieces]
+        self._pattern: re.Pattern[str] | None = None
+
+    def groups(self) -> Iterator[Group]:
+        """Yield what an index holds for this term."""
+        for place, piece in enumerate(self.pieces):
+            piece, stemmed = piece[:MAX_WORD_CHARS], self._stems[place]
+            if _IS_UNSPACED(piece):
+                pairs = [Key(pair) for pair in _pairs(piece)[:-1]]
+                yield from ([pair] for pair in pairs or [Key(piece, prefix=True)])
+            elif self.open and place == len(self.pieces) - 1:
+                yield (
+                    [Key(piece, prefix=True)]
+                    if stemmed.startswith(piece)
+                    else [Key(piece, prefix=True), Key(stemmed)]
+                )
+            else:
+                yield [Key(stemmed)]
+
+    def spans(self, folded: str) -> Iterator[tuple[int, int]]:
+        """Yield where the term stands in a folded text."""
+        self._pattern = self._pattern or re.compile("".join(self._expressions()))
+        begins_a_word = not _IS_UNSPACED(self.pieces[0])
+        for match in self._pattern.finditer(folded):
+            start = match.start()
+            if begins_a_word and start and _IS_SPACED(folded, start - 1):
+                continue
+            if all(self._is_meant(word, place) for place, word in enumerate(match.groups())):
+                yield match.span()
+
+    def count(self, folded: str) -> int:
+        """Return how often the term stands in a folded text."""
+        return sum(1 for _ in self.spans(folded))
+
+    def _expressions(self) -> Iterator[str]:
+        """Yield the parts of a pattern that is met by what may be the term, one group for each piece."""
+        last = len(self.pieces) - 1
+        for place, (piece, stemmed) in enumerate(zip(self.pieces, self._stems, strict=True)):
+            if place:
+                yield r"[\W_]*"
+            if _IS_UNSPACED(piece):
+                # a run of its own script goes on before the first piece and after the last, but not in between
+                before, after = f"(?<![{_UNSPACED}])" * (place > 0), f"(?![{_UNSPACED}])" * (place < last)
+                yield f"{before}({re.escape(piece)}){after}"
+            else:
+                # words of one stem differ in its last letter at most, as pony and ponies do
+                start = _common_start(piece, stemmed)[: max(1, len(stemmed) - 1)]
+                yield f"({re.escape(start)}(?:{_SPACED})*)"
+
+    def _is_meant(self, word: str, place: int) -> bool:
+        wanted = self.pieces[place]
+        if self.open and place == len(self.pieces) - 1 and word.startswith(wanted):
+            return True
+        return _stem(word) == self._stems[place]
+
+
+def terms(query: str) -> list[Term]:
+    """Return the words and quoted phrases of a query, each once, in order, at most `MAX_TERMS` of its first characters.
+
+    The last one is open, unless the query ends with a quote.
+    """
+    folded = fold(query[:MAX_QUERY_CHARS])
+    found: dict[tuple[str, ...], None] = {}
+    for phrase, words in _CHUNK.findall(folded):
+        for part in [phrase] if phrase else _WORD.findall(words):
+            if pieces := tuple(_pieces(part)):
+                found[pieces] = None
+    pieces = list(found)[:MAX_TERMS]
+    last = len(pieces) - 1 if not folded.rstrip().endswith('"') else -1
+    return [Term(each, open=place == last) for place, each in enumerate(pieces)]
+
+
+def _telling(query: str) -> list[Term]:
+    """Return the terms of a query that say what it is about, none of them open."""
+    return [Term(term.pieces) for term in terms(query) if not COMMON_WORDS.issuperset(term.pieces)]
+
+
+async def search(
+    index: Index, query: str, *, owner: str | None, session_id: str | None, before_id: int | None, limit: int
+) -> SearchPage:
+    """Return messages with all the terms, newest first; where there are too few of them, those with some, best first."""
+    asked = terms(query)
+    page = SearchPage([])
+    if not asked or not limit:
+        return page
+    scope = _Scope([owner] if owner is not None else [], session_id or "")
+    groups = [group for term in asked for group in term.groups()]
+    first_page = before_id is None
+    size, compared, complete = limit, 0, False
+    while len(page.hits) < limit and compared < MAX_COMPARED and not complete:
+        ids, complete = await scope.newest(index, groups, size, before_id)
+        if ids:
+            page.hits += await asyncio.to_thread(_hits, await index.messages(ids), asked)
+            compared, before_id = compared + len(ids), ids[-1]
+        size = min(size * 3, MAX_COMPARED)
+    if len(page.hits) > limit:
+        page.hits, complete, before_id = page.hits[:limit], False, page.hits[limit - 1].message.id
+    page.more, page.before_id = not complete, None if complete else before_id
+    if first_page and complete and len(page.hits) < limit and len(asked) > 1:
+        there = {hit.message.id for hit in page.hits}
+        some, more = await _with_some(index, query, scope, limit)
+        found = [(message, title) for message, title in some if message.id not in there]
+        page.hits += await asyncio.to_thread(_hits, found[: limit - len(page.hits)], asked, some=True)
+        page.more = more or len(page.hits) == limit
+    return page
+
+
+async def recall(
+    index: Index, hints: Sequence[str], *, limit: int, owners: Sequence[str], exclude_session: str
 ) -> list[MemoryHit]:
-    """Return memories for the hints, each hint's best first in turn, equal texts once."""
-    lists = [_best(connection, any_word(hint), None, None, limit * 3 + 3) for hint in hints]
+    """Return memories for the hints: the best of each in turn, equal texts once."""
+    scope = _Scope(owners, without_session=exclude_session)
+    lists = [(await _with_some(index, hint, scope, limit * 3 + 3))[0] for hint in hints]
     chosen: dict[str, MemoryHit] = {}
     for rank in range(max(map(len, lists), default=0)):
-        for found in lists:
-            if rank >= len(found) or len(chosen) == limit:
-                continue
-            message = messages.get(connection, found[rank][0])
-            if message.session_id == exclude_session or not message.content.strip():
-                continue
+        for message in (found[rank][0] for found in lists if rank < len(found)):
             text = message.content
-            cut = text if len(text) <= HIT_CHARS else text[:HIT_CHARS].rstrip() + " […]"
-            chosen.setdefault(text, MemoryHit(message.author, cut, message.created_at, message.session_id))
+            if len(chosen) < limit and text.strip():
+                cut = text if len(text) <= MEMORY_CHARS else text[:MEMORY_CHARS].rstrip() + " […]"
+                hit = MemoryHit(message.author, cut, message.created_at, message.session_id)
+                chosen.setdefault(text, hit)
     return list(chosen.values())
 
 
-def _best(
-    connection: sqlite3.Connection, expression: str, owner: str | None, session_id: str | None, limit: int
-) -> list[tuple[int, float]]:
-    """Return ids and scores, best first; among equals the newest."""
-    if not expression or limit < 1:
-        return []
-    joins, where, values = "", "", list[Any]()
-    if owner is not None or session_id is not None:
-        joins = "JOIN messages m ON m.id = found.rowid JOIN sessions s ON s.number = m.session"
-        for column, value in (("s.owner", owner), ("s.id", session_id)):
-            if value is not None:
-                where += f" AND {column} = ?"
-                values.append(value)
-    rows = connection.execute(
-        f"SELECT id, score FROM (SELECT found.rowid AS id, bm25(found) AS score FROM found {joins} "
-        f"WHERE found MATCH ?{where} ORDER BY found.rowid DESC LIMIT ?) ORDER BY score, id DESC LIMIT ?",
-        (expression, *values, CANDIDATES, limit),
-    )
-    return [(int(row[0]), -float(row[1])) for row in rows]
+async def sessions_with(index: Index, query: str, owner: str | None) -> tuple[set[str], bool]:
+    """Return the ids of the sessions whose newest messages have all the terms, and whether there are no others."""
+    asked = terms(query)
+    if not asked:
+        return set(), True
+    groups = [group for term in asked for group in term.groups()]
+    scope = _Scope([owner] if owner is not None else [])
+    ids, complete = await scope.newest(index, groups, MAX_LISTED, None)
+    candidates: dict[str, list[int]] = {}
+    for number, session_id in (await index.sessions(ids)).items():
+        candidates.setdefault(session_id, []).append(number)
+    found: set[str] = set()
+    # one message of each session is enough, so more are read only where the one before had not all the terms
+    size = 1
+    while candidates:
+        chosen = [number for numbers in candidates.values() for number in numbers[:size]]
+        found |= await asyncio.to_thread(_sessions_of_hits, await index.messages(chosen), asked)
+        candidates = {
+            session_id: numbers[size:]
+            for session_id, numbers in candidates.items()
+            if numbers[size:] and session_id not in found
+        }
+        size *= 4
+    return found, complete
+
+
+def _sessions_of_hits(read: Sequence[tuple[StoredMessage, str]], asked: Sequence[Term]) -> set[str]:
+    return {message.session_id for message, _ in read if _has_all(fold(message.content), asked)}
+
+
+class _Scope(NamedTuple):
+    """Where a search looks: the sessions of some owners (none: of all), one session (empty: any), all but one."""
+
+    owners: Sequence[str]
+    session_id: str = ""
+    without_session: str = ""
+
+    async def newest(
+        self, index: Index, groups: Sequence[Group], limit: int, before_id: int | None
+    ) -> tuple[list[int], bool]:
+        return await index.newest(
+            groups,
+            limit=limit,
+            before_id=before_id,
+            owners=self.owners,
+            session_id=self.session_id,
+            without_session=self.without_session,
+        )
+
+
+async def _with_some(
+    index: Index, query: str, scope: _Scope, limit: int
+) -> tuple[list[tuple[StoredMessage, str]], bool]:
+    """Return messages with one telling term or more, best first, and whether there are others."""
+    asked = _telling(query)
+    if not asked or not limit:
+        return [], False
+    total = await index.total()
+    weights: dict[int, float] = {}
+    rarities: list[float] = []
+    more = False
+    for term in asked:
+        ids, complete = await scope.newest(index, list(term.groups()), PARTIAL_CANDIDATES, None)
+        more = more or not complete
+        rarities.append(_rarity(ids, total, complete=complete))
+        for number in ids:
+            weights[number] = weights.get(number, 0.0) + rarities[-1]
+    likely = sorted(weights, key=lambda number: (-weights[number], -number))
+    compared = likely[: max(PARTIAL_CANDIDATES, limit)]
+    messages = await index.messages(compared)
+
+    def rank() -> list[tuple[StoredMessage, str]]:
+        scored = [
+            (_score(message.content, asked, rarities), found) for found in messages for message in found[:1]
+        ]
+        best = sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: (-pair[0], -pair[1][0].id))
+        return [found for _, found in best]
+
+    best = await asyncio.to_thread(rank)
+    return best[:limit], more or len(best) > limit or len(likely) > len(compared)
+
+
+def _rarity(newest: Sequence[int], total: int, *, complete: bool) -> float:
+    """Return how telling a term is: BM25's weight, its number of messages estimated from the span of the newest."""
+    matches = len(newest)
+    if not complete and newest:
+        matches = max(matches, int(matches / (newest[0] - newest[-1] + 1) * total))
+    return math.log(1 + (max(total - matches, 0) + 0.5) / (matches + 0.5))
+
+
+def _score(text: str, asked: Sequence[Term], weights: Sequence[float]) -> float:
+    """Return the BM25 score of a text (constants k1 1.2, b 0.75; a usual message has 400 characters)."""
+    folded = fold(text)
+    long = 1.2 * (0.25 + 0.75 * len(folded) / 400)
+    counts = (term.count(folded) for term in asked)
+    return sum(weight * 2.2 * n / (n + long) for weight, n in zip(weights, counts, strict=True) if n)
+
+
+def _has_all(folded: str, asked: Iterable[Term]) -> bool:
+    return all(term.count(folded) for term in asked)
 
 
 def _hits(
-    connection: sqlite3.Connection, expression: str, owner: str | None, session_id: str | None, limit: int
+    found: Sequence[tuple[StoredMessage, str]], asked: Sequence[Term], *, some: bool = False
 ) -> list[SearchHit]:
-    hits: list[SearchHit] = []
-    for message_id, score in _best(connection, expression, owner, session_id, limit):
-        title, snippet = connection.execute(
-            "SELECT s.title, snippet(found, 0, ?, ?, '…', ?) FROM found "
-            "JOIN messages m ON m.id = found.rowid JOIN sessions s ON s.number = m.session "
-            "WHERE found MATCH ? AND found.rowid = ?",
-            (HIT_START, HIT_END, SNIPPET_WORDS, expression, message_id),
-        ).fetchone()
-        hits.append(SearchHit(messages.get(connection, message_id), title, snippet, score))
-    return hits
+    """Return the hits among candidates; with `some` all are."""
+    return [
+        SearchHit(
+            message,
+            title,
+            snippet(message.content, asked),
+            _score(message.content, asked, [1.0] * len(asked)),
+        )
+        for message, title in found
+        if some or _has_all(fold(message.content), asked)
+    ]
+
+
+def snippet(text: str, asked: Sequence[Term]) -> str:
+    """Return the part of a text with most hits of the terms, each hit between U+0002 and U+0003.
+
+    It has at most `SNIPPET_WORDS` words and `SNIPPET_CHARS` characters.
+    """
+    folded, origin = _fold_with_origin(text[:MAX_LOOKED_AT_CHARS])
+    spans = sorted(
+        (origin[start], origin[end - 1] + 1)
+        for term in asked
+        for start, end in term.spans(folded)
+        if end > start
+    )
+    words = [match.start() for match in _WORD.finditer(text[:MAX_LOOKED_AT_CHARS])]
+    left = _best_start(words, [start for start, _ in spans])
+    last = bisect_right(words, left) - 1 + SNIPPET_WORDS
+    right = words[last] if last < len(words) else len(text)
+    if right - left > SNIPPET_CHARS:
+        # long words, or a run without spaces: cut around the first hit
+        first = next((start for start, _ in spans if start >= left), left)
+        left = max(left, first - CHARS_BEFORE_HIT)
+        right = min(right, left + SNIPPET_CHARS)
+    parts, place = ["…" if left else ""], left
+    for start, end in spans:
+        if place <= start and end <= right:
+            parts += [text[place:start], HIT_START, text[start:end], HIT_END]
+            place = end
+    return "".join([*parts, text[place:right].rstrip(), "…" if right < len(text) else ""])
+
+
+def _best_start(words: Sequence[int], hits: Sequence[int]) -> int:
+    """Return where the part with most hits begins, some words before its first one; the earliest such.
+
+    Takes the places of all words and of all hits.
+    """
+    best, best_count = 0, 0
+    for number, hit in enumerate(hits):
+        first = max(0, bisect_right(words, hit) - 1 - WORDS_BEFORE_HIT)
+        end = words[first + SNIPPET_WORDS] if first + SNIPPET_WORDS < len(words) else math.inf
+        count = bisect_left(hits, end) - number
+        if count > best_count:
+            best, best_count = words[first] if first else 0, count
+    return best
+
+
+def _fold_with_origin(text: str) -> tuple[str, Sequence[int]]:
+    """Return a folded text and, for each of its characters, the place of the one in the text it came from."""
+    if text.isascii():
+        return text.lower(), range(len(text))
+    folded: list[str] = []
+    origin: list[int] = []
+    # an accent belongs to the letter before it: they are folded together
+    for match in re.finditer(r"(?s).[\u0300-\u036f\u3099\u309a\uff9e\uff9f]*", text):
+        part = fold(match[0])
+        folded.append(part)
+        origin += [match.start()] * (len(part) - 1) + [match.end() - 1] * bool(part)
+    return "".join(folded), origin
+
+
+def _pairs(run: str) -> list[str]:
+    """Return each two neighbouring characters of a run, and its last one."""
+    return [run[place : place + 2] for place in range(len(run))]
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    """Return the stem of a folded word by Porter's rules; words of other alphabets are their own stems."""
+    word = word[:MAX_WORD_CHARS]
+    if not word.isascii() or not word.isalpha():
+        return word
+    # a stemmer holds the word it works on, so each call takes its own: threads share nothing
+    return str(_snowball.stemmer("porter").stemWord(word))
+
+
+def _common_start(one: str, other: str) -> str:
+    size = next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return one[:size]

@@ -1,285 +1,278 @@
-"""The memory protocol (Engram): what the platform may ask of a conversation store, embedded or served.
+"""What the platform may ask of a conversation store: seven small protocols, and the store that has a part for each.
 
-Knows neither SQL nor files. All methods are coroutines that never block the event loop; a write that returned
-survives the death of this process. Expected failures are `MemoryFault`s.
+A part is handed alone to whoever needs it. Knows neither SQL nor files nor servers. All coroutines run without blocking
+the event loop; a write that returned survives the death of this process. Expected failures are `MemoryFault`s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol, Unpack
 
-from msgspec import Struct
-
-from backend.schema.errors import ErrorCode
-from backend.schema.frames import FinishReason, MemoryHit, Usage
-from backend.schema.records import ErrorRecord, SearchHit, Session, StoredMessage
-
-TEAM = "team"
-"""Owner of the sessions in which the whole team is asked."""
-YOU = "you"
-"""Author of what the operator wrote."""
-
-if TYPE_CHECKING:
-    from backend.memory.journal import Journal
-
-Role = Literal["user", "assistant", "system"]
-ExportFormat = Literal["md", "json"]
+from backend.memory.records import (
+    Conversation,
+    OpenTurn,
+    Retention,
+    RetentionReport,
+    SessionChanges,
+    SessionPage,
+)
+from backend.memory.shared_log import SharedLog
+from backend.schema.frames import MemoryHit
+from backend.schema.records import ErrorRecord, SearchPage, Session, StoredMessage, UsageRow
+from backend.schema.sent import SentTurn
+from backend.schema.tools import ToolRecord
 
 
-class Conversation(Struct):
-    """What a turn's context is chosen from. `messages` oldest first; `earlier` counts those before them.
+class SessionStore(Protocol):
+    """The sessions. Methods that take a session id raise `UnknownSession`."""
 
-    `pinned` are the pinned messages older than `messages`, oldest first.
-    """
-
-    session: Session
-    messages: list[StoredMessage]
-    pinned: list[StoredMessage]
-    earlier: int = 0
-
-
-class OpenTurn(Struct):
-    """A turn that was begun and not ended: after a crash, what must be told to the operator."""
-
-    request_id: str
-    ai_id: str
-    session_id: str
-    opened_at: float
-
-
-class UsageRow(Struct):
-    """What one specialist used of one model on one day (`YYYY-MM-DD`), paid in one currency.
-
-    `turns` counts calls, `unpriced` those of them whose price is unknown and not in `cost`; their `currency` is empty.
-    """
-
-    day: str
-    ai_id: str
-    provider: str
-    model: str
-    currency: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float = 0.0
-    turns: int = 0
-    unpriced: int = 0
-
-
-class Export(Struct):
-    """A session written out; `filename` is safe on every file system."""
-
-    filename: str
-    content: str
-
-
-class RetentionReport(Struct):
-    """What a retention run did; `bytes_saved` counts text bytes packed away."""
-
-    messages_deleted: int = 0
-    sessions_deleted: int = 0
-    sessions_packed: int = 0
-    bytes_saved: int = 0
-
-
-class MemoryStore(Protocol):
-    """Sessions, messages, search, and what the platform must not forget."""
-
-    set_aside: Path | None
-    """Where a damaged database was kept at `open`, if it was."""
-    journal: Journal | None
-    """What gateways share that serve one fleet on this store; none where one gateway has the store alone."""
-
-    @property
-    def place(self) -> str:
-        """Where conversations lie, in words for the operator; after `open`."""
-        ...
-
-    def figures(self) -> dict[str, int]:
-        """Return `waiting_<lane>` jobs, and `bytes` on disk where that is known. Never blocks long."""
-        ...
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    # sessions
-
-    async def default_session(self, owner: str) -> Session:
+    async def default(self, owner: str) -> Session:
         """Return the owner's default session, made at the first call. `owner` is a specialist id or `team`."""
         ...
 
-    async def create_session(self, owner: str, title: str = "") -> Session: ...
-
-    async def get_session(self, session_id: str) -> Session:
-        """Raises `UnknownSession`, as do all methods that take a session id."""
+    async def create(self, owner: str, title: str = "") -> Session:
+        """Begin a session. Without a title it gets one from the first words of the operator."""
         ...
 
-    async def sessions(
+    async def get(self, session_id: str) -> Session:
+        """Return one session."""
+        ...
+
+    async def find(
         self,
+        *,
         owner: str | None = None,
         query: str | None = None,
         include_archived: bool = False,
         limit: int = 200,
-    ) -> list[Session]:
-        """Return sessions, newest use first. `query` finds words of titles and of messages."""
+    ) -> SessionPage:
+        """Return sessions, newest use first. `query` finds parts of titles and words of messages."""
         ...
 
-    async def patch_session(
-        self,
-        session_id: str,
-        *,
-        title: str | None = None,
-        archived: bool | None = None,
-        is_default: bool | None = None,
-        provider: str | None = None,
-        model: str | None = None,
-    ) -> Session:
+    async def patch(self, session_id: str, **changes: Unpack[SessionChanges]) -> Session:
         """Change what is given and return the session. A new default takes the mark from the old one."""
         ...
 
-    async def rename(self, session_id: str, title: str) -> Session: ...
-
-    async def delete_session(self, session_id: str) -> None:
+    async def delete(self, session_id: str) -> None:
         """Remove a session, its messages and their place in the index, for good."""
         ...
 
-    # messages
+
+class MessageStore(Protocol):
+    """The messages of all sessions. Methods that take a session id raise `UnknownSession`."""
 
     async def append(
         self,
-        session_id: str,
+        message: StoredMessage,
         *,
-        author: str,
-        role: Role,
-        content: str,
-        created_at: float | None = None,
-        request_id: str = "",
-        lane: str = "",
-        model: str = "",
-        usage: Usage | None = None,
-        finish_reason: FinishReason | None = None,
-        error_code: ErrorCode | None = None,
-        error: str = "",
-        first_token_ms: float | None = None,
-        total_time: float | None = None,
-        reasoning: str = "",
-        pinned: bool = False,
-        closes_turn: bool = False,
-        booked: UsageRow | None = None,
+        ends_turn: bool = False,
+        used: UsageRow | None = None,
+        sent: SentTurn | None = None,
     ) -> StoredMessage:
-        """Store a message. Once this returns, the message survives a kill of this process.
+        """Store a message and return it with the id it was given; the `id` it came with is not looked at.
 
-        `closes_turn` ends the open turn of `request_id`, `booked` is added to the day's counters: in the same commit,
-        so that a kill at any moment leaves all of it or nothing.
+        `ends_turn` closes the open turn of its `request_id`, and `used` is added to the day's usage: in the same commit,
+        so that a kill at any moment leaves all of it or nothing. `sent` is what the turn sent its model; see `SentStore`.
         """
         ...
 
-    async def messages(
+    async def read(
         self, session_id: str, *, before_id: int | None = None, after_id: int | None = None, limit: int = 50
     ) -> list[StoredMessage]:
         """Return the newest `limit` messages before `before_id`, or the first after `after_id`; oldest first."""
         ...
 
-    async def message(self, message_id: int) -> StoredMessage: ...
-
-    async def request_messages(self, request_id: str) -> list[StoredMessage]:
+    async def of_request(self, request_id: str) -> list[StoredMessage]:
         """Return the messages a turn stored, oldest first; empty when the id was never used."""
         ...
 
-    async def context_messages(
-        self, session_id: str, limit: int = 240, *, for_ai: str = ""
-    ) -> list[StoredMessage]:
-        """Return the newest messages, oldest first; with `for_ai` the other specialists' are left out."""
+    async def forget(self, request_id: str) -> int:
+        """Delete the messages of a turn, and what was sent for it, for good; return how many messages there were."""
         ...
 
     async def conversation(self, session_id: str, limit: int = 240, *, for_ai: str = "") -> Conversation:
-        """Return all that windowing needs of a session, read at one moment."""
+        """Return all that windowing needs of a session, read at one moment.
+
+        With `for_ai` the messages of other specialists are left out, but for pinned ones.
+        """
         ...
 
     async def pin(self, message_id: int, pinned: bool = True) -> StoredMessage:
         """Pin or unpin a message: pinned ones always enter the context. Raises `UnknownMessage`."""
         ...
 
-    # finding
-
     async def search(
-        self, query: str, *, owner: str | None = None, session_id: str | None = None, limit: int = 20
-    ) -> list[SearchHit]:
-        """Find messages by their words, best first. Any text is a valid query; none of it is syntax but quotes."""
-        ...
-
-    async def recall(self, hints: list[str], *, limit: int = 3, exclude_session: str = "") -> list[MemoryHit]:
-        """Return the messages that fit the hints best, for a turn's context."""
-        ...
-
-    async def export(
-        self, session_id: str, format: ExportFormat = "md", *, secrets: Sequence[str] = ()
-    ) -> Export:
-        """Write a session out; what looks like a key is masked, and so is each of `secrets`."""
-        ...
-
-    async def retain(
-        self, *, retention_days: int, compress_after_days: int, now: float | None = None
-    ) -> RetentionReport:
-        """Delete what is older than the retention (0: nothing; never what is pinned), pack what is old."""
-        ...
-
-    # the error ledger
-
-    async def record_error(
         self,
-        where: str,
-        code: str,
-        message: str,
+        query: str,
         *,
-        phase: str = "",
-        evidence: str = "",
-        request_id: str = "",
-        at: float | None = None,
-    ) -> ErrorRecord:
-        """Store a failure. Equal ones (where, code, message) nobody has acknowledged share one record."""
+        owner: str | None = None,
+        session_id: str | None = None,
+        before_id: int | None = None,
+        limit: int = 20,
+    ) -> SearchPage:
+        """Find messages by their words, newest first, older than `before_id` if it is given.
+
+        Any text is a valid query; none of it is syntax but quotes around a phrase. The last word may be the beginning of
+        one. Where fewer than `limit` messages have all the words, those with some of them follow, best first.
+        """
         ...
 
-    async def errors(
+    async def recall(
+        self, hints: Sequence[str], *, limit: int = 3, owners: Sequence[str] = (), exclude_session: str = ""
+    ) -> list[MemoryHit]:
+        """Return the messages that fit the hints best, for a turn's context: from sessions of these owners, if any."""
+        ...
+
+
+class SentStore(Protocol):
+    """What was sent for turns. It goes with its session, and with its age when messages do."""
+
+    async def get(self, request_id: str) -> SentTurn | None:
+        """Return what was sent for a turn, `None` when nothing is kept of it."""
+        ...
+
+    async def newest(self, session_id: str, ai_id: str, *, before: float | None = None) -> SentTurn | None:
+        """Return what was sent for a specialist's newest turn in a session, or for the newest before a time."""
+        ...
+
+
+class TurnStore(Protocol):
+    """The turns under way, which must be known after a crash, and what ended ones have used."""
+
+    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
+        """Record a turn as open; `MessageStore.append` closes it together with its answer."""
+        ...
+
+    async def end(self, request_id: str) -> None:
+        """Close an open turn that stores no answer."""
+        ...
+
+    async def book(self, name: str, used: UsageRow | None) -> bool:
+        """Add to the day's usage what a turn without an answer to store has used; return whether it was new.
+
+        A turn of this name that was booked before, by whichever gateway, is not counted again. Names are known for
+        `BOOKED_DAYS`.
+        """
+        ...
+
+    async def unfinished(self) -> list[OpenTurn]:
+        """Return the turns begun and not ended, oldest first."""
+        ...
+
+    async def usage(self, day: str | None = None, *, since: str | None = None) -> list[UsageRow]:
+        """Return what was used on a day (`YYYY-MM-DD`), on all days from `since` on, or on all days."""
+        ...
+
+
+class ErrorStore(Protocol):
+    """The error log: failures, until a person acknowledges them and after."""
+
+    async def record(self, error: ErrorRecord) -> ErrorRecord:
+        """Store a failure and return its record; the `id` it came with is not looked at.
+
+        An equal one (`where`, `code`, `message`) that nobody has acknowledged is counted on instead, and its `last`,
+        `phase`, `evidence` and `request_id` replaced. Of endless evidence the end is kept.
+        """
+        ...
+
+    async def find(
         self, *, unacknowledged: bool = False, where: str | None = None, limit: int = 200
     ) -> list[ErrorRecord]:
         """Return records, newest first."""
         ...
 
-    async def acknowledge(self, ids: list[int] | None = None) -> list[int]:
-        """Mark records as seen, all when `ids` is `None`; return the ids that were not marked before."""
+    async def acknowledge(self, ids: Sequence[int] | None = None) -> list[int]:
+        """Mark records as seen, all when `ids` is `None`; return the ids that were not marked before, in order."""
         ...
 
-    async def unacknowledged(self) -> int: ...
-
-    # what else must not be forgotten
-
-    async def add_usage(self, row: UsageRow) -> None:
-        """Add a row's figures to the day's counters."""
+    async def unacknowledged(self) -> int:
+        """Return how many records nobody has acknowledged."""
         ...
 
-    async def usage(self, day: str | None = None, *, since: str | None = None) -> list[UsageRow]:
-        """Return the counters of a day, of all days from `since` on, or of all."""
+
+class ToolCallStore(Protocol):
+    """The calls of tools, each written before it runs and completed after it."""
+
+    async def put(self, record: ToolRecord) -> None:
+        """Store a record in the place of the one with its id, if there is one."""
         ...
 
-    async def get_setting(self, key: str) -> Any:
+    async def find(
+        self, *, ai_id: str | None = None, states: tuple[str, ...] = (), limit: int = 200
+    ) -> list[ToolRecord]:
+        """Return records, newest first: of one specialist, or in certain states."""
+        ...
+
+
+class SettingStore(Protocol):
+    """Small JSON values by key: drafts, choices made on the screen, saved pipelines."""
+
+    async def get(self, key: str) -> Any:
         """Return what was put under the key, `None` when nothing was."""
         ...
 
-    async def put_setting(self, key: str, value: Any) -> None:
-        """Keep a JSON value (drafts, choices made on the screen); `None` forgets the key."""
+    async def put(self, key: str, value: Any) -> None:
+        """Keep a JSON value; `None` removes the key."""
         ...
 
-    async def settings(self, prefix: str = "") -> dict[str, Any]:
-        """Return all values whose key begins with `prefix`."""
+    async def with_prefix(self, prefix: str) -> dict[str, Any]:
+        """Return all values whose key begins with `prefix`, in the order of their keys."""
         ...
 
-    async def turn_opened(self, request_id: str, ai_id: str, session_id: str) -> None: ...
 
-    async def turn_closed(self, request_id: str) -> None: ...
+class MemoryStore(Protocol):
+    """A conversation store. Open it before use, close it after."""
 
-    async def open_turns(self) -> list[OpenTurn]:
-        """Return the turns begun and not ended, oldest first."""
+    set_aside: Path | None
+    """Where a damaged database was kept at `open`, if it was."""
+    damage: str
+    """What was wrong at `open` and what became of it, in words; empty when all was well."""
+    shared_log: SharedLog | None
+    """What several gateways on this store share; `None` where one gateway has the store alone."""
+
+    @property
+    def sessions(self) -> SessionStore: ...
+
+    @property
+    def messages(self) -> MessageStore: ...
+
+    @property
+    def sent(self) -> SentStore: ...
+
+    @property
+    def turns(self) -> TurnStore: ...
+
+    @property
+    def errors(self) -> ErrorStore: ...
+
+    @property
+    def settings(self) -> SettingStore: ...
+
+    @property
+    def tool_calls(self) -> ToolCallStore: ...
+
+    @property
+    def place(self) -> str:
+        """Where conversations are kept, in words for the operator; after `open`."""
+        ...
+
+    def figures(self) -> dict[str, int]:
+        """Return `waiting_<thread or connection>` jobs, and `bytes` on disk where known. Never blocks long."""
+        ...
+
+    async def open(self) -> None:
+        """Connect, or open the file. Raises `StoreFailed`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for and close. Safe to call twice."""
+        ...
+
+    async def retain(self, ages: Retention, now: float | None = None) -> RetentionReport:
+        """Delete and compress what is older than its age, and free what that leaves empty.
+
+        Works in small slices between which other calls are served. `now` in unix seconds.
+        """
         ...

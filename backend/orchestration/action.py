@@ -1,134 +1,154 @@
-"""What an action is: one thing a client may ask of the platform, declared once for every surface.
+"""The table of actions: everything a client may ask of the platform, declared once for every surface.
 
-Console, command line, HTTP, WebSocket and MCP all find their verbs in `ACTIONS`. An action is a coroutine over
-`Platform` with a params struct; the surfaces only translate. Knows no transport.
+Console, command line, HTTP, WebSocket and MCP all find their verbs in `ACTIONS`. An action is a coroutine from typed
+parameters to a typed result, both declared in `backend.schema`. Knows no transport.
 """
 
 from __future__ import annotations
 
-import sys
+import types
 import typing
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from backend.schema.errors import TektonError
-
-if TYPE_CHECKING:
-    from backend.orchestration.platform import Platform
+from backend.schema.params import ALIASES, AnyParams, read_params, result_types
 
 Scope = Literal["read", "chat", "control"]
 SCOPE_RANK: dict[Scope, int] = {"read": 0, "chat": 1, "control": 2}
 Where = Literal["here", "leader", "owner"]
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
-MAX_REQUEST_ID = 512
-"""Characters of a request id."""
-RequestId = Annotated[
-    str, Meta(max_length=MAX_REQUEST_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])")
-]
-"""A name a caller chose for a call or a turn: it stands in logs and in other names, so it is one line."""
-
-P = TypeVar("P", bound=Struct)
-Handler = Callable[["Platform", P], Awaitable[Any]]
+F = TypeVar("F", bound=Callable[..., Awaitable[Struct]])
 
 
-class NoParams(Struct):
-    """The parameters of an action that takes none."""
+class CallRouter(Protocol):
+    """Where several gateways serve one fleet: runs a call at the one it belongs to."""
+
+    async def route(self, action: Action, params: Struct, here: Callable[[], Awaitable[Struct]]) -> object:
+        """Return the result: a struct when it ran here, plain values when it ran elsewhere."""
+        ...
 
 
-class InvalidRequest(TektonError):
-    """The caller's values cannot be used; the message names the parameter and what was expected."""
+class Clustered(Protocol):
+    """What an action's platform must say of itself: the cluster it is a member of, if any."""
 
-    code = "invalid_request"
+    @property
+    def cluster(self) -> CallRouter | None: ...
 
 
 @dataclass(frozen=True)
 class Action:
     """One verb. `routes` are `(method, path)` pairs, the canonical one first; braces name params.
 
-    `mcp` is the tool's name, `cli` the command that does the same, `console` where it is on the screen.
-    `aliases` maps older parameter names to ours. `where` says which gateway runs it when several serve one fleet:
-    the one asked, the one that leads, or the one whose turn it is about.
+    `mcp` is the tool's name, `cli` the command that does the same, `console` where it is on the screen. `where` says
+    which gateway runs it when several serve one fleet: the one asked, the one that leads, or the one whose turn it is
+    about. `results` are the types it may return. `handler` takes the params and, by keyword, the parts of the platform
+    that `needs` names.
     """
 
     name: str
-    params: type[Struct]
+    params: type[AnyParams]
+    results: tuple[type[Struct], ...]
     scope: Scope
     summary: str
-    run: Handler[Any]
+    handler: Callable[..., Awaitable[Struct]]
+    needs: tuple[str, ...]
     routes: tuple[tuple[Method, str], ...] = ()
     mcp: str = ""
     cli: str = ""
     console: str = ""
-    aliases: dict[str, str] = field(default_factory=dict[str, str])
     where: Where = "here"
-    handler: Handler[Any] | None = None
-    """The coroutine itself, which runs here whoever leads; `run` hands a call to the gateway it belongs to."""
 
-    def read_params(self, values: dict[str, Any], *, lax: bool = False) -> Struct:
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Older names of its parameters, and ours."""
+        return ALIASES.get(self.name, {})
+
+    @property
+    def belongs_somewhere(self) -> bool:
+        """Whether it matters which of several gateways runs it."""
+        return self.where != "here" or "request_id" in self.params.__struct_fields__
+
+    def read_params(self, values: dict[str, Any], *, lax: bool = False) -> AnyParams:
         """Turn a client's values into params; `lax` reads numbers and booleans from strings, as in a query.
 
         Raises:
-            InvalidRequest: A value is missing, unknown in kind or out of range; the message names it.
+            InvalidRequest: A name is unknown, a value missing, of the wrong kind or out of range.
         """
-        named = {self.aliases.get(key, key): value for key, value in values.items()}
-        try:
-            return msgspec.convert(named, self.params, strict=not lax)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(explain(self.name, str(error))) from error
+        return read_params(self.params, values, lax=lax)
+
+    async def run(self, platform: Clustered, params: AnyParams) -> Struct:
+        """Run it, at the gateway it belongs to where there are several.
+
+        Raises:
+            TektonError: What the handler raises.
+        """
+        if platform.cluster is None or not self.belongs_somewhere:
+            return await self.run_here(platform, params)
+        result = await platform.cluster.route(self, params, lambda: self.run_here(platform, params))
+        if isinstance(result, Struct):
+            return result
+        started = len(self.results) > 1 and not getattr(params, "wait", True)
+        return msgspec.convert(result, self.results[1 if started else 0])
+
+    def run_here(self, platform: object, params: AnyParams) -> Awaitable[Struct]:
+        """Run it at this gateway, whoever should, on the parts of the platform it needs.
+
+        Raises:
+            TektonError: What the handler raises.
+        """
+        return self.handler(params, **{name: getattr(platform, name) for name in self.needs})
 
 
 ACTIONS: dict[str, Action] = {}
 
 
 def action(
-    name: str,
     *,
     scope: Scope,
     routes: tuple[tuple[Method, str], ...] = (),
     mcp: str = "",
     cli: str = "",
     console: str = "",
-    aliases: dict[str, str] | None = None,
     where: Where = "here",
-) -> Callable[[Handler[P]], Handler[P]]:
-    """Register the decorated coroutine as an action; its params type and summary come from the function."""
+) -> Callable[[F], F]:
+    """Register the decorated coroutine as an action; name, params, results and summary come from the function.
 
-    def register(run: Handler[P]) -> Handler[P]:
-        params: type[Struct] = typing.get_type_hints(
-            run, vars(sys.modules[run.__module__]) | {"Platform": object}
-        )["params"]
-        summary = (run.__doc__ or "").strip().splitlines()[0]
-        named = "request_id" in params.__struct_fields__
-        routed = _routed(name, run) if named or where != "here" else run
-        ACTIONS[name] = Action(
-            name, params, scope, summary, routed, routes, mcp, cli, console, aliases or {}, where, run
+    It takes `params`, and by keyword the parts of the platform that it works on: a parameter has the name and the type
+    of the platform's attribute.
+
+    Raises:
+        TypeError: The function does not return what its params promise.
+    """
+
+    def register(run: F) -> F:
+        hints = typing.get_type_hints(run)
+        params: type[AnyParams] = hints.pop("params")
+        returned: Any = hints.pop("return")
+        kinds: tuple[Any, ...] = (
+            typing.get_args(returned) if isinstance(returned, types.UnionType) else (returned,)
+        )
+        promised = result_types(params)
+        if set(kinds) != set(promised):
+            raise TypeError(f"{params.action} returns {kinds}, its params promise {promised}")
+        ACTIONS[params.action] = Action(
+            params.action,
+            params,
+            promised,
+            scope,
+            (run.__doc__ or "").strip().splitlines()[0],
+            run,
+            tuple(hints),
+            routes,
+            mcp,
+            cli,
+            console,
+            where,
         )
         return run
 
     return register
-
-
-def _routed(name: str, run: Handler[P]) -> Handler[P]:
-    """Return the coroutine that runs an action at the gateway it belongs to, where there are several."""
-
-    async def routed(platform: Platform, params: P) -> Any:
-        if platform.sharing is None:
-            return await run(platform, params)
-        return await platform.sharing.route(ACTIONS[name], params, lambda: run(platform, params))
-
-    return routed
-
-
-def explain(name: str, text: str) -> str:
-    """Say which parameter of which action is wrong, from the decoder's own text."""
-    expectation, _, where = text.partition(" - at ")
-    path = where.strip("`").removeprefix("$.")
-    if "missing required field" in expectation:
-        missing = expectation.rpartition("`")[0].rpartition("`")[2]
-        return f"{name}: the parameter '{missing}' is missing"
-    return f"{name}: {'parameter ' + repr(path) + ': ' if path else ''}{expectation.lower()}"

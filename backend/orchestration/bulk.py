@@ -7,45 +7,19 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
-from msgspec import Struct
-
 from backend.catalog import Catalog
-from backend.orchestration.orders import ChatOrder
-from backend.orchestration.turns import Turn, TurnManager, new_request_id
+from backend.memory import SessionStore
+from backend.orchestration.turns.manager import Turn, TurnManager, new_request_id
+from backend.orchestration.turns.request import ChatRequest
+from backend.orchestration.turns.turn import Reservation
 from backend.schema.errors import TektonError
-from backend.schema.frames import TurnContext
+from backend.schema.params import BulkItem
 from backend.schema.records import TurnOutcome
+from backend.schema.results import BulkReport, BulkResult
 
 MAX_REQUESTS = 1_000
-
-
-class BulkItem(Struct):
-    """One request of a bulk."""
-
-    specialist_id: str
-    message: str
-    session_id: str = ""
-    context: TurnContext | None = None
-    max_tokens: int | None = None
-
-
-class BulkResult(Struct):
-    """One result: `index` is the request's place; `outcome.code` is set when it failed."""
-
-    index: int
-    ok: bool
-    outcome: TurnOutcome
-
-
-class BulkReport(Struct):
-    """All results in request order; `wall_time` and `sum_of_times` in seconds."""
-
-    request_id: str
-    results: list[BulkResult]
-    ok: int
-    failed: int
-    wall_time: float
-    sum_of_times: float
+OWNER = "bulk"
+"""Owner of the sessions in which bulks are recorded, apart from what was said to specialists directly."""
 
 
 def check_items(items: list[BulkItem]) -> None:
@@ -62,49 +36,60 @@ def check_items(items: list[BulkItem]) -> None:
 
 @dataclass
 class BulkRun:
-    """A bulk under way. `stopped`: cancelled, so that what was not asked yet is not asked any more."""
+    """A bulk under way, followed by everybody who asked for it."""
 
     request_id: str
+    items: list[BulkItem]
+    session_id: str
     timeout_s: float | None
     places: asyncio.Semaphore
+    tasks: list[asyncio.Task[BulkResult]] = field(default_factory=list["asyncio.Task[BulkResult]"])
     asked: set[str] = field(default_factory=set[str])
     """Request ids of the items that are being answered."""
     stopped: bool = False
+    """Cancelled: what was not asked yet is not asked any more."""
+    followers: int = 0
 
 
 class BulkManager:
     """Run bulks. `active` maps request ids to those under way."""
 
-    def __init__(self, turns: TurnManager, catalog: Catalog) -> None:
-        self._turns, self._catalog = turns, catalog
+    def __init__(self, turns: TurnManager, catalog: Catalog, sessions: SessionStore) -> None:
+        self._turns, self._catalog, self._sessions = turns, catalog, sessions
         self.active: dict[str, BulkRun] = {}
+        self._starting = asyncio.Lock()
 
     async def run(
         self, items: list[BulkItem], *, max_concurrency: int, timeout_s: float | None, request_id: str = ""
     ) -> AsyncGenerator[BulkResult]:
-        """Run requests side by side and yield each result as it is there. Ending the iteration cancels the rest.
+        """Run requests side by side and yield each result as it is there.
+
+        Each item is the turn `<request id>/<index>`: an id used again gets the answers there are, and joins the run
+        while it is under way. Ending the iteration cancels what nobody else follows. Items that name no session are
+        recorded in a session of the bulk's own.
 
         Raises:
-            TektonError: `invalid_request` when there are none or too many, `conflict` while a bulk of this id runs.
+            TektonError: `invalid_request` when there are none or too many; `conflict` when the id names another bulk.
         """
         check_items(items)
-        run = BulkRun(request_id or new_request_id(), timeout_s, asyncio.Semaphore(max_concurrency))
-        self.check_free(run.request_id)
-        self.active[run.request_id] = run
-        tasks = [asyncio.create_task(self._item(run, index, item)) for index, item in enumerate(items)]
+        run = await self._started(items, request_id or new_request_id(), max_concurrency, timeout_s)
+        run.followers += 1
         try:
-            for next_done in asyncio.as_completed(tasks):
+            for next_done in asyncio.as_completed(run.tasks):
                 yield await next_done
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            del self.active[run.request_id]
+            run.followers -= 1
+            if not run.followers:
+                for task in run.tasks:
+                    task.cancel()
+                await asyncio.gather(*run.tasks, return_exceptions=True)
+                self.active.pop(run.request_id, None)
 
-    def check_free(self, request_id: str) -> None:
-        """Raise `TektonError` (`conflict`) while a bulk of this id runs."""
-        if request_id in self.active:
-            raise TektonError(f"the bulk {request_id} runs already", code="conflict")
+    def check(self, items: list[BulkItem], request_id: str) -> None:
+        """Refuse what `run` would refuse at once: see there."""
+        check_items(items)
+        if (run := self.active.get(request_id)) is not None and run.items != items:
+            raise TektonError(f"the request id {request_id!r} names another bulk already", code="conflict")
 
     async def cancel(self, request_id: str) -> int:
         """Cancel every item of a bulk, confirmed by the workers; return how many pieces of text had come.
@@ -117,35 +102,71 @@ class BulkManager:
         run.stopped = True
         items = list(run.asked)
         ended = await asyncio.gather(*map(self._turns.cancel, items), return_exceptions=True)
-        return sum(len(turn.parts) for turn in ended if isinstance(turn, Turn))
+        return sum(turn.chunks for turn in ended if isinstance(turn, Turn))
 
-    async def _item(self, run: BulkRun, index: int, item: BulkItem) -> BulkResult:
-        async with run.places:
-            outcome = await self._ask(run, f"{run.request_id}/{index}", item)
-        return BulkResult(index, outcome.code is None, outcome)
+    async def _started(
+        self, items: list[BulkItem], request_id: str, max_concurrency: int, timeout_s: float | None
+    ) -> BulkRun:
+        """Return the run of a request id, started unless it is under way."""
+        self.check(items, request_id)
+        async with self._starting:
+            self.check(items, request_id)
+            if (run := self.active.get(request_id)) is not None:
+                return run
+            session_id = ""
+            if not all(item.session_id for item in items):
+                earlier = await self._turns.recall(f"{request_id}/0")
+                session_id = (
+                    earlier.session_id
+                    if earlier is not None
+                    else (await self._sessions.create(OWNER, f"bulk {request_id}")).id
+                )
+            run = BulkRun(request_id, items, session_id, timeout_s, asyncio.Semaphore(max_concurrency))
+            run.tasks = [self._begin(run, index, item) for index, item in enumerate(items)]
+            self.active[request_id] = run
+        return run
 
-    async def _ask(self, run: BulkRun, request_id: str, item: BulkItem) -> TurnOutcome:
+    def _begin(self, run: BulkRun, index: int, item: BulkItem) -> asyncio.Task[BulkResult]:
+        reservation = self._turns.reserve(f"{run.request_id}/{index}")
+
+        async def ask() -> BulkResult:
+            outcome = await self._ask(run, reservation, item)
+            return BulkResult(index, outcome.code is None, outcome)
+
+        task = asyncio.create_task(ask(), name=reservation.request_id)
+        task.add_done_callback(lambda _: self._turns.release(reservation.request_id))
+        return task
+
+    async def _ask(self, run: BulkRun, reservation: Reservation, item: BulkItem) -> TurnOutcome:
         """Run one request; what keeps it from starting is its outcome, not the end of the others."""
+        request_id = reservation.request_id
+        try:
+            async with reservation.slot(run.places):
+                return await self._answer(run, request_id, item)
+        except TektonError as error:
+            return TurnOutcome(
+                request_id, item.specialist_id, "", code=error.code, error=error.message, detail=error.detail
+            )
+
+    async def _answer(self, run: BulkRun, request_id: str, item: BulkItem) -> TurnOutcome:
         run.asked.add(request_id)
         try:
             if run.stopped:
                 raise TektonError("cancelled before it was asked", code="cancelled")
-            order = ChatOrder(
-                ai_id=self._catalog.get(item.specialist_id).id,
+            ai_id = self._catalog.get(item.specialist_id).id
+            request = ChatRequest(
+                ai_id=ai_id,
                 content=item.message,
-                session_id=item.session_id,
+                session_id=item.session_id or run.session_id,
                 request_id=request_id,
                 group=run.request_id,
                 context=item.context,
                 max_tokens=item.max_tokens,
                 history=bool(item.session_id),
                 timeout_s=run.timeout_s,
+                owners=(ai_id, OWNER),
             )
-            return await self._turns.ask(order)
-        except TektonError as error:
-            return TurnOutcome(
-                request_id, item.specialist_id, "", code=error.code, error=error.message, detail=error.detail
-            )
+            return await self._turns.ask(request)
         finally:
             run.asked.discard(request_id)
 
@@ -163,6 +184,3 @@ async def report(results: AsyncIterator[BulkResult], request_id: str) -> BulkRep
         time.monotonic() - began,
         sum(result.outcome.total_time for result in collected),
     )
-
-
-__all__ = ["BulkItem", "BulkManager", "BulkReport", "BulkResult", "check_items", "report"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from backend.schema.records import SpecialistStatus
-
-ACTIVE = ("ready", "busy")
+from backend.schema.results import Connection, Performance, Specialist
+from backend.schema.states import LIVE
 
 
 def discover(
@@ -16,41 +14,41 @@ def discover(
     role: str = "",
     state: str = "",
     active_only: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Specialist]:
     """Return the specialists that pass every filter given; words are compared without case."""
     return [
         describe(status)
         for status in statuses
-        if (not active_only or status.state in ACTIVE)
+        if (not active_only or status.state in LIVE)
         and (not state or status.state == state.lower())
         and (not capability or _has(status.capabilities, capability))
         and (not role or _has(status.roles, role))
     ]
 
 
-def describe(status: SpecialistStatus) -> dict[str, Any]:
+def describe(status: SpecialistStatus) -> Specialist:
     """Return one specialist as discovery shows it."""
     asked = status.turns + status.failures
-    return {
-        "id": status.id,
-        "name": status.name,
-        "type": "ai",
-        "title": status.title,
-        "component_id": status.component,
-        "status": "active" if status.state in ACTIVE else "inactive",
-        "state": status.state,
-        "model": status.model,
-        "capabilities": status.capabilities,
-        "roles": status.roles,
-        "connection": {"host": status.host, "port": status.port, "transport": status.transport},
-        "performance": {
-            "avg_response_time": status.avg_response_s,
-            "success_rate": status.turns / asked if asked else None,
-            "total_requests": asked,
-            "first_token_ms": status.first_token_ms,
-            "tokens_per_second": status.tokens_per_second,
-        },
-    }
+    return Specialist(
+        id=status.id,
+        name=status.name,
+        type="ai",
+        title=status.title,
+        component_id=status.component,
+        status="active" if status.state in LIVE else "inactive",
+        state=status.state,
+        model=status.model,
+        capabilities=status.capabilities,
+        roles=status.roles,
+        connection=Connection(status.host, status.port, status.transport),
+        performance=Performance(
+            avg_response_time=status.avg_response_s,
+            success_rate=status.turns / asked if asked else None,
+            total_requests=asked,
+            first_token_ms=status.first_token_ms,
+            tokens_per_second=status.tokens_per_second,
+        ),
+    )
 
 
 def _has(words: list[str], wanted: str) -> bool:

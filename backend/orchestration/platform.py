@@ -6,42 +6,61 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import backend
 from backend import catalog as catalog_module
 from backend import config
 from backend.catalog import Catalog
+from backend.cluster.membership import Membership, join
 from backend.config import Settings
 from backend.events import EventStream
 from backend.home import Home
+from backend.log import redact
+from backend.matching.matcher import Matcher
 from backend.memory import MemoryStore, choose_store
 from backend.monitor import Monitor
-from backend.orchestration.budgets import Budgets
+from backend.orchestration.action import ACTIONS
+from backend.orchestration.approvals.manager import Approvals
+from backend.orchestration.approvals.own_tools import OwnTools
+from backend.orchestration.attention import AttentionQueue
+from backend.orchestration.backpressure import Backpressure
 from backend.orchestration.bulk import BulkManager
-from backend.orchestration.contexts import ContextBuilder
-from backend.orchestration.housekeeping import Housekeeping
-from backend.orchestration.ledger import Ledger
-from backend.orchestration.matching import Matcher
-from backend.orchestration.modeldesk import ModelDesk
-from backend.orchestration.pipelines import PipelineManager
-from backend.orchestration.pressure import Pressure
-from backend.orchestration.routing import Router
-from backend.orchestration.settings import SettingsBook
-from backend.orchestration.sharing import Sharing
-from backend.orchestration.team import TeamManager
-from backend.orchestration.turns import TurnManager
-from backend.providers import choose
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.maintenance import Maintenance
+from backend.orchestration.models import ModelService
+from backend.orchestration.pipelines.manager import PipelineManager
+from backend.orchestration.recent import RememberedBytes
+from backend.orchestration.selection import Selector
+from backend.orchestration.sessions import Sessions
+from backend.orchestration.settings import OrchestrationSettingsStore
+from backend.orchestration.specialist_watch import SpecialistWatch, stamp_of
+from backend.orchestration.stored import Stored
+from backend.orchestration.teams.manager import TeamManager
+from backend.orchestration.turns.budgets import Budgets
+from backend.orchestration.turns.context_builder import ContextBuilder
+from backend.orchestration.turns.direct import DirectTurns
+from backend.orchestration.turns.embeddings import Embeddings
+from backend.orchestration.turns.manager import TurnManager
+from backend.providers.choice import settings_with
+from backend.providers.discovery import choose
+from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Snapshot
-from backend.schema.records import PlatformInfo, ProviderChoice
-from backend.specialists.choosing import choose_launcher
+from backend.schema.records import ActiveTurn, PlatformInfo, TurnOutcome
+from backend.schema.results import EventFigures, GatewayReport
+from backend.specialists.launcher_factory import choose_launcher
 from backend.specialists.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
 """Ends of the names of environment variables whose values are secrets."""
+
+
+def _no_gateway() -> GatewayReport:
+    return GatewayReport("", [], 0, 0, 0, [], [], EventFigures(0, 0, 0, 0.0))
 
 
 @dataclass
@@ -52,26 +71,33 @@ class Platform:
     settings: Settings
     catalog: Catalog
     environment: Mapping[str, str]
-    provider: ProviderChoice
     events: EventStream
     memory: MemoryStore
-    ledger: Ledger
+    error_log: ErrorLog
     fleet: Supervisor
     monitor: Monitor
     budgets: Budgets
+    attention: AttentionQueue
+    sessions: Sessions
     turns: TurnManager
-    book: SettingsBook
-    router: Router
+    direct: DirectTurns
+    embeddings: Embeddings
+    orchestration: OrchestrationSettingsStore
+    selector: Selector
     teams: TeamManager
     bulks: BulkManager
     pipelines: PipelineManager
-    models: ModelDesk
-    pressure: Pressure
-    housekeeping: Housekeeping
-    sharing: Sharing | None = None
+    models: ModelService
+    approvals: Approvals
+    backpressure: Backpressure
+    maintenance: Maintenance
+    watch: SpecialistWatch | None = None
+    cluster: Membership | None = None
     """What joins this gateway to others that serve the same fleet; only a store they share makes that possible."""
     gateway_address: str = ""
-    gateway_report: Callable[[], dict[str, object]] = dict
+    in_clear: bool = False
+    """Whether that address can be reached from other machines without TLS."""
+    gateway_report: Callable[[], GatewayReport] = _no_gateway
     """Given by the gateway, if one serves this platform."""
     started_at: float = field(default_factory=time.time)
     stop_asked: asyncio.Future[bool] | None = None
@@ -91,16 +117,18 @@ class Platform:
             gateway=self.gateway_address,
             pid=os.getpid(),
             started_at=self.started_at,
-            provider=self.provider,
+            provider=self.models.choice,
             lifecycle_on=self.settings.fleet.lifecycle_on,
             starter=list(self.settings.fleet.starter),
             port_profile=self.settings.ports.profile,
             store=self.memory.place,
+            in_clear=self.in_clear,
+            offer=self.models.offer,
         )
 
     def snapshot(self, *, resync: bool = False) -> Snapshot:
         """Return the whole state at this moment; made without waiting, so that its number is exact."""
-        shared = self.sharing.mirror if self.sharing is not None else None
+        shared = self.cluster.replica if self.cluster is not None else None
         turns = shared.turns if shared else self.turns.active
         teams = shared.teams if shared else self.teams.active
         return Snapshot(
@@ -110,31 +138,47 @@ class Platform:
             specialists=self.fleet.statuses(),
             services=self.fleet.services(),
             turns=[turn.as_active() for turn in turns.values()],
-            unacknowledged=self.ledger.unacknowledged,
+            unacknowledged=self.error_log.unacknowledged,
             resync=resync,
             teams=[run.start for run in teams.values()],
+            asks=self.approvals.asks,
+            history=self.monitor.history.record(),
+            attention=self.attention.items,
+            pipelines=list(shared.pipes if shared else self.pipelines.active),
         )
 
+    async def end_questions(self) -> None:
+        """End every question that waits or runs as a visible error, and ask nobody any more."""
+        # the turns first: what they belong to then ends by their failure, not as if somebody had cancelled it
+        await _end_in_order([self.turns.close, self.teams.close, self.pipelines.close])
+
     async def close(self, *, stop_fleet: bool) -> None:
-        """End what is under way as visible errors, then the fleet if asked, then the stores."""
+        """End what is under way, then the fleet if asked, then the stores."""
         steps: list[Callable[[], Awaitable[None]]] = [
-            self.pipelines.close,
-            self.teams.close,
-            self.turns.close,
-            self.pressure.close,
+            self.end_questions,
+            self.backpressure.close,
+            self.approvals.close,
             self.monitor.close,
+            self.attention.close,
+            self.direct.close,
+            self.models.close,
+            *([self.watch.close] if self.watch is not None else []),
             lambda: self.fleet.close(stop_fleet),
-            self.housekeeping.close,
-            self.ledger.close,
+            self.maintenance.close,
+            self.error_log.close,
             self.memory.close,
         ]
-        if self.sharing is not None:
-            steps.insert(-1, self.sharing.end)
-        for step in steps:
-            try:
-                await step()
-            except Exception:  # a store that is away must not keep the backend from its end
-                log.exception("ending the backend")
+        if self.cluster is not None:
+            steps.insert(-1, self.cluster.end)
+        await _end_in_order(steps)
+
+
+async def _end_in_order(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    for step in steps:
+        try:
+            await step()
+        except Exception:  # a store that is away must not keep the backend from its end
+            log.exception("ending the backend")
 
 
 async def open_platform(
@@ -149,21 +193,21 @@ async def open_platform(
     """
     home.prepare()
     env = {**config.read_env_file(home), **(os.environ if environment is None else environment)}
+    read_at = stamp_of(home)
     settings = config.load(home, env)
     catalog = catalog_module.load(settings)
     memory = choose_store(home, settings, env, place=place)
     await memory.open()
-    sharing = None if memory.journal is None else Sharing(memory.journal)
-    if sharing is not None:
-        await sharing.begin()
-    events = EventStream() if sharing is None else sharing.stream
-    ledger = Ledger(memory, events)
-    await ledger.open()
-    if memory.set_aside:
-        ledger.record(
-            "engram", "internal", f"the database could not be read and was set aside as {memory.set_aside}"
-        )
+    remembered = RememberedBytes.of(settings.memory.remembered_mib)
+    shared_log = memory.shared_log
+    joined = None if shared_log is None else await join(shared_log, max_bytes=remembered.events)
+    events = EventStream(max_bytes=remembered.events) if joined is None else joined.stream
+    error_log = ErrorLog(memory.errors, events)
+    await error_log.open()
+    if memory.damage:
+        error_log.record("memory", "internal", memory.damage)
     provider = await choose(settings, home, env)
+    settings = settings_with(settings, provider)
     launcher = await choose_launcher(home, settings, env)
     fleet = Supervisor(
         home,
@@ -172,74 +216,228 @@ async def open_platform(
         environment=env,
         choice=provider,
         publish=lambda event, topic: events.publish(topic, event),
-        record_error=ledger.record,
-        wanted=events.wanted,
+        record_error=error_log.record,
+        has_subscribers=events.wanted,
         launcher=launcher,
     )
-    book = SettingsBook(memory)
-    await book.open()
-    budgets = Budgets(settings, memory, fleet)
-    await budgets.open()
-    contexts = ContextBuilder(settings, catalog, memory)
-    turns = TurnManager(
-        fleet=fleet, memory=memory, events=events, ledger=ledger, contexts=contexts, budgets=budgets
+    stored = Stored(memory.settings, error_log)
+    orchestration = OrchestrationSettingsStore(stored)
+    await _survive(error_log, "reading the orchestration settings", orchestration.open())
+    budgets = Budgets(settings, memory.turns, fleet)
+    await _survive(error_log, "reading the day's usage", budgets.open())
+    approvals = Approvals(
+        home=home,
+        settings=settings,
+        catalog=catalog,
+        calls=memory.tool_calls,
+        stored=stored,
+        events=events,
+        error_log=error_log,
+        mask=redact,
     )
-    router = Router(catalog, fleet, Matcher(catalog), book)
+    await _survive(error_log, "reading the rules over tools", approvals.open())
+    contexts = ContextBuilder(settings, catalog, memory.messages, fleet.own_model, fleet.own_tools)
+    sessions = Sessions(memory.sessions)
+    turns = TurnManager(
+        fleet=fleet,
+        messages=memory.messages,
+        turn_store=memory.turns,
+        store=memory.settings,
+        events=events,
+        error_log=error_log,
+        sessions=sessions,
+        contexts=contexts,
+        budgets=budgets,
+        remembered=remembered,
+        approvals=approvals,
+    )
+    selector = Selector(catalog, fleet, Matcher(catalog), orchestration)
     platform = Platform(
         home=home,
         settings=settings,
         catalog=catalog,
         environment=env,
-        provider=provider,
         events=events,
         memory=memory,
-        ledger=ledger,
+        error_log=error_log,
         fleet=fleet,
-        monitor=Monitor(fleet, events),
+        monitor=Monitor(fleet, events, budgets.used_today),
         budgets=budgets,
+        attention=AttentionQueue(
+            fleet=fleet,
+            error_log=error_log,
+            budgets=budgets,
+            stored=stored,
+            events=events,
+            approvals=approvals,
+        ),
+        sessions=sessions,
         turns=turns,
-        book=book,
-        router=router,
+        embeddings=Embeddings(fleet, budgets, memory.turns),
+        direct=DirectTurns(fleet, budgets, memory.turns, error_log),
+        orchestration=orchestration,
+        selector=selector,
         teams=TeamManager(
             catalog=catalog,
             fleet=fleet,
-            memory=memory,
+            messages=memory.messages,
             events=events,
+            sessions=sessions,
             turns=turns,
-            router=router,
-            settings=book,
+            selector=selector,
+            settings=orchestration,
+            max_bytes=remembered.teams,
         ),
-        bulks=BulkManager(turns, catalog),
+        bulks=BulkManager(turns, catalog, memory.sessions),
         pipelines=PipelineManager(
-            catalog=catalog, fleet=fleet, router=router, turns=turns, memory=memory, events=events
+            catalog=catalog,
+            fleet=fleet,
+            selector=selector,
+            turns=turns,
+            sessions=sessions,
+            store=stored,
+            events=events,
+            error_log=error_log,
         ),
-        models=ModelDesk(home, settings, env, catalog, fleet),
-        pressure=Pressure(events, fleet.hold_streams),
-        housekeeping=Housekeeping(memory, ledger, settings.memory, contexts.estimator),
-        sharing=sharing,
+        approvals=approvals,
+        models=ModelService(
+            home, settings, env, catalog, fleet, provider, lambda event: events.publish("fleet", event)
+        ),
+        backpressure=Backpressure(events, fleet.pause_streams),
+        maintenance=Maintenance(memory, error_log, settings.memory, contexts.estimator),
     )
 
-    async def platform_facts() -> str:
-        return await platform.monitor.summary(await memory.errors(unacknowledged=True, limit=20))
+    def take(changed: Settings) -> None:
+        platform.settings = changed
+        approvals.reconfigure(changed)
 
-    contexts.give_facts("numa-ai", platform_facts)
-    contexts.give_facts("penia-ai", budgets.facts)
-    if sharing is None:
+    platform.watch = SpecialistWatch(
+        home,
+        env,
+        settings,
+        fleet=fleet,
+        selector=selector,
+        budgets=budgets,
+        error_log=error_log,
+        take=take,
+        read_at=read_at,
+    )
+
+    _give_facts(platform, contexts)
+    platform.attention.follow(turns.on_ended, platform.teams.on_ended)
+    if joined is None:
         await turns.recover()
         await fleet.start()
         platform.monitor.start()
+        await _survive(error_log, "reading what waits for the operator", platform.attention.open())
     else:
-        await _start_shared(platform, sharing)
-    await platform.housekeeping.open()
-    platform.housekeeping.start()
+        platform.cluster = Membership(joined, fleet, _LocalGateway(platform))
+        await _start_shared(platform, platform.cluster)
+    await _survive(error_log, "reading what was learned of token counts", platform.maintenance.open())
+    platform.maintenance.start()
+    _start_watching(platform, platform.watch)
     return platform
 
 
-async def _start_shared(platform: Platform, sharing: Sharing) -> None:
-    """Take this gateway's place among those that serve the fleet: at their head, or behind it."""
-    sharing.attach(platform)
-    await sharing.tell_lost(sharing.is_own_past)
-    await platform.fleet.start(lead=sharing.twins.leads)
-    if sharing.twins.leads:
+def _give_facts(platform: Platform, contexts: ContextBuilder) -> None:
+    """Let specialists see what the platform counts, and ask for it by a tool."""
+    memory, budgets = platform.memory, platform.budgets
+
+    async def platform_facts() -> str:
+        told = await platform.monitor.summary(await memory.errors.find(unacknowledged=True, limit=20))
+        return f"{told}\n\n{await budgets.facts()}"
+
+    contexts.give_facts("numa-ai", platform_facts)
+    contexts.give_facts("penia-ai", budgets.facts)
+    contexts.facts_for_stand_in = platform_facts
+    platform.approvals.own = OwnTools(
+        catalog=platform.catalog,
+        messages=memory.messages,
+        sessions=memory.sessions,
+        turns=platform.turns,
+        facts=platform_facts,
+    )
+
+
+def _start_watching(platform: Platform, watch: SpecialistWatch) -> None:
+    watch.start(platform.catalog)
+    platform.models.watch()
+
+
+async def _survive(error_log: ErrorLog, what: str, work: Awaitable[None]) -> None:
+    """Do something that a start can do without; its failure is entered in the error log."""
+    try:
+        await work
+    except Exception as error:
+        log.exception("%s", what)
+        error_log.record("backend", "internal", f"{what} failed at the start: {error}")
+
+
+async def _start_shared(platform: Platform, cluster: Membership) -> None:
+    """Take this gateway's place among those that serve the fleet: as the one that leads, or as another one."""
+    await cluster.end_lost(cluster.is_own_past)
+    await platform.fleet.start(lead=cluster.peers.leads)
+    if cluster.peers.leads:
         platform.monitor.start()
-    await sharing.start()
+        await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
+    await cluster.start()
+
+
+class _LocalGateway:
+    """The port through which membership reaches this gateway's services."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def run_action(self, name: str, params: dict[str, Any]) -> Any:
+        found = ACTIONS.get(name)
+        if found is None:
+            raise TektonError(
+                f"this gateway knows no action {name!r}: is it of another version?", code="not_found"
+            )
+        return await found.run_here(self._platform, found.read_params(params))
+
+    async def recall(self, request_id: str) -> TurnOutcome:
+        outcome = await self._platform.turns.recall(request_id)
+        if outcome is None:
+            raise TektonError(
+                "the gateway that took this call ended before anything of an answer was kept; nothing was asked again",
+                code="backend_lost",
+                detail={"request_id": request_id},
+            )
+        if outcome.code:
+            detail: dict[str, object] = {"partial": outcome.content, "request_id": request_id}
+            raise TektonError(outcome.error, code=outcome.code, detail=detail)
+        return outcome
+
+    async def lead(self) -> None:
+        platform = self._platform
+        try:
+            await platform.fleet.lead()
+        except Exception as error:  # the fleet goes on as far as it was taken over
+            log.exception("taking the lead of the fleet")
+            platform.error_log.record(
+                "cluster", "internal", f"the fleet was taken over in part only: {error}"
+            )
+        platform.monitor.start()
+        await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
+
+    async def end_lost_turns(self, turns: Mapping[str, ActiveTurn]) -> None:
+        await self._platform.turns.recover(turns)
+
+    async def read_again(self, what: Literal["usage", "orchestration"]) -> None:
+        if what == "usage":
+            await self._platform.budgets.open()
+        else:
+            await self._platform.orchestration.open()
+
+    def record_failure(self, where: str, code: ErrorCode, text: str) -> None:
+        self._platform.error_log.record(where, code, text)
+
+    def show_unacknowledged(self, count: int) -> None:
+        self._platform.error_log.count_again(count)
+
+    def stop(self) -> None:
+        stop = self._platform.stop_asked
+        if stop is not None and not stop.done():
+            stop.set_result(False)

@@ -1,94 +1,90 @@
-"""Rhetor's settings: a validated schema that persists and takes effect at once."""
+"""The orchestration settings: a validated schema that persists and takes effect at once."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
+import re2
+from msgspec import UNSET
 
-from backend.memory import MemoryStore
-from backend.orchestration.action import InvalidRequest, explain
+from backend.orchestration.stored import Stored
+from backend.schema.orchestration import (
+    OrchestrationChanges,
+    OrchestrationSettings,
+    RoutingRule,
+    TimeoutChanges,
+)
+from backend.schema.params import InvalidRequest
 
 SETTINGS_KEY = "orchestration"
 
-Mode = Literal["pass_through", "synthesis", "consensus", "directed"]
-Style = Literal["collaborative", "directive", "autonomous"]
-Strategy = Literal["round-robin", "all", "best"]
 
+class OrchestrationSettingsStore:
+    """The settings in force, and the change of them. `current` are those in force."""
 
-class RoutingRule(Struct, forbid_unknown_fields=True):
-    """Requests whose text matches `pattern` (a regular expression, case ignored) go to these specialists."""
-
-    pattern: str
-    specialists: list[str]
-    strategy: Strategy = "best"
-
-
-class TimeoutSettings(Struct, forbid_unknown_fields=True):
-    """Seconds a member of a team has for its answer."""
-
-    default: Annotated[float, Meta(gt=0)] = 180.0
-    per_specialist: dict[str, Annotated[float, Meta(gt=0)]] = {}
-
-
-class OrchestrationSettings(Struct, forbid_unknown_fields=True):
-    """How Rhetor leads: whom `@auto` asks, how teams are moderated, how many work at once."""
-
-    orchestration_mode: Style = "collaborative"
-    max_concurrent_specialists: Annotated[int, Meta(ge=1, le=1000)] = 20
-    routing_rules: list[RoutingRule] = []
-    timeouts: TimeoutSettings = msgspec.field(default_factory=TimeoutSettings)
-    moderation_mode: Mode = "pass_through"
-
-    def timeout_for(self, ai_id: str) -> float:
-        """Return the seconds one specialist has."""
-        per = self.timeouts.per_specialist
-        return per.get(ai_id, per.get(ai_id.removesuffix("-ai"), self.timeouts.default))
-
-
-class SettingsBook:
-    """The settings in force, and the change of them. `pending` holds a change kept for the next start."""
-
-    def __init__(self, memory: MemoryStore) -> None:
-        self._memory = memory
+    def __init__(self, store: Stored) -> None:
+        self._store = store
         self.current = OrchestrationSettings()
+        self._newest = self.current
+        """What is stored: it may be for the next start only."""
 
     async def open(self) -> None:
-        stored = await self._memory.get_setting(SETTINGS_KEY)
-        if stored is not None:
-            self.current = msgspec.convert(stored, OrchestrationSettings)
+        """Read what is stored; the defaults stand where that cannot be read."""
+        self._newest = self.current = (
+            await self._store.get(SETTINGS_KEY, OrchestrationSettings) or OrchestrationSettings()
+        )
 
     async def change(
-        self, changes: dict[str, Any], *, apply_immediately: bool = True
+        self, changes: OrchestrationChanges, *, apply_immediately: bool = True
     ) -> OrchestrationSettings:
         """Merge changes into the settings, persist them and return what is stored.
 
         With `apply_immediately` false they take effect at the next start of the backend.
 
         Raises:
-            InvalidRequest: A key is unknown or a value wrong; nothing was changed.
+            InvalidRequest: A rule cannot be used; nothing was changed.
         """
-        merged = {**msgspec.to_builtins(self.current), **changes}
-        try:
-            settings = msgspec.convert(merged, OrchestrationSettings)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(explain("configure_orchestration", str(error))) from error
+        given = {n: v for n, v in msgspec.structs.asdict(changes).items() if v is not UNSET}
+        if isinstance(timeouts := given.get("timeouts"), TimeoutChanges):
+            seconds = {n: v for n, v in msgspec.structs.asdict(timeouts).items() if v is not UNSET}
+            given["timeouts"] = msgspec.structs.replace(self._newest.timeouts, **seconds)
+        settings = msgspec.structs.replace(self._newest, **given)
         for rule in settings.routing_rules:
             _check(rule)
-        await self._memory.put_setting(SETTINGS_KEY, msgspec.to_builtins(settings))
+        await self._store.put(SETTINGS_KEY, settings)
+        self._newest = settings
         if apply_immediately:
             self.current = settings
         return settings
 
 
-def _check(rule: RoutingRule) -> None:
+_re2: Any = re2  # it comes without types
+
+
+def matches(rule: RoutingRule, text: str) -> bool:
+    """Return whether a request is one that a rule is for, in a time that grows with the text only.
+
+    Raises:
+        InvalidRequest: Its pattern, stored by an earlier version, cannot be used any more.
+    """
+    return bool(_compiled(rule.pattern).search(text))
+
+
+@lru_cache(maxsize=1_000)
+def _compiled(pattern: str) -> Any:
+    options = _re2.Options()
+    options.case_sensitive, options.log_errors = False, False
     try:
-        re.compile(rule.pattern)
-    except re.error as error:
-        raise InvalidRequest(
-            f"routing_rules: the pattern {rule.pattern!r} is not a regular expression: {error}"
-        ) from error
+        return _re2.compile(pattern, options)
+    except _re2.error as error:
+        why = error.args[0].decode("utf-8", "replace") if error.args else "not understood"
+        text = f"routing_rules: the pattern {pattern!r} cannot be used: {why} (look-around and back-references cannot)"
+        raise InvalidRequest(text) from error
+
+
+def _check(rule: RoutingRule) -> None:
+    _compiled(rule.pattern)
     if not rule.specialists:
         raise InvalidRequest(f"routing_rules: the rule {rule.pattern!r} names no specialist")

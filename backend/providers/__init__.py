@@ -1,48 +1,54 @@
 """Providers: how a model is asked. Importing this package is cheap; a vendor's library comes with its provider.
 
-Every worker imports it before it serves, so the settings and the choice are imported only when they are used.
+Every worker imports it before it serves, so the settings are imported only when a provider is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from backend.providers.base import Provider
-from backend.providers.names import display_name
+from backend.providers.base import Provider, ProviderFault
+from backend.schema.errors import TektonError
 
 if TYPE_CHECKING:
     from backend.config import Settings
     from backend.home import Home
-    from backend.providers.select import choose
-
-CLASSES = {
-    "ollama": ("backend.providers.ollama", "OllamaProvider"),
-    "anthropic": ("backend.providers.anthropic", "AnthropicProvider"),
-    "openai": ("backend.providers.openai", "OpenAIProvider"),
-    "embedded": ("backend.providers.embedded", "EmbeddedProvider"),
-    "scripted": ("backend.providers.scripted", "ScriptedProvider"),
-}
-"""Module and class of each kind, imported when first made."""
 
 
 def create(kind: str, settings: Settings, home: Home, environment: Mapping[str, str]) -> Provider:
     """Make a provider, not yet prepared; only the module of this kind is imported.
 
     Raises:
-        KeyError: There is no such kind; `auto` is resolved by `choose` before.
+        ConfigError: There is no such provider, or its package is broken; `auto` is resolved by `choose` before.
     """
-    module, name = CLASSES[kind]
-    return getattr(import_module(module), name)(settings, home, environment)
+    from backend.config import find_provider
+
+    info = find_provider(kind)
+    return info.make(info.own(settings), home, environment)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "choose":
-        from backend.providers.select import choose
+@asynccontextmanager
+async def opened(
+    kind: str, settings: Settings, home: Home, environment: Mapping[str, str]
+) -> AsyncGenerator[Provider]:
+    """Make and prepare a provider for a few questions, and close it after them.
 
-        return choose
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Raises:
+        TektonError: It cannot be used as configured, or a question failed. An error of any other class, which a
+            provider must not raise, becomes a `ProviderFault` that names it.
+    """
+    provider = create(kind, settings, home, environment)
+    try:
+        await provider.prepare()
+        yield provider
+    except (TektonError, TimeoutError):
+        raise
+    except Exception as error:
+        raise ProviderFault(f"the provider {kind!r} failed: {type(error).__name__}: {error}") from error
+    finally:
+        await provider.aclose()
 
 
-__all__ = ["CLASSES", "Provider", "choose", "create", "display_name"]
+__all__ = ["Provider", "create", "opened"]

@@ -1,16 +1,19 @@
-"""Anthropic through its own library. The library takes no temperature: a specialist's is noted, not sent."""
+"""Anthropic, asked through its own library and read as bytes. The library takes no temperature: a note says so."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import warnings
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from contextlib import aclosing
+from datetime import date, datetime
+from typing import Any, get_args
 
-from backend.config import AnthropicSettings, Settings
+from backend.config import Address, Count, KeyedSettings, ProviderInfo
 from backend.home import Home
-from backend.providers.anthropic_models import RETIRED, current_models, retirement
+from backend.providers.anthropic_messages import anthropic_messages, anthropic_options
 from backend.providers.base import (
     Completed,
     CompletionRequest,
@@ -18,18 +21,23 @@ from backend.providers.base import (
     ModelInfo,
     ModelNotFound,
     ProviderError,
-    ProviderFault,
     ProviderHealth,
     ProviderUnavailable,
-    Reasoning,
     StreamItem,
-    Text,
 )
-from backend.providers.http_errors import Upstream, from_connection, from_status
-from backend.providers.keys import key_for
-from backend.providers.names import display_name
-from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
-from backend.schema.frames import ChatMessage, FinishReason, Usage
+from backend.providers.choice import display_name
+from backend.providers.http import (
+    Upstream,
+    client_options,
+    from_connection,
+    from_status,
+    quiet_libraries,
+    split_user,
+)
+from backend.providers.keys import key_of
+from backend.providers.streams import ServerSentEvents, StreamReader, read
+from backend.providers.streams.anthropic import take
+from backend.schema.content import Abilities, AnswerOptions
 
 WHO = "Anthropic"
 API = "https://api.anthropic.com"
@@ -39,18 +47,16 @@ DEFAULT_WINDOW = 200_000
 COUNTED_TEXTS = 24
 """More texts than this are not counted by the server: a call each would run into its rate limit."""
 NO_TEMPERATURE = "this provider takes no temperature; the specialist's was not sent"
-ENDINGS = {
-    "refusal": "the model declined to answer further",
-    "model_context_window_exceeded": "the model's context is full: the answer is cut",
-    "pause_turn": "the model paused: the answer is cut",
-}
-"""Reasons of stopping the operator should read; `max_tokens` is the finish reason `length`."""
-STREAMED_STATUS = {
-    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
-    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "timeout_error": 504,
-    "overloaded_error": 529,
-}  # fmt: skip
-"""Status of an error that comes inside a stream, whose own status was 200."""
+SHOWN = 8
+RETIRED = "was retired on"
+
+
+class AnthropicSettings(KeyedSettings, frozen=True):
+    base_url: Address | None = None
+    model: str = "claude-sonnet-5-5"
+    api_key_env: str = "ANTHROPIC_API_KEY"
+    max_tokens: Count = 4096
+    max_concurrency: Count = 8
 
 
 class AnthropicProvider:
@@ -58,54 +64,45 @@ class AnthropicProvider:
 
     kind = "anthropic"
 
-    def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
-        self._own: AnthropicSettings = settings.providers.anthropic
-        self._settings, self._home, self._environment = settings, home, environment
+    def __init__(self, own: AnthropicSettings, home: Home, environment: Mapping[str, str]) -> None:
+        self._own, self._home, self._environment = own, home, environment
         self._key = ""
         self._address = self._own.base_url or API
         self._where, _ = split_user(self._address)
         self._client: Any = None
-        self._windows: dict[str, int] = {}
+        self._infos: dict[str, ModelInfo | None] = {}
 
     async def prepare(self) -> None:
-        self._key = key_for(self.kind, self._settings, self._home, self._environment)
+        self._key = key_of(self.kind, self._own, self._home, self._environment)
         self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         model = request.model or self._own.model
-        finish: FinishReason | None = None
-        usage, whole = Usage(), Whole()
         notes = [NO_TEMPERATURE] if request.wished_temperature is not None else []
         if retires := self._refused_if_retired(model):
             notes.append(f"{model} {retires}")
+        wanted: dict[str, Any] = {}
+        if request.options != AnswerOptions():
+            wanted, more = anthropic_options(request.options, await self.abilities(model))
+            notes += more
+        reader = StreamReader(
+            self._upstream(model), take, ServerSentEvents(), offered=bool(request.options.offered)
+        )
+        messages = self._ready().messages.with_streaming_response
         try:
-            upstream = await self._ready().messages.create(
-                model=model, system=request.system, messages=_messages(request.messages), stream=True,
+            async with messages.create(
+                model=model, messages=anthropic_messages(request.messages, f"{self.kind}:{model}"), stream=True,
                 max_tokens=request.max_tokens or self._own.max_tokens, cache_control={"type": "ephemeral"},
-            )  # fmt: skip
-            async with upstream:
-                async for event in upstream:
-                    match event.type:
-                        case "message_start":
-                            usage = _started(event.message.usage)
-                        case "content_block_delta":
-                            if item := _piece(event.delta, whole):
-                                yield item
-                        case "message_delta":
-                            reason = event.delta.stop_reason
-                            finish = "length" if reason in ("max_tokens", *_CUT) else "stop"
-                            if reason in ENDINGS:
-                                notes.append(_ending(event.delta))
-                            usage = _ended(usage, event.usage)
-                        case _:
-                            pass
+                **({"system": request.system} if request.system else {}), **wanted,
+            ) as response:  # fmt: skip
+                reader.answered(response.status_code, response.headers.get("content-type", ""))
+                async with aclosing(read(response.iter_bytes(), reader)) as items:
+                    async for item in items:
+                        if isinstance(item, Completed):
+                            item.notes[:0] = notes
+                        yield item
         except Exception as error:
-            raise self._failure(error, model) from error
-        if finish is None:
-            raise ProviderFault(f"{WHO} ended the stream without a last word: ask again")
-        if rest := whole.rest():
-            yield Text(rest)
-        yield Completed(finish, usage, notes)
+            raise self._failure(error, model, begun=reader.begun) from error
 
     async def health(self, model: str) -> ProviderHealth:
         try:
@@ -129,14 +126,25 @@ class AnthropicProvider:
             raise self._failure(error, "") from error
 
     async def context_window(self, model: str) -> int:
-        if model not in self._windows:
+        info = await self._info(model)
+        return info.context_window if info and info.context_window else DEFAULT_WINDOW
+
+    async def abilities(self, model: str) -> Abilities:
+        info = await self._info(model)
+        if info is not None and info.abilities != Abilities():
+            return info.abilities
+        return Abilities(tools=True)
+
+    async def _info(self, model: str) -> ModelInfo | None:
+        """Return what the server says of a model, asked once; `None` when it says nothing."""
+        if model not in self._infos:
             try:
                 infos = await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)
             except (ProviderError, TimeoutError):
-                return DEFAULT_WINDOW
-            self._windows.update({info.name: info.context_window for info in infos if info.context_window})
-            self._windows.setdefault(model, DEFAULT_WINDOW)
-        return self._windows[model]
+                return None
+            self._infos.update({info.name: info for info in infos})
+            self._infos.setdefault(model, None)
+        return self._infos[model]
 
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
         """Ask the server for each text; a call a text, so only a short list is counted."""
@@ -171,9 +179,11 @@ class AnthropicProvider:
             base_url=self._address,
             max_retries=0,
             timeout=timeout,
-            http_client=anthropic.DefaultAsyncHttpxClient(timeout=timeout, **reaching(httpx2, self._address)),
+            http_client=anthropic.DefaultAsyncHttpxClient(
+                timeout=timeout, **client_options(httpx2, self._address)
+            ),
         )
-        _ = client.messages, client.models  # they import the rest
+        _ = client.messages.with_streaming_response, client.models  # they import the rest
         return client
 
     def _ready(self) -> Any:
@@ -192,35 +202,30 @@ class AnthropicProvider:
             raise ModelNotFound(_unknown(model, current_models()))
         return ends
 
-    def _failure(self, error: Exception, model: str) -> ProviderError:
-        if isinstance(error, ProviderError):
-            return error
-        upstream = Upstream(
-            WHO, self._where, model, self._own.api_key_env, "providers.anthropic.base_url", (self._key,)
-        )
-        response = getattr(error, "response", None)
-        if response is None or not hasattr(error, "status_code"):
-            return from_connection(upstream, error)
-        status, body = _true_status(error, response.status_code)
-        found = from_status(upstream, status, body, response.headers)
+    def _upstream(self, model: str) -> Upstream:
+        setting = "providers.anthropic.base_url"
+        return Upstream(WHO, self._where, model, self._own.api_key_env, setting, (self._key,))
+
+    def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
+        found = self._translated(error, model, begun)
         if isinstance(found, ModelNotFound) and self._where == API:
             return ModelNotFound(_unknown(model, current_models()), evidence=found.evidence)
         if isinstance(found, ContextOverflow):
-            found.detail["window"] = self._windows.get(model, DEFAULT_WINDOW)
+            info = self._infos.get(model)
+            found.detail["window"] = info.context_window if info and info.context_window else DEFAULT_WINDOW
         return found
+
+    def _translated(self, error: Exception, model: str, begun: bool) -> ProviderError:
+        if isinstance(error, ProviderError):
+            return error
+        response = getattr(error, "response", None)
+        if response is not None and hasattr(error, "status_code"):
+            return from_status(self._upstream(model), response.status_code, response.text, response.headers)
+        return from_connection(self._upstream(model), error, begun=begun)
 
 
 _DAY = re.compile(r"-(?:\d{8}|latest)$")
 """What a listed name may have behind the one in the settings, and the other way round."""
-_CUT = ("model_context_window_exceeded", "pause_turn")
-
-
-def _messages(messages: list[ChatMessage]) -> list[dict[str, str]]:
-    """Return messages as the API takes them: none empty, a question first."""
-    told = [{"role": m.role, "content": m.content} for m in messages if m.content.strip()]
-    if told and told[0]["role"] == "assistant":
-        told.insert(0, {"role": "user", "content": "(earlier messages are not shown)"})
-    return told
 
 
 def _unknown(model: str, names: list[str]) -> str:
@@ -239,43 +244,75 @@ def _info(entry: Any) -> ModelInfo:
         getattr(entry, "display_name", "") or display_name("anthropic", entry.id),
         context_window=getattr(entry, "max_input_tokens", None) or 0,
         detail=detail,
+        abilities=_abilities(entry),
     )
 
 
-def _ending(delta: Any) -> str:
-    """Return why the model stopped, in words, with its own explanation where it gives one."""
-    explained = getattr(getattr(delta, "stop_details", None), "explanation", None)
-    words = ENDINGS[delta.stop_reason]
-    return f"{words}: {explained}" if explained else words
+def _abilities(entry: Any) -> Abilities:
+    """Return what the server says a model can do; every current model takes tools, which it has no word for."""
+    said = getattr(entry, "capabilities", None)
+    if said is None:
+        return Abilities()
+
+    def can(name: str) -> bool | None:
+        return getattr(getattr(said, name, None), "supported", None)
+
+    return Abilities(True, can("image_input"), can("pdf_input"), can("thinking"), can("structured_outputs"))
 
 
-def _true_status(error: Any, status: int) -> tuple[int, str]:
-    """Return the status of an error; one sent inside a stream comes with the stream's own 200."""
-    body: Any = getattr(error, "body", None)
-    if status < 400:
-        status = STREAMED_STATUS.get(str(getattr(error, "type", "")), 500)
-    return status, str(body if body is not None else error)
+def current_models() -> list[str]:
+    """Return the names the library knows and does not call deprecated, dated duplicates left out; newest first."""
+    from anthropic.types import model_param
+
+    names: list[str] = []
+    for part in get_args(model_param.ModelParam):
+        names += [name for name in get_args(part) if isinstance(name, str)]
+    ends = _deprecated()
+    return [name for name in names if name not in ends and not name[-8:].isdigit()][:SHOWN]
 
 
-def _started(counts: Any) -> Usage:
-    written = getattr(counts, "cache_creation_input_tokens", None) or 0
-    cached = getattr(counts, "cache_read_input_tokens", None) or 0
-    return Usage((counts.input_tokens or 0) + written, 0, cached, written_tokens=written)
+def retirement(model: str, today: date | None = None) -> str:
+    """Return `was retired on …` or `ends on …` for a model the library calls deprecated, else an empty text.
+
+    Says nothing as long as the library is not imported: importing it takes seconds.
+    """
+    end = _deprecated().get(model)
+    if end is None:
+        return ""
+    day = _read_day(end)
+    if day is None:
+        return f"is deprecated ({end})"
+    return f"{RETIRED} {day}" if day <= (today or date.today()) else f"ends on {day}: choose a newer model"
 
 
-def _ended(usage: Usage, counts: Any) -> Usage:
-    details = getattr(counts, "output_tokens_details", None)
-    usage.output_tokens = counts.output_tokens or 0
-    usage.reasoning_tokens = getattr(details, "thinking_tokens", None) or 0
-    return usage
+def _deprecated() -> Mapping[str, str]:
+    if "anthropic" not in sys.modules:
+        return {}
+    from anthropic.resources.messages.messages import DEPRECATED_MODELS
+
+    return DEPRECATED_MODELS
 
 
-def _piece(delta: Any, whole: Whole) -> StreamItem | None:
-    match delta.type:
-        case "text_delta":
-            text = whole.feed(delta.text or "")
-            return Text(text) if text else None
-        case "thinking_delta" if delta.thinking:
-            return Reasoning(Whole().feed(delta.thinking))
-        case _:
-            return None
+def _read_day(text: str) -> date | None:
+    """Read `June 15th, 2026`."""
+    month, _, rest = text.partition(" ")
+    day, _, year = rest.partition(", ")
+    try:
+        return datetime.strptime(f"{month} {day.rstrip('stndrh')} {year}", "%B %d %Y").date()
+    except ValueError:
+        return None
+
+
+PROVIDER = ProviderInfo(
+    kind="anthropic",
+    settings=AnthropicSettings,
+    make=AnthropicProvider,
+    help="Claude",
+    fix="set ANTHROPIC_API_KEY, or providers.anthropic.api_key_file; see that the network lets it through",
+    remote=True,
+    worker_bytes=95 << 20,
+    variables={"ANTHROPIC_BASE_URL": "base_url"},
+    missing_key=lambda own: (
+        f"no key for Anthropic: set {own.api_key_env}, or providers.anthropic.api_key_file"
+    ),
+)

@@ -9,6 +9,7 @@ ProviderError
 ├── ProviderRateLimited     429; `detail["retry_after_s"]` where the upstream says      provider_rate_limited
 ├── ModelNotFound           unknown or retired model, model not pulled                 model_not_found
 ├── ContextOverflow         the prompt does not fit the model's window                 context_overflow
+├── Unable                  the model takes no tools, images or the like               invalid_request
 └── ProviderFault           cut stream, malformed chunk, anything else upstream        internal
 """
 
@@ -17,10 +18,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 
+from backend.schema.content import Abilities, AnswerOptions, ChatMessage
 from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.frames import ChatMessage, FinishReason, Usage
+from backend.schema.frames import FinishReason, Usage
 
 
 class ProviderError(TektonError):
@@ -53,11 +56,17 @@ class ProviderFault(ProviderError):
     code = "internal"
 
 
+class Unable(ProviderError):
+    """The model lacks what the request needs; nobody was asked."""
+
+    code = "invalid_request"
+
+
 class CompletionRequest(Struct):
     """One upstream call. `system` stays byte-equal between turns of a specialist, so that prompt caches hold.
 
     `slot` is a small stable number of the specialist, for servers that pin a cache to it. `temperature_by_role` says
-    that nobody asked for the temperature: it is the role's suggestion, and a provider that cannot follow need not say so.
+    that nobody asked for the temperature: it is the role's suggestion, and a provider that cannot send it need not say so.
     """
 
     system: str
@@ -67,6 +76,7 @@ class CompletionRequest(Struct):
     max_tokens: int | None = None
     slot: int = 0
     temperature_by_role: bool = False
+    options: AnswerOptions = msgspec.field(default_factory=AnswerOptions)
 
     @property
     def wished_temperature(self) -> float | None:
@@ -104,21 +114,39 @@ class Reasoning(Struct, tag=True):
     content: str
 
 
+class Signature(Struct, tag=True):
+    """Ends a block of thinking, which is all since the one before; `redacted` where it stands for hidden thinking."""
+
+    signature: str
+    id: str = ""
+    redacted: bool = False
+
+
+class ToolPiece(Struct, tag=True):
+    """The beginning of a call for a tool, with `id` and `name`, or more of its arguments. Calls may interleave."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class Completed(Struct, tag=True):
-    """The last item of a stream that succeeded."""
+    """The last item of a stream that succeeded. `stop` is the stop text that ended it, where the upstream says."""
 
     finish_reason: FinishReason
     usage: Usage
     notes: list[str] = []
+    stop: str = ""
 
 
-StreamItem = Queued | Loading | Text | Reasoning | Completed
+StreamItem = Queued | Loading | Text | Reasoning | Signature | ToolPiece | Completed
 
 
 class ProviderHealth(Struct):
-    """`ok` when a chat would be tried with good hope; `detail` says what was found, for the operator.
+    """`ok` when a chat would probably be answered; `detail` says what was found, for the operator.
 
-    `model_missing` when the upstream answers and is known not to have the model asked about.
+    `model_missing` when the upstream answers and does not have the model.
     """
 
     ok: bool
@@ -134,6 +162,7 @@ class ModelInfo(Struct, omit_defaults=True):
     size: int = 0
     context_window: int = 0
     detail: str = ""
+    abilities: Abilities = msgspec.field(default_factory=Abilities)
 
 
 class Provider(Protocol):
@@ -159,7 +188,7 @@ class Provider(Protocol):
         ...
 
     async def health(self, model: str) -> ProviderHealth:
-        """Ask the upstream, briefly (2 s), whether it lives and has `model`. Never raises `ProviderError`."""
+        """Ask the upstream, for at most 2 s, whether it answers and has `model`. Never raises `ProviderError`."""
         ...
 
     async def models(self) -> list[ModelInfo]:
@@ -168,6 +197,10 @@ class Provider(Protocol):
 
     async def context_window(self, model: str) -> int:
         """Return the tokens the model takes, prompt and answer together."""
+        ...
+
+    async def abilities(self, model: str) -> Abilities:
+        """Return what a model takes beside text. Never raises; what cannot be known is `None`."""
         ...
 
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:

@@ -1,16 +1,18 @@
-"""Ollama through its own client library. One prompt is one chat call; a model that is loading says so."""
+"""Ollama over HTTP. One prompt is one chat call; a model that is loading says so."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
-from backend.config import Settings
+from backend.config import BareAddress, KeyedSettings, ProviderInfo
 from backend.home import Home
 from backend.providers.base import (
     Completed,
@@ -22,37 +24,86 @@ from backend.providers.base import (
     ProviderFault,
     ProviderHealth,
     ProviderUnavailable,
-    Reasoning,
     StreamItem,
-    Text,
+    Unable,
 )
-from backend.providers.http_errors import Upstream, from_connection, from_status
-from backend.providers.keys import key_for
-from backend.providers.names import display_name
-from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
-from backend.schema.frames import FinishReason, Usage
+from backend.providers.chat_messages import arguments_object, chat_tools, result_text
+from backend.providers.choice import display_name
+from backend.providers.http import (
+    Upstream,
+    client_options,
+    from_connection,
+    from_error,
+    from_status,
+    quiet_libraries,
+    read_error,
+    split_user,
+)
+from backend.providers.keys import key_of
+from backend.providers.streams import JsonLines, StreamReader, decode, read
+from backend.providers.streams.answer import count
+from backend.providers.streams.framing import Malformed
+from backend.providers.streams.ollama import take
+from backend.schema.content import (
+    Abilities,
+    AnswerOptions,
+    ChatMessage,
+    Effort,
+    ImagePart,
+    ToolCall,
+    ToolResult,
+)
+from backend.schema.frames import Usage
 
 if TYPE_CHECKING:
-    import ollama
+    import httpx
 
 WHO = "Ollama"
 ASK_TIMEOUT_S = 2.0
 LOADING_AFTER_S = 0.4
 """After so long without a first token it is worth asking whether the model is being loaded."""
+EMBED_TIMEOUT_S = 100.0
 SHOW_TIMEOUT_S = 10.0
 """For a model's facts before its first chat: without its window, Ollama would cut the prompt in silence."""
+REFUSAL_TIMEOUT_S = 5.0
+MAX_REFUSAL_BYTES = 64 * 1024
+MAX_BYTES = 1 << 50
+"""More than any model has; a larger size is none."""
 DEFAULT_WINDOW = 4096
 """Tokens Ollama gives a model when nobody asks for more."""
-IN_STREAM = -1
-"""Status the library gives an error that came inside a stream."""
+PORT = 11434
+EFFORTS: dict[Effort, bool | str] = {"none": False, "minimal": "low", "xhigh": "high", "max": "high"}
+"""What Ollama calls a degree of effort, where it has another word."""
+_PORT = re.compile(r":\d+/?$")
 _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)", re.MULTILINE)
 
 
+class OllamaSettings(KeyedSettings, frozen=True):
+    """`host` as in `OLLAMA_HOST`: an address, or a bare name with or without a port.
+
+    `context` in tokens is asked of Ollama with each chat, unless the model file names its own; 0 asks nothing. Left
+    alone, Ollama cuts longer prompts without a word.
+    """
+
+    host: BareAddress = "http://127.0.0.1:11434"
+    model: str = "llama3.3:70b"
+    context: Annotated[int, Meta(ge=0)] = 8192
+    api_key_env: str = "OLLAMA_API_KEY"
+
+    @property
+    def address(self) -> str:
+        """The host as an address, read as Ollama itself reads it: a bare name means its own port."""
+        if "://" in self.host:
+            return self.host
+        return f"http://{self.host}" if _PORT.search(self.host) else f"http://{self.host}:{PORT}"
+
+
 class _Window(Struct, frozen=True):
-    """Tokens a chat may take, and whether Ollama must be asked for them."""
+    """Tokens a chat may take, whether Ollama must be asked for them, and what the model takes beside text."""
 
     tokens: int
     asked: bool
+    abilities: Abilities
 
 
 class OllamaProvider:
@@ -60,50 +111,45 @@ class OllamaProvider:
 
     kind = "ollama"
 
-    def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
-        self._own = settings.providers.ollama
-        self._settings, self._home, self._environment = settings, home, environment
+    def __init__(self, own: OllamaSettings, home: Home, environment: Mapping[str, str]) -> None:
+        self._own, self._home, self._environment = own, home, environment
         self._key = ""
-        self._where, self._user = split_user(self._own.host)
-        self._client: ollama.AsyncClient | None = None
+        self._where, self._user = split_user(self._own.address)
+        self._client: httpx.AsyncClient | None = None
         self._windows: dict[str, _Window] = {}
 
     async def prepare(self) -> None:
-        self._key = key_for(self.kind, self._settings, self._home, self._environment)
+        self._key = key_of(self.kind, self._own, self._home, self._environment)
         self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
-        client, model = self._ready(), request.model or self._own.model
-        messages = [{"role": "system", "content": request.system}]
-        messages += [{"role": m.role, "content": m.content} for m in request.messages]
-        completed, whole = None, Whole()
+        model = request.model or self._own.model
+        messages = [{"role": "system", "content": request.system}] if request.system else []
+        messages += ollama_messages(request.messages)
+        offered = request.options.offered
+        reader = StreamReader(self._upstream(model), take, JsonLines(), offered=bool(offered))
         try:
-            options = await self._options(request, model)
-            parts: Any = await client.chat(model=model, messages=messages, stream=True, options=options)
-            first = asyncio.ensure_future(anext(parts))
-            try:
-                await asyncio.wait({first}, timeout=LOADING_AFTER_S)
-                if not first.done() and not await self._loaded(model):
-                    yield Loading(f"loading {display_name('ollama', model)}")
-                async for part in _joined(first, parts):
-                    for item in _pieces(part.message, whole):
-                        yield item
-                    if part.done:
-                        finish: FinishReason = "length" if part.done_reason == "length" else "stop"
-                        completed = Completed(
-                            finish, Usage(part.prompt_eval_count or 0, part.eval_count or 0)
-                        )
-            finally:
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
-                await parts.aclose()
+            body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
+            body["options"] = await self._options(request, model)
+            if offered:
+                body["tools"] = chat_tools(offered)
+            notes = await self._add_wishes(body, request.options, model)
+            async with aclosing(self._streamed("/api/chat", body, reader)) as chunks:
+                first = asyncio.ensure_future(anext(chunks, b""))
+                try:
+                    await asyncio.wait({first}, timeout=LOADING_AFTER_S)
+                    if not first.done() and not await self._loaded(model):
+                        yield Loading(f"loading {display_name('ollama', model)}")
+                    async with aclosing(read(_joined(first, chunks), reader)) as items:
+                        async for item in items:
+                            if isinstance(item, Completed):
+                                item.notes[:0] = notes
+                            yield item
+                finally:
+                    first.cancel()
+                    await asyncio.gather(first, return_exceptions=True)
         except Exception as error:
-            raise self._failure(error, model) from error
-        if completed is None:
-            raise ProviderFault(f"{WHO} ended the stream without a last word: ask again")
-        if rest := whole.rest():
-            yield Text(rest)
-        yield completed
+            raise self._failure(error, model, begun=reader.begun) from error
 
     async def health(self, model: str) -> ProviderHealth:
         try:
@@ -124,48 +170,119 @@ class OllamaProvider:
         except Exception as error:
             raise self._failure(error, model) from error
 
+    async def abilities(self, model: str) -> Abilities:
+        """Return what Ollama says of a model; versions before 0.6 say nothing."""
+        try:
+            return (await self._window(model)).abilities
+        except Exception:  # the chat itself will say what is wrong
+            return Abilities()
+
+    async def embed(self, texts: list[str], model: str) -> tuple[list[list[float]], Usage]:
+        """Return the vectors of texts in their order, and what that used. Raises `ProviderError`."""
+        body = {"model": model, "input": texts}
+        try:
+            made = await self._ask("/api/embed", body, timeout_s=EMBED_TIMEOUT_S, model=model)
+        except Exception as error:
+            raise self._failure(error, model) from error
+        try:
+            vectors = msgspec.convert(made.get("embeddings"), list[list[float]])
+        except msgspec.ValidationError as error:
+            raise ProviderFault(f"{WHO} answered no vectors: {error}") from error
+        count = made.get("prompt_eval_count")
+        return vectors, Usage(input_tokens=count if isinstance(count, int) else 0)
+
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
         return None
+
+    async def _add_wishes(self, body: dict[str, Any], options: AnswerOptions, model: str) -> list[str]:
+        """Put format and thinking into a chat's body; return notes on what is not held."""
+        notes: list[str] = []
+        if (wanted := options.format) is not None and wanted.kind != "text":
+            body["format"] = "json" if wanted.kind == "json" else wanted.schema
+        if (choice := options.choice) is not None and choice.mode in ("required", "named"):
+            notes.append("Ollama knows no tool_choice: the model was free to answer without a tool")
+        if (effort := options.effort) is not None:
+            if (await self.abilities(model)).thinking:
+                body["think"] = EFFORTS.get(effort, effort)
+            elif effort != "none":
+                notes.append(f"effort {effort} was not sent: {model} does not think before it answers")
+        return notes
 
     async def pull(self, model: str) -> AsyncIterator[Loading]:
         """Have Ollama fetch a model; yields its progress in words and bytes.
 
         Closing the iterator ends the fetch; Ollama keeps what it has and goes on from there another time.
         """
+        lines = JsonLines()
         try:
-            steps: Any = await self._ready().pull(model, stream=True)
-            try:
-                async for step in steps:
-                    yield _progress(step)
-            finally:
-                await steps.aclose()
+            async with aclosing(self._streamed("/api/pull", {"model": model, "stream": True})) as chunks:
+                async for data in chunks:
+                    for line in lines.feed(data):
+                        step = _object(decode(line.data))
+                        if step.get("error"):
+                            raise from_error(self._upstream(model), step)
+                        yield _progress(step)
         except Exception as error:
             raise self._failure(error, model) from error
 
     async def aclose(self) -> None:
         if self._client is not None:
             client, self._client = self._client, None
-            await client.close()
+            await client.aclose()
 
-    def _open(self) -> ollama.AsyncClient:
+    def _open(self) -> httpx.AsyncClient:
         import httpx
-        import ollama
 
         quiet_libraries()
-        return ollama.AsyncClient(
-            host=self._where,
+        return httpx.AsyncClient(
+            base_url=self._where,
             timeout=httpx.Timeout(None, connect=self._own.timeouts.connect),
             headers={"authorization": said} if (said := self._authorization()) else None,
-            **reaching(httpx, self._where),
+            **client_options(httpx, self._where),
         )
 
     def _authorization(self) -> str:
         return f"Bearer {self._key}" if self._key else self._user
 
-    def _ready(self) -> ollama.AsyncClient:
+    def _ready(self) -> httpx.AsyncClient:
         if self._client is None:
             raise ProviderUnavailable("the provider was not prepared")
         return self._client
+
+    async def _streamed(
+        self, path: str, body: dict[str, Any], reader: StreamReader | None = None
+    ) -> AsyncGenerator[bytes]:
+        """Yield the body of a streamed answer as it arrives; closing the iterator closes the connection.
+
+        Raises:
+            ProviderError: Ollama refused.
+        """
+        client = self._ready()
+        response = await client.send(client.build_request("POST", path, json=body), stream=True)
+        try:
+            if not response.is_success:
+                raise self._refused(body["model"], response, await _some(response))
+            if reader is not None:
+                reader.answered(response.status_code, response.headers.get("content-type", ""))
+            async for data in response.aiter_bytes():
+                yield data
+        finally:
+            await response.aclose()
+
+    async def _ask(
+        self, path: str, body: dict[str, Any] | None = None, *, timeout_s: float, model: str = ""
+    ) -> dict[str, Any]:
+        """Return the object of an answer that is not streamed.
+
+        Raises:
+            ProviderError: Ollama refused, or what it said is no object.
+            Exception: What the connection broke with.
+        """
+        async with asyncio.timeout(timeout_s):
+            response = await self._ready().request("GET" if body is None else "POST", path, json=body)
+        if not response.is_success:
+            raise self._refused(model, response, response.text)
+        return _object(decode(response.content))
 
     async def _options(self, request: CompletionRequest, model: str) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -173,6 +290,10 @@ class OllamaProvider:
             options["temperature"] = request.temperature
         if limit := request.max_tokens or self._own.max_tokens:
             options["num_predict"] = limit
+        wishes = request.options
+        options |= {"stop": wishes.stops} if wishes.stops else {}
+        options |= {"seed": wishes.seed} if wishes.seed is not None else {}
+        options |= {"top_p": wishes.top_p} if wishes.top_p is not None else {}
         window = await self._window(model)
         if window.asked:
             options["num_ctx"] = window.tokens
@@ -181,77 +302,136 @@ class OllamaProvider:
     async def _window(self, model: str) -> _Window:
         """Find out a model's window, once; what cannot be found out now is tried again with the next turn."""
         if model not in self._windows:
-            shown = await asyncio.wait_for(self._ready().show(model), SHOW_TIMEOUT_S)
-            facts: Mapping[str, Any] = shown.modelinfo or {}
-            largest = next((int(v) for k, v in facts.items() if k.endswith(".context_length")), 0)
-            if named := _NUM_CTX.search(shown.parameters or ""):
-                self._windows[model] = _Window(int(named[1]), asked=False)
+            shown = await self._ask("/api/show", {"model": model}, timeout_s=SHOW_TIMEOUT_S, model=model)
+            facts, parameters = shown.get("model_info"), shown.get("parameters")
+            lengths = cast(dict[str, object], facts).items() if isinstance(facts, dict) else ()
+            largest = next(
+                (count(value) or 0 for name, value in lengths if name.endswith(".context_length")), 0
+            )
+            can = _abilities(shown.get("capabilities"))
+            if named := _NUM_CTX.search(parameters if isinstance(parameters, str) else ""):
+                self._windows[model] = _Window(int(named[1]), False, can)
             elif self._own.context:
                 wanted = min(self._own.context, largest or self._own.context)
-                self._windows[model] = _Window(wanted, asked=True)
+                self._windows[model] = _Window(wanted, True, can)
             else:
-                self._windows[model] = _Window(min(DEFAULT_WINDOW, largest or DEFAULT_WINDOW), asked=False)
+                self._windows[model] = _Window(min(DEFAULT_WINDOW, largest or DEFAULT_WINDOW), False, can)
         return self._windows[model]
 
     async def _loaded(self, model: str) -> bool:
         """Return whether the model is in memory now; unknown counts as yes."""
         try:
-            running = await asyncio.wait_for(self._ready().ps(), ASK_TIMEOUT_S)
+            running = _models(await self._ask("/api/ps", timeout_s=ASK_TIMEOUT_S))
         except Exception:  # only a courtesy: the chat itself will say what is wrong
             return True
-        return _is_among(model, [entry.model or "" for entry in running.models])
+        return _is_among(model, [info.name for info in running])
 
     async def _listed(self, timeout_s: float) -> list[ModelInfo]:
         try:
-            listing = await asyncio.wait_for(self._ready().list(), timeout_s)
+            return _models(await self._ask("/api/tags", timeout_s=timeout_s))
         except Exception as error:
             raise self._failure(error, "") from error
-        return [
-            ModelInfo(entry.model or "", display_name("ollama", entry.model or ""), int(entry.size or 0))
-            for entry in listing.models
-        ]
 
-    def _failure(self, error: Exception, model: str) -> ProviderError:
-        """Map the library's errors; one inside a stream carries the status -1."""
+    def _upstream(self, model: str) -> Upstream:
+        secrets = (self._key, self._user, urlsplit(self._own.address).password or "")
+        return Upstream(WHO, self._where, model, self._own.api_key_env, "providers.ollama.host", secrets)
+
+    def _refused(self, model: str, response: httpx.Response, body: str) -> ProviderError:
+        """Return the error for a status; a 404 is about the model only where Ollama's own words name it."""
+        upstream, words = self._upstream(model), read_error(body)
+        if response.status_code == 404 and words.is_object and model and model in words.message:
+            return ModelNotFound(_not_pulled(model), evidence=upstream.evidence(body))
+        return from_status(upstream, response.status_code, body, response.headers)
+
+    def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
-        secrets = (self._key, self._user, urlsplit(self._own.host).password or "")
-        upstream = Upstream(WHO, self._where, model, self._own.api_key_env, "providers.ollama.host", secrets)
-        status = getattr(error, "status_code", None)
-        text = str(getattr(error, "error", error))
-        if status == 404 or (status == IN_STREAM and "not found" in text):
-            return ModelNotFound(_not_pulled(model), evidence=upstream.evidence(text))
-        if status == IN_STREAM and "context" not in text:
-            said = upstream.evidence(text)
-            return ProviderFault(f"{WHO} broke off: {said[:200]}", evidence=said)
-        if isinstance(status, int):
-            return from_status(upstream, 400 if status == IN_STREAM else status, text, {})
-        return from_connection(upstream, error)
+        return from_connection(self._upstream(model), error, begun=begun)
 
 
-async def _joined(first: asyncio.Future[Any], rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _some(response: httpx.Response) -> str:
+    """Return the beginning of a body, as much of it as comes within a bounded time."""
+    body = b""
+    with suppress(Exception):  # the status says enough
+        async with asyncio.timeout(REFUSAL_TIMEOUT_S):
+            async for data in response.aiter_bytes():
+                body += data
+                if len(body) > MAX_REFUSAL_BYTES:
+                    break
+    return body.decode(errors="replace")
+
+
+async def _joined(first: asyncio.Future[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the part that was awaited ahead, then the others."""
-    try:
-        yield await first
-    except StopAsyncIteration:
-        return
+    yield await first
     async for part in rest:
         yield part
 
 
-def _pieces(message: Any, whole: Whole) -> list[StreamItem]:
-    items: list[StreamItem] = []
-    if message.thinking:
-        items.append(Reasoning(Whole().feed(message.thinking)))
-    if message.content and (text := whole.feed(message.content)):
-        items.append(Text(text))
-    return items
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Malformed(f"an object was expected, not {value!r:.60}")
+    return cast(dict[str, Any], value)
 
 
-def _progress(step: Any) -> Loading:
-    done, total = step.completed or 0, step.total or 0
+def _models(listing: dict[str, Any]) -> list[ModelInfo]:
+    """Return the models of a listing, by either of the names Ollama gives them."""
+    rows = listing.get("models")
+    if not isinstance(rows, list):
+        raise Malformed(f"models should be a list, not {rows!r:.60}")
+    entries = [_object(row) for row in cast(list[object], rows)]
+    names = [str(entry.get("model") or entry.get("name") or "") for entry in entries]
+    sizes = [count(entry.get("size"), MAX_BYTES) or 0 for entry in entries]
+    return [
+        ModelInfo(name, display_name("ollama", name), size, abilities=_abilities(entry.get("capabilities")))
+        for name, size, entry in zip(names, sizes, entries, strict=True)
+    ]
+
+
+def _abilities(said: object) -> Abilities:
+    if not isinstance(said, list):
+        return Abilities()
+    names = cast(list[object], said)
+    return Abilities("tools" in names, "vision" in names, False, "thinking" in names, schema=True)
+
+
+def ollama_messages(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
+    """Return messages as Ollama has them: bytes of pictures on the message, results of tools by the tool's name."""
+    sent: list[dict[str, Any]] = []
+    names: dict[str, str] = {}
+    for message in messages:
+        calls = [part for part in message.parts if isinstance(part, ToolCall)]
+        names |= {call.id: call.name for call in calls}
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                name = part.name or names.get(part.call_id, part.call_id)
+                pictures = [inner for inner in part.parts if isinstance(inner, ImagePart)]
+                sent.append(
+                    {"role": "tool", "tool_name": name, "content": result_text(part), **_pictures(pictures)}
+                )
+        pictures = [part for part in message.parts if isinstance(part, ImagePart)]
+        results = any(isinstance(part, ToolResult) for part in message.parts)
+        if results and not message.content and not pictures:
+            continue
+        value: dict[str, Any] = {"role": message.role, "content": message.content, **_pictures(pictures)}
+        if calls:
+            value["tool_calls"] = [
+                {"function": {"name": call.name, "arguments": arguments_object(call)}} for call in calls
+            ]
+        sent.append(value)
+    return sent
+
+
+def _pictures(parts: list[ImagePart]) -> dict[str, list[str]]:
+    if any(part.url and not part.data for part in parts):
+        raise Unable("Ollama takes the bytes of a picture, not its address: send it in base64")
+    return {"images": [part.data for part in parts]} if parts else {}
+
+
+def _progress(step: dict[str, Any]) -> Loading:
+    done, total = (count(step.get(name), MAX_BYTES) or 0 for name in ("completed", "total"))
     share = f" {100 * done // total} % of {total / 1e9:.1f} GB" if total else ""
-    return Loading(f"{step.status or ''}{share}", done, total)
+    return Loading(f"{step.get('status') or ''}{share}", done, total)
 
 
 def _is_among(model: str, names: list[str]) -> bool:
@@ -260,3 +440,16 @@ def _is_among(model: str, names: list[str]) -> bool:
 
 def _not_pulled(model: str) -> str:
     return f"Ollama has no model {model!r}: run `ollama pull {model}`, or `tekton models pull {model}`"
+
+
+PROVIDER = ProviderInfo(
+    kind="ollama",
+    settings=OllamaSettings,
+    make=OllamaProvider,
+    help="a local or remote Ollama",
+    fix="start it with `ollama serve`, fetch the model with `ollama pull MODEL`, or correct providers.ollama",
+    remote=True,
+    free=True,
+    worker_bytes=36 << 20,
+    variables={"OLLAMA_HOST": "host"},
+)

@@ -4,40 +4,78 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, Literal, cast
 
-from backend.config import OpenAISettings, Settings
+import msgspec
+
+from backend.config import Address, Count, KeyedSettings, ProviderInfo
 from backend.home import Home
 from backend.providers.base import (
     Completed,
     CompletionRequest,
     ModelInfo,
     ProviderError,
-    ProviderFault,
     ProviderHealth,
     ProviderUnavailable,
-    Reasoning,
     StreamItem,
-    Text,
 )
-from backend.providers.http_errors import Upstream, from_connection, from_status
-from backend.providers.keys import OPENAI_API as API
-from backend.providers.keys import key_for
-from backend.providers.sdk import Whole, quiet_libraries, reaching, split_user
-from backend.schema.frames import FinishReason, Usage
+from backend.providers.chat_messages import chat_messages, chat_options
+from backend.providers.http import (
+    Upstream,
+    client_options,
+    from_connection,
+    from_status,
+    quiet_libraries,
+    split_user,
+)
+from backend.providers.keys import key_of
+from backend.providers.responses_items import response_items, response_options
+from backend.providers.streams import ServerSentEvents, StreamReader, read, responses
+from backend.providers.streams.openai import take
+from backend.schema.content import Abilities
+from backend.schema.frames import Usage
 
 WHO = "the OpenAI-compatible server"
+API = "https://api.openai.com/v1"
+"""The one server of its protocol that certainly wants a key."""
 ASK_TIMEOUT_S = 2.0
 NO_KEY = "none"
 """What is sent as the key to a server that wants none."""
 NO_TEMPERATURE = "no temperature was sent: providers.openai.send_temperature is off"
-TEMPERATURE_HINT = "if the model refuses the temperature, set providers.openai.send_temperature = false"
-STREAMED_STATUS = {
-    "rate_limit_exceeded": 429, "insufficient_quota": 429, "rate_limit_error": 429, "overloaded_error": 529,
-    "context_length_exceeded": 400, "exceed_context_size_error": 400, "invalid_request_error": 400,
-    "authentication_error": 401, "permission_error": 403, "model_not_found": 404, "not_found_error": 404,
-}  # fmt: skip
-"""Status of an error that comes inside a stream, by its code or type."""
+NO_SEED = "no seed was sent: the Responses API takes none"
+NO_EFFORT = "no effort was sent: providers.openai.send_effort is off"
+PARAMETERS = {
+    "reasoning_effort": "set providers.openai.send_effort = false",
+    "temperature": "set providers.openai.send_temperature = false",
+    "stream_options": "set providers.openai.send_stream_options = false",
+    "max_tokens": 'set providers.openai.max_tokens_name = "max_completion_tokens"',
+    "max_completion_tokens": 'set providers.openai.max_tokens_name = "max_tokens"',
+}
+"""What to set for a server that refuses a parameter."""
+
+
+class OpenAISettings(KeyedSettings, frozen=True):
+    """`context` in tokens is for servers that do not say theirs.
+
+    `send_temperature`, `send_stream_options` and `send_effort` are false for servers that refuse the one or the other;
+    without the second most do not count tokens, which are estimated then. `max_tokens_name` is what the cap on an answer
+    is called: `auto` follows OpenAI for its own address and everybody else for others. `tools` and `images` say whether
+    the model takes them, where the server does not: false refuses before the call. `api` is the protocol: with
+    `responses` signed thinking goes back to its model between calls for tools, which chat completions cannot.
+    """
+
+    send_temperature: bool = True
+    send_stream_options: bool = True
+    send_effort: bool = True
+    tools: bool | None = None
+    images: bool | None = None
+    api: Literal["chat", "responses"] = "chat"
+    max_tokens_name: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    context: Count = 8192
+    base_url: Address | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_concurrency: Count = 8
 
 
 class OpenAIProvider:
@@ -45,50 +83,39 @@ class OpenAIProvider:
 
     kind = "openai"
 
-    def __init__(self, settings: Settings, home: Home, environment: Mapping[str, str]) -> None:
-        self._own: OpenAISettings = settings.providers.openai
-        self._settings, self._home, self._environment = settings, home, environment
+    def __init__(self, own: OpenAISettings, home: Home, environment: Mapping[str, str]) -> None:
+        self._own, self._home, self._environment = own, home, environment
         self._key = ""
         self._address = self._own.base_url or API
         self._where, _ = split_user(self._address)
         self._client: Any = None
 
     async def prepare(self) -> None:
-        self._key = key_for(self.kind, self._settings, self._home, self._environment)
+        self._key = key_of(self.kind, self._own, self._home, self._environment)
         self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
-        messages: list[dict[str, str]] = [{"role": "system", "content": request.system}]
-        messages += [{"role": m.role, "content": m.content} for m in request.messages]
         model = request.model or self._own.model
-        options, notes = self._options(request)
-        finish: FinishReason | None = None
-        usage, pieces, whole = Usage(), 0, Whole()
+        client = self._ready()
+        if self._own.api == "responses":
+            calls, taking = client.responses, responses.take
+            body, notes = self._response(request, model)
+        else:
+            calls, taking = client.chat.completions, take
+            body, notes = self._chat(request, model)
+        reader = StreamReader(
+            self._upstream(model), taking, ServerSentEvents(), offered=bool(request.options.offered)
+        )
         try:
-            upstream = await self._ready().chat.completions.create(
-                model=model, messages=messages, stream=True, **options
-            )
-            async with upstream:
-                async for chunk in upstream:
-                    if chunk.usage is not None:
-                        usage = _usage(chunk.usage)
-                    for choice in chunk.choices or ():
-                        pieces += choice.delta is not None
-                        for item in _pieces(choice.delta, whole):
-                            yield item
-                        if choice.finish_reason:
-                            finish = "length" if choice.finish_reason == "length" else "stop"
-                        if choice.finish_reason == "content_filter":
-                            notes.append("the server's content filter cut the answer")
+            async with calls.with_streaming_response.create(model=model, stream=True, **body) as response:
+                reader.answered(response.status_code, response.headers.get("content-type", ""))
+                async with aclosing(read(response.iter_bytes(), reader)) as items:
+                    async for item in items:
+                        if isinstance(item, Completed):
+                            item.notes[:0] = notes
+                        yield item
         except Exception as error:
-            raise self._failure(error, model) from error
-        if finish is None:
-            raise ProviderFault(f"{WHO} ended the stream without a last word: ask again")
-        if rest := whole.rest():
-            yield Text(rest)
-        if not usage.output_tokens and pieces:
-            usage = Usage(0, pieces, estimated=True)
-        yield Completed(finish, usage, notes)
+            raise self._failure(error, model, begun=reader.begun) from error
 
     async def health(self, model: str) -> ProviderHealth:
         try:
@@ -110,7 +137,10 @@ class OpenAIProvider:
     async def models(self) -> list[ModelInfo]:
         try:
             listing = await self._ready().models.list()
-            return [ModelInfo(entry.id, context_window=_window(entry)) for entry in listing.data]
+            return [
+                ModelInfo(entry.id, context_window=_window(entry), abilities=_abilities(entry))
+                for entry in listing.data
+            ]
         except Exception as error:
             raise self._failure(error, "") from error
 
@@ -123,24 +153,90 @@ class OpenAIProvider:
             pass
         return self._own.context
 
+    async def abilities(self, model: str) -> Abilities:
+        """Return what the settings or the server say; of most servers nobody knows, and they are asked."""
+        found = Abilities()
+        try:
+            for info in await asyncio.wait_for(self.models(), ASK_TIMEOUT_S):
+                if info.name == model:
+                    found = info.abilities
+        except (ProviderError, TimeoutError):
+            pass
+        said = {"tools": self._own.tools, "images": self._own.images}
+        return msgspec.structs.replace(found, **{k: v for k, v in said.items() if v is not None})
+
     async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
         return None
+
+    async def embed(self, texts: list[str], model: str) -> tuple[list[list[float]], Usage]:
+        """Return the vectors of texts in their order, and what that used. Raises `ProviderError`."""
+        try:
+            made = await self._ready().embeddings.create(
+                model=model or self._own.model, input=texts, encoding_format="float"
+            )
+        except Exception as error:
+            raise self._failure(error, model) from error
+        vectors = [list(map(float, row.embedding)) for row in sorted(made.data, key=lambda row: row.index)]
+        return vectors, Usage(input_tokens=getattr(made.usage, "prompt_tokens", 0) or 0)
 
     async def aclose(self) -> None:
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
 
+    def _chat(self, request: CompletionRequest, model: str) -> tuple[dict[str, Any], list[str]]:
+        messages = [{"role": "system", "content": request.system}] if request.system else []
+        own = "" if self._where == API else f"{self.kind}:{model}"
+        messages += chat_messages(request.messages, thinking_to=own)
+        options, notes = self._options(request)
+        return {"messages": messages, **options}, notes
+
+    def _response(self, request: CompletionRequest, model: str) -> tuple[dict[str, Any], list[str]]:
+        """Return the body of a response; nothing of it is stored there, so its thinking comes back to us signed."""
+        wishes, notes = request.options, list[str]()
+        body: dict[str, Any] = {
+            "input": response_items(request.messages, f"{self.kind}:{model}"),
+            "store": False,
+            "include": ["reasoning.encrypted_content"],
+            **response_options(wishes),
+        }
+        if request.system:
+            body["instructions"] = request.system
+        if wishes.effort is not None and self._own.send_effort:
+            shown = {} if wishes.effort == "none" else {"summary": "auto"}
+            body["reasoning"] = {"effort": wishes.effort, **shown}
+        elif wishes.effort is not None:
+            notes.append(NO_EFFORT)
+        if request.temperature is not None and self._own.send_temperature:
+            body["temperature"] = request.temperature
+        elif request.wished_temperature is not None:
+            notes.append(NO_TEMPERATURE)
+        if limit := request.max_tokens or self._own.max_tokens:
+            body["max_output_tokens"] = limit
+        if wishes.seed is not None:
+            notes.append(NO_SEED)
+        return body, notes
+
     def _options(self, request: CompletionRequest) -> tuple[dict[str, Any], list[str]]:
         """Return what is sent beside the messages, and what the operator should know of it."""
-        options: dict[str, Any] = {"stream_options": {"include_usage": True}}
+        options: dict[str, Any] = {}
         notes: list[str] = []
+        options |= chat_options(request.options)
+        if (effort := request.options.effort) is not None and self._own.send_effort:
+            options["reasoning_effort"] = effort
+        elif effort is not None:
+            notes.append(NO_EFFORT)
+        if self._own.send_stream_options:
+            options["stream_options"] = {"include_usage": True}
         if request.temperature is not None and self._own.send_temperature:
             options["temperature"] = request.temperature
         elif request.wished_temperature is not None:
             notes.append(NO_TEMPERATURE)
         if limit := request.max_tokens or self._own.max_tokens:
-            options["max_completion_tokens" if self._where == API else "max_tokens"] = limit
+            name = self._own.max_tokens_name
+            options[
+                ("max_completion_tokens" if self._where == API else "max_tokens") if name == "auto" else name
+            ] = limit
         return options, notes
 
     def _open(self) -> Any:
@@ -155,9 +251,12 @@ class OpenAIProvider:
             base_url=self._address,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, **reaching(httpx2, self._address)),
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=timeout, **client_options(httpx2, self._address)
+            ),
         )
-        _ = client.chat.completions, client.models  # they import the rest
+        own = client.responses if self._own.api == "responses" else client.chat.completions
+        _ = own.with_streaming_response, client.models  # they import the rest
         return client
 
     def _ready(self) -> Any:
@@ -165,52 +264,17 @@ class OpenAIProvider:
             raise ProviderUnavailable("the provider was not prepared")
         return self._client
 
-    def _failure(self, error: Exception, model: str) -> ProviderError:
+    def _upstream(self, model: str) -> Upstream:
+        setting = "providers.openai.base_url"
+        return Upstream(WHO, self._where, model, self._own.api_key_env, setting, (self._key,), PARAMETERS)
+
+    def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
         if isinstance(error, ProviderError):
             return error
-        upstream = Upstream(
-            WHO, self._where, model, self._own.api_key_env, "providers.openai.base_url", (self._key,)
-        )
-        body: Any = getattr(error, "body", None)
         response = getattr(error, "response", None)
         if response is not None and hasattr(error, "status_code"):
-            found = from_status(
-                upstream, response.status_code, str(body if body is not None else error), response.headers
-            )
-            if isinstance(found, ProviderFault) and "temperature" in found.evidence:
-                return ProviderFault(f"{found.message}: {TEMPERATURE_HINT}", evidence=found.evidence)
-            return found
-        if body is not None:  # an error that came inside the stream
-            return from_status(upstream, _streamed_status(body), str(body), {})
-        return from_connection(upstream, error)
-
-
-def _streamed_status(body: Any) -> int:
-    words: Mapping[str, Any] = body if isinstance(body, dict) else {}
-    code = words.get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return next((STREAMED_STATUS[w] for w in (code, words.get("type")) if w in STREAMED_STATUS), 500)
-
-
-def _pieces(delta: Any, whole: Whole) -> list[StreamItem]:
-    """Return the thinking and the text of a delta; servers give thinking one of two names."""
-    if delta is None:
-        return []
-    items: list[StreamItem] = []
-    extra: Mapping[str, Any] = getattr(delta, "model_extra", None) or {}
-    if thought := extra.get("reasoning_content") or extra.get("reasoning"):
-        items.append(Reasoning(Whole().feed(str(thought))))
-    if delta.content and (text := whole.feed(delta.content)):
-        items.append(Text(text))
-    return items
-
-
-def _usage(counts: Any) -> Usage:
-    cached = getattr(getattr(counts, "prompt_tokens_details", None), "cached_tokens", 0) or 0
-    thought = getattr(getattr(counts, "completion_tokens_details", None), "reasoning_tokens", 0) or 0
-    prompt = counts.prompt_tokens or 0
-    return Usage(prompt - cached, counts.completion_tokens or 0, cached, thought)
+            return from_status(self._upstream(model), response.status_code, response.text, response.headers)
+        return from_connection(self._upstream(model), error, begun=begun)
 
 
 def _window(entry: Any) -> int:
@@ -218,3 +282,40 @@ def _window(entry: Any) -> int:
     extra: Mapping[str, Any] = getattr(entry, "model_extra", None) or {}
     meta: Mapping[str, Any] = extra.get("meta") or {}
     return int(extra.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train") or 0)
+
+
+def _abilities(entry: Any) -> Abilities:
+    """Return what a model takes where the server says it, as another gateway of ours and OpenRouter do."""
+    extra: Mapping[str, Any] = getattr(entry, "model_extra", None) or {}
+    if isinstance(said := extra.get("abilities"), dict):
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(said, Abilities)
+    parameters, shape = extra.get("supported_parameters"), extra.get("architecture")
+    inputs: object = cast(dict[str, Any], shape).get("input_modalities") if isinstance(shape, dict) else None
+    known = cast(list[str], parameters) if isinstance(parameters, list) else None
+    return Abilities(
+        tools=None if known is None else "tools" in known,
+        images=None if not isinstance(inputs, list) else "image" in inputs,
+        files=None if not isinstance(inputs, list) else "file" in inputs,
+        thinking=None if known is None else "reasoning" in known,
+        schema=None if known is None else "structured_outputs" in known or "response_format" in known,
+    )
+
+
+def _missing_key(own: OpenAISettings) -> str:
+    if split_user(own.base_url or API)[0] != API:
+        return ""
+    return f"no key for OpenAI: set {own.api_key_env}, or providers.openai.base_url for another server"
+
+
+PROVIDER = ProviderInfo(
+    kind="openai",
+    settings=OpenAISettings,
+    make=OpenAIProvider,
+    help="any OpenAI-compatible server: vLLM, llama.cpp, LM Studio, a gateway",
+    fix="correct providers.openai.base_url, its model or its key; see that the server runs",
+    remote=True,
+    worker_bytes=60 << 20,
+    variables={"OPENAI_BASE_URL": "base_url"},
+    missing_key=_missing_key,
+)

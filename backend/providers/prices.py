@@ -9,7 +9,7 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
-from backend.config import Price, Settings
+from backend.config import Price, Settings, usable_provider
 from backend.schema.frames import Usage
 
 MILLION = 1_000_000
@@ -24,15 +24,10 @@ class _Long(Price, frozen=True, kw_only=True):
     above: int
 
 
-class _Free(Struct, forbid_unknown_fields=True):
-    providers: list[str] = []
-
-
 class _File(Struct, forbid_unknown_fields=True):
     dated: str
     models: dict[str, Price]
     long_prompts: dict[str, _Long]
-    free: _Free
 
 
 class PriceTable:
@@ -42,14 +37,14 @@ class PriceTable:
         text = resources.files("backend.providers").joinpath("prices.toml").read_text(encoding="utf-8")
         file = msgspec.convert(tomllib.loads(text), _File)
         self.dated = file.dated
-        self._free = set(file.free.providers)
         self._own, self._shipped, self._long = settings.prices, file.models, file.long_prompts
 
     def cost(self, provider: str, model: str, usage: Usage) -> tuple[float, str] | None:
         """Return cost and currency of a turn; `None` where no price is known."""
         price = self.price(model)
         if price is None:
-            return (0.0, "USD") if provider in self._free else None
+            info = usable_provider(provider)
+            return (0.0, "USD") if info is not None and info.free else None
         if self._found(self._own, model) is None:
             long = self._found(self._long, model)
             if isinstance(long, _Long) and usage.input_tokens + usage.cached_tokens > long.above:

@@ -1,6 +1,6 @@
-"""The registry's audit log: one JSON line a change, rotated by size.
+"""The registry's audit log: one JSON line for each change, rotated by size.
 
-Knows nothing of the registry's content. Written under the registry's lock, so lines never mix.
+Knows nothing of the registry's content. Written under the registry's lock, so lines of two processes never mix.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from backend.wire import encode_line
 
 MAX_AUDIT_BYTES = 4 * 1024 * 1024
 KEPT_AUDITS = 3
-"""Older logs kept beside the current one, as `….1` (newest) to `….3`."""
+"""How many older files are kept beside the current one, as `….1` (newest) to `….3`."""
 
 
 class AuditLog:
-    """Append-only, `max_bytes` a file. The caller holds the registry's lock."""
+    """An append-only file of at most `max_bytes`. The caller must hold the registry's lock."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_AUDIT_BYTES, keep: int = KEPT_AUDITS) -> None:
         self.path = path
         self._max_bytes, self._keep = max_bytes, keep
 
     def append(self, lines: list[AuditLine]) -> None:
-        """Write lines in one piece; rotate first when the file is full."""
+        """Write lines with one write; rotate first if the file would become too long."""
         if not lines:
             return
         data = b"".join(encode_line(line) for line in lines)
@@ -49,5 +49,5 @@ class AuditLog:
 
 
 def audit_line(ai_id: str, event: str, previous_state: str | None, detail: str) -> AuditLine:
-    """Return a line stamped now."""
+    """Return an audit line with the current time."""
     return AuditLine(time.time(), ai_id, event, previous_state, detail)

@@ -1,7 +1,7 @@
-"""Who a process is: its pid together with when it started, so that a recycled pid is never taken for the old one.
+"""The identity of a process: its pid together with its start time, because pids are used again.
 
-Where the kernel tells, the start is also kept in clock ticks since boot: the unix time of a process's start moves
-when the machine's clock is set, its ticks do not. Knows no registry file.
+On Linux the start is also kept in clock ticks since boot: the unix time of a process's start changes when the
+machine's clock is set, its ticks do not. Knows no registry file.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from msgspec import Struct
 from backend.schema.records import RegistryEntry
 
 START_TOLERANCE_S = 1.5
-"""How far two readings of one process's start may differ where ticks are not known, in seconds."""
+"""How far two readings of one process's start may differ, in seconds, where its ticks are not known."""
 
 
 class Identity(Struct, frozen=True):
-    """A process. `start` in unix seconds; `ticks` since boot `boot`, 0 and empty where the system does not say."""
+    """A process. `start` in unix seconds; `ticks` since the boot with id `boot`, 0 and empty if unknown."""
 
     pid: int
     start: float
@@ -29,7 +29,7 @@ class Identity(Struct, frozen=True):
     boot: str = ""
 
     def still_lives(self) -> bool:
-        """Return whether this very process lives; immune to a clock that was set where ticks are known."""
+        """Return whether this very process lives. Setting the machine's clock does not matter where ticks are known."""
         found = identify(self.pid)
         if found is None:
             return False
@@ -38,12 +38,12 @@ class Identity(Struct, frozen=True):
         return abs(found.start - self.start) < START_TOLERANCE_S
 
     def metadata(self) -> dict[str, object]:
-        """Return what goes into a registry entry's metadata, so that a set clock cannot hide the process."""
+        """Return the metadata of a registry entry by which the process is found again though the clock was set."""
         return {"start_ticks": self.ticks, "boot_id": self.boot} if self.ticks else {}
 
 
 def identify(pid: int) -> Identity | None:
-    """Return the identity of a live process, `None` when there is none (a zombie counts as none)."""
+    """Return the identity of a live process, `None` if there is none. A zombie does not live."""
     if pid <= 0:
         return None
     if sys.platform == "linux":
@@ -64,18 +64,13 @@ def own_identity() -> Identity:
     return found
 
 
-def is_alive(pid: int, start: float) -> bool:
-    """Return whether the process of this pid that started at `start` (unix seconds) still lives."""
-    return Identity(pid, start).still_lives()
-
-
 def entry_alive(entry: RegistryEntry) -> bool:
     """Return whether the process of a registry entry still lives."""
     return recorded_identity(entry).still_lives()
 
 
 def recorded_identity(entry: RegistryEntry) -> Identity:
-    """Return the identity a registry entry recorded, whether or not that process lives."""
+    """Return the identity of a registry entry's process, whether or not it lives."""
     ticks, boot = entry.metadata.get("start_ticks"), entry.metadata.get("boot_id")
     if isinstance(ticks, int) and isinstance(boot, str):
         return Identity(entry.pid, entry.process_start, ticks, boot)

@@ -1,9 +1,10 @@
-"""Ports: the bind is the allocation, and a port that is taken is taken by somebody with a name.
+"""Allocate ports, and find out which program holds one that is taken.
 
-There is no gap between check and use: what is handed out is the bound, listening socket. Starts and kills nothing.
+A port is allocated by binding it: what is returned is the listening socket, so nobody can take the port between check
+and use. Starts and kills nothing.
 
-PortTaken    the port is somebody else's; `holder` says whose      foreign_port
-NoFreePort   the whole range is taken                              launch_refused
+PortTaken    another program holds the port; `holder` says which      foreign_port
+NoFreePort   the whole range is taken                                 launch_refused
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from backend.registry.store import Registry
 from backend.schema.errors import TektonError
 
 OWN_PORT_FIRST, OWN_PORT_LAST = 45000, 50000
-"""Where specialists outside the table get their ports, both ends included."""
+"""Range of the ports of specialists that the catalogue gives none, both ends included."""
 BACKLOG = 128
 
 
 class PortHolder(Struct, frozen=True):
-    """Who uses a port. `pid` 0 and an empty `program` where the system does not tell us."""
+    """Who uses a port. `pid` is 0 and `program` empty if the system does not tell this user."""
 
     port: int
     pid: int = 0
@@ -41,7 +42,7 @@ class PortHolder(Struct, frozen=True):
 
 
 class PortTaken(TektonError):
-    """The port cannot be bound because somebody else uses it. Nothing was done to them."""
+    """The port cannot be bound because another program uses it."""
 
     code = "foreign_port"
 
@@ -61,7 +62,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket on `host`:`port` (port 0: the system chooses).
 
     Raises:
-        PortTaken: Somebody uses the port; the error names pid and program.
+        PortTaken: Another program uses the port; the error names it.
         OSError: The address cannot be used for another reason.
     """
     try:
@@ -73,14 +74,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def allocate(registry: Registry, host: str, *, reserved: Collection[int], seed: str) -> socket.socket:
-    """Return a listening socket on a free port of the range, never a reserved or a registered one.
+    """Return a listening socket on a free port of the range that is neither reserved nor registered.
 
-    Runs under the registry's lock. The search starts at a place given by `seed`, so that a specialist tends to get
-    the port it had.
+    Runs under the registry's lock. The search begins at a port given by `seed`, so that a specialist tends to get the
+    port it had.
 
     Raises:
         NoFreePort: Every port of the range is taken.
-        RegistryBusy: The lock was not had in time.
+        RegistryBusy: The lock stayed held until the time-out.
     """
     with registry.transaction() as transaction:
         taken = {entry.port for entry in transaction.entries.values()} | set(reserved)
@@ -102,7 +103,7 @@ def allocate(registry: Registry, host: str, *, reserved: Collection[int], seed: 
 
 
 def find_holder(port: int) -> PortHolder:
-    """Return who uses a local TCP port, as far as the system tells this user."""
+    """Return which program uses a local TCP port, as far as the system tells this user."""
     found = PortHolder(port)
     try:
         connections = psutil.net_connections("tcp")

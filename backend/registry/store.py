@@ -1,15 +1,19 @@
 """The registry file: read without a lock, changed under one, replaced in one step.
 
-Every change is read, changed and written under an operating system's lock, so a dead holder frees it; the lock file
-is never deleted. Knows no process and decides nothing about who is dead.
+A change reads, changes and writes the file under a lock of the operating system, which a process that dies gives
+back; the lock file is never deleted. Knows no process and does not decide who is dead.
 
 RegistryError
-└── RegistryBusy    the lock was not had in time; nothing was written      registry_busy
+└── RegistryBusy    the lock stayed held until the time-out; nothing was written      registry_busy
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -22,16 +26,19 @@ from msgspec import Struct
 
 from backend.home import write_private
 from backend.registry.audit import AuditLog, audit_line
-from backend.registry.salvage import decode, salvage
 from backend.schema.errors import TektonError
 from backend.schema.records import AuditLine, RegistryEntry
 from backend.wire import encoder
 
 LOCK_TIMEOUT_S = 5.0
 LOCK_POLL_S = 0.005
-"""Ten times shorter than the library's default, which starves contenders for seconds."""
+"""Ten times shorter than the library's default, at which processes that compete for the lock wait for seconds."""
+
+_KEY = re.compile(r'"([A-Za-z0-9_.@-]{1,80})"\s*:\s*(?=\{)')
+_table = msgspec.json.Decoder(dict[str, RegistryEntry])
 
 Expected = tuple[int, float] | None
+"""Pid and start time that an entry must have to be changed; `None`: any."""
 
 
 class RegistryError(TektonError):
@@ -43,7 +50,7 @@ class RegistryBusy(RegistryError):
 
 
 class Corruption(Struct, frozen=True):
-    """A damaged registry file that was set aside. `kept` are the ids that could still be read."""
+    """A damaged registry file that was renamed to `path`. `kept` are the ids that could still be read."""
 
     path: Path
     kept: list[str]
@@ -51,7 +58,7 @@ class Corruption(Struct, frozen=True):
 
 
 class Transaction:
-    """The entries under the lock. Change them here only; all changes reach the file together, or none does."""
+    """The entries, while the lock is held. All changes of a transaction are written together, or none is."""
 
     def __init__(self, entries: dict[str, RegistryEntry]) -> None:
         self.entries = entries
@@ -59,14 +66,14 @@ class Transaction:
         self.changed = False
 
     def register(self, ai_id: str, entry: RegistryEntry, detail: str = "") -> None:
-        """Put an entry in, in place of one that is there."""
+        """Add an entry, in place of the one with its id."""
         previous = self.entries.get(ai_id)
         entry = msgspec.structs.replace(entry, registered_at=entry.registered_at or time.time())
         self.entries[ai_id] = entry
         self._note(ai_id, "registered", previous, detail or f"pid {entry.pid} on port {entry.port}")
 
     def update(self, ai_id: str, *, expect: Expected = None, detail: str = "", **changes: object) -> bool:
-        """Change fields of an entry; return whether it was there and was the expected process."""
+        """Change fields of an entry; return whether it was there and of the expected process."""
         previous = self._expected(ai_id, expect)
         if previous is None:
             return False
@@ -77,7 +84,7 @@ class Transaction:
         return True
 
     def deregister(self, ai_id: str, *, expect: Expected = None, reason: str) -> bool:
-        """Take an entry out; return whether it was there and was the expected process."""
+        """Remove an entry; return whether it was there and of the expected process."""
         previous = self._expected(ai_id, expect)
         if previous is None:
             return False
@@ -97,9 +104,9 @@ class Transaction:
 
 
 class Registry:
-    """One registry file. Blocking; call it through `asyncio.to_thread`. Safe for threads and for processes.
+    """One registry file. Blocking; call it through `asyncio.to_thread`. Safe for several threads and processes.
 
-    `on_corrupt` is told of a damaged file after it was set aside and what was readable was written anew.
+    `on_corrupt` is called after a damaged file was renamed and its readable entries were written to a new one.
     """
 
     def __init__(
@@ -119,10 +126,10 @@ class Registry:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> dict[str, RegistryEntry]:
-        """Return all entries without taking the lock; decodes only when the file changed. Do not change them.
+        """Return all entries without taking the lock; decodes the file only if it changed. Do not change the entries.
 
         Raises:
-            RegistryBusy: The file is damaged and the lock to set it aside was not had in time.
+            RegistryBusy: The file is damaged, and the lock to repair it stayed held until the time-out.
             RegistryError: The file cannot be read.
         """
         cached = self._cache
@@ -136,13 +143,13 @@ class Registry:
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
-        """Hold the lock, hand out the entries, write them back if they changed.
+        """Hold the lock for the length of the block, then write the entries back if they changed.
 
-        An exception inside writes nothing.
+        After an exception in the block nothing is written.
 
         Raises:
-            RegistryBusy: The lock stayed held for the whole time-out.
-            RegistryError: The file cannot be read or written; the old one stands.
+            RegistryBusy: The lock stayed held until the time-out.
+            RegistryError: The file cannot be read or written; it is unchanged.
         """
         corruption = None
         try:
@@ -161,17 +168,17 @@ class Registry:
                 self.on_corrupt(corruption)
 
     def register(self, ai_id: str, entry: RegistryEntry, detail: str = "") -> None:
-        """Put an entry in. Raises as `transaction`."""
+        """Add an entry. Raises as `transaction`."""
         with self.transaction() as transaction:
             transaction.register(ai_id, entry, detail)
 
     def update(self, ai_id: str, *, expect: Expected = None, detail: str = "", **changes: object) -> bool:
-        """Change fields of an entry if it is the expected `(pid, process_start)`. Raises as `transaction`."""
+        """Change fields of an entry if it is of the expected `(pid, process_start)`. Raises as `transaction`."""
         with self.transaction() as transaction:
             return transaction.update(ai_id, expect=expect, detail=detail, **changes)
 
     def deregister(self, ai_id: str, *, expect: Expected = None, reason: str) -> bool:
-        """Take an entry out if it is the expected `(pid, process_start)`. Raises as `transaction`."""
+        """Remove an entry if it is of the expected `(pid, process_start)`. Raises as `transaction`."""
         with self.transaction() as transaction:
             return transaction.deregister(ai_id, expect=expect, reason=reason)
 
@@ -205,13 +212,14 @@ class Registry:
     def _load(self) -> dict[str, RegistryEntry]:
         """Read and decode the file as it is now; remember it."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            # a pipe in its place would be waited for
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fresh = _Cached(descriptor)
         except FileNotFoundError:
             self._cache = None
             return {}
         except OSError as error:
             raise RegistryError(f"{self.path}: cannot be read: {error.strerror}") from error
-        fresh = _Cached(descriptor)
         if not fresh.data:
             raise msgspec.DecodeError("the file is empty")
         fresh.entries = decode(fresh.data)
@@ -224,10 +232,12 @@ class Registry:
             write_private(self.path, msgspec.json.format(encoder.encode(entries), indent=1))
             self._audit.append(audit)
         except OSError as error:
-            raise RegistryError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise RegistryError(
+                f"{error.filename or self.path}: cannot be written: {error.strerror}"
+            ) from error
 
     def _set_aside(self, problem: msgspec.MsgspecError) -> Corruption:
-        """Keep the damaged file under another name and write anew what can be read of it."""
+        """Copy the damaged file to another name, and write the entries that can be read to a new one."""
         try:
             data = self.path.read_bytes()
             aside = self._free_name(
@@ -249,17 +259,20 @@ class Registry:
 
 
 class _Cached:
-    """A file that was read. Its descriptor stays open, so that its inode number names no other file meanwhile."""
+    """A file that was read. Its descriptor stays open, so that no other file can get its inode number meanwhile."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.entries: dict[str, RegistryEntry] = {}
         found = os.fstat(descriptor)
+        if stat.S_ISFIFO(found.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe; move it away")
         self._key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
         with open(descriptor, "rb", closefd=False) as file:
             self.data = file.read()
 
     def is_current(self, path: Path) -> bool:
+        """Return whether the file at `path` is still the one that was read."""
         try:
             found = os.stat(path)
         except OSError:
@@ -268,3 +281,29 @@ class _Cached:
 
     def __del__(self) -> None:
         os.close(self._descriptor)
+
+
+def decode(data: bytes) -> dict[str, RegistryEntry]:
+    """Return the entries of an intact file.
+
+    Raises:
+        msgspec.MsgspecError: The file is damaged, or was written by something else.
+    """
+    return _table.decode(data)
+
+
+def salvage(data: bytes) -> dict[str, RegistryEntry]:
+    """Return every entry that can still be read from a truncated, overwritten or hand-mangled file."""
+    text = data.decode("utf-8", "replace")
+    found: dict[str, RegistryEntry] = {}
+    decoder = json.JSONDecoder()
+    position = 0
+    while match := _KEY.search(text, position):
+        position = match.end()
+        try:
+            value, end = decoder.raw_decode(text, position)
+            found[match[1]] = msgspec.convert(value, RegistryEntry)
+        except (ValueError, RecursionError, msgspec.ValidationError):
+            continue  # search on, also inside the value that could not be read
+        position = end
+    return found

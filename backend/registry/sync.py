@@ -1,4 +1,4 @@
-"""Config sync: take out of the registry what is provably dead, and say why.
+"""Remove from the registry what is provably dead.
 
 Provably dead is a local process whose pid is gone, or whose pid now belongs to a process that started at another
 time. Everything else stays: entries of other hosts, of other launchers, of endpoints without a process.
@@ -16,7 +16,7 @@ from backend.schema.records import RegistryEntry
 
 
 class Removed(Struct, frozen=True):
-    """An entry that was taken out, and the proof."""
+    """An entry that was removed, and why."""
 
     ai_id: str
     entry: RegistryEntry
@@ -24,10 +24,10 @@ class Removed(Struct, frozen=True):
 
 
 def sweep(registry: Registry) -> list[Removed]:
-    """Remove the provably dead and return them. Writes nothing when there are none.
+    """Remove the entries of dead processes and return them. Writes nothing if there are none.
 
     Raises:
-        RegistryBusy: The lock was not had in time; nothing was removed.
+        RegistryBusy: The lock stayed held until the time-out; nothing was removed.
     """
     if not any(death_of(entry) for entry in registry.read().values()):
         return []
@@ -41,7 +41,7 @@ def sweep(registry: Registry) -> list[Removed]:
 
 
 def death_of(entry: RegistryEntry) -> str:
-    """Return the proof in words that an entry's process is dead; empty when there is none."""
+    """Return in words how it is known that an entry's process is dead; empty if it is not known to be."""
     if entry.transport != "socket" or entry.launcher != "local" or entry.pid <= 0 or entry_alive(entry):
         return ""
     found = identify(entry.pid)

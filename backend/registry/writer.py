@@ -1,6 +1,6 @@
-"""The registry for an event loop: changes asked for at one time share one lock, one write and one fsync.
+"""The registry for an event loop: changes requested at the same time share one lock, one write and one fsync.
 
-Decides nothing; the order of changes is the order in which they were asked for.
+Decides nothing; changes are made in the order of the calls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Change = Callable[[Transaction], object]
 
 
 class RegistryWriter:
-    """Groups changes to one registry. Used from one event loop."""
+    """Groups changes to one registry. For one event loop."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
@@ -26,7 +26,7 @@ class RegistryWriter:
         """Make a change and return when it is on disk.
 
         Raises:
-            RegistryBusy: The lock was not had in time; nothing was written.
+            RegistryBusy: The lock stayed held until the time-out; nothing was written.
             RegistryError: The file cannot be read or written.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -40,7 +40,7 @@ class RegistryWriter:
         return await asyncio.to_thread(self.registry.read)
 
     async def flush(self) -> None:
-        """Wait until every change asked for so far was tried."""
+        """Wait until every change requested so far is on disk or has failed."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
 
@@ -50,7 +50,7 @@ class RegistryWriter:
                 batch, self._waiting = self._waiting, []
                 try:
                     await asyncio.to_thread(self._commit, [change for change, _ in batch])
-                except Exception as error:  # whatever it is, those who wait must hear it
+                except Exception as error:  # raised again in every caller that waits
                     _settle(batch, error)
                 else:
                     _settle(batch, None)

@@ -47,6 +47,12 @@ ErrorCode = Literal[
 ]
 
 
+REFUSED_UPSTREAM: frozenset[ErrorCode] = frozenset(
+    {"provider_unavailable", "provider_auth", "provider_rate_limited", "model_not_found", "context_overflow"}
+)
+"""Failures of which, while nothing of an answer came, nobody is billed."""
+
+
 class TektonError(Exception):
     """An expected failure: a code from `ErrorCode` and a sentence that says what to do about it.
 

@@ -3,7 +3,8 @@
 Every event on the wire carries `seq` as its first key; the stream stamps it, so it is no field here.
 The streamed frames of `frames.py` are events too, unchanged. Topics: `fleet` (states, services),
 `metrics` (1 Hz figures), `chat` (turns and their tokens), `errors`, `logs`, `gateway` (calls and refusals),
-`pipes` (pipeline stages).
+`pipes` (pipeline stages), `tools` (calls for tools and signatures of thinking: a topic of its own, because consoles of
+before it know no such frames), `asks` (what waits for a person; who reads it is taken to be there to answer).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from backend.schema.attention import AttentionItem
+from backend.schema.content import Attachment
 from backend.schema.frames import (
     ErrorReply,
     Pong,
@@ -21,22 +24,33 @@ from backend.schema.frames import (
     StreamError,
     StreamPhase,
     StreamReasoning,
+    StreamSignature,
     StreamStart,
+    StreamToolCall,
+    StreamToolResult,
+    StreamToolUse,
 )
+from backend.schema.history import History, Sample
 from backend.schema.records import (
     ActiveTurn,
     ErrorRecord,
     HostFigures,
+    ModelCandidate,
     PlatformInfo,
     ProcessFigures,
+    ProviderChoice,
     ServiceStatus,
     Session,
     SpecialistStatus,
     StoredMessage,
 )
+from backend.schema.tools import Ask
 
 __all__ = [
     "TOPICS",
+    "AskClosed",
+    "AskOpened",
+    "AttentionChanged",
     "CallProgress",
     "ErrorEntry",
     "ErrorsAcknowledged",
@@ -48,23 +62,37 @@ __all__ = [
     "Metrics",
     "PipelineEnd",
     "PipelineStart",
+    "ProviderChanged",
     "Result",
     "ServiceEvent",
     "SessionChanged",
     "SessionRemoved",
     "Snapshot",
     "SpecialistEvent",
+    "SpecialistGone",
     "StageEvent",
     "StageText",
     "TeamEnd",
+    "TeamQueued",
     "TeamStart",
     "Topic",
+    "TurnChanged",
     "TurnStarted",
     "event_decoder",
 ]
 
-Topic = Literal["fleet", "metrics", "chat", "errors", "logs", "gateway", "pipes"]
-TOPICS: tuple[Topic, ...] = ("fleet", "metrics", "chat", "errors", "logs", "gateway", "pipes")
+Topic = Literal["fleet", "metrics", "chat", "errors", "logs", "gateway", "pipes", "tools", "asks"]
+TOPICS: tuple[Topic, ...] = (
+    "fleet",
+    "metrics",
+    "chat",
+    "errors",
+    "logs",
+    "gateway",
+    "pipes",
+    "tools",
+    "asks",
+)
 
 
 class Hello(Struct, tag="hello"):
@@ -91,6 +119,11 @@ class Snapshot(Struct, tag="snapshot", omit_defaults=True):
     unacknowledged: int
     resync: bool = False
     teams: list[TeamStart] = []
+    asks: list[Ask] = []
+    history: History | None = None
+    attention: list[AttentionItem] = []
+    pipelines: list[str] | None = None
+    """Request ids of the runs under way; `None` from a gateway that does not say."""
 
 
 class SpecialistEvent(Struct, tag="specialist"):
@@ -100,21 +133,46 @@ class SpecialistEvent(Struct, tag="specialist"):
     timestamp: float
 
 
+class SpecialistGone(Struct, tag="specialist_gone"):
+    """A specialist is no longer configured, and its row is gone. Must be delivered."""
+
+    id: str
+    timestamp: float
+
+
 class ServiceEvent(Struct, tag="service"):
     status: ServiceStatus
     timestamp: float
 
 
-class Metrics(Struct, tag="metrics"):
-    """Figures of all live processes, by specialist id or service name, once a second."""
+class ProviderChanged(Struct, tag="provider_changed", omit_defaults=True):
+    """What answers for specialists that name no provider, when another was taken or a better one can be.
+
+    `offer` is a model that is there now and is not taken by itself.
+    """
+
+    provider: ProviderChoice
+    timestamp: float
+    offer: ModelCandidate | None = None
+
+
+class Metrics(Struct, tag="metrics", omit_defaults=True):
+    """Figures of all live processes, by specialist id or service name, once a second.
+
+    `sample` continues the series of the snapshot, every other second.
+    """
 
     timestamp: float
     host: HostFigures
     processes: dict[str, ProcessFigures]
+    sample: Sample | None = None
 
 
 class TurnStarted(Struct, tag="turn_started", omit_defaults=True):
-    """A turn was accepted and the user's message stored. `group` is the team or pipeline request, if any."""
+    """A turn was accepted. `group` is the team or pipeline request, if any; `message_id` the stored question's number.
+
+    `message_id` is 0 while the turn waits behind another question of its session: nothing of it is stored until then.
+    """
 
     request_id: str
     ai_id: str
@@ -123,6 +181,17 @@ class TurnStarted(Struct, tag="turn_started", omit_defaults=True):
     timestamp: float
     group: str = ""
     message_id: int = 0
+    attached: list[Attachment] = []
+    """Files that go along with the question."""
+    after: str = ""
+    """Behind which question it stands, where that is not the newest one."""
+
+
+class TurnChanged(Struct, tag="turn_changed"):
+    """The question of a turn that waits in its session was changed."""
+
+    request_id: str
+    prompt: str
 
 
 class MessageStored(Struct, tag="message"):
@@ -143,6 +212,13 @@ class TeamStart(Struct, tag="team_start", omit_defaults=True):
     refused: dict[str, str] = {}
     """Members that could not be asked at all, with the reason."""
     round: int = 1
+
+
+class TeamQueued(Struct, tag="team_queued"):
+    """A team turn waits behind `ahead` questions of its session; with 0 its members are asked now."""
+
+    request_id: str
+    ahead: int
 
 
 class TeamEnd(Struct, tag="team_end", omit_defaults=True):
@@ -214,6 +290,28 @@ class ErrorsAcknowledged(Struct, tag="errors_acknowledged"):
     unacknowledged: int
 
 
+class AskOpened(Struct, tag="ask"):
+    """A call for a tool waits for a person."""
+
+    ask: Ask
+
+
+class AskClosed(Struct, tag="ask_closed"):
+    """A call for a tool waits no more: it was allowed or denied, by somebody, or nobody in time."""
+
+    id: str
+    ai_id: str
+    verdict: str
+    by: str
+
+
+class AttentionChanged(Struct, tag="attention"):
+    """What waits for the operator changed: items that came or differ, and ids of those that are gone."""
+
+    items: list[AttentionItem]
+    gone: list[str]
+
+
 class LogLines(Struct, tag="log", omit_defaults=True):
     """New lines of a process's log file; `dropped` counts lines skipped because they came too fast."""
 
@@ -231,6 +329,10 @@ class SessionRemoved(Struct, tag="session_removed"):
     session_id: str
 
 
+CallTransport = Literal["http", "sse", "ws", "mcp", "openai", "socket"]
+"""How a call came; `socket` is a specialist's own port."""
+
+
 class GatewayCall(Struct, tag="gateway_call", omit_defaults=True):
     """One call a client made, or one that was refused and why. `elapsed_ms` until the first byte of the answer.
 
@@ -239,7 +341,7 @@ class GatewayCall(Struct, tag="gateway_call", omit_defaults=True):
 
     timestamp: float
     client: str
-    transport: Literal["http", "sse", "ws", "mcp", "openai"]
+    transport: CallTransport
     action: str
     status: int
     elapsed_ms: float = 0.0
@@ -267,11 +369,15 @@ Event = (
     Hello
     | Snapshot
     | SpecialistEvent
+    | SpecialistGone
     | ServiceEvent
+    | ProviderChanged
     | Metrics
     | TurnStarted
+    | TurnChanged
     | MessageStored
     | TeamStart
+    | TeamQueued
     | TeamEnd
     | PipelineStart
     | StageEvent
@@ -279,6 +385,9 @@ Event = (
     | PipelineEnd
     | ErrorEntry
     | ErrorsAcknowledged
+    | AskOpened
+    | AskClosed
+    | AttentionChanged
     | LogLines
     | SessionChanged
     | SessionRemoved
@@ -290,6 +399,10 @@ Event = (
     | StreamStart
     | StreamPhase
     | StreamReasoning
+    | StreamToolCall
+    | StreamToolUse
+    | StreamToolResult
+    | StreamSignature
     | StreamChunk
     | StreamEnd
     | StreamError

@@ -7,17 +7,24 @@ Optional values that are unset do not appear on the wire.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from backend.schema.agents import AgentState
+from backend.schema.content import Abilities, AnswerOptions, ChatMessage, Part, ToolResult
 from backend.schema.errors import ErrorCode
+from backend.schema.tools import AskOption, ToolState
 
 __all__ = [
+    "AgentReport",
     "ChatMessage",
     "ChatResponse",
     "CountTokensResponse",
+    "DirectAsk",
+    "DirectTurn",
+    "EmbedResponse",
     "ErrorReply",
     "FinishReason",
     "HealthResponse",
@@ -35,23 +42,24 @@ __all__ = [
     "StreamPhase",
     "StreamReasoning",
     "StreamReply",
+    "StreamSignature",
     "StreamStart",
+    "StreamToolCall",
+    "StreamToolResult",
+    "StreamToolUse",
+    "ToolsReport",
     "TurnContext",
     "Usage",
+    "summed",
 ]
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "refusal", "other", "cancelled"]
+"""How an answer ended. `stop` is the one that is complete; `other` is an ending we do not know, which a note names."""
 
-Phase = Literal["queued", "prefill", "streaming", "stalled"]
+Phase = Literal["queued", "prefill", "streaming", "stalled", "waiting", "tool"]
 """What a turn is doing. `queued`: waits for a place; `prefill`: sent upstream, no token yet;
-`streaming`: tokens arrive; `stalled`: no token for longer than the specialist's stall threshold."""
-
-
-class ChatMessage(Struct, omit_defaults=True):
-    """One message of a conversation as a provider takes it."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
+`streaming`: tokens arrive; `stalled`: no token for longer than the specialist's stall threshold; `waiting`: a person has
+to say whether a tool may run; `tool`: one runs."""
 
 
 class Usage(Struct, omit_defaults=True):
@@ -67,6 +75,23 @@ class Usage(Struct, omit_defaults=True):
     reasoning_tokens: int = 0
     estimated: bool = False
     written_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """Tokens of its model's context that prompt and answer took."""
+        return self.input_tokens + self.cached_tokens + self.output_tokens
+
+
+def summed(usages: list[Usage]) -> Usage:
+    """Add up the usage of several calls."""
+    return Usage(
+        sum(usage.input_tokens for usage in usages),
+        sum(usage.output_tokens for usage in usages),
+        sum(usage.cached_tokens for usage in usages),
+        sum(usage.reasoning_tokens for usage in usages),
+        any(usage.estimated for usage in usages),
+        sum(usage.written_tokens for usage in usages),
+    )
 
 
 class PreviousOutput(Struct):
@@ -85,6 +110,10 @@ class MemoryHit(Struct, omit_defaults=True):
     session_id: str = ""
 
 
+Hints = Annotated[list[Annotated[str, Meta(max_length=1_000)]], Meta(max_length=20)]
+"""What memories are looked for; each is a search in all conversations of the specialist."""
+
+
 class TurnContext(Struct, omit_defaults=True):
     """What a turn knows beside its prompt. All of it enters the prompt as delimited data, never as instructions.
 
@@ -96,7 +125,7 @@ class TurnContext(Struct, omit_defaults=True):
     pipeline_id: str = ""
     stage: int = 0
     previous: list[PreviousOutput] = []
-    memory_hints: list[str] = []
+    memory_hints: Hints = []
     original_input: str = ""
     memories: list[MemoryHit] = []
     facts: str = ""
@@ -113,6 +142,17 @@ class Request(Struct, omit_defaults=True):
     `provider` and `model` override the specialist's own for this turn. `texts` belongs to `count_tokens`.
     `lent` belongs to `configure`: keys by variable name that the worker's provider needs and its environment lacks.
     `max_tokens` caps the answer; `stall_after_s` overrides the specialist's stall threshold, in seconds.
+    `platform` belongs to `hello`: a backend says that it is one. It answers a `direct_ask` with a `verdict`, whose
+    `content` is why not, and a `direct_turn` with `counted`.
+
+    `parts` are the prompt where it is more than text. `system` is the caller's own system prompt, which comes behind
+    the persona; `persona` false leaves the persona out. `prefill` is how the answer is to begin.
+
+    `index`, `allow`, `content` and `result` belong to `tool_verdict`: whether call `index` of the turn may run, why not,
+    and what came of it where the platform itself ran it; `option` is the answer chosen of those an agent offered.
+
+    `session` is the conversation that an agent of others keeps itself; without one it is asked in a conversation that ends
+    with the turn.
     """
 
     type: str = "chat"
@@ -132,6 +172,19 @@ class Request(Struct, omit_defaults=True):
     texts: list[str] | None = None
     token: str | None = None
     lent: dict[str, str] | None = None
+    platform: bool = False
+    parts: list[Part] | None = None
+    options: AnswerOptions | None = None
+    system: str | None = None
+    persona: bool = True
+    prefill: str | None = None
+    index: int = 0
+    allow: bool = False
+    result: ToolResult | None = None
+    tools: bool = True
+    """Whether the model may call the specialist's own tools."""
+    option: str = ""
+    session: str = ""
 
     @property
     def prompt(self) -> str:
@@ -148,7 +201,7 @@ class Pong(Struct, tag="pong", omit_defaults=True):
 
 
 class HealthResponse(Struct, tag="health_response"):
-    """`status` speaks of the provider as well as of the process; `detail` says why it is degraded."""
+    """`status` covers the provider as well as the process; `detail` says why it is degraded."""
 
     ai_id: str
     status: Literal["healthy", "degraded"]
@@ -160,7 +213,10 @@ class HealthResponse(Struct, tag="health_response"):
 
 
 class InfoResponse(Struct, tag="info_response"):
-    """`system_prompt` holds its first 200 characters; `context_window` and `max_tokens` count tokens."""
+    """`system_prompt` holds its first 200 characters; `context_window` and `max_tokens` count tokens.
+
+    `abilities` and the whole `persona` are only said to those who ask with `phases`: older clients do not know them.
+    """
 
     ai_id: str
     component: str
@@ -175,15 +231,22 @@ class InfoResponse(Struct, tag="info_response"):
     context_window: int
     max_tokens: int
     request_id: str | UnsetType = UNSET
+    abilities: Abilities | UnsetType = UNSET
+    persona: str | UnsetType = UNSET
+    version: str | UnsetType = UNSET
+    """Version of the code that the worker runs; said to those who ask with `phases`."""
 
 
 class ChatResponse(Struct, tag="chat_response"):
+    """`parts` are set where the answer is more than text."""
+
     ai_id: str
     content: str
     model: str
     usage: Usage
     finish_reason: FinishReason = "stop"
     request_id: str | UnsetType = UNSET
+    parts: list[Part] | UnsetType = UNSET
 
 
 class CountTokensResponse(Struct, tag="count_tokens_response"):
@@ -191,6 +254,16 @@ class CountTokensResponse(Struct, tag="count_tokens_response"):
 
     ai_id: str
     counts: list[int] | None
+    request_id: str | UnsetType = UNSET
+
+
+class EmbedResponse(Struct, tag="embed_response"):
+    """Vectors in the order of the request's `texts`; `model` is `provider:model`."""
+
+    ai_id: str
+    vectors: list[list[float]]
+    model: str
+    usage: Usage
     request_id: str | UnsetType = UNSET
 
 
@@ -216,6 +289,74 @@ class StreamReasoning(Struct, tag="stream_reasoning"):
     content: str
 
 
+class StreamToolCall(Struct, tag="stream_tool_call", omit_defaults=True, gc=False):
+    """The beginning of a call for a tool, with `id` and `name`, or more of its arguments. Calls may interleave.
+
+    Only comes where tools were offered.
+    """
+
+    request_id: str
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class StreamSignature(Struct, tag="stream_signature", omit_defaults=True, gc=False):
+    """Ends a block of thinking: all that came since the signature before. Only sent when `phases` are asked for.
+
+    `redacted`: the signature stands for thinking that is not shown.
+    """
+
+    request_id: str
+    signature: str = ""
+    id: str = ""
+    redacted: bool = False
+
+
+class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
+    """The worker wants to run the tool `tool` (`SERVER:TOOL`) and waits for a `tool_verdict` on call `index`.
+
+    Only sent to the platform. `read_only` is what the tool's server says of it, a hint. `options` are the answers that an
+    agent of others offers itself, `diff` what it wants to change.
+    """
+
+    request_id: str
+    ai_id: str
+    index: int
+    tool: str
+    arguments: str
+    read_only: bool | None = None
+    options: list[AskOption] = []
+    diff: str = ""
+
+
+class StreamToolResult(Struct, tag="stream_tool_result", omit_defaults=True):
+    """What came of call `index`: `content` as the model gets it, of `size` bytes; `took_ms` without any waiting."""
+
+    request_id: str
+    index: int
+    tool: str
+    content: str
+    is_error: bool = False
+    size: int = 0
+    took_ms: float = 0.0
+
+
+class ToolsReport(Struct, tag="tools_report"):
+    """How the tool servers of a worker are; sent to the platform at its `hello` and at every change."""
+
+    ai_id: str
+    servers: list[ToolState]
+
+
+class AgentReport(Struct, tag="agent_report"):
+    """How an agent of others is; sent to the platform at its `hello` and at changes, a few times a second at most."""
+
+    ai_id: str
+    agent: AgentState
+
+
 class StreamChunk(Struct, tag="stream_chunk", gc=False):
     request_id: str
     content: str
@@ -234,6 +375,17 @@ class StreamMetadata(Struct, omit_defaults=True):
     usage: Usage
     first_token_ms: float | None = None
     notes: list[str] = []
+    stored: bool = True
+    """False when the backend could not store the answer yet; `notes` say why."""
+    stop: str = ""
+    """The stop text that ended the answer, where the upstream says which."""
+    context_tokens: int = 0
+    """Tokens of the newest prompt and answer, where calls of tools made it several; `usage` sums them up."""
+    changes: str = ""
+    """What an agent of others changed in files, as one diff."""
+    cost: float | None = None
+    """What the turn cost as an agent of others says, in `currency`."""
+    currency: str = "USD"
 
 
 class StreamEnd(Struct, tag="stream_end"):
@@ -263,8 +415,58 @@ class ErrorReply(Struct, tag="error", omit_defaults=True):
     detail: dict[str, object] = {}
 
 
-StreamReply = StreamStart | StreamPhase | StreamReasoning | StreamChunk | StreamEnd | StreamError
-Reply = Pong | HealthResponse | InfoResponse | ChatResponse | CountTokensResponse | ErrorReply | StreamReply
+class DirectAsk(Struct, tag="direct_ask"):
+    """To a backend: may this question, which came to the worker's own port, be asked? `client` is who asks."""
+
+    request_id: str
+    ai_id: str
+    client: str
+
+
+class DirectTurn(Struct, tag="direct_turn", omit_defaults=True):
+    """To a backend: what a question used that came to the worker's own port, or why it failed or was refused.
+
+    `at` in unix seconds when it ended, `total_time` in seconds. No `usage`: nothing reached the model.
+    """
+
+    request_id: str
+    ai_id: str
+    client: str
+    model: str
+    at: float
+    total_time: float
+    usage: Usage | None = None
+    code: ErrorCode | None = None
+    error: str = ""
+    evidence: str = ""
+
+
+StreamReply = (
+    StreamStart
+    | StreamPhase
+    | StreamReasoning
+    | StreamToolCall
+    | StreamToolUse
+    | StreamToolResult
+    | StreamSignature
+    | StreamChunk
+    | StreamEnd
+    | StreamError
+)
+DirectReply = DirectAsk | DirectTurn
+Reply = (
+    Pong
+    | HealthResponse
+    | InfoResponse
+    | ChatResponse
+    | CountTokensResponse
+    | EmbedResponse
+    | ErrorReply
+    | DirectReply
+    | ToolsReport
+    | AgentReport
+    | StreamReply
+)
 
 for _union in (Reply,):
     msgspec.json.Decoder(_union)  # a clash of tags is found at import, not on the wire

@@ -5,39 +5,63 @@ Times are unix seconds (float), durations seconds unless the name says `_ms`, si
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from backend.schema import money
+from backend.schema.agents import AgentState
+from backend.schema.content import Attachment, Part, ToolCall
 from backend.schema.errors import ErrorCode
 from backend.schema.frames import FinishReason, Phase, Usage
+from backend.schema.states import SpecialistState
+from backend.schema.tools import ToolState
 
 __all__ = [
+    "FIRST_QUESTIONS",
+    "MAX_INTEGER",
+    "STAND_IN",
     "ActiveTurn",
     "AuditLine",
+    "Budget",
+    "Currency",
     "ErrorRecord",
+    "Export",
     "FleetPlan",
     "HostFigures",
+    "JobGroup",
+    "LaneRecord",
     "LaunchPlanItem",
     "LaunchResult",
+    "LookedAt",
+    "ModelCandidate",
+    "Node",
     "PlatformInfo",
     "ProcessFigures",
     "ProviderChoice",
     "RegistryEntry",
+    "RunRecord",
+    "SavedPipeline",
     "SearchHit",
+    "SearchPage",
     "ServiceStatus",
     "Session",
-    "SpecialistState",
     "SpecialistStatus",
+    "StageRecord",
     "StoredMessage",
     "Transport",
     "TurnOutcome",
+    "UsageRow",
+    "Used",
 ]
 
-SpecialistState = Literal[
-    "stopped", "starting", "ready", "busy", "stopping", "exited", "killed", "lost", "foreign-port"
-]
-Transport = Literal["socket", "api"]
+Transport = Literal["socket", "api", "acp"]
+"""How a specialist is reached: a worker of ours, an endpoint elsewhere, a worker that speaks to an agent of others."""
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+"""Three capital letters, as in ISO 4217."""
+
+MAX_INTEGER = 2**63 - 1
+"""Largest id, number or limit that a conversation store can hold; whatever reads one from outside refuses more."""
 
 
 class RegistryEntry(Struct, omit_defaults=True):
@@ -68,6 +92,19 @@ class AuditLine(Struct):
     detail: str
 
 
+STAND_IN = (
+    "The embedded model is a small stand-in and its answers are often wrong: for real work start Ollama with a model "
+    "(`ollama pull qwen3:8b`), then run `tekton models use auto`."
+)
+"""What is said once of the model that comes along, and what to do about it."""
+FIRST_QUESTIONS = (
+    ("numa", "Who runs?"),
+    ("athena", "What is Python used for?"),
+    ("athena", "Is the earth flat?"),
+)
+"""Whom to ask what, that it answers well (`bench/answers.py --set newcomers`)."""
+
+
 class ProviderChoice(Struct, omit_defaults=True):
     """Which provider and model a specialist uses, and why in words for the operator."""
 
@@ -75,18 +112,50 @@ class ProviderChoice(Struct, omit_defaults=True):
     model: str
     reason: str = ""
     display: str = ""
+    address: str = ""
+    """Of the server, where it is not the one the configuration names."""
+    stand_in: bool = False
+    """It is the small model that comes along, see `STAND_IN`."""
+
+
+class ModelCandidate(Struct, omit_defaults=True):
+    """A model that could answer on this machine. `size` in bytes, 0 where unknown; `why` says what was found.
+
+    `usable`: it would be asked with good hope. `paid`: each question costs, so it is only taken when chosen.
+    """
+
+    provider: str
+    model: str
+    address: str
+    display: str
+    size: int
+    why: str
+    usable: bool = False
+    paid: bool = False
+    stand_in: bool = False
+    rank: int = 0
+    """Preference among the models of one server, larger first."""
+
+
+class LookedAt(Struct, omit_defaults=True):
+    """A place where models were looked for: what it is, what it said, how many usable models it offers."""
+
+    where: str
+    said: str
+    usable: int = 0
 
 
 class SpecialistStatus(Struct, omit_defaults=True):
     """One row of the grid: everything the platform knows of a specialist now.
 
     `id` is the long form (`apollo-ai`), `name` the short one. `phase` is set while `state` is busy.
-    `since` is when the state began, `phase_since` when the phase did. `cause` tells in words how the last run ended.
+    `since` is when the state began, `phase_since` when the phase did. `cause` is a sentence on how the last run ended.
     `exit_code` and `signal` are `None` when unknown: an adopted process that died has neither.
     `first_token_ms` and `tokens_per_second` are of the newest turn; `avg_response_s` is over this backend's life.
     `queue` counts turns waiting or running. `costs` is what was spent today by currency,
     `cost` their figure in `currency`, that of the newest priced turn; `None` where no price is known.
-    `warming` is true between ready and the provider's first readiness.
+    `warming` is true between ready and the provider's first readiness. `short` is the role in one word.
+    `context_used` are the tokens of the newest turn, prompt and answer, of the `context_window` its model has; 0 unknown.
     """
 
     id: str
@@ -102,6 +171,7 @@ class SpecialistStatus(Struct, omit_defaults=True):
     adopted: bool = False
     groups: list[str] = []
     description: str = ""
+    short: str = ""
     capabilities: list[str] = []
     roles: list[str] = []
     provider: str = ""
@@ -124,6 +194,10 @@ class SpecialistStatus(Struct, omit_defaults=True):
     tokens_per_second: float | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+    context_used: int = 0
+    context_window: int = 0
+    version: str = ""
+    """Version of the code its process runs; empty while none runs, or where it is not known."""
     cost: float | None = None
     currency: str = "USD"
     costs: dict[str, float] = {}
@@ -133,6 +207,10 @@ class SpecialistStatus(Struct, omit_defaults=True):
     last_activity: float = 0.0
     last_error: str = ""
     last_error_code: ErrorCode | None = None
+    tools: list[ToolState] = []
+    """Its tool servers; none where it has no tools."""
+    agent: AgentState | None = None
+    """Of an agent of others, what it says of itself."""
 
 
 class ServiceStatus(Struct, omit_defaults=True):
@@ -180,10 +258,30 @@ class PlatformInfo(Struct, omit_defaults=True):
     starter: list[str] = []
     port_profile: str = "default"
     store: str = ""
+    in_clear: bool = False
+    """Whether it can be reached from other machines without TLS."""
+    offer: ModelCandidate | None = None
+    """A model that came up since the start and is better than the one in use; taken only by hand."""
+
+
+class JobGroup(Struct, omit_defaults=True):
+    """Specialists that suit a job together: `title` is the job in plain words, `members` are names in launch order.
+
+    `name` is a group as any: it can be launched, asked and named wherever a group can.
+    """
+
+    name: str
+    title: str
+    description: str
+    members: list[str]
 
 
 class LaunchPlanItem(Struct, omit_defaults=True):
-    """What would happen to one specialist. `ok` false: `problem` says why and `code` classifies it."""
+    """What would happen to one specialist. `ok` false: `problem` says why and `code` classifies it.
+
+    `title` and `short` are its role, in full and in a word. `model_problem` says why its model would not answer now:
+    it starts all the same, and answers nothing until that is mended.
+    """
 
     id: str
     name: str
@@ -199,10 +297,17 @@ class LaunchPlanItem(Struct, omit_defaults=True):
     state: SpecialistState = "stopped"
     problem: str = ""
     code: ErrorCode | None = None
+    title: str = ""
+    short: str = ""
+    model_problem: str = ""
 
 
 class FleetPlan(Struct, omit_defaults=True):
-    """A launch plan: per specialist and in sum. Memory in bytes."""
+    """A launch plan: per specialist and in sum. Memory in bytes.
+
+    `provider` answers for specialists that name no other, `candidates` are all that could, the best first; taking
+    another is `UseModel`. `jobs` are the groups that can be launched instead.
+    """
 
     items: list[LaunchPlanItem]
     memory_estimate: int = 0
@@ -210,6 +315,9 @@ class FleetPlan(Struct, omit_defaults=True):
     running: int = 0
     cap: int = 0
     notes: list[str] = []
+    provider: ProviderChoice | None = None
+    candidates: list[ModelCandidate] = []
+    jobs: list[JobGroup] = []
 
 
 class LaunchResult(Struct, omit_defaults=True):
@@ -264,6 +372,8 @@ class StoredMessage(Struct, omit_defaults=True):
     total_time: float | None = None
     reasoning: str = ""
     pinned: bool = False
+    parts: list[Part] = []
+    """All of it in order, where it is more than text; empty for a plain message."""
 
 
 class SearchHit(Struct, omit_defaults=True):
@@ -273,6 +383,18 @@ class SearchHit(Struct, omit_defaults=True):
     session_title: str
     snippet: str
     score: float = 0.0
+
+
+class SearchPage(Struct):
+    """What a search found: messages with all the words, newest first, then, where they are few, those with some.
+
+    `more` says that there are others. With `before_id` the same search goes on where this page ended, towards older
+    messages; it is `None` where no older one has all the words.
+    """
+
+    hits: list[SearchHit]
+    more: bool = False
+    before_id: int | None = None
 
 
 class ErrorRecord(Struct, omit_defaults=True):
@@ -295,6 +417,31 @@ class ErrorRecord(Struct, omit_defaults=True):
     acknowledged: float = 0.0
 
 
+class UsageRow(Struct):
+    """What one specialist used of one model on one day (`YYYY-MM-DD`), paid in one currency.
+
+    `turns` counts calls, `unpriced` those of them whose price is unknown and not in `cost`; their `currency` is empty.
+    """
+
+    day: str
+    ai_id: str
+    provider: str
+    model: str
+    currency: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    turns: int = 0
+    unpriced: int = 0
+
+
+class Export(Struct):
+    """A session written out as text; `filename` is safe on every file system."""
+
+    filename: str
+    content: str
+
+
 class ActiveTurn(Struct, omit_defaults=True):
     """A turn under way, as a snapshot shows it: `content` is all text so far."""
 
@@ -311,6 +458,16 @@ class ActiveTurn(Struct, omit_defaults=True):
     group: str = ""
     """Request id of the team turn or pipeline this turn belongs to; empty for a plain turn."""
     first_token_ms: float | None = None
+    detail: str = ""
+    """What the phase means in words, such as `behind your question`."""
+    position: int = 0
+    """Place in the queue the turn waits in, 1 being the next; 0 when it waits in none."""
+    calls: list[ToolCall] = []
+    """Tools the model asked for so far."""
+    parts: list[Part] = []
+    """Where tools were asked for: all of the answer so far, in order, with what came of them."""
+    attached: list[Attachment] = []
+    """Files that went along with the question."""
 
 
 class TurnOutcome(Struct, omit_defaults=True):
@@ -332,3 +489,134 @@ class TurnOutcome(Struct, omit_defaults=True):
     chunks: int = 0
     message_id: int = 0
     notes: list[str] = []
+    parts: list[Part] = []
+    """The answer in order, where it is more than text: thinking with its signatures, calls for tools."""
+    stop: str = ""
+    context_tokens: int = 0
+    """Tokens of the newest prompt and answer, where calls of tools made it several."""
+    changes: str = ""
+    """What an agent of others changed in files, as a diff."""
+    cost: float | None = None
+    """As an agent of others says, in `currency`."""
+    currency: str = "USD"
+
+    @property
+    def handed_on(self) -> str:
+        """The answer as other specialists get it: with what was changed."""
+        if not self.changes:
+            return self.content
+        return f"{self.content}\n\nChanged files:\n\n```diff\n{self.changes}\n```".strip()
+
+
+class Budget(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits a day; 0 is no limit. Over the limit a turn is refused before the call.
+
+    `cost_per_day` is in `currency`; what is spent in another one is shown, and does not count.
+    """
+
+    tokens_per_day: Annotated[int, Meta(ge=0)] = 0
+    cost_per_day: Annotated[float, Meta(ge=0)] = 0.0
+    currency: Currency = "USD"
+
+
+class Used(Struct, frozen=True):
+    """What was used in a day; `costs` by currency, `unpriced` turns have none."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    costs: dict[str, float] = {}
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.tokens_in + self.tokens_out
+
+    def plus(self, tokens_in: int, tokens_out: int, cost: float, currency: str, unpriced: int = 0) -> Used:
+        """Return the sum with one more use."""
+        return Used(
+            self.tokens_in + tokens_in,
+            self.tokens_out + tokens_out,
+            money.added(self.costs, currency, cost),
+            self.unpriced + unpriced,
+        )
+
+
+class Node(Struct, omit_defaults=True):
+    """One host specialists may run on. `resources` in total, `labels` as whoever started it gave them."""
+
+    id: str
+    host: str
+    address: str
+    alive: bool = True
+    resources: dict[str, float] = {}
+    labels: dict[str, str] = {}
+    specialists: list[str] = []
+
+
+class LaneRecord(Struct, omit_defaults=True):
+    """What one member of a pipeline's stage gave. `notes` say what its model was not shown.
+
+    `label` is set where one specialist is asked in several lanes: `apollo[model=a]`.
+    """
+
+    ai_id: str
+    request_id: str
+    output: str = ""
+    code: ErrorCode | None = None
+    error: str = ""
+    first_token_ms: float | None = None
+    total_time: float = 0.0
+    model: str = ""
+    notes: list[str] = []
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.label or self.ai_id.removesuffix("-ai")
+
+    @property
+    def source(self) -> str:
+        """What another specialist is told of who said it."""
+        return self.label or self.ai_id
+
+
+class StageRecord(Struct, omit_defaults=True):
+    """What one stage of a pipeline was given and gave.
+
+    Times in seconds, `first_token_ms` in milliseconds since the stage's start.
+    """
+
+    label: str
+    state: str = "waiting"
+    input: str = ""
+    output: str = ""
+    lanes: list[LaneRecord] = []
+    first_token_ms: float | None = None
+    elapsed_s: float = 0.0
+    started_at: float = 0.0
+    code: ErrorCode | None = None
+    error: str = ""
+
+
+class RunRecord(Struct, omit_defaults=True):
+    """A pipeline run as it is kept. `failed_stage` counts from 1, 0 when none failed."""
+
+    request_id: str
+    pipeline: str
+    stages: list[StageRecord]
+    started_at: float
+    input: str = ""
+    output: str = ""
+    ok: bool = False
+    total_time: float = 0.0
+    failed_stage: int = 0
+    code: ErrorCode | None = None
+    error: str = ""
+
+
+class SavedPipeline(Struct):
+    """A pipeline's text as it was written, under its name."""
+
+    name: str
+    pipeline: str

@@ -1,7 +1,7 @@
-"""Specialists behind remote OpenAI-compatible endpoints: joined, found again by the next backend, let go.
+"""Specialists behind remote OpenAI-compatible endpoints: joined, joined again by the next backend, released.
 
-There is no process of ours and nothing to end: joining opens a way to ask, the registry keeps who was a member.
-Nothing is asked of an endpoint but its health.
+There is no process of ours to start or end: joining opens a channel, and the registry keeps who has joined. An
+endpoint is asked for nothing but its health.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from backend.registry import RegistryError
 from backend.schema.errors import TektonError
 from backend.schema.frames import HealthResponse, Request
 from backend.schema.records import LaunchResult, RegistryEntry, SpecialistStatus
-from backend.specialists.apichannel import ApiChannel
-from backend.specialists.fleet import Fleet
+from backend.specialists.context import SupervisorContext
+from backend.specialists.endpoint_client import EndpointClient
 from backend.specialists.plan import worker_settings, worker_spec
 
 ENDPOINT_TIMEOUT_S = 8.0
 LAUNCHER = "endpoint"
-"""Written to the registry in place of a launcher: nobody started it."""
+"""Stands in the registry where other entries name their launcher."""
 
 
 class Endpoints:
-    """The members of one fleet that are no processes of ours."""
+    """The specialists of one fleet that are no processes of ours."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._looking: set[asyncio.Task[None]] = set()
+    def __init__(self, context: SupervisorContext) -> None:
+        self._context = context
+        self._checks: set[asyncio.Task[None]] = set()
 
     async def join(self, component: Component) -> str:
-        """Open the way to an endpoint that answers well; return what to tell the operator.
+        """Open a channel to a healthy endpoint; return a message for the operator.
 
         Raises:
-            TektonError: It does not answer, or not well; nothing of the attempt is left.
+            TektonError: It does not answer or is not healthy; nothing of the attempt is left.
         """
-        fleet, ai_id = self._fleet, component.id
+        context, ai_id = self._context, component.id
         channel = self.channel(component)
         try:
             await _check(channel)
-            await fleet.registry.apply(
-                lambda change: change.register(ai_id, _entry(fleet.board.rows[ai_id], component), "joined")
+            await context.registry.apply(
+                lambda change: change.register(ai_id, _entry(context.table.rows[ai_id], component), "joined")
             )
         except TektonError as error:
             channel.close("the endpoint could not be joined")
@@ -50,81 +50,83 @@ class Endpoints:
         return f"answers at {component.base_url}"
 
     async def rejoin(self, entries: dict[str, RegistryEntry]) -> None:
-        """Take the members of an earlier backend over; those that are no longer configured are struck off.
+        """Join what an earlier backend had joined; remove entries that are not configured any more.
 
-        They can be asked at once; how they are is found out meanwhile.
+        They can be asked at once; their health is checked meanwhile.
         """
         for ai_id, entry in entries.items():
             if entry.transport != "api":
                 continue
-            component = self._fleet.component(ai_id)
+            component = self._context.component(ai_id)
             if component is None or component.transport != "api":
-                await self._strike(ai_id, "no longer a configured endpoint")
+                await self._deregister(ai_id, "no longer a configured endpoint")
                 continue
-            if (there := self._fleet.links.get(ai_id)) is not None and not there.closed.done():
-                continue  # asked from here already, while another gateway led
+            if (existing := self._context.channels.get(ai_id)) is not None and not existing.closed.done():
+                continue  # opened while another gateway led the fleet
             channel = self.channel(component)
             self._show(component, channel, cause="", adopted=True)
-            task = asyncio.create_task(self._look(component, channel), name=f"rejoin {ai_id}")
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
+            task = asyncio.create_task(self._check_health(component, channel), name=f"rejoin {ai_id}")
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
 
-    async def _look(self, component: Component, channel: ApiChannel) -> None:
+    async def _check_health(self, component: Component, channel: EndpointClient) -> None:
         try:
             await _check(channel)
         except TektonError as error:
             if channel.closed.done():
                 return
             text = f"{component.id} does not answer ({component.base_url}): {error.message}"
-            self._fleet.board.change(component.id, state="lost", phase=None, cause=text, detail=error.message)
-            self._fleet.record_error(component.id, error.code, text, phase="adoption")
+            self._context.table.update(
+                component.id, state="lost", phase=None, cause=text, detail=error.message
+            )
+            self._context.record_error(component.id, error.code, text, phase="adoption")
 
     async def release(self, ai_id: str) -> LaunchResult:
-        """Let an endpoint go; open turns end as errors."""
-        fleet = self._fleet
-        fleet.links.pop(ai_id).close("stopped by the operator")
-        fleet.board.change(ai_id, state="stopping", phase=None)
-        fleet.board.change(ai_id, state="stopped", detail="", cause="let go by the operator", adopted=False)
-        await self._strike(ai_id, "let go by the operator")
+        """Close the channel to an endpoint; open turns end with error frames."""
+        context = self._context
+        context.channels.pop(ai_id).close("stopped by the operator")
+        context.table.update(ai_id, state="stopping", phase=None)
+        context.table.update(ai_id, state="stopped", detail="", cause="let go by the operator", adopted=False)
+        await self._deregister(ai_id, "let go by the operator")
         return LaunchResult(ai_id, True, "stopped", message="let go; the endpoint is not ours to end")
 
-    def channel(self, component: Component) -> ApiChannel:
-        """Return a new way to ask an endpoint; nothing is sent yet."""
-        fleet = self._fleet
+    def channel(self, component: Component) -> EndpointClient:
+        """Return a new channel to an endpoint; nothing is sent yet."""
+        context = self._context
 
         def make(kind: str):
             from backend import providers
 
             return providers.create(
-                kind, worker_settings(fleet.settings, component), fleet.home, fleet.environment
+                kind, worker_settings(context.settings, component), context.home, context.environment
             )
 
-        return ApiChannel(worker_spec(fleet, component, 0), make)
+        return EndpointClient(worker_spec(context, component, 0), make)
 
-    def _show(self, component: Component, channel: ApiChannel, **changes: object) -> None:
-        fleet, (host, port) = self._fleet, _address(component)
-        if (earlier := fleet.links.get(component.id)) is not None:
+    def _show(self, component: Component, channel: EndpointClient, **changes: object) -> None:
+        context, (host, port) = self._context, _address(component)
+        if (earlier := context.channels.get(component.id)) is not None:
             earlier.close("joined anew")
-        fleet.links[component.id] = channel
-        fleet.board.change(
+        context.channels[component.id] = channel
+        context.table.update(
             component.id, state="ready", warming=False, host=host, port=port, launcher=LAUNCHER, **changes
         )
-        fleet.turns.idle(component.id, "")
+        context.turns.idle(component.id, "")
 
-    async def _strike(self, ai_id: str, reason: str) -> None:
+    async def _deregister(self, ai_id: str, reason: str) -> None:
         try:
-            await self._fleet.registry.apply(lambda change: change.deregister(ai_id, reason=reason))
+            await self._context.registry.apply(lambda change: change.deregister(ai_id, reason=reason))
         except RegistryError as error:
-            self._fleet.record_error(ai_id, error.code, error.message, phase="ending")
+            self._context.record_error(ai_id, error.code, error.message, phase="ending")
 
 
-async def _check(channel: ApiChannel) -> None:
-    """Prepare the provider and ask the endpoint how it is.
+async def _check(channel: EndpointClient) -> None:
+    """Prepare the provider and ask for the endpoint's health.
 
     Raises:
-        TektonError: It cannot be used as configured, does not answer or is not well.
+        TektonError: It cannot be used as configured, does not answer or is not healthy.
     """
-    if (problem := await channel.specialist.warm()) is not None:
+    if (problem := await channel.specialist.prepare()) is not None:
         raise problem
     reply = await channel.call(Request(type="health"), timeout_s=ENDPOINT_TIMEOUT_S)
     if isinstance(reply, HealthResponse) and reply.status == "degraded":

@@ -1,13 +1,14 @@
-"""What a child process may see of our environment: an allow-list, and the one key its provider needs.
+"""Which of our environment variables a child process gets: an allow-list, and the one key its provider needs.
 
 Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
-from backend.config import Settings
+from backend.config import Settings, find_provider
 
 ALLOWED = frozenset(
     {
@@ -23,28 +24,31 @@ PROXIES = frozenset(
     for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     for name in (upper, upper.lower())
 )
-"""Only for providers that leave the machine."""
-REMOTE = frozenset({"anthropic", "openai", "ollama"})
+"""Given only for providers that leave the machine."""
 
 
 def allowed(environment: Mapping[str, str], provider: str, settings: Settings) -> dict[str, str]:
-    """Return the environment of a worker that uses `provider`."""
+    """Return the environment of a worker that uses `provider`, by variable name."""
+    info = find_provider(provider)
+    own = [re.compile(re.escape(name).replace(r"\*", ".*")) for name in info.environment]
     names = {name for name in environment if name in ALLOWED or name.startswith(PREFIXES)}
-    if provider in REMOTE:
-        names |= PROXIES
-    if provider == "scripted":
-        names |= {name for name in environment if name.startswith("TEKTON_SCRIPTED_")}
-    if key := key_name(provider, settings):
-        names.add(key)
+    names |= {name for name in environment if any(pattern.fullmatch(name) for pattern in own)}
+    names |= {info.key_variable(settings)} | (PROXIES if info.remote else frozenset[str]())
     return {name: environment[name] for name in sorted(names) if name in environment}
 
 
-def lendable(environment: Mapping[str, str], provider: str, settings: Settings) -> dict[str, str]:
-    """Return what a worker started for another provider lacks to use this one."""
-    names = {key_name(provider, settings)} | (PROXIES if provider in REMOTE else frozenset[str]())
+def allowed_for_agent(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the environment of a worker whose agent may see the variables `names`; no key of ours is among them."""
+    wanted = ALLOWED | set(names)
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name in wanted or name.startswith(PREFIXES)
+    }
+
+
+def extra_keys(environment: Mapping[str, str], provider: str, settings: Settings) -> dict[str, str]:
+    """Return the variables that a worker started for another provider lacks, to use this one."""
+    info = find_provider(provider)
+    names = {info.key_variable(settings)} | (PROXIES if info.remote else frozenset[str]())
     return {name: environment[name] for name in sorted(names) if environment.get(name)}
-
-
-def key_name(provider: str, settings: Settings) -> str:
-    """Return the name of the environment key that holds a provider's secret, empty when it has none."""
-    return getattr(getattr(settings.providers, provider, None), "api_key_env", "") or ""

@@ -1,7 +1,7 @@
-"""End a whole platform's processes with no backend running: its workers and its model server.
+"""End all processes of a platform whose backend does not run: its workers and its model server.
 
-Blocking. Ends what was started as a worker of exactly this home, whatever the registry says, so that neither a
-damaged registry protects a worker nor an entry somebody wrote makes a stranger a target.
+Blocking. Workers are found by how they were started, not by the registry: a damaged registry cannot hide one, and a
+forged entry cannot make another program a target.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from backend.home import Home
 from backend.registry import Registry
 from backend.registry.identity import Identity
 from backend.schema.records import LaunchResult
-from backend.specialists.census import living_workers
-from backend.specialists.process import KILL_WAIT_S, group_members
-from backend.specialists.service import SERVICE, ServerFacts
+from backend.specialists.model_server import SERVICE, ServerFacts
+from backend.specialists.process import KILL_WAIT_S, live_groups
+from backend.specialists.process_scan import find_workers
 
 GRACE_S = 3.0
 POLL_S = 0.02
@@ -33,7 +33,7 @@ class _Target(Struct):
 
 
 def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
-    """End every worker and the model server of a home; return a result for each, none when nothing lived.
+    """End every worker and the model server of a home; return a result for each, an empty list when none lived.
 
     Raises:
         RegistryBusy: The registry's lock was not had in time; the processes were ended all the same.
@@ -41,7 +41,7 @@ def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
     targets = _targets(home)
     started = time.monotonic()
     for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
-        alive = [target for target in targets if _is_there(target)]
+        alive = _living(targets)
         for target in alive:
             _signal_group(target.identity.pid, number)
         _wait(alive, wait_s)
@@ -51,7 +51,7 @@ def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
 
 
 def _targets(home: Home) -> list[_Target]:
-    targets = [_Target(worker.ai_id, worker.identity, worker.port) for worker in living_workers(home)]
+    targets = [_Target(worker.ai_id, worker.identity, worker.port) for worker in find_workers(home)]
     with suppress(OSError, msgspec.MsgspecError):
         facts = msgspec.json.decode(home.embedded_facts.read_bytes(), type=ServerFacts)
         identity = Identity(facts.pid, facts.process_start)
@@ -70,16 +70,18 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 def _wait(targets: list[_Target], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(_is_there(target) for target in targets):
+    while time.monotonic() < deadline and _living(targets):
         time.sleep(POLL_S)
 
 
-def _is_there(target: _Target) -> bool:
-    return target.identity.still_lives() or bool(group_members(target.identity.pid))
+def _living(targets: list[_Target]) -> list[_Target]:
+    """Return the targets of which something lives, by one look at all processes."""
+    groups = live_groups()
+    return [one for one in targets if one.identity.still_lives() or groups.get(one.identity.pid)]
 
 
 def _clear(home: Home, targets: list[_Target]) -> None:
-    """Take the ended out of the registry and forget the model server's address."""
+    """Remove what ended from the registry, and the file with the model server's address."""
     dead = {target.name: target for target in targets if not target.identity.still_lives()}
     if SERVICE in dead:
         home.embedded_facts.unlink(missing_ok=True)

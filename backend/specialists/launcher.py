@@ -1,8 +1,8 @@
-"""How specialists are placed and ended, whatever places them: the interface and its values.
+"""The launcher interface: how specialists are started, adopted and ended, on this machine or on others.
 
-A launcher knows processes (or actors on other hosts); it knows no rows, no links and no turns.
+A launcher knows processes, or actors on other hosts; it knows no rows, no connections and no turns.
 
-LaunchFailed    it never came to serve; `evidence` holds its last log lines    launch_failed
+LaunchFailed    the worker never served; `evidence` holds its last log lines    launch_failed
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from msgspec import Struct
 
 from backend.registry.identity import Identity
 from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.records import RegistryEntry
-from backend.specialists.nodes import Node
-from backend.specialists.process import Ending
-from backend.specialists.spec import WorkerSpec
+from backend.schema.records import Node, RegistryEntry
+from backend.specialists.process import ExitStatus
+from backend.worker.spec import WorkerSpec
 
 
 class LaunchFailed(TektonError):
     code = "launch_failed"
 
-    def __init__(self, message: str, *, evidence: str = "", ending: Ending | None = None) -> None:
+    def __init__(self, message: str, *, evidence: str = "", exit_status: ExitStatus | None = None) -> None:
         super().__init__(message, evidence=evidence)
-        self.ending = ending
+        self.exit_status = exit_status
 
 
 class Placement(Struct, frozen=True):
@@ -41,75 +40,93 @@ class Placement(Struct, frozen=True):
     adopted: bool = False
 
 
-class Happening(Struct, frozen=True):
-    """What a launcher saw. `ready`: it serves. `warm`: its provider is prepared, or `problem` says why not.
-    `exited`: it ended. `unresponsive`: it lives and does not answer. `lost`: nothing is known of it any more."""
+class LauncherEvent(Struct, frozen=True):
+    """What happened to a specialist, by `kind`:
+
+    `ready`   it serves
+    `warm`    its provider is prepared, or `problem` and `code` say why it cannot be
+    `exited`  its process ended; `exit_status` says how
+    `lost`    its host is gone, and nothing is known of it any more; `problem` says so
+    """
 
     ai_id: str
-    kind: Literal["ready", "warm", "exited", "unresponsive", "lost"]
+    kind: Literal["ready", "warm", "exited", "lost"]
     placement: Placement
-    ending: Ending | None = None
+    exit_status: ExitStatus | None = None
     problem: str = ""
     code: ErrorCode | None = None
 
 
-Enrol = Callable[[Placement], Awaitable[None]]
-"""Awaited once the process exists and before it may serve; if it raises, the process is ended."""
+OnStarted = Callable[[Placement], Awaitable[None]]
+"""Awaited when the process exists and before it serves; if it raises, the process is ended."""
 
 
 class Launcher(Protocol):
-    """Places, adopts and ends. All times in seconds."""
+    """Starts, adopts and ends specialists, for one event loop. All times in seconds."""
 
     name: str
     remote: bool
-    """Whether it places beyond this machine and binds ports itself."""
+    """Whether it runs specialists on other hosts, where it binds their ports itself."""
 
-    def outlook(self, spec: WorkerSpec) -> tuple[str, str]:
-        """Return on which host a specialist would run, and what stands against it. May block for a moment."""
+    def preflight(self, spec: WorkerSpec) -> tuple[str, str]:
+        """Return the host a specialist would run on, and why it cannot; one of them is empty.
+
+        Starts nothing. Blocks, for some milliseconds.
+        """
         ...
 
     async def nodes(self) -> list[Node]:
-        """Return the hosts there are, with their resources and who runs there."""
+        """Return the hosts there are, with their resources and the specialists on them."""
         ...
 
-    async def living(self) -> list[str]:
-        """Return whom a launcher beyond this machine runs, whatever the registry says."""
+    async def running_ids(self) -> list[str]:
+        """Return the specialists that run on other hosts, whatever the registry says; none for a local launcher."""
         ...
 
-    def plan(self, spec: WorkerSpec) -> list[str]:
-        """Return the names of the environment keys the specialist will see, never values."""
+    def environment_names(self, spec: WorkerSpec) -> list[str]:
+        """Return the names of the environment variables the specialist will see, never their values."""
         ...
 
-    async def launch(self, spec: WorkerSpec, listener: socket | None, enrol: Enrol) -> Placement:
-        """Start a specialist on a bound, listening socket, which is taken over, and wait until it serves.
+    async def launch(self, spec: WorkerSpec, listener: socket | None, on_started: OnStarted) -> Placement:
+        """Start a specialist on a listening socket and wait until it serves. The socket is closed here.
 
-        A launcher that is `remote` is given none.
+        A `remote` launcher gets no socket.
 
         Raises:
-            LaunchFailed: It ended or was not ready in time; nothing of it is left.
+            LaunchFailed: It ended or was not ready in time; no process of it is left.
         """
         ...
 
     async def adopt(self, ai_id: str, entry: RegistryEntry) -> Placement | None:
-        """Watch a specialist that runs already; `None` when its process is not the one recorded."""
+        """Watch a specialist that runs already; return `None` when the process of the entry does not live."""
         ...
 
-    async def stop(self, ai_id: str, *, grace_s: float, force: bool = False) -> Ending:
-        """End a specialist that this launcher started or adopted, and everything of its group."""
+    async def stop(self, ai_id: str, *, grace_s: float, force: bool = False) -> ExitStatus:
+        """End a specialist that this launcher started or adopted, with its whole process group.
+
+        SIGTERM first, SIGKILL after `grace_s`; `force` begins with SIGKILL.
+        """
         ...
 
     def logs(self, ai_id: str, *, previous: bool = False) -> Path:
-        """Return where a specialist's output lies."""
+        """Return the file that holds a specialist's output; of the run before with `previous`."""
         ...
 
     async def fetch_logs(self, ai_id: str) -> None:
-        """See that the file of `logs` holds what was written up to now, wherever that was."""
+        """Bring the file that `logs` names up to date, if the specialist writes on another host."""
         ...
 
-    def watch(self) -> AsyncIterator[Happening]:
-        """Yield what happens, to all specialists, in order, for ever."""
+    async def last_lines(self, ai_id: str) -> str:
+        """Return the last log lines of a specialist that has ended, without keys and tokens.
+
+        Of one on another host they are fetched first, which can take seconds.
+        """
+        ...
+
+    def events(self) -> AsyncIterator[LauncherEvent]:
+        """Yield what happens to all specialists, in order, for ever."""
         ...
 
     def close(self) -> None:
-        """Stop watching; what runs goes on running."""
+        """Stop watching; running specialists go on running."""
         ...

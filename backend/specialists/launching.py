@@ -1,6 +1,6 @@
-"""Launching one specialist: checks, port, process, enrolment, link. Single-flight: callers share a launch.
+"""Launching a specialist: checks, port, process, registry entry, connection. Concurrent callers share one launch.
 
-Nothing is tried twice. A launch that fails leaves no process, no registry entry and a row that says why.
+Nothing is tried twice. A launch that fails leaves no process and no registry entry, and a row that says why.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from socket import socket
 
 import msgspec
 
+import backend
 from backend.catalog import Component
-from backend.providers.keys import key_for
+from backend.providers.keys import check_key
 from backend.registry import RegistryError
 from backend.registry.ports import PortTaken, allocate, bind
 from backend.schema.errors import TektonError
 from backend.schema.records import LaunchResult
+from backend.schema.states import RUNNING
 from backend.specialists.adoption import adopt_unregistered
+from backend.specialists.agents import prepare_agent
+from backend.specialists.context import SupervisorContext, choice_fields, entry_of
 from backend.specialists.endpoints import Endpoints
-from backend.specialists.fleet import Fleet, choice_fields, entry_of
 from backend.specialists.launcher import LaunchFailed, Placement
+from backend.specialists.model_server import SERVICE, ModelServer
 from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_settings, worker_spec
-from backend.specialists.service import SERVICE, EmbeddedService
-from backend.specialists.state import RUNNING
 
 
 class Launching:
     """Launches of one fleet; `under_way` by specialist."""
 
-    def __init__(self, fleet: Fleet, embedded: EmbeddedService, endpoints: Endpoints) -> None:
-        self._fleet, self._embedded, self._endpoints = fleet, embedded, endpoints
+    def __init__(self, context: SupervisorContext, model_server: ModelServer, endpoints: Endpoints) -> None:
+        self._context, self._model_server, self._endpoints = context, model_server, endpoints
         self.under_way: dict[str, asyncio.Task[LaunchResult]] = {}
 
     async def launch(self, ai_id: str) -> LaunchResult:
-        """Launch a specialist, or join its launch; a failure is a result."""
+        """Launch a specialist, or wait for its launch under way. Failures are results, not exceptions."""
         task = self.under_way.get(ai_id)
         if task is None:
             task = self.under_way[ai_id] = asyncio.create_task(self._launch(ai_id), name=f"launch {ai_id}")
@@ -43,23 +45,23 @@ class Launching:
         return await asyncio.shield(task)
 
     async def _launch(self, ai_id: str) -> LaunchResult:
-        fleet, started = self._fleet, time.monotonic()
-        row = fleet.board.rows[ai_id]
+        context, started = self._context, time.monotonic()
+        row = context.table.rows[ai_id]
         if row.state in RUNNING:
             message = "runs already"
-            if row.provider == SERVICE and self._embedded.ensure():  # the operator asks for what needs it
+            if row.provider == SERVICE and self._model_server.ensure():
                 message = "runs already; its model server is being started again"
             return self._result(ai_id, True, message, code="already_running")
         if row.state == "lost" and row.pid:
             text = f"pid {row.pid} lives and does not answer: kill it first"
             return self._result(ai_id, False, text, code="conflict")
-        component = fleet.component(ai_id)
+        component = context.component(ai_id)
         try:
             if component is None:
                 raise TektonError(f"{ai_id} is not in the catalogue any more", code="unknown_specialist")
-            if not fleet.settings.fleet.lifecycle_on:
+            if not context.settings.fleet.lifecycle_on:
                 raise TektonError(LIFECYCLE_OFF, code="lifecycle_off")
-            check_caps(fleet, component)
+            check_caps(context, component)
             start = self._start_endpoint if component.transport == "api" else self._start_worker
             message = await start(component)
         except TektonError as error:
@@ -75,27 +77,29 @@ class Launching:
         return result
 
     async def _start_worker(self, component: Component) -> str:
-        fleet, ai_id = self._fleet, component.id
-        choice = fleet.choice_for(component)
+        context, ai_id = self._context, component.id
+        choice = context.choice_for(component)
         self._show_start(component)
         try:
-            listener = None if fleet.launcher.remote else await self._listen(component)
-            if listener is None and not fleet.launcher.remote:
+            if component.transport == "acp":
+                await prepare_agent(context, component)
+            listener = None if context.launcher.remote else await self._listen(component)
+            if listener is None and not context.launcher.remote:
                 return "runs already; adopted"
-            spec = worker_spec(fleet, component, listener.getsockname()[1] if listener else 0)
-            fleet.board.change(ai_id, port=spec.port)
+            spec = worker_spec(context, component, listener.getsockname()[1] if listener else 0)
+            context.table.update(ai_id, port=spec.port)
             if choice.provider == "embedded":
-                self._embedded.ensure()
-            placement = await fleet.launcher.launch(spec, listener, self._enrol)
-            link = await fleet.reach(ai_id, placement.host, placement.port)
+                self._model_server.ensure()
+            placement = await context.launcher.launch(spec, listener, self._on_started)
+            client = await context.connect(ai_id, placement.host, placement.port)
         except TektonError as error:
             await self._undo(ai_id, error)
             raise
-        fleet.links[ai_id] = link
-        if fleet.board.rows[ai_id].state == "starting":
-            fleet.board.change(ai_id, state="ready")
-            fleet.turns.refresh(ai_id)
-        await fleet.registry.apply(
+        context.channels[ai_id] = client
+        if context.table.rows[ai_id].state == "starting":
+            context.table.update(ai_id, state="ready")
+            context.turns.refresh(ai_id)
+        await context.registry.apply(
             lambda change: change.update(
                 ai_id, expect=(placement.identity.pid, placement.identity.start), state="ready"
             )
@@ -103,25 +107,25 @@ class Launching:
         return "serves"
 
     async def _known_fault(self, component: Component) -> TektonError | None:
-        """Return why a specialist that just came to serve cannot answer, as far as that is known without waiting."""
-        row = self._fleet.board.rows[component.id]
+        """Return why a specialist that now serves cannot answer, as far as that is known without asking its provider."""
+        row = self._context.table.rows[component.id]
         if row.last_error:
             return TektonError(row.last_error, code=row.last_error_code)
         if row.provider == SERVICE:
-            return await self._embedded.missing()
-        if component.transport == "api" or self._fleet.launcher.remote:
-            return None  # the key lies with the endpoint, or on the node
-        settings = worker_settings(self._fleet.settings, component)
+            return await self._model_server.missing()
+        if component.transport in ("api", "acp") or self._context.launcher.remote:
+            return None  # the endpoint checks its key itself; on other hosts the key is set there
+        settings = worker_settings(self._context.settings, component)
         try:
-            key_for(row.provider, settings, self._fleet.home, self._fleet.environment)
+            check_key(row.provider, settings, self._context.home, self._context.environment)
         except TektonError as error:
             return error
         return None
 
     def _show_start(self, component: Component) -> None:
-        choice = self._fleet.choice_for(component)
-        self._fleet.turns.idle(component.id, "warming")
-        self._fleet.board.change(
+        choice = self._context.choice_for(component)
+        self._context.turns.idle(component.id, "warming")
+        self._context.table.update(
             component.id,
             state="starting",
             started_at=time.time(),
@@ -132,32 +136,33 @@ class Launching:
             adopted=False,
             warming=True,
             pid=0,
+            tools=[],
             last_error="",
             last_error_code=None,
             **choice_fields(choice),
         )
 
     async def _listen(self, component: Component) -> socket | None:
-        """Return the specialist's listening socket; `None` if it runs, unknown to us, and was adopted.
+        """Return the specialist's listening socket; `None` if it ran already, unknown to us, and was adopted.
 
         Raises:
-            PortTaken: A stranger holds the port.
+            PortTaken: Another program holds the port.
         """
-        fleet, host = self._fleet, "127.0.0.1"
+        context, host = self._context, "127.0.0.1"
         if component.own and not component.ai_port:
-            reserved = {other.ai_port for other in fleet.catalog if other.ai_port}
+            reserved = {other.ai_port for other in context.catalog if other.ai_port}
             return await asyncio.to_thread(
-                allocate, fleet.registry.registry, host, reserved=reserved, seed=component.id
+                allocate, context.registry.registry, host, reserved=reserved, seed=component.id
             )
         try:
             return await asyncio.to_thread(bind, host, component.ai_port)
         except PortTaken as taken:
-            fleet.board.change(component.id, state="stopped")
-            await adopt_unregistered(fleet)
-            if fleet.board.rows[component.id].state == "ready":
+            context.table.update(component.id, state="stopped")
+            await adopt_unregistered(context)
+            if context.table.rows[component.id].state == "ready":
                 return None
             holder = taken.holder
-            fleet.board.change(
+            context.table.update(
                 component.id,
                 state="foreign-port",
                 cause=taken.message,
@@ -166,35 +171,36 @@ class Launching:
             )
             raise
 
-    async def _enrol(self, placement: Placement) -> None:
-        """Make a process known, on disk as well, before it may serve."""
-        fleet, ai_id = self._fleet, placement.ai_id
-        fleet.placements[ai_id] = placement
-        row = fleet.board.change(
+    async def _on_started(self, placement: Placement) -> None:
+        """Put a new process into row and registry, on disk, before it serves."""
+        context, ai_id = self._context, placement.ai_id
+        context.placements[ai_id] = placement
+        row = context.table.update(
             ai_id,
             pid=placement.identity.pid,
             process_start=placement.identity.start,
             host=placement.host,
             port=placement.port,
             launcher=placement.launcher,
+            version="" if context.launcher.remote else backend.__version__,
         )
         try:
-            await fleet.registry.apply(
+            await context.registry.apply(
                 lambda change: change.register(ai_id, entry_of(row, placement, "starting"), "launched")
             )
         except RegistryError:
-            del fleet.placements[ai_id]
+            del context.placements[ai_id]
             raise
 
     async def _undo(self, ai_id: str, error: TektonError) -> None:
-        """Make a failed launch leave nothing behind but its reason."""
-        fleet = self._fleet
-        placement = fleet.placements.pop(ai_id, None)
+        """End what a failed launch started, and show why it failed."""
+        context = self._context
+        placement = context.placements.pop(ai_id, None)
         if placement is not None:
-            await fleet.launcher.stop(ai_id, grace_s=0, force=True)
+            await context.launcher.stop(ai_id, grace_s=0, force=True)
             expect = (placement.identity.pid, placement.identity.start)
-            with suppress(RegistryError):  # what stays there is provably dead and will be swept out
-                await fleet.registry.apply(
+            with suppress(RegistryError):  # an entry that stays is provably dead and goes with the next sweep
+                await context.registry.apply(
                     lambda change: change.deregister(
                         ai_id, expect=expect, reason=f"launch failed: {error.message}"
                     )
@@ -202,20 +208,20 @@ class Launching:
         self._failed(ai_id, error)
 
     def _failed(self, ai_id: str, error: TektonError) -> None:
-        fleet, row = self._fleet, self._fleet.board.rows[ai_id]
-        ending = error.ending if isinstance(error, LaunchFailed) else None
+        context, row = self._context, self._context.table.rows[ai_id]
+        status = error.exit_status if isinstance(error, LaunchFailed) else None
         changes: dict[str, object] = {"pid": 0, "warming": False, "last_error": error.message}
         changes["last_error_code"] = error.code
         if row.state == "stopping":
-            fleet.board.change(ai_id, state="stopped", cause="stopped while starting", **changes)
+            context.table.update(ai_id, state="stopped", cause="stopped while starting", **changes)
             return
         if row.state != "foreign-port":
             changes |= {"cause": error.message, "detail": "", "state": "stopped"}
-            if ending is not None and not ending.by_us:
-                changes["state"] = "killed" if ending.signal is not None else "exited"
-                changes |= {"exit_code": ending.code, "signal": ending.signal}
-        fleet.board.change(ai_id, **changes)
-        fleet.record_error(ai_id, error.code, error.message, phase="starting", evidence=error.evidence)
+            if status is not None and not status.by_us:
+                changes["state"] = "killed" if status.signal is not None else "exited"
+                changes |= {"exit_code": status.code, "signal": status.signal}
+        context.table.update(ai_id, **changes)
+        context.record_error(ai_id, error.code, error.message, phase="starting", evidence=error.evidence)
 
     async def _start_endpoint(self, component: Component) -> str:
         self._show_start(component)
@@ -226,6 +232,6 @@ class Launching:
             raise
 
     def _result(self, ai_id: str, ok: bool, message: str, **changes: object) -> LaunchResult:
-        row = self._fleet.board.rows[ai_id]
+        row = self._context.table.rows[ai_id]
         result = LaunchResult(ai_id, ok, row.state, row.pid, row.port, message)
         return msgspec.structs.replace(result, **changes)

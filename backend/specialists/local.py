@@ -1,8 +1,8 @@
-"""The local launcher: one operating system process a specialist, on this machine.
+"""The local launcher: one process of this machine for each specialist.
 
-Binding was done before: the child gets the listening socket, its specification on stdin, and says over a pipe that
-it serves. The specification is only written once the process is enrolled, so a child whose launcher dies in between
-finds its stdin empty and ends: no process runs that nobody knows of.
+The child inherits the listening socket, reads its specification from stdin and writes to a pipe when it serves. The
+specification is written only when the process is in the registry. A child whose launcher dies before that finds its
+stdin empty and ends, so that no worker runs that the registry does not know.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import msgspec
 from backend.config import Settings
 from backend.home import Home
 from backend.registry.identity import Identity, recorded_identity
-from backend.schema.records import RegistryEntry
-from backend.specialists.environment import allowed
-from backend.specialists.launcher import Enrol, Happening, LaunchFailed, Placement
+from backend.schema.records import Node, RegistryEntry
+from backend.specialists.environment import allowed, allowed_for_agent
+from backend.specialists.launcher import LauncherEvent, LaunchFailed, OnStarted, Placement
 from backend.specialists.logs import begin_log, evidence, log_path
-from backend.specialists.nodes import Node, own_node
-from backend.specialists.process import Ending, Process, start
-from backend.specialists.spec import WORKER_MODULE, WorkerSpec
-from backend.specialists.startpipe import StartPipe
+from backend.specialists.nodes import own_node
+from backend.specialists.process import ExitStatus, Process, start
+from backend.specialists.ready_pipe import StartPipe
 from backend.wire import encoder
+from backend.worker.spec import WORKER_MODULE, WorkerSpec
 
 
 class LocalLauncher:
@@ -40,23 +40,23 @@ class LocalLauncher:
     def __init__(self, home: Home, settings: Settings, environment: Mapping[str, str]) -> None:
         self._home, self._settings, self._environment = home, settings, environment
         self._processes: dict[str, Process] = {}
-        self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
+        self._queue: asyncio.Queue[LauncherEvent] = asyncio.Queue()
         self._watchers: set[asyncio.Task[None]] = set()
         self._pipes: dict[str, StartPipe] = {}
 
-    def outlook(self, spec: WorkerSpec) -> tuple[str, str]:
+    def preflight(self, spec: WorkerSpec) -> tuple[str, str]:
         return spec.host, ""
 
     async def nodes(self) -> list[Node]:
         return [own_node(sorted(self._processes))]
 
-    async def living(self) -> list[str]:
+    async def running_ids(self) -> list[str]:
         return []
 
-    def plan(self, spec: WorkerSpec) -> list[str]:
+    def environment_names(self, spec: WorkerSpec) -> list[str]:
         return list(self._environment_for(spec))
 
-    async def launch(self, spec: WorkerSpec, listener: socket | None, enrol: Enrol) -> Placement:
+    async def launch(self, spec: WorkerSpec, listener: socket | None, on_started: OnStarted) -> Placement:
         assert listener is not None, "on this machine the port is bound first"
         started = time.monotonic()
         process, pipe = await self._spawn(spec, listener)
@@ -64,7 +64,7 @@ class LocalLauncher:
         self._processes[spec.ai_id] = process
         self._pipes[spec.ai_id] = pipe
         try:
-            await enrol(placement)
+            await on_started(placement)
             await process.feed(encoder.encode(spec))
             await self._until_ready(spec, process, pipe, started)
         except BaseException:
@@ -72,11 +72,11 @@ class LocalLauncher:
             await process.stop(0, force=True)
             self._processes.pop(spec.ai_id, None)
             raise
-        self._happenings.put_nowait(Happening(spec.ai_id, "ready", placement))
+        self._queue.put_nowait(LauncherEvent(spec.ai_id, "ready", placement))
         self._follow(placement, process)
         pipe.on_warm(
-            lambda warm: self._happenings.put_nowait(
-                Happening(spec.ai_id, "warm", placement, problem=warm.problem, code=warm.code)
+            lambda warm: self._queue.put_nowait(
+                LauncherEvent(spec.ai_id, "warm", placement, problem=warm.problem, code=warm.code)
             )
         )
         return placement
@@ -91,21 +91,24 @@ class LocalLauncher:
         self._follow(placement, process)
         return placement
 
-    async def stop(self, ai_id: str, *, grace_s: float, force: bool = False) -> Ending:
+    async def stop(self, ai_id: str, *, grace_s: float, force: bool = False) -> ExitStatus:
         process = self._processes.get(ai_id)
         if process is None:
-            return Ending()
+            return ExitStatus()
         return await process.stop(grace_s, force=force)
 
     def logs(self, ai_id: str, *, previous: bool = False) -> Path:
         return log_path(self._home.logs, ai_id, previous=previous)
 
     async def fetch_logs(self, ai_id: str) -> None:
-        """There is nothing to do: the process writes the file itself."""
+        """Return at once: the process itself writes the file."""
 
-    async def watch(self) -> AsyncIterator[Happening]:
+    async def last_lines(self, ai_id: str) -> str:
+        return evidence(self.logs(ai_id))
+
+    async def events(self) -> AsyncIterator[LauncherEvent]:
         while True:
-            yield await self._happenings.get()
+            yield await self._queue.get()
 
     def close(self) -> None:
         for task in self._watchers:
@@ -137,7 +140,8 @@ class LocalLauncher:
         except BaseException as error:
             os.close(read_fd)
             if isinstance(error, OSError):
-                raise LaunchFailed(f"{spec.ai_id} cannot be started: {error.strerror}: {argv[0]}") from error
+                what = error.filename or argv[0]
+                raise LaunchFailed(f"{spec.ai_id} cannot be started: {error.strerror}: {what}") from error
             raise
         finally:
             os.close(write_fd)
@@ -149,13 +153,13 @@ class LocalLauncher:
         waited = {pipe.ready, process.exited}
         await asyncio.wait(waited, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         if process.exited.done():
-            ending = process.exited.result()
+            status = process.exited.result()
             after = f"{time.monotonic() - started:.1f} s after its start, before it was ready"
-            asked = " as asked" if ending.by_us else ""
+            asked = " as asked" if status.by_us else ""
             raise LaunchFailed(
-                f"{spec.ai_id} {ending.words()}{asked}, {after}; see its log",
+                f"{spec.ai_id} {status.describe()}{asked}, {after}; see its log",
                 evidence=evidence(self.logs(spec.ai_id)),
-                ending=ending,
+                exit_status=status,
             )
         if not pipe.ready.done():
             raise LaunchFailed(
@@ -164,7 +168,8 @@ class LocalLauncher:
             )
 
     def _watched(self, identity: Identity) -> Process | None:
-        """Watch a process first, then make sure that it is the one meant."""
+        """Return a watched process, `None` if it does not live any more."""
+        # Watched first, checked then: an end in between is not missed.
         process = Process(identity)
         if identity.still_lives():
             return process
@@ -173,18 +178,21 @@ class LocalLauncher:
 
     def _follow(self, placement: Placement, process: Process) -> None:
         async def follow() -> None:
-            ending = await asyncio.shield(process.exited)
+            status = await asyncio.shield(process.exited)
             if self._processes.get(placement.ai_id) is process:
                 del self._processes[placement.ai_id]
             if (pipe := self._pipes.pop(placement.ai_id, None)) is not None:
                 pipe.close()
-            self._happenings.put_nowait(Happening(placement.ai_id, "exited", placement, ending=ending))
+            self._queue.put_nowait(LauncherEvent(placement.ai_id, "exited", placement, exit_status=status))
 
         task = asyncio.create_task(follow(), name=f"follow {placement.ai_id}")
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
 
     def _environment_for(self, spec: WorkerSpec) -> dict[str, str]:
+        if spec.agent is not None:
+            own = allowed_for_agent(self._environment, spec.agent.env)
+            return {**own, "TEKTON_HOME": str(self._home.root)}
         settings = msgspec.json.decode(spec.settings, type=Settings)
         return {
             **allowed(self._environment, spec.provider, settings),

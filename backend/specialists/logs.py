@@ -1,28 +1,33 @@
-"""Log files of processes: written by the process itself, kept in size, read from the end.
+"""Log files of processes: written by the process itself, rotated by size, read from the end.
 
-`<source>.log` is the present run, `<source>.previous.log` the one before. Knows no process.
+`<source>.log` is the current run, `<source>.previous.log` the one before. Knows no process.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from itertools import pairwise
 from pathlib import Path
 
+from backend.log import redact
+
 EVIDENCE_LINES = 20
+"""How many lines an error record keeps."""
 TAIL_BLOCK_BYTES = 64 * 1024
 MAX_TAIL_BYTES = 8 * 1024 * 1024
 
-_SECRET = re.compile(r"(?i)\b(sk-[A-Za-z0-9_-]{8}|bearer\s+|api[_-]?key\W{1,3})[A-Za-z0-9_./+=-]{8,}")
-
 
 def log_path(folder: Path, source: str, *, previous: bool = False) -> Path:
+    """Return the log file of a source, of its current run or the one before."""
     return folder / f"{source}{'.previous' if previous else ''}.log"
 
 
 def begin_log(folder: Path, source: str) -> int:
-    """Keep the last run's file as the previous one; return a descriptor a new process writes to."""
+    """Keep the last run's file as the previous one; return a descriptor for the new process to write to.
+
+    A folder that was moved away is made anew.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
     path = log_path(folder, source)
     if path.exists() and path.stat().st_size:
         path.replace(log_path(folder, source, previous=True))
@@ -32,9 +37,9 @@ def begin_log(folder: Path, source: str) -> int:
 
 
 def rotate_if_large(folder: Path, source: str, *, max_bytes: int, keep: int) -> bool:
-    """Move the content of a file past `max_bytes` to `….log.1` (to `.keep`); return whether it was.
+    """Move the content of a file larger than `max_bytes` to `….log.1`, older parts up to `.keep`; return whether it was.
 
-    The process goes on writing to the same open file, which is emptied; of a flood, the newest `max_bytes` stay.
+    The process goes on writing to the same open file, which is emptied; the newest `max_bytes` are kept.
     """
     path = log_path(folder, source)
     try:
@@ -74,10 +79,11 @@ def tail(path: Path, lines: int) -> list[str]:
 
 
 def evidence(path: Path) -> str:
-    """Return the last lines of a file as an error record keeps them, keys and tokens made unreadable."""
-    return redact("\n".join(tail(path, EVIDENCE_LINES)))
+    """Return the last lines of a file as an error record keeps them, without keys and tokens.
 
-
-def redact(text: str) -> str:
-    """Make what looks like a key or a bearer token unreadable."""
-    return _SECRET.sub(lambda found: f"{found[1]}[redacted]", text)
+    Never fails: a record of an error must not be lost because a log cannot be read.
+    """
+    try:
+        return redact("\n".join(tail(path, EVIDENCE_LINES)))
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"

@@ -1,6 +1,6 @@
-"""What specialists ask of nodes and what nodes have, in words. Pure but for `own_node`.
+"""Match what specialists require with what the nodes of a cluster offer. Pure, except for `own_node`.
 
-Ray leaves a placement that no node can take pending for ever; these functions say beforehand, or after, why.
+Ray leaves an actor that fits no node pending for ever; these functions say why, before it is placed.
 """
 
 from __future__ import annotations
@@ -11,43 +11,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
-from msgspec import Struct
 
-
-class Node(Struct, omit_defaults=True):
-    """One node of the cluster. `resources` in total, `labels` as its starter gave them."""
-
-    id: str
-    host: str
-    address: str
-    alive: bool = True
-    resources: dict[str, float] = {}
-    labels: dict[str, str] = {}
-    specialists: list[str] = []
+from backend.schema.records import Node
 
 
 def own_node(specialists: list[str]) -> Node:
-    """Return this machine as the one node there is."""
+    """Return this machine as the only node."""
     cores, memory = float(os.cpu_count() or 1), float(psutil.virtual_memory().total)
     host = socket.gethostname()
     return Node(host, host, "127.0.0.1", resources={"CPU": cores, "memory": memory}, specialists=specialists)
 
 
 def node_of(row: Mapping[str, Any]) -> Node:
-    """Return a row of `ray.nodes()` without Ray's own bookkeeping."""
+    """Return the node of a row of `ray.nodes()`, without the resources and labels that Ray adds for itself."""
     own = ("node:", "object_store_memory")
+    labels: dict[str, str] = row.get("Labels") or {}
     return Node(
         id=row["NodeID"],
         host=row.get("NodeManagerHostname") or row["NodeManagerAddress"],
         address=row["NodeManagerAddress"],
         alive=bool(row["Alive"]),
         resources={k: v for k, v in row.get("Resources", {}).items() if not k.startswith(own)},
-        labels={k: v for k, v in (row.get("Labels") or {}).items() if not k.startswith("ray.io/")},
+        labels={k: v for k, v in labels.items() if not k.startswith("ray.io/")},
     )
 
 
 def fitting(nodes: Sequence[Node], resources: Mapping[str, float], labels: Mapping[str, str]) -> list[Node]:
-    """Return the live nodes that have all of this."""
+    """Return the live nodes that have all these resources and labels."""
     return [
         node
         for node in nodes
@@ -58,7 +48,7 @@ def fitting(nodes: Sequence[Node], resources: Mapping[str, float], labels: Mappi
 
 
 def unmet(nodes: Sequence[Node], resources: Mapping[str, float], labels: Mapping[str, str]) -> str:
-    """Return in words what no live node offers; empty when one has it all."""
+    """Return in words what no live node offers; empty when a node offers everything."""
     if fitting(nodes, resources, labels):
         return ""
     live = [node for node in nodes if node.alive]
@@ -79,7 +69,7 @@ def unmet(nodes: Sequence[Node], resources: Mapping[str, float], labels: Mapping
 
 
 def options(resources: Mapping[str, float], labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is asked of a node as options of an actor; nothing asked takes nothing."""
+    """Return resources and labels as options of a Ray actor; without any the actor reserves nothing."""
     custom = dict(resources)
     given: dict[str, Any] = {"num_cpus": custom.pop("CPU", 0)}
     if gpus := custom.pop("GPU", 0):

@@ -1,6 +1,6 @@
-"""What would happen if specialists were launched: ports, caps, memory, providers. Starts nothing.
+"""Plan a launch: ports, limits, memory, providers. Starts nothing.
 
-The same checks guard the launch itself; a plan is a promise only for the moment it was made.
+A launch makes the same checks again: a plan holds only for the moment it was made.
 """
 
 from __future__ import annotations
@@ -12,24 +12,19 @@ import msgspec
 import psutil
 
 from backend.catalog import Component
-from backend.config import Settings
+from backend.config import FoundFiles, Settings, find_provider, usable_provider
 from backend.registry.ports import PortTaken, bind
 from backend.schema.errors import TektonError
 from backend.schema.records import FleetPlan, LaunchPlanItem
-from backend.specialists.fleet import Fleet
-from backend.specialists.spec import WorkerSpec
-from backend.specialists.state import RUNNING
+from backend.schema.states import RUNNING
+from backend.schema.tools import OWN_SERVER, OWN_TOOLS, ToolsSpec
+from backend.specialists.agents import agent_notes, agent_of, check_agent
+from backend.specialists.context import SupervisorContext
+from backend.specialists.known_agents import agent_bytes
+from backend.worker.spec import WorkerSpec
 
 MIB = 1024 * 1024
 WORKER_BYTES = 15 * MIB
-PROVIDER_BYTES = {
-    "embedded": 8 * MIB,
-    "ollama": 45 * MIB,
-    "openai": 60 * MIB,
-    "anthropic": 95 * MIB,
-    "scripted": 1 * MIB,
-}
-"""What a worker grows by when its provider's library is imported; measured, proportional set size."""
 MODEL_SERVER_BYTES = 120 * MIB
 """The embedded model server with its weights and buffers, without its slots; measured."""
 PROVIDER_CHECK_S = 6.0
@@ -37,14 +32,15 @@ LIFECYCLE_OFF = "the AI lifecycle is off (TEKTON_REGISTER_AI=false): nothing is 
 
 
 class LaunchRefused(TektonError):
-    """A cap of the configuration stands against a launch."""
+    """A limit of the configuration does not allow a launch."""
 
     code = "launch_refused"
 
 
-def worker_spec(fleet: Fleet, component: Component, port: int) -> WorkerSpec:
-    """Return what a worker of this component is told."""
-    choice, tls = fleet.choice_for(component), fleet.settings.tls
+def worker_spec(context: SupervisorContext, component: Component, port: int) -> WorkerSpec:
+    """Return the specification for a worker of this component."""
+    choice, tls = context.choice_for(component), context.settings.tls
+    agent = agent_of(context, component) if component.transport == "acp" else None
     return WorkerSpec(
         ai_id=component.id,
         component=component.name,
@@ -52,23 +48,54 @@ def worker_spec(fleet: Fleet, component: Component, port: int) -> WorkerSpec:
         persona=component.persona,
         provider=choice.provider,
         model=choice.model,
-        home=str(fleet.home.root),
+        home=str(context.home.root),
         description=component.description,
         capabilities=component.capabilities,
         temperature=component.temperature,
         temperature_by_role=component.temperature_by_role,
         max_tokens=component.max_tokens,
         stall_after_s=component.stall_after_s,
+        effort=component.effort,
         slot=component.slot,
         port=port,
-        token=fleet.token,
-        **({"tls_cert": tls.cert, "tls_key": tls.key} if fleet.launcher.remote else {}),
-        settings=msgspec.Raw(msgspec.json.encode(worker_settings(fleet.settings, component))),
+        token=context.token,
+        sockets=context.settings.fleet.sockets,
+        budgeted=_is_budgeted(context.settings, component),
+        **({"tls_cert": tls.cert, "tls_key": tls.key} if context.launcher.remote else {}),
+        tools=tools_of(context.settings, component) if agent is None else ToolsSpec(),
+        agent=agent,
+        settings=msgspec.Raw(msgspec.json.encode(worker_settings(context.settings, component))),
     )
 
 
+def tools_of(settings: Settings, component: Component) -> ToolsSpec:
+    """Return the tool servers a specialist has, and the platform's own tools."""
+    wanted: dict[str, list[str]] = {}
+    whole: set[str] = set()
+    for name in component.tools:
+        server, _, tool = name.partition(":")
+        wanted.setdefault(server, [])
+        if tool:
+            wanted[server].append(tool)
+        else:
+            whole.add(server)
+    own = wanted.pop(OWN_SERVER, None)
+    taken = [] if own is None else [tool for tool in OWN_TOOLS if OWN_SERVER in whole or tool.name in own]
+    return ToolsSpec(
+        servers={name: settings.tools[name] for name in wanted if name in settings.tools},
+        wanted={name: tools for name, tools in wanted.items() if name not in whole},
+        own=taken,
+    )
+
+
+def _is_budgeted(settings: Settings, component: Component) -> bool:
+    own = settings.own_specialists.get(component.name)
+    limits = [settings.budget, *([own.budget] if own and own.budget else [])]
+    return any(limit.tokens_per_day or limit.cost_per_day for limit in limits)
+
+
 def worker_settings(settings: Settings, component: Component) -> Settings:
-    """Return the settings as one specialist sees them: its own endpoint and key name, nobody else's prompts."""
+    """Return the settings for one specialist: with its own endpoint and key name, without other specialists' tables."""
     replace = msgspec.structs.replace
     changes = {
         name: value
@@ -77,54 +104,61 @@ def worker_settings(settings: Settings, component: Component) -> Settings:
     }
     providers = settings.providers
     if changes:
-        kind = component.provider if component.provider in ("openai", "anthropic") else "openai"
-        providers = replace(providers, **{kind: replace(getattr(providers, kind), **changes)})
-    return replace(settings, providers=providers, specialists={}, groups={})
+        info = usable_provider(component.provider or "")
+        kind = info.kind if info and "base_url" in info.settings.__struct_fields__ else "openai"
+        providers = providers.changed(kind, **changes)
+    return replace(settings, providers=providers, specialists={}, groups={}, files=FoundFiles())
 
 
-def memory_of(fleet: Fleet, components: Iterable[Component]) -> int:
-    """Estimate what launching these takes, in bytes; the model server once, if it does not run."""
+def memory_of(context: SupervisorContext, components: Iterable[Component]) -> int:
+    """Estimate the memory that launching these takes, in bytes; with the model server, if it does not run."""
     total = 0
     embedded = False
     for component in components:
         if component.transport == "api":
             continue
-        kind = fleet.choice_for(component).provider
+        if component.transport == "acp":
+            total += WORKER_BYTES + agent_bytes(component.command)
+            continue
+        kind = context.choice_for(component).provider
         embedded = embedded or kind == "embedded"
-        total += WORKER_BYTES + PROVIDER_BYTES.get(kind, 0)
-    service = fleet.board.services.get("embedded")
+        info = usable_provider(kind)
+        total += WORKER_BYTES + (info.worker_bytes if info else 0)
+    service = context.table.services.get("embedded")
     if embedded and (service is None or service.state not in RUNNING):
-        total += model_server_bytes(fleet.settings)
+        total += model_server_bytes(context.settings)
     return total
 
 
 def model_server_bytes(settings: Settings) -> int:
-    """Estimate the embedded model server: its weights and the keys and values of all its slots."""
-    from backend.providers.embedded_server import KV_BYTES_PER_TOKEN, sized_slots
+    """Estimate the embedded model server's memory in bytes: its weights, and the key-value cache of all its slots."""
+    from backend.providers.embedded import PROVIDER
+    from backend.providers.embedded.server import KV_BYTES_PER_TOKEN, sized_slots
 
-    own = settings.providers.embedded
+    own = PROVIDER.own(settings)
     return MODEL_SERVER_BYTES + sized_slots(own) * own.context * KV_BYTES_PER_TOKEN
 
 
-def running(fleet: Fleet) -> int:
-    return sum(row.state in RUNNING or bool(row.pid) for row in fleet.board.rows.values())
+def running(context: SupervisorContext) -> int:
+    """Return how many specialists run."""
+    return sum(row.state in RUNNING or bool(row.pid) for row in context.table.rows.values())
 
 
-def check_caps(fleet: Fleet, component: Component) -> None:
-    """Let one more launch pass.
+def check_caps(context: SupervisorContext, component: Component) -> None:
+    """Check the limits for one more launch.
 
     Raises:
-        LaunchRefused: The platform is full, or the machine's memory would be.
+        LaunchRefused: The limit of specialists is reached, or the machine's free memory is too small.
     """
-    cap = fleet.settings.fleet.max_specialists
-    if running(fleet) >= cap:
+    cap = context.settings.fleet.max_specialists
+    if running(context) >= cap:
         raise LaunchRefused(
             f"{cap} specialists run, which is the limit: kill some or raise fleet.max_specialists in config.toml"
         )
-    if fleet.launcher.remote:
-        return  # memory is its nodes' affair
-    needed = memory_of(fleet, [component])
-    free = psutil.virtual_memory().available - fleet.settings.fleet.memory_reserve_mib * MIB
+    if context.launcher.remote:
+        return  # the memory of other hosts is checked by Ray, from the resources a specialist names
+    needed = memory_of(context, [component])
+    free = psutil.virtual_memory().available - context.settings.fleet.memory_reserve_mib * MIB
     if needed > free:
         raise LaunchRefused(
             f"{component.id} needs about {needed // MIB} MiB and {max(0, free) // MIB} MiB are free beside the "
@@ -132,34 +166,40 @@ def check_caps(fleet: Fleet, component: Component) -> None:
         )
 
 
-async def make_plan(fleet: Fleet, ids: list[str]) -> FleetPlan:
-    """Return what a launch would do to each of these, in order."""
-    components = [fleet.catalog.components[ai_id] for ai_id in ids]
-    idle = [c for c in components if fleet.board.rows[c.id].state not in RUNNING]
+async def make_plan(context: SupervisorContext, ids: list[str]) -> FleetPlan:
+    """Return what a launch would do with each of these, in order."""
+    components = [context.catalog.components[ai_id] for ai_id in ids]
+    idle = [c for c in components if context.table.rows[c.id].state not in RUNNING]
+    agents = [c for c in components if c.transport == "acp"]
     available = psutil.virtual_memory().available
     checked, items = await asyncio.gather(
-        _check_providers(fleet, idle),
-        asyncio.gather(*(asyncio.to_thread(_item, fleet, component) for component in components)),
+        _check_providers(context, [c for c in idle if c.transport != "acp"]),
+        asyncio.gather(*(asyncio.to_thread(_item, context, component) for component in components)),
     )
     plan = FleetPlan(
         items=list(items),
-        memory_estimate=0 if fleet.launcher.remote else memory_of(fleet, idle),
+        memory_estimate=0 if context.launcher.remote else memory_of(context, idle),
         memory_available=available,
-        running=running(fleet),
-        cap=fleet.settings.fleet.max_specialists,
-        notes=checked,
+        running=running(context),
+        cap=context.settings.fleet.max_specialists,
+        notes=[*dict.fromkeys(checked.values()), *agent_notes(context, agents)],
     )
-    _apply_limits(fleet, plan)
+    for item in plan.items:
+        if item.ok:
+            item.model_problem = checked.get(item.id, "")
+    _apply_limits(context, plan)
     return plan
 
 
-def _item(fleet: Fleet, component: Component) -> LaunchPlanItem:
-    choice = fleet.choice_for(component)
-    row = fleet.board.rows[component.id]
+def _item(context: SupervisorContext, component: Component) -> LaunchPlanItem:
+    choice = context.choice_for(component)
+    row = context.table.rows[component.id]
     item = LaunchPlanItem(
         id=component.id,
         name=component.name,
         ok=True,
+        title=component.title,
+        short=component.short,
         port=row.port if row.pid else component.ai_port,
         provider=choice.provider,
         model=choice.model,
@@ -172,14 +212,22 @@ def _item(fleet: Fleet, component: Component) -> LaunchPlanItem:
     if component.transport == "api":
         item.host = component.base_url or ""
         return item
-    if fleet.launcher.remote:
-        item.host, item.problem = fleet.launcher.outlook(worker_spec(fleet, component, 0))
+    if context.launcher.remote:
+        item.host, item.problem = context.launcher.preflight(worker_spec(context, component, 0))
         item.port = 0
         if item.problem:
             item.ok, item.code = False, "launch_refused"
         return item
-    item.memory_estimate = memory_of(fleet, [component])
-    item.environment = fleet.launcher.plan(worker_spec(fleet, component, component.ai_port))
+    item.memory_estimate = memory_of(context, [component])
+    try:
+        if component.transport == "acp":
+            check_agent(context, component)
+        item.environment = context.launcher.environment_names(
+            worker_spec(context, component, component.ai_port)
+        )
+    except TektonError as error:
+        item.ok, item.problem, item.code = False, error.message, error.code
+        return item
     if component.ai_port:
         try:
             bind(item.host, component.ai_port).close()
@@ -188,9 +236,9 @@ def _item(fleet: Fleet, component: Component) -> LaunchPlanItem:
     return item
 
 
-def _apply_limits(fleet: Fleet, plan: FleetPlan) -> None:
-    """Say in the plan what the caps would refuse."""
-    if not fleet.settings.fleet.lifecycle_on:
+def _apply_limits(context: SupervisorContext, plan: FleetPlan) -> None:
+    """Mark in the plan what the limits would refuse."""
+    if not context.settings.fleet.lifecycle_on:
         for item in plan.items:
             item.ok, item.problem, item.code = False, LIFECYCLE_OFF, "lifecycle_off"
         return
@@ -198,7 +246,7 @@ def _apply_limits(fleet: Fleet, plan: FleetPlan) -> None:
     for item in [item for item in plan.items if item.ok][places:]:
         item.ok, item.code = False, "launch_refused"
         item.problem = f"beyond the limit of {plan.cap} specialists (fleet.max_specialists)"
-    reserve = fleet.settings.fleet.memory_reserve_mib * MIB
+    reserve = context.settings.fleet.memory_reserve_mib * MIB
     if plan.memory_estimate > plan.memory_available - reserve:
         plan.notes.append(
             f"about {plan.memory_estimate // MIB} MiB are needed and {plan.memory_available // MIB} MiB are free, "
@@ -206,35 +254,37 @@ def _apply_limits(fleet: Fleet, plan: FleetPlan) -> None:
         )
 
 
-async def _check_providers(fleet: Fleet, components: list[Component]) -> list[str]:
-    """Ask each provider once whether it lives and has the model; return what stands against it, in words."""
-    wanted = {
-        (choice.provider, choice.model): component
-        for component in components
-        if (choice := fleet.choice_for(component))
-    }
+async def _check_providers(context: SupervisorContext, components: list[Component]) -> dict[str, str]:
+    """Ask each provider once whether it answers and has the model; return the problems in words, by specialist."""
+    wanted: dict[tuple[str, str], list[Component]] = {}
+    for component in components:
+        choice = context.choice_for(component)
+        wanted.setdefault((choice.provider, choice.model), []).append(component)
     found = await asyncio.gather(
-        *(_check_provider(fleet, kind, model, component) for (kind, model), component in wanted.items())
+        *(_check_provider(context, kind, model, who[-1]) for (kind, model), who in wanted.items())
     )
-    return [note for note in found if note]
+    return {
+        component.id: note
+        for note, who in zip(found, wanted.values(), strict=True)
+        for component in who
+        if note
+    }
 
 
-async def _check_provider(fleet: Fleet, kind: str, model: str, component: Component) -> str:
+async def _check_provider(context: SupervisorContext, kind: str, model: str, component: Component) -> str:
     from backend import providers
-    from backend.providers import weights
 
-    settings = worker_settings(fleet.settings, component)
+    settings = worker_settings(context.settings, component)
     try:
-        if kind == "embedded":
-            await asyncio.to_thread(weights.find, settings, fleet.home)
+        info = find_provider(kind)
+        if info.check is not None:
+            await asyncio.to_thread(info.check, info.own(settings), context.home)
             return ""
-        client = providers.create(kind, settings, fleet.home, fleet.environment)
-        try:
-            async with asyncio.timeout(PROVIDER_CHECK_S):
-                await client.prepare()
-                health = await client.health(model)
-        finally:
-            await client.aclose()
+        async with (
+            asyncio.timeout(PROVIDER_CHECK_S),
+            providers.opened(kind, settings, context.home, context.environment) as client,
+        ):
+            health = await client.health(model)
     except TimeoutError:
         return f"{kind}: no answer within {PROVIDER_CHECK_S:g} s"
     except TektonError as error:

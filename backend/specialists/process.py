@@ -1,7 +1,7 @@
-"""A process of the platform: started in a group of its own or adopted, watched until it ends, stopped by a ladder.
+"""A process of the platform: started in a process group of its own or adopted, watched until it ends, stopped in steps.
 
-Knows no specialist. Signals go only to a process whose identity (pid and start) was just checked, or that is our
-unreaped child, so that a recycled pid is never hit.
+Knows no specialist. Signals go only to our own unreaped child, or to a process whose identity (pid and start time)
+was just checked, so that never another process is hit that got the same pid.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,30 +24,30 @@ from backend.registry.identity import Identity, identify
 
 KILL_WAIT_S = 3.0
 """How long the system gets to end a process after SIGKILL."""
-GROUP_WAIT_S = 1.0
 POLL_S = 0.1
-"""How often a process is looked at where the system cannot tell us of its end."""
+"""How often a process is checked on systems that cannot notify us of its end."""
 PIPE_BYTES = 60_000
-"""What fits into a pipe without anybody reading it."""
+"""What fits into a pipe that nobody reads yet, with a margin to the 64 KiB of Linux and macOS."""
 
-_left_running: list[subprocess.Popen[bytes]] = []
-"""Children nobody watches any more; held so that the library does not complain, reaped when the next one starts."""
+_detached: list[subprocess.Popen[bytes]] = []
+"""Children that run on and nobody watches. `Popen` warns when it is dropped before its process ended, so they are
+kept here, and reaped when the next child starts."""
 
 
-def _reap_left() -> None:
-    for child in list(_left_running):
+def _reap_detached() -> None:
+    for child in list(_detached):
         if child.poll() is not None:
-            with suppress(ValueError):  # another thread was faster
-                _left_running.remove(child)
+            with suppress(ValueError):  # another thread removed it first
+                _detached.remove(child)
 
 
-atexit.register(_reap_left)
+atexit.register(_reap_detached)
 
 
-class Ending(Struct, frozen=True):
-    """How a process ended. Both `None` when unknown: the end of a process that is not our child leaves no trace.
+class ExitStatus(Struct, frozen=True):
+    """How a process ended: exit `code` or `signal`. Both are `None` when unknown, as for a process that is no child.
 
-    `by_us` names the signals we sent it, in order, if we did; `leftover` counts processes of its group we had to kill.
+    `by_us` names the signals we sent it, in order; `leftover` says whether processes it left in its group were killed.
     """
 
     code: int | None = None
@@ -54,10 +55,10 @@ class Ending(Struct, frozen=True):
     by_us: str = ""
     leftover: bool = False
     cause: str = ""
-    """What a launcher beyond this machine was told of the end."""
+    """How the launcher of other hosts explains the end."""
 
-    def words(self) -> str:
-        """Return the ending in words for the operator."""
+    def describe(self) -> str:
+        """Return the end in words for the operator."""
         if self.cause:
             return f"ended: {self.cause}"
         if self.signal is not None:
@@ -70,14 +71,14 @@ class Ending(Struct, frozen=True):
 
 
 class Process:
-    """One live process. `exited` resolves to its ending, once."""
+    """One live process. `exited` resolves to its exit status."""
 
     def __init__(self, identity: Identity, child: subprocess.Popen[bytes] | None = None) -> None:
         self.identity = identity
-        self.exited: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self._child = child
         self._stdin = child.stdin if child is not None else None
-        """Ours to close; whoever writes to it takes it away, for it must not be closed under a write."""
+        """`None` once `feed` writes to it or it is closed: it must not be closed during a write in a thread."""
         self._loop = asyncio.get_running_loop()
         self._pidfd: int | None = None
         self._poll: asyncio.Task[None] | None = None
@@ -88,12 +89,8 @@ class Process:
     def pid(self) -> int:
         return self.identity.pid
 
-    @property
-    def is_child(self) -> bool:
-        return self._child is not None
-
     async def feed(self, text: bytes) -> None:
-        """Write to the stdin of a child and close it, once. A child that is gone is no error: `exited` tells of it."""
+        """Write to the stdin of a child and close it, once. A child that is gone is no error: `exited` resolves then."""
         pipe, self._stdin = self._stdin, None
         if pipe is None:
             return
@@ -107,7 +104,7 @@ class Process:
         else:
             await asyncio.to_thread(write)
 
-    async def stop(self, grace_s: float, *, force: bool = False) -> Ending:
+    async def stop(self, grace_s: float, *, force: bool = False) -> ExitStatus:
         """End the process and its group: SIGTERM, `grace_s` seconds, SIGKILL; `force` begins with SIGKILL."""
         if not force:
             self._signal(signal.SIGTERM)
@@ -116,16 +113,16 @@ class Process:
         self._signal(signal.SIGKILL)
         with suppress(TimeoutError):
             return await self._ended_within(KILL_WAIT_S)
-        return Ending(by_us="SIGKILL without effect")
+        return ExitStatus(by_us="SIGKILL without effect")
 
     def detach(self) -> None:
-        """Stop watching and leave the process alone; a child not fed yet finds its stdin empty."""
+        """Stop watching and leave the process alone; a child that was not fed yet finds its stdin empty."""
         self._unwatch()
         self._close_stdin()
         if self._child is not None and not self.exited.done():
-            _left_running.append(self._child)
+            _detached.append(self._child)
 
-    async def _ended_within(self, seconds: float) -> Ending:
+    async def _ended_within(self, seconds: float) -> ExitStatus:
         async with asyncio.timeout(seconds):
             return await asyncio.shield(self.exited)
 
@@ -157,26 +154,34 @@ class Process:
 
         def wait() -> None:
             child.wait()
-            with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._on_end)
 
         threading.Thread(target=wait, name=f"wait {self.pid}", daemon=True).start()
 
     async def _poll_until_end(self) -> None:
-        while await asyncio.to_thread(self.identity.still_lives):  # noqa: ASYNC110 - nobody else can tell
+        while await asyncio.to_thread(self.identity.still_lives):  # noqa: ASYNC110 - no event exists for this
             await asyncio.sleep(POLL_S)
         self._on_end()
 
     def _on_end(self) -> None:
-        """The process ended: clear its group, for a child while its pid is still taken, then learn how it ended."""
+        """Conclude the end with all others that are seen in the same turn of the loop: they share one look at `/proc`."""
         self._unwatch()
         self._close_stdin()
-        leftover = self._clear_group()
+        ended = _ended.setdefault(self._loop, [])
+        ended.append(self)
+        if len(ended) == 1:
+            self._loop.call_soon(_conclude, self._loop)
+
+    def conclude(self, groups: dict[int, list[int]]) -> None:
+        """Kill what the process left in its group, then read how it ended; `groups` was seen after its end."""
+        # Before `wait`: until a child is reaped, its pid and so its group number cannot be used by others.
+        leftover = self._kill_group(groups)
         code = self._child.wait() if self._child is not None else None
         if self.exited.done():
             return
         self.exited.set_result(
-            Ending(
+            ExitStatus(
                 code=code if code is not None and code >= 0 else None,
                 signal=-code if code is not None and code < 0 else None,
                 by_us=", ".join(self._sent),
@@ -189,10 +194,10 @@ class Process:
             self._stdin.close()
             self._stdin = None
 
-    def _clear_group(self) -> bool:
-        """Kill what the process left in its group; return whether there was anything alive."""
+    def _kill_group(self, groups: dict[int, list[int]]) -> bool:
+        """Kill the live processes of the group; return whether there were any."""
         recycled = self._child is None and identify(self.pid) is not None
-        members = [] if recycled else group_members(self.pid)
+        members = [] if recycled or not group_exists(self.pid) else groups.get(self.pid)
         if members:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -207,19 +212,29 @@ class Process:
             self._pidfd = None
 
 
+_ended: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[Process]] = weakref.WeakKeyDictionary()
+"""Processes whose end was seen in this turn of a loop."""
+
+
+def _conclude(loop: asyncio.AbstractEventLoop) -> None:
+    groups = live_groups()
+    for process in _ended.pop(loop, []):
+        process.conclude(groups)
+
+
 async def start(
     argv: Sequence[str], *, environment: Mapping[str, str], log_fd: int, pass_fds: Sequence[int], cwd: Path
 ) -> Process:
-    """Start a program in a session of its own, writing to `log_fd`, its stdin a pipe.
+    """Start a program in a session of its own, with its output going to `log_fd` and a pipe as its stdin.
 
-    A caller that is cancelled meanwhile leaves no process.
+    No process is left when the caller is cancelled meanwhile.
 
     Raises:
         OSError: It cannot be started.
     """
 
     def spawn() -> subprocess.Popen[bytes]:
-        _reap_left()
+        _reap_detached()
         return subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
@@ -245,26 +260,32 @@ async def start(
     return Process(identify(child.pid) or Identity(child.pid, time.time()), child)
 
 
-def group_members(group: int) -> list[int]:
-    """Return the live processes of a process group; empty where it holds at most the dead."""
+def group_exists(group: int) -> bool:
+    """Return whether a process group has members that we may signal, be they zombies."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):
-        return []
-    if not Path("/proc/self/stat").exists():
-        return []
-    members: list[int] = []
+        return False
+    return True
+
+
+def live_groups() -> dict[int, list[int]]:
+    """Look once at all processes; return the pids of the live ones by their groups. Zombies do not count."""
+    groups: dict[int, list[int]] = {}
+    if not os.path.exists("/proc/self/stat"):
+        return groups
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
-        with suppress(OSError):
-            fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
-            if int(fields[2]) == group and fields[0] not in (b"Z", b"X"):
-                members.append(int(entry.name))
-    return members
+        with suppress(OSError), open(f"{entry.path}/stat", "rb") as file:
+            state, _, group = file.read().rpartition(b")")[2].split(None, 3)[:3]
+            if state not in (b"Z", b"X"):
+                groups.setdefault(int(group), []).append(int(entry.name))
+    return groups
 
 
 def signal_name(number: int) -> str:
+    """Return the name of a signal, such as `SIGKILL`."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,12 +1,12 @@
-"""The states of a specialist, as one table. Facts move a row along it; the screen never guesses.
+"""The states of a specialist and the transitions between them, as one table.
 
     stopped → starting → ready ⇄ busy → stopping → stopped
-    and at any time after starting: exited(code), killed(signal), lost; before it: foreign-port
+    at any time after starting: exited(code), killed(signal), lost; before it: foreign-port
 
-`busy` has phases (queued, prefill, streaming, stalled): facts of its turns, not states of the process.
-`exited` and `killed` are ends nobody here asked for; an end we asked for is `stopped`, its cause says how it came.
-`lost` is a process that should be there and is not, or lives and does not answer: it may answer again.
-An end whose code nobody could read (an adopted process is not our child) is `exited` with code unknown.
+`busy` has phases (queued, prefill, streaming, stalled, waiting, tool), which belong to its turns, not to the process.
+`exited` and `killed` are ends that nobody here asked for; an end that was asked for is `stopped`, and its cause says
+how it came about. `lost` is a process that should be there and is not, or that lives and does not answer; it may
+answer again. An end whose status cannot be read (an adopted process is no child of ours) is `exited` without a code.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backend.schema.frames import Phase
-from backend.schema.records import SpecialistState
+from backend.schema.states import SpecialistState
 
 _ENDS: frozenset[SpecialistState] = frozenset({"exited", "killed", "lost"})
 _BEGINNINGS: frozenset[SpecialistState] = frozenset({"starting", "ready", "lost", "foreign-port", "stopped"})
-"""Where a row goes whose process is not there: launched, adopted alive, adopted mute, refused its port, cleared."""
+"""Where a row without a process can go: launched, adopted, adopted without an answer, port refused, cleared."""
 
 
 def _to(*states: SpecialistState) -> frozenset[SpecialistState]:
@@ -37,29 +37,25 @@ TRANSITIONS: dict[SpecialistState, frozenset[SpecialistState]] = {
     "foreign-port": _BEGINNINGS,
 }
 
-RUNNING: frozenset[SpecialistState] = frozenset({"starting", "ready", "busy", "stopping"})
-"""States in which a process of ours is expected to live."""
-ANSWERING: frozenset[SpecialistState] = frozenset({"ready", "busy"})
-"""States in which a specialist can be asked."""
 
-_LOUDEST: tuple[Phase, ...] = ("streaming", "stalled", "prefill", "queued")
+_LOUDEST: tuple[Phase, ...] = ("waiting", "streaming", "stalled", "tool", "prefill", "queued")
 
 
 class IllegalTransition(Exception):
-    """A row was about to move along no edge of the table: a mistake in this program."""
+    """A row was about to make a transition the table does not have: a bug in this program."""
 
 
 def check(before: SpecialistState, after: SpecialistState) -> None:
-    """Let a transition of the table pass; staying is always one.
+    """Check a transition; staying in a state is always allowed.
 
     Raises:
-        IllegalTransition: The table has no such edge.
+        IllegalTransition: The table does not have it.
     """
     if before != after and after not in TRANSITIONS[before]:
         raise IllegalTransition(f"{before} → {after}")
 
 
 def loudest(phases: Iterable[Phase]) -> Phase | None:
-    """Return the phase a row shows while several turns run: the one furthest on, a stall before a wait."""
+    """Return the phase to show while several turns run: what needs a person first, then the furthest one."""
     present = set(phases)
     return next((phase for phase in _LOUDEST if phase in present), None)

@@ -1,8 +1,8 @@
-"""The supervisor: what the rest of the platform may ask of the fleet. Composition and the ends of things.
+"""The supervisor: everything the rest of the platform may do with the fleet.
 
-It launches on request only and restarts nothing. Rows, launches, adoption, pulse and upkeep live beside it.
+It launches on request only and restarts nothing. The parts it is composed of are the modules beside it.
 
-NotRunning    a specialist that is not there was asked      not_running
+NotRunning    the specialist does not run, or does not answer      not_running
 """
 
 from __future__ import annotations
@@ -11,54 +11,59 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
 
 from backend.catalog import Catalog
 from backend.config import Settings
-from backend.home import Home, write_private
+from backend.home import Home, read_token, write_private
+from backend.log import redact
 from backend.registry import Registry
 from backend.registry.store import Corruption
 from backend.registry.writer import RegistryWriter
 from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.frames import ErrorReply, InfoResponse, Phase, Request
+from backend.schema.frames import EmbedResponse, ErrorReply, InfoResponse, Phase, Request
 from backend.schema.records import (
     FleetPlan,
     LaunchResult,
+    Node,
     ProviderChoice,
     ServiceStatus,
     SpecialistStatus,
     TurnOutcome,
 )
+from backend.schema.results import LogText
+from backend.schema.states import LIVE, RUNNING
 from backend.specialists.adoption import adopt_all
-from backend.specialists.board import Board, Publish
-from backend.specialists.ending import Endings
+from backend.specialists.context import RecordError, SupervisorContext, choice_fields, named, new_row
 from backend.specialists.endpoints import Endpoints
-from backend.specialists.environment import lendable
-from backend.specialists.fleet import Fleet, RecordError, choice_fields, named, new_row
-from backend.specialists.following import Following
-from backend.specialists.launcher import Happening, Launcher
+from backend.specialists.environment import extra_keys
+from backend.specialists.follower import Follower
+from backend.specialists.heartbeat import Heartbeat
+from backend.specialists.launcher import Launcher, LauncherEvent
 from backend.specialists.launching import Launching
-from backend.specialists.link import Channel, Link
 from backend.specialists.local import LocalLauncher
-from backend.specialists.logs import log_path, redact, tail
-from backend.specialists.nodes import Node
+from backend.specialists.logs import log_path
+from backend.specialists.logs import tail as read_tail
+from backend.specialists.model_server import ModelServer
 from backend.specialists.plan import make_plan
-from backend.specialists.pulse import Pulse
-from backend.specialists.service import EmbeddedService
-from backend.specialists.state import ANSWERING
-from backend.specialists.turnbook import TurnBook
-from backend.specialists.upkeep import Upkeep, Wanted
+from backend.specialists.reconciler import HasSubscribers, Reconciler
+from backend.specialists.reconfigure import drop_removed, reconfigure
+from backend.specialists.status_table import Publish, StatusTable
+from backend.specialists.termination import Termination
+from backend.specialists.turn_stats import TurnStats
+from backend.specialists.worker_client import Channel, OnDirect, WorkerClient
 from backend.tls import Trust, trusting
 
 log = logging.getLogger(__name__)
 
+EMBED_TIMEOUT_S = 120.0
 CONFIGURE_TIMEOUT_S = 20.0
-"""A worker may have to import another provider's library first."""
-
-
-DEATH_KNOWN_S = 2.0
-"""How long after its connection broke the end of a worker may become known, at most."""
+"""Long, because a worker may have to import another provider's library first."""
+DEATH_RECORD_S = 2.0
+"""Longest time between the break of a worker's connection and the record of its death."""
 
 
 class NotRunning(TektonError):
@@ -66,9 +71,9 @@ class NotRunning(TektonError):
 
 
 class Supervisor:
-    """One fleet, from one event loop. Every change of a row is published on topic `fleet`.
+    """One fleet, used from one event loop. Every change of a row is published on topic `fleet`.
 
-    `wanted` says whether anybody reads a topic: log files are not read for nobody.
+    Log files are published on topic `logs` while `has_subscribers` says that somebody reads it.
     """
 
     def __init__(
@@ -81,21 +86,21 @@ class Supervisor:
         choice: ProviderChoice,
         publish: Publish,
         record_error: RecordError,
-        wanted: Wanted = lambda topic: True,
+        has_subscribers: HasSubscribers = lambda topic: True,
         launcher: Launcher | None = None,
         registry: Registry | None = None,
     ) -> None:
         registry = registry or Registry(home.registry, home.audit)
         registry.on_corrupt = self._on_corrupt
-        board = Board(publish)
-        self._fleet = Fleet(
+        table = StatusTable(publish)
+        self._context = SupervisorContext(
             home=home,
             settings=settings,
             catalog=catalog,
             environment=environment,
             choice=choice,
-            board=board,
-            turns=TurnBook(board),
+            table=table,
+            turns=TurnStats(table),
             registry=RegistryWriter(registry),
             launcher=launcher or LocalLauncher(home, settings, environment),
             record_error=record_error,
@@ -103,70 +108,78 @@ class Supervisor:
             trust=_trust(settings, launcher),
         )
         for component in catalog:
-            board.put(new_row(component, self._fleet.choice_for(component)))
-        self._embedded = EmbeddedService(self._fleet)
-        self._endpoints = Endpoints(self._fleet)
-        self._launching = Launching(self._fleet, self._embedded, self._endpoints)
-        self._endings = Endings(self._fleet, self._embedded, self._endpoints, self._launching)
-        self.following = Following(self._fleet, self._endpoints)
-        self._pulse = Pulse(self._fleet)
-        self._upkeep = Upkeep(self._fleet, publish, wanted)
-        self._lent: set[tuple[int, str]] = set()
-        """Which worker (pid) was given the keys of which provider."""
-        self._listening: asyncio.Task[None] | None = None
+            table.put(new_row(component, self._context.choice_for(component)))
+        self._model_server = ModelServer(self._context)
+        self._endpoints = Endpoints(self._context)
+        self._launching = Launching(self._context, self._model_server, self._endpoints)
+        self._termination = Termination(self._context, self._model_server, self._endpoints, self._launching)
+        self.follower = Follower(self._context, self._endpoints)
+        self._heartbeat = Heartbeat(self._context)
+        self._reconciler = Reconciler(self._context, publish, has_subscribers)
+        self._keys_sent: set[tuple[int, str]] = set()
+        """Pid of a worker and provider whose keys it got."""
+        self._event_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    # life
+    # start and end
 
     async def start(self, *, lead: bool = True) -> None:
-        """Begin to watch: as the one who leads the fleet, or copying the rows of the gateway that does."""
+        """Start: as the gateway that leads the fleet, or copying the rows of the one that does."""
         self._loop = asyncio.get_running_loop()
-        self._listening = asyncio.create_task(self._listen(), name="launcher events")
+        self._event_task = asyncio.create_task(self._handle_events(), name="launcher events")
         if lead:
             await self.lead()
         else:
-            self._fleet.board.copied = True
+            self._context.table.copied = True
 
     async def lead(self) -> None:
-        """Adopt what lives, clear what is dead, look after both from now on."""
-        board = self._fleet.board
-        board.copied = False
-        for row in list(board.rows.values()):
-            if row.state in ("starting", "stopping"):  # who saw to it is gone: only a look tells how it ended
-                board.change(row.id, state="lost", cause="the gateway that led the fleet ended meanwhile")
-        self._embedded.adopt()
-        await adopt_all(self._fleet)
-        await self._endpoints.rejoin(await self._fleet.registry.read())
-        for row in list(board.rows.values()):
-            if row.state in ANSWERING and row.id not in self._fleet.links:
-                board.change(
+        """Adopt what lives, remove what is dead, and keep watch from now on."""
+        table = self._context.table
+        table.copied = False
+        for row in list(table.rows.values()):
+            # The gateway that was starting or stopping it is gone; adoption finds out what became of it.
+            if row.state in ("starting", "stopping"):
+                table.update(row.id, state="lost", cause="the gateway that led the fleet ended meanwhile")
+        self._model_server.adopt()
+        await adopt_all(self._context)
+        await self._endpoints.rejoin(await self._context.registry.read())
+        for row in list(table.rows.values()):
+            if row.state in LIVE and row.id not in self._context.channels:
+                table.update(
                     row.id, state="lost", phase=None, cause="it ended while the lead of the fleet changed"
                 )
-            self._fleet.turns.refresh(row.id)
-        self._pulse.start()
-        self._upkeep.start()
+            self._context.turns.refresh(row.id)
+        self._heartbeat.start()
+        self._reconciler.start()
 
     async def close(self, stop_fleet: bool) -> None:
-        """Stop watching; end every specialist and the model server first if asked, else leave them running."""
-        self._pulse.stop()
-        self._upkeep.stop()
-        self.following.stop()
-        if stop_fleet:
-            await self.kill([row.id for row in self.statuses() if row.pid or row.id in self._fleet.links])
-            await self._embedded.stop()
-        for link in list(self._fleet.links.values()):
-            link.close("the backend ended")
-        self._embedded.detach()
-        self._fleet.launcher.close()
-        if self._listening is not None:
-            self._listening.cancel()
-        await self._fleet.registry.flush()
+        """Stop watching. With `stop_fleet` every specialist and the model server are ended first.
 
-    # looking
+        What became of a specialist before this call is in the registry when it returns.
+        """
+        self._heartbeat.stop()
+        self._reconciler.stop()
+        self.follower.stop()
+        if stop_fleet:
+            await self.kill(
+                [row.id for row in self.statuses() if row.pid or row.id in self._context.channels]
+            )
+            await self._model_server.stop()
+        for channel in list(self._context.channels.values()):
+            channel.close("the backend ended")
+        self._model_server.detach()
+        self._context.launcher.close()
+        if self._event_task is not None:
+            self._event_task.cancel()
+        # An end that was shown a moment ago may not have reached the writer yet: its task comes first.
+        await self._termination.settled()
+        await self._context.registry.flush()
+
+    # queries
 
     def statuses(self) -> list[SpecialistStatus]:
         """Return every row, in table order."""
-        return list(self._fleet.board.rows.values())
+        return list(self._context.table.rows.values())
 
     def status(self, ai_id: str) -> SpecialistStatus:
         """Return one row.
@@ -174,105 +187,143 @@ class Supervisor:
         Raises:
             TektonError: `unknown_specialist`.
         """
-        if (row := self._fleet.board.rows.get(ai_id)) is None:
+        if (row := self._context.table.rows.get(ai_id)) is None:
             raise TektonError(f"there is no specialist {ai_id!r}", code="unknown_specialist")
         return row
 
     def services(self) -> list[ServiceStatus]:
-        return list(self._fleet.board.services.values())
+        """Return the row of every service, such as the embedded model server."""
+        return list(self._context.table.services.values())
 
-    def link(self, ai_id: str) -> Channel:
-        """Return the way to ask a specialist.
+    def channel(self, ai_id: str) -> Channel:
+        """Return the channel to a specialist.
 
         Raises:
             NotRunning: It does not run, or does not answer.
         """
-        row, link = self.status(ai_id), self._fleet.links.get(ai_id)
-        if row.state not in ANSWERING or link is None or link.closed.done():
-            if row.state in ANSWERING:
+        row, channel = self.status(ai_id), self._context.channels.get(ai_id)
+        if row.state not in LIVE or channel is None or channel.closed.done():
+            if row.state in LIVE:
                 raise NotRunning(f"the connection to {row.name} broke a moment ago and is being looked at")
             if row.state == "lost" and row.pid:
                 raise NotRunning(f"{row.cause}; wait until it answers, or kill it and launch it anew")
             why = f" ({row.cause})" if row.cause else ""
             raise NotRunning(f"{row.name} is {row.state}{why}; launch it first")
-        return link
-
-    def log_path(self, ai_id: str, *, previous: bool = False) -> Path:
-        return log_path(self._fleet.home.logs, ai_id, previous=previous)
+        return channel
 
     def sources(self) -> list[str]:
-        """Return whose logs can be read."""
-        return self._upkeep.sources()
+        """Return whose logs `read_log` can read."""
+        return self._reconciler.sources()
 
-    async def read_log(self, source: str, *, tail: int = 200, previous: bool = False) -> dict[str, Any]:
-        """Return `{"source", "path", "lines", "remote"}` with the newest lines of a log, oldest first.
+    async def read_log(self, source: str, *, tail: int = 200, previous: bool = False) -> LogText:
+        """Return the newest lines of a log, oldest first.
 
-        Of a `remote` one the file is a copy, brought up to date by this call and while somebody reads topic `logs`.
+        The file of a `remote` specialist is a copy, brought up to date by this call and while topic `logs` is read.
         """
-        path = self.log_path(source, previous=previous)
-        if not previous and self._fleet.launcher.remote:
-            await self._fleet.launcher.fetch_logs(source)
-            self._upkeep.brought(source)
-        lines = await asyncio.to_thread(_tail, path, tail)
-        remote = self._fleet.launcher.remote and source in self._fleet.placements
+        path = log_path(self._context.home.logs, source, previous=previous)
+        if not previous and self._context.launcher.remote:
+            await self._context.launcher.fetch_logs(source)
+            self._reconciler.skip_to_end(source)
+        lines = await asyncio.to_thread(read_tail, path, tail)
+        remote = self._context.launcher.remote and source in self._context.placements
         shown = [redact(line) for line in lines]
-        return {"source": source, "path": str(path), "lines": shown, "remote": remote}
+        return LogText(source, str(path), shown, remote)
 
-    # acting
+    # what comes to the workers' own ports
+
+    @property
+    def on_direct(self) -> OnDirect | None:
+        """Called with what workers report of it, once it is set; to be set before `start`."""
+        return self._context.on_direct
+
+    @on_direct.setter
+    def on_direct(self, handler: OnDirect) -> None:
+        self._context.on_direct = handler
+
+    # actions
 
     async def plan(self, ids: list[str]) -> FleetPlan:
-        """Return what launching these would do, without doing it."""
-        return await make_plan(self._fleet, [self.status(ai_id).id for ai_id in ids])
+        """Return what launching these specialists would do. Starts nothing."""
+        return await make_plan(self._context, [self.status(ai_id).id for ai_id in ids])
 
     async def launch(self, ids: list[str]) -> list[LaunchResult]:
-        """Launch in parallel; a result for each, in order. One that runs already is no failure."""
+        """Launch in parallel; return a result for each, in order. One that runs already is no failure."""
         known = [self.status(ai_id).id for ai_id in ids]
         return list(await asyncio.gather(*(self._launching.launch(ai_id) for ai_id in known)))
 
     async def kill(self, ids: list[str], force: bool = False) -> list[LaunchResult]:
-        """End in parallel: SIGTERM, grace, SIGKILL (`force`: at once); a result for each, in order."""
+        """Stop in parallel: SIGTERM, SIGKILL after the grace time (`force`: at once); return a result for each."""
         known = [self.status(ai_id).id for ai_id in ids]
-        return await self._endings.kill(known, force=force)
+        return await self._termination.kill(known, force=force)
 
     async def restart(self, ids: list[str]) -> list[LaunchResult]:
-        """End and launch, by the operator's wish."""
+        """Stop and launch again; return the results of the launches."""
         await self.kill(ids)
         return await self.launch(ids)
 
+    def use(self, choice: ProviderChoice, settings: Settings) -> None:
+        """Take another provider and model for all that have none of their own, from their next launch on."""
+        context = self._context
+        context.choice, context.settings = choice, settings
+        for component in context.catalog:
+            if context.table.rows[component.id].state not in RUNNING:
+                context.table.update(component.id, **choice_fields(context.choice_for(component)))
+
+    def reconfigure(self, settings: Settings, catalog: Catalog) -> None:
+        """Take other rows; specialists that run stay as they were started, and say so."""
+        reconfigure(
+            self._context,
+            msgspec.structs.replace(settings, providers=self._context.settings.providers),
+            catalog,
+        )
+
+    def drop_removed(self) -> None:
+        """Take out the rows of specialists that are no longer configured and run no more."""
+        drop_removed(self._context)
+
+    def own_model(self, ai_id: str) -> tuple[str, str]:
+        """Return provider and model of a specialist's turns that name no other."""
+        row = self.status(ai_id)
+        return row.provider, row.model
+
+    def own_tools(self, ai_id: str) -> list[str]:
+        """Return the names of the tools that a specialist's own servers give now."""
+        return [name for server in self.status(ai_id).tools for name in server.tools]
+
     async def set_model(self, ai_id: str, provider: str | None, model: str | None) -> None:
-        """Change what a specialist uses, now if it runs and from now on; a running turn keeps what it has.
+        """Change the provider and model of a specialist, for its later turns and launches.
 
         Raises:
-            TektonError: The worker cannot use that provider; it goes on as before.
+            TektonError: The worker cannot use them; nothing was changed.
         """
-        fleet, row = self._fleet, self.status(ai_id)
+        context, row = self._context, self.status(ai_id)
         kind = provider or row.provider
         if kind == "auto":
-            kind = fleet.choice.provider
-        chosen = model or (row.model if kind == row.provider else fleet.default_model(kind))
+            kind = context.choice.provider
+        chosen = model or (row.model if kind == row.provider else context.default_model(kind))
         if not chosen:
             raise TektonError(f"no model is named for {kind}: give one", code="invalid_request")
         choice = named(kind, chosen, "set by hand")
         if kind == "embedded":
-            self._embedded.ensure()
-        if row.state in ANSWERING:
+            self._model_server.ensure()
+        if row.state in LIVE:
             await self._configure(row, choice)
-        fleet.choices[ai_id] = choice
-        fleet.board.change(ai_id, **choice_fields(choice))
+        context.choices[ai_id] = choice
+        context.table.update(ai_id, **choice_fields(choice))
 
     async def _configure(self, row: SpecialistStatus, choice: ProviderChoice) -> None:
         request = Request(
             type="configure",
             provider=choice.provider,
             model=choice.model,
-            token=self._fleet.token,
-            lent=self._lendable(choice.provider),
+            token=self._context.token,
+            lent=self._extra_keys(choice.provider),
         )
-        reply = await self.link(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
+        reply = await self.channel(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
             raise TektonError(reply.message, code=reply.code)
-        if isinstance(reply, InfoResponse) and (placement := self._fleet.placements.get(row.id)):
-            await self._fleet.registry.apply(
+        if isinstance(reply, InfoResponse) and (placement := self._context.placements.get(row.id)):
+            await self._context.registry.apply(
                 lambda change: change.update(
                     row.id,
                     expect=(placement.identity.pid, placement.identity.start),
@@ -281,129 +332,153 @@ class Supervisor:
                 )
             )
 
-    def _lendable(self, kind: str) -> dict[str, str]:
-        """Return keys a worker may be given over its socket: none beyond this machine, where nodes have their own."""
-        if self._fleet.launcher.remote:
+    def _extra_keys(self, kind: str) -> dict[str, str]:
+        """Return the keys that are sent to a worker over its socket: none to other hosts and agents, which have their own."""
+        if self._context.launcher.remote or kind == "acp":
             return {}
-        return lendable(self._fleet.environment, kind, self._fleet.settings)
+        return extra_keys(self._context.environment, kind, self._context.settings)
 
     async def nodes(self) -> list[Node]:
         """Return the hosts specialists may run on, with who runs where."""
-        return await self._fleet.launcher.nodes()
+        return await self._context.launcher.nodes()
 
-    async def lend_keys(self, ai_id: str, kind: str) -> None:
-        """Give a worker what it lacks to ask another provider than its own; a failure shows in the turn itself."""
-        row, values = self.status(ai_id), self._lendable(kind)
+    async def embed(self, ai_id: str, texts: list[str], model: str = "") -> EmbedResponse:
+        """Return the vectors of texts by a specialist's provider: its own model, or the one that is named.
+
+        Raises:
+            TektonError: It does not run, its provider makes no vectors, or failed.
+        """
+        asked = Request(type="embed", texts=texts, model=model or None, token=self._context.token)
+        reply = await self.channel(ai_id).call(asked, timeout_s=EMBED_TIMEOUT_S)
+        if isinstance(reply, ErrorReply):
+            raise TektonError(reply.message, code=reply.code, evidence=reply.evidence, detail=reply.detail)
+        if not isinstance(reply, EmbedResponse):
+            raise TektonError(f"{ai_id} answered `embed` with {type(reply).__name__}")
+        return reply
+
+    async def send_keys(self, ai_id: str, kind: str) -> None:
+        """Send a worker the keys it lacks to use another provider than its own, once.
+
+        An answer that is an error is ignored: the turn then fails with the provider's own words.
+        """
+        row, values = self.status(ai_id), self._extra_keys(kind)
         if kind == "embedded":
-            self._embedded.ensure()
-        if kind == row.provider or not values or row.transport != "socket" or (row.pid, kind) in self._lent:
+            self._model_server.ensure()
+        sent = (row.pid, kind) in self._keys_sent
+        if kind == row.provider or not values or row.transport != "socket" or sent:
             return
-        self._lent.add((row.pid, kind))
-        request = Request(type="configure", token=self._fleet.token, lent=values)
-        await self.link(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
+        self._keys_sent.add((row.pid, kind))
+        request = Request(type="configure", token=self._context.token, lent=values)
+        await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
 
-    def service_note(
+    def show_service(
         self, name: str, title: str, detail: str, *, ended: Literal["", "done", "failed"] = ""
     ) -> None:
-        """Show work of the backend itself as a service: running with words, or how it ended."""
+        """Show work of the backend itself as a service: `detail` says what it does, or how it `ended`."""
         if ended:
             state = "stopped" if ended == "done" else "exited"
-            self._fleet.board.change_service(name, title, state=state, detail="", cause=detail)
+            self._context.table.update_service(name, title, state=state, detail="", cause=detail)
         else:
-            self._fleet.board.change_service(name, title, state="busy", detail=detail, cause="")
+            self._context.table.update_service(name, title, state="busy", detail=detail, cause="")
 
     def report(self, where: str, code: str, message: str) -> None:
-        """Enter a failure somebody else saw into the ledger."""
-        self._fleet.record_error(where, code, message)
+        """Enter a failure of another part of the platform into the error ledger."""
+        self._context.record_error(where, code, message)
 
-    # what the turn manager says
+    # reports of the turn manager
 
     def turn_began(self, ai_id: str, request_id: str) -> None:
-        self._fleet.turns.began(ai_id, request_id)
+        """Note the begin of a turn in its specialist's row."""
+        self._context.turns.began(ai_id, request_id)
 
     def turn_phase(
         self, ai_id: str, request_id: str, phase: Phase, *, detail: str = "", position: int = 0
     ) -> None:
-        self._fleet.turns.phase(ai_id, request_id, phase, detail=detail, position=position)
-
-    def hold_streams(self, held: bool) -> None:
-        """Stop reading from every worker, or go on, while readers of the platform catch up."""
-        for link in self._fleet.links.values():
-            if isinstance(link, Link):
-                link.hold(held)
+        """Note a turn's phase in its specialist's row."""
+        self._context.turns.phase(ai_id, request_id, phase, detail=detail, position=position)
 
     def turn_progressed(self, ai_id: str, request_id: str, pieces: int = 1) -> None:
-        self._fleet.turns.progressed(ai_id, request_id, pieces)
+        """Note that pieces of a turn's text came."""
+        self._context.turns.progressed(ai_id, request_id, pieces)
 
     def turn_ended(self, ai_id: str, request_id: str, outcome: TurnOutcome) -> None:
-        self._fleet.turns.ended(ai_id, request_id, outcome)
+        """Note how a turn ended."""
+        self._context.turns.ended(ai_id, request_id, outcome)
 
-    async def died_with(self, ai_id: str, request_id: str) -> bool:
-        """Wait whether a turn that was cut is named in its worker's death record; false when the worker lives on.
+    async def in_death_record(self, ai_id: str, request_id: str) -> bool:
+        """Return whether the record of a worker's death names a turn that was lost; false when the worker lives.
 
-        A connection may break a moment before the end of its process is known.
+        Waits for that record, because a connection may break a moment before the end of its process is known.
         """
-        within_s = DEATH_KNOWN_S if ai_id in self._fleet.placements else 0.0
-        return await self._fleet.turns.was_named(ai_id, request_id, within_s)
+        within_s = DEATH_RECORD_S if ai_id in self._context.placements else 0.0
+        return await self._context.turns.in_death_record(ai_id, request_id, within_s)
+
+    @property
+    def activity(self) -> TurnStats:
+        """Who counts what the specialists write."""
+        return self._context.turns
+
+    def context_changed(self, ai_id: str, used: int, window: int) -> None:
+        """Show how many tokens a specialist's newest turn took, and how many its model can take."""
+        self._context.table.update(ai_id, context_used=used, context_window=window)
 
     def cost_changed(self, ai_id: str, costs: dict[str, float], currency: str) -> None:
         """Show what a specialist's turns cost today: sums by currency, and the currency to show first."""
-        self._fleet.board.change(ai_id, cost=costs.get(currency), currency=currency, costs=costs)
+        self._context.table.update(ai_id, cost=costs.get(currency), currency=currency, costs=costs)
 
-    # what the launcher says
+    def pause_streams(self, paused: bool) -> None:
+        """Stop reading from every worker, or read again, while slow readers of the event log catch up."""
+        for channel in self._context.channels.values():
+            if isinstance(channel, WorkerClient):
+                channel.pause_reading(paused)
 
-    async def _listen(self) -> None:
-        async for happening in self._fleet.launcher.watch():
+    # events of the launcher
+
+    async def _handle_events(self) -> None:
+        async for event in self._context.launcher.events():
             try:
-                self._on(happening)
-            except Exception:  # one specialist's trouble must not blind us for the others
-                log.exception("%s of %s", happening.kind, happening.ai_id)
+                self._handle(event)
+            except Exception:  # a failure with one specialist must not stop the watch over the others
+                log.exception("%s of %s", event.kind, event.ai_id)
 
-    def _on(self, happening: Happening) -> None:
-        if happening.kind == "warm":
-            self._on_warm(happening.ai_id, happening.problem, happening.code)
-        elif happening.kind in ("exited", "lost"):
-            self._endings.ended(happening)
+    def _handle(self, event: LauncherEvent) -> None:
+        if event.kind == "warm":
+            self._on_warm(event.ai_id, event.problem, event.code)
+        elif event.kind in ("exited", "lost"):
+            self._termination.ended(event)
 
     def _on_warm(self, ai_id: str, problem: str, code: ErrorCode | None) -> None:
         changes: dict[str, object] = {"warming": False}
         if problem:
             changes |= {"last_error": problem, "last_error_code": code}
-            self._fleet.record_error(ai_id, code or "provider_unavailable", problem, phase="warming")
-        self._fleet.turns.idle(ai_id, problem, **changes)
+            self._context.record_error(ai_id, code or "provider_unavailable", problem, phase="warming")
+        self._context.turns.idle(ai_id, problem, **changes)
 
     def _on_corrupt(self, corruption: Corruption) -> None:
-        """Called from whatever thread met the damage."""
+        """Record a damaged registry; called from whichever thread found it."""
 
-        def tell() -> None:
+        def report() -> None:
             kept = ", ".join(corruption.kept) or "none"
             text = f"the registry was damaged and set aside as {corruption.path}; entries kept: {kept}"
-            self._fleet.record_error("registry", "registry_corrupt", text, evidence=corruption.problem)
-            self._upkeep.registry_damaged()
+            self._context.record_error("registry", "registry_corrupt", text, evidence=corruption.problem)
+            self._reconciler.registry_damaged()
 
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(tell)
+            self._loop.call_soon_threadsafe(report)
 
 
 def _trust(settings: Settings, launcher: Launcher | None) -> Trust | None:
-    """Return whom to believe of specialists on other hosts. Raises `TlsRefused`."""
+    """Return which certificates of specialists on other hosts to accept. Raises `TlsRefused`."""
     if launcher is None or not launcher.remote or not settings.tls.ca:
         return None
     return trusting(settings.tls.ca, settings.tls.name)
 
 
 def worker_token(home: Home) -> str:
-    """Return the secret workers and this platform share, made at first use, readable by the user alone."""
-    path = home.run / "worker.token"
-    try:
-        if token := path.read_text().strip():
-            return token
-    except FileNotFoundError:
-        pass
+    """Return the secret that this platform and its workers share; made at first use, readable by the user alone."""
+    path = home.worker_token
+    with suppress(FileNotFoundError):
+        return read_token(path)
     token = secrets.token_urlsafe(32)
     write_private(path, token.encode())
     return token
-
-
-def _tail(path: Path, lines: int) -> list[str]:
-    return tail(path, lines)

@@ -1,59 +1,97 @@
-"""Keeps what is being written, so that it survives this console; written a moment after the last key."""
+"""Keeps texts that are being written, so that they survive the console."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
-from tekton_tui.commands.room import Room, Shell
-from tekton_tui.desk import Desk
+from backend.schema.errors import TektonError
+from backend.schema.params import GetPreference, PutPreference
+from backend.schema.results import Preference
+from tekton_tui.runtime.controller import Controller
+from tekton_tui.runtime.preferences import write_private
 
-DRAFT_DELAY_S = 1.0
+SAVE_DELAY_S = 1.0
+"""Time between a key and the write of the draft."""
+SAVE_LIMIT_S = 1.0
+"""How long the backend may take to keep a draft before it is kept here."""
 
 
-class DraftCommands(Room):
-    """Texts not sent yet, by the place they are written at."""
+class Drafts:
+    """Texts not sent yet, by the place they are written at: a specialist's id or `team`."""
 
-    def __init__(self, shell: Shell, desk: Desk) -> None:
-        super().__init__(shell, desk)
+    def __init__(self, controller: Controller, path: Path | None = None) -> None:
+        """`path` is a file for what the backend could not be given; `None` keeps nothing there."""
+        self._controller, self._path = controller, path
+        self._kept: dict[str, str] | None = None
+        """What the file holds; `None` before it was read."""
         self._drafts: dict[str, str] = {}
         self._saved: dict[str, str] = {}
         self._saving = False
 
-    def keep_draft(self, place: str, text: str) -> None:
-        """Keep what is being written, so that it survives this console; written a moment after the last key."""
+    def keep(self, place: str, text: str) -> None:
+        """Keep what is being written; it is saved a moment later."""
         self._drafts[place] = text
         if not self._saving:
             self._saving = True
-            self._desk.spawn(self._save_drafts())
+            self._controller.spawn(self._save_later())
 
-    def restore_draft(self, place: str, put: Callable[[str], None]) -> None:
-        """Give back what was being written at a place, if anything."""
+    def restore(self, place: str, put: Callable[[str], None]) -> None:
+        """Call `put` with what was being written at a place, if anything was."""
 
-        def take(answer: dict[str, Any]) -> None:
-            if answer["value"] and place not in self._drafts:
-                put(answer["value"])
+        def loaded(stored: Preference) -> None:
+            if isinstance(stored.value, str) and stored.value and place not in self._drafts:
+                put(stored.value)
 
+        if place not in self._drafts and (kept := self._read().get(place)):
+            self.keep(place, kept)
         if place in self._drafts:
             put(self._drafts[place])
         else:
-            self.fetch_quietly("get_preference", take, key=f"draft:{place}")
+            self._controller.request(GetPreference(f"draft:{place}"), loaded, quiet=True)
 
-    async def flush_drafts(self) -> None:
-        """Write what is not written yet: the console ends."""
-        from backend.schema.errors import TektonError
+    async def flush(self) -> None:
+        """Save what is not saved yet: at the backend, or in a file of this home while there is none."""
+        unsaved = {place: text for place, text in self._drafts.items() if self._saved.get(place, "") != text}
+        for place, text in list(unsaved.items()):
+            try:
+                async with asyncio.timeout(SAVE_LIMIT_S):
+                    await self._controller.call(PutPreference(f"draft:{place}", text or None))
+            except (TektonError, TimeoutError):
+                break
+            self._saved[place] = text
+            del unsaved[place]
+        self._write({**self._read(), **unsaved}, gone=self._saved)
 
-        for place in list(self._drafts):
-            text = self._drafts[place]
-            if self._saved.get(place, "") != text:
-                try:
-                    await self._desk.call("put_preference", key=f"draft:{place}", value=text or None)
-                except TektonError:
-                    return  # a draft is kept here until the backend is back
-                self._saved[place] = text
+    def _read(self) -> dict[str, str]:
+        if self._kept is None:
+            self._kept = {}
+            if self._path is not None:
+                with suppress(OSError, ValueError, TypeError):
+                    stored = json.loads(self._path.read_bytes())
+                    self._kept = {str(place): str(text) for place, text in stored.items()}
+        return self._kept
 
-    async def _save_drafts(self) -> None:
-        await asyncio.sleep(DRAFT_DELAY_S)
+    def _write(self, kept: dict[str, str], gone: Mapping[str, str]) -> None:
+        """Write the file anew if it has to change; `gone` are places that the backend has now."""
+        kept = {place: text for place, text in kept.items() if text and gone.get(place) != text}
+        if self._path is None or kept == self._kept:
+            return
+        self._kept = kept
+        try:
+            if kept:
+                write_private(self._path, json.dumps(kept).encode())
+            else:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self._controller.notify(
+                f"what you write is not kept: {self._path}: {error.strerror}", failed=True
+            )
+
+    async def _save_later(self) -> None:
+        await asyncio.sleep(SAVE_DELAY_S)
         self._saving = False
-        await self.flush_drafts()
+        await self.flush()

@@ -1,66 +1,87 @@
-"""Commands over the fleet: launch, stop, kill, restart, models. Asks first where something is lost."""
+"""Commands on specialists: launch, stop, kill, restart, describe. Ask first where something would be lost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from tekton_tui.commands.room import Room
-from tekton_tui.screens.dialogs import confirm, plan_dialog
-from tekton_tui.wording import turn_words
+from backend.schema.params import GetSpecialist, Kill, Launch, Restart
+from backend.schema.records import FIRST_QUESTIONS, STAND_IN, JobGroup, LaunchResult
+from backend.schema.results import LaunchReport
+from tekton_tui.commands.models import ModelCommands
+from tekton_tui.commands.navigator import Navigator
+from tekton_tui.formatting import turn_words
+from tekton_tui.runtime.controller import Controller
 
 
-class FleetCommands(Room):
-    """What is done to specialists."""
+class FleetCommands:
+    """Starts and ends specialists; their states come as events, how it went as notices."""
 
-    def launch(self, names: list[str]) -> None:
-        """Show the launch plan of names, groups, `starter` or `all`; launch on Enter."""
+    def __init__(self, controller: Controller, navigator: Navigator, models: ModelCommands) -> None:
+        self._controller, self._navigator, self._models = controller, navigator, models
+        self._stores = controller.stores
 
-        def planned(answer: dict[str, Any]) -> None:
-            plan = answer["plan"]
-            if plan["items"] and all(item.get("code") == "already_running" for item in plan["items"]):
-                self._desk.notice.emit("all of these run already", False)
+    def launch(self, names: Sequence[str]) -> None:
+        """Show the launch plan of names, groups, `starter` or `all`; launch after a yes."""
+
+        def planned(report: LaunchReport) -> None:
+            plan = report.plan
+            if plan is None:
                 return
-            self._shell.push_screen(
-                plan_dialog(plan, self._provider_words()), lambda yes: self._launch(names, yes)
+            if plan.items and all(item.code == "already_running" for item in plan.items):
+                self._controller.notify("all of these run already")
+                return
+            self._navigator.confirm_launch(
+                plan, self._provider_words(), lambda answer: self._answered(answer, names, plan.jobs)
             )
 
-        self._desk.do("launch", then=planned, ids=names, dry_run=True)
+        self._controller.request(Launch(list(names), dry_run=True), planned)
 
-    def _launch(self, names: list[str], answer: str | None) -> None:
+    def _answered(self, answer: str, names: Sequence[str], jobs: Sequence[JobGroup]) -> None:
+        """Launch, or plan anew with another model or another group."""
         if answer == "yes":
-            self._desk.do("launch", then=self._launched, ids=names)
+            self._controller.request(Launch(list(names)), self._launched)
+        elif answer == "model":
+            self._models.choose(lambda: self.launch(names))
+        elif answer == "group" and jobs:
+            platform = self._stores.fleet.platform
+            names_of = ", ".join(platform.starter) if platform is not None else "those named in fleet.starter"
+            starter = ("starter", "Starter team", names_of)
+            choices = [starter, *((job.name, job.title, ", ".join(job.members)) for job in jobs)]
+            self._navigator.choose("for which job", choices, lambda name: self.launch([name]))
 
-    def _launched(self, answer: dict[str, Any]) -> None:
+    def _launched(self, report: LaunchReport) -> None:
         """Say how it went and what can be done now."""
-        self._report("launched", answer, hint="\nEnter on a row asks one of them, 3 asks all.")
-        ids = [row["id"] for row in answer["results"] if row["ok"]]
-        self._shell.in_pane("fleet", lambda pane: pane.show_launched(ids))
+        hint = "\nEnter on a row asks one of them, 3 asks all."
+        platform = self._stores.fleet.platform
+        if platform is not None and platform.provider.stand_in:
+            hint += "\nTry: " + ", ".join(f"{who} “{words}”" for who, words in FIRST_QUESTIONS)
+        self._report("launched", report.results, hint=hint)
+        self._navigator.show_launched([result.id for result in report.results if result.ok])
 
-    def stop(self, ids: list[str]) -> None:
-        """End specialists. An idle one asks nothing; one that answers names what is lost; several are listed."""
+    def stop(self, ids: Sequence[str]) -> None:
+        """End specialists, after a yes to a question that names the answers that would be lost."""
         self._end(ids, force=False)
 
-    def kill(self, ids: list[str]) -> None:
-        """End specialists at once; always asks."""
+    def kill(self, ids: Sequence[str]) -> None:
+        """End specialists at once, after a yes."""
         self._end(ids, force=True)
 
-    def kill_all(self) -> None:
-        self._end([row.id for row in self._stores.fleet.rows.values() if row.pid], force=False, always=True)
+    def stop_all(self) -> None:
+        """End all that run, after a yes."""
+        self._end([row.id for row in self._stores.fleet.rows.values() if row.pid], force=False)
 
-    def restart(self, ids: list[str]) -> None:
-        """Stop and launch again, by hand; asks like a stop."""
-        self._asked(
+    def restart(self, ids: Sequence[str]) -> None:
+        """End and launch specialists again, after a yes."""
+        self._confirm_loss(
             ids,
             "Restart",
             "This stops and starts:",
-            always=len(ids) > 1,
-            then=lambda: self._desk.do(
-                "restart", then=lambda result: self._report("restarted", result), ids=ids
+            then=lambda: self._controller.request(
+                Restart(list(ids)), lambda done: self._report("restarted", done.results)
             ),
         )
 
-    def _end(self, ids: list[str], *, force: bool, always: bool = False) -> None:
+    def _end(self, ids: Sequence[str], *, force: bool) -> None:
         verb = "Kill" if force else "Stop"
         live = [ai_id for ai_id in ids if self._stores.fleet.rows[ai_id].pid]
         if not live:
@@ -69,48 +90,39 @@ class FleetCommands(Room):
                 if len(ids) == 1
                 else "none of these runs"
             )
-            self._desk.notice.emit(f"{who}: nothing to {verb.lower()}", False)
+            self._controller.notify(f"{who}: nothing to {verb.lower()}")
             return
-        self._asked(
+        self._confirm_loss(
             live,
             verb,
             f"This {verb.lower()}s:",
-            always=force or always or len(live) > 1,
-            then=lambda: self._desk.do(
-                "kill", then=lambda result: self._report("stopped", result), ids=live, force=force
+            then=lambda: self._controller.request(
+                Kill(live, force=force), lambda done: self._report("stopped", done.results)
             ),
         )
 
-    def _asked(
-        self, ids: list[str], verb: str, question: str, *, always: bool, then: Callable[[], None]
+    def _confirm_loss(
+        self, ids: Sequence[str], verb: str, question: str, *, then: Callable[[], None]
     ) -> None:
-        """Run `then` at once when nothing is lost, else after a yes."""
-        lost = [turn for ai_id in ids for turn in self._stores.turns.of_specialist(ai_id)]
-        if not lost and not always:
-            then()
-            return
-        names = [self._loss(ai_id) for ai_id in ids]
-        self._shell.push_screen(
-            confirm(f"{verb} {len(ids)}", question, names, verb),
-            lambda answer: then() if answer == "yes" else None,
-        )
+        """Call `then` after a yes; the question names what each would lose."""
+        title = f"{verb} {self._stores.fleet.names(ids) if len(ids) == 1 else len(ids)}"
+        self._navigator.confirm(title, question, [self._loss(ai_id) for ai_id in ids], verb, then)
 
     def _loss(self, ai_id: str) -> str:
         turns = self._stores.turns.of_specialist(ai_id)
         name = self._stores.fleet.rows[ai_id].name
-        return f"{name}: loses an answer ({turn_words(turns[0])}, {turns[0].pieces} tok)" if turns else name
+        if turns:
+            return f"{name}: loses an answer ({turn_words(turns[0])}, {turns[0].pieces} tok)"
+        return f"{name}: loses nothing; its conversation is kept"
 
-    def _report(self, done: str, answer: dict[str, Any], hint: str = "") -> None:
-        """Say how it went: failures one by one, successes in one line."""
-        good = [row for row in answer["results"] if row["ok"]]
-        for row in answer["results"]:
-            if not row["ok"]:
-                self._desk.notice.emit(
-                    f"{row['id'].removesuffix('-ai')}: {row.get('message', 'failed')}", True
-                )
-        if good:
-            names = ", ".join(row["id"].removesuffix("-ai") for row in good)
-            self._desk.notice.emit(f"{done}: {names}{hint}", False)
+    def _report(self, done: str, results: Sequence[LaunchResult], hint: str = "") -> None:
+        """Report failures one by one, successes in one sentence."""
+        for result in results:
+            if not result.ok:
+                name = result.id.removesuffix("-ai")
+                self._controller.notify(f"{name}: {result.message or 'failed'}", failed=True)
+        if good := ", ".join(result.id.removesuffix("-ai") for result in results if result.ok):
+            self._controller.notify(f"{done}: {good}{hint}")
 
     def _provider_words(self) -> str:
         platform = self._stores.fleet.platform
@@ -118,14 +130,10 @@ class FleetCommands(Room):
             return ""
         provider = platform.provider
         words = f"{provider.provider} · {provider.display or provider.model} · {provider.reason}."
-        if provider.provider == "embedded":
-            words += (
-                "\nThe embedded model is a small stand-in: it talks, it does not know. For real work start Ollama "
-                "and pull a model, or set ANTHROPIC_API_KEY, then start the backend again."
-            )
+        if provider.stand_in:
+            words += f"\n{STAND_IN}"
         return words
 
-    def choose_model(self, ids: list[str]) -> None:
-        from tekton_tui.screens.models import ModelScreen
-
-        self._shell.push_screen(ModelScreen(self._stores, self._desk, ids))
+    def describe(self, ai_id: str) -> None:
+        """Show all that is known of a specialist."""
+        self._controller.request(GetSpecialist(ai_id), self._navigator.open_description)

@@ -6,32 +6,44 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import ContentSwitcher
 
+from backend.schema.params import GetPreference, PutPreference
+from backend.schema.results import Preference
+from backend.schema.states import LIVE
 from tekton_tui.commands import Commands
-from tekton_tui.hearing import hear
 from tekton_tui.stores import Stores
-from tekton_tui.stores.fleet import LIVE
 from tekton_tui.transcript import warm
-from tekton_tui.widgets.chat_view import ChatView
-from tekton_tui.widgets.empty import EmptyState
-from tekton_tui.widgets.tabs import ChatTabs
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.chat.chat_view import ChatView
+from tekton_tui.widgets.chat.tabs import ChatTabs
+from tekton_tui.widgets.common.empty import EmptyState
+
+LAST = "chat:last"
+"""Under which the backend keeps who was talked to last."""
+HEAD = "numa-ai"
+"""The platform's overseer: whom a first conversation is with."""
 
 
 class ChatPane(Vertical):
     """The tabs and the views behind them; a view is made when its tab is first shown."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+pageup", "step(-1)", "Previous tab", show=False, id="chat.previous"),
-        Binding("ctrl+pagedown", "step(1)", "Next tab", show=False, id="chat.next"),
-    ]
+    DEFAULT_CSS = """
+    #chat-tabs { height: 1; background: $background; }
+    #chat-views { height: 1fr; }
+    #chat-views > ChatView { height: 1fr; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("chat-tabs")
 
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._opened: list[str] = []
+        self.opening = False
+        """Whether a conversation is on its way to the screen: keys wait for it."""
 
     def compose(self) -> ComposeResult:
         yield ChatTabs(self._stores, id="chat-tabs")
@@ -40,7 +52,7 @@ class ChatPane(Vertical):
 
     def on_mount(self) -> None:
         self.call_after_refresh(warm)
-        hear(self, self._stores.fleet.summary_changed, self._follow_fleet)
+        self._stores.fleet.summary_changed.subscribe_widget(self, self._follow_fleet)
         self._follow_fleet()
 
     @property
@@ -52,24 +64,53 @@ class ChatPane(Vertical):
         """Show a specialist's conversation, making its tab if there is none; `session_id` names an earlier one."""
         if ai_id not in self._opened:
             self._opened.append(ai_id)
+        self.opening = True
         self.call_after_refresh(self._show, ai_id, session_id, sought)
+
+    def on_show(self) -> None:
+        self._stores.turns.read(self.query_one(ChatTabs).current)
+
+    def on_hide(self) -> None:
+        self._stores.turns.leave(self.query_one(ChatTabs).current)
 
     def focus_content(self) -> None:
         if self.current is not None:
             self.current.focus_composer()
         else:
+            self.opening = True
             self.call_after_refresh(self._open_first)
 
     def _open_first(self) -> None:
-        """Show the first that runs, unless somebody was named meanwhile."""
-        if not self._opened and (live := self._stores.fleet.live()):
-            self.open_tab(live[0].id)
+        """Show who was talked to last, unless somebody was named meanwhile."""
+        if not self._opened:
+            self._commands.controller.request(
+                GetPreference(LAST), self._open_last, otherwise=self._open_last, quiet=True
+            )
 
-    def open_number(self, number: int) -> None:
-        """Show the tab with this number, counted from 1."""
-        tabs = self.query_one(ChatTabs).ids
-        if 0 < number <= len(tabs):
-            self.open_tab(tabs[number - 1])
+    def _open_last(self, last: Preference | None = None) -> None:
+        """Show who was talked to last if that one runs, else the platform's head, else the first that runs."""
+        live = [row.id for row in self._stores.fleet.live()]
+        if self._opened or not self.is_attached:
+            return
+        wanted = (last.value if last is not None else None, HEAD)
+        if first := next((ai_id for ai_id in wanted if ai_id in live), next(iter(live), None)):
+            self.open_tab(first)
+        else:
+            self.opening = False
+
+    def targets(self) -> list[str]:
+        """Return whom a verb means: whose conversation is shown."""
+        return [self.current.ai_id] if self.current is not None else []
+
+    def take_text(self, text: str) -> bool:
+        """Put text that was typed or pasted outside of a field into the composer that is shown."""
+        return self.current is not None and self.current.take_text(text)
+
+    def run_line(self, text: str) -> bool:
+        """Carry out a line in the conversation that is shown, if one is."""
+        if self.current is not None:
+            self.current.run_line(text)
+        return self.current is not None
 
     def draft(self, text: str) -> None:
         if self.current is not None:
@@ -83,12 +124,18 @@ class ChatPane(Vertical):
         switcher.current = name
         self._follow_fleet()
         tabs = self.query_one(ChatTabs)
-        tabs.current = ai_id
+        if tabs.current != ai_id:
+            tabs.current = ai_id
+            self._commands.controller.request(PutPreference(LAST, ai_id), quiet=True)
+        if self.is_on_screen:
+            self._stores.turns.read(ai_id)
         view = self.query_one(f"#{name}", ChatView)
+        tabs.session = view.title
         if session_id:
             view.use_session(session_id, sought)
         if not sought:
             view.focus_composer()
+        self.opening = False
 
     def _follow_fleet(self) -> None:
         """Keep a tab for each that runs and each that was opened, in the catalogue's order."""
@@ -98,9 +145,19 @@ class ChatPane(Vertical):
         empty = self.query_one(EmptyState)
         empty.display = self.query_one(ContentSwitcher).current is None
         if empty.display:
-            empty.say(
+            empty.show_text(
                 "No conversation is open.", "Launch somebody on the fleet screen (1), then Enter on a row."
             )
+
+    @on(ChatTabs.SwitchRequested)
+    def _switch(self) -> None:
+        self._commands.navigator.open_switcher()
+
+    @on(ChatView.Titled)
+    def _titled(self, event: ChatView.Titled) -> None:
+        event.stop()
+        if event.view is self.current:
+            self.query_one(ChatTabs).session = event.view.title
 
     @on(ChatTabs.Chosen)
     def _chosen(self, event: ChatTabs.Chosen) -> None:

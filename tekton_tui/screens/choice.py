@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tekton_tui.safe_text import literal, one_line
+from tekton_tui.screens.dialogs import Question
 
-NAME_CELLS, HINT_CELLS = 16, 44
+NAME_CELLS, MOST_NAME_CELLS, HINT_CELLS = 16, 28, 60
 
 
-class ChoiceScreen(ModalScreen[str | None]):
+class ChoiceScreen(Question[str | None]):
     """`choices` are `(answer, name, hint)`; dismissed with the answer, or with none on `esc`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Close", id="choice.close")]
@@ -32,8 +33,10 @@ class ChoiceScreen(ModalScreen[str | None]):
         with Vertical(id="choice-box") as box:
             box.border_title = literal(one_line(self._title, 60))
             box.border_subtitle = "enter chooses · esc closes"
+            cells = max((cell_len(name) for _, name, _hint in self._choices), default=0) + 2
+            cells = max(NAME_CELLS, min(cells, MOST_NAME_CELLS))
             yield OptionList(
-                *(Option(_line(name, hint)) for _, name, hint in self._choices), id="choice-list"
+                *(Option(_line(name, hint, cells)) for _, name, hint in self._choices), id="choice-list"
             )
 
     def on_mount(self) -> None:
@@ -46,8 +49,9 @@ class ChoiceScreen(ModalScreen[str | None]):
         self.dismiss(self._choices[event.option_index][0])
 
 
-def _line(name: str, hint: str) -> Content:
+def _line(name: str, hint: str, cells: int) -> Content:
+    name = one_line(name, cells - 1)
     return Content.assemble(
-        literal(one_line(name, NAME_CELLS).ljust(NAME_CELLS), "bold"),
+        literal(name + " " * (cells - cell_len(name)), "bold"),
         literal(one_line(hint, HINT_CELLS), "$text-muted"),
     )

@@ -1,4 +1,4 @@
-"""Two answers side by side, what differs marked in both."""
+"""Two answers, side by side or one above the other; what differs is marked where much is the same."""
 
 from __future__ import annotations
 
@@ -6,30 +6,28 @@ import re
 from difflib import SequenceMatcher
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tekton_tui.safe_text import literal
+from tekton_tui.commands import Answer
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.verbs import bindings
 
 _WORDS = re.compile(r"\s+|\S+")
 MAX_WORDS = 20_000
+LEAST_CELLS_BESIDE = 120
 MARK = "$text-warning bold underline"
 
 
 class CompareScreen(ModalScreen[None]):
     """Both sides scroll together; `esc` closes."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,equals_sign", "dismiss", "Close", id="compare.close"),
-        Binding("up,k", "scroll(-1)", "Up", show=False, id="compare.up"),
-        Binding("down,j", "scroll(1)", "Down", show=False, id="compare.down"),
-        Binding("pageup", "scroll(-20)", "Page up", show=False, id="compare.page-up"),
-        Binding("pagedown,space", "scroll(20)", "Page down", show=False, id="compare.page-down"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
 
     def __init__(self, left: tuple[str, Content], right: tuple[str, Content], shared: str) -> None:
         """`shared` says how much both have in common."""
@@ -38,29 +36,35 @@ class CompareScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="compare"):
-            with Horizontal(id="compare-sides"):
+            with Vertical(id="compare-sides"):
                 for name, content in self._sides:
                     with VerticalScroll(classes="compare-side", can_focus=False) as side:
                         side.border_title = literal(name)
                         yield Static(content)
-            yield Static(literal(f" {self._shared} · ↑↓ scroll · esc closes"), classes="status-line")
+            yield Static(
+                literal(f" {one_line(self._shared, 90)} · ↑↓ scroll · esc closes"), classes="status-line"
+            )
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put the two beside each other where there is room for both."""
+        self.query_one("#compare-sides").set_class(event.size.width >= LEAST_CELLS_BESIDE, "-beside")
 
     def action_scroll(self, rows: int) -> None:
         for side in self.query(".compare-side"):
             side.scroll_relative(y=rows, animate=False)
 
 
-def compare_screen(left_name: str, left: str, right_name: str, right: str) -> CompareScreen:
-    """Return the screen for two texts."""
-    first, second = differences(left, right)
-    return CompareScreen((left_name, first), (right_name, second), _shared(left, right))
-
-
-def _shared(left: str, right: str) -> str:
-    """Say how many words of each text the other has as well, in their order."""
-    a, b = left.split()[:MAX_WORDS], right.split()[:MAX_WORDS]
+def compare_screen(left: Answer, right: Answer) -> CompareScreen:
+    """Return the screen for two answers; where less than half is shared, marks would cover everything: there are none."""
+    a, b = left.text.split()[:MAX_WORDS], right.text.split()[:MAX_WORDS]
     same = sum(block.size for block in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks())
-    return f"{same} words in common, of {len(a)} and {len(b)}"
+    words = f"{left.name} and {right.name} share {same} words, of {len(a)} and {len(b)}"
+    if 2 * same >= min(len(a), len(b)) > 0:
+        first, second = differences(left.text, right.text)
+        words += "; what differs is marked"
+    else:
+        first, second = literal(left.text), literal(right.text)
+    return CompareScreen((left.name, first), (right.name, second), words)
 
 
 def differences(left: str, right: str) -> tuple[Content, Content]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 from textual.content import Content
 
 from backend.schema import money
+from backend.schema.results import SpecialistDetail
 from tekton_tui.safe_text import literal, safe
 from tekton_tui.screens.text import TextScreen
 
@@ -18,27 +19,22 @@ SHOWN = (
 )  # fmt: skip
 
 
-def describe_screen(facts: dict[str, Any]) -> TextScreen:
-    """Return the page for `get_specialist`'s answer."""
-    row: dict[str, Any] = facts["status_row"]
-    lines = [literal(row.get("description", ""), "bold"), Content("")]
+def describe_screen(specialist: SpecialistDetail) -> TextScreen:
+    """Return the page of one specialist."""
+    row = specialist.status_row
+    lines = [literal(row.description, "bold"), Content("")]
     for name in SHOWN:
-        value = row.get(name)
-        if value not in (None, "", [], 0):
-            words = _in_words(value)
-            lines.append(
-                Content.assemble(
-                    literal(f"{name.replace('_', ' '):<{LABEL_CELLS}}", "$text-muted"), literal(words)
-                )
-            )
-    if aliases := facts.get("aliases"):
-        lines.append(
-            Content.assemble(
-                literal(f"{'also called':<{LABEL_CELLS}}", "$text-muted"), literal(", ".join(aliases))
-            )
-        )
-    lines += [Content(""), literal("Persona", "bold $text-primary"), literal(facts.get("persona", ""))]
-    return TextScreen(safe(row["name"]), Content("\n").join(lines))
+        value = getattr(row, name)
+        if value not in (None, "", [], {}, 0):
+            lines.append(_line(name.replace("_", " "), _in_words(value)))
+    if specialist.aliases:
+        lines.append(_line("also called", ", ".join(specialist.aliases)))
+    lines += [Content(""), literal("Persona", "bold $text-primary"), literal(specialist.persona)]
+    return TextScreen(safe(row.name), Content("\n").join(lines))
+
+
+def _line(label: str, words: str) -> Content:
+    return Content.assemble(literal(f"{label:<{LABEL_CELLS}}", "$text-muted"), literal(words))
 
 
 def _in_words(value: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import math
+import time
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -12,14 +15,61 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from tekton_tui.safe_text import literal, one_line
-from tekton_tui.wording import size
+from backend.schema.records import FleetPlan, LaunchPlanItem, ModelCandidate
+from tekton_tui.formatting import size
+from tekton_tui.safe_text import literal, literal_line, one_line
 
-QuitChoice = Literal["leave", "stop", "cancel"]
-PLAN_NAME_CELLS, PLAN_MODEL_CELLS = 13, 18
+PLAN_NAME_CELLS = 13
+MOST_CANDIDATES = 4
+LOOPBACK = "127.0.0.1"
+T = TypeVar("T")
 
 
-class Dialog(ModalScreen[str]):
+class Question(ModalScreen[T]):
+    """A screen whose keys decide something: those typed before it could be read are not heard."""
+
+    EARLY_S: ClassVar[float] = 0.3
+    """How long after it is drawn it hears nothing yet."""
+
+    _drawn_at = math.inf
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._drawn)
+
+    def _drawn(self) -> None:
+        self._drawn_at = time.monotonic()
+
+    def too_early(self, moment: float) -> bool:
+        """Return whether a key of this moment (monotonic, seconds) was typed too early."""
+        return self.EARLY_S > 0 and moment < self._drawn_at + self.EARLY_S
+
+
+class LongQuestion(Question[T]):
+    """A question whose text is scrolled where it does not fit above its buttons; those stay in sight."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,pageup", "read(-1)", "Read back", show=False, id="dialog.up"),
+        Binding("down,pagedown", "read(1)", "Read on", show=False, id="dialog.down"),
+    ]
+    BODY: ClassVar[str]
+    """Selects what is scrolled."""
+    AROUND_ROWS: ClassVar[int] = 5
+    """Rows of the frame, the buttons and what else is always there."""
+    MOST_ROWS: ClassVar[int] = 30
+    SHARE: ClassVar[float] = 0.9
+    """How much of the screen the question may take."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        room = int(event.size.height * self.SHARE) - self.AROUND_ROWS
+        self.query_one(self.BODY).styles.max_height = max(1, min(self.MOST_ROWS, room))
+
+    def action_read(self, step: int) -> None:
+        """Show more of what does not fit."""
+        body = self.query_one(self.BODY)
+        body.scroll_relative(y=step * max(1, body.size.height - 2), animate=False)
+
+
+class Dialog(LongQuestion[str]):
     """A title, lines of content and buttons; `esc` is always the last button, which asks for nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -27,6 +77,7 @@ class Dialog(ModalScreen[str]):
         Binding("right,tab", "next_button", "Next", show=False, id="dialog.next"),
         Binding("left,shift+tab", "previous_button", "Previous", show=False, id="dialog.previous"),
     ]
+    BODY = "#dialog-body"
 
     def __init__(
         self,
@@ -42,7 +93,7 @@ class Dialog(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as box:
-            box.border_title = self._title
+            box.border_title = literal_line(self._title)
             with VerticalScroll(id="dialog-body", can_focus=False):
                 yield Static(self._body)
             with Horizontal(id="dialog-buttons"):
@@ -66,13 +117,13 @@ class Dialog(ModalScreen[str]):
         self.focus_previous(Button)
 
 
-def confirm(title: str, question: str, names: list[str], verb: str) -> Dialog:
+def confirm(title: str, question: str, names: Sequence[str], verb: str) -> Dialog:
     """Ask before damage: what it hits is listed, Cancel has the focus."""
     lines = [literal(question), *(literal(f"  {one_line(name, 70)}", "bold") for name in names)]
     return Dialog(title, Content("\n").join(lines), [("yes", verb, "error"), ("cancel", "Cancel", "default")])
 
 
-def quit_dialog(live: list[str]) -> Dialog:
+def quit_dialog(live: Sequence[str]) -> Dialog:
     """Ask what becomes of the fleet."""
     if not live:
         body = literal("Nothing runs. The backend ends with the console.")
@@ -92,37 +143,76 @@ def quit_dialog(live: list[str]) -> Dialog:
     return Dialog("Quit", body, buttons)
 
 
-def plan_dialog(plan: dict[str, object], why: str) -> Dialog:
-    """Show what a launch would do, row by row, before anything starts."""
-    items: list[dict[str, object]] = plan["items"]  # type: ignore[assignment]
-    lines = [literal(why, "$text-muted"), Content("")] if why else []
-    lines += [_plan_line(item) for item in items]
-    good = sum(bool(item["ok"]) for item in items)
-    memory = f"about {size(_number(plan, 'memory_estimate'))} of {size(_number(plan, 'memory_available'))} free memory"
-    lines += [Content(""), literal(f"{good} of {len(items)} can start · {memory}", "$text-muted")]
-    lines += [literal(str(note), "$text-warning") for note in plan.get("notes", ())]  # type: ignore[attr-defined]
+class PlanDialog(Dialog):
+    """The launch plan; `m` takes another model, `g` another group."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "dismiss_with('model')", "Another model", id="plan.model"),
+        Binding("g", "dismiss_with('group')", "Another group", id="plan.group"),
+    ]
+
+
+def plan_dialog(plan: FleetPlan, why: str) -> Dialog:
+    """Show what a launch would do, row by row, before anything starts; `why` tells why the provider was chosen.
+
+    Models that could answer instead, and groups for jobs, are offered where the plan has any.
+    """
+    lines = [literal(why, "$text-muted")] if why else []
+    good = sum(item.ok for item in plan.items)
+    memory = f"about {size(plan.memory_estimate)} of {size(plan.memory_available)} free memory"
+    silent = sum(item.ok and bool(item.model_problem) for item in plan.items)
+    answer = "none" if silent == good else f"only {good - silent}"
+    answers = f", {answer} can answer yet" if silent else ""
+    lines += [
+        Content.assemble(
+            literal(f"{good} of {len(plan.items)} can start", "$text-muted"),
+            literal(answers, "$text-warning"),
+            literal(f" · {memory}", "$text-muted"),
+        ),
+    ]
+    lines += [literal(note, "$text-warning") for note in plan.notes]
+    lines += [Content(""), *(_plan_line(item) for item in plan.items)]
+    now = (plan.provider.provider, plan.provider.model) if plan.provider else ("", "")
+    others = [one for one in plan.candidates if one.usable and (one.provider, one.model) != now]
+    lines += [Content(""), *(_candidate_line(one) for one in others[:MOST_CANDIDATES])] if others else []
     buttons = [("cancel", "Cancel", "default")]
+    if plan.jobs:
+        buttons.insert(0, ("group", "g Other group", "default"))
+    if others:
+        buttons.insert(0, ("model", "m Other model", "default"))
     if good:
         buttons.insert(0, ("yes", f"Launch {good}", "primary"))
-    return Dialog("Launch plan", Content("\n").join(lines), buttons, focus="yes" if good else "cancel")
+    return PlanDialog("Launch plan", Content("\n").join(lines), buttons, focus="yes" if good else "cancel")
 
 
-def _plan_line(item: dict[str, object]) -> Content:
-    name = one_line(str(item["name"]), PLAN_NAME_CELLS).ljust(PLAN_NAME_CELLS)
-    if not item["ok"]:
+def _candidate_line(one: ModelCandidate) -> Content:
+    facts = " · ".join([*([size(one.size)] if one.size else []), *(["paid"] if one.paid else []), one.why])
+    name = one_line(one.display or one.model, 24)
+    return Content.assemble(literal(f"or {name} ", "bold"), literal(one_line(facts, 70), "$text-muted"))
+
+
+def _plan_line(item: LaunchPlanItem) -> Content:
+    name = one_line(item.name, PLAN_NAME_CELLS).ljust(PLAN_NAME_CELLS)
+    if item.code == "already_running":
+        return literal(f"✓ {name} {item.problem}", "$text-muted")
+    if not item.ok:
         return Content.assemble(
-            Content.styled("✖ ", "$text-error"),
-            literal(f"{name} "),
-            literal(str(item["problem"]), "$text-error"),
+            Content.styled("✖ ", "$text-error"), literal(f"{name} "), literal(item.problem, "$text-error")
         )
-    model = one_line(f"{item.get('provider', '')} {item.get('model', '')}".strip(), 40)
-    port = f":{item['port']}" if item.get("port") else "any free port"
-    host = str(item.get("host", ""))
-    if host and "://" not in host:  # beyond this machine; there the node gives the port
-        port = f"on {one_line(host, 24)}"
-    return Content.assemble(Content.styled("● ", "$text-success"), literal(f"{name} {port:<14} {model}"))
-
-
-def _number(plan: dict[str, object], name: str) -> int:
-    value = plan.get(name, 0)
-    return value if isinstance(value, int) else 0
+    model = one_line(f"{item.provider} {item.model}".strip(), 40)
+    port = f":{item.port}" if item.port else "any free port"
+    # On another host the node chooses the port.
+    if item.host not in ("", LOOPBACK) and "://" not in item.host:
+        port = f"on {one_line(item.host, 24)}"
+    role = f"{one_line(item.short, 12):<13}" if item.short else ""
+    if role:
+        model = one_line(model, 28)
+    sign = (
+        Content.styled("◐ ", "$text-warning") if item.model_problem else Content.styled("● ", "$text-success")
+    )
+    return Content.assemble(
+        sign,
+        literal(f"{name} "),
+        literal(role, "$text-muted"),
+        literal(f"{port:<14} {model}"),
+    )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
 from backend.schema.records import ErrorRecord
 from tekton_tui.commands import Commands
-from tekton_tui.hearing import hear
+from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
-from tekton_tui.widgets.cells import cell
-from tekton_tui.widgets.empty import EmptyState
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.cells import cell
+from tekton_tui.widgets.common.empty import EmptyState
 
 COLUMNS = (("", 1), ("LAST", 8), ("FIRST", 8), ("N", 4), ("WHERE", 12), ("CODE", 20))
 WIDE = 100
@@ -29,14 +30,12 @@ WIDE = 100
 class ErrorsPane(Vertical):
     """The table of failures, newest first, and the evidence of the one under the cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "acknowledge", "Acknowledge", id="errors.acknowledge"),
-        Binding("A", "acknowledge_all", "Acknowledge all", id="errors.acknowledge-all"),
-        Binding("g", "go", "Go to it", id="errors.go"),
-        Binding("l", "logs", "Logs", id="errors.logs"),
-        Binding("c", "copy", "Copy", id="errors.copy"),
-        Binding("escape", "back", "Back", show=False, id="errors.back"),
-    ]
+    DEFAULT_CSS = """
+    #errors-table { height: 1fr; background: $background; overflow-x: hidden; }
+    #errors-evidence { height: 2fr; padding: 0 1; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("errors")
 
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -45,28 +44,32 @@ class ErrorsPane(Vertical):
         self._wide = True
 
     def compose(self) -> ComposeResult:
-        yield EmptyState(id="errors-empty")
+        empty = EmptyState(id="errors-empty")
+        empty.can_focus = True
+        yield empty
         yield DataTable[Any](id="errors-table", cursor_type="row", zebra_stripes=False)
         with VerticalScroll(id="errors-evidence", can_focus=False):
             yield Static("", id="evidence-text")
 
     def on_mount(self) -> None:
         self.query_one("#errors-evidence").add_class("framed")
-        hear(self, self._stores.errors.changed, self._fill)
-        table = self.query_one(DataTable)
-        self._wide = self.app.size.width >= WIDE
+        self._stores.errors.changed.subscribe_widget(self, self._fill)
+        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
+        self._wide = app_of(self).size.width >= WIDE
         for title, width in COLUMNS:
             if self._wide or title != "FIRST":
                 table.add_column(title, width=width)
         table.add_column("WHAT", key="what")
-        self._commands.load_errors()
+        self._commands.errors.load()
         self._fill()
 
     def on_resize(self) -> None:
         self._fill()
 
     def focus_content(self) -> None:
-        self.query_one(DataTable).focus()
+        """Focus the list, or what stands for it while it is empty: a hidden widget would lose the focus again."""
+        empty = self.query_one(EmptyState)
+        (empty if empty.display else self.query_one(DataTable)).focus()
 
     def go_to(self, where: str) -> None:
         """Put the cursor on the newest failure of a specialist."""
@@ -78,14 +81,17 @@ class ErrorsPane(Vertical):
         if not self.is_mounted:
             return
         records = self._stores.errors.newest_first()
-        table = self.query_one(DataTable)
+        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
         keep = self._current()
         table.clear()
         for record in records:
             table.add_row(*self._cells(record), key=str(record.id))
         empty = self.query_one(EmptyState)
+        focused = empty.has_focus or table.has_focus
         empty.display = not records
         table.display = bool(records)
+        if focused:
+            self.focus_content()
         self.query_one("#errors-evidence").display = bool(records)
         if not records:
             platform = self._stores.fleet.platform
@@ -94,7 +100,7 @@ class ErrorsPane(Vertical):
                 if platform
                 else ""
             )
-            empty.say(
+            empty.show_text(
                 f"No errors{since}.",
                 "Every failure is listed here until you acknowledge it.",
             )
@@ -115,7 +121,7 @@ class ErrorsPane(Vertical):
             *([cell(self, _clock(record.first), tone=tone)] if self._wide else []),
             cell(self, str(record.count), tone=tone),
             cell(self, record.where.removesuffix("-ai"), 12, tone),
-            cell(self, record.code, 20, tone),
+            cell(self, record.code.replace("_", " "), 20, tone),
             cell(self, record.message, max(16, self.size.width - self._other_cells()), tone),
         ]
 
@@ -125,7 +131,7 @@ class ErrorsPane(Vertical):
         return sum(shown) + 2 * (len(shown) + 1)
 
     def _current(self) -> ErrorRecord | None:
-        table = self.query_one(DataTable)
+        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
         if not table.row_count or table.cursor_row >= table.row_count:
             return None
         key = table.coordinate_to_cell_key((table.cursor_row, 0)).row_key.value  # type: ignore[arg-type]
@@ -139,7 +145,8 @@ class ErrorsPane(Vertical):
             self.query_one("#evidence-text", Static).update("")
             return
         seen = f"acknowledged {_clock(record.acknowledged)}" if record.acknowledged else "not acknowledged"
-        box.border_title = literal(f"{one_line(record.where, 20)} · {record.code} · {record.count}× · {seen}")
+        who, code = one_line(record.where.removesuffix("-ai"), 20), record.code.replace("_", " ")
+        box.border_title = literal(f"{who} · {code} · {record.count}× · {seen}")
         times = f"first {_clock(record.first)} · last {_clock(record.last)}"
         lines = [literal(record.message), literal(times, "$text-muted")]
         if record.phase or record.request_id:
@@ -152,19 +159,20 @@ class ErrorsPane(Vertical):
     def action_acknowledge(self) -> None:
         record = self._current()
         if record is not None and not record.acknowledged:
-            self._commands.acknowledge([record.id])
+            self._commands.errors.acknowledge([record.id])
             self.query_one(DataTable).action_cursor_down()
 
     def action_acknowledge_all(self) -> None:
-        self._commands.acknowledge_all()
+        self._commands.errors.acknowledge_all()
 
+    @on(DataTable.RowSelected)
     def action_go(self) -> None:
         if (record := self._current()) and record.where in self._stores.fleet.rows:
-            self._commands.show_row(record.where)
+            self._commands.navigator.go_to_specialist(record.where)
 
     def action_logs(self) -> None:
         if record := self._current():
-            self._commands.open_logs(record.where)
+            self._commands.navigator.open_logs(record.where)
 
     def action_copy(self) -> None:
         if record := self._current():
@@ -173,7 +181,7 @@ class ErrorsPane(Vertical):
             )
 
     def action_back(self) -> None:
-        self._commands.show("fleet")
+        self._commands.navigator.show("fleet")
 
 
 def _clock(moment: float) -> str:

@@ -2,89 +2,170 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input
 
 from backend.schema.records import SpecialistStatus
+from backend.schema.states import BROKEN, LIVE, RUNNING
 from tekton_tui.commands import Commands
-from tekton_tui.hearing import hear
+from tekton_tui.formatting import SYMBOLS
+from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
+from tekton_tui.screens.columns import ColumnsScreen
 from tekton_tui.stores import Stores
-from tekton_tui.stores.fleet import LIVE
-from tekton_tui.widgets.detail import DetailStrip
-from tekton_tui.widgets.empty import EmptyState
-from tekton_tui.widgets.field import Field
-from tekton_tui.widgets.grid import SORT_KEYS, FleetGrid
-from tekton_tui.wording import SYMBOLS
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.empty import EmptyState
+from tekton_tui.widgets.common.field import Field
+from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping
+from tekton_tui.widgets.fleet.columns import COLUMNS, NARROW
+from tekton_tui.widgets.fleet.detail import DetailPane
+from tekton_tui.widgets.fleet.grid import FleetGrid
+from tekton_tui.widgets.fleet.plots import LOW, Plots
+
+DETAIL, NARROW_DETAIL = 9, 5
+"""Rows of the detail, with its border, where the terminal is usual and where it is small."""
+BUTTONS = {
+    "launch": ("Launch", "Launch"),
+    "launch-all": ("Launch all", "all"),
+    "kill": ("Kill", "Kill"),
+    "kill-all": ("Kill all", "all"),
+}
+"""Names of the buttons, with their labels and what is left of these where there is little room."""
+SHORT_BUTTONS = 70
+ORDER_WORDS = {"need": "needs you first"}
+MENU: tuple[tuple[str, str, str], ...] = (
+    ("chat", "Chat", "opens its conversation"), ("mark", "Mark", "for the next verb"),
+    ("launch", "Launch", "shows the plan"), ("stop", "Stop", "lets it finish what it can"), ("kill", "Kill", "at once; asks"),
+    ("restart", "Restart", "stops and starts it"), ("logs", "Log", "what its process wrote"), ("model", "Model", "chooses another"),
+    ("describe", "Describe", "role, persona, all facts"), ("pipe", "Pipe", "begins a chain with it"),
+    ("copy", "Copy name", ""), ("yank", "Copy as JSON", "with all facts"),
+)  # fmt: skip
+WHILE_STOPPED = {"launch", "mark", "logs", "model", "describe", "copy", "yank"}
+
+
+class _Shown(NamedTuple):
+    """What title, hint and buttons were made of."""
+
+    title: str
+    order: str
+    counts: str
+    hint: tuple[str, str] | None
+    stale: bool
+    live: bool
+    lines: int
 
 
 class FleetPane(Vertical):
-    """Grid, buttons and the strip that tells more of the row under the cursor."""
+    """Plots, grid with its buttons, and what there is to know of the row under the cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "chat", "Chat", id="fleet.chat"),
-        Binding("s", "launch", "Launch", id="fleet.launch"),
-        Binding("x", "stop", "Stop", id="fleet.stop"),
-        Binding("X", "kill", "Kill", id="fleet.kill"),
-        Binding("space", "mark", "Mark", id="fleet.mark"),
-        Binding("b", "broadcast", "Ask team", id="fleet.broadcast"),
-        Binding("l", "logs", "Logs", id="fleet.logs"),
-        Binding("slash", "filter", "Filter", key_display="/", id="fleet.filter"),
-        Binding("d", "describe", "Describe", id="fleet.describe"),
-        Binding("m", "model", "Model", id="fleet.model"),
-        Binding("r", "restart", "Restart", id="fleet.restart"),
-        Binding("S", "launch_all", "Launch all", id="fleet.launch-all"),
-        Binding("vertical_line", "pipe", "Pipe", key_display="|", id="fleet.pipe"),
-        Binding("y", "yank", "Row as JSON", id="fleet.yank", show=False),
-        Binding("c", "copy", "Copy name", id="fleet.copy", show=False),
-        Binding("escape", "clear", "Clear", show=False, id="fleet.clear"),
-        *(Binding(key, f"sort('{name}')", f"Sort by {name}", show=False, id=f"fleet.sort-{name}")
-          for key, name in SORT_KEYS.items()),
-    ]  # fmt: skip
+    DEFAULT_CSS = """
+    FleetPane { layers: base over; }
+    FleetPane.-stale { opacity: 85%; }
+    #fleet-box { height: 1fr; padding: 0; }
+    #fleet-grid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    #fleet-empty { height: auto; min-height: 4; }
+    #fleet-filter { height: 1; border: none; background: $panel; padding: 0 1; }
+    #fleet-detail { height: 9; padding: 0 1; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("fleet")
 
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
-        self._shown: tuple[str, tuple[str, str] | None, Content, bool, bool] | None = None
+        self._shown: _Shown | None = None
         self._key_words: dict[str, str] = {}
+        self._detail_open = True
+        self._detail_extra = 0
+        self._zoomed = ""
 
     def compose(self) -> ComposeResult:
+        yield Plots(self._stores.fleet, id="fleet-plots")
         with Vertical(id="fleet-box", classes="framed"):
-            with Horizontal(id="fleet-buttons"):
-                yield Static("", id="fleet-note")
-                for name, label in (
-                    ("launch", "Launch"),
-                    ("launch-all", "Launch all"),
-                    ("kill", "Kill"),
-                    ("kill-all", "Kill all"),
-                ):
-                    yield Button(label, id=f"button-{name}", compact=True)
             yield EmptyState(id="fleet-empty")
             yield FleetGrid(self._stores.fleet, id="fleet-grid")
         yield Field(
-            placeholder="filter: words or a pattern, ! in front inverts · enter keeps · esc clears",
+            placeholder="filter: name, role, state, model · cap:word · ! in front inverts · enter keeps · esc clears",
             id="fleet-filter",
             compact=True,
         )
-        yield DetailStrip(self._stores, self._commands, id="fleet-detail")
+        yield DetailPane(self._stores, self._commands, id="fleet-detail")
+        with Horizontal(id="fleet-buttons"):
+            for name, (label, _) in BUTTONS.items():
+                button = Button(label, id=f"button-{name}", compact=True)
+                button.can_focus = False  # the keys do the same; tab goes from pane to pane
+                yield button
 
     def on_mount(self) -> None:
         self.query_one("#fleet-filter").display = False
+        self.grid.chosen = dict(self._commands.console.preferences.columns)
         fleet = self._stores.fleet
-        hear(self, fleet.summary_changed, self._summarise)
-        hear(self, fleet.changed, lambda ids: self._summarise())
-        hear(self, self._stores.connection.changed, self._summarise)
+        fleet.summary_changed.subscribe_widget(self, self._summarise)
+        self._stores.attention.changed.subscribe_widget(self, self._show_unread)
+        fleet.changed.subscribe_widget(self, lambda ids: self._summarise())
+        self._stores.connection.changed.subscribe_widget(self, self._summarise)
         self._summarise()
 
     @property
     def grid(self) -> FleetGrid:
         return self.query_one(FleetGrid)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._fit()
+
+    def on_show(self) -> None:
+        self._plots.draw()
+
+    @property
+    def _plots(self) -> Plots:
+        return self.query_one(Plots)
+
+    def _fit(self) -> None:
+        """Share the rows out: what the grid needs, and the rest for the detail; put the buttons on the grid's border."""
+        size = app_of(self).size
+        narrow = size.width < NARROW
+        self.set_class(narrow, "-narrow")
+        self._plots.fit(size.width, size.height)
+        if self._zoomed:
+            self._plots.add_class("-none")
+        box, detail, field = (
+            self.query_one("#fleet-box"),
+            self.query_one(DetailPane),
+            self.query_one("#fleet-filter"),
+        )
+        box.display = self._zoomed != "detail"
+        detail.display = self._zoomed == "detail" or (
+            self._detail_open and not self._zoomed and size.height >= 16
+        )
+        room = self.size.height - self._plots.rows - field.display
+        least = (NARROW_DETAIL if narrow or size.height < LOW else DETAIL) + self._detail_extra
+        frame = (1 if narrow else 2) + (4 if self._nothing_runs else 0)
+        self.grid.set_room(room - frame - (least if detail.display else 0))
+        wanted = self.grid.lines_wanted + frame
+        if self._zoomed != "detail" and detail.display:
+            detail.styles.height = max(2, min(max(least, room - wanted), room - 5))
+        else:
+            detail.styles.height = "1fr"
+        self._place_buttons(size.width)
+
+    def _place_buttons(self, width: int) -> None:
+        box, buttons = self.query_one("#fleet-box"), self.query_one("#fleet-buttons")
+        buttons.display = box.display
+        short = width < SHORT_BUTTONS
+        for name, (label, shortened) in BUTTONS.items():
+            self.query_one(f"#button-{name}", Button).label = shortened if short else label
+        cells = 1 + sum(len(shortened if short else label) + 3 for label, shortened in BUTTONS.values())
+        x = width - cells - (1 if self.has_class("-narrow") else 2)
+        buttons.styles.offset = (max(0, x), self._plots.rows)
+
+    def _show_unread(self) -> None:
+        self.grid.show_unread(self._stores.attention.unread())
 
     def focus_content(self) -> None:
         self.grid.focus()
@@ -99,35 +180,61 @@ class FleetPane(Vertical):
         """Return what Enter does: it launches the team, launches one, or opens a chat."""
         row = self.grid.cursor_row
         if self._nothing_runs:
-            return {"chat": "Launch team"}
-        return {"chat": "Launch"} if row is not None and row.state not in LIVE else {}
+            return {"chat": "start the team"}
+        return {"chat": "start"} if row is not None and row.state not in LIVE else {}
 
     @property
     def _nothing_runs(self) -> bool:
         return all(row.state == "stopped" for row in self._stores.fleet.rows.values())
 
+    def why_not(self, verb: str) -> str:
+        """Return why a verb has no use on the row under the cursor now."""
+        row = self.grid.cursor_row
+        ids = self.targets()
+        if verb in ("stop", "kill") and ids and not any(self._stores.fleet.rows[ai_id].pid for ai_id in ids):
+            who = self._stores.fleet.names(ids)
+            return (
+                f"{who} does not run: nothing to {verb}"
+                if len(ids) == 1
+                else f"none of these runs: nothing to {verb}"
+            )
+        if verb in ("write", "log", "detail", "copy", "copy-json") and row is None:
+            return "no specialist is under the cursor"
+        return ""
+
     def targets(self) -> list[str]:
-        """Return whom a verb means: the marked, else the row under the cursor."""
+        """Return whom a verb means: the marked, else the row under the cursor, or all of a group."""
         if self._stores.fleet.marked:
             return sorted(self._stores.fleet.marked)
-        row = self.grid.cursor_row
-        return [row.id] if row else []
+        return self.grid.cursor_ids
 
+    @on(FleetGrid.Rearranged)
     def _summarise(self) -> None:
-        """Show title, hint and buttons for what is there now; touch nothing when all of it stays, for figures beat."""
-        fleet = self._stores.fleet
-        hidden = f" · {self.grid.hidden} hidden by filter" if self.grid.hidden else ""
+        """Show titles, hint and buttons for what is there now; touch nothing when all of it stays, for figures beat."""
+        fleet, grid = self._stores.fleet, self.grid
+        hidden = f" · {grid.hidden} hidden by filter" if grid.hidden else ""
         marked = f" · {len(fleet.marked)} marked" if fleet.marked else ""
-        summary = (
+        order = (
+            f"by {grid.sort_column}"
+            if grid.sort_column
+            else ORDER_WORDS.get(grid.grouping, f"by {grid.grouping}")
+        )
+        wall = " · wall" if grid.wall else ""
+        running = sum(row.state in RUNNING for row in fleet.rows.values())
+        down = sum(row.state in BROKEN for row in fleet.rows.values())
+        stopped = sum(row.state == "stopped" for row in fleet.rows.values())
+        summary = _Shown(
             f"Fleet · {len(fleet.rows)}{hidden}{marked}",
+            f" · {order}{wall}",
+            self._services() or f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped",
             self._hint() if self._nothing_runs else None,
-            self._services(),
             self._stores.connection.stale,
             bool(fleet.live()),
+            grid.lines_wanted,
         )
         if summary != self._shown:
             self._shown = summary
-            self._show(*summary)
+            self._show()
         self._name_keys()
 
     def _name_keys(self) -> None:
@@ -136,18 +243,40 @@ class FleetPane(Vertical):
             self._key_words = words
             self.refresh_bindings()
 
-    def _show(
-        self, title: str, hint: tuple[str, str] | None, services: Content, stale: bool, live: bool
-    ) -> None:
-        self.query_one("#fleet-box").border_title = literal(title)
+    def _show(self) -> None:
+        shown = self._shown
+        if shown is None:
+            return
+        box = self.query_one("#fleet-box")
+        air = " " if self.has_class("-narrow") else ""
+        box.border_title = Content.assemble(
+            literal(air + shown.title), literal(shown.order + air, "$text-muted")
+        )
+        keys = (
+            ("/", "filter"),
+            ("o", "order"),
+            ("C", "columns"),
+            ("L", "rows" if self.grid.wall else "wall"),
+        )
+        box.border_subtitle = Content(" · ").join(
+            [
+                literal(shown.counts),
+                *(Content.assemble((key, "bold $text-primary"), f" {word}") for key, word in keys),
+            ]
+        )
         empty = self.query_one(EmptyState)
-        empty.display = hint is not None
-        if hint is not None:
-            empty.say(*hint)
-        self.query_one("#fleet-note", Static).update(services)
-        self.set_class(stale, "-stale")
-        for name, enabled in (("launch", True), ("launch-all", True), ("kill", live), ("kill-all", live)):
+        empty.display = shown.hint is not None
+        if shown.hint is not None:
+            empty.show_text(*shown.hint)
+        self.set_class(shown.stale, "-stale")
+        for name, enabled in (
+            ("launch", True),
+            ("launch-all", True),
+            ("kill", shown.live),
+            ("kill-all", shown.live),
+        ):
             self.query_one(f"#button-{name}", Button).disabled = not enabled
+        self._fit()
 
     def _hint(self) -> tuple[str, str]:
         connection, platform = self._stores.connection, self._stores.fleet.platform
@@ -165,25 +294,23 @@ class FleetPane(Vertical):
             f"They answer with {model}: {platform.provider.reason}.",
         )
 
-    def _services(self) -> Content:
-        parts: list[Content] = []
-        for service in self._stores.fleet.services.values():
-            if service.state in ("stopped",) and not service.cause:
-                continue
-            tone = "$text-error" if service.state in ("exited", "killed", "lost") else "$text-muted"
-            words = f"{service.state} {service.cause if tone == '$text-error' else service.detail}".strip()
-            mark = SYMBOLS.get(service.state, "●")
-            parts.append(literal(one_line(f"{mark} {service.title}: {words}", 70), tone))
-        return Content("  ").join(parts)
+    def _services(self) -> str:
+        """Return which services do not serve, in words; empty while all do."""
+        parts = [
+            f"{SYMBOLS.get(service.state, '●')} {service.title}: {service.state} {service.cause or service.detail}"
+            for service in self._stores.fleet.services.values()
+            if service.state != "ready" and (service.state != "stopped" or service.cause)
+        ]
+        return one_line(" · ".join(parts), 70)
 
     @on(FleetGrid.Highlighted)
     def _highlighted(self, event: FleetGrid.Highlighted) -> None:
-        self.query_one(DetailStrip).show_specialist(event.ai_id)
+        self.query_one(DetailPane).show_specialist(event.ai_id)
         self._name_keys()
 
     @on(FleetGrid.Chosen)
     def _chosen(self, event: FleetGrid.Chosen) -> None:
-        self._commands.open_chat(event.ai_id)
+        self._commands.navigator.open_chat(event.ai_id)
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
@@ -192,7 +319,7 @@ class FleetPane(Vertical):
             "launch": self.action_launch,
             "launch_all": self.action_launch_all,
             "kill": self.action_kill,
-            "kill_all": self._commands.kill_all,
+            "kill_all": self._commands.fleet.stop_all,
         }[name]()
         self.focus_content()
 
@@ -208,27 +335,40 @@ class FleetPane(Vertical):
     def action_chat(self) -> None:
         fleet = self._stores.fleet
         row = self.grid.cursor_row
+        if self.grid.toggle_fold():
+            return
         if fleet.rows and self._nothing_runs and not fleet.marked:
-            self._commands.launch(["starter"])
+            self._commands.fleet.launch(["starter"])
         elif row is not None and row.state in LIVE:
-            self._commands.open_chat(row.id)
+            self._commands.navigator.open_chat(row.id)
         elif row is not None:
-            self._commands.launch([row.id])
+            self._commands.fleet.launch([row.id])
+
+    def action_ask(self) -> None:
+        """Open the conversation with whom the cursor is on, to write to it."""
+        if (row := self.grid.cursor_row) is not None:
+            self._commands.navigator.open_chat(row.id)
+
+    def take_text(self, text: str) -> bool:
+        """Filter by text that was typed or pasted outside of a field."""
+        self.query_one("#fleet-filter", Field).show_with(text)
+        self._fit()
+        return True
 
     def action_launch(self) -> None:
-        self._commands.launch(self.targets() or ["starter"])
+        self._commands.fleet.launch(self.targets() or ["starter"])
 
     def action_launch_all(self) -> None:
-        self._commands.launch(["all"])
+        self._commands.fleet.launch(["all"])
 
     def action_stop(self) -> None:
-        self._commands.stop(self.targets())
+        self._commands.fleet.stop(self.targets())
 
     def action_kill(self) -> None:
-        self._commands.kill(self.targets())
+        self._commands.fleet.kill(self.targets())
 
     def action_restart(self) -> None:
-        self._commands.restart(self.targets())
+        self._commands.fleet.restart(self.targets())
 
     def action_mark(self) -> None:
         row = self.grid.cursor_row
@@ -237,23 +377,84 @@ class FleetPane(Vertical):
             self.grid.action_move(1)
 
     def action_broadcast(self) -> None:
-        self._commands.open_team(sorted(self._stores.fleet.marked))
+        self._commands.navigator.open_team(sorted(self._stores.fleet.marked))
 
     def action_pipe(self) -> None:
         names = [self._stores.fleet.rows[ai_id].name for ai_id in self.targets()]
-        self._commands.open_pipes(" | ".join(names))
+        self._commands.navigator.open_pipes(" | ".join(names))
 
     def action_logs(self) -> None:
         if row := self.grid.cursor_row:
-            self._commands.open_logs(row.id)
+            self._commands.navigator.open_logs(row.id)
 
     def action_describe(self) -> None:
         if row := self.grid.cursor_row:
-            self._commands.describe(row.id)
+            self._commands.fleet.describe(row.id)
+
+    def action_detail(self) -> None:
+        """Show the pane below the grid, or hide it."""
+        self._detail_open, self._zoomed = not self._detail_open, ""
+        if not self._detail_open:
+            self.focus_content()
+        self._fit()
+
+    def action_tab(self, step: int) -> None:
+        self._detail_open = True
+        self._fit()
+        self.query_one(DetailPane).step_tab(step)
+
+    def action_zoom(self) -> None:
+        """Give the focused pane the whole place, or show all again."""
+        detail = self.query_one(DetailPane)
+        self._zoomed = "" if self._zoomed else "detail" if detail.has_focus else "grid"
+        self._fit()
+
+    def action_resize_detail(self, step: int) -> None:
+        self._detail_extra += step
+        self._fit()
+
+    def action_span(self, step: int) -> None:
+        self._plots.zoom_span(step)
+
+    def action_order(self) -> None:
+        """Choose the column to order by; the same again reverses, a third time restores the first order."""
+        choices = [(column.name, column.title.lower(), "") for column in COLUMNS if column.sort]
+        self._commands.navigator.choose("Order by", choices, self.grid.sort_by)
+
+    def action_group(self) -> None:
+        choices = [(name, "who needs you" if name == "need" else name, "") for name in GROUPINGS]
+        by_name: dict[str, Grouping] = {name: name for name in GROUPINGS}
+        self._commands.navigator.choose("Group by", choices, lambda name: self.grid.group_by(by_name[name]))
+
+    def action_layout(self) -> None:
+        self.grid.toggle_wall()
+
+    def action_columns(self) -> None:
+        """Choose the columns of this size of terminal."""
+        grid = self.grid
+
+        def chosen(names: list[str] | None) -> None:
+            if names is not None:
+                grid.choose_columns(names)
+                self._commands.console.set_preference("columns", dict(grid.chosen))
+
+        columns = [(column.name, column.title) for column in COLUMNS]
+        app_of(self).push_screen(ColumnsScreen(columns, grid.columns_chosen()), chosen)
+
+    @on(FleetGrid.MenuAsked)
+    def _menu(self, event: FleetGrid.MenuAsked) -> None:
+        """Offer what can be done with a row, or, on the head, the columns."""
+        if not event.ai_id:
+            self.action_columns()
+            return
+        row = self._stores.fleet.rows[event.ai_id]
+        runs = row.state in LIVE
+        verbs = MENU if runs else tuple(verb for verb in MENU if verb[0] in WHILE_STOPPED)
+        self._commands.navigator.choose(row.name, verbs, lambda name: getattr(self, f"action_{name}")())
 
     def action_model(self) -> None:
         if targets := self.targets():
-            self._commands.choose_model(targets)
+            self._commands.navigator.choose_model(targets)
 
     def action_yank(self) -> None:
         if row := self.grid.cursor_row:
@@ -266,6 +467,7 @@ class FleetPane(Vertical):
     def action_filter(self) -> None:
         field = self.query_one("#fleet-filter", Input)
         field.display = True
+        self._fit()
         field.focus()
 
     def action_clear(self) -> None:
@@ -273,12 +475,15 @@ class FleetPane(Vertical):
         if field.display:
             field.value = ""
             field.display = False
+            self._fit()
+        elif self._zoomed:
+            self._zoomed = ""
+            self._fit()
         elif self._stores.fleet.marked:
             self._stores.fleet.clear_marks()
+        else:
+            self.grid.fold_again()
         self.focus_content()
-
-    def action_sort(self, column: str) -> None:
-        self.grid.sort_by(column)
 
 
 def _as_json(row: SpecialistStatus) -> str:

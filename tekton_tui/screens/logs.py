@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
-from tekton_tui.desk import Desk
-from tekton_tui.hearing import hear
+from backend.schema.params import GetLogs
+from backend.schema.results import LogText
+from tekton_tui.runtime.controller import Controller
 from tekton_tui.safe_text import literal
-from tekton_tui.stores import Line, Stores
-from tekton_tui.widgets.field import Field
-from tekton_tui.widgets.line_view import LineView
+from tekton_tui.stores import Line
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.field import Field
+from tekton_tui.widgets.common.key_line import KeyLine
+from tekton_tui.widgets.common.line_view import LineView
 
 TAIL = 2_000
 
@@ -24,15 +27,11 @@ TAIL = 2_000
 class LogScreen(ModalScreen[None]):
     """`esc` closes."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Close", id="log.close"),
-        Binding("p", "previous", "Previous run", id="log.previous"),
-        Binding("slash", "filter", "Filter", key_display="/", id="log.filter"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("log")
 
-    def __init__(self, stores: Stores, desk: Desk, source: str) -> None:
+    def __init__(self, controller: Controller, source: str) -> None:
         super().__init__()
-        self._stores, self._desk, self._source = stores, desk, source
+        self._stores, self._controller, self._source = controller.stores, controller, source
         self._previous = False
 
     def compose(self) -> ComposeResult:
@@ -40,28 +39,28 @@ class LogScreen(ModalScreen[None]):
             box.border_title = literal(f"log · {self._source.removesuffix('-ai')}")
             yield LineView(id="log-lines")
             yield Field(
-                placeholder="filter: words or a pattern, ! in front inverts", id="log-filter", compact=True
+                placeholder="filter: words or a pattern, ! in front inverts",
+                id="log-filter",
+                classes="filter-field",
+                compact=True,
             )
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one("#log-filter").display = False
-        self._leave = hear(self, self._stores.timeline.added, self._added)
-        self._desk.spawn(self._desk.add_topic("logs"))
+        self._stores.timeline.added.subscribe_widget(self, self._added)
+        self._controller.subscribe("logs")
         self._load()
         self.query_one(LineView).focus()
-        self.set_interval(1.0, self._tell)
-
-    def on_unmount(self) -> None:
-        self._leave()
+        self.set_interval(1.0, self._show_status)
 
     def _load(self) -> None:
-        self._desk.do("specialist_logs", then=self._take, id=self._source, tail=TAIL, previous=self._previous)
+        self._controller.request(GetLogs(self._source, TAIL, previous=self._previous), self._show)
 
-    def _take(self, answer: dict[str, Any]) -> None:
+    def _show(self, log: LogText) -> None:
         if self.is_attached:
-            self.query_one(LineView).replace((str(line), "") for line in answer["lines"])
-            self._tell()
+            self.query_one(LineView).replace((line, "") for line in log.lines)
+            self._show_status()
 
     def _added(self, lines: list[Line]) -> None:
         if not self._previous:
@@ -69,7 +68,7 @@ class LogScreen(ModalScreen[None]):
             if mine:
                 self.query_one(LineView).add(mine)
 
-    def _tell(self) -> None:
+    def _show_status(self) -> None:
         view = self.query_one(LineView)
         parts = [f"{len(view.kept)} lines", "following" if view.following else "held"]
         parts += [f"{view.hidden} hidden by filter"] if view.hidden else []
@@ -81,7 +80,7 @@ class LogScreen(ModalScreen[None]):
     @on(Input.Changed, "#log-filter")
     def _filtered(self, event: Input.Changed) -> None:
         self.query_one(LineView).set_filter(event.value)
-        self._tell()
+        self._show_status()
 
     @on(Input.Submitted)
     def _kept(self) -> None:
@@ -95,6 +94,11 @@ class LogScreen(ModalScreen[None]):
     def action_previous(self) -> None:
         self._previous = not self._previous
         self._load()
+
+    def take_text(self, text: str) -> bool:
+        """Filter by text that was typed or pasted outside of a field."""
+        self.query_one("#log-filter", Field).show_with(text)
+        return True
 
     def action_back(self) -> None:
         field = self.query_one("#log-filter", Input)

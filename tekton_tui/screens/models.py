@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
-from tekton_tui.desk import Desk
-from tekton_tui.hearing import hear
+from backend.schema.params import ListModels, PullModel, SetModel
+from backend.schema.results import Model, ProviderList, PullResult, SetModelResult
+from tekton_tui.formatting import size
+from tekton_tui.runtime.controller import Controller
 from tekton_tui.safe_text import literal, one_line
-from tekton_tui.stores import Stores
-from tekton_tui.widgets.field import Field
-from tekton_tui.wording import size
+from tekton_tui.screens.dialogs import Question
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.field import Field
 
 PERCENT = re.compile(r"(\d{1,3}) %")
 FETCHER = "ollama"
 """The provider that can fetch a model by name."""
 
 
-class ModelScreen(ModalScreen[None]):
+class ModelScreen(Question[None]):
     """Enter chooses, `+` has Ollama fetch another model, `esc` leaves everything as it is."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus", "fetch", "Fetch a model", key_display="+", id="models.fetch"),
-        Binding("escape", "back", "Close", id="models.close"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("models")
 
-    def __init__(self, stores: Stores, desk: Desk, ids: list[str]) -> None:
+    def __init__(self, controller: Controller, ids: list[str]) -> None:
         super().__init__()
-        self._stores, self._desk, self._ids = stores, desk, ids
+        self._stores, self._controller, self._ids = controller.stores, controller, ids
         self._choices: list[tuple[str, str]] = []
         self._fetching = ""
 
@@ -57,33 +55,30 @@ class ModelScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         for name in ("#model-name", "#model-progress", "#model-bar"):
             self.query_one(name).display = False
-        self._leave = hear(self, self._stores.fleet.summary_changed, self._show_progress)
+        self._stores.fleet.summary_changed.subscribe_widget(self, self._show_progress)
         self._ask()
 
-    def on_unmount(self) -> None:
-        self._leave()
-
     def _ask(self) -> None:
-        self._desk.do("list_models", then=self._take, otherwise=self._unknown)
+        self._controller.request(ListModels(), self._show, otherwise=self._unknown)
 
     def _unknown(self) -> None:
         if self.is_attached:
             words = "the providers could not be asked; the notice says why. esc closes."
             self.query_one("#model-note", Static).update(literal(words, "$text-error"))
 
-    def _take(self, answer: dict[str, Any]) -> None:
+    def _show(self, listed: ProviderList) -> None:
         if not self.is_attached:
             return
         self._choices.clear()
         options: list[Option] = []
         notes: list[Content] = []
-        for provider in answer["providers"]:
-            if not provider["ok"]:
-                words = f"{provider['provider']}: {provider['detail']}"
+        for provider in listed.providers:
+            if not provider.ok:
+                words = f"{provider.provider}: {provider.detail}"
                 notes.append(literal(one_line(words, 160), "$text-muted"))
-            for model in provider["models"]:
-                self._choices.append((provider["provider"], model["name"]))
-                options.append(Option(_line(provider["provider"], model)))
+            for model in provider.models:
+                self._choices.append((provider.provider, model.name))
+                options.append(Option(_line(provider.provider, model)))
         self.query_one("#model-note", Static).update(Content("\n").join(notes))
         self.query_one("#model-note").display = bool(notes)
         listing = self.query_one(OptionList)
@@ -95,26 +90,24 @@ class ModelScreen(ModalScreen[None]):
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         provider, model = self._choices[event.option_index]
-        self._desk.do("set_model", then=self._done, ids=self._ids, provider=provider, model=model)
+        self._controller.request(SetModel(self._ids, provider, model), self._done)
         self.dismiss()
 
-    def _done(self, answer: dict[str, Any]) -> None:
-        for row in answer["results"]:
-            words = row.get("message", "")
-            self._desk.notice.emit(f"{row['id'].removesuffix('-ai')}: {words}", not row["ok"])
+    def _done(self, done: SetModelResult) -> None:
+        for result in done.results:
+            name = result.id.removesuffix("-ai")
+            self._controller.notify(f"{name}: {result.message}", failed=not result.ok)
 
     @on(Input.Submitted)
     def _named(self, event: Input.Submitted) -> None:
         event.stop()
         if name := event.value.strip():
             self._fetching = name
-            self._desk.do(
-                "pull_model", then=self._fetched, otherwise=self._not_fetched, provider=FETCHER, model=name
-            )
+            self._controller.request(PullModel(name, FETCHER), self._fetched, otherwise=self._not_fetched)
             self._say(f"asking Ollama for {name}…")
 
-    def _fetched(self, answer: dict[str, Any]) -> None:
-        self._desk.notice.emit(f"fetched {answer['model']}", False)
+    def _fetched(self, result: PullResult) -> None:
+        self._controller.notify(f"fetched {result.model}")
         self._end_fetching()
         if self.is_attached:
             self._ask()
@@ -163,10 +156,10 @@ class ModelScreen(ModalScreen[None]):
             self.dismiss()
 
 
-def _line(provider: str, model: dict[str, Any]) -> Content:
-    facts = [size(model["size"])] if model["size"] else []
-    facts += [f"{model['context_window']:,} tokens"] if model["context_window"] else []
+def _line(provider: str, model: Model) -> Content:
+    facts = [size(model.size)] if model.size else []
+    facts += [f"{model.context_window:,} tokens"] if model.context_window else []
     return Content.assemble(
-        literal(one_line(model["display"], 26).ljust(27), "bold"),
+        literal(one_line(model.display, 26).ljust(27), "bold"),
         literal(f"{provider:<10} {' · '.join(facts)}", "$text-muted"),
     )

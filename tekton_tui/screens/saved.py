@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tekton_tui.desk import Desk
+from backend.schema.params import ListSavedPipelines, RemovePipeline, SavePipeline
+from backend.schema.records import SavedPipeline
+from backend.schema.results import SavedPipelineList
+from tekton_tui.runtime.controller import Controller
+from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
-from tekton_tui.screens.dialogs import confirm
-from tekton_tui.widgets.field import Field
+from tekton_tui.screens.dialogs import Question, confirm
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.field import Field
 
 NAME_CELLS, TEXT_CELLS = 18, 44
 
 
-class SavedScreen(ModalScreen[str]):
+class SavedScreen(Question[str]):
     """Dismissed with a pipeline's text, or with nothing on `esc`. `keep` is a text to be given a name at once."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "rename", "Rename", id="saved.rename"),
-        Binding("d", "remove", "Remove", id="saved.remove"),
-        Binding("escape", "back", "Close", id="saved.close"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("saved")
 
-    def __init__(self, desk: Desk, keep: str = "") -> None:
+    def __init__(self, controller: Controller, keep: str = "") -> None:
         super().__init__()
-        self._desk, self._keep = desk, keep
+        self._controller, self._keep = controller, keep
         self._rows: list[tuple[str, str]] = []
         self._renaming = ""
 
@@ -58,12 +58,12 @@ class SavedScreen(ModalScreen[str]):
         return self._rows[at] if at is not None and at < len(self._rows) else None
 
     def _load(self) -> None:
-        self._desk.do("saved_pipelines", then=self._take)
+        self._controller.request(ListSavedPipelines(), self._loaded)
 
-    def _take(self, answer: dict[str, Any]) -> None:
+    def _loaded(self, listed: SavedPipelineList) -> None:
         if not self.is_attached:
             return
-        self._rows = [(row["name"], row["pipeline"]) for row in answer["saved"]]
+        self._rows = [(saved.name, saved.pipeline) for saved in listed.saved]
         listing = self.query_one("#saved-list", OptionList)
         at = listing.highlighted or 0
         listing.clear_options()
@@ -107,7 +107,7 @@ class SavedScreen(ModalScreen[str]):
         """Save a text; what has the name already goes only after a yes."""
         taken = dict(self._rows).get(name)
         if taken is not None and taken != text:
-            self.app.push_screen(
+            app_of(self).push_screen(
                 confirm("Replace", f"{name} is saved already:", [taken], "Replace"),
                 lambda answer: self._send(name, text, old, replace=True) if answer == "yes" else None,
             )
@@ -115,16 +115,16 @@ class SavedScreen(ModalScreen[str]):
             self._send(name, text, old)
 
     def _send(self, name: str, text: str, old: str, *, replace: bool = False) -> None:
-        def saved(row: dict[str, Any]) -> None:
-            self._desk.notice.emit(f"saved as {row['name']}", False)
+        def saved(pipeline: SavedPipeline) -> None:
+            self._controller.notify(f"saved as {pipeline.name}")
             if old:
-                self._desk.do("remove_pipeline", then=lambda _: self._load(), name=old)
+                self._controller.request(RemovePipeline(old), lambda removed: self._load())
             elif self.is_attached:
                 self._load()
             if self.is_attached:
                 self._close_field()
 
-        self._desk.do("save_pipeline", then=saved, name=name, pipeline=text, replace=replace)
+        self._controller.request(SavePipeline(name, text, replace=replace), saved)
 
     def _close_field(self) -> None:
         self._renaming = self._keep = ""
@@ -145,10 +145,10 @@ class SavedScreen(ModalScreen[str]):
         if self._current is None:
             return
         name, text = self._current
-        self.app.push_screen(
+        app_of(self).push_screen(
             confirm("Remove", f"This forgets the saved pipeline {name}:", [text], "Remove"),
             lambda answer: (
-                self._desk.do("remove_pipeline", then=lambda _: self._load(), name=name)
+                self._controller.request(RemovePipeline(name), lambda removed: self._load())
                 if answer == "yes"
                 else None
             ),

@@ -3,59 +3,72 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Static
 
+from backend.schema.params import ListMessages, ListSessions, PatchSession
+from backend.schema.records import Session
+from backend.schema.results import MessageList, SessionList
 from tekton_tui.commands import Commands
-from tekton_tui.entries import stored_entry
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
-from tekton_tui.widgets.cells import cell
-from tekton_tui.widgets.empty import EmptyState
-from tekton_tui.widgets.field import Field
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.chat.entries import stored_entry
+from tekton_tui.widgets.common.cells import cell
+from tekton_tui.widgets.common.empty import EmptyState
+from tekton_tui.widgets.common.field import Field
 
 PREVIEW = 40
 WIDE = 100
 """Cells from which list and conversation stand side by side."""
+COLUMNS = (("WITH", 11), ("USED", 12), ("N", 4))
+"""In front of the title, with their cells."""
 
 
 class SessionsPane(Vertical):
     """The list at the left, the conversation under the cursor at the right."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "find", "Find", key_display="/", id="sessions.find"),
-        Binding("enter", "resume", "Resume", id="sessions.resume"),
-        Binding("n", "rename", "Rename", id="sessions.rename"),
-        Binding("x", "export", "Export", id="sessions.export"),
-        Binding("j", "export_json", "Export JSON", id="sessions.export-json", show=False),
-        Binding("D", "delete", "Delete", id="sessions.delete"),
-        Binding("escape", "back", "Back", show=False, id="sessions.back"),
-    ]
+    DEFAULT_CSS = """
+    #sessions-body { height: 1fr; }
+    #sessions-body.-narrow { layout: vertical; }
+    #sessions-body.-narrow > * { width: 100%; }
+    #sessions-table { width: 1fr; height: 1fr; overflow-x: hidden; }
+    #sessions-preview { width: 1fr; height: 1fr; padding: 0 1; }
+    #sessions-more { color: $text-muted; padding: 0 1; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("sessions")
 
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Session] = []
         self._renaming = ""
         self._sought = ""
 
     def compose(self) -> ComposeResult:
-        yield Field(placeholder="find in all conversations: any words", id="sessions-query", compact=True)
+        yield Field(
+            placeholder="find in all conversations: any words",
+            id="sessions-query",
+            classes="filter-field",
+            compact=True,
+        )
         yield EmptyState(id="sessions-empty")
         with Horizontal(id="sessions-body"):
             yield DataTable[Any](id="sessions-table", cursor_type="row")
             yield Transcript(id="sessions-preview")
+        yield Static("There are more: further words narrow the list.", id="sessions-more")
 
     def on_mount(self) -> None:
-        self.query_one("#sessions-query").display = False
-        table = self.query_one(DataTable)
-        for title, width in (("WITH", 11), ("USED", 12), ("N", 4)):
+        self.query_one("#sessions-query").display = self.query_one("#sessions-more").display = False
+        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
+        for title, width in COLUMNS:
             table.add_column(title, width=width)
         table.add_column("TITLE")
         self.query_one("#sessions-preview").add_class("framed")
@@ -63,6 +76,8 @@ class SessionsPane(Vertical):
 
     def on_resize(self) -> None:
         self.query_one("#sessions-body").set_class(self.size.width < WIDE, "-narrow")
+        if self._rows:
+            self._fill(self.query_one(DataTable).cursor_row)
 
     def focus_content(self) -> None:
         """Read the list anew; words that are sought stay sought."""
@@ -70,50 +85,63 @@ class SessionsPane(Vertical):
         self._load(self._sought)
 
     def _load(self, query: str = "") -> None:
-        self._commands.fetch("list_sessions", self._take, query=query or None, limit=300)
+        self._commands.controller.request(
+            ListSessions(query=query, limit=300), lambda listed: self._list(query, listed)
+        )
 
-    def _take(self, answer: dict[str, Any]) -> None:
-        if not self.is_attached:
+    def _list(self, query: str, listed: SessionList) -> None:
+        # an answer may come after that of a later key: the newest key is shown
+        if not self.is_attached or query != self._sought:
             return
-        self._rows = [row for row in answer["sessions"] if row.get("messages")]
-        table = self.query_one(DataTable)
-        table.clear()
-        for row in self._rows:
-            used = time.strftime("%d %b %H:%M", time.localtime(row["updated_at"]))
-            owner, count, title = (
-                row["owner"].removesuffix("-ai"),
-                str(row["messages"]),
-                row["title"] or row["id"],
-            )
-            table.add_row(cell(self, owner, 11), cell(self, used), cell(self, count), cell(self, title, 200))
+        self._rows = [session for session in listed.sessions if session.messages]
+        self._fill()
+        self.query_one("#sessions-more").display = listed.more and bool(self._rows)
         empty = self.query_one(EmptyState)
         empty.display = not self._rows
         self.query_one("#sessions-body").display = bool(self._rows)
         if not self._rows:
             if self._sought:
-                empty.say(f"Nothing holds “{self._sought}”.", "esc shows all conversations again.")
+                where = "Nothing of the newest messages" if listed.more else "Nothing"
+                empty.show_text(f"{where} holds “{self._sought}”.", "esc shows all conversations again.")
             else:
-                empty.say("No conversation yet.", "Ask somebody first (2).")
+                empty.show_text("No conversation yet.", "Ask somebody first (2).")
         self._preview()
 
+    def _fill(self, cursor: int = 0) -> None:
+        """Write the table; titles take what the other columns leave. The cursor goes to this row."""
+        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
+        width = self.size.width // (2 if self.size.width >= WIDE else 1)
+        room = max(10, width - sum(cells + 2 for _title, cells in COLUMNS) - 4)
+        table.clear()
+        for row in self._rows:
+            used = time.strftime("%d %b %H:%M", time.localtime(row.updated_at))
+            owner, title = row.owner.removesuffix("-ai"), row.title or row.id
+            table.add_row(
+                cell(self, owner, 11),
+                cell(self, used),
+                cell(self, str(row.messages)),
+                cell(self, title, room),
+            )
+        table.move_cursor(row=cursor)
+
     @property
-    def current(self) -> dict[str, Any] | None:
+    def current(self) -> Session | None:
         row = self.query_one(DataTable).cursor_row
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
     @on(DataTable.RowHighlighted)
     def _preview(self) -> None:
         if (row := self.current) is not None:
-            self._commands.fetch(
-                "session_messages", lambda answer: self._show(row, answer), id=row["id"], limit=PREVIEW
+            self._commands.controller.request(
+                ListMessages(row.id, limit=PREVIEW), lambda listed: self._show(row, listed)
             )
 
-    def _show(self, row: dict[str, Any], answer: dict[str, Any]) -> None:
+    def _show(self, row: Session, listed: MessageList) -> None:
         if not self.is_attached or row is not self.current:
             return
         transcript = self.query_one(Transcript)
-        transcript.border_title = literal(row["title"] or row["id"])
-        transcript.load([stored_entry(message) for message in answer["messages"]])
+        transcript.border_title = literal(row.title or row.id)
+        transcript.load([stored_entry(message) for message in listed.messages])
         transcript.search(self._sought)
 
     @on(DataTable.RowSelected)
@@ -122,18 +150,21 @@ class SessionsPane(Vertical):
         row = self.current
         if row is None:
             return
-        if row["owner"] in self._stores.fleet.rows:
-            self._commands.resume(row["owner"], row["id"], self._sought)
+        if row.owner in self._stores.fleet.rows:
+            self._commands.navigator.open_chat(row.owner, row.id, self._sought)
+        elif row.owner == "team":
+            self._commands.navigator.open_team_session(row.id)
         else:
-            self._commands.tell(f"the {row['owner']} conversation goes on on its own screen")
-            self._commands.show("team" if row["owner"] == "team" else "pipes")
+            self._commands.navigator.show("pipes")
 
     @on(Input.Submitted, "#sessions-query")
     def _entered(self, event: Input.Submitted) -> None:
         if self._renaming:
             session, self._renaming = self._renaming, ""
             event.input.value, event.input.display = "", False
-            self._commands.fetch("patch_session", lambda answer: self._load(), id=session, title=event.value)
+            self._commands.controller.request(
+                PatchSession(session, title=event.value), lambda patched: self._load()
+            )
         self.query_one(DataTable).focus()
 
     @on(Input.Changed, "#sessions-query")
@@ -142,27 +173,27 @@ class SessionsPane(Vertical):
             self._sought = event.value
             self._load(event.value)
 
+    def take_text(self, text: str) -> bool:
+        """Find text that was typed or pasted outside of a field."""
+        self.action_find()
+        self.query_one("#sessions-query", Field).show_with(text)
+        return True
+
     def action_find(self) -> None:
         self._open_field("", "find in all conversations: any words")
 
     def action_rename(self) -> None:
         if row := self.current:
-            self._renaming = row["id"]
-            self._open_field(row["title"], "new title")
+            self._renaming = row.id
+            self._open_field(row.title, "new title")
 
     def action_export(self) -> None:
-        self._export("md")
-
-    def action_export_json(self) -> None:
-        self._export("json")
-
-    def _export(self, kind: str) -> None:
         if row := self.current:
-            self._commands.export_session(row["id"], kind)
+            self._commands.sessions.choose_export(row.id)
 
     def action_delete(self) -> None:
         if row := self.current:
-            self._commands.delete_session(row["id"], row["title"] or row["id"], row["messages"], self._load)
+            self._commands.sessions.delete(row.id, row.title or row.id, row.messages, self._load)
 
     def action_back(self) -> None:
         field = self.query_one("#sessions-query", Input)
@@ -172,7 +203,7 @@ class SessionsPane(Vertical):
                 field.value, field.display = "", False
             self.focus_content()
         else:
-            self._commands.show("fleet")
+            self._commands.navigator.show("fleet")
 
     def _open_field(self, value: str, placeholder: str) -> None:
         field = self.query_one("#sessions-query", Input)

@@ -1,10 +1,13 @@
-"""Settings of this console and of Rhetor: what is chosen here holds at once and at the next start."""
+"""The settings overlay: the UI preferences of this console, and the orchestration policy that all consoles share.
+
+What is set here holds at once and at the next start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,22 +18,23 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tekton_tui.desk import Desk
-from tekton_tui.preferences import DENSITIES
+from backend.schema.orchestration import Mode, OrchestrationChanges, OrchestrationSettings, Style
+from backend.schema.params import ConfigureOrchestration, GetOrchestration
+from tekton_tui.commands import ConsoleCommands
+from tekton_tui.runtime.controller import Controller
+from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.preferences import DENSITIES
 from tekton_tui.safe_text import literal
-from tekton_tui.stores import Stores
 
-if TYPE_CHECKING:
-    from tekton_tui.app import TektonApp
-
-MODES = ("pass_through", "synthesis", "consensus", "directed")
-STYLES = ("collaborative", "directive", "autonomous")
+MODES: tuple[Mode, ...] = get_args(Mode)
+STYLES: tuple[Style, ...] = get_args(Style)
 NAME_CELLS = 24
+T = TypeVar("T")
 
 
 @dataclass
 class _Line:
-    """A setting: how it is called, what it is now, and what a step to its next value does."""
+    """A line of the list: a title, the value now, and what sets the value so many steps on."""
 
     name: str
     value: str
@@ -46,10 +50,10 @@ class SettingsScreen(ModalScreen[None]):
         Binding("escape,f2", "dismiss", "Close", id="settings.close"),
     ]
 
-    def __init__(self, app: TektonApp, stores: Stores, desk: Desk) -> None:
+    def __init__(self, console: ConsoleCommands, controller: Controller) -> None:
         super().__init__()
-        self._tekton, self._stores, self._desk = app, stores, desk
-        self._orchestration: dict[str, Any] = {}
+        self._console_commands, self._controller = console, controller
+        self._policy: OrchestrationSettings | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="model-box") as box:
@@ -59,55 +63,63 @@ class SettingsScreen(ModalScreen[None]):
             yield Static(self._below())
 
     def on_mount(self) -> None:
-        self._desk.do("get_orchestration", then=self._take)
+        self._controller.request(GetOrchestration(), self._policy_read)
         self._fill()
 
-    def _take(self, answer: dict[str, Any]) -> None:
-        self._orchestration = answer
+    def _policy_read(self, policy: OrchestrationSettings) -> None:
+        self._policy = policy
         if self.is_attached:
             self._fill()
 
     def _below(self) -> Content:
-        """Say where keys are set and what of the wishes could not be granted."""
-        wishes = self._tekton.preferences
-        keys = f"{len(wishes.keymap)} keys set" if wishes.keymap else "keys as shipped"
+        """Say where keys are set, and which of the preferences could not be put in force."""
+        preferences = self._console_commands.preferences
+        keys = f"{len(preferences.keymap)} keys set" if preferences.keymap else "keys as shipped"
         lines = [
-            literal(f"\n{keys}: [console.keymap] of {wishes.source}", "$text-muted"),
-            *(literal(problem, "$text-error") for problem in wishes.problems),
+            literal(f"\n{keys}: [console.keymap] of {preferences.source}", "$text-muted"),
+            *(literal(problem, "$text-error") for problem in preferences.problems),
             literal("The rest lies in the same file: `tekton config show` lists it.", "$text-muted"),
         ]
         return Content("\n").join(lines)
 
     def _lines(self) -> list[_Line]:
-        wishes, given = self._tekton.preferences, self._orchestration
+        preferences = self._console_commands.preferences
         return [
-            self._own("theme", "theme", self._tekton.theme, sorted(self._tekton.available_themes)),
-            self._own("density", "density", wishes.density, DENSITIES),
-            self._own("bell", "bell", wishes.bell, (True, False)),
-            self._own("desktop notification", "notify", wishes.notify, (True, False)),
-            self._own("terminal title", "title", wishes.title, (True, False)),
-            self._shared("team moderation", "moderation_mode", given, MODES),
-            self._shared("orchestration style", "orchestration_mode", given, STYLES),
-            self._shared("specialists at once", "max_concurrent_specialists", given, range(5, 45, 5)),
+            self._preference("theme", "theme", app_of(self).theme, self._console_commands.themes),
+            self._preference("density", "density", preferences.density, DENSITIES),
+            self._preference("bell", "bell", preferences.bell, (True, False)),
+            self._preference("desktop notification", "notify", preferences.notify, (True, False)),
+            self._preference("terminal title", "title", preferences.title, (True, False)),
+            self._policy_line("team moderation", MODES, _moderation, _set_moderation),
+            self._policy_line("orchestration style", STYLES, _style, _set_style),
+            self._policy_line("specialists at once", range(5, 45, 5), _concurrency, _set_concurrency),
         ]
 
-    def _own(self, title: str, name: str, value: Any, values: Any) -> _Line:
+    def _preference(self, title: str, name: str, value: Any, values: Any) -> _Line:
         shown = value if isinstance(value, str) else ("on" if value else "off")
-        return _Line(title, shown, lambda by: self._tekton.choose(name, _other(values, value, by)))
+        return _Line(
+            title, shown, lambda by: self._console_commands.set_preference(name, _other(values, value, by))
+        )
 
-    def _shared(self, title: str, name: str, given: dict[str, Any], values: Any) -> _Line:
-        """Return a setting of Rhetor: all consoles share it."""
-        value = given.get(name)
+    def _policy_line(
+        self,
+        title: str,
+        values: Sequence[T],
+        read: Callable[[OrchestrationSettings], T],
+        change: Callable[[T], OrchestrationChanges],
+    ) -> _Line:
+        policy = self._policy
+        if policy is None:
+            return _Line(title, "…", lambda by: None)
+        value = read(policy)
 
         def step(by: int) -> None:
-            if given:
-                self._desk.do(
-                    "configure_orchestration",
-                    then=lambda answer: self._take(answer["settings"]),
-                    settings={name: _other(values, value, by)},
-                )
+            self._controller.request(
+                ConfigureOrchestration(change(_other(values, value, by))),
+                lambda applied: self._policy_read(applied.settings),
+            )
 
-        return _Line(title, "…" if value is None else str(value), step)
+        return _Line(title, str(value), step)
 
     def _fill(self) -> None:
         listing = self.query_one(OptionList)
@@ -132,7 +144,30 @@ class SettingsScreen(ModalScreen[None]):
         self._fill()
 
 
-def _other(values: Any, value: Any, by: int) -> Any:
+def _other(values: Sequence[T], value: T, by: int) -> T:
     """Return the value so many steps on; from one that is not listed, the first."""
-    listed = list(values)
-    return listed[(listed.index(value) + by) % len(listed)] if value in listed else listed[0]
+    return values[(values.index(value) + by) % len(values)] if value in values else values[0]
+
+
+def _moderation(policy: OrchestrationSettings) -> Mode:
+    return policy.moderation_mode
+
+
+def _set_moderation(mode: Mode) -> OrchestrationChanges:
+    return OrchestrationChanges(moderation_mode=mode)
+
+
+def _style(policy: OrchestrationSettings) -> Style:
+    return policy.orchestration_mode
+
+
+def _set_style(style: Style) -> OrchestrationChanges:
+    return OrchestrationChanges(orchestration_mode=style)
+
+
+def _concurrency(policy: OrchestrationSettings) -> int:
+    return policy.max_concurrent_specialists
+
+
+def _set_concurrency(count: int) -> OrchestrationChanges:
+    return OrchestrationChanges(max_concurrent_specialists=count)

@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal
+from tekton_tui.verbs import bindings
 
 
 class TextScreen(ModalScreen[None]):
     """`esc` closes, `y` copies."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "Close", id="text.close"),
-        Binding("y", "copy", "Copy", id="text.copy"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("text")
 
     def __init__(self, title: str, content: Content) -> None:
         super().__init__()
@@ -33,5 +32,5 @@ class TextScreen(ModalScreen[None]):
             yield Static(self._content)
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self._content.plain)
+        app_of(self).copy_to_clipboard(self._content.plain)
         self.notify("copied", markup=False)

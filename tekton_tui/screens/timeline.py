@@ -1,23 +1,29 @@
-"""Screen 5: everything that happens, in one order."""
+"""Place 5: the turns of everybody as bars over time, and below what happened, in one order."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widgets import Input, Static
 
+from backend.schema.history import TurnRecord
+from backend.schema.params import ListTurns
+from backend.schema.results import TurnList
 from tekton_tui.commands import Commands
-from tekton_tui.hearing import hear
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
-from tekton_tui.widgets.empty import EmptyState
-from tekton_tui.widgets.field import Field
-from tekton_tui.widgets.line_view import LineView
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.empty import EmptyState
+from tekton_tui.widgets.common.field import Field
+from tekton_tui.widgets.common.line_view import LineView
+from tekton_tui.widgets.timeline.gantt import Gantt
 
 TONES = {
     "lifecycle": "text-primary",
@@ -26,72 +32,188 @@ TONES = {
     "log": "text-muted",
     "call": "text-muted",
 }
+QUIET_KINDS = ("log", "call")
+"""Kinds of lines that are left out until they are asked for."""
+LEAST_EVENTS = 6
+"""Lines that what happened has at least, with its rule."""
 
 
 class TimelinePane(Vertical):
-    """Lifecycle, turns, errors, log lines and gateway calls."""
+    """Bars of turns, then lifecycle, turns, errors, and on demand log lines and gateway calls."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/", id="timeline.filter"),
-        Binding("escape", "back", "Back", show=False, id="timeline.back"),
-    ]
+    DEFAULT_CSS = """
+    TimelinePane #timeline-head { height: 1; }
+    TimelinePane #timeline-gantt { height: 8; }
+    TimelinePane #timeline-rule { height: 1; }
+    TimelinePane #timeline-lines { scrollbar-size-horizontal: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = bindings("timeline")
 
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._all_kinds = False
+        self._asked_since = math.inf
+        """How far back the backend's log was read."""
 
     def compose(self) -> ComposeResult:
         yield EmptyState(id="timeline-empty")
+        yield Static("", id="timeline-head")
+        yield Gantt(self._stores, id="timeline-gantt")
+        yield Static("", id="timeline-rule")
         yield LineView(id="timeline-lines")
         yield Field(
-            placeholder="filter: words or a pattern, ! in front inverts", id="timeline-filter", compact=True
+            placeholder="filter: words or a pattern, ! in front inverts",
+            id="timeline-filter",
+            classes="filter-field",
+            compact=True,
         )
-        yield Static("", id="timeline-status", classes="status-line")
 
     def on_mount(self) -> None:
         self.query_one("#timeline-filter").display = False
+        self._write_lines()
+        self._stores.timeline.added.subscribe_widget(self, self._added)
+        self._commands.controller.subscribe("logs", "gateway")
+        self._commands.controller.request(ListTurns(), self._show_past, quiet=True)
+        self._show_status()
+
+    @property
+    def gantt(self) -> Gantt:
+        return self.query_one(Gantt)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.gantt.fit(max(4, self.size.height - LEAST_EVENTS - 2))
+        self._show_status()
+        self.call_after_refresh(self._show_newest)
+
+    def _show_newest(self) -> None:
+        """Keep the newest line in sight when the bars took or gave room."""
         view = self.query_one(LineView)
-        view.add(map(_shown, self._stores.timeline.lines))
-        hear(self, self._stores.timeline.added, self._added)
-        self._commands.read_topics("logs", "gateway")
-        self.set_interval(1.0, self._tell)
-        self._tell()
+        if view.following:
+            view.scroll_end(animate=False)
 
     def focus_content(self) -> None:
-        self.query_one(LineView).focus()
+        (self.gantt if self.gantt.display else self.query_one(LineView)).focus()
+
+    def targets(self) -> list[str]:
+        """Return whose turn is under the cursor."""
+        turn = self.gantt.cursor_turn
+        return [turn.ai_id] if turn is not None else []
+
+    def _show_past(self, past: TurnList) -> None:
+        """Put the turns that ran before this console saw any in front of what it saw."""
+        timeline = self._stores.timeline
+        self._asked_since = min((turn.started_at for turn in past.turns), default=past.recorded_since)
+        if not past.more:
+            self._asked_since = past.recorded_since
+        self._stores.turn_log.load(past.turns, past.recorded_since)
+        began = min((line.timestamp for line in timeline.lines), default=math.inf)
+        lines = [line for turn in past.turns for line in _past_lines(turn) if line.timestamp < began]
+        if self.is_attached and lines:
+            timeline.put_before(sorted(lines, key=lambda line: line.timestamp))
+            self._write_lines()
+            self._show_status()
+            self.call_after_refresh(self._show_newest)
+
+    @on(Gantt.Moved)
+    def _moved(self) -> None:
+        """Read further back where the bars were moved before what was read."""
+        since = self.gantt.earliest
+        if since < self._asked_since and self._asked_since > self._stores.turn_log.recorded_since:
+            until, self._asked_since = self._asked_since, since
+            self._commands.controller.request(
+                ListTurns(since=since, until=until), self._show_past, quiet=True
+            )
+        self._show_status()
+
+    @on(Gantt.Chosen)
+    def _chosen(self, event: Gantt.Chosen) -> None:
+        turn = event.turn
+        if turn.group and turn.group in self._stores.turns.teams:
+            self._commands.navigator.open_team()
+        else:
+            self._commands.navigator.open_chat(turn.ai_id, turn.session_id)
+
+    def _wanted(self, line: Line) -> bool:
+        return self._all_kinds or line.kind not in QUIET_KINDS
+
+    def _write_lines(self) -> None:
+        self.query_one(LineView).replace(map(_shown, filter(self._wanted, self._stores.timeline.lines)))
 
     def _added(self, lines: list[Line]) -> None:
-        if self.is_mounted:
-            self.query_one(LineView).add(map(_shown, lines))
+        if self.is_mounted and (wanted := [line for line in lines if self._wanted(line)]):
+            self.query_one(LineView).add(map(_shown, wanted))
+            self._show_status()
 
-    def _tell(self) -> None:
-        view = self.query_one(LineView)
-        empty = self.query_one(EmptyState)
-        empty.display = not view.kept
-        view.display = bool(view.kept)
-        if empty.display:
-            empty.say(
-                "Nothing has happened since this console opened.", "Launch somebody (1), ask something (2)."
+    def _show_status(self) -> None:
+        view, gantt = self.query_one(LineView), self.gantt
+        nothing = not view.kept and not self._stores.turn_log.turns
+        self.query_one(EmptyState).display = nothing
+        for widget in (view, gantt, self.query_one("#timeline-head"), self.query_one("#timeline-rule")):
+            widget.display = not nothing
+        if nothing:
+            self.query_one(EmptyState).show_text(
+                "Nothing has happened yet.", "Launch somebody (1), ask something (2)."
             )
-        parts = [f"{len(view.kept)} lines", "following" if view.following else "held: s follows"]
-        parts += [f"{view.hidden} hidden by filter {view.pattern!r}"] if view.pattern else []
-        dropped = view.dropped + self._stores.timeline.dropped
-        parts.append(f"{dropped} dropped")
-        self.query_one("#timeline-status", Static).update(literal(" · ".join(parts)))
+        self.query_one("#timeline-head", Static).update(self._head())
+        self.query_one("#timeline-rule", Static).update(self._rule(view))
 
-    @on(Input.Changed)
+    def _head(self) -> Content:
+        gantt, wide = self.gantt, self.size.width >= 100
+        words = (" zoom  ", " move  ", " turn  ", " follows ") if wide else (" ", " ", " ", " ")
+        keys = Content.assemble(
+            (f" last {gantt.span_words}  " if gantt.following else f" {gantt.span_words}  ", "bold $text"),
+            ("+ -", "bold $text-accent"), (words[0], "$text-muted"), ("← →", "bold $text-accent"), (words[1], "$text-muted"),
+            ("{ }", "bold $text-accent"), (words[2], "$text-muted"), ("f", "bold $text-accent"),
+            (words[3] if gantt.following else " held ", "$text-muted"), ("●" if gantt.following else "○", "$text-success"),
+        )  # fmt: skip
+        kinds = Content.assemble(
+            ("turns  fleet  errors  ", "$text"),
+            ("clients  logs ", "$text" if self._all_kinds else "$text-disabled"),
+            ("K", "bold $text-accent"),
+            (" kinds " if wide else " ", "$text-muted"),
+        )
+        gap = self.size.width - keys.cell_length - kinds.cell_length
+        return Content.assemble(keys, " " * gap, kinds) if gap > 0 else keys
+
+    def _rule(self, view: LineView) -> Content:
+        dropped = view.dropped + self._stores.timeline.dropped
+        parts = [f"{len(view.kept)} line{'s' * (len(view.kept) != 1)}", *([] if view.following else ["held"])]
+        parts += [f"{view.hidden} hidden by filter {view.pattern!r}"] if view.pattern else []
+        parts += [f"{dropped} dropped"] if dropped else []
+        words = literal(f" · {' · '.join(parts)} ", "$text-muted")
+        line = Content.assemble(("─ ", "$line"), ("Events", "$text"), words)
+        return Content.assemble(line, ("─" * max(0, self.size.width - line.cell_length), "$line"))
+
+    @on(Input.Changed, "#timeline-filter")
     def _filtered(self, event: Input.Changed) -> None:
         self.query_one(LineView).set_filter(event.value)
-        self._tell()
+        self.gantt.set_filter(event.value)
+        self._show_status()
 
-    @on(Input.Submitted)
+    @on(Input.Submitted, "#timeline-filter")
     def _kept(self) -> None:
         self.focus_content()
+
+    def action_kinds(self) -> None:
+        """Show log lines and calls of clients as well, or leave them out."""
+        self._all_kinds = not self._all_kinds
+        self._write_lines()
+        self._show_status()
 
     def action_filter(self) -> None:
         field = self.query_one("#timeline-filter", Input)
         field.display = True
         field.focus()
+
+    def take_text(self, text: str) -> bool:
+        """Filter by text that was typed or pasted outside of a field."""
+        self.query_one("#timeline-filter", Field).show_with(text)
+        return True
+
+    def action_logs(self) -> None:
+        if targets := self.targets():
+            self._commands.navigator.open_logs(targets[0])
 
     def action_back(self) -> None:
         field = self.query_one("#timeline-filter", Input)
@@ -99,7 +221,22 @@ class TimelinePane(Vertical):
             field.value, field.display = "", False
             self.focus_content()
         else:
-            self._commands.show("fleet")
+            self._commands.navigator.show("fleet")
+
+
+def _past_lines(turn: TurnRecord) -> list[Line]:
+    """Return what the timeline says of a turn of the backend's log: its question, and how it ended."""
+    who = turn.ai_id.removesuffix("-ai")
+    lines = [Line(turn.started_at, "turn", who, f"asked: {turn.prompt}" if turn.prompt else "asked")]
+    if turn.ended_at:
+        took = f"{turn.ended_at - turn.started_at:.1f} s"
+        how = (
+            f"{turn.code.replace('_', ' ')} after {took}"
+            if turn.code
+            else f"answered {turn.tokens_out} tok in {took}"
+        )
+        lines.append(Line(turn.ended_at, "turn", who, how, bool(turn.code) and turn.code != "cancelled"))
+    return lines
 
 
 def _shown(line: Line) -> tuple[str, str]:

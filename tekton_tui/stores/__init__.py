@@ -1,15 +1,19 @@
-"""What the console knows, in plain Python: fed by events, read by widgets, tested without a screen."""
+"""The console's state, in plain Python: fed by events, read by widgets, tested without a screen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from backend.schema.attention import AttentionItem
+from tekton_tui.stores.asks import AskStore
+from tekton_tui.stores.attention import AttentionStore
 from tekton_tui.stores.connection import ConnectionStore
 from tekton_tui.stores.errors import ErrorStore
 from tekton_tui.stores.fleet import FleetStore
 from tekton_tui.stores.pipes import LiveRun, PipeStore
 from tekton_tui.stores.signal import Signal
 from tekton_tui.stores.timeline import Line, TimelineStore
+from tekton_tui.stores.turn_log import TurnLog
 from tekton_tui.stores.turns import LiveTeam, LiveTurn, TurnStore
 
 
@@ -20,12 +24,40 @@ class Stores:
     fleet: FleetStore = field(default_factory=FleetStore)
     turns: TurnStore = field(default_factory=TurnStore)
     errors: ErrorStore = field(default_factory=ErrorStore)
+    asks: AskStore = field(default_factory=AskStore)
+    attention: AttentionStore = field(default_factory=AttentionStore)
     pipes: PipeStore = field(default_factory=PipeStore)
+    turn_log: TurnLog = field(default_factory=TurnLog)
     timeline: TimelineStore = field(default_factory=TimelineStore)
     connection: ConnectionStore = field(default_factory=ConnectionStore)
+    waiting_changed: Signal[[]] = field(default_factory=Signal[[]])
+    """Emitted when something more or less waits for the operator."""
+
+    def __post_init__(self) -> None:
+        self.asks.changed.subscribe(self.waiting_changed.emit)
+        self.attention.changed.subscribe(self.waiting_changed.emit)
+        self.turns.shown.subscribe(lambda whose: self.waiting_changed.emit())
+
+    def waiting(self) -> int:
+        """Return how much waits for the operator: no answer that is on the screen, and calls of tools as they come."""
+        others = sum(item.kind != "asks" and not self._on_screen(item) for item in self.attention.open())
+        return len(self.asks.asks) + others
+
+    def unread_chats(self) -> int:
+        """Return how many answers of single specialists nobody has seen."""
+        items = self.attention.items.values()
+        return sum(
+            item.kind == "done" and item.who in self.fleet.rows and not self._on_screen(item)
+            for item in items
+        )
+
+    def _on_screen(self, item: AttentionItem) -> bool:
+        return item.kind == "done" and item.who == self.turns.reading
 
 
 __all__ = [
+    "AskStore",
+    "AttentionStore",
     "ConnectionStore",
     "ErrorStore",
     "FleetStore",
@@ -37,5 +69,6 @@ __all__ = [
     "Signal",
     "Stores",
     "TimelineStore",
+    "TurnLog",
     "TurnStore",
 ]

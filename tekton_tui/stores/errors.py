@@ -1,4 +1,4 @@
-"""The error ledger as the console knows it: newest records by id, and how many nobody has acknowledged."""
+"""The error ledger: the newest records, and how many nobody has acknowledged."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from tekton_tui.stores.signal import Signal
 
 
 class ErrorStore:
-    """Records newest first. `changed` after any change; `came` with each new failure."""
+    """Records by id. `changed` is emitted after every change."""
 
     def __init__(self) -> None:
         self.records: dict[int, ErrorRecord] = {}
         self.unacknowledged = 0
         self.changed: Signal[[]] = Signal()
-        self.came: Signal[[ErrorRecord]] = Signal()
 
     def count(self, unacknowledged: int) -> None:
         self.unacknowledged = unacknowledged
         self.changed.emit()
 
     def load(self, records: list[ErrorRecord], unacknowledged: int) -> None:
-        """Take the ledger in; what came as an event meanwhile stays when it is newer."""
+        """Add records of the ledger; one that an event brought meanwhile stays if it is newer."""
         for record in records:
             known = self.records.get(record.id)
             if known is None or record.last >= known.last:
@@ -33,7 +32,6 @@ class ErrorStore:
     def put(self, event: ErrorEntry) -> None:
         self.records[event.record.id] = event.record
         self.count(event.unacknowledged)
-        self.came.emit(event.record)
 
     def acknowledge(self, event: ErrorsAcknowledged) -> None:
         for number in event.ids:

@@ -1,18 +1,31 @@
-"""What is known of the fleet: rows, services, figures, the platform. Fed by events, read by widgets."""
+"""The fleet: rows, services, figures, the platform. Fed by events, read by widgets."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
+import msgspec
+
 from backend.schema.events import Metrics, Snapshot
-from backend.schema.records import HostFigures, PlatformInfo, ProcessFigures, ServiceStatus, SpecialistStatus
+from backend.schema.history import HISTORY_S, SAMPLE_EVERY_S, Sample
+from backend.schema.records import (
+    HostFigures,
+    ModelCandidate,
+    PlatformInfo,
+    ProcessFigures,
+    ProviderChoice,
+    ServiceStatus,
+    SpecialistStatus,
+)
+from backend.schema.states import BROKEN, LIVE
 from tekton_tui.stores.signal import Signal
 
-RATE_SAMPLES = 8
-LIVE = ("ready", "busy")
-BROKEN = ("exited", "killed", "lost", "foreign-port")
+RATE_SAMPLES = 60
+FRESH_S = 5.0
+"""How old the newest sample may be to stand for the fleet's speed now."""
 
 
 class FleetStore:
@@ -25,35 +38,41 @@ class FleetStore:
         self.host = HostFigures()
         self.platform: PlatformInfo | None = None
         self.rates: dict[str, deque[float]] = {}
+        self.history: deque[Sample] = deque(maxlen=round(HISTORY_S / SAMPLE_EVERY_S))
+        """The fleet's figures of the last ten minutes, oldest first."""
+        self.sampled: Signal[[]] = Signal()
+        """Emitted when the history grew or was read."""
         self.marked: set[str] = set()
         self.changed: Signal[[set[str]]] = Signal()
         self.summary_changed: Signal[[]] = Signal()
         self.broke: Signal[[SpecialistStatus]] = Signal()
-        self._held: set[str] | None = None
-        """Ids whose change is told at the end of a batch; `None` outside one."""
-        self._summary_held = False
+        self.offered: Signal[[ModelCandidate]] = Signal()
+        """Emitted when a better model than the one in use is there."""
+        self._batched: set[str] | None = None
+        """Ids of rows changed in the current batch; `None` outside one."""
+        self._summary_batched = False
 
     @contextmanager
-    def together(self) -> Generator[None]:
-        """Tell what changes inside once at its end: a thousand rows at once cost the screen one look."""
-        if self._held is not None:
+    def batch(self) -> Generator[None]:
+        """Emit the signals of all changes inside once, at the end: a thousand rows cost the screen one redraw."""
+        if self._batched is not None:
             yield
             return
-        self._held = set()
+        self._batched = set()
         try:
             yield
         finally:
-            ids, summary = self._held, self._summary_held
-            self._held, self._summary_held = None, False
+            ids, summary = self._batched, self._summary_batched
+            self._batched, self._summary_batched = None, False
             if ids:
                 self.changed.emit(ids)
             if summary:
                 self.summary_changed.emit()
 
-    def _tell(self, ids: set[str], *, summary: bool = False) -> None:
-        if self._held is not None:
-            self._held |= ids
-            self._summary_held |= summary
+    def _changed(self, ids: set[str], *, summary: bool = False) -> None:
+        if self._batched is not None:
+            self._batched |= ids
+            self._summary_batched |= summary
             return
         if ids:
             self.changed.emit(ids)
@@ -65,19 +84,36 @@ class FleetStore:
         self.rows = {row.id: row for row in snapshot.specialists}
         self.services = {service.name: service for service in snapshot.services}
         self.marked &= set(self.rows)
-        self._tell(set(self.rows), summary=True)
+        if snapshot.history is not None:
+            self.history.clear()
+            self.history.extend(snapshot.history.samples)
+            self.sampled.emit()
+        self._changed(set(self.rows), summary=True)
+
+    def put_provider(self, choice: ProviderChoice, offer: ModelCandidate | None) -> None:
+        """Take what answers from now on, and what could."""
+        if self.platform is not None:
+            self.platform = msgspec.structs.replace(self.platform, provider=choice, offer=offer)
+            self._changed(set(), summary=True)
+        if offer is not None:
+            self.offered.emit(offer)
 
     def put(self, row: SpecialistStatus) -> None:
         before = self.rows.get(row.id)
         self.rows[row.id] = row
         news = before is None or (before.state, before.model_display) != (row.state, row.model_display)
-        self._tell({row.id}, summary=news)
+        self._changed({row.id}, summary=news)
         if news and row.state in BROKEN and before is not None and before.state not in BROKEN:
             self.broke.emit(row)
 
+    def drop(self, ai_id: str) -> None:
+        if self.rows.pop(ai_id, None) is not None:
+            self.marked.discard(ai_id)
+            self._changed({ai_id}, summary=True)
+
     def put_service(self, service: ServiceStatus) -> None:
         self.services[service.name] = service
-        self._tell(set(), summary=True)
+        self._changed(set(), summary=True)
 
     def measure(self, metrics: Metrics) -> None:
         """Take the figures of one second; only rows whose figures show a difference are named as changed."""
@@ -88,7 +124,10 @@ class FleetStore:
         }
         self.figures, self.host = metrics.processes, metrics.host
         changed |= self._sample_rates()
-        self._tell(changed & self.rows.keys())
+        self._changed(changed & self.rows.keys())
+        if metrics.sample is not None:
+            self.history.append(metrics.sample)
+            self.sampled.emit()
 
     def toggle_mark(self, ai_id: str) -> None:
         self.marked ^= {ai_id}
@@ -107,7 +146,13 @@ class FleetStore:
 
     def rate(self) -> float:
         """Return the tokens a second of all that stream now."""
+        if self.history and time.time() - self.history[-1].timestamp < FRESH_S:
+            return self.history[-1].rate
         return sum(row.tokens_per_second or 0.0 for row in self.rows.values() if row.phase == "streaming")
+
+    def known_names(self) -> set[str]:
+        """Return the names, ids and groups that a person may write for specialists."""
+        return {name for row in self.rows.values() for name in (row.name, row.id, *row.groups)}
 
     def names(self, ids: Iterable[str]) -> str:
         return ", ".join(self.rows[ai_id].name if ai_id in self.rows else ai_id for ai_id in ids)

@@ -1,13 +1,15 @@
-"""Pipeline runs as the console saw them: stages, sizes, times, the output as it comes."""
+"""Pipeline runs as events reported them: stages, sizes, times, the output as it comes."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from backend.schema.events import PipelineEnd, PipelineStart, StageEvent, StageText
 from tekton_tui.stores.signal import Signal
 
 KEPT_RUNS = 50
+ENDED_UNSEEN = "it ended while the console was away; the list of earlier runs says how"
 
 
 @dataclass
@@ -21,7 +23,7 @@ class LiveRun:
 
 
 class PipeStore:
-    """Runs by request id, oldest first. `changed` names the run."""
+    """Runs by request id, oldest first. `changed` is emitted with the run."""
 
     def __init__(self) -> None:
         self.runs: dict[str, LiveRun] = {}
@@ -47,6 +49,13 @@ class PipeStore:
         if run := self.runs.get(event.request_id):
             run.output.append(event.content)
             self.changed.emit(run)
+
+    def load(self, running: list[str] | None) -> None:
+        """End the runs that are not among those under way: they ended unseen, and their records say how."""
+        for request_id, run in self.runs.items():
+            if run.end is None and running is not None and request_id not in running:
+                took_s = time.time() - run.start.timestamp
+                self.end(PipelineEnd(request_id, False, "".join(run.output), took_s, error=ENDED_UNSEEN))
 
     def end(self, event: PipelineEnd) -> None:
         if run := self.runs.get(event.request_id):

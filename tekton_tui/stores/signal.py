@@ -1,43 +1,62 @@
-"""A list of functions to call when something changed; the whole of what stores know of widgets.
+"""Typed signals: how stores notify their listeners of a change. Plain Python, without widgets.
 
-A listener that fails keeps neither the other listeners nor the store from going on: the running loop's exception handler
-gets what it raised. Without a loop it is raised.
+Textual's own `Signal` needs a widget as its owner; a store has none.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, ParamSpec
+from typing import TYPE_CHECKING, Generic, ParamSpec
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
 
 P = ParamSpec("P")
 
 
 class Signal(Generic[P]):
-    """Subscribe with a function; the answer takes it off again."""
+    """Calls its listeners in the order they subscribed.
+
+    An exception of a listener reaches neither the other listeners nor the store: the running loop's exception handler
+    gets it. Without a running loop it is raised.
+    """
 
     def __init__(self) -> None:
         self._listeners: list[Callable[P, None]] = []
 
     def subscribe(self, listener: Callable[P, None]) -> Callable[[], None]:
-        """Call `listener` at every `emit` until the returned function is called."""
+        """Call `listener` at every `emit`; the returned function ends the subscription."""
         self._listeners.append(listener)
 
-        def leave() -> None:
+        def unsubscribe() -> None:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
-        return leave
+        return unsubscribe
+
+    def subscribe_widget(self, widget: Widget, listener: Callable[P, None]) -> None:
+        """Call `listener` at every `emit` until `widget` is removed from the screen."""
+
+        def while_mounted(*args: P.args, **kwargs: P.kwargs) -> None:
+            # A widget that is being removed has lost its children already: a listener would query them in vain.
+            if widget._pruning:  # pyright: ignore[reportPrivateUsage] - Textual's own signals look at it as well
+                unsubscribe()
+            else:
+                listener(*args, **kwargs)
+
+        unsubscribe = self.subscribe(while_mounted)
 
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call every listener with these arguments."""
         for listener in list(self._listeners):
             try:
                 listener(*args, **kwargs)
             except Exception as error:
-                _hand_over(listener, error)
+                _report(listener, error)
 
 
-def _hand_over(listener: Callable[..., None], error: Exception) -> None:
+def _report(listener: Callable[..., None], error: Exception) -> None:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""One order of everything that happens: lifecycle, turns, errors, log lines, calls. Bounded; losses are counted."""
+"""Everything that happens, in one order: lifecycle, turns, errors, log lines, calls. Bounded; lost lines are counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_LINES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One happening. `kind` is lifecycle, turn, error, log or call; `text` is not neutralised."""
+    """One line. `kind` is lifecycle, turn, error, log or call; `text` is foreign text as it came."""
 
     timestamp: float
     kind: str
@@ -22,7 +22,7 @@ class Line:
 
 
 class TimelineStore:
-    """Lines in order of arrival. `dropped` counts those that fell out or never came."""
+    """Lines in order of arrival. `dropped` counts lines that were discarded here or never sent."""
 
     def __init__(self) -> None:
         self.lines: deque[Line] = deque(maxlen=MAX_LINES)
@@ -34,5 +34,10 @@ class TimelineStore:
         self.lines.extend(lines)
         self.added.emit(list(lines))
 
-    def lost(self, count: int) -> None:
+    def put_before(self, lines: list[Line]) -> None:
+        """Put lines in front of those that are here, as far as there is room."""
+        self.lines.extendleft(reversed(lines[-(MAX_LINES - len(self.lines)) :]))
+
+    def count_dropped(self, count: int) -> None:
+        """Add lines that the backend did not send."""
         self.dropped += count

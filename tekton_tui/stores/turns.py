@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from backend.schema.events import Snapshot, TeamEnd, TeamStart, TurnStarted
-from backend.schema.frames import Phase, StreamEnd, StreamError, StreamPhase
-from backend.schema.records import ActiveTurn
+from backend.schema.content import Attachment
+from backend.schema.events import (
+    AskClosed,
+    Snapshot,
+    TeamEnd,
+    TeamQueued,
+    TeamStart,
+    TurnChanged,
+    TurnStarted,
+)
+from backend.schema.frames import (
+    Phase,
+    StreamEnd,
+    StreamError,
+    StreamPhase,
+    StreamToolCall,
+    StreamToolResult,
+    StreamToolUse,
+    Usage,
+)
+from backend.schema.records import ActiveTurn, StoredMessage
+from backend.schema.tools import Ask
 from tekton_tui.stores.signal import Signal
+from tekton_tui.stores.tool_calls import LiveCall, calls_of, shown_name
 
 KEPT_TEAMS = 20
+LEAST_TOKENS, LEAST_SECONDS = 8, 0.5
+"""From fewer tokens, or in a shorter time, a speed says nothing."""
+
+
+def speed_of(tokens: int, seconds: float) -> float | None:
+    """Return tokens per second, `None` where there is too little to tell."""
+    return tokens / seconds if tokens >= LEAST_TOKENS and seconds >= LEAST_SECONDS else None
+
+
+def context_of(usage: Usage) -> int:
+    """Return how many tokens of its model's context a turn took."""
+    return usage.total
 
 
 @dataclass
 class LiveTurn:
-    """One turn as the console saw it. `ended` is set once; then `code` says whether it failed."""
+    """One turn. `ended` is set once; `code` then says whether and how it failed."""
 
     request_id: str
     ai_id: str
@@ -32,19 +65,38 @@ class LiveTurn:
     pieces: int = 0
     first_token_ms: float | None = None
     first_at: float = 0.0
+    reasoned_at: float = 0.0
+    """When its model began to think, as far as this console saw."""
     ended: bool = False
+    stored: bool = False
+    """Whether it is of earlier, read from memory."""
     unseen: bool = False
-    """Whether it ended while nobody listened: how is in memory alone."""
+    """Whether it ended while the connection was lost: how it ended is known to memory alone."""
     code: str = ""
     error: str = ""
     tokens: int = 0
+    estimated: bool = False
+    """Whether its provider did not count its tokens, and the backend guessed."""
+    context: int = 0
+    """Tokens of its prompt and its answer together, as the provider counted them; 0 while unknown."""
     total_time: float = 0.0
     finish_reason: str = ""
     notes: list[str] = field(default_factory=list[str])
+    attached: Sequence[Attachment] = ()
+    """Files that went along with its question."""
+    after: str = ""
+    """Behind which question it stands, where that is not the newest one."""
+    calls: dict[int, LiveCall] = field(default_factory=dict[int, LiveCall])
+    """Its calls for tools, in the order they began."""
 
     @property
     def content(self) -> str:
         return "".join(self.text)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits behind other turns and nothing of it was asked yet."""
+        return self.phase == "queued" and self.position > 0 and not self.pieces
 
     @property
     def lane(self) -> str:
@@ -53,16 +105,29 @@ class LiveTurn:
         return self.ai_id if name.startswith(f"{self.ai_id}/") else name
 
     def rate(self) -> float | None:
-        """Return tokens per second since the first token."""
-        if not self.first_at or self.pieces < 2:
+        """Return tokens per second since the first token, `None` where there is too little to tell."""
+        if not self.first_at:
             return None
-        if self.ended and self.first_token_ms is not None and self.total_time * 1000 > self.first_token_ms:
-            return max(self.tokens, self.pieces) / (self.total_time - self.first_token_ms / 1000)
-        return (self.pieces - 1) / max(time.time() - self.first_at, 0.05)
+        if not self.ended:
+            return speed_of(self.pieces - 1, time.time() - self.first_at)
+        return speed_of(max(self.tokens, self.pieces), self.total_time - (self.first_token_ms or 0.0) / 1000)
 
-    def recall(self, content: str, code: str, error: str) -> None:
-        """Take the end of a turn from memory."""
-        self.text, self.code, self.error, self.ended, self.unseen = [content], code, error, True, False
+    def recall(self, message: StoredMessage) -> None:
+        """Set the end of a turn as memory has it."""
+        self.text, self.code, self.error = [message.content], message.error_code or "", message.error
+        self.ended, self.unseen = True, False
+        self.take_calls(calls_of(message.parts, message.finish_reason or ""))
+
+    def take_calls(self, calls: Sequence[LiveCall]) -> None:
+        """Take its calls as the backend has them, in the place of what was seen of them."""
+        self.calls = {call.index: call for call in calls}
+
+    def call_open(self, tool: str, arguments: str | None = None) -> LiveCall | None:
+        """Return the first of its calls that is open: of this tool, and with these arguments if they are given."""
+        for call in self.calls.values():
+            if call.open and call.name == tool and arguments in (None, call.arguments):
+                return call
+        return None
 
 
 @dataclass
@@ -72,11 +137,73 @@ class LiveTeam:
     start: TeamStart
     lanes: dict[str, LiveTurn] = field(default_factory=dict[str, LiveTurn])
     arrived: list[str] = field(default_factory=list[str])
+    finished: list[str] = field(default_factory=list[str])
+    """Lanes in the order in which they ended."""
     end: TeamEnd | None = None
+    ahead: int = 0
+    """Questions of its session that are asked before it."""
+
+
+def earlier_teams(messages: Sequence[StoredMessage]) -> list[LiveTeam]:
+    """Return the team turns of a session's messages, the oldest first, as they ended."""
+    teams: dict[str, LiveTeam] = {}
+    for message in messages:
+        if message.role == "user" and message.request_id:
+            start = TeamStart(message.request_id, message.session_id, message.content, {}, message.created_at)
+            teams[message.request_id] = LiveTeam(start)
+    for message in messages:
+        group = message.lane
+        if message.role == "user" or not group:
+            continue
+        if group not in teams:
+            teams[group] = LiveTeam(
+                TeamStart(group, message.session_id, "a round of discussion", {}, message.created_at)
+            )
+        team, turn = teams[group], _of_earlier(message)
+        team.lanes[turn.lane] = turn
+        team.finished = [*(lane for lane in team.finished if lane != turn.lane), turn.lane]
+        if turn.lane == turn.ai_id:
+            team.start.lanes[turn.ai_id] = turn.request_id
+    found = [team for team in teams.values() if team.lanes]
+    for team in found:
+        codes = [turn.code for turn in team.lanes.values()]
+        stopped = codes.count("cancelled")
+        failed = sum(bool(code) for code in codes) - stopped
+        took = max(turn.total_time for turn in team.lanes.values())
+        team.arrived = list(team.finished)
+        team.end = TeamEnd(team.start.request_id, len(codes) - stopped - failed, failed, stopped, took)
+    return found
+
+
+def _of_earlier(message: StoredMessage) -> LiveTurn:
+    usage, took = message.usage or Usage(), message.total_time or 0.0
+    code = message.error_code or ("cancelled" if message.finish_reason == "cancelled" else "")
+    return LiveTurn(
+        message.request_id,
+        message.author,
+        message.session_id,
+        "",
+        message.lane,
+        message.created_at - took,
+        phase="streaming",
+        text=[message.content],
+        reasoning=[message.reasoning] if message.reasoning else [],
+        pieces=usage.output_tokens,
+        first_token_ms=message.first_token_ms,
+        first_at=message.created_at,
+        ended=True,
+        stored=True,
+        code=code,
+        error=message.error,
+        tokens=usage.output_tokens,
+        total_time=took,
+        finish_reason=message.finish_reason or "",
+        calls={call.index: call for call in calls_of(message.parts, message.finish_reason or "")},
+    )
 
 
 class TurnStore:
-    """Feed with events; each signal names the turn or team it is about."""
+    """Fed with events; each signal is emitted with its turn or team."""
 
     def __init__(self) -> None:
         self.turns: dict[str, LiveTurn] = {}
@@ -85,14 +212,40 @@ class TurnStore:
         self.text: Signal[[LiveTurn, str]] = Signal()
         self.reasoning: Signal[[LiveTurn, str]] = Signal()
         self.phase: Signal[[LiveTurn]] = Signal()
+        self.tool: Signal[[LiveTurn, LiveCall]] = Signal()
+        """Emitted with a call for a tool that began or changed."""
         self.ended: Signal[[LiveTurn]] = Signal()
         self.team_started: Signal[[LiveTeam]] = Signal()
         self.team_ended: Signal[[LiveTeam]] = Signal()
         self.reloaded: Signal[[]] = Signal()
+        self._reading = ""
+        self.shown: Signal[[str]] = Signal()
+        """Emitted with whose conversation came on the screen, the `team`'s too; empty for none."""
+
+    @property
+    def reading(self) -> str:
+        """Whose conversation is on the screen, empty for none."""
+        return self._reading
+
+    def read(self, whose: str) -> None:
+        """Take note of whose conversation is on the screen, empty for none: its answers are seen."""
+        self._reading = whose
+        self.shown.emit(whose)
+
+    def leave(self, whose: str) -> None:
+        """Take note that a conversation left the screen; another may have come before."""
+        if self._reading == whose:
+            self.read("")
 
     def load(self, snapshot: Snapshot) -> None:
-        """Begin from the whole state: what was under way before and is no longer has ended unseen."""
+        """Replace everything by a snapshot; turns that were under way and are not in it have ended unseen."""
         known, self.turns = self.turns, {}
+        running = {team.request_id for team in snapshot.teams}
+        for known_id, team in self.teams.items():
+            if team.end is None and known_id not in running:
+                answered = sum(turn.ended for turn in team.lanes.values())
+                took_s = time.time() - team.start.timestamp
+                self.end_team(TeamEnd(known_id, answered, len(team.lanes) - answered, 0, took_s))
         for team in snapshot.teams:
             self.teams.setdefault(team.request_id, LiveTeam(team))
         for active in snapshot.turns:
@@ -101,7 +254,10 @@ class TurnStore:
             turn.reasoning = [active.reasoning]
             turn.phase, turn.phase_since, turn.pieces = active.phase, active.phase_since, active.chunks
             turn.first_token_ms = active.first_token_ms
-            self._take(turn)
+            turn.detail, turn.position = active.detail, active.position
+            turn.take_calls(calls_of(active.parts))
+            self._run_call(turn)
+            self._add(turn)
         for request_id, turn in known.items():
             if request_id not in self.turns:
                 turn.ended, turn.unseen = True, True
@@ -109,9 +265,16 @@ class TurnStore:
 
     def start(self, event: TurnStarted) -> None:
         turn = LiveTurn(
-            event.request_id, event.ai_id, event.session_id, event.prompt, event.group, event.timestamp
+            event.request_id,
+            event.ai_id,
+            event.session_id,
+            event.prompt,
+            event.group,
+            event.timestamp,
+            attached=event.attached,
+            after=event.after,
         )
-        self._take(turn)
+        self._add(turn)
         self.started.emit(turn)
 
     def add_text(self, request_id: str, content: str, pieces: int = 1) -> None:
@@ -131,6 +294,7 @@ class TurnStore:
 
     def add_reasoning(self, request_id: str, content: str) -> None:
         if turn := self.turns.get(request_id):
+            turn.reasoned_at = turn.reasoned_at or time.time()
             turn.reasoning.append(content)
             self.reasoning.emit(turn, content)
 
@@ -138,26 +302,87 @@ class TurnStore:
         if turn := self.turns.get(event.request_id):
             turn.position = event.position
             self._set_phase(turn, event.phase, event.detail)
+            if call := self._run_call(turn):
+                self.tool.emit(turn, call)
+
+    def call_tool(self, event: StreamToolCall) -> None:
+        """Take the beginning of a call for a tool, or more of its arguments."""
+        if turn := self.turns.get(event.request_id):
+            call = self._call(turn, event.index)
+            call.name = call.name or shown_name(event.name)
+            call.pieces.append(event.arguments)
+            self.tool.emit(turn, call)
+
+    def use_tool(self, event: StreamToolUse) -> None:
+        """Take that a call is whole and waits for the platform's word."""
+        if turn := self.turns.get(event.request_id):
+            call = self._call(turn, event.index)
+            call.name, call.pieces = event.tool, [event.arguments]
+            self.tool.emit(turn, call)
+
+    def ask_opened(self, ask: Ask) -> None:
+        """Take that a call waits for a person."""
+        turn = self.turns.get(ask.request_id)
+        if turn is not None and (call := turn.call_open(ask.tool, ask.arguments)):
+            call.enter("asking")
+            call.since, call.ask_id = ask.since, ask.id
+            self.tool.emit(turn, call)
+
+    def ask_closed(self, event: AskClosed) -> None:
+        """Take that a person answered; whether it runs, its turn tells."""
+        for turn in self.of_specialist(event.ai_id):
+            for call in turn.calls.values():
+                if call.open and call.ask_id == event.id:
+                    call.enter("calling")
+                    call.ask_id, call.detail = (
+                        "",
+                        f"{'allowed' if event.verdict == 'allow' else 'denied'} by {event.by}",
+                    )
+                    self.tool.emit(turn, call)
+
+    def tool_result(self, event: StreamToolResult) -> None:
+        """Take what came of a call."""
+        if turn := self.turns.get(event.request_id):
+            call = self._call(turn, event.index)
+            call.name = call.name or shown_name(event.tool)
+            call.end(event.content, is_error=event.is_error, size=event.size, took_ms=event.took_ms)
+            self.tool.emit(turn, call)
 
     def finish(self, event: StreamEnd | StreamError) -> None:
         turn = self.turns.pop(event.request_id, None)
         if turn is None:
             return
         turn.ended = True
+        if (team := self.teams.get(turn.group)) is not None:
+            team.finished = [*(lane for lane in team.finished if lane != turn.lane), turn.lane]
         match event:
             case StreamEnd(metadata=facts):
                 turn.tokens = facts.usage.output_tokens
+                turn.context, turn.estimated = (
+                    facts.context_tokens or context_of(facts.usage),
+                    facts.usage.estimated,
+                )
                 turn.total_time = facts.total_time or time.time() - turn.started_at
                 turn.first_token_ms = (
                     turn.first_token_ms if facts.first_token_ms is None else facts.first_token_ms
                 )
                 turn.finish_reason, turn.notes = facts.finish_reason, facts.notes
                 if facts.finish_reason == "cancelled":
-                    turn.code, turn.error = "cancelled", f"cancelled after {turn.pieces} tokens"
+                    turn.code = "cancelled"
             case StreamError():
                 turn.total_time = time.time() - turn.started_at
                 turn.code, turn.error = event.code, event.message
+        for call in [call for call in turn.calls.values() if call.open]:
+            call.end_without(turn.finish_reason)
+            self.tool.emit(turn, call)
         self.ended.emit(turn)
+
+    def recall_teams(self, messages: Sequence[StoredMessage]) -> list[LiveTeam]:
+        """Put the team turns of a session before those this console saw; return them, the oldest first."""
+        found = earlier_teams(messages)
+        known = {team.start.request_id: self.teams.get(team.start.request_id, team) for team in found}
+        self.teams = {**known, **{name: team for name, team in self.teams.items() if name not in known}}
+        return list(known.values())
 
     def start_team(self, event: TeamStart) -> None:
         team = LiveTeam(event)
@@ -165,6 +390,16 @@ class TurnStore:
         while len(self.teams) > KEPT_TEAMS:
             del self.teams[next(iter(self.teams))]
         self.team_started.emit(team)
+
+    def queue_team(self, event: TeamQueued) -> None:
+        if team := self.teams.get(event.request_id):
+            team.ahead = event.ahead
+
+    def change_prompt(self, event: TurnChanged) -> None:
+        """Take the new words of a question that waits; views read the conversation anew."""
+        if turn := self.turns.get(event.request_id):
+            turn.prompt = event.prompt
+            self.reloaded.emit()
 
     def end_team(self, event: TeamEnd) -> None:
         if team := self.teams.get(event.request_id):
@@ -174,7 +409,18 @@ class TurnStore:
     def of_specialist(self, ai_id: str) -> list[LiveTurn]:
         return [turn for turn in self.turns.values() if turn.ai_id == ai_id]
 
-    def _take(self, turn: LiveTurn) -> None:
+    def waiting(self, turn: LiveTurn) -> bool:
+        """Whether a turn has not begun because an earlier one of its session is under way."""
+        if turn.ended or turn.pieces or turn.phase != "queued" or turn.group:
+            return False
+        for other in self.turns.values():
+            if other is turn:
+                return False
+            if other.session_id == turn.session_id:
+                return True
+        return False
+
+    def _add(self, turn: LiveTurn) -> None:
         self.turns[turn.request_id] = turn
         if team := self.teams.get(turn.group):
             team.lanes[turn.lane] = turn
@@ -186,6 +432,21 @@ class TurnStore:
         if team is not None and turn.lane not in team.arrived:
             team.arrived.append(turn.lane)
 
+    def _call(self, turn: LiveTurn, index: int) -> LiveCall:
+        if index not in turn.calls:
+            turn.calls[index] = LiveCall(index, sum(map(len, turn.text)))
+        return turn.calls[index]
+
+    def _run_call(self, turn: LiveTurn) -> LiveCall | None:
+        """Note that the call runs of which a turn's phase speaks; return it."""
+        if turn.phase != "tool":
+            return None
+        tool, _, progress = turn.detail.partition(" ")
+        if call := turn.call_open(tool):
+            call.enter("running")
+            call.detail = progress
+        return call
+
     def _set_phase(self, turn: LiveTurn, phase: Phase, detail: str) -> None:
         turn.phase, turn.phase_since, turn.detail = phase, time.time(), detail
         self.phase.emit(turn)
@@ -193,5 +454,11 @@ class TurnStore:
 
 def _from(active: ActiveTurn) -> LiveTurn:
     return LiveTurn(
-        active.request_id, active.ai_id, active.session_id, active.prompt, active.group, active.started_at
+        active.request_id,
+        active.ai_id,
+        active.session_id,
+        active.prompt,
+        active.group,
+        active.started_at,
+        attached=active.attached,
     )

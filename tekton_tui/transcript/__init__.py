@@ -1,9 +1,8 @@
 """A conversation as one line-drawn widget, from source text to strips."""
 
-from tekton_tui.tick import FrameTick, frame_tick
-from tekton_tui.transcript.entry import SPEAKER_COLOURS, Entry, Kind
+from tekton_tui.transcript.entry import SPEAKER_COLOURS, Ending, Entry, Kind, ToolRow
+from tekton_tui.transcript.markdown import warm
 from tekton_tui.transcript.message import Look
-from tekton_tui.transcript.warm import warm
-from tekton_tui.transcript.widget import Transcript
+from tekton_tui.transcript.widget import MEASURE, Transcript
 
-__all__ = ["SPEAKER_COLOURS", "Entry", "FrameTick", "Kind", "Look", "Transcript", "frame_tick", "warm"]
+__all__ = ["MEASURE", "SPEAKER_COLOURS", "Ending", "Entry", "Kind", "Look", "ToolRow", "Transcript", "warm"]

@@ -3,25 +3,40 @@
 A block is what can be drawn without its neighbours: a fenced code block, or text up to a blank line (a list
 item keeps its indented continuation). Cutting depends only on the text, never on how it was chopped into chunks,
 so a streamed message and a loaded one have the same blocks. Blocks are bounded in size: the cost of drawing the
-block that is still growing must not follow the length of the message.
+block that is still growing must not follow the length of the message. What is too long is cut into blocks that
+continue each other.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
+
+from tekton_tui.transcript.rows import HARD, SOFT_CUT, SOFT_SPACE
 
 MAX_BLOCK_CHARS: Final = 4_000
 """Text longer than this is cut at its next line, a list at its next item."""
 MAX_LINE_CHARS: Final = 4_000
-"""A line longer than this is cut at its last space, or through the word."""
+"""A line longer than this is cut at the end of a sentence, at a space, or through the word."""
 MAX_TABLE_CHARS: Final = 16_000
 """A table longer than this goes on as a second table with the same head."""
+MAX_CODE_LINES: Final = 120
+"""A code block with more lines is cut; a string of several lines over the cut loses its colour."""
+CUT_SEARCHED: Final = 60
+"""How many spaces before the limit are tried for the end of a sentence."""
+
+ZERO_WIDTH_JOINER: Final = "\u200d"
+JOINING: Final = tuple("\u200d\ufe0e\ufe0f\u0300\u0301\u0302\u0303\u0308🏻🏼🏽🏾🏿")
+"""Characters that belong to the one before them: a word is not cut there."""
 
 _fence_open: Final = re.compile(r" {0,3}(`{3,}|~{3,})\s*([^`\n]*)$").match
-_nested_fence: Final = re.compile(r"\s*(`{3,}|~{3,})").match
-_list_item: Final = re.compile(r" {0,3}(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)").match
+_item: Final = r"(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)"
+_list_item: Final = re.compile(r" {0,3}" + _item).match
+_item_of_any_depth: Final = re.compile(r"[ \t]*" + _item).match
+_nested_fence: Final = re.compile(r"((?:\s|[-+*]\s|\d{1,9}[.)]\s)*)(`{3,}|~{3,})([^`\n]*)$").match
 _table_rule: Final = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*$").match
 
 
@@ -32,11 +47,17 @@ class Block:
     Attributes:
         lines: Source lines; each ends with LF except where a long line was cut or the text ends.
         info: Language of a fenced code block, `None` for Markdown text.
+        continued: It goes on where the block before was cut: no blank row stands between them.
+        indent: Spaces that every line had and that were taken off: the cut went through a nested list.
+        joint: What stands between this block and the next when they are copied (see `Row.joint`).
         settled: No more text will come.
     """
 
     lines: list[str] = field(default_factory=list[str])
     info: str | None = None
+    continued: bool = False
+    indent: int = 0
+    joint: str = HARD
     settled: bool = False
 
     @property
@@ -53,56 +74,64 @@ class Splitter:
         self._open: Block | None = None
         self._partial = ""
         self._shown_partial = False
+        self._provisional = False
+        """Whether the open block was begun for the unfinished line alone."""
         self._fence = ""
         self._nested = ""
+        self._nested_opening = ""
         self._in_list = False
         self._blank = False
+        self._next: Block | None = None
+        """What the next text goes into when a line was cut and the rest of it has not come yet."""
         self._size = 0
 
     def feed(self, text: str) -> None:
-        """Take more text."""
+        """Add text."""
         self._hide_partial()
         lines = (self._partial + text).split("\n")
         self._partial = lines.pop()
         for line in lines:
             while len(line) >= MAX_LINE_CHARS:
-                line = self._long(line)
+                line = self._long_line(line)
             self._line(line, "\n")
         while len(self._partial) >= MAX_LINE_CHARS:
-            self._partial = self._long(self._partial)
+            self._partial = self._long_line(self._partial)
         self._show_partial()
 
     def finish(self) -> None:
-        """Take the end of the text: the last block is settled."""
+        """End the text: the last block is settled."""
         self._hide_partial()
         if self._partial:
             self._line(self._partial, "")
             self._partial = ""
-        self._flush()
+        self._settle()
 
-    def _long(self, line: str) -> str:
-        """Take the head of an overlong line, return the rest."""
-        at = line.rfind(" ", 0, MAX_LINE_CHARS) + 1 or MAX_LINE_CHARS
+    def _long_line(self, line: str) -> str:
+        """Add the head of a line that is too long as a block of its own; return the rest of the line."""
+        at = MAX_LINE_CHARS if self._fence else _cut_place(line)
         self._line(line[:at], "")
-        if self._fence == "":
-            self._flush()
+        if not self._fence and self._open is not None:
+            self._open.joint = SOFT_SPACE if line[at - 1] == " " else SOFT_CUT
+            indent = self._open.indent or _indent(line)
+            self._next = self._cut_here(indent if self._in_list and not self._nested else 0)
         return line[at:]
 
     def _line(self, line: str, end: str) -> None:
-        """Take one complete line."""
+        """Add one complete line."""
         if self._fence:
             self._code_line(line, end)
             return
         if not self._nested:
             if not line or line.isspace():
                 self._blank = self._open is not None
+                self._next = None
                 return
             if self._begins_block(line):
-                self._flush()
+                self._settle()
             if not self._in_list or not line[0].isspace():
                 fence = _fence_open(line)
                 if fence is not None:
-                    self._flush()
+                    self._settle()
                     self._fence = fence[1]
                     self._start(Block(info=fence[2].strip()))
                     return
@@ -118,20 +147,31 @@ class Splitter:
         stripped = line.strip()
         closes = stripped.startswith(self._fence) and not stripped.strip(self._fence[0])
         if closes and len(line) - len(line.lstrip()) < 4:
-            self._flush()
-        elif self._open is not None:
-            self._open.lines.append(line + end)
+            self._settle()
+            return
+        block = self._open
+        assert block is not None
+        if len(block.lines) >= MAX_CODE_LINES or self._size > MAX_TABLE_CHARS:
+            block.settled = True
+            block.joint = HARD if block.lines[-1].endswith("\n") else SOFT_CUT
+            block = self._start(Block(info=block.info, continued=True))
+            self._size = 0
+        block.lines.append(line + end)
+        self._size += len(line) + 1
 
     def _text_line(self, line: str, end: str) -> None:
         block = self._open
-        if block is not None and not self._nested and self._size + len(line) > MAX_BLOCK_CHARS:
+        if block is not None and self._size + len(line) > MAX_BLOCK_CHARS:
             block = self._cut(block, line)
+        elif block is not None and _indent(line) < block.indent and not self._nested:
+            block = self._start(self._cut_here(_indent(line)))
         if block is None:
-            block = self._start(Block())
+            block = self._start(self._next or Block())
+            self._next = None
         if self._blank:
             block.lines.append("\n")
             self._blank = False
-        block.lines.append(line + end)
+        block.lines.append(_dedented(line, block.indent) + end)
         self._size += len(line) + 1
         if _list_item(line):
             self._in_list = True
@@ -139,43 +179,53 @@ class Splitter:
             self._watch_nested_fence(line)
 
     def _watch_nested_fence(self, line: str) -> None:
-        """A blank line inside a list item's code block ends nothing."""
+        """Note whether a code block inside a list item is open: a blank line in it ends nothing."""
         if self._nested:
             stripped = line.strip()
             if stripped.startswith(self._nested) and not stripped.strip(self._nested[0]):
                 self._nested = ""
             return
-        fence = _nested_fence(line) or _nested_fence(re.sub(r"^\s*(?:[-+*]|\d{1,9}[.)])\s", "", line))
-        if fence is not None:
-            self._nested = fence[1]
+        if (fence := _nested_fence(line)) is not None:
+            self._nested = fence[2]
+            self._nested_opening = " " * len(fence[1]) + fence[2] + fence[3]
 
     def _cut(self, block: Block, line: str) -> Block | None:
-        """End a block that has grown too long, if this line allows it; return the block that goes on."""
+        """Cut a block that has grown too long, if this line allows it; return the block that goes on."""
         if len(block.lines) > 1 and _table_rule(block.lines[1].rstrip("\n")) and "|" in block.lines[0]:
             if self._size + len(line) <= MAX_TABLE_CHARS:
                 return block
             head = block.lines[:2]
-            self._flush()
+            self._settle()
             self._size = sum(map(len, head))
             return self._start(Block(lines=head))
-        if self._in_list and not _list_item(line) and self._size < 2 * MAX_BLOCK_CHARS:
+        if (
+            self._in_list
+            and self._size < 2 * MAX_BLOCK_CHARS
+            and (self._nested or not _item_of_any_depth(line))
+        ):
             return block
-        in_list = self._in_list
-        self._flush()
-        self._in_list = in_list
-        return None
+        return self._start(self._cut_here(_indent(line) if self._in_list else 0))
+
+    def _cut_here(self, indent: int) -> Block:
+        """Settle the open block; return the one that goes on, in the same list and the same nested code block."""
+        in_list, nested, opening = self._in_list, self._nested, self._nested_opening
+        self._settle()
+        self._in_list, self._nested, self._nested_opening = in_list, nested, opening
+        if not nested:
+            return Block(continued=True, indent=indent)
+        return Block(lines=[opening.lstrip(" ") + "\n"], continued=True, indent=_indent(opening))
 
     def _start(self, block: Block) -> Block:
         self._open = block
         self.blocks.append(block)
         return block
 
-    def _flush(self) -> None:
-        """Settle the open block."""
+    def _settle(self) -> None:
+        """End the open block."""
         if self._open is not None:
             self._open.settled = True
         self._open = None
-        self._fence = self._nested = ""
+        self._fence = self._nested = self._nested_opening = ""
         self._in_list = self._blank = False
         self._size = 0
 
@@ -190,26 +240,64 @@ class Splitter:
                 self._shown_partial = True
             return
         if not self._nested and self._begins_block(line):
-            self._flush()
+            self._settle()
         if _may_become_fence(line) and not (self._in_list and line[0].isspace()):
             return
         if self._open is None:
-            self._start(Block())
+            self._start(replace(self._next, lines=list(self._next.lines)) if self._next else Block())
+            self._provisional = True
         assert self._open is not None
-        if self._blank:
-            line = "\n" + line
-        self._open.lines.append(line)
+        line = _dedented(line, self._open.indent)
+        self._open.lines.append("\n" + line if self._blank else line)
         self._shown_partial = True
 
     def _hide_partial(self) -> None:
         if not self._shown_partial:
             return
         self._shown_partial = False
-        if self._open is not None:
+        if self._provisional:
+            self._provisional = False
+            self.blocks.pop()
+            self._open = None
+        elif self._open is not None:
             self._open.lines.pop()
-            if not self._open.lines and not self._fence:
-                self.blocks.pop()
-                self._open = None
+
+
+def _cut_place(line: str) -> int:
+    """Return where to cut a line that is too long: best after a sentence outside of emphasis, code and links."""
+    spaces = list(islice(_spaces_before(line, MAX_LINE_CHARS), CUT_SEARCHED))
+    for at in spaces:
+        head = line[:at]
+        if head.endswith((".", "!", "?", ":", ";")) and _is_closed(head):
+            return at + 1
+    if spaces:
+        return spaces[0] + 1
+    at = MAX_LINE_CHARS
+    while at > MAX_LINE_CHARS // 2 and (line[at : at + 1] in JOINING or line[at - 1] == ZERO_WIDTH_JOINER):
+        at -= 1
+    return at
+
+
+def _is_closed(head: str) -> bool:
+    """Whether no emphasis, code or link seems to be open at the end of a text."""
+    return not any(head.count(mark) % 2 for mark in "*_`") and head.count("[") == head.count("]")
+
+
+def _spaces_before(line: str, end: int) -> Iterator[int]:
+    """Yield the positions of the spaces before `end`, the last first."""
+    while (at := line.rfind(" ", 1, end)) > 0:
+        yield at
+        end = at
+
+
+def _indent(line: str) -> int:
+    """Return how many spaces a line begins with."""
+    return len(line) - len(line.lstrip(" "))
+
+
+def _dedented(line: str, indent: int) -> str:
+    """Return the line without up to `indent` leading spaces."""
+    return line[min(indent, _indent(line)) :] if indent else line
 
 
 def _may_become_fence(line: str) -> bool:

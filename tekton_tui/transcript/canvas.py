@@ -1,38 +1,41 @@
-"""The rows on screen as strips: made once, kept while they are seen, compared to find what must be sent.
-
-Knows the window and the theme; not why it moved.
+"""Draws the rows in the window as strips: each is made once and kept while it is in view, so that comparing two
+pictures finds the lines to repaint. Knows the window and the theme, not why the window moved.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from textual.geometry import Region
 from textual.selection import Selection
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tekton_tui.transcript.cursor import WHOLE, Target
 from tekton_tui.transcript.overlay import line_id, match_ranges, put_badge, restyle, with_offsets
 from tekton_tui.transcript.palette import BAR_CELLS, SCROLL_CELLS, Palette
-from tekton_tui.transcript.pieces import Piece
+from tekton_tui.transcript.pieces import Code, Piece
 from tekton_tui.transcript.rows import FOLD, LABEL, Row
 from tekton_tui.transcript.viewport import Viewport
-
-if TYPE_CHECKING:
-    from tekton_tui.transcript.surface import Surface
 
 COPY_HINT: Final = "y copy "
 
 
 class Marks(NamedTuple):
-    """What lies over the text."""
+    """What is drawn over the text.
+
+    Attributes:
+        badge: Short text at the right end of the last line, empty for none.
+    """
 
     cursor: Target | None = None
     selection: Selection | None = None
     pattern: re.Pattern[str] | None = None
     badge: str = ""
+    hit: tuple[int, int, int] | None = None
+    """Message, row within it and which match of the row: the one hit that is shown."""
 
 
 class _Line(NamedTuple):
@@ -45,10 +48,17 @@ class _Line(NamedTuple):
 
 
 class Canvas:
-    """Strips of one transcript's window."""
+    """Strips of one transcript's window.
 
-    def __init__(self, widget: Surface, *, bar: bool) -> None:
+    Args:
+        widget: Whose styles, size and line filters count.
+        bar: Draw the speaker's bar left of each message.
+    """
+
+    def __init__(self, widget: Widget, viewport: Viewport, *, bar: bool) -> None:
         self._widget = widget
+        self._viewport = viewport
+        self._flow = viewport.flow
         self._bar = bar
         self.bar_cells = BAR_CELLS if bar else 0
         self._palette: Palette | None = None
@@ -62,6 +72,7 @@ class Canvas:
         self._view: list[Strip] = []
         self._badge_cells = 0
         self._number_end = 0
+        """Number after the last message at the last update; the lines below it are empty."""
 
     @property
     def plain(self) -> bool:
@@ -77,7 +88,7 @@ class Canvas:
         self._gaps.clear()
         self._view = []
 
-    def update(self, viewport: Viewport, marks: Marks, width: int) -> Iterator[Region]:
+    def update(self, marks: Marks, width: int) -> Iterator[Region]:
         """Draw the window; yield the regions of the content that differ from before."""
         padding = self._widget.styles.padding
         pads = (padding.left, padding.right) if self.plain else (0, 0)
@@ -86,12 +97,12 @@ class Canvas:
             self.forget()
             self._palette = palette = Palette(self._widget, pads)
             self._width, self._pads = width, pads
-        self._lines = [_Line(*line) for line in viewport.rows()]
-        self._number_end = viewport.flow.end
-        self._thumb = _thumb(viewport)
+        self._lines = [_Line(*line) for line in self._viewport.rows()]
+        self._number_end = self._flow.end
+        self._thumb = self._viewport.thumb
         # Only what is on screen is kept: a strip is some twenty objects, and collecting garbage stops the loop.
         self._before, self._strips = self._strips, {}
-        view = [self._strip(viewport, y, line, marks) for y, line in enumerate(self._lines)]
+        view = [self._strip(y, line, marks) for y, line in enumerate(self._lines)]
         self._before = {}
         self._badge_cells = len(marks.badge) if marks.badge and view else 0
         if self._badge_cells:
@@ -138,7 +149,7 @@ class Canvas:
         if number is None:
             return None, False
         line = self._lines[y]
-        pieces = self._widget.message_pieces(number)
+        pieces = self._flow.message(number).pieces
         piece = next((index for index, part in enumerate(pieces) if part is line.piece), WHOLE)
         return Target(number, piece), any(ink & FOLD for _text, ink in line.drawn.runs)
 
@@ -161,9 +172,10 @@ class Canvas:
         """Whether a line lies between two messages."""
         if line.number >= self._number_end:
             return True
-        return line.piece is None and line.row >= self._widget.message_rows(line.number)
+        height = self._flow.message(line.number).height(self._flow.width) - self._flow.look.gap
+        return line.piece is None and line.row >= height
 
-    def _strip(self, viewport: Viewport, y: int, line: _Line, marks: Marks) -> Strip:
+    def _strip(self, y: int, line: _Line, marks: Marks) -> Strip:
         assert self._palette is not None
         thumb = y in self._thumb
         if self._is_gap(line):
@@ -171,13 +183,20 @@ class Canvas:
             if strip is None:
                 strip = self._gaps[thumb] = self._palette.gap(self._width, thumb=thumb)
             return strip
-        colour = viewport.flow.entry(line.number).colour
+        colour = self._flow.entry(line.number).colour
         here = marks.cursor is not None and self._is_here(marks.cursor, line)
+        here = here and not line.drawn.bare
         key = (line.drawn, colour, here, thumb)
         strip = self._strips.get(key) or self._before.get(key)
         if strip is None:
             strip = self._palette.strip(
-                line.drawn, colour, self._width, bar=self._bar, here=here, thumb=thumb
+                line.drawn,
+                colour,
+                self._width,
+                self._flow.width,
+                bar=self._bar,
+                here=here,
+                thumb=thumb,
             )
         self._strips[key] = strip
         if here and marks.cursor is not None and self._is_copy_line(marks.cursor, line):
@@ -185,14 +204,16 @@ class Canvas:
                 strip,
                 COPY_HINT,
                 self._palette.style(LABEL, colour, here=True),
-                self._pads[0] + self._width - SCROLL_CELLS,
+                self._pads[0] + min(self._width - SCROLL_CELLS, self.bar_cells + self._flow.width),
             )
         return self._overlaid(strip, line, marks)
 
-    @staticmethod
-    def _is_copy_line(cursor: Target, line: _Line) -> bool:
-        """Whether this is the label of the code block under the cursor, where the key to copy it is shown."""
-        return cursor.piece != WHOLE and any(ink & LABEL for _text, ink in line.drawn.runs)
+    def _is_copy_line(self, cursor: Target, line: _Line) -> bool:
+        """Whether this is the first row of the code block under the cursor, where the key to copy it is shown."""
+        if cursor.piece == WHOLE or not isinstance(line.piece, Code):
+            return False
+        fits = line.drawn.cells + len(COPY_HINT) <= self._flow.width
+        return fits and line.drawn is line.piece.rows(self._flow.width)[0]
 
     def _overlaid(self, strip: Strip, line: _Line, marks: Marks) -> Strip:
         """Lay search hits and the selection over a row."""
@@ -205,9 +226,12 @@ class Canvas:
         if marks.pattern is not None:
             ranges = match_ranges(marks.pattern, line.drawn)
             if ranges:
-                here = marks.cursor is not None and marks.cursor.number == line.number
-                style = self._palette.part("match-here" if here else "match")
-                segments = restyle(segments, [(start + shift, end + shift) for start, end in ranges], style)
+                part = self._palette.part
+                shifted = [(start + shift, end + shift) for start, end in ranges]
+                segments = restyle(segments, shifted, part("match"))
+                if marks.hit is not None and marks.hit[:2] == (line.number, line.row):
+                    nth = min(marks.hit[2], len(shifted) - 1)
+                    segments = restyle(segments, shifted[nth : nth + 1], part("match-here"))
                 changed = True
         if marks.selection is not None:
             span = marks.selection.get_span(line_id(line.number, line.row))
@@ -225,18 +249,8 @@ class Canvas:
             return False
         if cursor.piece == WHOLE:
             return True
-        pieces = self._widget.message_pieces(line.number)
+        pieces = self._flow.message(line.number).pieces
         return cursor.piece < len(pieces) and pieces[cursor.piece] is line.piece
-
-
-def _thumb(viewport: Viewport) -> range:
-    """Return the lines of the window beside which the scrollbar's thumb is drawn; none when all fits."""
-    total, height = viewport.total, viewport.height
-    if total <= height:
-        return range(0)
-    size = max(1, round(height * height / total))
-    start = round((height - size) * viewport.top / (total - height))
-    return range(start, start + size)
 
 
 def _differences(before: list[Strip], after: list[Strip], x: int, width: int) -> Iterator[Region]:

@@ -1,7 +1,6 @@
-"""Draws code blocks: language label, highlighted lines, kept line by line as they arrive; knows no themes.
+"""Draws code blocks: language label and highlighted lines, kept line by line as they arrive; knows no themes.
 
-Pygments is imported with the first code block. Code is lexed in sections of fixed length, so that a block
-that is streamed ends exactly as one that was loaded, and the cost of a frame does not follow its length.
+Pygments is imported with the first code block.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
-
-from rich.cells import cell_len
 
 from tekton_tui.safe_text import one_line, safe_inline
 from tekton_tui.transcript.rows import BLOCK, LABEL, SOFT_CUT, TOKEN_SHIFT, Ink, Row, Run
@@ -22,12 +19,16 @@ if TYPE_CHECKING:
 TOKEN_CLASSES: Final = ("keyword", "name", "string", "number", "comment", "operator", "added", "removed")
 """Classes of code tokens; the theme gives them their colour (`transcript--code-<class>`)."""
 
-SECTION_LINES: Final = 120
-"""Lines lexed in one go; a string that spans two sections loses its colour."""
+TINTED_CLASSES: Final = ("added", "removed")
+"""Those whose whole row is tinted."""
 MAX_LEXED_LINE: Final = 1_000
-"""A section with a longer line is not lexed: regular expressions have bad days on data."""
+"""A block with a longer line is not lexed: regular expressions have bad days on data."""
 TAB_CELLS: Final = 4
-MAX_LABEL_CELLS: Final = 24
+MARGIN: Final[tuple[Run, ...]] = (("  ", BLOCK),)
+NARROW: Final = 12
+"""A pane with fewer cells shows code without a margin."""
+DIFFS: Final = ("diff", "patch", "udiff")
+"""Languages in which the first character of a line says what happened to it."""
 
 _PREFIXES: Final = (
     ("Token.Generic.Inserted", "added"),
@@ -50,7 +51,8 @@ _PREFIXES: Final = (
     ("Token.Punctuation", "operator"),
 )
 
-LEFT: Final[tuple[Run, ...]] = (("  ", BLOCK),)
+
+_DIFF_CLASSES: Final = {"+": "added", "-": "removed"}
 
 
 @lru_cache(maxsize=64)
@@ -70,11 +72,15 @@ def lexer_for(language: str) -> Lexer | None:
         return None
 
 
+def _class_ink(token_class: str) -> Ink:
+    return BLOCK | (1 + TOKEN_CLASSES.index(token_class)) << TOKEN_SHIFT
+
+
 @lru_cache(maxsize=512)
 def _token_ink(name: str) -> Ink:
     for prefix, token_class in _PREFIXES:
         if name == prefix or name.startswith(prefix + "."):
-            return BLOCK | (1 + TOKEN_CLASSES.index(token_class)) << TOKEN_SHIFT
+            return _class_ink(token_class)
     return BLOCK
 
 
@@ -94,21 +100,26 @@ def highlight(lines: Sequence[str], language: str) -> list[list[Run]]:
             result.append([(part, ink)] if part else [])
     if len(result) == len(lines) + 1 and not result[-1]:
         result.pop()
-    return result if len(result) == len(lines) else plain
+    # Some lexers rewrite what they do not understand: the source goes before its colours.
+    whole = ["".join([text for text, _ink in runs]) for runs in result] == list(lines)
+    return result if whole else plain
 
 
 class CodeRows:
     """The rows of one code block at one width, extended as lines arrive.
 
-    The rows of a full section, and of all lines when the block is settled, are final. Lines of the section that
-    still grows are lexed one by one and drawn again when it is full.
+    While it grows, lines are lexed one by one as they are complete; a settled block is lexed as a whole.
+
+    Args:
+        language: The info string of the fence; drawn above the code unless it is empty.
+        label: Draw it: false for a block that goes on where another was cut.
     """
 
-    def __init__(self, language: str, width: int) -> None:
+    def __init__(self, language: str, width: int, *, label: bool = True) -> None:
         self._language = language
         self._width = width
-        self._final: list[Row] = []
-        self._final_lines = 0
+        self._margin = MARGIN if width >= NARROW else ()
+        self._label = self._draw_label() if label and language else []
         self._draft: list[Row] = []
         self._draft_lines = 0
 
@@ -119,31 +130,38 @@ class CodeRows:
             lines: Source lines; the last may be unfinished while `settled` is false.
             settled: No more lines will come.
         """
-        done = len(lines) if settled else max(0, len(lines) - 1)
-        while done - self._final_lines >= SECTION_LINES or (settled and self._final_lines < done):
-            end = min(done, self._final_lines + SECTION_LINES)
-            self._final.extend(self._draw(lines[self._final_lines : end]))
-            self._final_lines = end
-            self._draft.clear()
-            self._draft_lines = 0
-        for line in lines[self._final_lines + self._draft_lines : done]:
+        if settled:
+            return [*self._label, *self._draw(lines)]
+        done = max(0, len(lines) - 1)
+        for line in lines[self._draft_lines : done]:
             self._draft.extend(self._draw([line]))
             self._draft_lines += 1
         # The line that is still written has no colours yet: it would be lexed again with every frame.
-        last = self._draw(lines[done:], lex=False) if done < len(lines) else []
-        return [*self._label(), *self._final, *self._draft, *last]
+        return [*self._label, *self._draft, *self._draw(lines[done:], lex=False)]
 
-    def _label(self) -> list[Row]:
-        if not self._language:
-            return []
-        text = "  " + one_line(self._language.split()[0], min(MAX_LABEL_CELLS, max(1, self._width - 2)))
-        return [Row(((text, LABEL),), cell_len(text), "", len(text), BLOCK)]
+    def _draw_label(self) -> list[Row]:
+        rows = wrap_runs(
+            [(one_line(self._language), LABEL)], self._width, first=self._margin, rest=self._margin
+        )
+        return [row._replace(decor=len(row.text), joint="", fill=BLOCK) for row in rows]
 
     def _draw(self, lines: Sequence[str], *, lex: bool = True) -> list[Row]:
         texts = [safe_inline(line.removesuffix("\n").expandtabs(TAB_CELLS)) for line in lines]
+        diff = self._language.partition(" ")[0].lower() in DIFFS
         rows: list[Row] = []
         for line, runs in zip(lines, highlight(texts, self._language if lex else ""), strict=True):
-            drawn = wrap_runs(runs, self._width, first=LEFT, rest=LEFT, decor=2, fill=BLOCK)
+            margin, fill = self._margin, BLOCK
+            if diff and (token_class := _DIFF_CLASSES.get(line[:1])):
+                fill = _class_ink(token_class)
+                runs, margin = [(text, fill) for text, _ink in runs], [(text, fill) for text, _ink in margin]
+            drawn = wrap_runs(
+                runs,
+                self._width,
+                first=margin,
+                rest=margin,
+                decor=sum(len(text) for text, _ink in margin),
+                fill=fill,
+            )
             if not line.endswith("\n") and line is not lines[-1]:
                 drawn[-1] = drawn[-1]._replace(joint=SOFT_CUT)
             rows.extend(drawn)

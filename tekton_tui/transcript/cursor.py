@@ -1,18 +1,22 @@
-"""The reading cursor: which message or part keys act on; knows no keys and no colours."""
+"""The reading cursor: the message, or the part of one, that keys act on; knows no keys and no colours."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from tekton_tui.safe_text import safe
+from tekton_tui.transcript.entry import Entry
 from tekton_tui.transcript.flow import Place
 from tekton_tui.transcript.message import Message
 from tekton_tui.transcript.overlay import match_ranges
-from tekton_tui.transcript.pieces import Body, Piece
+from tekton_tui.transcript.pieces import Code, Piece
+from tekton_tui.transcript.search import Hit
 from tekton_tui.transcript.viewport import Viewport
 
-WHOLE = -1
-CONTEXT_ROWS = 3
+WHOLE: Final = -1
+"""The `piece` of a target that means the whole message."""
+CONTEXT_ROWS: Final = 3
 """Rows shown above a match that is brought into view."""
 
 
@@ -23,12 +27,23 @@ class Target(NamedTuple):
     piece: int = WHOLE
 
 
+class Spot(NamedTuple):
+    """Where a hit is drawn: message, part, row of the part, and which hit of the row."""
+
+    number: int
+    piece: int
+    row: int
+    nth: int
+
+
 class Cursor:
     """Where the reader's keys act; moves through messages, their code blocks and what can be folded."""
 
     def __init__(self, viewport: Viewport) -> None:
         self._viewport = viewport
         self.target: Target | None = None
+        self.hit: Spot | None = None
+        """The hit of a search that is shown."""
 
     @property
     def number(self) -> int | None:
@@ -36,20 +51,29 @@ class Cursor:
         return None if self.target is None else self.target.number
 
     def clear(self) -> None:
-        """Take the cursor away."""
-        self.target = None
+        """Remove the cursor: keys act on the last message."""
+        self.target = self.hit = None
 
     def put(self, target: Target) -> None:
-        """Put the cursor somewhere; a part that is nothing of its own means the whole message."""
+        """Put the cursor on a message, or on a part of it; a part that keys cannot act on means the message."""
         if target.piece != WHOLE and not _is_stop(self._message(target).pieces[target.piece]):
             target = Target(target.number)
         self.target = target
 
-    def copied(self) -> str:
-        """Return the text of the part under the cursor, empty when the whole message is meant."""
-        if self.target is None or self.target.piece == WHOLE:
+    def entry(self) -> Entry | None:
+        """Return the message that keys act on: the one under the cursor, else the last; `None` without messages."""
+        flow = self._viewport.flow
+        if not flow.entries:
+            return None
+        return flow.whole_entry(flow.end - 1 if self.target is None else self.target.number)
+
+    def text(self) -> str:
+        """Return the text that keys act on, neutralised: of the part under the cursor, else of the message."""
+        entry = self.entry()
+        if entry is None:
             return ""
-        return self._piece(self.target).copied
+        part = "" if self.target is None or self.target.piece == WHOLE else self._piece(self.target).copied
+        return part or safe(entry.text or entry.error)
 
     def move(self, step: int, lines: int) -> None:
         """Go to the next (`step` 1) or previous stop; scroll `lines` rows while it is farther than the window."""
@@ -78,20 +102,44 @@ class Cursor:
         self.target = following
         self._show(step)
 
-    def reveal(self, pattern: re.Pattern[str] | None) -> None:
-        """Bring the message under the cursor into view, at its first row that matches the pattern."""
-        if self.target is None:
-            return
-        flow = self._viewport.flow
-        message = self._message(self.target)
+    def reveal(self, pattern: re.Pattern[str], hit: Hit) -> None:
+        """Put the cursor on the message of a hit and bring the hit into view.
+
+        Hits are counted in the source; where fewer are drawn (one may lie over the end of a row) the last drawn is taken.
+        """
+        self.put(Target(hit.number))
+        flow, viewport = self._viewport.flow, self._viewport
+        message = flow.message(hit.number)
+        spots: list[Spot] = []
         for index, piece in enumerate(message.pieces):
             message.draw(index, flow.width)
+            if not piece.searched:
+                continue
             for row, drawn in enumerate(piece.rows(flow.width)):
-                if pattern is not None and match_ranges(pattern, drawn):
-                    place = Place(self.target.number, index, row + piece.gap)
-                    self._viewport.scrolled(max(0, flow.row_of(place) - CONTEXT_ROWS))
-                    return
-        self._viewport.hold(Place(self.target.number, 0, 0))
+                spots += [
+                    Spot(hit.number, index, row + piece.gap, nth)
+                    for nth in range(len(match_ranges(pattern, drawn)))
+                ]
+        flow.measure(hit.number)
+        if not spots:
+            self.hit = None
+            viewport.hold(Place(hit.number, 0, 0))
+            return
+        self.hit = spots[min(hit.ordinal, len(spots) - 1)]
+        at = flow.row_of(Place(hit.number, self.hit.piece, self.hit.row))
+        if not viewport.top <= at < viewport.top + viewport.height:
+            viewport.scrolled(max(0, at - CONTEXT_ROWS))
+        elif viewport.following:
+            viewport.hold(flow.place_at(viewport.top))
+
+    def toggle_raw(self) -> None:
+        """Show the source of the message that keys act on, or its Markdown again."""
+        flow = self._viewport.flow
+        if not flow.entries:
+            return
+        number = flow.end - 1 if self.target is None else self.target.number
+        self.put(Target(number))
+        flow.set_raw(number, not flow.message(number).raw)
 
     def toggle_fold(self) -> None:
         """Fold or unfold the part under the cursor, or the first foldable part of the message."""
@@ -157,7 +205,7 @@ class Cursor:
 
 
 def _is_stop(piece: Piece) -> bool:
-    return piece.foldable or (isinstance(piece, Body) and piece.is_code)
+    return piece.foldable or (isinstance(piece, Code) and not piece.block.continued)
 
 
 def _stops(message: Message) -> list[int]:

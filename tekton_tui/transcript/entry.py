@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["user", "answer", "error", "note"]
 
-SPEAKER_COLOURS = ("you", "specialist", "tone-1", "tone-2", "tone-3", "tone-4", "error", "note")
+SPEAKER_COLOURS = ("you", "specialist", "stalled", "failed", "note")
 """Names a speaker's bar may have; the theme gives them their colour."""
+
+
+ToolState = Literal["calling", "asking", "running", "done", "failed", "denied", "passed", "ended"]
+
+
+class ToolRow(NamedTuple):
+    """A call for a tool as its row shows it.
+
+    Attributes:
+        number: Which of the message's calls.
+        at: How many characters of the message's text stand before it.
+        name: `SERVER:TOOL`, or as the caller's program calls it.
+        arguments: JSON as the model wrote it, so far.
+        state: `calling` until it is allowed, `asking` while a person has to say so, `passed` when it was left to the
+            caller's program, `ended` when its turn ended before it gave anything.
+        since: Unix seconds at which the state began.
+        detail: What it says of itself while it is open.
+        result: What it gave, or why it failed or was denied.
+        size: Bytes of the whole result, 0 when unknown.
+        took_s: How long it ran, in seconds, 0 when unknown.
+    """
+
+    number: int
+    at: int
+    name: str
+    arguments: str
+    state: ToolState
+    since: float = 0.0
+    detail: str = ""
+    result: str = ""
+    size: int = 0
+    took_s: float = 0.0
+
+    @property
+    def counts(self) -> bool:
+        """Whether its row counts seconds."""
+        return self.state in ("calling", "asking", "running")
+
+
+class Ending(NamedTuple):
+    """How a message that streamed ended; the attributes are those of `Entry`."""
+
+    footer: str = ""
+    code: str = ""
+    error: str = ""
+    facts: tuple[str, ...] = ()
+    cause: str = ""
+    remedy: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -22,11 +70,20 @@ class Entry:
         text: Source text, not neutralised: the transcript does that.
         timestamp: Unix seconds, 0 when unknown.
         colour: One of `SPEAKER_COLOURS`.
-        footer: Short facts under the message ("148 tok · 48 tok/s"), empty for none.
+        role: What the speaker does, beside the name; empty for nothing.
+        facts: Short facts at the right end of the title row, behind the time; the last are left out where it is narrow.
+        footer: A line under the message ("stopped by you · 33 tok · 4.1 s"), empty for none.
         reasoning: The model's reasoning, shown folded, empty for none.
         code: Error code of a failed message, empty for none; the text before it stays.
         error: What the failure said.
+        cause: The failure in a few plain words.
+        remedy: Keys that help, with what each does.
+        thought_since: When the model began to think, in unix seconds, 0 when unknown.
+        thought_s: How long it thought before it answered, in seconds, 0 when unknown.
         message_id: Number in memory, 0 while only the stream has told of it.
+        branch: Which of several ways the conversation goes here, in words; empty where there is one.
+        files: What went along with it, a few words each ("plan.png 12K").
+        tools: The calls for tools in it, in order.
         pinned: Whether it stays in the context when the history is pruned.
     """
 
@@ -40,5 +97,33 @@ class Entry:
     reasoning: str = ""
     code: str = ""
     error: str = field(default="", kw_only=True)
+    role: str = field(default="", kw_only=True)
+    facts: tuple[str, ...] = field(default=(), kw_only=True)
+    cause: str = field(default="", kw_only=True)
+    remedy: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    thought_since: float = field(default=0.0, kw_only=True)
+    thought_s: float = field(default=0.0, kw_only=True)
+
+    def end(self, ending: Ending) -> None:
+        """Take over how it ended; the bar of what failed is red."""
+        self.footer, self.code, self.error, self.facts, self.cause, self.remedy = ending
+        if self.failed:
+            self.colour = "failed"
+        elif self.colour == "stalled":
+            self.colour = "specialist"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended as a failure."""
+        return bool(self.code or self.error) and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody stopped it: that is no failure."""
+        return self.code == "cancelled"
+
+    branch: str = field(default="", kw_only=True)
+    files: tuple[str, ...] = field(default=(), kw_only=True)
+    tools: list[ToolRow] = field(default_factory=list[ToolRow], kw_only=True)
     message_id: int = field(default=0, kw_only=True)
     pinned: bool = field(default=False, kw_only=True)

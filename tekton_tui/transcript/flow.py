@@ -1,23 +1,23 @@
-"""The column of messages behind a transcript: which are laid out, what stands at the top, what is still a guess.
+"""The column of messages behind a transcript: which of them are laid out, and how high each is.
 
-Everything far from the view is an estimate. Whatever comes near it is drawn and its height corrected, and the
-place that is being read is kept by what stands there, never by its row number. Knows no widget.
+Heights far from the view are estimates. A message that comes near the view is drawn and its height corrected, so
+a place is named by message, part and row within the part, never by its row from the start. Knows no widget.
 """
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from tekton_tui.transcript.entry import Entry
+from tekton_tui.transcript.entry import Ending, Entry, ToolRow
 from tekton_tui.transcript.heights import Heights
 from tekton_tui.transcript.message import Look, Message
 
 MAX_ROWS_HELD: Final = 3_000
 """Drawn rows kept in memory, about 6 MB; the least recently seen messages are forgotten first."""
-
 
 LAID_STEP: Final = 32
 """Messages laid out between two looks at what is held."""
@@ -67,11 +67,15 @@ class Flow:
 
     def prepend(self, entries: Sequence[Entry]) -> None:
         """Put older entries before the first."""
+        first = self.first
         self.entries[:0] = entries
         self.first -= len(entries)
         lengths, lines = _shapes(entries)
         self._lengths, self._lines = lengths + self._lengths, lines + self._lines
         self.heights.prepend(self._estimates(len(entries)))
+        if (message := self._laid.get(first)) is not None:
+            message.set_day(self._day(first))
+            self.measure(first)
 
     def append(self, entry: Entry, *, streaming: bool = False) -> int:
         """Add an entry at the end; return its number."""
@@ -82,27 +86,58 @@ class Flow:
         self._lines += lines
         if streaming:
             self._streaming[entry.key] = number
-            self._laid[number] = Message(entry, self.look, streaming=True)
+            self._laid[number] = Message(entry, self.look, day=self._day(number), streaming=True)
             self.heights.append(self._laid[number].height(self.width))
         else:
             self.heights.append(self._estimate(lengths[0], lines[0]))
         return number
 
-    def streaming(self, key: str) -> tuple[int, Message] | None:
-        """Return the number and the message of a stream that has not ended."""
+    def streaming(self, key: str) -> Message | None:
+        """Return the message of a stream that has not ended."""
         number = self._streaming.get(key)
-        return None if number is None else (number, self._laid[number])
+        return None if number is None else self._laid[number]
 
-    def open_streams(self) -> list[tuple[int, Message]]:
-        """Return all messages that still stream."""
-        return [(number, self._laid[number]) for number in self._streaming.values()]
+    def settle_streams(self) -> list[int]:
+        """Lay out the text that gathered in all streams; return the numbers of the messages that got some."""
+        grown = [number for number in self._streaming.values() if self._laid[number].settle_pending()]
+        for number in self._streaming.values():
+            self.measure(number)
+        return grown
 
-    def end_stream(self, key: str) -> None:
-        """A stream has ended: its message may be forgotten like any other."""
+    def end_stream(self, key: str, ending: Ending) -> int | None:
+        """End a stream and lay it out; return its number, `None` if there is no such stream."""
         number = self._streaming.pop(key, None)
-        if number is not None:
-            lengths, lines = _shapes([self.entry(number)])
-            self._lengths[number - self.first], self._lines[number - self.first] = lengths[0], lines[0]
+        if number is None:
+            return None
+        message = self._laid[number]
+        message.entry.end(ending)
+        message.finish()
+        self.measure(number)
+        lengths, lines = _shapes([message.entry])
+        self._lengths[number - self.first], self._lines[number - self.first] = lengths[0], lines[0]
+        return number
+
+    def set_tool(self, key: str, row: ToolRow) -> int | None:
+        """Show a call for a tool in a stream; return the message's number, `None` if there is no such stream."""
+        if (message := self.streaming(key)) is not None:
+            message.set_tool(row)
+        return self._streaming.get(key)
+
+    def set_colour(self, key: str, colour: str) -> None:
+        """Give the bar of a message that streams another colour. Unknown keys are ignored."""
+        if (message := self.streaming(key)) is not None:
+            message.entry.colour = colour
+
+    def _day(self, number: int) -> str:
+        """Return the day of a message in words when it is another than that of the message before; else nothing."""
+        if not self.look.header or not (moment := self.entry(number).timestamp):
+            return ""
+        before = self.entry(number - 1).timestamp if number > self.first else time.time()
+        day, other = time.localtime(moment), time.localtime(before)
+        if day[:3] == other[:3] or not before:
+            return ""
+        words = time.strftime("%A %d %B", day).replace(" 0", " ")
+        return words if day.tm_year == time.localtime().tm_year else f"{words} {day.tm_year}"
 
     def find_key(self, key: str) -> int | None:
         """Return the number of the entry with this key, the newest first."""
@@ -114,6 +149,13 @@ class Flow:
     def entry(self, number: int) -> Entry:
         """Return an entry by its number."""
         return self.entries[number - self.first]
+
+    def whole_entry(self, number: int) -> Entry:
+        """Return an entry by its number, a running stream's with all the text that has come."""
+        entry = self.entries[number - self.first]
+        if (stream := self.streaming(entry.key)) is not None:
+            stream.settle_pending()
+        return entry
 
     @property
     def end(self) -> int:
@@ -150,7 +192,7 @@ class Flow:
         """Return a message laid out, making it if need be."""
         message = self._laid.get(number)
         if message is None:
-            message = self._laid[number] = Message(self.entry(number), self.look)
+            message = self._laid[number] = Message(self.entry(number), self.look, day=self._day(number))
             if number in self._raw:
                 message.set_raw(True)
         else:
@@ -213,9 +255,10 @@ class Flow:
             if number >= self.first:
                 piece = len(self.message(number).pieces)
 
-    def laid_out(self) -> Iterator[Message]:
-        """Yield the messages held in memory."""
-        yield from self._laid.values()
+    @property
+    def rows_held(self) -> int:
+        """How many drawn rows are held in memory."""
+        return sum([message.drawn_rows(self.width) for message in self._laid.values()])
 
     @property
     def crowded(self) -> bool:
@@ -225,7 +268,7 @@ class Flow:
     def forget(self, near: Iterable[int]) -> None:
         """Drop drawn rows beyond the limit, least recently seen first; never those near the view."""
         keep = set(near) | set(self._streaming.values())
-        held = sum([message.drawn_rows(self.width) for message in self._laid.values()])
+        held = self.rows_held
         for number in list(self._laid):
             if held <= MAX_ROWS_HELD:
                 break
@@ -255,7 +298,12 @@ def _shapes(entries: Sequence[Entry]) -> tuple[array[int], array[int]]:
     lines = array(
         "L",
         [
-            entry.text.count("\n") + (1 if entry.footer or entry.pinned else 0) + (2 if entry.code else 0)
+            entry.text.count("\n")
+            + (1 if entry.footer or entry.pinned else 0)
+            + (2 if entry.code else 0)
+            + len(entry.tools)
+            + bool(entry.files)
+            + bool(entry.branch)
             for entry in entries
         ],
     )

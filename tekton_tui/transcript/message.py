@@ -5,19 +5,33 @@ Knows nothing of the other messages, of scrolling or of colours.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from backend.text import CONTEXT
 from tekton_tui.safe_text import safe
+from tekton_tui.transcript.below import Failure, Files, Footer
 from tekton_tui.transcript.blocks import Block, Splitter
-from tekton_tui.transcript.entry import Entry
-from tekton_tui.transcript.pieces import Body, Failure, Footer, Header, Piece, Plain, Reasoning, Waiting
+from tekton_tui.transcript.entry import Entry, ToolRow
+from tekton_tui.transcript.pieces import (
+    Code,
+    Fold,
+    Header,
+    Piece,
+    Prose,
+    Reasoning,
+    Waiting,
+    plain_pieces,
+)
 from tekton_tui.transcript.rows import BLANK, DIM, ERROR, TEXT, Row
+from tekton_tui.transcript.tool_piece import ToolPiece
 
 TAIL_MARK: Final = "▍"
 """Drawn where the next token will appear."""
-PINNED: Final = "◆ pinned"
+PINNED: Final = "▪ pinned"
 """Below a message that stays in the context when the history is pruned."""
 
 
@@ -25,7 +39,7 @@ class Look(NamedTuple):
     """How a transcript draws its messages.
 
     Attributes:
-        header: Show who speaks above each message.
+        header: Show the author above each message.
         gap: Blank rows after each message.
     """
 
@@ -40,16 +54,18 @@ class Message:
     once a frame.
     """
 
-    def __init__(self, entry: Entry, look: Look, *, streaming: bool = False) -> None:
+    def __init__(self, entry: Entry, look: Look, *, day: str = "", streaming: bool = False) -> None:
         self.entry = entry
         self.look = look
+        self.day = day
         self.streaming = streaming
         self.raw = False
         self.pieces: list[Piece] = []
         self._pending: list[str] = []
         self._pending_reasoning: list[str] = []
         self._splitter: Splitter | None = None
-        self._bodies: list[Body] = []
+        self._bodies: list[Prose | Code] = []
+        """The parts of the text since the last call for a tool."""
         self._reasoning: Reasoning | None = None
         self._waiting: Waiting | None = None
         self._tops: list[int] | None = None
@@ -65,9 +81,34 @@ class Message:
         self._pending_reasoning.append(text)
 
     def set_phase(self, phase: str) -> None:
-        """Say what the turn waits for ("prefill 4.1 s"), until its first token."""
+        """Say what the turn waits for ("prefill 4.1 s"), until it begins; let the clocks of its calls go on."""
         if self._waiting is not None:
             self._waiting.say(phase)
+        for piece in self.pieces:
+            if isinstance(piece, ToolPiece) and piece.row.counts:
+                piece.changed()
+
+    def set_tool(self, row: ToolRow) -> None:
+        """Show a call for a tool that begins, behind the text so far, or how one goes on."""
+        self.settle_pending()
+        tools = self.entry.tools
+        for place, known in enumerate(tools):
+            if known.number == row.number:
+                tools[place] = row._replace(at=known.at)
+                self._tool(row.number).update(tools[place])
+                self._tops = None
+                return
+        row = row._replace(at=len(self.entry.text))
+        tools.append(row)
+        self._end_segment()
+        self._wait()
+        self.pieces.append(ToolPiece(row))
+        self._tops = None
+
+    def _tool(self, number: int) -> ToolPiece:
+        return next(
+            piece for piece in self.pieces if isinstance(piece, ToolPiece) and piece.row.number == number
+        )
 
     @property
     def pending(self) -> bool:
@@ -81,14 +122,16 @@ class Message:
         if self._pending_reasoning:
             text = "".join(self._pending_reasoning)
             self._pending_reasoning.clear()
+            shown = safe(text, self.entry.reasoning[-CONTEXT:])
             self.entry.reasoning += text
-            self._reason(safe(text))
+            self._reason(shown)
         if self._pending:
             text = "".join(self._pending)
             self._pending.clear()
+            shown = safe(text, self.entry.text[-CONTEXT:])
             self.entry.text += text
             if self._splitter is not None:
-                self._splitter.feed(safe(text))
+                self._splitter.feed(shown)
                 self._match_blocks()
         if self.raw or self._splitter is None:
             self._build()
@@ -99,11 +142,25 @@ class Message:
         """Take the end of the stream: error and footer of the entry are shown, the tail mark goes."""
         self.settle_pending()
         self.streaming = False
+        if len(_groups(self.entry.tools)) < len(self.entry.tools):
+            self._build()
+            return
         if self._splitter is not None and not self.raw:
             self._splitter.finish()
             self._match_blocks()
+        if self.look.header:
+            self.pieces[0].changed()
+        if self._reasoning is not None:
+            self._reasoning.end()
         self._end_pieces()
         self._tops = None
+
+    def set_day(self, day: str) -> None:
+        """Show a rule with the day above the message, none for an empty one."""
+        self.day = day
+        if self.pieces and isinstance(header := self.pieces[0], Header):
+            header.set_day(day)
+            self._tops = None
 
     def set_raw(self, raw: bool) -> None:
         """Show the source as it came, or as Markdown."""
@@ -175,30 +232,69 @@ class Message:
     def _build(self) -> None:
         """Make all parts from the entry."""
         entry, self._tops, self._waiting = self.entry, None, None
-        self.pieces = [Header(entry)] if self.look.header else []
+        self.pieces = [Header(entry, self.day)] if self.look.header else []
         self._bodies.clear()
         self._reasoning = None
         self._splitter = None
         if entry.reasoning:
             self._reason(safe(entry.reasoning))
+        segments = list(self._segments())
         if self.raw or entry.kind != "answer":
             ink = ERROR if entry.kind == "error" else DIM if entry.kind == "note" else TEXT
-            if entry.text or not entry.code:
-                self.pieces.append(Plain(safe(entry.text), ink, fold=not self.streaming and not self.raw))
+            fold = not self.streaming and not self.raw
+            for text, tools in segments:
+                if text or not (entry.code or entry.tools):
+                    self.pieces.extend(plain_pieces(safe(text), ink, fold=fold))
+                self._add_tools(tools)
         else:
-            self._splitter = Splitter()
-            self._splitter.feed(safe(entry.text))
-            if not self.streaming:
-                self._splitter.finish()
-            self._match_blocks()
+            for text, tools in segments:
+                self._splitter = Splitter()
+                self._splitter.feed(safe(text))
+                if tools or not self.streaming:
+                    self._splitter.finish()
+                self._match_blocks()
+                if tools:
+                    self._bodies.clear()
+                    self._add_tools(tools)
         if self.streaming:
             self._wait()
         else:
             self._end_pieces()
 
+    def _segments(self) -> Iterator[tuple[str, list[ToolRow]]]:
+        """Yield the text up to each place where tools were asked for, and these; last the text behind them."""
+        text, start, tools = self.entry.text, 0, list[ToolRow]()
+        for row in self.entry.tools:
+            if tools and row.at > tools[0].at:
+                yield text[start : tools[0].at], tools
+                start, tools = tools[0].at, []
+            tools.append(row)
+        if tools:
+            yield text[start : tools[0].at], tools
+            start = tools[0].at
+        yield text[start:], []
+
+    def _add_tools(self, tools: list[ToolRow]) -> None:
+        for group in [[row] for row in tools] if self.streaming or self.raw else _groups(tools):
+            piece = ToolPiece(group[-1], times=len(group))
+            piece.whole = self.raw
+            self.pieces.append(piece)
+
+    def _end_segment(self) -> None:
+        """Settle the text so far: what comes next stands behind a call for a tool."""
+        if self._splitter is not None and not self.raw:
+            self._splitter.finish()
+            self._match_blocks()
+            self._splitter = Splitter()
+            self._bodies.clear()
+
     def _reason(self, text: str) -> None:
         if self._reasoning is None:
-            self._reasoning = Reasoning()
+            self._reasoning = Reasoning(self.entry)
+            self._reasoning.running = self.streaming and not self.entry.text and not self.entry.tools
+            if self._reasoning.running and not self.entry.thought_since:
+                self.entry.thought_since = time.time()
+            self._wait()
             self.pieces.insert(1 if self.look.header else 0, self._reasoning)
         self._reasoning.add(text)
 
@@ -211,11 +307,21 @@ class Message:
         if self._bodies:
             self._bodies[-1].changed()
         for block in blocks[len(self._bodies) :]:
-            body = Body(block, fold=not self.streaming, gap=1 if self._bodies else 0)
+            body = self._body(block)
             self._bodies.append(body)
             self.pieces.append(body)
         self._wait()
         self._tops = None
+
+    def _body(self, block: Block) -> Prose | Code:
+        """Return the part that draws a block."""
+        before = self._bodies[-1] if self._bodies else None
+        gap = 1 if before is not None and not block.continued else 0
+        if block.info is None:
+            return Prose(block, gap=gap)
+        if block.continued and isinstance(before, Code):
+            return Code(block, before.fold, gap=gap)
+        return Code(block, Fold(when_long=not self.streaming), gap=gap)
 
     def _matches(self, blocks: list[Block]) -> bool:
         count = len(self._bodies)
@@ -223,7 +329,10 @@ class Message:
 
     def _wait(self) -> None:
         """Hold the place of an answer that has not begun."""
-        if self.streaming and not self.entry.text:
+        begun = bool(self.entry.text or self.entry.tools)
+        if self._reasoning is not None and begun:
+            self._reasoning.end()
+        if self.streaming and not begun and self._reasoning is None:
             if self._waiting is None:
                 self._waiting = Waiting()
                 self.pieces.append(self._waiting)
@@ -235,11 +344,24 @@ class Message:
         """Add what stands below a finished message."""
         self._wait()
         entry = self.entry
-        if entry.code or entry.error:
-            self.pieces.append(
-                Failure(entry.code or "error", safe(entry.error), gap=1 if self._bodies else 0)
-            )
-        if facts := " · ".join(filter(None, (PINNED if entry.pinned else "", entry.footer))):
+        if entry.failed:
+            self.pieces.append(Failure(entry, raw=self.raw, gap=1 if self._bodies or entry.tools else 0))
+        if entry.files:
+            self.pieces.append(Files(entry.files))
+        below = "" if entry.failed else entry.footer
+        if facts := " · ".join(filter(None, (PINNED if entry.pinned else "", below))):
             self.pieces.append(Footer(facts))
         if not self.pieces:
-            self.pieces.append(Plain(""))
+            self.pieces.extend(plain_pieces("", fold=False))
+
+
+def _groups(tools: list[ToolRow]) -> list[list[ToolRow]]:
+    """Return calls in groups of equal ones that follow each other without text between them."""
+    groups: list[list[ToolRow]] = []
+    for row in tools:
+        last = groups[-1][0] if groups else None
+        if last is not None and last[1:5] == row[1:5] and row.state != "failed":
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups

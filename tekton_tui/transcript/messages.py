@@ -1,35 +1,36 @@
-"""What a transcript says to its owner; nothing here acts.
+"""The messages a transcript posts to its owner.
 
 Handlers are named after the transcript: `on_transcript_copied`, `@on(Transcript.Copied)`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from textual.message import Message
+from textual.widget import Widget
 
 from tekton_tui.transcript.entry import Entry
 
-if TYPE_CHECKING:
-    from tekton_tui.transcript.widget import Transcript
+
+class _FromTranscript(Message):
+    def __init__(self, transcript: Widget) -> None:
+        super().__init__()
+        self._transcript = transcript
+
+    @property
+    def control(self) -> Widget:
+        """The transcript it came from."""
+        return self._transcript
 
 
-class About(Message):
+class About(_FromTranscript):
     """Base of what the reader asks for about one message."""
 
-    def __init__(self, transcript: Transcript, entry: Entry, text: str) -> None:
-        super().__init__()
-        self.transcript = transcript
+    def __init__(self, transcript: Widget, entry: Entry, text: str) -> None:
+        super().__init__(transcript)
         self.entry = entry
         """The message under the cursor."""
         self.text = text
         """Its text, neutralised; of a code block when the cursor is on one."""
-
-    @property
-    def control(self) -> Transcript:
-        """The transcript it came from."""
-        return self.transcript
 
 
 class Copied(About, namespace="transcript"):
@@ -41,7 +42,7 @@ class AskAgain(About, namespace="transcript"):
 
 
 class Pipe(About, namespace="transcript"):
-    """Posted on `|`: take this message as input of a pipeline."""
+    """Posted on `|`: use this message as input of a pipeline."""
 
 
 class Quote(About, namespace="transcript"):
@@ -52,33 +53,26 @@ class EditAndAsk(About, namespace="transcript"):
     """Posted on `i`: put this question into the composer to change and send it."""
 
 
-class SearchChanged(Message, namespace="transcript"):
+class WhatWasSent(About, namespace="transcript"):
+    """Posted on `I`: show what the model was sent for this message."""
+
+
+class SearchChanged(_FromTranscript, namespace="transcript"):
     """Posted when the search has found more, has looked at everything, or another match is shown."""
 
-    def __init__(self, transcript: Transcript, count: int, done: bool, at: int = 0) -> None:
-        super().__init__()
-        self.transcript = transcript
+    def __init__(self, transcript: Widget, count: int, done: bool, at: int = 0) -> None:
+        super().__init__(transcript)
         self.count = count
-        """Messages that match, so far."""
+        """Hits, so far."""
         self.done = done
+        """Whether every message was looked at."""
         self.at = at
-        """Which of them the cursor is on, counted from 1 at the oldest; 0 when it is on none."""
-
-    @property
-    def control(self) -> Transcript:
-        """The transcript it came from."""
-        return self.transcript
+        """Which of them is shown, counted from 1 at the oldest; 0 for none."""
 
 
-class FollowChanged(Message, namespace="transcript"):
+class FollowChanged(_FromTranscript, namespace="transcript"):
     """Posted when the reader left the tail or came back to it."""
 
-    def __init__(self, transcript: Transcript, following: bool) -> None:
-        super().__init__()
-        self.transcript = transcript
+    def __init__(self, transcript: Widget, following: bool) -> None:
+        super().__init__(transcript)
         self.following = following
-
-    @property
-    def control(self) -> Transcript:
-        """The transcript it came from."""
-        return self.transcript

@@ -1,4 +1,4 @@
-"""Lays selection and search highlights over a drawn row, and marks its cells for the mouse."""
+"""What lies over the drawn rows: selection, search highlights, badges, and the marks by which the mouse finds text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Final
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.selection import Selection
 from textual.strip import Strip
 
 from tekton_tui.transcript.rows import Row
+from tekton_tui.transcript.viewport import Viewport
 
 LINE_BITS: Final = 24
 NUMBER_BASE: Final = 1 << 32
@@ -62,7 +64,7 @@ def match_ranges(pattern: re.Pattern[str], row: Row) -> list[Range]:
 
 
 def with_offsets(strip: Strip, identity: int, bar_segments: int) -> Strip:
-    """Return the strip with each segment telling the mouse which characters it shows.
+    """Return the strip with, in each segment's metadata, which characters it shows, for the mouse.
 
     Args:
         strip: A row, perhaps with the speaker's bar before it.
@@ -90,3 +92,38 @@ def put_badge(strip: Strip, text: str, style: Style, width: int) -> Strip:
         return strip
     head, tail = strip.crop(0, width - cells), strip.crop(width, strip.cell_length)
     return Strip([*head, Segment(text, style), *tail], strip.cell_length)
+
+
+def selected_text(viewport: Viewport, selection: Selection) -> str:
+    """Return the text of a selection: rows that a wrap divided are one line, decoration is left out.
+
+    A selection that comes in from another widget, without a start or an end here, ends where the window ends.
+    """
+    flow = viewport.flow
+    if not flow.entries:
+        return ""
+    window = list(viewport.rows())
+    shown = [(number, row) for number, row, _drawn, _piece in window if number < flow.end]
+    first = line_of(selection.start.y) if selection.start is not None else shown[0]
+    last = line_of(selection.end.y) if selection.end is not None else shown[-1]
+    parts: list[str] = []
+    joint = ""
+    for number in range(max(first[0], flow.first), min(last[0], flow.end - 1) + 1):
+        message = flow.message(number)
+        for piece in range(len(message.pieces)):
+            message.draw(piece, flow.width)
+        flow.measure(number)
+        begin = first[1] if number == first[0] else 0
+        height = message.height(flow.width)
+        end = min(last[1] + 1, height) if number == last[0] else height
+        for row in range(begin, end):
+            drawn, _piece = message.row(row, flow.width)
+            span = selection.get_span(line_id(number, row))
+            if span is None:
+                continue
+            text = drawn.text
+            start, stop = max(span[0], drawn.decor), len(text) if span[1] < 0 else span[1]
+            parts.append(joint)
+            parts.append(text[start:stop])
+            joint = drawn.joint
+    return "".join(parts)

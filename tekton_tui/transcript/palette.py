@@ -11,7 +11,7 @@ from textual.color import Color
 from textual.filter import LineFilter
 from textual.strip import Strip
 
-from tekton_tui.transcript.code import TOKEN_CLASSES
+from tekton_tui.transcript.code import TINTED_CLASSES, TOKEN_CLASSES
 from tekton_tui.transcript.entry import SPEAKER_COLOURS
 from tekton_tui.transcript.rows import (
     BLOCK,
@@ -21,15 +21,18 @@ from tekton_tui.transcript.rows import (
     DIM,
     ERROR,
     FOLD,
+    GOOD,
     HEADING,
     ITALIC,
     LABEL,
     LINK,
     QUOTE,
+    RULE,
     SPEAKER,
     STRIKE,
     TITLE,
     TOKEN_SHIFT,
+    YOU,
     Ink,
     Row,
 )
@@ -37,7 +40,7 @@ from tekton_tui.transcript.strips import RowStrip
 
 _PARTS: Final = (
     "title", "heading", "code", "block", "label", "link", "quote", "dim", "bullet", "fold", "error",
-    "cursor", "match", "match-here", "badge", "thumb",
+    "cursor", "match", "match-here", "badge", "thumb", "rule", "good", "asks",
 )  # fmt: skip
 
 COMPONENT_CLASSES: Final = frozenset(
@@ -54,7 +57,7 @@ Transcript {
     overflow-y: hidden;
     & > .transcript--title { color: $text-primary; text-style: bold; }
     & > .transcript--heading { color: $foreground; text-style: bold; }
-    & > .transcript--code { color: $text-secondary; background: $surface; }
+    & > .transcript--code { color: $foreground; background: $panel; }
     & > .transcript--block { color: $foreground; background: $surface; }
     & > .transcript--label { color: $text-muted; background: $surface; text-style: italic; }
     & > .transcript--link { color: $text-primary; text-style: underline; }
@@ -63,26 +66,26 @@ Transcript {
     & > .transcript--bullet { color: $text-primary; }
     & > .transcript--fold { color: $text-primary; }
     & > .transcript--error { color: $text-error; }
+    & > .transcript--good { color: $text-success; }
+    & > .transcript--asks { color: $text-secondary; }
     & > .transcript--cursor { background: $foreground 7%; }
     & > .transcript--match { background: $panel; color: $text-warning; text-style: underline; }
     & > .transcript--match-here { background: $warning; color: $background; text-style: bold; }
     & > .transcript--badge { background: $primary; color: $background; text-style: bold; }
     & > .transcript--thumb { color: $scrollbar-hover; }
+    & > .transcript--rule { color: $scrollbar-hover; }
     & > .transcript--code-keyword { color: $text-primary; }
     & > .transcript--code-name { color: $foreground; text-style: bold; }
-    & > .transcript--code-string { color: $text-secondary; }
-    & > .transcript--code-number { color: $text-secondary; }
+    & > .transcript--code-string { color: $text-muted; }
+    & > .transcript--code-number { color: $foreground; }
     & > .transcript--code-comment { color: $text-muted; text-style: italic; }
     & > .transcript--code-operator { color: $foreground; }
-    & > .transcript--code-added { color: $text-success; }
-    & > .transcript--code-removed { color: $text-error; }
+    & > .transcript--code-added { color: $text-success; background: $success 14%; }
+    & > .transcript--code-removed { color: $text-error; background: $error 14%; }
     & > .transcript--speaker-you { color: $text-secondary; }
     & > .transcript--speaker-specialist { color: $text-primary; }
-    & > .transcript--speaker-tone-1 { color: $primary; }
-    & > .transcript--speaker-tone-2 { color: $secondary; }
-    & > .transcript--speaker-tone-3 { color: $primary-lighten-2; }
-    & > .transcript--speaker-tone-4 { color: $secondary-lighten-2; }
-    & > .transcript--speaker-error { color: $text-error; }
+    & > .transcript--speaker-stalled { color: $text-warning; }
+    & > .transcript--speaker-failed { color: $text-error; }
     & > .transcript--speaker-note { color: $text-muted; }
 }
 """
@@ -100,6 +103,9 @@ _CLASS_OF: Final = (
     (DIM, "transcript--dim"),
     (FOLD, "transcript--fold"),
     (ERROR, "transcript--error"),
+    (RULE, "transcript--rule"),
+    (GOOD, "transcript--good"),
+    (YOU, "transcript--asks"),
 )
 
 BAR_CELLS: Final = 2
@@ -151,6 +157,7 @@ class Palette:
         self._thumb = Segment(THUMB, self._filtered(self._base + self._foreground("transcript--thumb")))
         self._track = Segment(" ", self._filtered(self._base))
         self.pads = pads
+        self.no_bar = Segment(" " * BAR_CELLS, self._track.style)
         self._left = [Segment(" " * pads[0], self._track.style)] if pads[0] else []
         self._right = [Segment(" " * pads[1], self._track.style)] if pads[1] else []
         self._styles: dict[tuple[Ink, str, bool], Style] = {}
@@ -180,15 +187,26 @@ class Palette:
             )
         return segment
 
-    def strip(self, row: Row, colour: str, width: int, *, bar: bool, here: bool, thumb: bool) -> Strip:
-        """Return a row as a strip of `width` cells (bar, text, the scrollbar's column) between the pads."""
-        segments = [self.bar(colour, here=here)] if bar else []
+    def strip(
+        self, row: Row, colour: str, width: int, measure: int, *, bar: bool, here: bool, thumb: bool
+    ) -> Strip:
+        """Return a row as a strip of `width` cells (bar, text, the scrollbar's column) between the pads.
+
+        The ground of a row ends with the `measure` for which it was wrapped; the cells right of it are empty.
+        """
+        segments: list[Segment] = []
+        if bar:
+            segments.append(self.no_bar if row.bare else self.bar(colour, here=here))
         style = self.style
         segments += [Segment(text, style(ink, colour, here=here)) for text, ink in row.runs]
-        used = row.cells + (2 if bar else 0)
+        before = BAR_CELLS if bar else 0
+        used = row.cells + before
         room = width - SCROLL_CELLS
+        if (end := min(room, measure + before)) > used:
+            segments.append(Segment(" " * (end - used), style(row.fill, colour, here=here)))
+            used = end
         if used < room:
-            segments.append(Segment(" " * (room - used), style(row.fill, colour, here=here)))
+            segments.append(Segment(" " * (room - used), self._track.style))
         elif used > room:
             segments = list(Strip(segments, used).crop(0, room))
         return self._padded([*segments, self._thumb if thumb else self._track], width)
@@ -238,8 +256,11 @@ class Palette:
             )
         token = ink >> TOKEN_SHIFT
         if token:
-            found = self._widget.get_component_rich_style(f"transcript--code-{TOKEN_CLASSES[token - 1]}")
-            style += found.without_color + Style(color=found.color)
+            name = TOKEN_CLASSES[token - 1]
+            found = self._widget.get_component_rich_style(f"transcript--code-{name}")
+            style += found.without_color + Style(
+                color=found.color, bgcolor=found.bgcolor if name in TINTED_CLASSES else None
+            )
         if ink & SPEAKER:
             style += self._speaker(colour)
         return style + Style(

@@ -25,7 +25,13 @@ BULLET: Final[Ink] = 1 << 11
 SPEAKER: Final[Ink] = 1 << 12
 ERROR: Final[Ink] = 1 << 13
 FOLD: Final[Ink] = 1 << 14
-TOKEN_SHIFT: Final = 16
+RULE: Final[Ink] = 1 << 15
+"""A line that divides."""
+GOOD: Final[Ink] = 1 << 16
+"""The sign of what went well."""
+YOU: Final[Ink] = 1 << 17
+"""What waits for the operator."""
+TOKEN_SHIFT: Final = 18
 """Bits above this hold 1 + the index of a code token class (`code.TOKEN_CLASSES`)."""
 
 Run = tuple[str, Ink]
@@ -47,6 +53,7 @@ class Row(NamedTuple):
         joint: What stands between this row and the next when they are copied.
         decor: How many leading characters are decoration and not part of what is copied.
         fill: Ink of the space right of the text.
+        bare: It stands between messages, without a speaker's bar.
     """
 
     runs: tuple[Run, ...]
@@ -54,6 +61,7 @@ class Row(NamedTuple):
     joint: str = HARD
     decor: int = 0
     fill: Ink = TEXT
+    bare: bool = False
 
     @property
     def text(self) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from tekton_tui.transcript.entry import Entry
 
@@ -14,6 +13,13 @@ SLICE_S: Final = 0.006
 """Time one slice may take."""
 STRIDE: Final = 64
 """Messages looked at between two looks at the clock."""
+
+
+class Hit(NamedTuple):
+    """One place that matches: a message, and which of its hits, counted from 0."""
+
+    number: int
+    ordinal: int
 
 
 class Search:
@@ -30,13 +36,14 @@ class Search:
         self._entries = entries
         self._first = first
         self._next = len(entries) - 1
-        self._hits: list[int] = []
+        self._hits: list[tuple[int, int]] = []
+        """Numbers of the messages that match, the newest first, and how many hits each has."""
+        self._total = 0
 
-    def over(self, entries: Sequence[Entry], first: int) -> Search:
-        """Return the same search begun anew over messages that have been added to."""
-        search = Search("", entries, first)
-        search.pattern = self.pattern
-        return search
+    def extend(self, first: int, added: int) -> None:
+        """Search on in the `added` messages that were put before the first, whose number is now `first`."""
+        self._first = first
+        self._next += added
 
     @property
     def done(self) -> bool:
@@ -44,43 +51,62 @@ class Search:
         return self._next < 0
 
     @property
-    def numbers(self) -> list[int]:
-        """Numbers of the messages that match, so far, rising."""
-        return self._hits[::-1]
+    def count(self) -> int:
+        """How many hits there are, so far."""
+        return self._total
 
     @property
-    def count(self) -> int:
-        """How many messages match, so far."""
-        return len(self._hits)
+    def newest(self) -> Hit | None:
+        """The last hit of the newest message that has one."""
+        return self._last_of(0) if self._hits else None
 
     def scan(self, limit_s: float = SLICE_S) -> bool:
         """Look at more messages for at most `limit_s` seconds; return whether a new one matched."""
-        before = len(self._hits)
+        before = self._total
         deadline = perf_counter() + limit_s
-        find = self.pattern.search
+        find = self.pattern.finditer
         while self._next >= 0 and perf_counter() < deadline:
             stop = max(-1, self._next - STRIDE)
             for index in range(self._next, stop, -1):
                 entry = self._entries[index]
-                if find(entry.text) or (entry.error and find(entry.error)):
-                    self._hits.append(self._first + index)
+                hits = _count(find, entry.text) + (_count(find, entry.error) if entry.error else 0)
+                if hits:
+                    self._hits.append((self._first + index, hits))
+                    self._total += hits
             self._next = stop
-        return len(self._hits) > before
+        return self._total > before
 
-    def place_of(self, number: int | None) -> int:
-        """Return which match a message is, counted from 1 at the oldest; 0 when it is none."""
-        numbers = self.numbers
-        place = bisect_left(numbers, number) if number is not None else len(numbers)
-        return place + 1 if place < len(numbers) and numbers[place] == number else 0
+    def place_of(self, hit: Hit | None) -> int:
+        """Return which hit this is, counted from 1 at the oldest; 0 when it is none."""
+        place = 0
+        for number, count in reversed(self._hits):
+            if hit is not None and number == hit.number:
+                return place + min(hit.ordinal, count - 1) + 1
+            place += count
+        return 0
 
-    def after(self, number: int) -> int | None:
-        """Return the next matching message below a number, if one is known."""
-        numbers = self.numbers
-        place = bisect_right(numbers, number)
-        return numbers[place] if place < len(numbers) else None
+    def after(self, hit: Hit) -> Hit | None:
+        """Return the next hit below one, if one is known."""
+        for number, count in reversed(self._hits):
+            if number == hit.number and hit.ordinal + 1 < count:
+                return Hit(number, hit.ordinal + 1)
+            if number > hit.number:
+                return Hit(number, 0)
+        return None
 
-    def before(self, number: int) -> int | None:
-        """Return the next matching message above a number, if one is known."""
-        numbers = self.numbers
-        place = bisect_left(numbers, number) - 1
-        return numbers[place] if place >= 0 else None
+    def before(self, hit: Hit) -> Hit | None:
+        """Return the next hit above one, if one is known."""
+        for place, (number, count) in enumerate(self._hits):
+            if number == hit.number and hit.ordinal > 0:
+                return Hit(number, min(hit.ordinal, count) - 1)
+            if number < hit.number:
+                return self._last_of(place)
+        return None
+
+    def _last_of(self, place: int) -> Hit:
+        number, count = self._hits[place]
+        return Hit(number, count - 1)
+
+
+def _count(find: Callable[[str], Iterator[re.Match[str]]], text: str) -> int:
+    return sum(1 for _match in find(text))

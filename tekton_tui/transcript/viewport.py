@@ -1,4 +1,4 @@
-"""Where a reader is in a column of messages: at the tail, or held at what stands at the top. Draws nothing."""
+"""Which rows of a column of messages are in the window: the newest, or those the reader scrolled to. Draws nothing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tekton_tui.transcript.rows import BLANK, Row
 class Viewport:
     """A window of `height` rows over a `Flow`.
 
-    Two states. *Following*: the last row stays at the bottom whatever comes. *Held*: the place at the top stays
-    where it is whatever comes, is corrected or is drawn at another width; only the reader moves it.
+    Two states. *Following*: the last row stays at the bottom when text is added. *Held*: the place at the top
+    stays at the top when text is added, a height is corrected or the width changes; only the reader moves it.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -41,7 +41,7 @@ class Viewport:
         return max(0, self.flow.heights.total - (self.flow.look.gap if self.flow.entries else 0))
 
     def note_news(self, number: int) -> None:
-        """A message got text."""
+        """Count a message that got text as unread unless the tail is in view."""
         if self._held is not None:
             self._unread.add(number)
 
@@ -55,14 +55,14 @@ class Viewport:
         self._held = place
 
     def scrolled(self, row: int) -> None:
-        """The reader moved the window to a row."""
+        """Put a row at the top, as the reader asked; at the end that means to follow."""
         if row + self.height >= self.total:
             self.follow()
         else:
             self._held = self.flow.place_at(row)
 
     def resize(self, width: int, height: int) -> None:
-        """Take another size; what stands at the top stays there."""
+        """Change the size of the window; what stands at the top stays there."""
         held = self._held
         if held is not None and width != self.flow.width and self.flow.entries:
             message = self.flow.message(held.number)
@@ -139,6 +139,21 @@ class Viewport:
         first = self.flow.first + self.flow.heights.find(self.top)[0]
         last = self.flow.first + self.flow.heights.find(self.top + self.height)[0]
         return range(first - 1, last + 2)
+
+    @property
+    def thumb(self) -> range:
+        """The lines of the window beside which the scrollbar's thumb is drawn; none when everything fits."""
+        total, height = self.total, self.height
+        if total <= height:
+            return range(0)
+        size = max(1, round(height * height / total))
+        start = round((height - size) * self.top / (total - height))
+        return range(start, start + size)
+
+    def row_at_thumb(self, y: int) -> int:
+        """Return the top row that dragging the thumb to line `y` asks for."""
+        part = min(1.0, max(0.0, y / max(1, self.height - 1)))
+        return round(part * (self.total - self.height))
 
     def load(self, entries: Sequence[Entry]) -> None:
         """Replace everything and go to the tail."""

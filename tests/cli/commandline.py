@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -42,13 +43,14 @@ class Warm:
         atexit.register(self.close)
 
     def run(self, call: dict[str, object], streams: list[int]) -> int:
+        """Run one call; one that takes too long is killed, and this process is of no use after it."""
         socket.send_fds(self._control, [json.dumps(call).encode()], streams)
         pid = int(self._lines.readline())
         try:
             return int(self._lines.readline())
-        except TimeoutError:
+        except TimeoutError as error:
             os.kill(pid, signal.SIGKILL)
-            raise
+            raise subprocess.TimeoutExpired(str(call["program"]), BOUND_S) from error
 
     def close(self) -> None:
         self._lines.close()
@@ -79,7 +81,7 @@ class Line:
         }
 
     def argv(self, program: str, *words: str) -> list[str]:
-        return [sys.executable, "-m", MODULES[program], *words]
+        return [sys.executable, "-P", "-m", MODULES[program], *words]
 
     def __call__(
         self, program: str, *words: str, given: str | bytes | None = None, cwd: Path | None = None
@@ -95,7 +97,12 @@ class Line:
                 "environment": self.environment,
                 "cwd": str(cwd or self.home.parent),
             }
-            code = _warm().run(call, [stdin.fileno(), stdout.fileno(), stderr.fileno()])
+            try:
+                code = _warm().run(call, [stdin.fileno(), stdout.fileno(), stderr.fileno()])
+            except BaseException:  # out of step with its answers: the next command begins another
+                _warm().close()
+                _warm.cache_clear()
+                raise
             stdout.seek(0)
             stderr.seek(0)
             out, err = stdout.read().decode(errors="replace"), stderr.read().decode(errors="replace")
@@ -108,9 +115,18 @@ class Line:
         )
         return subprocess.run(
             ["bash", "-c", functions + script],
-            capture_output=True, text=True, timeout=BOUND_S, env=self.environment, cwd=cwd,
+            capture_output=True, text=True, errors="replace", timeout=BOUND_S, env=self.environment, cwd=cwd,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def until(self, name: str, state: str) -> None:
+        """Wait until a specialist is in a state; each look is a whole command."""
+        deadline = time.monotonic() + BOUND_S
+        while time.monotonic() < deadline:
+            rows = json.loads(self("tekton", "status", "--json").stdout)["specialists"]
+            if {row["name"]: row.get("state") for row in rows}[name] == state:
+                return
+        raise AssertionError(f"{name} never became {state}")
 
     def backend_pid(self) -> int:
         return int(json.loads((self.home / "run" / "backend.json").read_text())["pid"])

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import Line
+
+from tests.cli.commandline import Line
 
 
 @pytest.fixture(scope="session")

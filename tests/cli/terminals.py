@@ -13,9 +13,10 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 from types import TracebackType
 
-from commandline import Line
+from tests.cli.commandline import Line
 
 BOUND_S = 30.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\x1b\][^\x07]*\x07")
@@ -24,7 +25,15 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\x
 class Terminal:
     """Runs one command of the line on a pty; a context manager that ends it."""
 
-    def __init__(self, line: Line, program: str, *words: str, columns: int = 80, **changes: str) -> None:
+    def __init__(
+        self,
+        line: Line,
+        program: str,
+        *words: str,
+        columns: int = 80,
+        cwd: Path | None = None,
+        **changes: str,
+    ) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.raw = b""
@@ -34,6 +43,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             env={**line.environment, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **changes},
+            cwd=cwd,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
         )

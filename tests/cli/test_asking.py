@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commandline import BOUND_S, Line
 
-from backend.cli.inputs import MAX_INPUT_BYTES
+from backend.cli.streams import MAX_INPUT_BYTES
+from tests.cli.commandline import BOUND_S, Line
 
 
 def test_a_question_is_answered_on_stdout(line: Line) -> None:
@@ -88,13 +88,13 @@ def test_no_stream_gives_the_same_text(line: Line) -> None:
 
 def test_a_named_session_goes_on(line: Line) -> None:
     for text in ("first", "second [[messages]]"):
-        done = line("aish", "--session", "plans", "apollo", text)
+        done = line("aish", "--session", "of its own", "apollo", text)
         assert done.returncode == 0, done.stderr
     told = [message["content"] for message in json.loads(done.stdout)]
     assert told[:2] == ["first", "You said: first"] and len(told) == 3
     other = line("aish", "--session", "others", "apollo", "[[messages]]")
     assert len(json.loads(other.stdout)) == 1
-    assert "You said: first" in line("aish", "--session", "plans", "history", "apollo").stdout
+    assert "You said: first" in line("aish", "--session", "of its own", "history", "apollo").stdout
 
 
 def test_the_socket_itself_can_be_asked(line: Line) -> None:

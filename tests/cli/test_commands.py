@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commandline import BOUND_S, Line
+
+from tests.cli.commandline import BOUND_S, Line
 
 
 def test_status_is_a_plain_table_when_piped_and_json_when_asked(line: Line) -> None:
@@ -50,6 +51,42 @@ def test_a_plan_starts_nothing_and_says_what_could(line: Line) -> None:
     rows = {row.split()[0]: row for row in done.stdout.splitlines()}
     assert "cannot" in rows["apollo"] and "runs already" in rows["apollo"] and "can start" in rows["terma"]
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("launch", 'ids=["metis"]', "dry-run=true"), "dry_run"),
+        (("launch", 'ids=["metis"]', "dryrun=true"), "dry_run"),
+        (("team_chat", "content=hi", 'target_id=["apollo"]'), "target_ids"),
+        (("chat", "ai_id=apollo", "content=hi", "max_token=1"), "max_tokens"),
+        (("launch", 'ids=["metis"]', "dry_run"), "parameter 2"),
+        (("launch", "ids=1", "ids=2"), "twice"),
+        (("no_such_action",), "unknown type"),
+    ],
+)
+def test_a_misspelt_parameter_of_an_action_is_refused_and_nothing_starts(
+    line: Line, words: tuple[str, ...], told: str
+) -> None:
+    done = line("tekton", "call", *words)
+    assert (done.returncode, done.stdout) == (2, "") and told in done.stderr, done.stderr
+    rows = json.loads(line("tekton", "status", "--json").stdout)["specialists"]
+    assert {row["name"] for row in rows if row.get("pid")} == {"apollo", "athena"}
+
+
+def test_actions_are_listed_with_their_parameters(quiet: Line) -> None:
+    listed = quiet("tekton", "call").stdout
+    assert "launch ids [dry_run]\n" in listed and "get_orchestration\n" in listed
+    assert not quiet.processes()
+
+
+@pytest.mark.parametrize(
+    "words", [("errors", "ack", "0"), ("pipe", "--limit", "1e3"), ("team", "--timeout", "nan", "x")]
+)
+def test_a_number_out_of_range_is_a_usage_error(quiet: Line, words: tuple[str, ...]) -> None:
+    done = quiet("tekton", *words)
+    assert (done.returncode, done.stdout) == (2, "") and "invalid" in done.stderr
+    assert not quiet.processes()
 
 
 def test_a_launch_says_at_once_that_a_key_is_missing_and_what_to_set(quiet: Line) -> None:
@@ -152,7 +189,7 @@ def test_many_requests_are_answered_in_their_order(line: Line) -> None:
     assert answers[1]["outcome"]["content"] == "You said: to athena"
     assert done.returncode == 1 and "3 answered, 1 failed" in done.stderr
     broken = line("tekton", "bulk", given='{"specialist_id"')
-    assert (broken.returncode, broken.stdout) == (2, "") and "line 1 is no JSON" in broken.stderr
+    assert (broken.returncode, broken.stdout) == (2, "") and "line 1 is not a request" in broken.stderr
 
 
 def test_a_team_discusses_what_it_answered(line: Line) -> None:

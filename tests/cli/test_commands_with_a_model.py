@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import Line
 
-from backend.config import Settings
 from backend.home import Home
-from backend.providers import weights
+from backend.providers.embedded import EmbeddedSettings, weights
 from backend.schema.errors import TektonError
+from tests.cli.commandline import Line
 
 
 @pytest.fixture
 def real(tmp_path: Path) -> Iterator[Line]:
     one = Line(tmp_path / "home", TEKTON_PROVIDER="embedded")
     try:
-        weights.find(Settings(), Home(one.home))
+        weights.find(EmbeddedSettings(), Home(one.home))
     except TektonError as missing:
         pytest.skip(missing.message)
     (tmp_path / "home").mkdir(mode=0o700)

@@ -13,12 +13,13 @@ import textwrap
 from importlib.resources import files
 
 import pytest
-from commandline import BOUND_S, Line
 
 import backend.client as library
 from backend.client import Client, RemoteError, SpecialistUnreachable, ai_send, ai_send_sync, ai_stream
 from backend.home import Home
 from backend.schema.errors import TektonError
+from backend.schema.frames import StreamChunk
+from tests.cli.commandline import BOUND_S, Line
 
 
 @pytest.fixture(autouse=True)
@@ -82,19 +83,21 @@ async def test_a_client_of_the_gateway_streams_a_turn(line: Line) -> None:
     client = await library.attach(Home(line.home), start=False)
     try:
         await client.subscribe(["chat"])
-        await client.call("chat", ai_id="apollo", content="one two", request_id="mine", wait=False)
+        await client.request(
+            "chat", {"ai_id": "apollo", "content": "one two", "request_id": "mine", "wait": False}
+        )
         text = ""
         async with asyncio.timeout(BOUND_S):
             async for batch in client.events():
                 for _, event in batch:
-                    if type(event).__name__ == "StreamChunk" and event.request_id == "mine":
+                    if isinstance(event, StreamChunk) and event.request_id == "mine":
                         text += event.content
                 if text == "You said: one two":
                     break
     finally:
         await client.close()
     with pytest.raises(RemoteError):
-        await client.call("snapshot")
+        await client.request("snapshot", {})
 
 
 def test_everything_public_is_typed_documented_and_shipped_as_typed() -> None:

@@ -8,7 +8,8 @@ import struct
 from typing import Any
 
 import pytest
-from commandline import BOUND_S, Line
+
+from tests.cli.commandline import BOUND_S, Line
 
 ONE_READ = 4096
 
@@ -81,9 +82,14 @@ def test_half_a_line_waits_for_its_other_half(port: int) -> None:
         assert json.loads(client.recv(ONE_READ))["content"] == "You said: in two parts"
 
 
-def test_what_is_no_json_is_told_and_the_connection_goes_on(port: int) -> None:
+def test_what_is_no_json_is_told_and_the_connection_goes_on_unless_it_comes_first(port: int) -> None:
     with _connected(port) as client, client.makefile("rb") as lines:
-        client.sendall(b'hello?\n{"content": "still here"}\n')
+        client.sendall(b'hello?\n{"content": "not asked"}\n')
+        assert json.loads(lines.readline())["code"] == "invalid_json"
+        assert lines.readline() == b""
+    with _connected(port) as client, client.makefile("rb") as lines:
+        client.sendall(b'{"type": "ping"}\nhello?\n{"content": "still here"}\n')
+        assert json.loads(lines.readline())["type"] == "pong"
         assert json.loads(lines.readline())["code"] == "invalid_json"
         assert json.loads(lines.readline())["content"] == "You said: still here"
 

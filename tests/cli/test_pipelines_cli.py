@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from commandline import BOUND_S, Line
+from tests.cli.commandline import BOUND_S, Line
 
 
 def _runs(line: Line) -> list[Any]:
@@ -80,7 +80,7 @@ def test_a_run_is_ended_from_a_stage_on_by_another_terminal(line: Line) -> None:
         assert process.stdout is not None and process.stdout.readline().startswith(b'{"type": "chunk"')
         [run] = [run for run in _runs(line) if run["stages"][-1].get("state") == "running"]
         ended = line("tekton", "pipe", "--cancel", f"{run['request_id']}/2")
-        assert ended.returncode == 0 and "ended" in ended.stdout, ended.stderr
+        assert ended.returncode == 0 and "cancelled" in ended.stdout, ended.stderr
         _, told = process.communicate(timeout=BOUND_S)
     assert process.returncode == 130 and json.loads(told)["code"] == "cancelled"
     kept = _runs(line)[0]

@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from commandline import Line
-from terminals import Terminal
 
-from backend.cli.fitting import Grid
+from backend.cli.terminal import Grid
+from tests.cli.commandline import Line
+from tests.cli.terminals import Terminal
 
 HOSTILE = ("\x1b]0;", "\x1b]52", "\x1b[2J", "\x1b[31m", "\x07", "\x9b", "\u202e")
 

@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any
 
 MODULES = (
-    "aish", "aish_session", "ask_commands", "config_command", "doctor", "fleet_commands", "log_commands", "memory_commands", "pipe_files",
-    "status_command", "tekton",
+    "aish", "shell", "commands.ask", "commands.config", "commands.doctor", "commands.fleet", "commands.logs", "commands.memory", "pipeline",
+    "commands.status", "tekton",
 )  # fmt: skip
 STREAMS = 3
 MAX_CALL_BYTES = 262_144

@@ -24,7 +24,7 @@ def cluster() -> Iterator[Any]:
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     os.environ.update(settings)
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     memory = 80 * 1024 * 1024
     made = Cluster(

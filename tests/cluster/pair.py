@@ -41,7 +41,7 @@ class Pair:
     def start(self, place: int) -> None:
         """Start a gateway as a person does, and wait until it says that it serves."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "backend.cli.tekton", "serve", "--store", self.server.address.url],
+            [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", self.server.address.url],
             env=self.environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -89,7 +89,7 @@ class Pair:
             _last_words(process)
         await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "backend.cli.tekton", "kill", "--all"],
+            [sys.executable, "-P", "-m", "backend.cli.tekton", "kill", "--all"],
             env=self.environment,
             capture_output=True,
             timeout=60,

@@ -53,28 +53,28 @@ def home(tmp_path: Path, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 async def client(home: Home) -> AsyncIterator[Client]:
     client = await attach(home)
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     yield client
     await client.close()
     again = await attach(home)
-    await again.call("shutdown", stop_fleet=True)
+    await again.request("shutdown", {"stop_fleet": True})
     await again.close()
 
 
 async def test_a_conversation_survives_a_kill_of_the_backend_and_is_on_the_server_alone(
     home: Home, client: Client
 ) -> None:
-    outcome = await client.call("chat", id="apollo", message="remember the quokka")
+    outcome = await client.request("chat", {"id": "apollo", "message": "remember the quokka"})
     assert outcome["content"]
-    snapshot = await client.call("snapshot")
+    snapshot = await client.request("snapshot", {})
     assert "Redis at 127.0.0.1" in snapshot["platform"]["store"]
     assert not home.database.exists()
     os.kill(json.loads(home.backend_facts.read_text())["pid"], signal.SIGKILL)
 
     again = await attach(home)
-    hits = await again.call("search_memory", q="quokka")
+    hits = await again.request("search_memory", {"q": "quokka"})
     assert "quokka" in hits["hits"][0]["message"]["content"]
-    more = await again.call("chat", id="apollo", message="and now?")
+    more = await again.request("chat", {"id": "apollo", "message": "and now?"})
     assert more["content"]
     await again.close()
 
@@ -82,15 +82,15 @@ async def test_a_conversation_survives_a_kill_of_the_backend_and_is_on_the_serve
 async def test_a_server_that_goes_away_is_seen_and_chat_goes_on_once_it_is_back(
     server: RedisServer, client: Client
 ) -> None:
-    await client.call("chat", id="apollo", message="before")
+    await client.request("chat", {"id": "apollo", "message": "before"})
     server.kill()
     with pytest.raises(TektonError, match=r"Redis at 127\.0\.0\.1.*See that it runs"):
-        await client.call("chat", id="apollo", message="into the void")
+        await client.request("chat", {"id": "apollo", "message": "into the void"})
     server.start()
-    session = (await client.call("list_sessions", owner="apollo"))["sessions"][0]
-    rows = (await client.call("session_messages", id=session["id"]))["messages"]
+    session = (await client.request("list_sessions", {"owner": "apollo"}))["sessions"][0]
+    rows = (await client.request("session_messages", {"id": session["id"]}))["messages"]
     assert [row["content"] for row in rows if row["role"] == "user"] == ["before"]
-    assert (await client.call("chat", id="apollo", message="after"))["content"]
+    assert (await client.request("chat", {"id": "apollo", "message": "after"}))["content"]
 
 
 async def test_an_answer_that_cannot_be_kept_is_told_to_whoever_watches(
@@ -110,7 +110,7 @@ async def test_an_answer_that_cannot_be_kept_is_told_to_whoever_watches(
 
     watching = asyncio.create_task(watch())
     turn = asyncio.create_task(
-        client.call("chat", id="apollo", message="[[repeat 400]] [[rate 200]] a long story")
+        client.request("chat", {"id": "apollo", "message": "[[repeat 400]] [[rate 200]] a long story"})
     )
     await asyncio.wait_for(begun.wait(), 20)
     server.kill()
@@ -118,7 +118,7 @@ async def test_an_answer_that_cannot_be_kept_is_told_to_whoever_watches(
     entry = await asyncio.wait_for(seen.get(), 20)
     while "could not be stored" not in entry.record.message:  # that the store is gone is told first
         entry = await asyncio.wait_for(seen.get(), 20)
-    assert "not kept in the ledger" in entry.record.evidence
+    assert "not kept in the error log" in entry.record.evidence
     watching.cancel()
     server.start()
 
@@ -134,7 +134,7 @@ async def test_an_answer_that_cannot_be_kept_is_told_to_whoever_watches(
 )
 def test_serve_refuses_an_address_it_cannot_use_and_says_why(store: str, told: str, home: Home) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "backend.cli.tekton", "serve", "--store", store],
+        [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", store],
         capture_output=True,
         text=True,
         timeout=60,

@@ -109,7 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             logs[1],
         )
         until((folder / "node.log"), "Ray runtime started")
-        start("gate", [sys.executable, "-m", "backend.cli.tekton", "serve"], logs[2])
+        start("gate", [sys.executable, "-P", "-m", "backend.cli.tekton", "serve"], logs[2])
         until((folder / "serve.log"), "tekton serves https://")
         with hosts.stand_on("desk"):
             yield hosts, f"https://{gateway}:8003", str(home / "token"), authority.ca
@@ -140,7 +140,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 async def row_of(client: Client, name: str) -> dict[str, Any]:
-    return next(row for row in (await client.call("snapshot"))["specialists"] if row["name"] == name)
+    return next(row for row in (await client.request("snapshot", {}))["specialists"] if row["name"] == name)
 
 
 async def until_row(client: Client, name: str, *states: str) -> dict[str, Any]:
@@ -167,12 +167,12 @@ async def until_state(client: Client, state: str) -> ConnectionChanged:
 async def test_a_node_behind_a_cut_is_seen_lost_its_turn_ends_in_words_and_it_comes_back(place: Any) -> None:
     hosts, url, token, ca = place
     client = await connect_to(url, token, ca)
-    launched = (await client.call("launch", ids=["apollo"], timeout_s=WAIT_S))["results"]
+    launched = (await client.request("launch", {"ids": ["apollo"]}, timeout_s=WAIT_S))["results"]
     assert launched[0]["ok"], launched
     before = await row_of(client, "apollo")
     assert before["host"] == hosts.address("node")
-    assert (await client.call("chat", id="apollo", message="hello", timeout_s=WAIT_S))["content"]
-    turn = asyncio.create_task(client.call("chat", id="apollo", message=LONG))
+    assert (await client.request("chat", {"id": "apollo", "message": "hello"}, timeout_s=WAIT_S))["content"]
+    turn = asyncio.create_task(client.request("chat", {"id": "apollo", "message": LONG}))
     await until_row(client, "apollo", "busy")
     began = time.monotonic()
     await asyncio.to_thread(hosts.cut, "node")
@@ -181,16 +181,18 @@ async def test_a_node_behind_a_cut_is_seen_lost_its_turn_ends_in_words_and_it_co
     print(f"the turn ended {time.monotonic() - began:.1f} s after the cut")
     row = await until_row(client, "apollo", "lost")
     print(f"the row was lost {time.monotonic() - began:.1f} s after it: {row['cause']}")
-    ledger = (await client.call("list_errors"))["errors"]
+    ledger = (await client.request("list_errors", {}))["errors"]
     assert any("the host or its network is gone" in error["message"] for error in ledger)
     with pytest.raises(TektonError, match="does not answer"):
-        await client.call("chat", id="apollo", message="are you there?", timeout_s=WAIT_S)
+        await client.request("chat", {"id": "apollo", "message": "are you there?"}, timeout_s=WAIT_S)
     await asyncio.to_thread(hosts.mend, "node")
     mended = time.monotonic()
     row = await until_row(client, "apollo", "ready")
     print(f"ready again {time.monotonic() - mended:.1f} s after the mending")
     assert row["pid"] == before["pid"], "nothing was started anew"
-    assert (await client.call("chat", id="apollo", message="and now?", timeout_s=WAIT_S))["content"]
+    assert (await client.request("chat", {"id": "apollo", "message": "and now?"}, timeout_s=WAIT_S))[
+        "content"
+    ]
     await client.close()
 
 
@@ -205,12 +207,12 @@ async def test_a_console_behind_a_cut_says_so_and_goes_on_where_it_was(place: An
     print(f"the console knew {time.monotonic() - began:.1f} s after the cut: {lost.reason}")
     assert "did not answer" in lost.reason
     with pytest.raises(TektonError, match="the backend is lost"):
-        await client.call("snapshot", timeout_s=WAIT_S)
+        await client.request("snapshot", {}, timeout_s=WAIT_S)
     await asyncio.to_thread(hosts.mend, "desk")
     mended = time.monotonic()
     await until_state(client, "attached")
     print(f"attached again {time.monotonic() - mended:.1f} s after the mending")
-    assert await client.call("snapshot", timeout_s=WAIT_S)
+    assert await client.request("snapshot", {}, timeout_s=WAIT_S)
     await client.close()
 
 
@@ -228,7 +230,7 @@ async def test_a_long_cut_costs_the_node_and_says_so(place: Any) -> None:
     print(f"the cluster gave the node up {time.monotonic() - began:.1f} s after the cut: {row['cause']}")
     assert row["state"] == "lost" and "pid" not in row
     await asyncio.to_thread(hosts.mend, "node")
-    refused = (await client.call("launch", ids=["apollo"], timeout_s=WAIT_S))["results"][0]
+    refused = (await client.request("launch", {"ids": ["apollo"]}, timeout_s=WAIT_S))["results"][0]
     print(f"a launch afterwards: {refused['ok']} {refused['message']}")
     await client.close()
 

@@ -20,7 +20,7 @@ from backend.client import Client, attach
 from backend.home import Home
 from backend.schema.errors import TektonError
 from backend.schema.events import SpecialistEvent
-from backend.specialists.link import Link
+from backend.specialists.worker_client import WorkerClient
 
 pytestmark = [
     pytest.mark.cluster,
@@ -70,12 +70,12 @@ async def client(home: Home) -> AsyncIterator[Client]:
     yield client
     await client.close()
     again = await attach(home)
-    await again.call("shutdown", stop_fleet=True)
+    await again.request("shutdown", {"stop_fleet": True})
     await again.close()
 
 
 async def row_of(client: Client, name: str) -> dict[str, Any]:
-    snapshot = await client.call("snapshot")
+    snapshot = await client.request("snapshot", {})
     return next(row for row in snapshot["specialists"] if row["name"] == name)
 
 
@@ -94,25 +94,27 @@ async def until(client: Client, name: str, *states: str) -> SpecialistEvent:
 
 
 async def test_a_specialist_is_placed_by_its_resources_asked_and_ended(home: Home, client: Client) -> None:
-    plan = (await client.call("launch", ids=["apollo", "athena", "numa"], dry_run=True))["plan"]["items"]
+    plan = (await client.request("launch", {"ids": ["apollo", "athena", "numa"], "dry_run": True}))["plan"][
+        "items"
+    ]
     assert [item["ok"] for item in plan] == [True, False, False]
-    assert plan[0]["host"] == (await client.call("cluster_status"))["nodes"][0]["host"]
+    assert plan[0]["host"] == (await client.request("cluster_status", {}))["nodes"][0]["host"]
     assert "moon 1" in plan[1]["problem"] and "embedded" in plan[2]["problem"]
 
-    results = (await client.call("launch", ids=["apollo", "athena", "numa"]))["results"]
+    results = (await client.request("launch", {"ids": ["apollo", "athena", "numa"]}))["results"]
     assert [result["ok"] for result in results] == [True, False, False], results
     assert "moon 1 (the most one has is 0)" in results[1]["message"]
     row = await row_of(client, "apollo")
     assert (row["state"], row["launcher"]) == ("ready", "ray") and not row["host"].startswith("127.")
-    assert (await client.call("chat", id="apollo", message="hello"))["content"]
+    assert (await client.request("chat", {"id": "apollo", "message": "hello"}))["content"]
 
-    status = await client.call("cluster_status")
+    status = await client.request("cluster_status", {})
     assert [node.get("specialists", []) for node in status["nodes"] if "far" in node["resources"]] == [
         ["apollo-ai"]
     ]
-    assert "pid" in "".join((await client.call("specialist_logs", id="apollo"))["lines"])
+    assert "pid" in "".join((await client.request("specialist_logs", {"id": "apollo"}))["lines"])
 
-    ended = (await client.call("kill", ids=["apollo"]))["results"][0]
+    ended = (await client.request("kill", {"ids": ["apollo"]}))["results"][0]
     assert ended["ok"] and "cluster" in ended["message"]
     assert "state" not in await row_of(client, "apollo"), "stopped is the default"
 
@@ -120,59 +122,59 @@ async def test_a_specialist_is_placed_by_its_resources_asked_and_ended(home: Hom
 async def test_a_placement_that_never_comes_about_is_a_failure_with_words_after_its_deadline(
     client: Client,
 ) -> None:
-    await client.call("launch", ids=["apollo"])  # takes a part of what dionysus wants whole
-    result = (await client.call("launch", ids=["dionysus"]))["results"][0]
+    await client.request("launch", {"ids": ["apollo"]})  # takes a part of what dionysus wants whole
+    result = (await client.request("launch", {"ids": ["dionysus"]}))["results"][0]
     assert not result["ok"] and "did not serve within 8 s" in result["message"]
     assert (await row_of(client, "dionysus")).get("state", "stopped") == "stopped"
-    await client.call("kill", ids=["apollo"])
-    assert (await client.call("launch", ids=["dionysus"]))["results"][0]["ok"], (
+    await client.request("kill", {"ids": ["apollo"]})
+    assert (await client.request("launch", {"ids": ["dionysus"]}))["results"][0]["ok"], (
         "nothing of the failed one is left"
     )
 
 
 async def test_whoever_does_not_say_hello_first_is_refused(home: Home, client: Client) -> None:
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     row = await row_of(client, "apollo")
     reader, writer = await asyncio.open_connection(row["host"], row["port"])
     writer.write(b'{"type":"ping"}\n')
     assert b"unauthorized" in await asyncio.wait_for(reader.readline(), WAIT_S)
     writer.close()
     token = (home.run / "worker.token").read_text()
-    link = await Link.open(row["host"], row["port"], token=token, ai_id="apollo-ai")
+    worker = await WorkerClient.open(row["host"], row["port"], token=token, ai_id="apollo-ai")
     from backend.schema.frames import Pong, Request
 
-    assert isinstance(await link.call(Request(type="ping"), timeout_s=WAIT_S), Pong)
-    link.close()
+    assert isinstance(await worker.call(Request(type="ping"), timeout_s=WAIT_S), Pong)
+    worker.close()
 
 
 async def test_an_actor_that_is_killed_is_seen_with_ray_s_words_and_stays_dead(client: Client) -> None:
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     await client.subscribe(["fleet"])
     row = await row_of(client, "apollo")
     os.kill(row["pid"], signal.SIGKILL)
     seen = await until(client, "apollo", "exited", "killed", "lost")
     assert "worker process has died" in seen.status.cause
     with pytest.raises(TektonError, match="launch it first"):
-        await client.call("chat", id="apollo", message="are you there?")
-    assert (await client.call("launch", ids=["apollo"]))["results"][0]["ok"]
+        await client.request("chat", {"id": "apollo", "message": "are you there?"})
+    assert (await client.request("launch", {"ids": ["apollo"]}))["results"][0]["ok"]
 
 
 async def test_a_gateway_that_was_killed_finds_its_actors_again(home: Home, client: Client) -> None:
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     before = await row_of(client, "apollo")
-    await client.call("chat", id="apollo", message="remember the quokka")
+    await client.request("chat", {"id": "apollo", "message": "remember the quokka"})
     os.kill(json.loads(home.backend_facts.read_text())["pid"], signal.SIGKILL)
     home.registry.unlink()  # not even the registry is needed
     again = await attach(home)
     after = await row_of(again, "apollo")
     assert (after["state"], after["pid"], after["port"]) == ("ready", before["pid"], before["port"])
-    assert (await again.call("chat", id="apollo", message="and now?"))["content"]
+    assert (await again.request("chat", {"id": "apollo", "message": "and now?"}))["content"]
     await again.close()
 
 
 def test_serve_refuses_a_cluster_without_authentication(home: Home) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "backend.cli.tekton", "serve"],
+        [sys.executable, "-P", "-m", "backend.cli.tekton", "serve"],
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
         capture_output=True,
         text=True,
@@ -185,7 +187,7 @@ def test_serve_refuses_a_cluster_without_authentication(home: Home) -> None:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "backend.cli.tekton", *words],
+        [sys.executable, "-P", "-m", "backend.cli.tekton", *words],
         env=dict(os.environ),
         capture_output=True,
         text=True,
@@ -195,7 +197,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 async def test_all_can_be_ended_with_no_gateway_running(home: Home, client: Client) -> None:
-    results = (await client.call("launch", ids=["apollo", "rhetor"]))["results"]
+    results = (await client.request("launch", {"ids": ["apollo", "rhetor"]}))["results"]
     pids = [result["pid"] for result in results if result["ok"]]
     assert len(pids) == 2
     backend_pid = json.loads(home.backend_facts.read_text())["pid"]
@@ -214,35 +216,43 @@ async def test_all_can_be_ended_with_no_gateway_running(home: Home, client: Clie
 
 
 async def test_the_log_of_another_host_is_read_and_followed_here(home: Home, client: Client) -> None:
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     placed = (await row_of(client, "apollo"))["port"]
     following = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "backend.cli.tekton", "logs", "apollo", "-f", stdout=subprocess.PIPE
+        sys.executable, "-P", "-m", "backend.cli.tekton", "logs", "apollo", "-f", stdout=subprocess.PIPE
     )
     assert following.stdout is not None
     lines: list[str] = []
 
+    assert following.stdout is not None
+    output = following.stdout
+
     async def until(words: str) -> None:
         async with asyncio.timeout(WAIT_S):
             while not lines or words not in lines[-1]:
-                lines.append((await following.stdout.readline()).decode())
+                lines.append((await output.readline()).decode())
 
     await until(f":{placed} with scripted")
     from backend.schema.frames import Request
 
     token = (home.run / "worker.token").read_text()
     row = await row_of(client, "apollo")
-    link = await Link.open(row["host"], row["port"], token=token, ai_id="apollo-ai")
-    await link.call(Request(type="configure", token=token, model="another"), timeout_s=WAIT_S)
-    link.close()
+    worker = await WorkerClient.open(row["host"], row["port"], token=token, ai_id="apollo-ai")
+    await worker.call(Request(type="configure", token=token, model="another"), timeout_s=WAIT_S)
+    worker.close()
     await until("now uses scripted:another")
     following.kill()
     await following.wait()
     assert len([line for line in lines if f":{placed} with scripted" in line]) == 1, lines
     os.kill(row["pid"], signal.SIGKILL)  # it leaves no stack of its own behind its last words
-    await client.subscribe(["fleet"])
+    await client.subscribe(["fleet", "errors"])
     await until_state(client, "apollo", "exited", "killed")
-    ledger = (await client.call("list_errors", where="apollo-ai"))["errors"]
+    ledger = (await client.request("list_errors", {"where": "apollo-ai"}))["errors"]
+    async with asyncio.timeout(WAIT_S):
+        async for _ in client.events():
+            if ledger:
+                break
+            ledger = (await client.request("list_errors", {"where": "apollo-ai"}))["errors"]
     assert "now uses scripted:another" in ledger[0]["evidence"], ledger[0]
 
 
@@ -263,9 +273,11 @@ async def test_a_node_that_dies_is_shown_as_lost_and_its_turn_ends_as_an_error(
     cluster: Any, client: Client
 ) -> None:
     """The last test: its node does not come back."""
-    assert (await client.call("launch", ids=["apollo"]))["results"][0]["ok"]
+    assert (await client.request("launch", {"ids": ["apollo"]}))["results"][0]["ok"]
     await client.subscribe(["fleet", "chat"])
-    turn = asyncio.create_task(client.call("chat", id="apollo", message="[[repeat 4000]] [[rate 100]] long"))
+    turn = asyncio.create_task(
+        client.request("chat", {"id": "apollo", "message": "[[repeat 4000]] [[rate 100]] long"})
+    )
     await until(client, "apollo", "busy")
     await asyncio.to_thread(cluster.remove_node, cluster.worker_nodes.copy().pop(), allow_graceful=False)
     with pytest.raises(TektonError, match="lost while answering"):
@@ -274,9 +286,7 @@ async def test_a_node_that_dies_is_shown_as_lost_and_its_turn_ends_as_an_error(
     if row["state"] == "ready":
         await until(client, "apollo", "lost", "exited", "killed")
         row = await row_of(client, "apollo")
-    seen_by = (
-        "node",
-        "cannot be reached",
-    )  # the cluster's word of its node, or our own pulse, whichever is first
+    # From the cluster or from our own heartbeat, whichever is first.
+    seen_by = ("node", "cannot be reached")
     assert row["state"] == "lost", (row["state"], row["cause"])
     assert any(words in row["cause"] for words in seen_by), row["cause"]

@@ -38,7 +38,7 @@ resources = {{ moon = 1 }}
 class TestRayLauncher(LauncherContract):
     @pytest.fixture
     async def ground(self, cluster: Any, tmp_path: Path) -> AsyncIterator[Ground]:
-        from backend.specialists.ray_launcher import RayLauncher
+        from backend.specialists.ray.launcher import RayLauncher
 
         home = Home(tmp_path / "home").prepare()
         home.config.write_text(CONFIG.format(address=cluster.address), encoding="utf-8")

@@ -48,10 +48,10 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 
 async def answers(client: Client, request_id: str, ai_id: str = "apollo") -> list[dict[str, Any]]:
     """Return the assistant's messages of a request as memory holds them."""
-    sessions = (await client.call("list_sessions", owner=ai_id))["sessions"]
+    sessions = (await client.request("list_sessions", {"owner": ai_id}))["sessions"]
     rows: list[dict[str, Any]] = []
     for session in sessions:
-        rows += (await client.call("session_messages", id=session["id"], limit=200))["messages"]
+        rows += (await client.request("session_messages", {"id": session["id"], "limit": 200}))["messages"]
     return [row for row in rows if row["role"] == "assistant" and row.get("request_id") == request_id]
 
 
@@ -69,16 +69,18 @@ async def test_a_client_that_hops_between_the_gateways_loses_nothing_and_hears_n
     steady = await Heard(await pair.client(1)).begin("chat")
     hopping = await Heard(await pair.client(1, 2)).begin("chat")
     asking = [await pair.client(1), await pair.client(2)]
-    rows = (await asking[1].call("list_specialists"))["specialists"]
+    rows = (await asking[1].request("list_specialists", {}))["specialists"]
     ids = [row["id"] for row in rows][:STREAMS]
-    await asking[1].call("launch", ids=ids)
+    await asking[1].request("launch", {"ids": ids})
     turns = [
         asyncio.create_task(
-            asking[number % 2].call(
+            asking[number % 2].request(
                 "chat",
-                id=ai_id,
-                message=f"[[repeat 12]] [[rate 12]] tell {number}",
-                request_id=f"hop-{number}",
+                {
+                    "id": ai_id,
+                    "message": f"[[repeat 12]] [[rate 12]] tell {number}",
+                    "request_id": f"hop-{number}",
+                },
             )
         )
         for number, ai_id in enumerate(ids)
@@ -115,15 +117,17 @@ async def test_what_a_killed_gateway_had_under_way_is_told_once_by_the_other_and
     pair: Pair,
 ) -> None:
     first, second = await pair.client(1), await pair.client(2)
-    await second.call("launch", ids=["apollo", "athena"])
-    kept = await first.call("chat", id="apollo", message="a finished answer", request_id="kept")
+    await second.request("launch", {"ids": ["apollo", "athena"]})
+    kept = await first.request("chat", {"id": "apollo", "message": "a finished answer", "request_id": "kept"})
     heard = await Heard(second).begin("chat", "fleet")
     lost = [
-        asyncio.create_task(first.call("chat", id=ai_id, message=SLOW, request_id=f"lost-{ai_id}"))
+        asyncio.create_task(
+            first.request("chat", {"id": ai_id, "message": SLOW, "request_id": f"lost-{ai_id}"})
+        )
         for ai_id in ("apollo", "athena")
     ]
     own = asyncio.create_task(
-        second.call("chat", id="athena", message="[[repeat 150]] [[rate 25]]", request_id="own")
+        second.request("chat", {"id": "athena", "message": "[[repeat 150]] [[rate 25]]", "request_id": "own"})
     )
     names = ("lost-apollo", "lost-athena", "own")
     await heard.until(lambda events: all(len(chunks(events, name)) > 5 for name in names))
@@ -141,13 +145,13 @@ async def test_what_a_killed_gateway_had_under_way_is_told_once_by_the_other_and
         assert stored[0]["content"] == text(heard, f"lost-{name}") != ""
     assert [row["content"] for row in await answers(second, "kept")] == [kept["content"]]
     with pytest.raises(TektonError) as again:
-        await second.call("chat", id="apollo", message=SLOW, request_id="lost-apollo")
+        await second.request("chat", {"id": "apollo", "message": SLOW, "request_id": "lost-apollo"})
     assert again.value.code == "backend_lost"
 
-    assert (await second.call("cluster_status"))["gateways"][0]["leads"]
-    await second.call("kill", ids=["apollo"])
-    result = (await second.call("launch", ids=["apollo"]))["results"][0]
-    assert result["ok"] and (await second.call("chat", id="apollo", message="go on"))["content"]
+    assert (await second.request("cluster_status", {}))["gateways"][0]["leads"]
+    await second.request("kill", {"ids": ["apollo"]})
+    result = (await second.request("launch", {"ids": ["apollo"]}))["results"][0]
+    assert result["ok"] and (await second.request("chat", {"id": "apollo", "message": "go on"}))["content"]
     for task in lost:
         task.cancel()
     await asyncio.gather(*lost, return_exceptions=True)
@@ -157,21 +161,23 @@ async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_any_mor
     pair: Pair,
 ) -> None:
     first, second = await pair.client(1), await pair.client(2)
-    await first.call("launch", ids=["apollo"])
+    await first.request("launch", {"ids": ["apollo"]})
     heard = await Heard(second).begin("chat")
     turn = asyncio.create_task(
-        first.call("chat", id="apollo", message="[[repeat 100]] [[rate 25]]", request_id="asleep")
+        first.request(
+            "chat", {"id": "apollo", "message": "[[repeat 100]] [[rate 25]]", "request_id": "asleep"}
+        )
     )
     await heard.until(lambda events: len(chunks(events, "asleep")) > 5)
     pair.signal(1, signal.SIGSTOP)
     await heard.until(lambda events: any(isinstance(event, StreamError) for event in events))
-    after = await second.call("chat", id="apollo", message="meanwhile", request_id="meanwhile")
+    after = await second.request("chat", {"id": "apollo", "message": "meanwhile", "request_id": "meanwhile"})
     assert after["content"]
     pair.signal(1, signal.SIGCONT)
     code, words = await pair.ended(1)
     assert code == 6 and "declared it dead" in words
 
-    more = await second.call("chat", id="apollo", message="afterwards")
+    more = await second.request("chat", {"id": "apollo", "message": "afterwards"})
     assert more["content"]
     stored = await answers(second, "asleep")
     assert [row["error_code"] for row in stored] == ["backend_lost"]
@@ -185,10 +191,12 @@ async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_any_mor
 
 async def test_a_store_that_goes_and_comes_back_is_seen_and_streams_are_whole_afterwards(pair: Pair) -> None:
     first, second = await pair.client(1), await pair.client(2)
-    await first.call("launch", ids=["apollo"])
+    await first.request("launch", {"ids": ["apollo"]})
     heard = [await Heard(first).begin("chat", "fleet"), await Heard(second).begin("chat", "fleet")]
     turn = asyncio.create_task(
-        first.call("chat", id="apollo", message="[[repeat 150]] [[rate 25]]", request_id="whole")
+        first.request(
+            "chat", {"id": "apollo", "message": "[[repeat 150]] [[rate 25]]", "request_id": "whole"}
+        )
     )
     for one in heard:
         await one.until(lambda events: len(chunks(events, "whole")) > 5)
@@ -203,7 +211,7 @@ async def test_a_store_that_goes_and_comes_back_is_seen_and_streams_are_whole_af
             )
         )
     with pytest.raises(TektonError, match="Redis"):
-        await second.call("chat", id="apollo", message="into the void", request_id="refused")
+        await second.request("chat", {"id": "apollo", "message": "into the void", "request_id": "refused"})
     pair.server.start()
     outcome = await asyncio.wait_for(turn, WAIT_S)
     for one in heard:
@@ -211,24 +219,24 @@ async def test_a_store_that_goes_and_comes_back_is_seen_and_streams_are_whole_af
         assert text(one, "whole") == outcome["content"]
         assert not one.of(StreamError) and len(one.of(Snapshot)) == 1
     assert len(await answers(second, "whole")) == 1
-    assert (await second.call("chat", id="apollo", message="after"))["content"]
+    assert (await second.request("chat", {"id": "apollo", "message": "after"}))["content"]
 
 
 async def test_one_request_sent_to_both_gateways_at_once_is_asked_once(pair: Pair) -> None:
     first, second = await pair.client(1), await pair.client(2)
-    await first.call("launch", ids=["apollo"])
+    await first.request("launch", {"ids": ["apollo"]})
     for number in range(5):
         name = f"same-{number}"
         pieces = await asyncio.gather(
             *(
-                client.call("chat", id="apollo", message=f"once {number}", request_id=name)
+                client.request("chat", {"id": "apollo", "message": f"once {number}", "request_id": name})
                 for client in (first, second)
             )
         )
         assert pieces[0]["message_id"] == pieces[1]["message_id"]
         assert len(await answers(first, name)) == 1
-    session = (await first.call("list_sessions", owner="apollo"))["sessions"][0]
-    rows = (await first.call("session_messages", id=session["id"], limit=200))["messages"]
+    session = (await first.request("list_sessions", {"owner": "apollo"}))["sessions"][0]
+    rows = (await first.request("session_messages", {"id": session["id"], "limit": 200}))["messages"]
     assert Counter(row["content"] for row in rows if row["role"] == "user") == {
         f"once {n}": 1 for n in range(5)
     }
@@ -237,22 +245,22 @@ async def test_one_request_sent_to_both_gateways_at_once_is_asked_once(pair: Pai
 async def test_each_gateway_shows_the_same_fleet_and_ends_turns_the_other_runs(pair: Pair) -> None:
     first, second = await pair.client(1), await pair.client(2)
     for client in (first, second):
-        gateways = (await client.call("cluster_status"))["gateways"]
+        gateways = (await client.request("cluster_status", {}))["gateways"]
         assert [row["leads"] for row in gateways] == [True, False]
         assert {row["url"] for row in gateways} == {pair.facts(1)["url"], pair.facts(2)["url"]}
-    assert (await second.call("launch", ids=["apollo"]))["results"][0]["ok"]
+    assert (await second.request("launch", {"ids": ["apollo"]}))["results"][0]["ok"]
     heard = await Heard(second).begin("chat", "fleet")
-    turn = asyncio.create_task(first.call("chat", id="apollo", message=SLOW, request_id="cut"))
+    turn = asyncio.create_task(first.request("chat", {"id": "apollo", "message": SLOW, "request_id": "cut"}))
     await heard.until(lambda events: len(chunks(events, "cut")) > 2)
-    snapshot = await second.call("snapshot")
+    snapshot = await second.request("snapshot", {})
     assert [run["request_id"] for run in snapshot["turns"]] == ["cut"]
     assert text(heard, "cut").startswith(snapshot["turns"][0]["content"][:10])
-    assert (await second.call("cancel", request_id="cut"))["confirmed"]
+    assert (await second.request("cancel", {"target": "cut"}))["confirmed"]
     with pytest.raises(TektonError, match="cancelled"):
         await turn
-    assert (await first.call("kill", ids=["apollo"]))["results"][0]["ok"]
+    assert (await first.request("kill", {"ids": ["apollo"]}))["results"][0]["ok"]
     with pytest.raises(TektonError) as refused:
-        await second.call("chat", id="apollo", message="anybody?")
+        await second.request("chat", {"id": "apollo", "message": "anybody?"})
     assert refused.value.code == "not_running"
 
 
@@ -260,9 +268,67 @@ async def test_a_lone_gateway_that_sleeps_goes_on_where_it_was(pair: Pair) -> No
     pair.signal(2, signal.SIGTERM)
     assert (await pair.ended(2))[0] == 0
     client = await pair.client(1)
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     pair.signal(1, signal.SIGSTOP)
     await asyncio.sleep(5)  # longer than its lease: what is tested is that time alone takes nothing
     pair.signal(1, signal.SIGCONT)
-    assert (await client.call("chat", id="apollo", message="still here"))["content"]
+    assert (await client.request("chat", {"id": "apollo", "message": "still here"}))["content"]
     assert pair.facts(1)["pid"] == pair.processes[1].pid
+
+
+@pytest.mark.parametrize("away_s", [8.0, 20.0])
+async def test_an_outage_of_the_store_that_is_longer_than_every_lease_ends_no_gateway(
+    pair: Pair, away_s: float
+) -> None:
+    clients = await pair.client(1), await pair.client(2)
+    await clients[0].request("launch", {"ids": ["apollo"]})
+    question = {"id": "apollo", "message": "[[repeat 100]] [[rate 25]]"}
+    turns = [
+        asyncio.create_task(
+            client.request(
+                "chat",
+                {
+                    **question,
+                    "request_id": f"over-{number}",
+                    "session_id": (await client.request("create_session", {"owner": "apollo"}))["id"],
+                },
+            )
+        )
+        for number, client in enumerate(clients)
+    ]
+    heard = await Heard(clients[1]).begin("chat", "fleet")
+    await heard.until(lambda events: len(chunks(events, "over-1")) > 5)
+    pair.server.kill()
+    await asyncio.sleep(away_s)
+    pair.server.start()
+    outcomes = await asyncio.wait_for(asyncio.gather(*turns), WAIT_S)
+    for number, outcome in enumerate(outcomes):
+        async with asyncio.timeout(WAIT_S):
+            while not (stored := await answers(clients[number], f"over-{number}")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert [row["content"] for row in stored] == [outcome["content"]]
+    assert all(process.poll() is None for process in pair.processes.values())
+    for client in clients:
+        assert (await client.request("chat", {"id": "apollo", "message": "after"}))["content"]
+    states = [event.status.state for event in heard.of(ServiceEvent) if event.status.name == "store"]
+    assert len(states) <= 4, f"the store's state flaps: {states}"
+
+
+async def test_a_store_that_is_emptied_ends_no_gateway_and_the_loss_is_told(pair: Pair) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await first.request("launch", {"ids": ["apollo"]})
+    assert (await first.request("chat", {"id": "apollo", "message": "before"}))["content"]
+    pair.server.empty()
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            errors = (await second.request("list_errors", {}))["errors"]
+            if any("was emptied" in error["message"] for error in errors):
+                break
+            await asyncio.sleep(0.1)
+    for client in (first, second):
+        assert (await client.request("chat", {"id": "apollo", "message": "after"}))["content"]
+    assert all(process.poll() is None for process in pair.processes.values())
+    peers = (await first.request("cluster_status", {}))["gateways"]
+    assert [peer["alive"] for peer in peers] == [True, True] and sum(
+        peer.get("leads", False) for peer in peers
+    ) == 1

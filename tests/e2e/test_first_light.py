@@ -15,9 +15,8 @@ import psutil
 import pytest
 
 from backend.client import Client, ai_send, attach
-from backend.config import Settings
 from backend.home import Home
-from backend.providers import weights
+from backend.providers.embedded import EmbeddedSettings, weights
 from backend.schema.errors import TektonError
 
 STARTER = ["numa", "rhetor", "apollo", "athena"]
@@ -54,7 +53,7 @@ def _registry_pids(home: Home) -> list[int]:
 
 
 async def _rows(client: Client) -> dict[str, Any]:
-    return {row["name"]: row for row in (await client.call("snapshot"))["specialists"]}
+    return {row["name"]: row for row in (await client.request("snapshot", {}))["specialists"]}
 
 
 @pytest.mark.e2e
@@ -64,27 +63,29 @@ async def test_a_fresh_home_launches_answers_and_is_found_again(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
-        weights.find(Settings(), home)
+        weights.find(EmbeddedSettings(), home)
     except TektonError as missing:
         pytest.skip(missing.message)
     monkeypatch.setenv("TEKTON_PROVIDER", "embedded")
     client = await attach(home)
     try:
-        results = (await client.call("launch", ids=["starter"]))["results"]
+        results = (await client.request("launch", {"ids": ["starter"]}))["results"]
         assert [(row["id"], row["ok"]) for row in results] == [(f"{name}-ai", True) for name in STARTER]
-        outcome = await client.call(
-            "chat", ai_id="apollo", content="What is your role?", max_tokens=24, timeout_s=WAIT_S
+        outcome = await client.request(
+            "chat", {"ai_id": "apollo", "content": "What is your role?", "max_tokens": 24}, timeout_s=WAIT_S
         )
         assert outcome["content"].strip() and outcome["usage"]["output_tokens"] > 1
-        team = await client.call("team_chat", content="Name one risk.", max_tokens=12, timeout_s=WAIT_S)
+        team = await client.request(
+            "team_chat", {"content": "Name one risk.", "max_tokens": 12}, timeout_s=WAIT_S
+        )
         assert {row["socket_id"] for row in team["responses"]} == {f"{name}-ai" for name in STARTER}
         assert not team["failures"]
         before = {name: row["pid"] for name, row in (await _rows(client)).items() if row.get("pid")}
         port = (await _rows(client))["numa"]["port"]
         assert (await ai_send("numa-ai", "Hello", "127.0.0.1", port)).strip()
-        [killed] = (await client.call("kill", ids=["athena"]))["results"]
+        [killed] = (await client.request("kill", {"ids": ["athena"]}))["results"]
         assert killed["ok"] and not psutil.pid_exists(before["athena"])
-        await client.call("shutdown", stop_fleet=False)
+        await client.request("shutdown", {"stop_fleet": False})
     finally:
         await client.close()
     async with asyncio.timeout(WAIT_S):
@@ -94,9 +95,9 @@ async def test_a_fresh_home_launches_answers_and_is_found_again(
     try:
         after = {name: row["pid"] for name, row in (await _rows(client)).items() if row.get("pid")}
         assert after == {name: pid for name, pid in before.items() if name != "athena"}
-        history = await client.call("conversation_history", specialist_id="apollo")
+        history = await client.request("conversation_history", {"specialist_id": "apollo"})
         assert [m["content"] for m in history["messages"]] == ["What is your role?", outcome["content"]]
-        await client.call("shutdown", stop_fleet=True)
+        await client.request("shutdown", {"stop_fleet": True})
     finally:
         await client.close()
     async with asyncio.timeout(WAIT_S):
@@ -111,12 +112,18 @@ async def test_a_backend_killed_in_the_middle_leaves_workers_and_a_visible_error
 ) -> None:
     monkeypatch.setenv("TEKTON_PROVIDER", "scripted")
     client = await attach(home)
-    await client.call("launch", ids=["apollo"])
+    await client.request("launch", {"ids": ["apollo"]})
     pid = (await _rows(client))["apollo"]["pid"]
-    done = await client.call("chat", ai_id="apollo", content="kept")
+    done = await client.request("chat", {"ai_id": "apollo", "content": "kept"})
     await client.subscribe(["chat"])
-    await client.call(
-        "chat", ai_id="apollo", content="[[repeat 100000]] [[rate 20]]", request_id="open-turn", wait=False
+    await client.request(
+        "chat",
+        {
+            "ai_id": "apollo",
+            "content": "[[repeat 100000]] [[rate 20]]",
+            "request_id": "open-turn",
+            "wait": False,
+        },
     )
     async with asyncio.timeout(WAIT_S):
         async for batch in client.events():
@@ -128,13 +135,15 @@ async def test_a_backend_killed_in_the_middle_leaves_workers_and_a_visible_error
     try:
         row = (await _rows(client))["apollo"]
         assert row["pid"] == pid and row["adopted"]
-        messages = (await client.call("conversation_history", specialist_id="apollo"))["messages"]
+        messages = (await client.request("conversation_history", {"specialist_id": "apollo"}))["messages"]
         assert done["content"] in [message["content"] for message in messages]
         assert messages[-1]["error_code"] == "backend_lost" and messages[-1]["request_id"] == "open-turn"
-        errors = (await client.call("list_errors"))["errors"]
+        errors = (await client.request("list_errors", {}))["errors"]
         assert any(error["code"] == "backend_lost" and error["where"] == "apollo-ai" for error in errors)
-        assert (await client.call("chat", ai_id="apollo", content="again"))["content"] == "You said: again"
-        await client.call("shutdown", stop_fleet=True)
+        assert (await client.request("chat", {"ai_id": "apollo", "content": "again"}))[
+            "content"
+        ] == "You said: again"
+        await client.request("shutdown", {"stop_fleet": True})
     finally:
         await client.close()
 
@@ -147,21 +156,21 @@ async def test_ten_exchanges_are_remembered_and_a_request_sent_twice_is_asked_on
     monkeypatch.setenv("TEKTON_PROVIDER", "scripted")
     client = await attach(home)
     try:
-        await client.call("launch", ids=["apollo"])
+        await client.request("launch", {"ids": ["apollo"]})
         for number in range(10):
-            await client.call("chat", ai_id="apollo", content=f"fact {number}")
-        told = await client.call("chat", ai_id="apollo", content="[[messages]]")
+            await client.request("chat", {"ai_id": "apollo", "content": f"fact {number}"})
+        told = await client.request("chat", {"ai_id": "apollo", "content": "[[messages]]"})
         sent = msgspec.json.decode(told["content"])
         assert [m["content"] for m in sent if m["role"] == "user"][:10] == [
             f"fact {number}" for number in range(10)
         ]
         first, second = await asyncio.gather(
-            client.call("chat", ai_id="apollo", content="once", request_id="same"),
-            client.call("chat", ai_id="apollo", content="once", request_id="same"),
+            client.request("chat", {"ai_id": "apollo", "content": "once", "request_id": "same"}),
+            client.request("chat", {"ai_id": "apollo", "content": "once", "request_id": "same"}),
         )
         assert first == second
-        history = await client.call("conversation_history", specialist_id="apollo")
+        history = await client.request("conversation_history", {"specialist_id": "apollo"})
         assert sum(message["content"] == "once" for message in history["messages"]) == 1
-        await client.call("shutdown", stop_fleet=True)
+        await client.request("shutdown", {"stop_fleet": True})
     finally:
         await client.close()

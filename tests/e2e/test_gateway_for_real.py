@@ -31,10 +31,10 @@ async def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     home = Home.from_environment().prepare()
     client = await attach(home)
     pid = json.loads(home.backend_facts.read_text())["pid"]
-    await client.call("launch", ids=["apollo", "athena"])
+    await client.request("launch", {"ids": ["apollo", "athena"]})
     yield home
     with contextlib.suppress(Exception):
-        await client.call("shutdown", stop_fleet=True)
+        await client.request("shutdown", {"stop_fleet": True})
     await client.close()
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
@@ -118,8 +118,14 @@ async def test_forced_drops_lose_no_event_and_double_none(backend: Home) -> None
     reading = asyncio.create_task(read())
     try:
         for name, request_id in (("apollo", "d1"), ("athena", "d2")):
-            await client.call(
-                "chat", ai_id=name, content="[[repeat 400]] [[rate 150]]", request_id=request_id, wait=False
+            await client.request(
+                "chat",
+                {
+                    "ai_id": name,
+                    "content": "[[repeat 400]] [[rate 150]]",
+                    "request_id": request_id,
+                    "wait": False,
+                },
             )
         drops = 0
         while not reading.done():

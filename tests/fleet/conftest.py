@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_upstream import Upstream
-from whole import Whole, environment
 
 from backend.client import attach
 from backend.home import Home
 from backend.specialists.killall import kill_all
+from tests.fleet.faulty_upstream import Upstream
+from tests.fleet.whole import Whole, environment
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from faulty_upstream import Upstream
-from whole import Whole
 
 from backend.client import attach
 from backend.home import Home
+from tests.fleet.faulty_upstream import Upstream
+from tests.fleet.whole import Whole
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -32,13 +32,15 @@ async def test_an_endpoint_is_a_member_like_any_other_and_is_found_again(
     whole: Any, upstream: Upstream
 ) -> None:
     platform = await whole(FAR.format(url=upstream.url))
-    [result] = (await platform.client.call("launch", ids=["far"]))["results"]
+    [result] = (await platform.client.request("launch", {"ids": ["far"]}))["results"]
     assert result["ok"] and result["message"] == f"answers at {upstream.url}"
     row = await platform.row("far")
     assert (row["state"], row["transport"], row["port"]) == ("ready", "api", upstream.port)
     assert row["provider"] == "openai" and not row.get("pid")
     [found] = [
-        one for one in (await platform.client.call("list_specialists"))["specialists"] if one["name"] == "far"
+        one
+        for one in (await platform.client.request("list_specialists", {}))["specialists"]
+        if one["name"] == "far"
     ]
     assert found["connection"]["transport"] == "api"
     outcome = await platform.ask("far", "hello")
@@ -49,7 +51,7 @@ async def test_an_endpoint_is_a_member_like_any_other_and_is_found_again(
     row = await again.row("far")
     assert row["state"] == "ready" and row["adopted"]
     assert (await again.ask("far", "hello"))["content"] == "All is well."
-    [released] = (await again.client.call("kill", ids=["far"]))["results"]
+    [released] = (await again.client.request("kill", {"ids": ["far"]}))["results"]
     assert released["ok"] and "not ours" in released["message"]
     assert "far-ai" not in again.home.registry.read_text()
     assert (await again.fail("far", "hello", "r9")).code == "not_running"
@@ -60,12 +62,14 @@ async def test_a_cancel_reaches_the_endpoint(whole: Any, upstream: Upstream) -> 
     platform = await whole(FAR.format(url=upstream.url))
     await platform.launch("far")
     await platform.client.subscribe(["chat"])
-    await platform.client.call("chat", ai_id="far", content="hang", request_id="r1", wait=False)
+    await platform.client.request(
+        "chat", {"ai_id": "far", "content": "hang", "request_id": "r1", "wait": False}
+    )
     async with asyncio.timeout(20):
         async for batch in platform.client.events():
             if any(type(event).__name__ == "StreamChunk" for _, event in batch):
                 break
-    await platform.client.call("cancel", request_id="r1")
+    await platform.client.request("cancel", {"target": "r1"})
     await asyncio.wait_for(upstream.sent_away.wait(), 20)
     assert (await platform.row("far"))["state"] == "ready"
     assert upstream.calls == {"hang": 1}
@@ -93,7 +97,7 @@ async def test_an_endpoint_that_is_not_there_is_a_failed_launch_that_says_so(
 ) -> None:
     platform = await whole(FAR.format(url=upstream.url))
     await upstream.stop()
-    [result] = (await platform.client.call("launch", ids=["far"]))["results"]
+    [result] = (await platform.client.request("launch", {"ids": ["far"]}))["results"]
     assert not result["ok"] and result["code"] == "provider_unavailable" and "refused" in result["message"]
     row = await platform.row("far")
     assert row.get("state", "stopped") == "stopped" and "refused" in row["cause"]
@@ -129,5 +133,5 @@ async def test_another_gateway_is_a_member_and_its_specialists_answer_here(
         assert failure.code in ("provider_unavailable", "internal", "not_running"), failure
         assert any(words in failure.message for words in ("refused", "broke", "does not answer")), failure
     finally:
-        await here.client.call("shutdown", stop_fleet=True)
+        await here.client.request("shutdown", {"stop_fleet": True})
         await here.client.close()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from backend.specialists.census import living_workers
+from backend.specialists.process_scan import find_workers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 async def tekton(*words: str) -> tuple[int, str, str]:
     """Run the command line as its user does; return exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "backend.cli.tekton", *words,
+        sys.executable, "-P", "-m", "backend.cli.tekton", *words,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), 60)
@@ -30,10 +30,10 @@ async def test_all_launched_by_four_commands_at_once_are_nineteen_rows_ports_and
     done = await asyncio.gather(*(tekton("launch", "all") for _ in range(4)))
     platform = await whole()
     assert [code for code, _, _ in done] == [0, 0, 0, 0], done
-    rows = (await platform.client.call("snapshot"))["specialists"]
+    rows = (await platform.client.request("snapshot", {}))["specialists"]
     assert [row["state"] for row in rows] == ["ready"] * 19
     assert len({row["port"] for row in rows}) == len({row["pid"] for row in rows}) == 19
-    workers = living_workers(platform.home)
+    workers = find_workers(platform.home)
     assert {worker.ai_id: worker.identity.pid for worker in workers} == {
         row["id"]: row["pid"] for row in rows
     }
@@ -57,8 +57,8 @@ async def test_the_lifecycle_switched_off_is_said_by_every_command(
     assert code != 0 and "TEKTON_REGISTER_AI=false" in planned
     _, status, _ = await tekton("status")
     assert "the AI lifecycle is off (TEKTON_REGISTER_AI=false)" in status
-    assert (await platform.client.call("snapshot"))["platform"]["lifecycle_on"] is False
-    assert living_workers(platform.home) == [] and not platform.home.registry.exists()
+    assert (await platform.client.request("snapshot", {}))["platform"]["lifecycle_on"] is False
+    assert find_workers(platform.home) == [] and not platform.home.registry.exists()
 
 
 @pytest.mark.parametrize(("name", "owner"), [("budget", "penia"), ("nous", "noesis")])
@@ -76,14 +76,14 @@ async def test_the_profile_chorus_serves_its_four_on_their_fixed_ports(
 ) -> None:
     monkeypatch.setenv("TEKTON_PORT_PROFILE", "chorus")
     platform = await whole()
-    plan = (await platform.client.call("launch", ids=["greek-chorus"], dry_run=True))["plan"]
+    plan = (await platform.client.request("launch", {"ids": ["greek-chorus"], "dry_run": True}))["plan"]
     wanted = {"athena": 9001, "apollo": 9002, "dionysus": 9003, "hephaestus": 9004}
     assert {item["name"]: item["port"] for item in plan["items"]} == wanted
     if any(not item["ok"] for item in plan["items"]):
         pytest.skip(f"somebody else holds a port: {[item.get('problem') for item in plan['items']]}")
     code, _, said = await tekton("launch", "greek-chorus")
     assert code == 0, said
-    workers = {worker.ai_id.removesuffix("-ai"): worker.port for worker in living_workers(platform.home)}
+    workers = {worker.ai_id.removesuffix("-ai"): worker.port for worker in find_workers(platform.home)}
     assert workers == wanted
 
 
@@ -91,7 +91,14 @@ async def test_a_log_is_followed_line_by_line_while_its_process_writes(whole: An
     platform = await whole()
     await platform.launch("apollo")
     follower = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "backend.cli.tekton", "logs", "apollo", "-f", stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-P",
+        "-m",
+        "backend.cli.tekton",
+        "logs",
+        "apollo",
+        "-f",
+        stdout=asyncio.subprocess.PIPE,
     )
     assert follower.stdout is not None
     try:
@@ -104,7 +111,7 @@ async def test_a_log_is_followed_line_by_line_while_its_process_writes(whole: An
     finally:
         follower.kill()
         await follower.wait()
-    await platform.client.call("restart", ids=["apollo"])
+    await platform.client.request("restart", {"ids": ["apollo"]})
     _, now, _ = await tekton("logs", "apollo")
     _, before, _ = await tekton("logs", "apollo", "--previous")
     assert "followed-turn" not in now and "followed-turn" in before

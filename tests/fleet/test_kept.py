@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kept import KeptRounds
 
 from backend.home import Home
 from backend.memory import SqliteStore
+from tests.fleet.kept import KeptRounds
+from tests.stores import say
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -25,14 +26,14 @@ async def test_an_answer_stored_in_the_last_moment_of_a_backend_is_no_lost_turn(
 ) -> None:
     store = SqliteStore(Home(tmp_path / "home").prepare().database)
     await store.open()
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     for request_id in ("kept", "cut"):
-        await store.append(session.id, author="you", role="user", content="?", request_id=request_id)
-        await store.turn_opened(request_id, "apollo-ai", session.id)
-    await store.append(session.id, author="apollo-ai", role="assistant", content="whole", request_id="kept")
+        await say(store, session.id, "?", request_id=request_id)
+        await store.turns.begin(request_id, "apollo-ai", session.id)
+    await say(store, session.id, author="apollo-ai", role="assistant", content="whole", request_id="kept")
     await store.close()
     platform = await whole()
-    history = (await platform.client.call("conversation_history", specialist_id="apollo"))["messages"]
+    history = (await platform.client.request("conversation_history", {"specialist_id": "apollo"}))["messages"]
     answers = {m["request_id"]: m.get("error_code") for m in history if m["role"] == "assistant"}
     assert answers == {"kept": None, "cut": "backend_lost"}
     assert [m["request_id"] for m in history].count("kept") == 2

@@ -41,7 +41,7 @@ class Whole:
         return 0
 
     async def row(self, name: str) -> dict[str, Any]:
-        rows = (await self.client.call("snapshot"))["specialists"]
+        rows = (await self.client.request("snapshot", {}))["specialists"]
         return next(row for row in rows if row["name"] == name)
 
     async def until_row(self, name: str, fits: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -52,7 +52,9 @@ class Whole:
         return row
 
     async def ask(self, name: str, content: str, **more: Any) -> dict[str, Any]:
-        return await self.client.call("chat", ai_id=name, content=content, timeout_s=BOUND_S, **more)
+        return await self.client.request(
+            "chat", {"ai_id": name, "content": content, **more}, timeout_s=BOUND_S
+        )
 
     async def fail(self, name: str, content: str, request_id: str) -> TektonError:
         """Ask what must fail and return the failure as the client sees it."""
@@ -61,11 +63,11 @@ class Whole:
         return failure.value
 
     async def errors(self, where: str) -> list[dict[str, Any]]:
-        found = (await self.client.call("list_errors"))["errors"]
+        found = (await self.client.request("list_errors", {}))["errors"]
         return [error for error in found if error["where"] == where]
 
     async def launch(self, *names: str) -> None:
-        for result in (await self.client.call("launch", ids=list(names)))["results"]:
+        for result in (await self.client.request("launch", {"ids": list(names)}))["results"]:
             assert result["ok"], result
 
     async def kill_backend(self) -> None:

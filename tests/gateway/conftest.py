@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Backend, start_backend
+
+from tests.gateway.serving import Backend, start_backend
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from serving import Backend
-
 from backend.client import Client, ConnectionChanged
 from backend.schema.events import Snapshot
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from tests.gateway.serving import Backend
 
 RATE = 40
 """Tokens a second and stream, so that streams live as long as drops are wanted."""
@@ -42,14 +41,16 @@ class Dropping:
         try:
             for name in self._names:
                 prompt = f"[[repeat {TOKENS}]] [[rate {RATE}]]"
-                await client.call("chat", ai_id=name, content=prompt, request_id=f"drop-{name}", wait=False)
+                await client.request(
+                    "chat", {"ai_id": name, "content": prompt, "request_id": f"drop-{name}", "wait": False}
+                )
             for _ in range(drops):
                 await self._events(FRESH_EVENTS)
                 self.times.append(await self._cut(client))
                 self.drops += 1
             for request_id in self._next:
                 if request_id not in self._ended:
-                    await client.call("cancel", request_id=request_id)
+                    await client.request("cancel", {"target": request_id})
             async with asyncio.timeout(WAIT_S):
                 while len(self._ended) < len(self._names):
                     await self._events(1)

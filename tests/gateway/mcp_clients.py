@@ -11,7 +11,8 @@ import httpx2
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from serving import Backend
+
+from tests.gateway.serving import Backend
 
 ERAS = ("legacy", "auto", "2026-07-28")
 """The handshake of 2025, the probe that finds what is newest, and the stateless era without a probe."""

@@ -90,7 +90,7 @@ def start_backend(
     read_end, write_end = os.pipe()
     with open(home.logs / "backend.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "backend.gateway.serve", "--ready-fd", str(write_end)],
+            [sys.executable, "-P", "-m", "backend.gateway.serve", "--ready-fd", str(write_end)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

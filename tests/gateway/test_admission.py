@@ -11,9 +11,10 @@ from itertools import product
 
 import httpx
 import pytest
-from serving import Backend
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+
+from tests.gateway.serving import Backend
 
 RANK = {"read": 0, "chat": 1, "control": 2}
 

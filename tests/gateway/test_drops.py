@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dropping import Dropping
-from serving import Backend
+from tests.gateway.dropping import Dropping
+from tests.gateway.serving import Backend
 
 NAMES = ("apollo", "athena", "numa", "hermes")
 

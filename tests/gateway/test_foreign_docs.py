@@ -9,10 +9,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from serving import Backend
 
 from backend.config import load
 from backend.home import Home, write_private
+from tests.gateway.serving import Backend
 
 DOCS = Path(__file__).parents[2] / "docs"
 ADDRESS = "http://127.0.0.1:8003"
@@ -64,5 +64,6 @@ async def test_the_token_of_the_page_is_one_the_gateway_reads(backend: Backend, 
 
 def test_the_member_of_the_page_is_one_the_configuration_takes(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").prepare()
-    write_private(home.config, _blocks("openai.md", "toml")[0].encode())
+    [block] = [block for block in _blocks("openai.md", "toml") if "faraway" in block]
+    write_private(home.config, block.encode())
     assert load(home, {}).specialists["faraway"].transport == "api"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzzing import BodyFuzzer, FrameFuzzer
-from serving import Backend
+from tests.gateway.fuzzing import BodyFuzzer, FrameFuzzer
+from tests.gateway.serving import Backend
 
 
 async def test_no_frame_and_no_body_makes_the_gateway_fail(new_backend: Callable[..., Backend]) -> None:

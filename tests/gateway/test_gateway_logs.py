@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from serving import Backend
 
 from backend.gateway.tracing import Tracing
-from backend.orchestration.orders import ChatOrder
-from backend.orchestration.turns import Turn
+from backend.orchestration.turns.manager import Turn
+from backend.orchestration.turns.request import ChatRequest
 from backend.schema.events import GatewayCall
 from backend.schema.frames import Usage
 from backend.schema.records import TurnOutcome
+from tests.gateway.serving import Backend
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ async def test_turns_and_calls_become_spans_that_find_each_other() -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing(exporter)
     for name, code in (("apollo-ai", None), ("athena-ai", "timeout")):
-        order = ChatOrder(name, "words that stay inside", request_id=f"t1/{name}", group="t1")
+        order = ChatRequest(name, "words that stay inside", request_id=f"t1/{name}", group="t1")
         turn = Turn(order, "s1", asyncio.get_running_loop().create_future(), started_at=1_000.0)
         outcome = TurnOutcome(
             f"t1/{name}", name, "an answer", model="m", total_time=2.0, first_token_ms=500.0
@@ -93,7 +93,9 @@ async def test_turns_and_calls_become_spans_that_find_each_other() -> None:
     tracing.call_ended(GatewayCall(1_002.0, "c", "ws", "kill", 403, refusal="scope read", request_id="t2"))
     tracing.close()
     first, second, call, refused = exporter.get_finished_spans()
-    assert first.name == "turn apollo-ai"
+    assert first.name == "invoke_agent apollo"
+    assert first.start_time and first.end_time and first.attributes
+    assert first.context and second.context and call.context and refused.context
     assert (first.end_time - first.start_time) / 1e9 == 2.0
     assert (first.events[0].timestamp - first.start_time) / 1e9 == 0.5
     assert first.attributes["tekton.output_tokens"] == 4

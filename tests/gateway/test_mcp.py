@@ -12,10 +12,10 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from mcp_clients import BOUND_S, ERAS, Progress, over_http, over_stdio, text_of
-from serving import Backend
 
 from backend.orchestration.actions import ACTIONS
+from tests.gateway.mcp_clients import BOUND_S, ERAS, Progress, over_http, over_stdio, text_of
+from tests.gateway.serving import Backend
 
 NAMED = {
     "ListAISpecialists",
@@ -78,7 +78,7 @@ async def test_a_client_of_either_era_lists_calls_follows_reads_errors_and_gives
         ):
             refused = await client.call_tool("SendMessageToSpecialist", arguments)
             assert refused.is_error and word in text_of(refused)
-            assert refused.structured_content["error"]["code"] in ("invalid_request", "unknown_specialist")
+            assert text_of(refused).partition(":")[0] in ("invalid_request", "unknown_specialist")
         with pytest.raises(MCPError, match="SendMessageToSpecialist"):
             await client.call_tool("SendMessageToSpecialists", {})
         await _is_given_up(client, backend)
@@ -127,7 +127,7 @@ async def test_a_token_sees_and_may_call_what_its_scope_allows(backend: Backend)
     for era in ERAS:
         async with over_http(backend, era, "chat") as client:
             refused = await client.call_tool("KillSpecialist", {"specialist_id": "apollo"})
-            assert refused.is_error and refused.structured_content["error"]["code"] == "forbidden"
+            assert refused.is_error and text_of(refused).partition(":")[0] == "forbidden"
     async with backend.http() as http:
         refusals = (await http.get("/api/v1/gateway")).json()["refusals"]
     assert any(call["transport"] == "mcp" and call["action"] == "KillSpecialist" for call in refusals)
@@ -210,14 +210,15 @@ async def test_over_stdio_a_bad_line_is_answered_a_scope_holds_and_term_ends_wha
     backend: Backend,
 ) -> None:
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "backend.cli.tekton", "mcp", "--scope", "chat",
+        sys.executable, "-P", "-m", "backend.cli.tekton", "mcp", "--scope", "chat",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=backend.environment(),
     )  # fmt: skip
     assert server.stdin and server.stdout
+    given, answers = server.stdin, server.stdout
 
     async def say(line: str) -> dict[str, Any]:
-        server.stdin.write(line.encode() + b"\n")
-        return json.loads(await asyncio.wait_for(server.stdout.readline(), BOUND_S))
+        given.write(line.encode() + b"\n")
+        return json.loads(await asyncio.wait_for(answers.readline(), BOUND_S))
 
     def call(number: int, name: str, **arguments: Any) -> str:
         envelope = {
@@ -232,7 +233,10 @@ async def test_over_stdio_a_bad_line_is_answered_a_scope_holds_and_term_ends_wha
         for bad in ("nonsense", "[]", "{}", "[" * 5000):
             assert (await say(bad))["error"]["code"] == -32700
         refused = await say(call(1, "KillSpecialist", specialist_id="apollo"))
-        assert refused["result"]["structuredContent"]["error"]["code"] == "forbidden"
+        assert (
+            refused["result"]["content"][0]["text"].startswith("forbidden: ")
+            and "structuredContent" not in refused["result"]
+        )
         told = await say(
             call(2, "SendMessageToSpecialist", specialist_id="apollo", message="[[repeat 9999]] [[rate 50]]")
         )

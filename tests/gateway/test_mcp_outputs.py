@@ -10,11 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 from mcp import Client
-from mcp_clients import BOUND_S, Progress, over_http, over_stdio, text_of
-from serving import Backend
+
+from tests.gateway.mcp_clients import BOUND_S, Progress, over_http, over_stdio, text_of
+from tests.gateway.serving import Backend
 
 SLOW = "[[repeat 100000]] [[rate 50]]"
 NOT_CALLED = {
+    "AnswerAsk": "needs a call of a tool that waits (tests/approvals)",
     "PullModel": "needs an upstream that fetches models (tests/providers)",
     "ShutDownBackend": "ends the backend (called last)",
 }
@@ -37,6 +39,18 @@ def check(tool: Any, value: Any) -> None:
     found = [{**kind, "$defs": tool.output_schema.get("$defs", {})} for kind in kinds]
     errors = [list(jsonschema.Draft202012Validator(exact(kind)).iter_errors(value)) for kind in found]
     assert not all(errors), (tool.name, [error.message for row in errors for error in row], value)
+
+
+async def _see_what_waits(call: Callable[..., Any]) -> None:
+    waits = (await call("ListAttention"))["items"]
+    await call("SnoozeAttention", ids=[waits[0]["id"]])
+    await call("AcknowledgeAttention", ids=[waits[0]["id"]])
+
+
+async def _use_rules(call: Callable[..., Any]) -> None:
+    rule = await call("AddToolRule", verdict="deny", pattern="files:write path=/etc/*")
+    await call("ExplainToolRule", tool="files:write", arguments='{"path": "/etc/passwd"}')
+    await call("RemoveToolRule", id=rule["id"])
 
 
 async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
@@ -77,9 +91,12 @@ async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
         await call("AskTeamMember", team_request_id=asked, specialist_id="apollo", wait=False)
         await call("CancelTurn", request_id=asked)
         await call("DiscussTeamChat", team_request_id=asked)
-        await call("DiscussTeamChat", team_request_id=asked, wait=False)
+        round_two = (await call("DiscussTeamChat", team_request_id=asked, wait=False))["request_id"]
+        await call("CancelTurn", request_id=round_two)
+        await _edit_a_question_that_waits(client, backend, call, said)
         await call("RunBulk", requests=[{"specialist_id": n, "message": "hi"} for n in ("apollo", "nobody")])
         await _use_pipelines(call)
+        await call("GetSent", specialist_id="apollo", session_id=session)
         await call("PinMessage", message_id=message)
         await call("SearchMemory", q="word")
         await call("GetSpecialistConversationHistory", specialist_id="apollo", conversation_id=session)
@@ -87,26 +104,53 @@ async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
             await call(name, id=session)
         await call("ChangeSession", id=session, title="renamed")
         await call("DeleteSession", id=session)
-        for name in ("DescribeSpecialist", "CheckSpecialistHealth", "GetSpecialistLogs"):
-            await call(name, specialist_id="apollo")
-        await call("ActivateAISpecialist", specialist_id="sophia", dry_run=True)
-        await call("ActivateAISpecialist", specialist_id=["sophia", "apollo"])
-        await call("RestartSpecialist", specialist_id="sophia")
-        await call("SetSpecialistModel", specialist_id="sophia", provider="scripted", model="scripted")
-        await call("KillSpecialist", specialist_id="sophia")
-        await call("MatchSpecialists", query="plan a release")
+        await _use_the_fleet(call)
         await call("ConfigureOrchestration", settings={"moderation_mode": "synthesis"})
         await call("PutPreference", key="k", value={"any": [1]})
         await call("GetPreference", key="k")
         await call("ListModels", provider="embedded")
+        await call("ListModelCandidates")
+        await call("UseModel", provider="scripted")
         await client.call_tool("SendMessageToSpecialist", {**said, "context_id": "", "message": "[[fail]]"})
+        await _see_what_waits(call)
         await call("AcknowledgeErrors", all=True)
+        await _use_rules(call)
         await call("ResetTeamMember", specialist_id="athena")
         alone = {name for name, tool in tools.items() if not tool.input_schema.get("required")}
         for name in sorted(alone - called - NOT_CALLED.keys()):
             await call(name)
         assert tools.keys() - called == NOT_CALLED.keys()
         await call("ShutDownBackend", stop_fleet=True)
+
+
+async def _use_the_fleet(call: Callable[..., Awaitable[Any]]) -> None:
+    for name in ("DescribeSpecialist", "CheckSpecialistHealth", "GetSpecialistLogs"):
+        await call(name, specialist_id="apollo")
+    await call("ActivateAISpecialist", specialist_id="sophia", dry_run=True)
+    await call("ActivateAISpecialist", specialist_id=["sophia", "apollo"])
+    await call("RestartSpecialist", specialist_id="sophia")
+    await call("SetSpecialistModel", specialist_id="sophia", provider="scripted", model="scripted")
+    await call("KillSpecialist", specialist_id="sophia")
+    await call("MatchSpecialists", query="plan a release")
+
+
+async def _edit_a_question_that_waits(
+    client: Client, backend: Backend, call: Callable[..., Awaitable[Any]], said: dict[str, Any]
+) -> None:
+    ahead, behind = (
+        asyncio.create_task(
+            client.call_tool("SendMessageToSpecialist", {**said, "message": SLOW, "request_id": name})
+        )
+        for name in ("ahead", "behind")
+    )
+    await _turns(backend, 2)
+    assert await call("EditQueuedTurn", target="behind", content="short") == {
+        "request_id": "behind",
+        "content": "short",
+    }
+    await call("CancelTurn", request_id="ahead")
+    assert (await behind).structured_content["content"] == "You said: short"
+    await ahead
 
 
 async def _use_pipelines(call: Callable[..., Awaitable[Any]]) -> None:

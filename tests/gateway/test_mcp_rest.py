@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from httpx_sse import aconnect_sse
-from serving import Backend
+
+from tests.gateway.serving import Backend
 
 BASE = "/api/mcp/v2"
 BOUND_S = 20.0

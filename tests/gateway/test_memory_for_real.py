@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from serving import Backend
+from tests.gateway.serving import Backend
 
 FACT = "Remember that the deadline of the Kestrel project is 14 March."
 PADDING = "Nothing of importance is said in these words, they only take room. " * 160

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
-from serving import Backend
 from websockets.asyncio.client import connect
+
+from tests.gateway.serving import Backend
 
 
 def parsed(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -53,6 +54,14 @@ async def test_an_answer_counts_tokens_first_token_and_duration_once(backend: Ba
     assert grown("tekton_first_token_seconds_count", specialist="athena-ai") == 1
     assert grown("tekton_turn_duration_seconds_count", specialist="athena-ai") == 1
     assert 0 < grown("tekton_turn_duration_seconds_sum", specialist="athena-ai") < 20
+    model = {
+        "gen_ai_operation_name": "chat",
+        "gen_ai_provider_name": "scripted",
+        "gen_ai_request_model": "scripted",
+    }
+    assert grown("gen_ai_client_operation_duration_seconds_count", **model, error_type="") == 1
+    assert grown("gen_ai_client_token_usage_sum", **model, gen_ai_token_type="output") == 7
+    assert grown("gen_ai_client_token_usage_sum", **model, gen_ai_token_type="input") == used
     spent = {"specialist": "athena-ai", "provider": "scripted"}
     assert after.total("tekton_provider_tokens_total", **spent, direction="out") >= 7
     assert after.total("tekton_provider_calls_total", **spent) >= 1
@@ -83,7 +92,7 @@ async def test_states_processes_clients_events_and_store_are_as_they_stand(backe
     assert now.get("tekton_gateway_websocket_clients") >= 1
     assert now.get("tekton_events_total") > 0
     assert now.get("tekton_store_bytes") > 0
-    assert now.get("tekton_store_waiting", lane="writer") == 0
+    assert now.get("tekton_store_waiting", queue="writer") == 0
 
 
 async def test_metrics_need_a_token_as_every_route_does(backend: Backend) -> None:

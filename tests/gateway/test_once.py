@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from serving import Backend
+from tests.gateway.serving import Backend
 
 QUESTIONS, CALLERS = 25, 6
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import openai
 import pytest
-from serving import Backend
 
-from backend.gateway.openai_api.stopping import Stopper
-from backend.gateway.openai_api.voices import Voices
+from backend.gateway.completions.interleave import Voices
+from backend.gateway.completions.stop_sequences import Stopper
+from tests.gateway.serving import Backend
 
 BOUND_S = 20.0
 
@@ -87,7 +87,7 @@ async def test_the_messages_sent_are_the_whole_conversation_and_enter_nobody_s_m
             ("user", "my name is Ada"),
             ("assistant", "Hello Ada"),
         ]
-        assert len(seen) == 3 and seen[2]["content"].startswith("Answer in French.")
+        assert len(seen) == 3 and seen[2]["content"] == "[[messages]]"
         after = (await http.get("/api/v1/specialists/athena/history")).json()["messages"]
         assert after == before
         recorded = (await http.get("/api/v1/memory/search", params={"q": "stranger"})).json()["hits"]
@@ -253,12 +253,24 @@ async def test_an_answer_cancelled_elsewhere_ends_as_an_error_and_not_as_an_answ
         ({"messages": "hello"}, openai.BadRequestError, "messages"),
         ({"temperature": 3}, openai.BadRequestError, "temperature"),
         ({"max_tokens": 0}, openai.BadRequestError, "max_tokens"),
-        ({"n": 2}, openai.BadRequestError, "n"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "tools"),
+        ({"n": 99}, openai.BadRequestError, "n"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, openai.BadRequestError, "tools"),
+        ({"tool_choice": "required"}, openai.BadRequestError, "tool_choice"),
+        (
+            {"model": "team", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            openai.BadRequestError,
+            "tools",
+        ),
+        ({"reasoning_effort": "huge"}, openai.BadRequestError, "reasoning_effort"),
+        ({"logprobs": True}, openai.BadRequestError, "logprobs"),
         ({"stop": ["a", "b", "c", "d", "e"]}, openai.BadRequestError, "stop"),
         ({"stop": ""}, openai.BadRequestError, "stop"),
-        ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format"),
-        ({"model": "apollo|athena", "max_tokens": 5}, openai.BadRequestError, "max_tokens"),
+        ({"response_format": {"type": "xml"}}, openai.BadRequestError, "response_format"),
+        (
+            {"model": "apollo|athena", "response_format": {"type": "json_object"}},
+            openai.BadRequestError,
+            "response_format",
+        ),
     ],
 )
 async def test_a_wrong_parameter_is_named_in_the_error_the_library_raises(
@@ -277,8 +289,8 @@ async def test_a_failing_model_is_a_status_before_the_first_piece_and_an_error_e
     client: openai.AsyncOpenAI,
 ) -> None:
     cases = {
-        "provider_rate_limited": openai.RateLimitError,
-        "provider_unavailable": openai.InternalServerError,
+        "provider_rate_limited": openai.APIStatusError,
+        "provider_unavailable": openai.APIStatusError,
         "context_overflow": openai.BadRequestError,
     }
     for code, kind in cases.items():
@@ -296,9 +308,9 @@ async def test_a_failing_model_is_a_status_before_the_first_piece_and_an_error_e
         async for chunk in stream:
             text += chunk.choices[0].delta.content or ""
     assert (text, broken.value.code) == ("token0 token1 token2 ", "provider_unavailable")
-    with pytest.raises(openai.InternalServerError) as off:
+    with pytest.raises(openai.BadRequestError) as off:
         await client.chat.completions.create(model="numa", messages=_say("hi"))
-    assert (off.value.status_code, off.value.code) == (503, "not_running")
+    assert (off.value.status_code, off.value.code) == (400, "not_running")
 
 
 async def test_a_team_of_which_one_fails_answers_and_names_who_did_not(backend: Backend) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from serving import Backend
+from tests.gateway.serving import Backend
 
 
 async def test_the_backend_of_these_tests_is_a_process_of_its_own_with_a_token_of_each_scope(

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from httpx_sse import aconnect_sse
-from serving import Backend, start_backend
+
+from tests.gateway.serving import Backend, start_backend
 
 WAIT_S = 30.0
 
@@ -33,7 +34,7 @@ async def frames_of(backend: Backend, method: str, path: str, **options: Any) ->
         assert stream.response.status_code == 200
         assert stream.response.headers["content-type"].startswith("text/event-stream")
         async for event in stream.aiter_sse():
-            assert (event.event, event.id, event.retry) == ("message", "", None)
+            assert (event.event, event.retry) == ("message", None)
             frames.append(event.json())
     return frames
 
@@ -291,7 +292,9 @@ async def test_buffered_answers_of_the_older_team_dialect_have_their_shape(backe
     assert fresh.json()["owner"] == "athena-ai"
 
 
-async def test_a_bulk_whose_id_runs_already_is_refused_in_words(backend: Backend) -> None:
+async def test_a_bulk_of_a_known_id_is_joined_and_another_one_under_it_is_refused_in_words(
+    backend: Backend,
+) -> None:
     slow = {
         "request_id": "twice",
         "requests": [{"specialist_id": "apollo", "message": "[[repeat 2000]] [[rate 20]]"}],
@@ -303,7 +306,10 @@ async def test_a_bulk_whose_id_runs_already_is_refused_in_words(backend: Backend
         pieces = first.aiter_bytes()
         await anext(pieces)
         await until_turns(backend, some=True)
-        second = await http.post("/api/v1/bulk/stream", json=slow)
+        async with http.stream("POST", "/api/v1/bulk/stream", json=slow) as joined:
+            assert joined.status_code == 200
+        other = {**slow, "requests": [{"specialist_id": "apollo", "message": "something else"}]}
+        second = await http.post("/api/v1/bulk/stream", json=other)
         assert (second.status_code, second.json()["error"]["code"]) == (409, "conflict")
     await until_turns(backend, some=False)
     log = (backend.home.logs / "backend.log").read_text(encoding="utf-8", errors="replace")

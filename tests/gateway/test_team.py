@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Backend, start_backend
+
+from tests.gateway.serving import Backend, start_backend
 
 RULES = """
 [[answer]]

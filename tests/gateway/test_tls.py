@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import Backend, environment_of, start_backend
 
 from backend.client import RemoteError, attach, connect_to
 from backend.tls import trusting
 from tests.certificates import Authority
+from tests.gateway.serving import Backend, environment_of, start_backend
 
 pytestmark = pytest.mark.e2e
 BOUND_S = 30.0
@@ -50,7 +50,7 @@ async def test_a_console_elsewhere_believes_the_authority_it_was_given(
 ) -> None:
     assert backend.url.startswith("https://")
     client = await connect_to(backend.url, str(backend.home.token), authority.ca)
-    assert (await client.call("platform"))["gateway"] == backend.url
+    assert (await client.request("platform", {}))["gateway"] == backend.url
     await client.close()
 
 
@@ -58,7 +58,7 @@ async def test_the_home_s_own_console_needs_no_authority_for_it_knows_the_certif
     backend: Backend,
 ) -> None:
     client = await attach(backend.home, start=False)
-    assert client.url == backend.url and await client.call("snapshot")
+    assert client.url == backend.url and await client.request("snapshot", {})
     await client.close()
 
 
@@ -110,7 +110,7 @@ async def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(
 
 def command(backend: Backend, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "backend.cli.tekton", *words],
+        [sys.executable, "-P", "-m", "backend.cli.tekton", *words],
         env={**environment_of(backend.home.root / "nowhere"), **environment},
         capture_output=True,
         text=True,
@@ -141,7 +141,7 @@ def test_serve_refuses_files_it_cannot_use(authority: Authority, tmp_path: Path,
     files = authority.issue("a", days=-1, called="old")
     cert = files.cert if fault == "expired" else str(tmp_path / "none.pem")
     done = subprocess.run(
-        [sys.executable, "-m", "backend.gateway.serve", "--host", "0.0.0.0"],
+        [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--host", "0.0.0.0"],
         env=environment_of(tmp_path / "home", TEKTON_TLS_CERT=cert, TEKTON_TLS_KEY=files.key),
         capture_output=True,
         text=True,

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from serving import Backend
 from websockets.asyncio.client import ClientConnection, connect
+
+from tests.gateway.serving import Backend
 
 WAIT_S = 20.0
 

@@ -9,23 +9,30 @@ import sqlite3
 import stat
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from backend.memory import SqliteStore, StoreClosed, StoreFailed, UsageRow, database, schema_versions, texts
+from backend.memory import Retention, SqliteStore, StoreClosed, StoreFailed, values
+from backend.memory.export import export_session
+from backend.memory.sqlite import database, migrations, retention
+from backend.schema.errors import TektonError
+from backend.schema.records import UsageRow
+from tests.stores import fail, say, search_all, use
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
 from backend.memory import SqliteStore
+from tests.stores import say
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
     await store.open()
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     for number in range(100_000):
-        await store.append(session.id, author="you", role="user", content=f"line {number}")
+        await say(store, session.id, f"line {number}")
         print(number, flush=True)
 
 asyncio.run(main())
@@ -48,33 +55,34 @@ async def test_every_confirmed_message_survives_a_kill_at_any_moment(path: Path)
     store = SqliteStore(path)
     await store.open()
     assert store.set_aside is None
-    session = await store.default_session("apollo-ai")
-    kept = [m.content for m in await store.messages(session.id, limit=200_000)]
+    session = await store.sessions.default("apollo-ai")
+    kept = [m.content for m in await store.messages.read(session.id, limit=200_000)]
     assert kept[: confirmed + 1] == [f"line {n}" for n in range(confirmed + 1)]
     assert len(kept) - (confirmed + 1) <= 1, "at most the one under way when the kill came"
     assert session.messages == len(kept)
-    assert await store.search(f"line {confirmed}", limit=1)
+    assert (await store.messages.search(f"line {confirmed}", limit=1)).hits
     await store.close()
 
 
 TURNS = """
 import asyncio, sys
 from pathlib import Path
-from backend.memory import SqliteStore, UsageRow
+from backend.memory import SqliteStore
+from backend.schema.records import UsageRow
+from tests.stores import say
 
 async def turn(store, session, number):
     name = f"r{number}"
-    await store.turn_opened(name, "apollo-ai", session.id)
-    await store.append(
-        session.id, author="apollo-ai", role="assistant", content="x", request_id=name, closes_turn=True,
-        booked=UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 1, 1, 0.5, turns=1),
+    await store.turns.begin(name, "apollo-ai", session.id)
+    await say(store, session.id, author="apollo-ai", role="assistant", content="x", request_id=name, ends_turn=True,
+        used=UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 1, 1, 0.5, turns=1),
     )
     print(number, flush=True)
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
     await store.open()
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     for number in range(0, 100_000, 3):
         await asyncio.gather(*(turn(store, session, number + n) for n in range(3)))
 
@@ -94,16 +102,16 @@ async def test_a_kill_leaves_no_answer_that_was_not_booked(path: Path) -> None:
         await process.wait()
         store = SqliteStore(path)
         await store.open()
-        session = await store.default_session("apollo-ai")
-        kept = {m.request_id for m in await store.messages(session.id, limit=200_000)}
-        [booked] = await store.usage()
+        session = await store.sessions.default("apollo-ai")
+        kept = {m.request_id for m in await store.messages.read(session.id, limit=200_000)}
+        [booked] = await store.turns.usage()
         assert booked.turns == booked.tokens_in == session.messages
-        assert not kept & {turn.request_id for turn in await store.open_turns()}
+        assert not kept & {turn.request_id for turn in await store.turns.unfinished()}
         await store.close()
 
 
 async def test_the_files_are_readable_by_the_user_alone(store: SqliteStore, path: Path) -> None:
-    await store.default_session("apollo-ai")
+    await store.sessions.default("apollo-ai")
     files = list(path.parent.iterdir())
     assert len(files) >= 2
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -125,8 +133,9 @@ def harm(path: Path, damage: str) -> bytes:
     whole = path.read_bytes()
     if damage == "garbage":
         whole = b"not a database at all" * 500
-    elif damage == "inside":
-        whole = whole[:8192] + bytes(16 * 4096) + whole[8192 + 16 * 4096 :]
+    elif damage in ("inside", "late"):
+        start = 8192 if damage == "inside" else len(whole) * 5 // 8 // 4096 * 4096
+        whole = whole[:start] + bytes(16 * 4096) + whole[start + 16 * 4096 :]
     else:
         whole = whole[: len(whole) // 2 + 100]
     path.write_bytes(whole)
@@ -137,22 +146,29 @@ async def filled(path: Path) -> None:
     """Make a store of some hundred messages."""
     store = SqliteStore(path)
     await store.open()
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     for number in range(300):
-        await store.append(session.id, author="you", role="user", content=f"precious {number} " + "x" * 300)
+        await say(store, session.id, f"precious {number} " + "x" * 300)
     await store.close()
 
 
+@pytest.mark.parametrize("checked_bytes", [database.CHECKED_BYTES, 0])
 @pytest.mark.parametrize("damage", ["garbage", "inside", "cut"])
-async def test_a_damaged_database_is_set_aside_whole_and_a_new_one_begun(damage: str, path: Path) -> None:
+async def test_a_damaged_database_is_set_aside_whole_and_a_new_one_begun(
+    damage: str, checked_bytes: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await filled(path)
+    monkeypatch.setattr(database, "CHECKED_BYTES", checked_bytes)
     harmed = harm(path, damage)
     store = SqliteStore(path)
     await store.open()
     assert store.set_aside is not None
     assert store.set_aside.name.startswith("engram.sqlite3.corrupt-")
     assert await asyncio.to_thread(store.set_aside.read_bytes) == harmed
-    assert (await store.default_session("apollo-ai")).messages == 0
+    assert f"set aside as {store.set_aside}; brought back: " in store.damage
+    session = await store.sessions.default("apollo-ai")
+    rows = await store.messages.read(session.id, limit=1000)
+    assert session.messages == len(rows) and all(row.content.startswith("precious ") for row in rows)
     await store.close()
 
 
@@ -161,24 +177,127 @@ async def test_damage_met_in_a_large_database_is_an_error_now_and_set_aside_at_t
 ) -> None:
     await filled(path)
     monkeypatch.setattr(database, "CHECKED_BYTES", 0)  # as if it were too large to be checked at each start
-    harm(path, "inside")
+    harm(path, "late")
     store = SqliteStore(path)
     await store.open()
     assert store.set_aside is None
     with pytest.raises(StoreFailed, match=r"malformed.*start it again"):
-        session = await store.default_session("apollo-ai")
-        await store.messages(session.id, limit=1000)
+        session = await store.sessions.default("apollo-ai")
+        await store.messages.read(session.id, limit=1000)
     await store.close()
 
     again = SqliteStore(path)
     await again.open()
     assert again.set_aside is not None
-    assert (await again.default_session("apollo-ai")).messages == 0
+    assert (await again.sessions.default("apollo-ai")).messages > 100
     await again.close()
     third = SqliteStore(path)
     await third.open()
     assert third.set_aside is None
     await third.close()
+
+
+def garble(path: Path, page: int) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: page * 4096] + os.urandom(4096) + whole[(page + 1) * 4096 :])
+
+
+def lose(path: Path, how: str, copy: bytes) -> None:
+    if how == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if how == "emptied" else copy)
+
+
+async def kept(path: Path) -> SqliteStore:
+    """Make a closed store of several conversations, settings and errors."""
+    store = SqliteStore(path)
+    await store.open()
+    for owner in ("apollo-ai", "athena-ai", "team"):
+        session = await store.sessions.create(owner, f"of {owner}")
+        for number in range(100):
+            text = f"{owner} precious {number} " + "x" * 300
+            await say(store, session.id, text, author=owner, role="assistant", request_id=f"{owner}-{number}")
+    for number in range(20):
+        await store.settings.put(f"saved-pipeline:{number}", f"apollo | athena {number}")
+        await fail(store, "apollo-ai", "internal", f"fault {number}")
+    await store.close()
+    return store
+
+
+async def test_of_a_database_with_one_garbled_page_nearly_all_is_brought_back(path: Path) -> None:
+    """Whatever page it is, but for those that say where tables are."""
+    found: dict[int, int] = {}
+    for page in range(4, 60, 5):
+        one = path.with_name(f"{page}.sqlite3")
+        await kept(one)
+        garble(one, page)
+        found[page] = await brought_back(one)
+    assert sum(number >= 270 for number in found.values()) >= len(found) - 1, found
+
+
+async def brought_back(path: Path) -> int:
+    """Open a damaged database, check that what is there fits together, and return the number of messages."""
+    store = SqliteStore(path)
+    await store.open()
+    if store.set_aside is None:  # a page that is free, or of the index alone
+        await store.close()
+        done = database.repair(path)
+        await store.open()
+        assert not done or "brought back" in done[-1]
+    found = 0
+    for session in (await store.sessions.find()).sessions:
+        rows = await store.messages.read(session.id, limit=1000)
+        assert session.messages == len(rows)
+        found += len(rows)
+    settings = len(await store.settings.with_prefix("saved-pipeline:"))
+    assert settings + len(await store.errors.find()) >= 20 or not found
+    assert len(await search_all(store, "precious")) == found
+    await say(store, (await store.sessions.default("apollo-ai")).id, "life goes on")
+    await store.close()
+    again = SqliteStore(path)
+    await again.open()
+    assert again.damage == "" and again.set_aside is None
+    await again.close()
+    return found
+
+
+async def test_what_was_set_aside_earlier_is_brought_into_a_store_that_is_in_use(path: Path) -> None:
+    await kept(path)
+    aside = database.set_aside(path)
+    store = SqliteStore(path)
+    await store.open()
+    assert "conversations are lost" in store.damage and "message 300" in store.damage
+    session = await store.sessions.default("apollo-ai")
+    await say(store, session.id, "newer")
+    await store.settings.put("saved-pipeline:3", "newer")
+    await store.close()
+    for done in (database.repair(path), database.repair(path)):
+        assert done == [] or (aside.name in done[0] and "300 messages" in done[0])
+    await store.open()
+    assert sorted(s.messages for s in (await store.sessions.find()).sessions) == [1, 100, 100, 100]
+    assert (await store.sessions.default("apollo-ai")).id == session.id
+    assert await store.settings.get("saved-pipeline:3") == "newer"
+    assert await store.settings.get("saved-pipeline:4") == "apollo | athena 4"
+    assert len(await search_all(store, "precious")) == 300
+    await store.close()
+
+
+@pytest.mark.parametrize("how", ["emptied", "removed", "without its log"])
+async def test_a_lost_database_is_told_once(how: str, path: Path) -> None:
+    await kept(path)
+    copy = await asyncio.to_thread(path.read_bytes)
+    store = SqliteStore(path)
+    await store.open()
+    await say(store, (await store.sessions.create("apollo-ai")).id, "newest")
+    await store.close()
+    await asyncio.to_thread(lose, path, how, copy)
+    await store.open()
+    assert "conversations are lost" in store.damage and "was in it" in store.damage
+    await store.close()
+    await store.open()
+    assert store.damage == ""
+    await store.close()
 
 
 def test_two_damaged_databases_of_one_second_are_both_kept(path: Path) -> None:
@@ -203,22 +322,22 @@ async def test_a_database_of_a_newer_version_is_left_alone(path: Path) -> None:
 
 
 def test_every_old_version_is_brought_to_the_newest(tmp_path: Path) -> None:
-    for old in range(len(schema_versions.STEPS) + 1):
+    for old in range(len(migrations.STEPS) + 1):
         connection = sqlite3.connect(tmp_path / f"{old}.db", isolation_level=None)
         connection.create_function("unpack", 1, str)
-        schema_versions.migrate(connection, schema_versions.STEPS[:old])
-        assert schema_versions.version(connection) == old
-        assert schema_versions.migrate(connection) == len(schema_versions.STEPS)
+        migrations.migrate(connection, migrations.STEPS[:old])
+        assert migrations.version(connection) == old
+        assert migrations.migrate(connection) == len(migrations.STEPS)
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert {"sessions", "messages", "found", "errors", "usage", "settings", "open_turns"} <= tables
+        assert {"sessions", "messages", "search_index", "errors", "usage", "settings", "open_turns"} <= tables
         connection.close()
 
 
 async def test_what_was_counted_before_currencies_were_told_apart_is_kept(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     old = sqlite3.connect(path, isolation_level=None)
-    old.create_function("unpack", 1, texts.unpack, deterministic=True)
-    schema_versions.migrate(old, schema_versions.STEPS[:2])
+    old.create_function("unpack", 1, values.unpack, deterministic=True)
+    migrations.migrate(old, migrations.STEPS[:2])
     rows = [
         ("2026-01-01", "apollo-ai", "p", "m", 10, 5, 0.25, 2, 1),
         ("2026-01-01", "apollo-ai", "p", "n", 1, 1, 0, 1, 1),
@@ -227,7 +346,7 @@ async def test_what_was_counted_before_currencies_were_told_apart_is_kept(path: 
     old.close()
     store = SqliteStore(path)
     await store.open()
-    assert await store.usage() == [
+    assert await store.turns.usage() == [
         UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 10, 5, 0.25, turns=2, unpriced=1),
         UsageRow("2026-01-01", "apollo-ai", "p", "n", "", 1, 1, 0.0, turns=1, unpriced=1),
     ]
@@ -237,15 +356,15 @@ async def test_what_was_counted_before_currencies_were_told_apart_is_kept(path: 
 async def test_a_file_of_version_1_keeps_its_conversations_and_gains_what_came_later(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     old = sqlite3.connect(path, isolation_level=None)
-    old.create_function("unpack", 1, texts.unpack, deterministic=True)
-    schema_versions.migrate(old, schema_versions.STEPS[:1])
+    old.create_function("unpack", 1, values.unpack, deterministic=True)
+    migrations.migrate(old, migrations.STEPS[:1])
     old.execute(
         "INSERT INTO sessions(id, title, owner, created_at, updated_at, messages, is_default) "
         "VALUES ('s-old', 'The bridge', 'apollo-ai', 1, 2, 2, 1)"
     )
     for role, content in (
         ("user", "how wide is the bridge"),
-        ("assistant", texts.pack("forty metres " * 40)),
+        ("assistant", values.pack("forty metres " * 40)),
     ):
         old.execute(
             "INSERT INTO messages(session, author, role, content, created_at) VALUES (1, 'x', ?, ?, 1)",
@@ -255,110 +374,108 @@ async def test_a_file_of_version_1_keeps_its_conversations_and_gains_what_came_l
     store = SqliteStore(path)
     await store.open()
     assert store.set_aside is None
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     assert (session.id, session.title) == ("s-old", "The bridge")
-    rows = await store.messages(session.id)
+    rows = await store.messages.read(session.id)
     assert [row.content[:12] for row in rows] == ["how wide is ", "forty metres"]
-    assert len(await store.search("forty metres")) == 1
-    await store.append(session.id, author="you", role="user", content="and how long")
-    await store.put_setting("k", 1)
-    await store.add_usage(UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 1, 2, turns=1))
-    assert (await store.record_error("apollo-ai", "internal", "x")).count == 1
-    assert len((await store.export(session.id)).content) > 500
+    assert await search_all(store, "forty metres") == [rows[1].id]
+    await say(store, session.id, "and how long")
+    await store.settings.put("k", 1)
+    await use(store, UsageRow("2026-01-01", "apollo-ai", "p", "m", "USD", 1, 2, turns=1))
+    assert (await fail(store, "apollo-ai", "internal", "x")).count == 1
+    assert len((await export_session(store.sessions, store.messages, session.id)).content) > 500
     await store.close()
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was() -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    schema_versions.migrate(connection, ["CREATE TABLE a (x);"])
-    with pytest.raises(sqlite3.OperationalError):
-        schema_versions.migrate(connection, ["CREATE TABLE a (x);", "CREATE TABLE b (y); NONSENSE;"])
-    assert schema_versions.version(connection) == 1
-    assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master")] == ["a"]
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrations.migrate(connection, ["CREATE TABLE a (x);"])
+        with pytest.raises(sqlite3.OperationalError):
+            migrations.migrate(connection, ["CREATE TABLE a (x);", "CREATE TABLE b (y); NONSENSE;"])
+        assert migrations.version(connection) == 1
+        assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master")] == ["a"]
 
 
 async def test_a_store_that_is_closed_says_so(store: SqliteStore) -> None:
     await store.close()
     await store.close()
     with pytest.raises(StoreClosed):
-        await store.default_session("apollo-ai")
+        await store.sessions.default("apollo-ai")
 
 
 async def test_a_write_that_was_ordered_before_close_is_done(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
-    session = await store.default_session("apollo-ai")
-    writes = [
-        asyncio.ensure_future(store.append(session.id, author="you", role="user", content=str(n)))
-        for n in range(50)
-    ]
+    session = await store.sessions.default("apollo-ai")
+    writes = [asyncio.ensure_future(say(store, session.id, str(n))) for n in range(50)]
     await asyncio.wait(writes[:1])
     await store.close()
     assert len(await asyncio.gather(*writes)) == 50
 
 
 async def test_a_full_disk_is_a_clear_error_and_reading_goes_on(store: SqliteStore) -> None:
-    session = await store.default_session("apollo-ai")
-    await store.append(session.id, author="you", role="user", content="before")
+    session = await store.sessions.default("apollo-ai")
+    await say(store, session.id, "before")
 
     def limit(connection: sqlite3.Connection) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
-    await store._write(limit)  # pyright: ignore[reportPrivateUsage]
+    await store._database.write(limit)  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(StoreFailed, match=r"full.*Free some disk space"):
         for _ in range(50):
-            await store.append(session.id, author="you", role="user", content="x" * 20_000)
-    assert (await store.messages(session.id))[0].content == "before"
-    assert (await store.get_session(session.id)).messages == len(await store.messages(session.id, limit=100))
+            await say(store, session.id, "x" * 20_000)
+    assert (await store.messages.read(session.id))[0].content == "before"
+    assert (await store.sessions.get(session.id)).messages == len(
+        await store.messages.read(session.id, limit=100)
+    )
 
 
 async def test_the_threads_end_with_the_store(path: Path) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     store = SqliteStore(path)
     await store.open()
-    await store.search("x")
-    names = {thread.name for thread in threading.enumerate()}
-    assert {"memory-writer", "memory-reader", "memory-search"} <= names
+    await store.messages.search("x")
+    own = [thread for thread in threading.enumerate() if thread not in before and "memory-" in thread.name]
+    assert {"memory-writer", "memory-reader", "memory-search"} <= {thread.name for thread in own}
     await store.close()
-    assert not {t.name for t in threading.enumerate()} & {"memory-writer", "memory-reader", "memory-search"}
-    assert threading.active_count() <= before + 8  # the loop's own pool stays
+    assert not [thread.name for thread in own if thread.is_alive()]
 
 
 async def test_old_sessions_are_packed_and_read_search_export_and_delete_as_before(
     store: SqliteStore, path: Path
 ) -> None:
-    session = await store.create_session("apollo-ai", "long")
+    session = await store.sessions.create("apollo-ai", "long")
     for number in range(500):
         text = f"the answer {number} is always the same. " * 30
-        await store.append(
-            session.id, author="apollo-ai", role="assistant", content=text, reasoning="hmm " * 200
+        await say(
+            store, session.id, author="apollo-ai", role="assistant", content=text, reasoning="hmm " * 200
         )
-    before = await store.messages(session.id, limit=1000)
-    later = (await store.get_session(session.id)).updated_at + 40 * 86_400
-    report = await store.retain(retention_days=0, compress_after_days=30, now=later)
+    before = await store.messages.read(session.id, limit=1000)
+    later = (await store.sessions.get(session.id)).updated_at + 40 * 86_400
+    report = await store.retain(Retention(compress_after_days=30), later)
     assert report.sessions_packed == 1
-    assert report.bytes_saved > 500 * 1000
-    assert await store.messages(session.id, limit=1000) == before
+    assert report.bytes_packed > 500 * 1000
+    assert await store.messages.read(session.id, limit=1000) == before
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT DISTINCT typeof(content) FROM messages").fetchall() == [("blob",)]
     raw.close()
-    assert len(await store.search("answer 321", limit=1)) == 1
-    assert "the answer 499" in (await store.export(session.id)).content
-    again = await store.retain(retention_days=0, compress_after_days=30, now=later)
+    assert len((await store.messages.search("answer 321", limit=1)).hits) == 1
+    assert "the answer 499" in (await export_session(store.sessions, store.messages, session.id)).content
+    again = await store.retain(Retention(compress_after_days=30), later)
     assert again.sessions_packed == 0
-    await store.append(session.id, author="you", role="user", content="awake again")
-    assert len(await store.messages(session.id, limit=1000)) == 501
-    await store.delete_session(session.id)
-    assert await store.search("answer") == []
+    await say(store, session.id, "awake again")
+    assert len(await store.messages.read(session.id, limit=1000)) == 501
+    await store.sessions.delete(session.id)
+    assert (await store.messages.search("answer")).hits == []
 
 
 def test_a_second_process_may_read_while_the_store_writes(path: Path) -> None:
     async def scene() -> int:
         store = SqliteStore(path)
         await store.open()
-        session = await store.default_session("apollo-ai")
-        await store.append(session.id, author="you", role="user", content="seen")
+        session = await store.sessions.default("apollo-ai")
+        await say(store, session.id, "seen")
         reader, writer = os.pipe()
         os.close(reader)
         os.close(writer)
@@ -369,3 +486,66 @@ def test_a_second_process_may_read_while_the_store_writes(path: Path) -> None:
         return int(seen)
 
     assert asyncio.run(scene()) == 1
+
+
+async def fill(store: SqliteStore, numbers: range) -> None:
+    session = await store.sessions.default("apollo-ai")
+    for start in numbers[::500]:
+        some = range(start, min(numbers.stop, start + 500))
+        await asyncio.gather(*(say(store, session.id, f"w{n} " * 40, created_at=float(n)) for n in some))
+
+
+async def file_bytes(store: SqliteStore) -> int:
+    await store._database.checkpoint()  # pyright: ignore[reportPrivateUsage]
+    return (await asyncio.to_thread(store.path.stat)).st_size
+
+
+async def test_deleting_nine_tenths_gives_the_disk_space_back_while_the_store_serves(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    await fill(store, range(5_000))
+    removal = asyncio.ensure_future(store.retain(Retention(messages_days=1), 4_500 + 86_400.0))
+    session = await store.sessions.create("numa-ai")
+    said = 0
+    while not removal.done():
+        await say(store, session.id, "meanwhile")
+        said += 1
+    report = await removal
+    assert said > 5, "an append waits for one slice, not for the whole"
+    assert report.messages_deleted == 4_500
+    assert report.bytes_freed > 1_000_000
+    assert await search_all(store, "w4500") == [4_501]
+    assert await search_all(store, "w4499") == []
+    assert (await store.retain(Retention(messages_days=1), 4_500 + 86_400.0)).messages_deleted == 0
+
+    fresh = SqliteStore(tmp_path / "fresh.sqlite3")
+    await fresh.open()
+    await fill(fresh, range(4_500, 5_000))
+    assert await file_bytes(store) <= 1.2 * await file_bytes(fresh) + said * 1_000
+    await fresh.close()
+
+
+async def test_a_removal_cut_short_is_out_of_sight_and_finished_by_the_next_start(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    session = await store.sessions.default("apollo-ai")
+    said = [await say(store, session.id, f"quokka {number}", request_id="r1") for number in range(450)]
+    open_file = store._database  # pyright: ignore[reportPrivateUsage]
+    await open_file.write(lambda c: retention.begin_removal(c, session.id))
+    assert (await store.messages.search("quokka")).hits == []
+    assert (await store.sessions.find(include_archived=True)).sessions == []
+    assert await store.messages.of_request("r1") == []
+    for call in (
+        store.messages.pin(said[0].id),
+        store.messages.read(session.id),
+        say(store, session.id, "x"),
+    ):
+        with pytest.raises(TektonError):
+            await call
+    await store.close()
+    again = SqliteStore(path)
+    await again.open()
+    await again.close()
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+        assert raw.execute("SELECT count(*) FROM sessions").fetchone() == (0,)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from backend.memory import SqliteStore
+from backend.memory.export import export_session
+from tests.stores import say
 
 OWN = "the-platform's-own-token-0123456789"
 TEXTS = {
@@ -23,10 +25,11 @@ TEXTS = {
 async def test_keys_and_named_secrets_are_masked_in_both_formats(format: str, path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
-    session = await store.create_session("apollo-ai", f"about {OWN}")
+    session = await store.sessions.create("apollo-ai", f"about {OWN}")
     for text in TEXTS.values():
-        await store.append(session.id, author="you", role="user", content=text)
-    await store.append(
+        await say(store, session.id, text)
+    await say(
+        store,
         session.id,
         author="apollo-ai",
         role="assistant",
@@ -35,7 +38,7 @@ async def test_keys_and_named_secrets_are_masked_in_both_formats(format: str, pa
         error="401 for x-api-key: sk-ant-api03-abcdefgh12345678",
         reasoning=f"they gave me {OWN}",
     )
-    written = await store.export(session.id, format, secrets=(OWN,))  # type: ignore[arg-type]
+    written = await export_session(store.sessions, store.messages, session.id, format, secrets=(OWN,))  # type: ignore[arg-type]
     await store.close()
     for secret in TEXTS:
         assert secret not in written.content

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
+
+import pytest
 
 from backend.memory import Conversation, TokenEstimator, choose_window
-from backend.memory.estimate import MESSAGE_TOKENS
 from backend.memory.summary import HEADING, summarise_pruned
+from backend.memory.windowing import MESSAGE_TOKENS
 from backend.schema.records import Session, StoredMessage
 
 SESSION = Session("s-1", "t", "apollo-ai", 0.0, 0.0)
@@ -117,6 +120,63 @@ def test_a_summary_tells_the_telling_and_is_the_same_while_the_pruned_are() -> N
     assert summarise_pruned(list(pruned), 25, words) == summary
     assert summarise_pruned(pruned, 3, words) == ""
     assert summarise_pruned([], 100, words) == ""
+
+
+FACTS = "My name is Ada, please tell me what you need. The deadline is 4 May. The budget is 12000 euro. Never call my mother."
+
+
+def heard(*texts: str, author: str = "you") -> list[StoredMessage]:
+    role = "user" if author == "you" else "assistant"
+    return [StoredMessage(number, "s-1", author, role, text, 0.0) for number, text in enumerate(texts)]
+
+
+def test_every_fact_of_a_message_is_in_the_summary() -> None:
+    summary = summarise_pruned(heard(FACTS, "Thanks!", "Tell me more."), 90, words)
+    assert summary.splitlines() == [HEADING, f"- you: {FACTS}"]
+
+
+def test_what_is_said_again_with_other_figures_counts_once_as_it_was_said_last() -> None:
+    asked = heard(FACTS, *(f"Tell me {number}." for number in range(12)))
+    answered = heard(
+        *(f"The cylinder holds numbers 0 to {n}. Anything else?" for n in range(12)), author="apollo-ai"
+    )
+    summary = summarise_pruned([*asked, *answered], 60, words)
+    assert summary.count("cylinder") == 1 and "0 to 11" in summary
+    for fact in ("Ada", "4 May", "12000", "Never call"):
+        assert fact in summary
+    assert "Tell me" not in summary
+
+
+@pytest.mark.parametrize(
+    ("told", "filler"),
+    [
+        ("Die Frist ist der 4. Mai. Wir dürfen nie nachts bauen.", "Danke! Ja."),
+        ("Le budget est de 12000 euros. On ne doit jamais appeler ma mère.", "Merci! Oui."),
+        ("预算是一万二千欧元。截止日期是五月四日。", "好的。谢谢。"),
+    ],
+)
+def test_facts_count_in_any_language_and_fillers_in_none(told: str, filler: str) -> None:
+    summary = summarise_pruned(heard(told, filler), 100, words)
+    for sentence in re.split(r"(?<=。)|(?<!4)(?<=[.!]) ", told):
+        assert sentence in summary
+    for word in re.split(r"[。.! ]+", filler):
+        assert not word or word not in summary
+
+
+@pytest.mark.parametrize(
+    ("telling", "other"),
+    [
+        ("It came to 17 in all.", "It came to nothing in all."),
+        ("we met Ines there today.", "we met somebody there today."),
+        ("The budget was small then.", "The garden was small then."),
+        ("The garden was small then.", "Was the garden small then?"),
+    ],
+    ids=["a figure", "a name", "a word of deciding", "a statement"],
+)
+def test_where_one_sentence_fits_the_more_telling_one_is_kept(telling: str, other: str) -> None:
+    room = words(HEADING) + words(f"- you: {telling}")
+    for told in (heard(telling, other), heard(other, telling)):
+        assert summarise_pruned(told, room, words).splitlines() == [HEADING, f"- you: {telling}"]
 
 
 def test_a_pruned_fact_is_in_the_summary_of_the_window() -> None:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from backend.home import Home, write_private
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.platform import Platform, open_platform
-from backend.orchestration.team_turn import TeamRun
+from backend.orchestration.teams.team_turn import TeamRun
 from backend.schema.errors import TektonError
 from backend.specialists.killall import kill_all
 
@@ -42,7 +42,7 @@ async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pl
     environment = {"PATH": "/usr/bin:/bin", "TEKTON_PROVIDER": "scripted", "TEKTON_PORT_PROFILE": "free"}
     platform = await open_platform(home, environment)
     try:
-        results = (await do(platform, "launch", ids=["apollo", "athena"]))["results"]
+        results = (await do(platform, "launch", ids=["apollo", "athena"])).results
         assert all(row.ok for row in results), results
         yield platform
     finally:
@@ -58,13 +58,13 @@ async def do(platform: Platform, action: str, **values: Any) -> Any:
 async def begin(platform: Platform, content: str, *members: str) -> TeamRun:
     """Start a team turn and return it while it runs."""
     started = await do(platform, "team_chat", content=content, target_ids=list(members), wait=False)
-    run = platform.teams.find(started["request_id"])
+    run = platform.teams.find(started.request_id)
     assert run is not None
     return run
 
 
 async def again(platform: Platform, run: TeamRun, member: str, **values: Any) -> Any:
-    return await do(platform, "ask_member", team_request_id=run.order.request_id, ai_id=member, **values)
+    return await do(platform, "ask_member", team_request_id=run.request.request_id, ai_id=member, **values)
 
 
 async def test_a_member_that_failed_is_asked_again_and_then_takes_part_in_the_discussion(
@@ -79,13 +79,13 @@ async def test_a_member_that_failed_is_asked_again_and_then_takes_part_in_the_di
     await do(platform, "launch", ids=["sophia"])
     try:
         answer = await again(platform, run, "sophia", wait=True, request_id="once-more")
-        assert answer.request_id == f"{run.order.request_id}/sophia-ai/once-more"
+        assert answer.request_id == f"{run.request.request_id}/sophia-ai/once-more"
         assert answer.content == "You said: which colour?"
         assert (await again(platform, run, "sophia", wait=True, request_id="once-more")) == answer
-        discussed = await do(platform, "discuss", team_request_id=run.order.request_id, wait=True)
+        discussed = await do(platform, "discuss", team_request_id=run.request.request_id, wait=True)
     finally:
         await do(platform, "kill", ids=["sophia"])
-    seen = {row["socket_id"]: json.loads(row["content"])[-1]["content"] for row in discussed["responses"]}
+    seen = {row.socket_id: json.loads(row.content)[-1]["content"] for row in discussed.responses}
     assert seen.keys() == {"apollo-ai", "athena-ai", "sophia-ai"}
     assert all('from="sophia-ai"' in seen[name] for name in ("apollo-ai", "athena-ai"))
 
@@ -108,13 +108,13 @@ async def test_it_is_sent_the_same_as_the_first_time_not_its_own_answer(platform
     session = await do(platform, "create_session", owner="team")
     question = "show what you were sent"
     first = await do(platform, "team_chat", content=question, target_ids=["apollo"], session_id=session.id)
-    run = platform.teams.find(first["request_id"])
+    run = platform.teams.find(first.request_id)
     assert run is not None
     answer = await again(platform, run, "apollo", wait=True)
-    assert answer.content == first["responses"][0]["content"]
-    stored = (await do(platform, "session_messages", id=session.id))["messages"]
+    assert answer.content == first.responses[0].content
+    stored = (await do(platform, "session_messages", id=session.id)).messages
     assert [message.author for message in stored] == ["you", "apollo-ai", "apollo-ai"]
-    assert {message.lane for message in stored[1:]} == {run.order.request_id}
+    assert {message.lane for message in stored[1:]} == {run.request.request_id}
 
 
 async def test_while_others_answer_the_team_waits_for_it_and_one_that_answers_is_not_asked_twice(
@@ -127,8 +127,8 @@ async def test_while_others_answer_the_team_waits_for_it_and_one_that_answers_is
         await again(platform, run, "athena")
     assert twice.value.code == "conflict"
     with pytest.raises(TektonError, match="still answering"):
-        await do(platform, "discuss", team_request_id=run.order.request_id)
-    await do(platform, "cancel", request_id=run.order.request_id)
+        await do(platform, "discuss", team_request_id=run.request.request_id)
+    await do(platform, "cancel", request_id=run.request.request_id)
     outcome = run.done.result()
     assert [row.request_id for row in outcome.answers] == [answer.request_id]
     assert [(row.ai_id, row.code) for row in outcome.failures] == [("athena-ai", "cancelled")]
@@ -137,12 +137,49 @@ async def test_while_others_answer_the_team_waits_for_it_and_one_that_answers_is
 async def test_a_call_is_cancelled_by_the_id_it_came_with(platform: Platform) -> None:
     run = await begin(platform, "which colour?", "apollo", "athena")
     await asyncio.wait_for(run.done, BOUND_S)
-    run.order.content = "athena takes her time"
+    run.request.content = "athena takes her time"
     await again(platform, run, "athena", request_id="mine")
     confirmed = await do(platform, "cancel", request_id="mine")
-    assert confirmed["confirmed"]
+    assert confirmed.confirmed
     outcome = await asyncio.wait_for(asyncio.shield(run.asking["athena-ai"]), BOUND_S)
     assert outcome.code == "cancelled"
+
+
+async def test_a_member_is_asked_once_by_a_call_right_behind_the_question(platform: Platform) -> None:
+    run = await begin(platform, "athena takes her time", "athena")
+    with pytest.raises(TektonError, match="still answers"):
+        await again(platform, run, "athena")
+    await do(platform, "cancel", target=run.request.request_id)
+    assert [failure.code for failure in run.done.result().failures] == ["cancelled"]
+
+
+async def test_a_member_that_waits_for_a_slot_is_cancelled_at_once_and_never_asked(
+    platform: Platform,
+) -> None:
+    await do(platform, "configure_orchestration", settings={"max_concurrent_specialists": 1})
+    try:
+        run = await begin(platform, "athena takes her time", "athena", "apollo")
+        assert (await do(platform, "cancel", target=run.start.lanes["apollo-ai"])).confirmed
+        outcome = await asyncio.wait_for(asyncio.shield(run.asking["apollo-ai"]), BOUND_S)
+        assert outcome.code == "cancelled" and not run.asking["athena-ai"].done()
+        assert platform.turns.find(run.start.lanes["apollo-ai"]) is None, "it was asked"
+        await do(platform, "cancel", target=run.request.request_id)
+    finally:
+        await do(platform, "configure_orchestration", settings={"max_concurrent_specialists": 20})
+
+
+async def test_an_item_of_a_bulk_that_waits_for_a_slot_is_cancelled_alone(platform: Platform) -> None:
+    items = [
+        {"specialist_id": name, "message": "athena takes her time"} for name in ("athena", "apollo", "apollo")
+    ]
+    bulk = asyncio.create_task(do(platform, "bulk", requests=items, request_id="b1", max_concurrency=1))
+    async with asyncio.timeout(BOUND_S):
+        while platform.turns.find("b1/0") is None:  # noqa: ASYNC110 - a short wait for one of several tasks
+            await asyncio.sleep(0)
+    assert (await do(platform, "cancel", target="b1/1")).confirmed
+    await do(platform, "cancel", target="b1/0")
+    report = await asyncio.wait_for(bulk, BOUND_S)
+    assert [result.outcome.code for result in report.results] == ["cancelled", "cancelled", None]
 
 
 async def test_who_is_no_member_and_a_turn_nobody_knows_are_named(platform: Platform) -> None:

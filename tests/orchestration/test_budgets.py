@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,12 +13,12 @@ from backend import catalog
 from backend.config import Budget, Price, Settings, SpecialistSettings
 from backend.home import Home
 from backend.memory import SqliteStore
-from backend.orchestration.budgets import BudgetExceeded, Budgets
-from backend.providers import budget
+from backend.orchestration.turns.budgets import BudgetExceeded, Budgets, over_limit
 from backend.providers.prices import PriceTable
 from backend.schema.frames import Usage
-from backend.schema.records import ProviderChoice, TurnOutcome
+from backend.schema.records import ProviderChoice, TurnOutcome, Used
 from backend.specialists.supervisor import Supervisor
+from tests.stores import use
 
 SONNET = "anthropic:claude-sonnet-5-5"
 
@@ -37,7 +37,7 @@ class Books:
             self.home, settings, catalog.load(settings), environment=dict(os.environ), choice=choice,
             publish=lambda *_: None, record_error=lambda *_, **__: None,
         )  # fmt: skip
-        opened = Budgets(settings, self.store, self.fleet, day=lambda: self.day)
+        opened = Budgets(settings, self.store.turns, self.fleet, day=lambda: self.day)
         await opened.open()
         return opened
 
@@ -46,7 +46,7 @@ class Books:
         used = await budgets.priced(ai_id, ended)
         if used is not None:
             budgets.count(used)
-            await self.store.add_usage(used)
+            await use(self.store, used)
 
 
 @pytest.fixture
@@ -94,22 +94,22 @@ async def test_counters_survive_a_restart_and_begin_anew_with_the_day(books: Boo
     assert books.fleet.status("apollo-ai").cost == pytest.approx(100 * 2 / 1e6)
     books.day = "2026-11-22"
     await again.check("athena-ai")
-    assert (await again.report())["total"].tokens == 0 and books.fleet.status("apollo-ai").cost is None
-    assert [row.tokens_in for row in await books.store.usage("2026-11-21")] == [100]
+    assert (await again.report()).total.tokens == 0 and books.fleet.status("apollo-ai").cost is None
+    assert [row.tokens_in for row in await books.store.turns.usage("2026-11-21")] == [100]
 
 
 async def test_a_failed_turn_is_paid_for_and_one_that_reached_nobody_is_not(books: Books) -> None:
     kept = await books.open(limited())
     await books.spend(kept, "apollo-ai", outcome(10, 5, code="stalled"))
     await books.spend(kept, "apollo-ai", TurnOutcome("r2", "apollo-ai", "", code="provider_unavailable"))
-    assert (await kept.report())["total"] == budget.Used(10, 5, {"USD": pytest.approx(70 / 1e6)})
+    assert (await kept.report()).total == Used(10, 5, {"USD": cast(float, pytest.approx(70 / 1e6))})
 
 
 async def test_a_turn_on_another_provider_than_the_specialists_is_priced_as_what_it_was(books: Books) -> None:
     kept = await books.open(limited())
     await books.spend(kept, "apollo-ai", outcome(1_000_000, 0, "openai:unheard-of"))
     await books.spend(kept, "apollo-ai", outcome(1_000_000, 0, "ollama:llama3.3:70b"))
-    rows = {(row.provider, row.model): row for row in (await kept.report())["specialists"]}
+    rows = {(row.provider, row.model): row for row in (await kept.report()).specialists}
     assert rows[("openai", "unheard-of")].unpriced == 1
     assert rows[("ollama", "llama3.3:70b")].unpriced == 0
     assert books.fleet.status("apollo-ai").cost == 0.0
@@ -118,9 +118,9 @@ async def test_a_turn_on_another_provider_than_the_specialists_is_priced_as_what
 async def test_the_report_says_how_far_each_limit_is_used(books: Books) -> None:
     kept = await books.open(limited(tokens=1000, apollo=Budget(cost_per_day=2.0)))
     await books.spend(kept, "apollo-ai", outcome(250, 250))
-    platform, own = (await kept.report())["limits"]
-    assert (platform["name"], platform["tokens"], platform["tokens_per_day"]) == ("the platform", 500, 1000)
-    assert (own["name"], own["cost_per_day"], own["over"]) == ("apollo", 2.0, "")
+    platform, own = (await kept.report()).limits
+    assert (platform.name, platform.tokens, platform.tokens_per_day) == ("the platform", 500, 1000)
+    assert (own.name, own.cost_per_day, own.over) == ("apollo", 2.0, "")
 
 
 EURO = Settings(
@@ -144,13 +144,13 @@ async def test_currencies_are_kept_apart_and_a_budget_counts_its_own(books: Book
     assert row.costs == {"USD": pytest.approx(0.01), "EUR": pytest.approx(10.0)}
     assert (row.cost, row.currency) == (pytest.approx(10.0), "EUR")
     report = await kept.report()
-    assert report["total"].costs == row.costs
-    assert {(line.currency, line.turns) for line in report["specialists"]} == {("USD", 1), ("EUR", 1)}
-    platform, own, dead = report["limits"]
-    assert (platform["cost"], platform["currency"]) == (pytest.approx(0.01), "USD")
-    assert "10.0000 EUR not counted" in platform["uncounted"]
-    assert (own["cost"], own["currency"]) == (pytest.approx(10.0), "EUR")
-    assert "no price is in GBP" in dead["uncounted"] and "EUR, USD" in dead["uncounted"]
+    assert report.total.costs == row.costs
+    assert {(line.currency, line.turns) for line in report.specialists} == {("USD", 1), ("EUR", 1)}
+    platform, own, dead = report.limits
+    assert (platform.cost, platform.currency) == (pytest.approx(0.01), "USD")
+    assert "10.0000 EUR not counted" in platform.uncounted
+    assert (own.cost, own.currency) == (pytest.approx(10.0), "EUR")
+    assert "no price is in GBP" in dead.uncounted and "EUR, USD" in dead.uncounted
     facts = await kept.facts()
     assert "10.0000 EUR, 0.0100 USD" in facts and "no price is in GBP" in facts
     again = await books.open(EURO)
@@ -162,8 +162,8 @@ async def test_currencies_are_kept_apart_and_a_budget_counts_its_own(books: Book
 async def test_a_limit_on_cost_says_which_turns_had_no_price(books: Books) -> None:
     kept = await books.open(limited(cost=1.0))
     await books.spend(kept, "apollo-ai", outcome(1, 1, "openai:unheard-of"))
-    [limit] = (await kept.report())["limits"]
-    assert limit["uncounted"] == "1 turns without a known price not counted" and not limit["over"]
+    [limit] = (await kept.report()).limits
+    assert limit.uncounted == "1 turns without a known price not counted" and not limit.over
 
 
 async def test_a_turn_that_ends_as_midnight_comes_is_of_the_day_it_was_priced_on(books: Books) -> None:
@@ -212,7 +212,31 @@ def test_cached_written_and_long_prompts_have_prices_of_their_own() -> None:
 
 
 def test_no_limit_is_no_limit_and_a_limit_is_reached_not_passed() -> None:
-    assert budget.check(Budget(), budget.Used(10**9, 10**9, {"USD": 1e9})) == ""
-    assert budget.check(Budget(tokens_per_day=10), budget.Used(5, 4)) == ""
-    assert "10 of 10 tokens" in budget.check(Budget(tokens_per_day=10), budget.Used(5, 5))
-    assert "1.50 of 1.00" in budget.check(Budget(cost_per_day=1.0), budget.Used(costs={"USD": 1.5}))
+    assert over_limit(Budget(), Used(10**9, 10**9, {"USD": 1e9})) == ""
+    assert over_limit(Budget(tokens_per_day=10), Used(5, 4)) == ""
+    assert "10 of 10 tokens" in over_limit(Budget(tokens_per_day=10), Used(5, 5))
+    assert "1.50 of 1.00" in over_limit(Budget(cost_per_day=1.0), Used(costs={"USD": 1.5}))
+
+
+async def test_penia_is_told_of_each_limit_what_is_left_of_it_and_never_less_than_nothing(
+    books: Books,
+) -> None:
+    tokens, both = Budget(tokens_per_day=100), Budget(tokens_per_day=100, cost_per_day=1.0)
+    kept = await books.open(limited(cost=0.01, apollo=tokens, athena=both))
+
+    async def left() -> list[str]:
+        return [line for line in (await kept.facts()).splitlines() if line.startswith("- budget of ")]
+
+    await books.spend(kept, "apollo-ai", outcome(0, 120))
+    await books.spend(kept, "athena-ai", outcome(40, 0))
+    assert await left() == [
+        "- budget of the platform: 0.0087 of 0.01 USD are left",
+        "- budget of apollo: 0 of 100 tokens are left",
+        "- budget of athena: 60 of 100 tokens are left, 0.9999 of 1.00 USD are left",
+    ]
+    await books.spend(kept, "athena-ai", outcome(0, 200_000))
+    assert await left() == [
+        "- budget of the platform: 0.0000 of 0.01 USD are left",
+        "- budget of apollo: 0 of 100 tokens are left",
+        "- budget of athena: 0 of 100 tokens are left, 0.0000 of 1.00 USD are left",
+    ]

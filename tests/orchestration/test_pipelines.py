@@ -11,16 +11,19 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from backend.events import EventStream
 from backend.home import Home
 from backend.memory import SqliteStore
-from backend.orchestration import pipeline_history
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.pipeline_history import RunHistory
-from backend.orchestration.pipeline_records import RunRecord, StageRecord
-from backend.orchestration.pipelines import MAX_TEXT_BYTES, PipelineFailed
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.pipelines import history as pipeline_history
+from backend.orchestration.pipelines.history import RunHistory
+from backend.orchestration.pipelines.manager import MAX_TEXT_BYTES, PipelineFailed
 from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.stored import Stored
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, PipelineEnd, PipelineStart, StageEvent, StageText, event_decoder
+from backend.schema.records import RunRecord, StageRecord
 from backend.specialists.killall import kill_all
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,7 +84,7 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     platform = await open_platform(home, environment)
     desk = Desk(platform, calls)
     try:
-        results = (await desk.do("launch", ids=["apollo", "athena", "metis"]))["results"]
+        results = (await desk.do("launch", ids=["apollo", "athena", "metis"])).results
         assert all(result.ok for result in results), results
         yield desk
     finally:
@@ -160,6 +163,39 @@ async def test_a_lane_without_an_answer_is_told_to_the_judge_and_to_the_operator
     assert caught.value.code == "not_running"
 
 
+async def test_one_specialist_with_several_models_is_asked_once_with_each_and_shown_apart(desk: Desk) -> None:
+    before, listener = desk.calls, desk.listen()
+    record = await desk.run(
+        '{apollo[model=a],apollo[model=b],apollo[model=a]} "say" | athena "[[messages]] weigh"'
+    )
+    lanes = record.stages[0].lanes
+    assert desk.calls == before + 3, "each model once, and the judge"
+    assert [(lane.name, lane.model) for lane in lanes] == [
+        ("apollo[model=a]", "scripted:a"),
+        ("apollo[model=b]", "scripted:b"),
+    ]
+    assert len({lane.request_id for lane in lanes}) == 2
+    assert record.stages[0].output == "apollo[model=a]:\nYou said: say\n\napollo[model=b]:\nYou said: say"
+    content = msgspec.json.decode(record.output)[0]["content"]
+    assert content.count('<output from="apollo[model=') == 2
+    events = await listener.until(PipelineEnd, request_id=record.request_id)
+    [asked] = {
+        tuple(e.request_ids) for e in events if isinstance(e, StageEvent) and e.stage == 0 and e.request_ids
+    }
+    assert asked == tuple(lane.request_id for lane in lanes)
+
+
+@pytest.mark.parametrize(
+    "shape", ['{apollo} "say"', 'apollo "say"', '{apollo[max_tokens=9]} "say"', "athena | {apollo}"]
+)
+async def test_what_was_streamed_of_the_last_stage_is_its_output_and_the_runs(desk: Desk, shape: str) -> None:
+    listener = desk.listen()
+    record = await desk.run(shape, "" if "say" in shape else "say")
+    events = await listener.until(PipelineEnd, request_id=record.request_id)
+    streamed = "".join(event.content for event in events if isinstance(event, StageText))
+    assert streamed == record.output == record.stages[-1].output != ""
+
+
 async def test_names_of_a_group_and_the_team_are_fan_outs(desk: Desk) -> None:
     team = await desk.run('team "all"')
     assert {lane.ai_id for lane in team.stages[0].lanes} == {"apollo-ai", "athena-ai", "metis-ai"}
@@ -235,8 +271,8 @@ async def test_a_cancelled_run_ends_its_turns_and_keeps_what_was_done(desk: Desk
     await desk.run('apollo "hi" | athena "[[repeat 9999]] [[rate 50]]"', request_id="cut", wait=False)
     await listener.until(StageText, request_id="cut")
     answer = await desk.do("cancel", request_id="cut")
-    assert answer["confirmed"] and answer["chunks"] >= 1
-    record = (await desk.do("list_pipelines", run_id="cut"))["runs"][0]
+    assert answer.confirmed and answer.chunks >= 1
+    record = (await desk.do("list_pipelines", run_id="cut")).runs[0]
     assert not record.ok and record.code == "cancelled" and record.failed_stage == 2
     assert [stage.state for stage in record.stages] == ["done", "cancelled"]
     assert desk.platform.turns.active == {}
@@ -250,7 +286,7 @@ async def test_a_run_cancelled_while_its_turn_is_just_being_started_ends_too(des
             await listener.until(StageEvent, request_id=name, request_ids=[f"{name}/1/apollo-ai"])
         async with asyncio.timeout(BOUND_S):
             await desk.do("cancel", request_id=name)
-        assert (await desk.do("list_pipelines", run_id=name))["runs"][0].code == "cancelled"
+        assert (await desk.do("list_pipelines", run_id=name)).runs[0].code == "cancelled"
     assert desk.platform.turns.active == {}
 
 
@@ -260,7 +296,7 @@ async def test_a_run_can_be_ended_from_a_later_stage_on(desk: Desk) -> None:
     await listener.until(StageEvent, request_id="later", state="running")
     await desk.do("cancel", request_id="later/2")
     await listener.until(PipelineEnd, request_id="later")
-    record = (await desk.do("list_pipelines", run_id="later"))["runs"][0]
+    record = (await desk.do("list_pipelines", run_id="later")).runs[0]
     assert [stage.state for stage in record.stages] == ["done", "cancelled", "not run"]
     assert len(record.stages[0].output.split()) == 30
     with pytest.raises(TektonError):
@@ -273,7 +309,7 @@ async def test_one_lane_can_be_ended_alone(desk: Desk) -> None:
     await listener.until(StageEvent, request_ids=["lanes/1/apollo-ai", "lanes/1/athena-ai"])
     await desk.do("cancel", request_id="lanes/1/apollo-ai")
     await listener.until(PipelineEnd, request_id="lanes", ok=True)
-    record = (await desk.do("list_pipelines", run_id="lanes"))["runs"][0]
+    record = (await desk.do("list_pipelines", run_id="lanes")).runs[0]
     assert [lane.code for lane in record.stages[0].lanes] == ["cancelled", None]
 
 
@@ -325,7 +361,7 @@ async def test_runs_are_listed_newest_first_with_those_under_way(desk: Desk) -> 
     listener = desk.listen()
     await desk.run('apollo "[[repeat 9999]] [[rate 50]]"', request_id="open", wait=False)
     await listener.until(StageText, request_id="open")
-    runs = (await desk.do("list_pipelines", limit=2))["runs"]
+    runs = (await desk.do("list_pipelines", limit=2)).runs
     assert [run.request_id for run in runs] == ["open", done.request_id]
     await desk.do("cancel", request_id="open")
 
@@ -338,7 +374,7 @@ async def test_the_oldest_runs_are_forgotten_beyond_the_caps(
     store = SqliteStore(tmp_path / "db.sqlite3")
     await store.open()
     try:
-        history = RunHistory(store)
+        history = RunHistory(Stored(store.settings, ErrorLog(store.errors, EventStream())))
         for number, size in enumerate([1, 1, 1, 1, 3_000, 5_000]):
             stage = StageRecord("apollo", "done", output="o" * size)
             await history.remember(RunRecord(f"r{number}", "apollo", [stage], float(number)))
@@ -350,3 +386,13 @@ async def test_the_oldest_runs_are_forgotten_beyond_the_caps(
             await history.get("r0")
     finally:
         await store.close()
+
+
+async def test_an_output_that_is_too_long_fails_its_stage_and_the_next_one_is_not_asked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk.platform.pipelines._runner, "_max_bytes", 8)
+    before = desk.calls
+    with pytest.raises(PipelineFailed) as caught:
+        await desk.run("apollo | athena", "more than eight bytes")
+    assert caught.value.code == "too_large" and desk.calls == before + 1

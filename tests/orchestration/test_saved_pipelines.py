@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from backend.memory.sqlite import SqliteStore
-from backend.orchestration.saved_pipelines import MAX_SAVED, SavedPipelines
+from backend.events import EventStream
+from backend.memory.sqlite.store import SqliteStore
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.pipelines.saved import MAX_SAVED, SavedPipelines
+from backend.orchestration.stored import Stored
 from backend.schema.errors import TektonError
 
 
@@ -16,6 +19,10 @@ async def opened(path: Path) -> SqliteStore:
     store = SqliteStore(path / "memory.db")
     await store.open()
     return store
+
+
+def saved_in(store: SqliteStore) -> SavedPipelines:
+    return SavedPipelines(Stored(store.settings, ErrorLog(store.errors, EventStream())))
 
 
 @pytest.fixture
@@ -27,10 +34,10 @@ async def memory(tmp_path: Path) -> Any:
 
 async def test_what_is_saved_is_there_in_another_life_of_the_store(tmp_path: Path) -> None:
     store = await opened(tmp_path)
-    await SavedPipelines(store).save(" review ", 'apollo | athena "shorter"')
+    await saved_in(store).save(" review ", 'apollo | athena "shorter"')
     await store.close()
     store = await opened(tmp_path)
-    saved = SavedPipelines(store)
+    saved = saved_in(store)
     assert [(row.name, row.pipeline) for row in await saved.all()] == [
         ("review", 'apollo | athena "shorter"')
     ]
@@ -41,7 +48,7 @@ async def test_what_is_saved_is_there_in_another_life_of_the_store(tmp_path: Pat
 
 
 async def test_a_taken_name_is_kept_unless_it_is_to_be_replaced(memory: Any) -> None:
-    saved = SavedPipelines(memory)
+    saved = saved_in(memory)
     await saved.save("review", "apollo")
     await saved.save("review", "apollo")  # the same again is no conflict
     with pytest.raises(TektonError) as taken:
@@ -54,25 +61,25 @@ async def test_a_taken_name_is_kept_unless_it_is_to_be_replaced(memory: Any) -> 
 @pytest.mark.parametrize("name", ["", "   ", "a/b", "x" * 41, "a\nb", "a\x1b[31mb"])
 async def test_a_name_that_cannot_be_used_is_refused(memory: Any, name: str) -> None:
     with pytest.raises(TektonError) as refused:
-        await SavedPipelines(memory).save(name, "apollo")
+        await saved_in(memory).save(name, "apollo")
     assert refused.value.code == "invalid_request"
 
 
 async def test_what_is_no_pipeline_is_not_saved(memory: Any) -> None:
     with pytest.raises(TektonError):
-        await SavedPipelines(memory).save("broken", "apollo ||")
-    assert await SavedPipelines(memory).all() == []
+        await saved_in(memory).save("broken", "apollo ||")
+    assert await saved_in(memory).all() == []
 
 
 async def test_nothing_of_that_name_says_how_to_list_them(memory: Any) -> None:
-    for ask in (SavedPipelines(memory).text, SavedPipelines(memory).remove):
+    for ask in (saved_in(memory).text, saved_in(memory).remove):
         with pytest.raises(TektonError) as missing:
             await ask("nobody")
         assert missing.value.code == "not_found" and "--saved" in missing.value.message
 
 
 async def test_there_is_a_named_limit(memory: Any) -> None:
-    saved = SavedPipelines(memory)
+    saved = saved_in(memory)
     for number in range(MAX_SAVED):
         await saved.save(f"p{number}", "apollo")
     with pytest.raises(TektonError) as full:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialects import DIALECTS
-from product import Product, environment_of
-from rigs import Rig, ScriptedRig, ServerRig
 
 from backend.client import attach
 from backend.home import Home
 from backend.specialists.killall import kill_all
+from tests.providers.dialects import DIALECTS
+from tests.providers.product import Product, environment_of
+from tests.providers.rigs import Rig, ScriptedRig, ServerRig
 
 
 @pytest.fixture

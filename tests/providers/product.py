@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dialects import AnthropicWords, OllamaWords, OpenAIWords
-from rigs import ServerRig
-
 from backend.client import Client
 from backend.home import Home
+from tests.providers.dialects import AnthropicWords, OllamaWords, OpenAIWords
+from tests.providers.rigs import ServerRig
 
 BOUND_S = 30.0
 
@@ -47,11 +46,11 @@ class Product:
             file.write(more)
 
     async def launch(self, *names: str) -> None:
-        for result in (await self.client.call("launch", ids=list(names)))["results"]:
+        for result in (await self.client.request("launch", {"ids": list(names)}))["results"]:
             assert result["ok"], result
 
     async def row(self, name: str) -> dict[str, Any]:
-        rows = (await self.client.call("snapshot"))["specialists"]
+        rows = (await self.client.request("snapshot", {}))["specialists"]
         return next(row for row in rows if row["name"] == name)
 
     async def until_row(self, name: str, fits: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -62,12 +61,14 @@ class Product:
         return row
 
     async def ask(self, name: str, content: str, **more: Any) -> dict[str, Any]:
-        return await self.client.call("chat", ai_id=name, content=content, timeout_s=BOUND_S, **more)
+        return await self.client.request(
+            "chat", {"ai_id": name, "content": content, **more}, timeout_s=BOUND_S
+        )
 
     async def tekton(self, *words: str) -> tuple[int, str, str]:
         """Run the command line as a person would; return exit code, stdout, stderr."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "backend.cli.tekton", *words,
+            sys.executable, "-P", "-m", "backend.cli.tekton", *words,
             env=self.environment, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A provider of ours, its vendor's real library, and a loopback server that speaks the vendor's wire."""
+"""A provider of ours as it is used, with its vendor's library where it has one, and a loopback server that speaks the vendor's wire."""
 
 from __future__ import annotations
 
@@ -9,23 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from dialects import Answer, Dialect
-from upstreams import Call, Handler, Upstream
+from msgspec import to_builtins
 
-from backend.config import (
-    AnthropicSettings,
-    EmbeddedSettings,
-    OllamaSettings,
-    OpenAISettings,
-    Providers,
-    ScriptedSettings,
-    Settings,
-    Timeouts,
-)
+from backend.config import Providers, Settings, Timeouts
 from backend.home import Home, write_private
 from backend.providers import create
 from backend.providers.base import CompletionRequest, Provider, StreamItem
 from backend.schema.frames import ChatMessage, Usage
+from tests.providers.dialects import Answer, Dialect
+from tests.providers.upstreams import Call, Handler, Upstream
 
 KEY = "sk-test-1234567890abcdef"
 ENVIRONMENT = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": KEY, "OLLAMA_API_KEY": KEY}
@@ -36,15 +28,15 @@ Stream = AsyncGenerator[StreamItem]
 
 def settings_for(kind: str, url: str, timeouts: Timeouts | None = None) -> Settings:
     """Return settings that send a kind to `url`."""
-    waits = timeouts or Timeouts()
-    own: dict[str, Any] = {
-        "ollama": OllamaSettings(host=url, model="test-model", timeouts=waits),
-        "openai": OpenAISettings(base_url=f"{url}/v1", model="test-model", timeouts=waits),
-        "anthropic": AnthropicSettings(base_url=url, timeouts=waits),
-        "embedded": EmbeddedSettings(timeouts=waits),
-        "scripted": ScriptedSettings(script="script.toml", timeouts=waits),
+    own: dict[str, dict[str, object]] = {
+        "ollama": {"host": url, "model": "test-model"},
+        "openai": {"base_url": f"{url}/v1", "model": "test-model"},
+        "anthropic": {"base_url": url},
+        "embedded": {},
+        "scripted": {"script": "script.toml"},
     }
-    return Settings(providers=Providers(default=kind, **{kind: own[kind]}))  # type: ignore[arg-type]
+    waits = to_builtins(timeouts or Timeouts())
+    return Settings(providers=Providers(kind, {kind: {**own[kind], "timeouts": waits}}))
 
 
 def point_embedded(home: Home, url: str) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import psutil
 import pytest
-from product import Product, words_in
-from upstreams import Call
 
 from backend.home import Home, write_private
 from backend.schema.errors import TektonError
+from tests.providers.product import Product, words_in
+from tests.providers.upstreams import Call
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -78,7 +78,7 @@ async def test_no_canary_leaves_its_cage(product: Any, tmp_path: Path) -> None:
         "get_orchestration",
         "gateway_info",
     ):
-        shown.append(json.dumps(await one.client.call(action)))
+        shown.append(json.dumps(await one.client.request(action, {})))
 
     workers = {name: (await one.row(name))["pid"] for name in (*USERS, "ergon")}
     for pid, process in processes(one).items():
@@ -94,10 +94,10 @@ async def test_no_canary_leaves_its_cage(product: Any, tmp_path: Path) -> None:
     commands = ["status", "errors", "doctor", "logs apollo", "logs numa", "status --json"]
     for _, out, err in await asyncio.gather(*(one.tekton(*words.split()) for words in commands)):
         shown += [out, err]
-    sessions = (await one.client.call("list_sessions"))["sessions"]
+    sessions = (await one.client.request("list_sessions", {}))["sessions"]
     for session in sessions:
         for form in ("md", "json"):
-            export = await one.client.call("export_session", id=session["id"], format=form)
+            export = await one.client.request("export_session", {"id": session["id"], "format": form})
             shown.append(json.dumps(export))
     assert len(sessions) >= 3 and "401" in "".join(shown) and "redacted" in "".join(shown)
     for secret in secrets:

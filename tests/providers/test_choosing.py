@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import stat
 from datetime import date
 from pathlib import Path
 
 import pytest
-from dialects import OllamaWords
-from upstreams import Call, Upstream
 
 from backend import config
-from backend.config import (
-    AnthropicSettings,
-    EmbeddedSettings,
-    OllamaSettings,
-    OpenAISettings,
-    Providers,
-    Settings,
-)
+from backend.config import Providers, Settings
 from backend.home import Home
-from backend.providers import choose, create, display_name
-from backend.providers.anthropic_models import current_models, retirement
+from backend.providers import create
+from backend.providers.anthropic import AnthropicSettings, current_models, retirement
 from backend.providers.base import CompletionRequest, ModelNotFound, ProviderAuth
-from backend.providers.select import default_model
+from backend.providers.choice import default_model, display_name, settings_with, write_choice
+from backend.providers.discovery import choose, look_around
+from backend.providers.ollama import PROVIDER as OLLAMA
 from backend.schema.frames import ChatMessage
+from backend.schema.records import ProviderChoice
+from tests.providers.dialects import OllamaWords
+from tests.providers.upstreams import Call, Upstream
 
 NOWHERE = "http://127.0.0.1:9"
 
 
-def settings(default: str = "auto", **own: object) -> Settings:
-    own.setdefault("ollama", OllamaSettings(host=NOWHERE))
-    return Settings(providers=Providers(default=default, **own))  # type: ignore[arg-type]
+def settings(default: str = "auto", **tables: dict[str, object]) -> Settings:
+    return Settings(providers=Providers(default, {"ollama": {"host": NOWHERE}, **tables}, []))
 
 
 async def ollama(models: str = "llama3.3:70b", status: int = 200) -> Upstream:
@@ -48,30 +45,51 @@ async def ollama(models: str = "llama3.3:70b", status: int = 200) -> Upstream:
 
 async def test_auto_takes_ollama_when_it_answers_and_has_the_model(home: Home) -> None:
     server = await ollama()
-    found = await choose(settings(ollama=OllamaSettings(host=server.url)), home, {"ANTHROPIC_API_KEY": "k"})
+    found = await choose(settings(ollama={"host": server.url}), home, {"ANTHROPIC_API_KEY": "k"})
     await server.stop()
     assert (found.provider, found.model, found.display) == ("ollama", "llama3.3:70b", "Llama3.3 70B")
-    assert server.url in found.reason and "has the model" in found.reason
+    assert server.url in found.reason and "named in the configuration" in found.reason
 
 
-async def test_auto_without_the_model_says_how_to_get_it_and_takes_anthropic_with_a_key(home: Home) -> None:
-    server = await ollama("tiny:1b")
-    found = await choose(settings(ollama=OllamaSettings(host=server.url)), home, {"ANTHROPIC_API_KEY": "k"})
+async def test_auto_takes_any_chat_model_that_ollama_has_and_never_one_that_embeds(home: Home) -> None:
+    server = await ollama("qwen3:8b")
+    found = await choose(settings(ollama={"host": server.url}), home, {})
     await server.stop()
-    assert found.provider == "anthropic"
-    assert "ollama pull llama3.3:70b" in found.reason and "key is set" in found.reason
+    assert (found.provider, found.model, found.stand_in) == ("ollama", "qwen3:8b", False)
+    server = await ollama("nomic-embed-text:latest")
+    found = await choose(settings(ollama={"host": server.url}), home, {})
+    await server.stop()
+    assert found.provider == "embedded" and found.stand_in
+    assert "ollama pull qwen3:8b" in found.reason
+
+
+async def test_a_key_for_a_paid_service_is_told_and_not_used_until_the_operator_says_so(home: Home) -> None:
+    found = await choose(settings(), home, {"ANTHROPIC_API_KEY": "k"})
+    assert found.provider == "embedded" and "`tekton models use anthropic`" in found.reason
+    write_choice(home, ProviderChoice("anthropic", "claude-sonnet-5-5", "chosen by you"))
+    assert (await choose(settings(), home, {})).provider == "anthropic", "chosen once, it is remembered"
+    write_choice(home, None)
+    assert (await choose(settings(), home, {})).provider == "embedded"
+
+
+@pytest.mark.parametrize(
+    "written", [b"", b"{", b"[]", b'{"provider": 7}', b'{"provider": "gone", "model": "x"}', b"\xff"]
+)
+async def test_a_choice_that_cannot_be_read_or_met_is_none(home: Home, written: bytes) -> None:
+    home.model_choice.write_bytes(written)
+    assert (await choose(settings(), home, {})).provider == "embedded"
 
 
 async def test_auto_falls_to_the_embedded_model_and_says_why_nothing_else(home: Home) -> None:
     found = await choose(settings(), home, {})
-    assert (found.provider, found.display) == ("embedded", "SmolLM2 135M")
-    assert found.reason == "Ollama not found; no Anthropic key"
+    assert (found.provider, found.display, found.stand_in) == ("embedded", "SmolLM2 135M", True)
+    assert found.reason == "Ollama not found"
 
 
 async def test_auto_says_when_ollama_refuses_and_sends_the_user_of_its_address(home: Home) -> None:
     server = await ollama(status=401)
     host = server.url.replace("http://", "http://me:hunter2@")
-    found = await choose(settings(ollama=OllamaSettings(host=host)), home, {})
+    found = await choose(settings(ollama={"host": host}), home, {})
     await server.stop()
     assert f"Ollama at {server.url} answers 401" in found.reason and "hunter2" not in found.reason
     assert server.calls[0].headers["authorization"] == "Basic bWU6aHVudGVyMg=="
@@ -80,7 +98,7 @@ async def test_auto_says_when_ollama_refuses_and_sends_the_user_of_its_address(h
 async def test_a_key_file_others_can_read_is_told_as_the_reason(home: Home) -> None:
     (home.root / "key").write_text("secret")
     (home.root / "key").chmod(0o644)
-    found = await choose(settings(anthropic=AnthropicSettings(api_key_file="key")), home, {})
+    found = await choose(settings(anthropic={"api_key_file": "key"}), home, {})
     assert found.provider == "embedded" and "chmod 600" in found.reason
 
 
@@ -91,10 +109,161 @@ async def test_a_provider_named_is_taken_whatever_its_state(home: Home, kind: st
     assert found.model == default_model(kind, settings(kind))
 
 
+async def models_server(listing: object, status: int = 200) -> Upstream:
+    """Serve one answer to whatever is asked."""
+
+    async def answer(call: Call) -> None:
+        await call.reply(status, listing)
+
+    return await Upstream(answer).start()
+
+
+def looking_at(*addresses: str, **tables: dict[str, object]) -> Settings:
+    return Settings(providers=Providers("auto", {"ollama": {"host": NOWHERE}, **tables}, list(addresses)))
+
+
+async def test_a_local_server_is_taken_by_itself_and_not_given_the_key_for_openai(home: Home) -> None:
+    listing = {"data": [{"id": "text-embedding-nomic"}, {"id": "qwen3-8b", "owned_by": "organization_owner"}]}
+    server = await models_server(listing)
+    own = looking_at(f"{server.url}/v1")
+    found = await choose(own, home, {"OPENAI_API_KEY": "secret"})
+    asked = settings_with(own, found)
+    await server.stop()
+    assert (found.provider, found.model) == ("openai", "qwen3-8b") and "LM Studio answers" in found.reason
+    assert all("authorization" not in call.headers for call in server.calls)
+    openai_table = asked.providers.tables["openai"]
+    assert openai_table["base_url"] == f"{server.url}/v1" and openai_table["api_key_env"] != "OPENAI_API_KEY"
+
+
+async def test_all_that_is_there_is_listed_the_best_first(home: Home) -> None:
+    one = await models_server({"data": [{"id": "gemma3-12b", "owned_by": "llamacpp"}]})
+    two = await models_server({"data": [{"id": "mistral", "owned_by": "vllm"}]})
+    own = looking_at(f"{one.url}/v1", f"{two.url}/v1")
+    found = (await look_around(own, home, {"ANTHROPIC_API_KEY": "k"})).candidates
+    await one.stop()
+    await two.stop()
+    named = [(each.provider, each.model, each.usable, each.paid) for each in found]
+    assert named == [
+        ("openai", "gemma3-12b", True, False),
+        ("openai", "mistral", True, False),
+        ("embedded", "SmolLM2-135M-Instruct.Q4_1", True, False),
+        ("anthropic", "claude-sonnet-5-5", True, True),
+        ("ollama", "qwen3:8b", False, False),
+    ]
+
+
+ODD = [
+    None,
+    [],
+    {},
+    "x",
+    7,
+    {"models": 7, "data": 7},
+    {"models": [7, {}, {"name": 7}], "data": [[], {"id": None}]},
+    {"models": [{"name": "a\x1b[2Jb"}], "data": [{"id": "\x9b"}]},
+]
+
+
+@pytest.mark.parametrize("listing", ODD, ids=str)
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+async def test_a_server_that_answers_nonsense_is_not_taken(home: Home, listing: object, status: int) -> None:
+    server = await models_server(listing, status)
+    own = looking_at(f"{server.url}/v1", ollama={"host": server.url})
+    found = await choose(own, home, {})
+    await server.stop()
+    assert found.provider == "embedded"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nomic-embed-text",
+        "mxbai-embed-large:latest",
+        "bge-m3",
+        "all-minilm:33m",
+        "snowflake-arctic-embed2",
+        "whisper-large",
+        "jina/e5-base",
+        "bge-reranker-v2",
+    ],
+)
+async def test_models_that_do_not_chat_are_known_by_their_names(home: Home, name: str) -> None:
+    server = await models_server({"data": [{"id": name}], "models": [{"name": name}]})
+    found = await choose(looking_at(f"{server.url}/v1", ollama={"host": server.url}), home, {})
+    await server.stop()
+    assert found.provider == "embedded"
+
+
+async def test_a_server_that_never_answers_costs_a_start_little(home: Home) -> None:
+    async def never(call: Call) -> None:
+        await asyncio.Event().wait()
+
+    server = await Upstream(never).start()
+    found = await asyncio.wait_for(
+        choose(looking_at(f"{server.url}/v1", ollama={"host": server.url}), home, {}), 5
+    )
+    await server.stop()
+    assert found.provider == "embedded"
+
+
+async def test_lm_studio_says_which_models_chat_and_which_is_loaded(home: Home) -> None:
+    rows = [{"id": "a", "owned_by": "organization_owner"}, {"id": "b"}, {"id": "vectors"}]
+    facts = [{"id": "a", "type": "llm"}, {"id": "b", "type": "llm", "state": "loaded"}, {"id": "vectors", "type": "embeddings"}]  # fmt: skip
+
+    async def answer(call: Call) -> None:
+        await call.reply(200, {"data": facts if call.path == "/api/v0/models" else rows})
+
+    server = await Upstream(answer).start()
+    found = await look_around(looking_at(f"{server.url}/v1"), home, {})
+    await server.stop()
+    offered = [one.model for one in found.candidates if one.provider == "openai"]
+    assert offered == ["b", "a"] and found.candidates[0].why.endswith("loaded now")
+    place = next(one for one in found.looked if one.where.startswith("LM Studio"))
+    assert (place.said, place.usable) == ("2 chat models, 1 that does not chat", 2)
+
+
+async def test_every_place_that_was_looked_at_says_what_it_said(home: Home) -> None:
+    server = await models_server({}, 401)
+    own = looking_at(
+        f"{server.url}/v1", "http://127.0.0.1:9/v1", openai={"base_url": "https://api.example.com/v1"}
+    )
+    found = await look_around(own, home, {"ANTHROPIC_API_KEY": "k"})
+    await server.stop()
+    said = {one.where: one.said for one in found.looked}
+    assert said[f"Ollama at {NOWHERE}"] == "nobody listens there"
+    assert said[f"{server.url}/v1"] == "answers 401"
+    assert said["http://127.0.0.1:9/v1"] == "nobody listens there"
+    assert said["Anthropic, ANTHROPIC_API_KEY"] == "a key is set; nothing was sent"
+    assert said["OpenAI, OPENAI_API_KEY"] == "no key is set"
+    assert "embedded model" in said
+
+
+async def test_a_server_that_drips_or_streams_without_end_is_left_within_the_deadline(home: Home) -> None:
+    async def drip(call: Call) -> None:
+        await call.begin("application/json")
+        with contextlib.suppress(ConnectionError):
+            while not call.gone.is_set():
+                await call.send(b'{"data": [')
+                await asyncio.sleep(0.01)
+
+    server = await Upstream(drip).start()
+    found = await asyncio.wait_for(look_around(looking_at(f"{server.url}/v1"), home, {}), 5)
+    said = next(one.said for one in found.looked if one.where.startswith(server.url))
+    assert "did not answer within" in said
+    await asyncio.wait_for(server.calls[0].gone.wait(), 5)
+    await server.stop()
+
+
+async def test_a_gguf_that_is_missing_is_named_and_not_offered(home: Home) -> None:
+    found = await look_around(looking_at(embedded={"gguf": "models/none.gguf"}), home, {})
+    one = next(one for one in found.candidates if one.provider == "embedded")
+    assert not one.usable and "none.gguf is missing" in one.why
+
+
 def test_the_default_model_of_a_gguf_is_its_name() -> None:
-    own = EmbeddedSettings(gguf="/models/Qwen3-8B.Q4_K_M.gguf")
+    own: dict[str, object] = {"gguf": "/models/Qwen3-8B.Q4_K_M.gguf"}
     assert default_model("embedded", settings(embedded=own)) == "Qwen3-8B.Q4_K_M"
-    assert default_model("openai", settings(openai=OpenAISettings(model="x"))) == "x"
+    assert default_model("openai", settings(openai={"model": "x"})) == "x"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +295,7 @@ def test_models_are_called_as_people_call_them(provider: str, model: str, shown:
     ],
 )
 def test_ollama_host_is_read_as_ollama_itself_reads_it(home: Home, text: str, host: str) -> None:
-    assert config.load(home, {"OLLAMA_HOST": text}).providers.ollama.host == host
+    assert OLLAMA.own(config.load(home, {"OLLAMA_HOST": text})).address == host
 
 
 def asking(model: str) -> CompletionRequest:
@@ -174,11 +343,7 @@ async def test_a_key_file_outranks_the_environment_and_must_be_private(home: Hom
         await call.reply(401, {"type": "error", "error": {"type": "authentication_error", "message": "no"}})
 
     server = await Upstream(refuse).start()
-    own = Settings(
-        providers=Providers(
-            anthropic=AnthropicSettings(base_url=server.url, api_key_file=str(Path(path.name)))
-        )
-    )
+    own = settings(anthropic={"base_url": server.url, "api_key_file": str(Path(path.name))})
     provider = create("anthropic", own, home, {"ANTHROPIC_API_KEY": "from-the-environment"})
     await provider.prepare()
     with pytest.raises(ProviderAuth):

@@ -6,11 +6,11 @@ import asyncio
 import time
 
 import pytest
-from dialects import DIALECTS, Answer
-from rigs import BOUND_S, Rig, ServerRig, Stream
-from upstreams import Call
 
 from backend.providers.base import Completed, Loading, Queued, Reasoning, StreamItem, Text
+from tests.providers.dialects import DIALECTS, Answer
+from tests.providers.rigs import BOUND_S, Rig, ServerRig, Stream
+from tests.providers.upstreams import Call
 
 CANCEL_S = 2.0
 """From closing the iterator to the upstream's seeing its connection closed."""

@@ -34,18 +34,18 @@ def loaded(code: str) -> set[str]:
 
 
 def test_a_worker_that_serves_holds_no_library_of_any_vendor_and_no_settings() -> None:
-    modules = loaded("import backend.specialists.worker, backend.providers.base")
+    modules = loaded("import backend.worker.__main__, backend.providers.base")
     assert modules & (HEAVY | SETTINGS) == set()
 
 
 @pytest.mark.parametrize(
     ("kind", "own"),
-    [("scripted", set()), ("embedded", {"httpcore"}), ("ollama", {"ollama", "httpx", "httpcore", "pydantic"})],
+    [("scripted", set()), ("embedded", {"httpcore"}), ("ollama", {"httpx", "httpcore"})],
 )  # fmt: skip
 def test_a_prepared_provider_brings_its_own_library_and_no_other(kind: str, own: set[str]) -> None:
     code = (
         "import asyncio, pathlib, tempfile\nfrom backend.config import Settings\nfrom backend.home import Home\n"
-        "from backend.providers import create, weights\nweights.find = lambda *_: None\n"
+        "from backend.providers import create\nfrom backend.providers.embedded import weights\nweights.find = lambda *_: None\n"
         f"made = create({kind!r}, Settings(), Home(pathlib.Path(tempfile.gettempdir())), {{}})\n"
         "async def run():\n    await made.prepare()\n    await made.aclose()\nasyncio.run(run())"
     )

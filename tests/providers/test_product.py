@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import pytest
-from dialects import Answer
-from product import BOUND_S, Product
-from upstreams import Call
 
 from backend.schema.errors import TektonError
 from backend.schema.events import CallProgress, ServiceEvent
 from backend.schema.frames import StreamPhase, StreamReasoning
+from tests.providers.dialects import Answer
+from tests.providers.product import BOUND_S, Product
+from tests.providers.upstreams import Call
+from tests.providers.vendor_streams import BAD, GOOD, Bad, Good
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -42,7 +43,7 @@ async def test_a_running_specialist_changes_provider_and_model_and_keeps_its_con
         "set by hand",
     )
     assert row["cost"] > 0
-    [result] = (await one.client.call("set_model", ids=["apollo"], provider="openai"))["results"]
+    [result] = (await one.client.request("set_model", {"ids": ["apollo"], "provider": "openai"}))["results"]
     assert result["ok"] and result["message"] == "Test-model"
     one.vendors["openai"].play(Answer(pieces=["now me"]))
     assert (await one.ask("apollo", "and now?"))["content"] == "now me"
@@ -57,7 +58,7 @@ async def test_a_model_nobody_has_is_refused_with_what_there_is_and_all_stays_as
         ("olama", "x", "known: auto, ollama"),
     ):
         call = {"ids": ["apollo"], "provider": provider, "model": model}
-        [result] = (await one.client.call("set_model", **call))["results"]
+        [result] = (await one.client.request("set_model", {**call}))["results"]
         assert not result["ok"] and said in result["message"]
     code, _, err = await one.tekton("models", "set", "apollo")
     assert code == 2 and "give a model" in err
@@ -68,7 +69,7 @@ async def test_a_model_nobody_has_is_refused_with_what_there_is_and_all_stays_as
 async def test_a_session_has_a_model_of_its_own_and_others_do_not_notice(product: Any) -> None:
     one: Product = await product()
     await one.launch("apollo")
-    session = (await one.client.call("create_session", owner="apollo", title="deep"))["id"]
+    session = (await one.client.request("create_session", {"owner": "apollo", "title": "deep"}))["id"]
     code, _, err = await one.tekton(
         "models", "set", "test-model", "--provider", "ollama", "--session", session
     )
@@ -77,7 +78,7 @@ async def test_a_session_has_a_model_of_its_own_and_others_do_not_notice(product
     assert (outcome["content"], outcome["model"]) == ("Hello there", "ollama:test-model")
     assert (await one.ask("apollo", "hello"))["model"] == "scripted:scripted"
     with pytest.raises(TektonError, match="known: auto, ollama"):
-        await one.client.call("patch_session", id=session, provider="olama")
+        await one.client.request("patch_session", {"id": session, "provider": "olama"})
 
 
 async def test_lists_are_live_and_a_provider_that_does_not_answer_says_why(product: Any) -> None:
@@ -157,9 +158,9 @@ async def test_a_pull_shows_its_progress_to_all_and_its_failure_in_ollamas_words
 
     one.vendors["ollama"].others["/api/pull"] = refuse
     with pytest.raises(TektonError) as failed:
-        await one.client.call("pull_model", model="nosuch")
+        await one.client.request("pull_model", {"model": "nosuch"})
     assert "file does not exist" in failed.value.message
-    services = (await one.client.call("snapshot"))["services"]
+    services = (await one.client.request("snapshot", {}))["services"]
     assert [row["state"] for row in services if row["name"] == "pull nosuch"] == ["exited"]
 
 
@@ -174,7 +175,9 @@ async def test_a_pull_tells_its_caller_how_far_it_is_and_cancelled_ends_at_the_u
         await call.gone.wait()
 
     one.vendors["ollama"].others["/api/pull"] = pull
-    running = asyncio.create_task(one.client.call("pull_model", model="tiny:1b", request_id="pull-1"))
+    running = asyncio.create_task(
+        one.client.request("pull_model", {"model": "tiny:1b", "request_id": "pull-1"})
+    )
 
     async def told() -> None:
         async for batch in one.client.events():
@@ -183,12 +186,12 @@ async def test_a_pull_tells_its_caller_how_far_it_is_and_cancelled_ends_at_the_u
                     return
 
     await asyncio.wait_for(told(), BOUND_S)
-    assert (await one.client.call("cancel", request_id="pull-1"))["confirmed"]
+    assert (await one.client.request("cancel", {"target": "pull-1"}))["confirmed"]
     with pytest.raises(TektonError) as cancelled:
         await asyncio.wait_for(running, BOUND_S)
     assert cancelled.value.code == "cancelled"
     await asyncio.wait_for(calls[0].gone.wait(), BOUND_S)
-    services = (await one.client.call("snapshot"))["services"]
+    services = (await one.client.request("snapshot", {}))["services"]
     assert [row["cause"] for row in services if row["name"] == "pull tiny:1b"] == ["cancelled"]
 
 
@@ -199,10 +202,12 @@ async def test_over_the_cap_turns_queue_visibly_and_thinking_comes_apart(product
     await one.launch("apollo")
     await one.until_row("apollo", lambda row: not row.get("warming"))
     await one.client.subscribe(["chat"])
-    asked = [
-        asyncio.create_task(one.client.call("chat", ai_id="apollo", content=f"q{n}", request_id=f"q{n}"))
-        for n in range(6)
+    sessions = [(await one.client.request("create_session", {"owner": "apollo"}))["id"] for _ in range(6)]
+    calls = [
+        {"ai_id": "apollo", "content": f"q{n}", "request_id": f"q{n}", "session_id": session}
+        for n, session in enumerate(sessions)
     ]
+    asked = [asyncio.create_task(one.client.request("chat", call)) for call in calls]
     phases: dict[str, list[tuple[str, int]]] = {}
     thoughts: dict[str, str] = {}
 
@@ -241,3 +246,54 @@ async def test_over_the_budget_no_call_is_made_and_status_and_penia_know(product
     assert "budget of apollo: 21 of 20 tokens today · used up" in out
     told = (await one.ask("penia", "[[messages]]"))["content"]
     assert "apollo: 12 tokens in, 9 out" in told and "0 of 20 tokens are left" in told
+
+
+async def test_every_stream_that_was_seen_ends_its_turn_truly_and_leaves_its_worker_answering(
+    product: Any,
+) -> None:
+    names = {"openai": "athena", "anthropic": "apollo", "ollama": "metis"}
+    own = "".join(f'[specialists.{name}]\nprovider = "{kind}"\n' for kind, name in names.items())
+    one: Product = await product(own, ANTHROPIC_API_KEY="k-anthropic", OPENAI_API_KEY="k-openai")
+    cases = {f"[{number}]": case for number, case in enumerate([*GOOD.values(), *BAD.values()])}
+
+    async def play(call: Call) -> None:
+        case = next(case for word, case in cases.items() if word in str(call.json["messages"][-1]["content"]))
+        await call.begin("text/event-stream")
+        await call.send(case.data)
+        await call.end()
+
+    for rig in one.vendors.values():
+        rig.handler = play
+    await one.launch(*names.values())
+    pids = {name: (await one.row(name))["pid"] for name in names.values()}
+    for word, case in cases.items():
+        session = (await one.client.request("create_session", {"owner": names[case.vendor]}))["id"]
+        try:
+            outcome = await one.ask(names[case.vendor], word, session_id=session)
+        except TektonError as error:
+            assert isinstance(case, Bad) and error.code == case.code, (case, error)
+        else:
+            assert isinstance(case, Good), (case, outcome)
+            got = (outcome["content"], outcome["finish_reason"])
+            assert got == (case.text, case.finish), case
+            assert case.note in " ".join(outcome.get("notes", []))
+    for rig in one.vendors.values():
+        rig.handler = None
+    for name, pid in pids.items():
+        row = await one.until_row(name, lambda row: row["state"] == "ready")
+        assert row["pid"] == pid and row["tokens_in"] >= 0
+        assert (await one.ask(name, "and now?"))["content"] == "Hello there"
+
+
+async def test_a_model_that_ollama_has_answers_on_a_fresh_machine_and_another_can_be_chosen(
+    product: Any,
+) -> None:
+    one = await product("", TEKTON_PROVIDER="auto")
+    found = await one.client.request("list_candidates", {})
+    assert found["current"]["provider"] == "ollama" and found["candidates"][0]["provider"] == "ollama"
+    chosen = await one.client.request("use_model", {"provider": "scripted"})
+    assert (chosen["provider"], chosen["reason"]) == ("scripted", "chosen by you")
+    assert (await one.row("sophia"))["provider"] == "scripted", "who does not run takes it at once"
+    assert json.loads((one.home.root / "model-choice.json").read_text())["provider"] == "scripted"
+    back = await one.client.request("use_model", {"provider": "auto"})
+    assert back["provider"] == "ollama" and not (one.home.root / "model-choice.json").exists()

@@ -8,19 +8,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
 import pytest
-from rigs import asking
 
 from backend import catalog
-from backend.config import AnthropicSettings, EmbeddedSettings, OpenAISettings, Providers, Settings
+from backend.config import Providers, Settings
 from backend.home import Home, write_private
-from backend.providers import create, weights
+from backend.providers import create
 from backend.providers.base import (
     Completed,
     ContextOverflow,
@@ -30,11 +29,14 @@ from backend.providers.base import (
     StreamItem,
     Text,
 )
+from backend.providers.embedded import PROVIDER, weights
 from backend.schema.frames import ChatMessage
+from tests.providers.rigs import asking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(180)]
 BOUND_S = 60.0
 SLOTS = 2
+EMBEDDED: dict[str, object] = {"slots": SLOTS, "max_tokens": 24}
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     import subprocess
 
     home = Home(tmp_path_factory.mktemp("real") / "home").prepare()
-    settings = Settings(providers=Providers(embedded=EmbeddedSettings(slots=SLOTS, max_tokens=24)))
+    settings = Settings(providers=Providers(tables={"embedded": EMBEDDED}))
     try:
-        weights.find(settings, home)
+        weights.find(PROVIDER.own(settings), home)
     except weights.ModelNotFound as missing:
         pytest.skip(missing.message)
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "backend.providers.embedded_server", "--ready-fd", str(write_end)],
+        [sys.executable, "-P", "-m", "backend.providers.embedded.server", "--ready-fd", str(write_end)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,),
         env={**os.environ, "TEKTON_HOME": str(home.root)},
     )  # fmt: skip
@@ -75,12 +77,12 @@ def facts_of(home: Home) -> dict[str, Any]:
 def settings_for(home: Home, kind: str) -> tuple[Settings, dict[str, str]]:
     """Return settings and environment that lead a kind of provider to the embedded server."""
     facts = facts_of(home)
-    providers = Providers(
-        embedded=EmbeddedSettings(slots=SLOTS, max_tokens=24),
-        openai=OpenAISettings(base_url=f"{facts['url']}/v1", model="embedded"),
-        anthropic=AnthropicSettings(base_url=facts["url"], model="embedded"),
-    )
-    return Settings(providers=providers), {f"{kind.upper()}_API_KEY": facts["api_key"]}
+    tables: dict[str, dict[str, object]] = {
+        "embedded": EMBEDDED,
+        "openai": {"base_url": f"{facts['url']}/v1", "model": "embedded"},
+        "anthropic": {"base_url": facts["url"], "model": "embedded"},
+    }
+    return Settings(providers=Providers(tables=tables)), {f"{kind.upper()}_API_KEY": facts["api_key"]}
 
 
 @pytest.fixture(params=["embedded", "openai", "anthropic"])
@@ -164,7 +166,7 @@ async def busy_slot(home: Home, number: int) -> AsyncIterator[None]:
         httpx.AsyncClient(base_url=facts["url"], headers=headers, trust_env=False, timeout=BOUND_S) as http,
         http.stream("POST", "/v1/chat/completions", json={**body, "max_tokens": 1900}) as answer,
     ):
-        lines = answer.aiter_lines()
+        lines = cast(AsyncGenerator[str], answer.aiter_lines())
         while '"content":"' not in await anext(lines):
             pass
         yield
@@ -206,5 +208,6 @@ async def test_a_temperature_held_down_is_told_only_to_who_asked_for_more(server
         for by_role in (False, True)
     }
     await made.aclose()
-    assert isinstance(noted[False], Completed) and "0.2 was used instead of 0.5" in noted[False].notes[0]
-    assert isinstance(noted[True], Completed) and noted[True].notes == []
+    asked, by_role = noted[False], noted[True]
+    assert isinstance(asked, Completed) and "0.2 was used instead of 0.5" in asked.notes[0]
+    assert isinstance(by_role, Completed) and by_role.notes == []

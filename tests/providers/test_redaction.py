@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.providers.redact import MARK, redact
+from backend.log import MARK, redact
 
 SECRET = "sk-ant-api03-AbCdEf0123456789"
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from dialects import Answer, OllamaWords
-from rigs import BOUND_S, ServerRig, settings_for
 
 from backend.config import Timeouts
 from backend.home import Home
 from backend.providers.base import Completed, Loading, Text
 from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
-from backend.specialists.spec import WorkerSpec
-from backend.specialists.specialist import Specialist
+from backend.worker.spec import WorkerSpec
+from backend.worker.specialist import Specialist
+from tests.providers.dialects import Answer, OllamaWords
+from tests.providers.rigs import BOUND_S, ServerRig, settings_for
 
 
 @dataclass
@@ -56,7 +56,7 @@ def specialist(rig: ServerRig, **waits: Any) -> Specialist:
 
 async def turn(one: Specialist, sink: Sink, name: str = "r1") -> None:
     request = Request(content="Hello", stream=True, phases=True, request_id=name)
-    await asyncio.wait_for(one.turn(request, name, sink).run(), BOUND_S)
+    await asyncio.wait_for(one.generation(request, name, sink).run(), BOUND_S)
 
 
 async def test_no_first_token_in_time_ends_the_turn_and_the_upstream_call(served: ServerRig) -> None:
@@ -105,7 +105,7 @@ async def test_thinking_reaches_the_console_apart_and_counts_as_life(served: Ser
 async def test_over_the_cap_turns_wait_in_line_and_see_their_place(served: ServerRig) -> None:
     served.play(Answer(pieces=["one ", "two ", "three"]), hold_after=2)
     one = specialist(served)
-    one.desk.gate(served.kind).places = 1
+    one.providers.queue(served.kind).limit = 1
     sinks = [Sink() for _ in range(3)]
     first = asyncio.create_task(turn(one, sinks[0]))
     await served.called()

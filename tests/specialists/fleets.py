@@ -16,8 +16,8 @@ from backend.home import Home
 from backend.schema.events import SpecialistEvent
 from backend.schema.frames import Request, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReply
 from backend.schema.records import ProviderChoice, SpecialistStatus
-from backend.specialists.link import Frames
 from backend.specialists.supervisor import Supervisor
+from backend.specialists.worker_client import Frames
 
 BOUND_S = 20.0
 
@@ -60,7 +60,7 @@ class Platform:
     def ask(self, ai_id: str, prompt: str, request_id: str = "r1", *, phases: bool = False) -> Answer:
         answer = Answer(request_id)
         request = Request(content=prompt, request_id=request_id, phases=phases)
-        self.supervisor.link(ai_id).start_turn(request, answer.take)
+        self.supervisor.channel(ai_id).start_turn(request, answer.take)
         return answer
 
 

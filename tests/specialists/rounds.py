@@ -17,12 +17,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fleets import Answer, Platform, make_platform
-
 from backend.home import Home
 from backend.registry.identity import identify
 from backend.schema.frames import StreamEnd, StreamError
-from backend.specialists.census import living_workers
+from backend.specialists.process_scan import find_workers
+from tests.specialists.fleets import Answer, Platform, make_platform
 
 IDS = ["apollo-ai", "athena-ai", "numa-ai"]
 EMBEDDED = "metis-ai"
@@ -42,7 +41,7 @@ BACKEND = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from fleets import make_platform
+from tests.specialists.fleets import make_platform
 
 async def main():
     platform = make_platform(Path(sys.argv[1]))
@@ -131,7 +130,7 @@ class Rounds:
         assert row.adopted or row.signal == 9, row
         for ai_id, answer in answers.items():
             assert not answer.ended.is_set(), "one worker's death ended another's turn"
-            assert await fleet.supervisor.link(ai_id).cancel(answer.request_id, timeout_s=20)
+            assert await fleet.supervisor.channel(ai_id).cancel(answer.request_id, timeout_s=20)
             assert isinstance(await answer.end(), StreamEnd)
         assert fleet.supervisor.status(victim).state in ("killed", "exited"), "it was restarted by itself"
         assert {ai_id for ai_id, _ in await self._living()} == set(self.ids) - {victim}
@@ -144,7 +143,7 @@ class Rounds:
         server = self._server_pid()
         await self.platform.supervisor.close(stop_fleet=False)
         backend = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", BACKEND, str(self.home.root), str(Path(__file__).parent), *IDS,
+            sys.executable, "-c", BACKEND, str(self.home.root), str(Path(__file__).parents[2]), *IDS,
             stdout=subprocess.PIPE,
         )  # fmt: skip
         assert backend.stdout is not None
@@ -212,14 +211,14 @@ class Rounds:
         assert len(await self._living()) == len(self.ids), f"{victim}: a worker runs twice"
         for ai_id in self.ids:
             assert supervisor.status(ai_id).state in ("ready", "busy"), supervisor.status(ai_id)
-        await supervisor._fleet.registry.flush()
-        entries = await asyncio.to_thread(supervisor._fleet.registry.registry.read)
+        await supervisor._context.registry.flush()
+        entries = await asyncio.to_thread(supervisor._context.registry.registry.read)
         assert {ai_id: entry.pid for ai_id, entry in entries.items()} == living, victim
         calls = self.calls.read_text().count("call") if self.calls.exists() else 0
         assert calls == self.asked, f"{victim}: {self.asked} prompts, {calls} upstream calls"
 
     async def _living(self) -> list[tuple[str, int]]:
-        workers = await asyncio.to_thread(living_workers, self.home)
+        workers = await asyncio.to_thread(find_workers, self.home)
         assert all(identify(worker.identity.pid) for worker in workers)
         return [(worker.ai_id, worker.identity.pid) for worker in workers]
 

@@ -8,20 +8,26 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
 import pytest
-from fleets import Platform, make_platform
 
+from backend.home import Home
 from backend.registry import Registry
 from backend.registry.identity import identify, own_identity
+from backend.registry.ports import bind
 from backend.schema.frames import StreamEnd
 from backend.schema.records import RegistryEntry
-from backend.specialists.census import living_workers
+from backend.specialists import adoption
 from backend.specialists.killall import kill_all
+from backend.specialists.process_scan import find_workers
+from tests.specialists.fleets import Platform, make_platform
+from tests.specialists.tiny import spec_with
 
 pytestmark = pytest.mark.e2e
 
@@ -50,7 +56,7 @@ ORPHANER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from fleets import make_platform
+from tests.specialists.fleets import make_platform
 
 async def main():
     platform = make_platform(Path(sys.argv[1]))
@@ -68,7 +74,7 @@ asyncio.run(main())
 async def orphaned(home: Path) -> list[int]:
     """Start a backend of its own, let it launch two workers, kill it with signal 9; return the workers' pids."""
     backend = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ORPHANER, str(home), str(Path(__file__).parent), stdout=subprocess.PIPE
+        sys.executable, "-c", ORPHANER, str(home), str(Path(__file__).parents[2]), stdout=subprocess.PIPE
     )
     assert backend.stdout is not None
     pids = [int(word) for word in (await asyncio.wait_for(backend.stdout.readline(), 20)).split()]
@@ -100,6 +106,58 @@ async def test_workers_the_registry_forgot_are_found_and_adopted(platform: Any, 
         "athena-ai": athena,
     }
     await fleet.until(lambda: any(error["code"] == "registry_corrupt" for error in fleet.errors))
+
+
+@asynccontextmanager
+async def worker_of_an_older_version(home: Home) -> AsyncIterator[int]:
+    """Run a worker whose command line names the module of version 0.1, unknown to the registry; yield its pid."""
+    listener = bind("127.0.0.1", 0)
+    reading, writing = os.pipe()
+    run = (
+        "import sys, backend; sys.argv[1:] = sys.argv[3:]; backend.__version__ = '0.1.7'; "
+        "from backend.worker.__main__ import main; main()"
+    )
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", run, "-m", "backend.specialists.worker", "--id", "apollo-ai",
+        "--home", str(home.root), "--listen-fd", str(listener.fileno()), "--ready-fd", str(writing),
+        stdin=subprocess.PIPE, pass_fds=(listener.fileno(), writing), start_new_session=True,
+    )  # fmt: skip
+    assert worker.stdin is not None
+    spec = spec_with(
+        port=listener.getsockname()[1], home=str(home.root), provider="scripted", model="scripted"
+    )
+    worker.stdin.write(msgspec.json.encode(spec))
+    worker.stdin.close()
+    os.close(writing)
+    listener.close()
+    with os.fdopen(reading, "rb") as ready:
+        assert b"ready" in await asyncio.to_thread(ready.readline)
+    yield worker.pid
+    with suppress(ProcessLookupError):
+        worker.kill()
+    await worker.wait()
+
+
+async def test_a_worker_that_an_older_version_started_is_adopted_and_can_be_ended(
+    platform: Any, tmp_path: Path
+) -> None:
+    home = make_platform(tmp_path / "home").home
+    async with worker_of_an_older_version(home) as pid:
+        fleet: Platform = await platform()
+        assert (fleet.pid("apollo-ai"), fleet.supervisor.status("apollo-ai").state) == (pid, "ready")
+        assert fleet.supervisor.status("apollo-ai").version == "0.1.7"
+        assert isinstance(await fleet.ask("apollo-ai", "hello").end(), StreamEnd)
+        [result] = await fleet.supervisor.kill(["apollo-ai"])
+        assert result.ok and identify(pid) is None
+
+
+async def test_workers_are_found_by_the_home_they_belong_to_however_it_is_spelled(tmp_path: Path) -> None:
+    home = make_platform(tmp_path / "home").home
+    (tmp_path / "link").symlink_to(home.root)
+    async with worker_of_an_older_version(home) as pid:
+        assert find_workers(Home(tmp_path)) == []
+        [result] = await asyncio.to_thread(kill_all, Home(tmp_path / "link"))
+        assert (result.pid, result.ok) == (pid, True) and identify(pid) is None
 
 
 async def test_everything_can_be_ended_with_no_backend_running(tmp_path: Path) -> None:
@@ -173,15 +231,60 @@ async def test_a_process_that_is_recorded_but_answers_as_somebody_else_is_not_ad
     assert second.supervisor.status("athena-ai").state == "ready"
 
 
+async def test_a_worker_that_hangs_while_the_lead_changes_keeps_the_answer_that_is_on_its_way(
+    platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adoption, "ANSWER_TIMEOUT_S", 0.2)
+    fleet: Platform = await platform()
+    await fleet.launch("apollo-ai")
+    answer = fleet.ask("apollo-ai", "[[repeat 12]] [[rate 20]]")
+    await answer.begun.wait()
+    os.kill(fleet.pid("apollo-ai"), signal.SIGSTOP)
+    try:
+        await fleet.supervisor.lead()
+        row = fleet.supervisor.status("apollo-ai")
+        assert row.state == "lost" and "does not answer" in row.cause
+        assert not answer.ended.is_set()
+    finally:
+        os.kill(fleet.pid("apollo-ai"), signal.SIGCONT)
+    assert isinstance(await answer.end(), StreamEnd)
+
+
+async def test_what_another_launcher_runs_and_what_has_no_process_is_not_adopted(
+    platform: Any, tmp_path: Path
+) -> None:
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    try:
+        identity = identify(stranger.pid)
+        assert identity is not None
+        home = make_platform(tmp_path / "home").home
+        registry = Registry(home.registry, home.audit)
+        theirs = RegistryEntry(
+            port=1, component="apollo", pid=stranger.pid, process_start=identity.start,
+            metadata=identity.metadata(), launcher="ray",
+        )  # fmt: skip
+        registry.register("apollo-ai", theirs)
+        registry.register("athena-ai", RegistryEntry(port=1, component="athena"))
+        before = registry.read()
+        fleet: Platform = await platform()
+        for ai_id in ("apollo-ai", "athena-ai"):
+            row = fleet.supervisor.status(ai_id)
+            assert (row.state, row.pid, row.adopted) == ("stopped", 0, False)
+        assert fleet.errors == [] and registry.read() == before
+        assert stranger.returncode is None
+    finally:
+        await stranger.communicate(b"\n")
+
+
 def test_a_worker_nobody_told_what_to_be_ends_by_itself(tmp_path: Path) -> None:
     silent = subprocess.run(
-        [sys.executable, "-m", "backend.specialists.worker", "--listen-fd", "0", "--ready-fd", "1"],
+        [sys.executable, "-P", "-m", "backend.worker", "--listen-fd", "0", "--ready-fd", "1"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=20,
     )
-    assert silent.returncode == 1 and "whoever started it is gone" in silent.stderr
+    assert silent.returncode == 1 and "the process that started this one is gone" in silent.stderr
 
 
 async def test_a_launch_that_cannot_be_enrolled_leaves_no_process(platform: Any, tmp_path: Path) -> None:
@@ -191,7 +294,7 @@ async def test_a_launch_that_cannot_be_enrolled_leaves_no_process(platform: Any,
     with Registry(home.registry, home.audit).transaction():
         [result] = await fleet.supervisor.launch(["apollo-ai"])
     assert not result.ok and result.code == "registry_busy"
-    assert not await asyncio.to_thread(living_workers, fleet.home)
+    assert not await asyncio.to_thread(find_workers, fleet.home)
     assert fleet.supervisor.status("apollo-ai").state == "stopped"
     [result] = await fleet.supervisor.launch(["apollo-ai"])
     assert result.ok

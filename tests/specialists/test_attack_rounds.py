@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from rounds import Rounds
 
 from backend.specialists.killall import kill_all
+from tests.specialists.rounds import Rounds
 
 
 @pytest.mark.e2e

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from backend.specialists.logs import begin_log, log_path, redact, rotate_if_large, tail
+from backend.log import redact
+from backend.specialists.logs import begin_log, log_path, rotate_if_large, tail
 
 
 def test_the_newest_lines_come_oldest_first_however_long_the_file(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import Platform
 
-from backend.config import Settings
 from backend.home import Home
 from backend.providers.base import ModelNotFound
-from backend.providers.weights import find
+from backend.providers.embedded import EmbeddedSettings
+from backend.providers.embedded.weights import find
 from backend.registry.identity import identify
 from backend.schema.frames import StreamEnd, StreamError
 from backend.schema.records import ServiceStatus
 from backend.specialists.killall import kill_all
+from tests.specialists.fleets import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 
@@ -37,7 +37,7 @@ slots = 2
 def home(tmp_path: Path) -> Home:
     home = Home(tmp_path / "home").prepare()
     try:
-        find(Settings(), home)
+        find(EmbeddedSettings(), home)
     except ModelNotFound as missing:
         pytest.skip(str(missing))
     home.config.write_text(EMBEDDED)
@@ -110,7 +110,7 @@ async def test_a_server_that_cannot_start_is_a_row_with_the_way_to_mend_it(platf
     home.config.write_text(EMBEDDED + 'gguf = "/nonexistent.gguf"\n')
     fleet: Platform = await platform()
     [item] = (await fleet.supervisor.plan(["apollo-ai"])).items
-    assert item.ok
+    assert item.ok and "/nonexistent.gguf is missing" in item.model_problem
     notes = (await fleet.supervisor.plan(["apollo-ai"])).notes
     assert "/nonexistent.gguf is missing" in notes[0]
     [result] = await fleet.supervisor.launch(["apollo-ai"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backend.specialists.nodes import Node, fitting, node_of, options, own_node, unmet
+from backend.schema.records import Node
+from backend.specialists.nodes import fitting, node_of, options, own_node, unmet
 
 SMALL = Node("n1", "small", "10.0.0.1", resources={"CPU": 2})
 LARGE = Node("n2", "large", "10.0.0.2", resources={"CPU": 16, "GPU": 1}, labels={"zone": "b"})

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from backend.specialists import process as process_module
 from backend.specialists.process import Process, start
 
 pytestmark = pytest.mark.e2e
@@ -50,3 +54,46 @@ async def test_a_child_left_alone_before_it_was_fed_finds_its_stdin_empty(tmp_pa
     watcher = Process(process.identity)
     await asyncio.wait_for(watcher.exited, BOUND_S)
     assert (tmp_path / "read").read_text() == "''"
+
+
+async def test_many_that_end_together_are_one_look_at_all_processes_and_leave_nobody_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    look = process_module.live_groups
+
+    def counted() -> dict[int, list[int]]:
+        looks.append(1)
+        return look()
+
+    monkeypatch.setattr(process_module, "live_groups", counted)
+    log_fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    argv = ["/bin/sh", "-c", "sleep 600 & echo $! >> left; wait"]
+    many = [
+        await start(argv, environment=os.environ, log_fd=log_fd, pass_fds=(), cwd=tmp_path) for _ in range(40)
+    ]
+    os.close(log_fd)
+    async with asyncio.timeout(BOUND_S):
+        while not (tmp_path / "left").exists() or len((tmp_path / "left").read_text().split()) < len(many):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for one in many:
+        os.kill(one.pid, signal.SIGKILL)
+    while any(psutil.Process(one.pid).status() != psutil.STATUS_ZOMBIE for one in many):
+        time.sleep(0.01)  # noqa: ASYNC251 - the loop is to see all of them at once
+    endings = await asyncio.wait_for(asyncio.gather(*(one.exited for one in many)), BOUND_S)
+    assert len(looks) == 1 and all(ending.leftover for ending in endings)
+    left = [int(pid) for pid in (tmp_path / "left").read_text().split()]
+    async with asyncio.timeout(BOUND_S):
+        while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in left):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_start_that_is_cancelled_ends_as_cancelled_and_leaves_no_process(tmp_path: Path) -> None:
+    starting = asyncio.create_task(started("import time; time.sleep(611)", tmp_path))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(starting, BOUND_S)
+    assert not [
+        child for child in psutil.Process().children() if "time.sleep(611)" in " ".join(child.cmdline())
+    ]

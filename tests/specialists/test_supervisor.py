@@ -12,14 +12,14 @@ from typing import Any
 
 import psutil
 import pytest
-from fleets import Platform
 
 from backend.registry.identity import identify
 from backend.schema.events import LogLines
 from backend.schema.frames import HealthResponse, Request, StreamEnd, StreamError
-from backend.specialists.census import living_workers
-from backend.specialists.process import group_members
+from backend.specialists.process import live_groups
+from backend.specialists.process_scan import find_workers
 from backend.specialists.supervisor import NotRunning
+from tests.specialists.fleets import Platform
 
 pytestmark = pytest.mark.e2e
 
@@ -47,14 +47,14 @@ async def test_a_launched_specialist_is_ready_registered_and_answers(platform: A
     assert fleet.states_of("apollo-ai") == ["starting", "ready"]
     end = await fleet.ask("apollo-ai", "hello").end()
     assert isinstance(end, StreamEnd) and end.metadata.model == "scripted:scripted"
-    health = await fleet.supervisor.link("apollo-ai").call(Request(type="health"), timeout_s=20)
+    health = await fleet.supervisor.channel("apollo-ai").call(Request(type="health"), timeout_s=20)
     assert isinstance(health, HealthResponse) and health.status == "healthy"
 
 
 async def test_one_that_does_not_run_says_so(platform: Any) -> None:
     fleet = await platform()
     with pytest.raises(NotRunning, match="launch it first"):
-        fleet.supervisor.link("apollo-ai")
+        fleet.supervisor.channel("apollo-ai")
 
 
 async def test_concurrent_launches_give_one_worker_each(platform: Any) -> None:
@@ -62,7 +62,7 @@ async def test_concurrent_launches_give_one_worker_each(platform: Any) -> None:
     ids = ["apollo-ai", "athena-ai", "numa-ai"]
     answers = await asyncio.gather(*(fleet.supervisor.launch(ids) for _ in range(4)))
     assert all(result.ok for results in answers for result in results)
-    workers = await asyncio.to_thread(living_workers, fleet.home)
+    workers = await asyncio.to_thread(find_workers, fleet.home)
     assert sorted(worker.ai_id for worker in workers) == ids
     assert len({fleet.supervisor.status(ai_id).port for ai_id in ids}) == 3
     [again] = await fleet.supervisor.launch(["numa-ai"])
@@ -86,7 +86,7 @@ async def test_a_worker_killed_from_outside_is_killed_with_its_signal_and_stays_
     await fleet.supervisor.close(stop_fleet=False)
     assert registry_of(fleet) == {}
     assert "killed by signal 9" in (fleet.home.root / AUDIT).read_text()
-    assert identify(pid) is None and not await asyncio.to_thread(living_workers, fleet.home)
+    assert identify(pid) is None and not await asyncio.to_thread(find_workers, fleet.home)
 
 
 async def test_a_worker_that_exits_tells_its_code(platform: Any) -> None:
@@ -175,7 +175,7 @@ async def test_what_a_worker_started_goes_with_it(
 ) -> None:
     (tmp_path / "parent.py").write_text(
         "import subprocess, sys\n"
-        "from backend.specialists.worker import main\n"
+        "from backend.worker.__main__ import main\n"
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "main()\n"
     )
@@ -183,14 +183,14 @@ async def test_what_a_worker_started_goes_with_it(
     fleet = await platform(PYTHONPATH=str(tmp_path))
     await fleet.launch("apollo-ai")
     pid = fleet.pid("apollo-ai")
-    assert len(group_members(pid)) == 2
+    assert len(live_groups()[pid]) == 2
     os.kill(pid, signal.SIGKILL)
     await fleet.until_state("apollo-ai", "killed")
     assert await asyncio.to_thread(_gone, pid), "no orphan is left"
 
 
 def _gone(group: int) -> bool:
-    members = [psutil.Process(pid) for pid in group_members(group)]
+    members = [psutil.Process(pid) for pid in live_groups().get(group, [])]
     return not psutil.wait_procs(members, timeout=20)[1]
 
 
@@ -273,8 +273,8 @@ async def test_logs_keep_the_previous_run_and_follow_the_present_one(platform: A
     await fleet.supervisor.restart(["apollo-ai"])
     now = await fleet.supervisor.read_log("apollo-ai", tail=50)
     before = await fleet.supervisor.read_log("apollo-ai", previous=True)
-    assert now["path"].endswith("apollo-ai.log") and "serves on" in now["lines"][0]
-    assert any("SIGTERM" in line for line in before["lines"])
+    assert now.path.endswith("apollo-ai.log") and "serves on" in now.lines[0]
+    assert any("SIGTERM" in line for line in before.lines)
     await fleet.ask("apollo-ai", "hello").end()
     await fleet.until(
         lambda: any(
@@ -288,9 +288,9 @@ async def test_logs_nobody_reads_are_not_read_and_a_late_reader_begins_with_a_wh
     platform: Any,
 ) -> None:
     wanted: set[str] = set()
-    fleet = await platform({"wanted": lambda topic: topic in wanted})
-    path = fleet.supervisor.log_path("apollo-ai")
-    follow = fleet.supervisor._upkeep._follow_logs
+    fleet = await platform({"has_subscribers": lambda topic: topic in wanted})
+    path = fleet.home.logs / "apollo-ai.log"
+    follow = fleet.supervisor._reconciler._follow_logs
     path.write_text("one\nhalf")
     follow()
     wanted.add("logs")
@@ -309,7 +309,7 @@ async def test_a_flooding_log_is_kept_in_size(platform: Any, tmp_path: Path) -> 
     (tmp_path / "home" / "config.toml").write_text("[logs]\nmax_bytes = 20000\nkeep = 2\n")
     fleet = await platform()
     await fleet.launch("apollo-ai")
-    path = fleet.supervisor.log_path("apollo-ai")
+    path = fleet.home.logs / "apollo-ai.log"
     with path.open("a") as log:
         log.write("".join(f"line {number}\n" for number in range(50_000)))
     part = path.with_name("apollo-ai.log.1")
@@ -353,13 +353,13 @@ async def test_a_registry_somebody_deleted_is_written_anew_and_the_ledger_says_s
     await fleet.launch("apollo-ai", "athena-ai")
     before = registry_of(fleet)
     fleet.home.registry.unlink()
-    await fleet.supervisor._upkeep.sync()
+    await fleet.supervisor._reconciler.sync()
     assert {ai_id: entry["pid"] for ai_id, entry in registry_of(fleet).items()} == {
         ai_id: entry["pid"] for ai_id, entry in before.items()
     }
     [error] = fleet.errors
     assert error["code"] == "registry_incomplete" and "apollo-ai, athena-ai" in error["message"]
-    await fleet.supervisor._upkeep.sync()
+    await fleet.supervisor._reconciler.sync()
     assert len(fleet.errors) == 1
 
 
@@ -374,7 +374,7 @@ async def test_all_launched_by_four_commands_at_once_are_one_worker_each_on_dist
     assert {row.state for row in rows} == {"ready"}
     assert len({row.port for row in rows}) == len({row.pid for row in rows}) == 19
     assert registry_of(fleet).keys() == set(ids)
-    workers = await asyncio.to_thread(living_workers, fleet.home)
+    workers = await asyncio.to_thread(find_workers, fleet.home)
     assert sorted(worker.ai_id for worker in workers) == sorted(ids)
     assert all(result.ok for result in await fleet.supervisor.kill(ids))
-    assert not await asyncio.to_thread(living_workers, fleet.home)
+    assert not await asyncio.to_thread(find_workers, fleet.home)

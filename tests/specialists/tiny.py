@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from backend.config import Providers, ScriptedSettings, Settings, Timeouts
+from backend.config import Providers, Settings, Timeouts
 from backend.providers.base import (
     Completed,
     CompletionRequest,
@@ -26,7 +26,7 @@ from backend.providers.base import (
     Text,
 )
 from backend.schema.frames import Usage
-from backend.specialists.spec import WorkerSpec
+from backend.worker.spec import WorkerSpec
 
 
 class TinyProvider:
@@ -87,9 +87,8 @@ class TinyProvider:
 def spec_with(**changes: Any) -> WorkerSpec:
     timeouts = changes.pop("timeouts", Timeouts())
     places = changes.pop("places", 64)
-    settings = Settings(
-        providers=Providers(scripted=ScriptedSettings(timeouts=timeouts, max_concurrency=places))
-    )
+    own: dict[str, object] = {"timeouts": msgspec.to_builtins(timeouts), "max_concurrency": places}
+    settings = Settings(providers=Providers(tables={"scripted": own}))
     spec = WorkerSpec(
         ai_id="apollo-ai",
         component="apollo",

@@ -13,7 +13,9 @@ from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
-from tekton_tui.transcript import frame_tick
+from tekton_tui.runtime.frame_scheduler import frame_scheduler
+from tekton_tui.screens.dialogs import Question
+from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.fake_client import NOW, FakeClient, snapshot
 
 SVGImageExtension.file_extension = "svg"
@@ -49,12 +51,12 @@ def console() -> Iterator[Callable[..., tuple[TektonApp, FakeClient]]]:
         return made[-1], client
 
     yield make
-    assert [app.failures.seen for app in made if app.failures.seen] == []
+    assert [app.internal_errors.seen for app in made if app.internal_errors.seen] == []
 
 
 async def at_rest(pilot: Pilot[Any]) -> None:
     """Wait until the screen stays as it is and every frame asked for is drawn, however busy the machine is."""
-    tick = frame_tick(pilot.app)
+    tick = frame_scheduler(pilot.app)
     before, same = "", 0
     for _ in range(300):
         await pilot.pause(0.02)
@@ -82,3 +84,16 @@ async def settle(pilot: Pilot[Any], times: int = 6) -> None:
         now = loop.time()
         times -= now - asked - PAUSE_S < LATE_S or now - began > RESTLESS_S
         await pilot.pause(0)
+
+
+def names_shown(app: TektonApp) -> list[str]:
+    """Return the names of the grid's rows in sight, top down."""
+    grid = app.query_one(FleetGrid)
+    lines = [grid.render_line(y).text for y in range(1, grid.size.height)]
+    return [line[4:].split()[0] for line in lines if line.strip() and not line.startswith(("  ▸", "▎ ▸"))]
+
+
+@pytest.fixture(autouse=True)
+def heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have questions hear keys from the first moment on; the tests of the input queue set the time back."""
+    monkeypatch.setattr(Question, "EARLY_S", 0.0)

@@ -4,16 +4,80 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from math import cos, exp, sin
+from typing import Any, TypeVar
 
 import msgspec
 
 from backend.catalog import load
 from backend.config import Settings
+from backend.schema.attention import AttentionItem
 from backend.schema.errors import TektonError
-from backend.schema.events import Snapshot, SpecialistEvent, TeamStart, TurnStarted
+from backend.schema.events import AttentionChanged, Snapshot, SpecialistEvent, TeamStart, TurnStarted
 from backend.schema.frames import StreamChunk, StreamEnd, StreamMetadata, StreamStart, Usage
-from backend.schema.records import ActiveTurn, PlatformInfo, ProviderChoice, ServiceStatus, SpecialistStatus
+from backend.schema.history import History as FleetHistory
+from backend.schema.history import Sample
+from backend.schema.orchestration import OrchestrationSettings
+from backend.schema.params import (
+    AcknowledgeErrors,
+    AnyParams,
+    AskMember,
+    Chat,
+    Discuss,
+    GetGateway,
+    GetHistory,
+    GetLogs,
+    GetOrchestration,
+    GetPreference,
+    GetSession,
+    GetUsage,
+    ListErrors,
+    ListMessages,
+    ListPipelines,
+    ListSavedPipelines,
+    ListSessions,
+    ListTurns,
+    MarkSeen,
+    PutPreference,
+    RunPipeline,
+    Startable,
+    TeamChat,
+    result_types,
+)
+from backend.schema.records import (
+    ActiveTurn,
+    Budget,
+    PlatformInfo,
+    ProviderChoice,
+    ServiceStatus,
+    Session,
+    SpecialistStatus,
+    StoredMessage,
+    Used,
+)
+from backend.schema.results import (
+    AttentionList,
+    Connection,
+    ErrorList,
+    EventFigures,
+    GatewayReport,
+    History,
+    LogText,
+    MessageList,
+    Performance,
+    PipelineRuns,
+    Preference,
+    PreferenceKey,
+    SavedPipelineList,
+    SessionList,
+    SpecialistDetail,
+    Started,
+    TurnList,
+    Unacknowledged,
+    UsageReport,
+)
+
+P = TypeVar("P", bound=AnyParams)
 
 NOW = 1_795_000_000.0
 STARTER = ["numa", "rhetor", "apollo", "athena"]
@@ -31,6 +95,7 @@ def row(name: str, **changes: Any) -> SpecialistStatus:
         component.title,
         component.name,
         description=component.description,
+        short=component.short,
         capabilities=component.capabilities,
         provider="embedded",
         model=EMBEDDED.model,
@@ -49,14 +114,33 @@ def snapshot(
     turns: Iterable[ActiveTurn] = (),
     services: Iterable[ServiceStatus] = (),
     unacknowledged: int = 0,
+    history: FleetHistory | None = None,
 ) -> Snapshot:
     """Return the state of all 19, those given as they are, the rest stopped."""
     given = {status.id: status for status in rows}
     everyone = [given.get(component.id) or row(component.name) for component in load(Settings())]
     platform = PlatformInfo(
-        "0.1.0", "~/.tekton", "http://127.0.0.1:8003", 4242, NOW - 900, EMBEDDED, starter=STARTER
+        "0.2.0", "~/.tekton", "http://127.0.0.1:8003", 4242, NOW - 900, EMBEDDED, starter=STARTER
     )
-    return Snapshot("e1", 0, platform, everyone, list(services), list(turns), unacknowledged)
+    return Snapshot("e1", 0, platform, everyone, list(services), list(turns), unacknowledged, history=history)
+
+
+def ten_minutes() -> FleetHistory:
+    """Return ten minutes of a fleet that works in waves."""
+    samples = [
+        Sample(
+            NOW - 2 * (299 - at),
+            round(48 + 40 * sin(at / 15 + 1) * cos(at / 37), 1),
+            round(180 + 480 * exp(-(((at - 240) / 8) ** 2)), 1),
+            round(34 + 22 * sin(at / 18 + 1) * cos(at / 46), 1),
+            41.0,
+            round(at / 300 * 0.42, 4),
+            "USD",
+            at * 393,
+        )
+        for at in range(300)
+    ]
+    return FleetHistory(2.0, samples)
 
 
 def answer(
@@ -73,56 +157,119 @@ def answer(
     ]
 
 
+def unseen(request_id: str, who: str) -> AttentionChanged:
+    """Return the event by which the backend says that nobody has seen an answer."""
+    item = AttentionItem(f"done:{request_id}", "done", who, NOW, "answered", "Yes.", 1, request_id)
+    return AttentionChanged([item], [])
+
+
 def team(request_id: str, prompt: str, *names: str) -> TeamStart:
     return TeamStart(request_id, "s-team", prompt, {f"{n}-ai": f"{request_id}/{n}-ai" for n in names}, NOW)
 
 
-GATEWAY: dict[str, Any] = {
-    "address": "a", "clients": [], "streams": 0, "total_calls": 0, "refused_calls": 0, "recent": [], "refusals": [],
-    "events": {"seq": 0},
-}  # fmt: skip
+Answers = dict[type[AnyParams], Any]
+"""By type of the parameters: the result, an error, or a function of the parameters that returns either."""
+
+GATEWAY = GatewayReport("a", [], 0, 0, 0, [], [], EventFigures(0, 0, 0, 0.0))
+USAGE = UsageReport("2026-11-19", [], Used(), Budget(), {}, [], "")
+
+
+def session(session_id: str, owner: str = "apollo-ai", title: str = "", **facts: Any) -> Session:
+    return Session(session_id, title, owner, NOW, **{"updated_at": NOW, **facts})
+
+
+def message(number: int, author: str, content: str, **facts: Any) -> StoredMessage:
+    """Return a stored message; `you` ask, everybody else answers."""
+    role = "user" if author == "you" else "assistant"
+    return StoredMessage(number, "s", author, role, content, **{"created_at": NOW, **facts})
+
+
+def detail(status: SpecialistStatus, persona: str = "", aliases: Iterable[str] = ()) -> SpecialistDetail:
+    """Return what `get_specialist` answers of a row."""
+    return SpecialistDetail(
+        status.id, status.name, "ai", status.title, status.component, "active", status.state, status.model_display,
+        status.capabilities, status.roles, Connection(status.host, status.port, status.transport),
+        Performance(None, None, 0, None, None), status, persona, list(aliases),
+    )  # fmt: skip
+
+
+def usual_answers() -> Answers:
+    """Return answers to what the console asks for by itself, and to what it starts."""
+    started: Answers = {
+        kind: lambda params: Started(params.request_id)
+        for kind in (Chat, TeamChat, Discuss, AskMember, RunPipeline)
+    }
+    return started | {
+        GetHistory: lambda params: History(params.specialist_id, f"s-{params.specialist_id}", []),
+        ListMessages: MessageList([]),
+        GetSession: lambda params: session(params.id, is_default=True),
+        GetLogs: lambda params: LogText(params.id, "", []),
+        ListErrors: ErrorList([], 0),
+        ListTurns: TurnList([], NOW - 900),
+        AcknowledgeErrors: Unacknowledged(0),
+        MarkSeen: AttentionList([]),
+        ListPipelines: PipelineRuns([]),
+        ListSavedPipelines: SavedPipelineList([]),
+        ListSessions: SessionList(0, []),
+        GetGateway: GATEWAY,
+        GetUsage: USAGE,
+        GetOrchestration: OrchestrationSettings(),
+        GetPreference: lambda params: Preference(params.key, None),
+        PutPreference: lambda params: PreferenceKey(params.key),
+    }
+
+
+def answer_of(answers: Answers, params: AnyParams) -> Any:
+    """Return the result of a call, checked against its declared type.
+
+    Raises:
+        TektonError: The answer is this error.
+        AssertionError: There is no answer to this call, or it is of another type.
+    """
+    assert type(params) in answers, f"the test has no answer to {params}"
+    found = answers[type(params)]
+    found = found(params) if isinstance(found, Callable) else found
+    if isinstance(found, TektonError):
+        raise found
+    expected = result_types(type(params))
+    assert isinstance(found, expected), f"{type(params).__name__} does not return {found!r}"
+    return msgspec.convert(msgspec.to_builtins(found), type(found))
 
 
 class FakeClient:
-    """Answers calls from `answers` (a value or a function of the params); `send` pushes events."""
+    """Answers calls from `answers`, and refuses those it has no answer to; `send` pushes events."""
 
     url = "http://127.0.0.1:8003"
+    pace = (0.0, 0.0)
+    version_note = ""
 
     def __init__(self, first: Snapshot) -> None:
         self.first = first
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.hang: set[str] = set()
-        """Actions whose answer never comes."""
-        self.answers: dict[str, Any] = {
-            "conversation_history": lambda p: {"conversation_id": f"s-{p['specialist_id']}", "messages": []},
-            "session_messages": {"messages": []},
-            "get_session": {"id": "s", "is_default": True, "title": ""},
-            "specialist_logs": {"source": "", "lines": [], "path": ""},
-            "list_errors": {"errors": [], "unacknowledged": 0},
-            "list_pipelines": {"runs": []},
-            "saved_pipelines": {"saved": []},
-            "list_sessions": {"sessions": [], "count": 0},
-            "gateway_info": GATEWAY,
-            "get_preference": {"value": None},
-            "put_preference": {},
-        }
+        self.scopes: list[str] = []
+        self.calls: list[AnyParams] = []
+        self.hang: set[type[AnyParams]] = set()
+        """Parameters of calls whose answer never comes."""
+        self.answers = usual_answers()
+        self._subscribed = False
         self._queue: asyncio.Queue[list[tuple[int, Any]]] = asyncio.Queue()
 
     async def connect(self) -> FakeClient:
         return self
 
-    async def call(self, action: str, *, timeout_s: float | None = None, **params: Any) -> Any:
-        self.calls.append((action, params))
-        if action in self.hang:
+    async def call(self, params: AnyParams, /) -> Any:
+        self.calls.append(params)
+        if type(params) in self.hang:
             await asyncio.Event().wait()
-        answer_: Any = self.answers.get(action, {})
-        found: Any = answer_(params) if isinstance(answer_, Callable) else answer_
-        if isinstance(found, TektonError):
-            raise found
-        return found
+        return answer_of(self.answers, params)
+
+    async def start(self, params: Startable[Any], /) -> Any:
+        return await self.call(params)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        self.send(self.first)
+        """Send the snapshot the first time: what has changed since would be undone by it."""
+        if not self._subscribed:
+            self._subscribed = True
+            self.send(self.first)
 
     async def events(self) -> AsyncIterator[list[tuple[int, Any]]]:
         while True:
@@ -137,5 +284,6 @@ class FakeClient:
     def changed(self, status: SpecialistStatus) -> None:
         self.send(SpecialistEvent(status, NOW))
 
-    def called(self, action: str) -> list[dict[str, Any]]:
-        return [params for name, params in self.calls if name == action]
+    def called(self, kind: type[P]) -> list[P]:
+        """Return the parameters of all calls of a kind, in order."""
+        return [params for params in self.calls if isinstance(params, kind)]

@@ -27,9 +27,9 @@ async def test_events_that_come_while_the_console_closes_break_nothing(console: 
 
     async with app.run_test(size=(120, 40)) as pilot:
         for pane in PANES:
-            app.show_pane(pane)
+            app.navigator.show(pane)
             await settle(pilot, 2)
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
         speaking = asyncio.create_task(speak())
         await asyncio.sleep(0)

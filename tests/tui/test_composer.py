@@ -11,9 +11,9 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from tekton_tui.widgets.composer import Choice, Composer, teaching_placeholder
-from tekton_tui.widgets.composer_editor import Editor
-from tekton_tui.widgets.composer_text import (
+from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
+from tekton_tui.widgets.composer.editor import Editor
+from tekton_tui.widgets.composer.text import (
     FOLD_PASTE_CHARS,
     Mark,
     Pastes,
@@ -28,7 +28,7 @@ NAMES = (Choice("apollo", "coordinator"), Choice("athena", "knowledge"), Choice(
 VERBS = (Choice("attach", "a file as text"), Choice("clear", "new session"))
 
 
-class Desk(App[None]):
+class ComposerApp(App[None]):
     """A composer under something else."""
 
     CSS = "Static { height: 1fr; }"
@@ -49,9 +49,11 @@ class Desk(App[None]):
 
 
 @asynccontextmanager
-async def desk(size: tuple[int, int] = (70, 20)) -> AsyncIterator[tuple[Desk, Composer, Pilot[None]]]:
+async def composer_app(
+    size: tuple[int, int] = (70, 20),
+) -> AsyncIterator[tuple[ComposerApp, Composer, Pilot[None]]]:
     """Run an app with a composer that has the keyboard."""
-    app = Desk()
+    app = ComposerApp()
     async with app.run_test(size=size) as pilot:
         composer = app.query_one(Composer)
         composer.names, composer.verbs = NAMES, VERBS
@@ -67,7 +69,7 @@ async def paste(composer: Composer, pilot: Pilot[None], text: str) -> None:
 
 
 async def test_enter_sends_and_empties() -> None:
-    async with desk() as (app, composer, pilot):
+    async with composer_app() as (app, composer, pilot):
         await pilot.press(*"hi there", "enter")
         assert app.heard == [("sent", "hi there")]
         assert composer.draft == "" and composer.history == ["hi there"]
@@ -77,7 +79,7 @@ async def test_enter_sends_and_empties() -> None:
 
 @pytest.mark.parametrize("key", ["shift+enter", "ctrl+j"])
 async def test_new_lines_grow_the_field_up_to_eight(key: str) -> None:
-    async with desk() as (_app, composer, pilot):
+    async with composer_app() as (_app, composer, pilot):
         assert composer.query_one(Editor).size.height == 1
         await pilot.press("a", key, "b", key, "c")
         assert composer.draft == "a\nb\nc"
@@ -87,7 +89,7 @@ async def test_new_lines_grow_the_field_up_to_eight(key: str) -> None:
 
 
 async def test_history_at_the_edges_keeps_what_was_begun() -> None:
-    async with desk() as (_app, composer, pilot):
+    async with composer_app() as (_app, composer, pilot):
         composer.history = ["first", "second\nline"]
         await pilot.press(*"new", "up")
         assert composer.draft == "second\nline"
@@ -102,7 +104,7 @@ async def test_history_at_the_edges_keeps_what_was_begun() -> None:
 
 
 async def test_at_completes_names_and_escape_closes_before_it_cancels() -> None:
-    async with desk() as (app, composer, pilot):
+    async with composer_app() as (app, composer, pilot):
         await pilot.press(*"ask @at")
         assert composer.choosing
         await pilot.press("tab")
@@ -116,7 +118,7 @@ async def test_at_completes_names_and_escape_closes_before_it_cancels() -> None:
 
 
 async def test_slash_completes_verbs_only_at_the_start() -> None:
-    async with desk() as (_app, composer, pilot):
+    async with composer_app() as (_app, composer, pilot):
         await pilot.press(*"a /c")
         assert not composer.choosing
         composer.draft = ""
@@ -125,14 +127,14 @@ async def test_slash_completes_verbs_only_at_the_start() -> None:
 
 
 async def test_stage_after_a_pipe_completes_names() -> None:
-    async with desk() as (app, composer, pilot):
+    async with composer_app() as (app, composer, pilot):
         await pilot.press(*"apollo | nu", "enter", "enter")
         assert app.heard == [("sent", "apollo | numa ")]
         assert not composer.choosing
 
 
 async def test_choice_is_taken_with_the_mouse() -> None:
-    async with desk() as (_app, composer, pilot):
+    async with composer_app() as (_app, composer, pilot):
         await pilot.press("@")
         popup = composer.query_one("_Popup")
         await pilot.click(popup, offset=(4, 3))
@@ -140,7 +142,7 @@ async def test_choice_is_taken_with_the_mouse() -> None:
 
 
 async def test_long_paste_is_a_chip_and_is_sent_whole() -> None:
-    async with desk() as (app, composer, pilot):
+    async with composer_app() as (app, composer, pilot):
         text = "0123456789" * 200
         await paste(composer, pilot, text)
         await paste(composer, pilot, text)
@@ -151,21 +153,21 @@ async def test_long_paste_is_a_chip_and_is_sent_whole() -> None:
 
 
 async def test_pasted_controls_are_shown_and_never_sent() -> None:
-    async with desk() as (app, composer, pilot):
+    async with composer_app() as (app, composer, pilot):
         await paste(composer, pilot, "a\x1b[2J\x9bb\r\nc\x07\u202e")
         await pilot.press("enter")
         assert app.heard == [("sent", "a␛[2J⟨U+009B⟩b\nc␇⟨U+202E⟩")]
 
 
 async def test_draft_is_put_back_safely() -> None:
-    async with desk() as (_app, composer, pilot):
+    async with composer_app() as (_app, composer, pilot):
         composer.draft = "kept\x1b[1m [/b] [@click=app.quit]"
         await pilot.pause()
         assert composer.draft == "kept␛[1m [/b] [@click=app.quit]"
 
 
 async def test_editor_keys_stay_with_the_editor() -> None:
-    async with desk() as (_app, composer, pilot):
+    async with composer_app() as (_app, composer, pilot):
         await pilot.press(*"one two", "ctrl+w", "ctrl+a", *"X", "ctrl+e", *"Y", "ctrl+z", "ctrl+y", "ctrl+u")
         assert composer.draft == ""
         await pilot.press(*"abc", "ctrl+a", "ctrl+d", "ctrl+k")
@@ -173,7 +175,7 @@ async def test_editor_keys_stay_with_the_editor() -> None:
 
 
 async def test_cursor_does_not_blink() -> None:
-    async with desk() as (_app, composer, _pilot):
+    async with composer_app() as (_app, composer, _pilot):
         assert composer.query_one(Editor).cursor_blink is False
 
 

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any  # noqa: F401
 
 import pytest
 from textual.widgets import Button
 
 from backend.client import ConnectionChanged
+from backend.schema.attention import AttentionItem
 from backend.schema.errors import TektonError
-from backend.schema.events import ErrorEntry, TeamEnd
+from backend.schema.events import AttentionChanged, ErrorEntry, TeamEnd
 from backend.schema.frames import StreamChunk, StreamError, StreamPhase
-from backend.schema.records import ErrorRecord
+from backend.schema.params import (
+    AcknowledgeAttention,
+    AcknowledgeErrors,
+    Cancel,
+    Chat,
+    GetPreference,
+    Kill,
+    Launch,
+    RunPipeline,
+    Shutdown,
+)
+from backend.schema.records import ErrorRecord, FleetPlan, LaunchPlanItem, LaunchResult
+from backend.schema.results import (
+    AttentionList,
+    CancelResult,
+    KillResult,
+    LaunchReport,
+    Preference,
+    ShutdownResult,
+)
 from tekton_tui.app import TektonApp
-from tekton_tui.palette import bindings_of, system_commands
 from tekton_tui.screens.dialogs import Dialog
-from tekton_tui.screens.help import HelpScreen, key_name
-from tekton_tui.widgets.chat_view import ChatView
-from tekton_tui.widgets.composer import Composer
-from tekton_tui.widgets.grid import FleetGrid
-from tekton_tui.widgets.header import HeaderLine
-from tekton_tui.widgets.lane import Lane
-from tekton_tui.widgets.navigation import SCREENS
-from tests.tui.conftest import settle
+from tekton_tui.screens.registry import SCREENS
+from tekton_tui.widgets.chat.chat_view import ChatView
+from tekton_tui.widgets.common.header import Header
+from tekton_tui.widgets.composer.composer import Composer
+from tekton_tui.widgets.fleet.grid import FleetGrid
+from tekton_tui.widgets.team.lane import Lane
+from tests.tui.conftest import names_shown, settle
 from tests.tui.fake_client import NOW, FakeClient, answer, live, row, team
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
 HOSTILE = "before \x1b]52;c;aGk=\x07 \x1b[2J [@click=app.quit]x[/] [/] \u202eevil"
-PLAN = {
-    "plan": {
-        "items": [
-            {"id": f"{n}-ai", "name": n, "ok": True, "port": 1}
-            for n in ("numa", "rhetor", "apollo", "athena")
-        ]
-    }
-}
+PLAN = LaunchReport(
+    FleetPlan([LaunchPlanItem(f"{n}-ai", n, True, port=1) for n in ("numa", "rhetor", "apollo", "athena")])
+)
 
 
 def screen_text(app: TektonApp) -> str:
@@ -49,7 +63,7 @@ async def test_enter_on_an_empty_fleet_shows_the_plan_and_enter_launches_the_sta
     console: Maker,
 ) -> None:
     app, client = console()
-    client.answers["launch"] = lambda p: PLAN if p.get("dry_run") else {"results": []}
+    client.answers[Launch] = lambda params: PLAN if params.dry_run else LaunchReport()
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         assert "Nothing runs. Enter launches the starter team: numa, rhetor, apollo, athena." in screen_text(
@@ -60,7 +74,76 @@ async def test_enter_on_an_empty_fleet_shows_the_plan_and_enter_launches_the_sta
         assert isinstance(app.screen, Dialog)
         await pilot.press("enter")
         await settle(pilot)
-        assert client.called("launch") == [{"ids": ["starter"], "dry_run": True}, {"ids": ["starter"]}]
+        assert client.called(Launch) == [Launch(["starter"], dry_run=True), Launch(["starter"])]
+
+
+async def test_the_plan_says_who_would_start_and_answer_nothing(console: Maker) -> None:
+    app, client = console()
+    why = "embedded: the weights of the embedded model are missing: run `tekton models fetch`"
+    items = [
+        LaunchPlanItem("numa-ai", "numa", True, model_problem=why),
+        LaunchPlanItem("apollo-ai", "apollo", True),
+    ]
+    plan = FleetPlan(items, notes=[why])
+    client.answers[Launch] = lambda _params: LaunchReport(plan)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        text = screen_text(app)
+        assert "◐ numa" in text and "● apollo" in text and "weights of the embedded" in text
+        assert "2 of 2 can start, only 1 can answer yet" in text
+        await pilot.press("escape")
+        items[1].model_problem = why
+        items.append(
+            LaunchPlanItem("athena-ai", "athena", False, problem="runs already", code="already_running")
+        )
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "2 of 3 can start, none can answer yet" in screen_text(app)
+        assert "✓ athena" in screen_text(app) and "✖ athena" not in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (80, 12)])
+async def test_a_plan_for_everybody_keeps_its_sum_and_its_buttons_in_sight(
+    console: Maker, size: tuple[int, int]
+) -> None:
+    app, client = console()
+    names = [f"helper{number}" for number in range(40)]
+    plan = FleetPlan([LaunchPlanItem(f"{name}-ai", name, True, port=1) for name in names])
+    client.answers[Launch] = lambda _params: LaunchReport(plan)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        await pilot.press("S")
+        await settle(pilot)
+        text = screen_text(app)
+        assert "40 of 40 can start" in text and "Launch 40" in text and "Cancel" in text
+        assert "helper39" not in text
+        await pilot.press(*["down"] * 20)
+        await settle(pilot)
+        assert "helper39" in screen_text(app) and "Launch 40" in screen_text(app)
+
+
+async def test_what_waits_for_the_operator_stays_in_the_header_over_a_slow_line_to_elsewhere(
+    console: Maker,
+) -> None:
+    app, client = console(
+        live("apollo"), live("athena", state="busy", phase="streaming"), row("ergon", state="exited"),
+        row("metis", state="starting"),
+    )  # fmt: skip
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        items = [
+            AttentionItem(f"down:{n}", "down", "ergon-ai", NOW, "exited 3", "No module") for n in range(13)
+        ]
+        client.send(AttentionChanged(items, []))
+        connection = app.stores.connection
+        connection.place, connection.in_clear = "build.example.org", True
+        connection.pace = lambda: (3.0, 64_000.0)
+        await settle(pilot)
+        header = app.query_one(Header)._line()
+        assert header.cell_length <= 80 and header.plain.rstrip().endswith("◆ 13 need you")
+        assert " no TLS " in header.plain and "slow" in header.plain and "build" in header.plain
 
 
 async def test_rows_follow_events_and_keep_the_cause_of_death(console: Maker) -> None:
@@ -72,7 +155,7 @@ async def test_rows_follow_events_and_keep_the_cause_of_death(console: Maker) ->
         )
         await settle(pilot)
         text = screen_text(app)
-        assert "killed · KILL" in text and "killed by SIGKILL from" in text
+        assert "killed ·" in text and "killed by SIGKILL from" in text
 
 
 async def test_what_was_used_and_spent_is_shown_at_any_width_each_currency_by_itself(console: Maker) -> None:
@@ -86,21 +169,24 @@ async def test_what_was_used_and_spent_is_shown_at_any_width_each_currency_by_it
             app.query_one(FleetGrid).go_to("apollo-ai")
             await settle(pilot)
             text = screen_text(app)
-            assert "4.2k in / 9.4k out" in text and "1.5000 USD, 0.2500 EUR today" in text
+            assert "4.2k in  9.4k out" in text and "today $1.50, €0.250" in text
     app, _ = console(spent)
     async with app.run_test(size=(240, 40)) as pilot:
         await settle(pilot)
-        assert "0.250 EUR+" in screen_text(app)
+        assert "€0.250+" in screen_text(app)
 
 
-async def test_an_idle_specialist_stops_at_once_and_one_that_answers_is_asked_about(console: Maker) -> None:
+async def test_a_stop_asks_and_says_what_would_be_lost(console: Maker) -> None:
     app, client = console(live("ergon"))
-    client.answers["kill"] = {"results": []}
+    client.answers[Kill] = KillResult([])
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await pilot.press("x")
         await settle(pilot)
-        assert client.called("kill") == [{"ids": ["ergon-ai"], "force": False}]
+        assert client.called(Kill) == [] and "ergon: loses nothing" in screen_text(app)
+        await pilot.press("left", "enter")
+        await settle(pilot)
+        assert client.called(Kill) == [Kill(["ergon-ai"])]
         client.send(*answer("r1", "ergon-ai", "s", "q", "one ")[:-1])
         await settle(pilot)
         await pilot.press("x")
@@ -110,12 +196,12 @@ async def test_an_idle_specialist_stops_at_once_and_one_that_answers_is_asked_ab
         assert app.screen.query_one("#answer-cancel", Button).has_focus
         await pilot.press("enter")
         await settle(pilot)
-        assert len(client.called("kill")) == 1
+        assert len(client.called(Kill)) == 1
 
 
 async def test_kill_always_asks_with_cancel_in_focus(console: Maker) -> None:
     app, client = console(live("ergon"))
-    client.answers["kill"] = {"results": [{"id": "ergon-ai", "ok": True}]}
+    client.answers[Kill] = KillResult([LaunchResult("ergon-ai", True)])
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await pilot.press("X")
@@ -123,20 +209,20 @@ async def test_kill_always_asks_with_cancel_in_focus(console: Maker) -> None:
         assert app.screen.query_one("#answer-cancel", Button).has_focus
         await pilot.press("left", "enter")
         await settle(pilot)
-        assert client.called("kill") == [{"ids": ["ergon-ai"], "force": True}]
+        assert client.called(Kill) == [Kill(["ergon-ai"], force=True)]
 
 
 async def test_a_question_streams_into_its_tab_and_keeps_its_footer(console: Maker) -> None:
     app, client = console(live("apollo"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
         await pilot.press(*"Hi?", "enter")
         await settle(pilot)
-        [asked] = client.called("chat")
-        assert (asked["ai_id"], asked["content"], asked["wait"]) == ("apollo-ai", "Hi?", False)
-        client.send(*answer(asked["request_id"], "apollo-ai", "s-apollo-ai", "Hi?", "Hello ", "**there**"))
+        [asked] = client.called(Chat)
+        assert (asked.ai_id, asked.content) == ("apollo-ai", "Hi?")
+        client.send(*answer(asked.request_id, "apollo-ai", "s-apollo-ai", "Hi?", "Hello ", "**there**"))
         await settle(pilot, 15)
         text = screen_text(app)
         assert "Hello there" in text and "2 tok" in text
@@ -144,27 +230,27 @@ async def test_a_question_streams_into_its_tab_and_keeps_its_footer(console: Mak
 
 async def test_escape_cancels_what_streams_and_the_partial_text_stays(console: Maker) -> None:
     app, client = console(live("apollo"))
-    client.answers["cancel"] = {"chunks": 1, "elapsed_ms": 12.0}
+    client.answers[Cancel] = lambda params: CancelResult(params.target, True, 1, 12.0)
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
         client.send(*answer("r1", "apollo-ai", "s-apollo-ai", "Hi", "partial text")[:-1])
         await settle(pilot)
         await pilot.press("escape")
         await settle(pilot)
-        assert client.called("cancel") == [{"request_id": "r1"}]
+        assert client.called(Cancel) == [Cancel("r1")]
         client.send(StreamError("r1", "apollo-ai", "worker_lost", "the worker died", "the worker died"))
         await settle(pilot, 15)
         text = screen_text(app)
-        assert "partial text" in text and "worker_lost" in text and "the worker died" in text
+        assert "partial text" in text and "its process ended" in text and "the worker died" in text
 
 
 async def test_a_wait_shows_its_phase_and_clock_not_a_spinner(console: Maker) -> None:
     app, client = console(live("apollo"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
         client.send(
             *answer("r1", "apollo-ai", "s-apollo-ai", "Hi")[:2], StreamPhase("r1", "apollo-ai", "queued", 2)
@@ -177,7 +263,7 @@ async def test_team_lanes_stand_side_by_side_in_order_of_arrival(console: Maker)
     app, client = console(live("apollo"), live("athena"), live("numa"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.show_pane("team")
+        app.navigator.show("team")
         await settle(pilot)
         client.send(team("t1", "Name one risk.", "apollo", "athena", "numa"))
         await settle(pilot)
@@ -194,27 +280,27 @@ async def test_team_lanes_stand_side_by_side_in_order_of_arrival(console: Maker)
         assert [lane.ai_id for lane in app.query(Lane)] == ["athena-ai", "numa-ai", "apollo-ai"]
         text = screen_text(app)
         assert "I am athena" in text and "I am numa" in text
-        assert "2 answered" in text and "1 failed" in text and "✖ provider_unavailable" in text
+        assert "2 answered" in text and "1 failed" in text and "✖ no connection to its model" in text
 
 
 async def test_a_picked_answer_is_what_the_pipe_takes(console: Maker) -> None:
     app, client = console(live("apollo"), live("athena"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.show_pane("team")
+        app.navigator.show("team")
         await settle(pilot)
         client.send(team("t1", "Q", "apollo", "athena"))
         await settle(pilot)
         for name in ("apollo", "athena"):
             client.send(*answer(f"t1/{name}-ai", f"{name}-ai", "s-team", "", f"exactly {name}", group="t1"))
         await settle(pilot, 12)
-        app.query_one("#team-lanes").focus()
+        app.query_one("#team-view").focus()
         await pilot.press("right", "p", "left", "vertical_line")
         await settle(pilot)
         await pilot.press(*"numa", "enter")
         await settle(pilot)
-        [run] = client.called("pipeline")
-        assert (run["pipeline"], run["input"]) == ("numa", "exactly athena")
+        [run] = client.called(RunPipeline)
+        assert (run.pipeline, run.input) == ("numa", "exactly athena")
 
 
 async def test_errors_cannot_be_missed_and_are_acknowledged_by_hand(console: Maker) -> None:
@@ -224,16 +310,36 @@ async def test_errors_cannot_be_missed_and_are_acknowledged_by_hand(console: Mak
     )
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        client.send(ErrorEntry(record, 1))
+        item = AttentionItem(
+            "error:7", "error", "apollo-ai", NOW, "provider auth", "the key was refused", 3, errors=[7]
+        )
+        client.send(ErrorEntry(record, 1), AttentionChanged([item], []))
         await settle(pilot)
-        assert "1 error!" in screen_text(app)
+        assert "◆ 1 needs you" in screen_text(app)
         await pilot.press("e")
         await settle(pilot)
         text = screen_text(app)
-        assert "the key was refused" in text and "HTTP 401" in text and "3×" in text
+        assert "the key was refused" in text and "HTTP 401" in text and "×3" in text
+        client.answers[AcknowledgeAttention] = AttentionList([])
         await pilot.press("a")
         await settle(pilot)
-        assert client.called("acknowledge_errors") == [{"ids": [7]}]
+        assert client.called(AcknowledgeAttention) == [AcknowledgeAttention(["error:7"])]
+
+
+async def test_the_keys_of_the_error_list_work_from_the_first_failure_on_though_it_was_empty(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.show("errors")
+        await settle(pilot)
+        assert "No errors" in screen_text(app) and app.focused is not None
+        client.send(ErrorEntry(ErrorRecord(7, "apollo-ai", "provider_auth", "no", NOW, NOW, 1), 1))
+        await settle(pilot)
+        await pilot.press("a")
+        await settle(pilot)
+        assert client.called(AcknowledgeErrors) == [AcknowledgeErrors(ids=[7])]
 
 
 async def test_a_lost_backend_is_said_and_the_grid_is_greyed(console: Maker) -> None:
@@ -242,7 +348,7 @@ async def test_a_lost_backend_is_said_and_the_grid_is_greyed(console: Maker) -> 
         await settle(pilot)
         client.send(ConnectionChanged("lost", NOW, "the gateway closed the connection"))
         await settle(pilot)
-        assert "backend lost" in screen_text(app) and "reconnecting" in screen_text(app)
+        assert "backend lost" in screen_text(app) and "F5 starts it here" in screen_text(app)
         assert "the gateway closed the connection" in screen_text(app)
         assert app.query_one("#fleet").has_class("-stale")
         client.send(ConnectionChanged("lost", NOW, "the gateway refused the token (401)"))
@@ -252,7 +358,7 @@ async def test_a_lost_backend_is_said_and_the_grid_is_greyed(console: Maker) -> 
 
 async def test_a_refusal_of_the_backend_is_a_notice_with_its_words(console: Maker) -> None:
     app, client = console(live("apollo"))
-    client.answers["launch"] = TektonError("the AI lifecycle is off [/b] \x1b[2J", code="lifecycle_off")
+    client.answers[Launch] = TektonError("the AI lifecycle is off [/b] \x1b[2J", code="lifecycle_off")
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await pilot.press("S")
@@ -263,7 +369,7 @@ async def test_a_refusal_of_the_backend_is_a_notice_with_its_words(console: Make
 
 async def test_quit_offers_to_leave_the_fleet_running(console: Maker) -> None:
     app, client = console(live("apollo"))
-    client.answers["shutdown"] = {"results": []}
+    client.answers[Shutdown] = ShutdownResult(True, [])
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await pilot.press("ctrl+q")
@@ -272,27 +378,27 @@ async def test_quit_offers_to_leave_the_fleet_running(console: Maker) -> None:
         await pilot.press("escape")
         await settle(pilot)
         assert not isinstance(app.screen, Dialog)
-        app.commands.quit()
+        app.commands.console.quit()
         await settle(pilot)
         await pilot.click("#answer-stop")
         await settle(pilot)
-        assert client.called("shutdown") == [{"stop_fleet": True}]
+        assert client.called(Shutdown) == [Shutdown(stop_fleet=True)]
 
 
 async def test_drafts_survive_a_change_of_tabs_and_come_back_from_the_backend(console: Maker) -> None:
     app, client = console(live("apollo"), live("athena"))
-    client.answers["get_preference"] = lambda p: {
-        "value": "kept words" if p["key"] == "draft:athena-ai" else None
-    }
+    client.answers[GetPreference] = lambda params: Preference(
+        params.key, "kept words" if params.key == "draft:athena-ai" else None
+    )
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
         await pilot.press(*"half a thought")
-        app.commands.open_chat("athena-ai")
+        app.commands.navigator.open_chat("athena-ai")
         await settle(pilot)
         assert app.query_one("#chat-athena-ai", ChatView).query_one(Composer).draft == "kept words"
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
         assert app.query_one("#chat-apollo-ai", ChatView).query_one(Composer).draft == "half a thought"
 
@@ -303,53 +409,24 @@ async def test_filter_hides_rows_and_says_how_many(console: Maker) -> None:
         await settle(pilot)
         await pilot.press("slash", *"!stopped")
         await settle(pilot)
-        assert app.query_one(FleetGrid).shown_ids == ["apollo-ai"]
+        assert names_shown(app) == ["apollo"]
         assert "18 hidden by filter" in screen_text(app)
         await pilot.press("escape")
         await settle(pilot)
-        assert len(app.query_one(FleetGrid).shown_ids) == 19
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_every_screen_opens_within_three_keys_and_has_help_and_palette_for_its_footer(
-    console: Maker, size: tuple[int, int]
-) -> None:
-    app, _ = console(live("apollo"))
-    async with app.run_test(size=size) as pilot:
-        await settle(pilot)
-        for number, name in enumerate(SCREENS, 1):
-            await pilot.press("escape", "escape", str(number))
-            await settle(pilot)
-            assert app.query_one("#panes").current == name  # type: ignore[attr-defined]
-            footer = {
-                b.binding.description: key_name(b.binding)
-                for b in app.screen.active_bindings.values()
-                if b.binding.show
-            }
-            palette = {command[0] for command in system_commands(app)}
-            app.open_help()
-            await settle(pilot)
-            assert isinstance(app.screen, HelpScreen)
-            helped = app.screen._content().plain
-            await pilot.press("escape")
-            await settle(pilot)
-            for description in footer:
-                if description not in ("Send",):
-                    assert description in helped, f"{name}: {description} is not under ?"
-                    assert description in palette, f"{name}: {description} is not in the palette"
+        assert len(names_shown(app)) == 19
 
 
 async def test_a_hidden_conversation_only_buffers_and_is_whole_when_shown(console: Maker) -> None:
     app, client = console(live("apollo"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.commands.open_chat("apollo-ai")
+        app.commands.navigator.open_chat("apollo-ai")
         await settle(pilot)
-        app.show_pane("fleet")
+        app.navigator.show("fleet")
         await settle(pilot)
         client.send(*answer("r1", "apollo-ai", "s-apollo-ai", "q", *[f"w{n} " for n in range(300)]))
         await settle(pilot)
-        app.show_pane("chat")
+        app.navigator.show("chat")
         await settle(pilot, 15)
         assert "w299" in screen_text(app)
 
@@ -362,20 +439,14 @@ async def test_the_header_counts_and_the_link_of_chunks_is_quiet(console: Maker)
         await settle(pilot)
         client.send(StreamChunk("unknown", "x", 0))
         await settle(pilot)
-        assert "48 tok/s" in app.query_one(HeaderLine).render().plain  # type: ignore[union-attr]
+        assert "48 tok/s" in app.query_one(Header).render().plain  # type: ignore[union-attr]
 
 
 def test_every_binding_has_an_id_so_that_it_can_be_remapped() -> None:
-    from tekton_tui.screens import chat, errors, fleet, gateway, pipes, sessions, team, timeline
-
-    for pane in (chat.ChatPane, errors.ErrorsPane, fleet.FleetPane, gateway.GatewayPane, pipes.PipesPane,
-                 sessions.SessionsPane, team.TeamPane, timeline.TimelinePane):  # fmt: skip
+    for screen in SCREENS.values():
+        pane = getattr(import_module(screen.module), screen.widget)
         for binding in pane.BINDINGS:
-            assert binding.id, f"{pane.__name__}: {binding}"  # type: ignore[union-attr]
-
-
-def test_bindings_of_a_widget_are_its_own() -> None:
-    assert bindings_of(TektonApp(lambda: None))  # type: ignore[arg-type, return-value]
+            assert binding.id, f"{pane.__name__}: {binding}"
 
 
 async def test_left_and_right_go_through_a_dialogs_buttons_as_they_stand(console: Maker) -> None:

@@ -11,13 +11,17 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
+from backend.schema.attention import AttentionItem
 from backend.schema.errors import TektonError
 from backend.schema.events import (
+    AskOpened,
+    AttentionChanged,
     ErrorEntry,
     GatewayCall,
     LogLines,
@@ -29,10 +33,55 @@ from backend.schema.events import (
     TeamEnd,
 )
 from backend.schema.frames import StreamChunk, StreamError, StreamPhase, StreamReasoning
-from backend.schema.records import ErrorRecord, ServiceStatus
+from backend.schema.params import (
+    Chat,
+    GetGateway,
+    GetHistory,
+    GetLogs,
+    GetPreference,
+    GetSession,
+    GetSpecialist,
+    Launch,
+    ListMessages,
+    ListModels,
+    ListPipelines,
+    ListSavedPipelines,
+    ListSessions,
+    MarkSeen,
+)
+from backend.schema.records import ErrorRecord, RunRecord, SavedPipeline, ServiceStatus, StageRecord
+from backend.schema.results import (
+    AttentionList,
+    GatewayClient,
+    History,
+    LogText,
+    MessageList,
+    Model,
+    PipelineRuns,
+    Preference,
+    ProviderList,
+    ProviderModels,
+    SavedPipelineList,
+    SessionList,
+)
+from backend.schema.tools import Ask
 from bench.replay_gateway import ReplayGateway
 from bench.terminal import Terminal
-from tests.tui.fake_client import NOW, FakeClient, answer, live, row, snapshot, team
+from tests.tui.fake_client import (
+    GATEWAY,
+    NOW,
+    Answers,
+    answer,
+    answer_of,
+    detail,
+    live,
+    message,
+    row,
+    session,
+    snapshot,
+    team,
+    usual_answers,
+)
 
 ATTACKS = (
     "\x1b]52;c;QQ==\x07", "\x1b[31;44m", "\x1b[2J\x1b[H", "\x9b2J", "\x9d0;OWNED\x9c", "\x1b]0;OWNED\x07",
@@ -43,10 +92,12 @@ ATTACKS = (
 CORPUS = "".join(ATTACKS)
 OWN = re.compile(
     r"\x1b\[[0-9;]*m|\x1b\[[0-9;]*[ABCDHJKcnt]|\x1b\[[?<>=][0-9;]*[a-zA-Z$]+|\x1b\]22;[a-z-]*\x07"
-    r"|\x1b\]2;tekton[^\x00-\x1f\x7f-\x9f]*\x07|\x1b[78=>]|\r|\n"
+    r"|\x1b\]2;(?:◆\d+ )?tekton[^\x00-\x1f\x7f-\x9f]*\x07|\x1b[78=>]|\r|\n"
 )
 """What the console itself writes: attributes, moves, modes, queries, the pointer's shape, and its title."""
 IDENT = "apollo-ai"
+QUIET_S = 0.15
+FAR = NOW + 10 * 365 * 86_400
 
 
 def evil(place: str, before: str = "") -> str:
@@ -54,61 +105,42 @@ def evil(place: str, before: str = "") -> str:
     return f"{before}H{place}{CORPUS}"
 
 
-def hostile_answers() -> dict[str, Any]:
+def hostile_answers() -> Answers:
     """Return what a hostile gateway answers to the console's calls."""
-    message = {"id": 1, "author": IDENT, "role": "assistant", "content": evil("old"), "created_at": NOW, "request_id": "m1",
-               "reasoning": evil("why"), "error": evil("err"), "error_code": evil("cod")}  # fmt: skip
-    session = {
-        "id": "s",
-        "is_default": False,
-        "title": evil("tit"),
-        "owner": IDENT,
-        "updated_at": NOW,
-        "messages": 1,
+    old = message(1, IDENT, evil("old"), request_id="m1", reasoning=evil("why"), error=evil("err"))
+    stage = StageRecord(
+        evil("lab"), "failed", evil("pin"), evil("pout"), code="internal", error=evil("perr"), elapsed_s=1.0
+    )
+    run = RunRecord("p0", evil("pip"), [stage], NOW, input=evil("pin"))
+    client = GatewayClient(evil("cli"), "", "read", NOW, [evil("top")])
+    call = GatewayCall(NOW, evil("cal"), "http", evil("act"), 403, refusal=evil("rfu"))
+    status = replace(row("apollo"), name=evil("nam"), description=evil("dsc"), last_error=evil("ler"))
+    return usual_answers() | {
+        GetHistory: History(IDENT, "s", [old]),
+        ListMessages: MessageList([old]),
+        GetLogs: lambda params: LogText(params.id, evil("path"), [evil("log")] * 3),
+        GetSession: session("s", title=evil("tit"), messages=1),
+        ListSessions: SessionList(1, [session("s", title=evil("tit"), messages=1)]),
+        ListPipelines: PipelineRuns([run]),
+        ListSavedPipelines: SavedPipelineList([SavedPipeline(evil("sav"), evil("sap"))]),
+        GetSpecialist: detail(status, evil("pers"), [evil("ali")]),
+        GetPreference: Preference("k", evil("dra")),
+        GetGateway: replace(GATEWAY, address=evil("adr"), clients=[client], recent=[call], refusals=[call]),
+        ListModels: ProviderList([ProviderModels("ollama", True, "", [Model("m", evil("mod"), 0, 0, "")])]),
+        MarkSeen: lambda params: AttentionList(what_waits()),
+        Launch: TektonError(evil("ref"), code="internal"),
+        Chat: TektonError(evil("cha"), code="internal"),
     }
-    stage = {"label": evil("lab"), "state": "failed", "input": evil("pin"), "output": evil("pout"), "code": "internal",
-             "error": evil("perr"), "input_bytes": 1, "output_bytes": 1, "lanes": [], "elapsed_s": 1.0}  # fmt: skip
-    run = {
-        "request_id": "p0",
-        "pipeline": evil("pip"),
-        "ok": False,
-        "stages": [stage],
-        "input": evil("pin"),
-        "started_at": NOW,
-    }
-    client = {"client": evil("cli"), "scope": "read", "since": NOW, "topics": [evil("top")]}
-    call = {"timestamp": NOW, "client": evil("cal"), "transport": "http", "action": evil("act"), "status": 403,
-            "refusal": evil("rfu")}  # fmt: skip
-    model = {"name": "m", "display": evil("mod"), "size": 0, "context_window": 0}
-    return FakeClient(snapshot()).answers | {
-        "conversation_history": {"conversation_id": "s", "messages": [message]},
-        "session_messages": {"messages": [message]},
-        "specialist_logs": {"source": evil("src"), "lines": [evil("log")] * 3, "path": evil("path")},
-        "list_sessions": {"sessions": [session], "count": 1},
-        "list_pipelines": {"runs": [run]},
-        "saved_pipelines": {"saved": [{"name": evil("sav"), "pipeline": evil("sap")}]},
-        "list_errors": {"errors": [], "unacknowledged": 0},
-        "get_specialist": {
-            "status_row": {"name": evil("nam"), "description": evil("dsc"), "last_error": evil("ler")},
-            "aliases": [evil("ali")],
-            "persona": evil("pers"),
-        },
-        "get_preference": {"value": evil("dra")},
-        "gateway_info": {
-            "address": evil("adr"),
-            "total_calls": 1,
-            "refused_calls": 1,
-            "streams": 0,
-            "events": {"seq": 1},
-            "clients": [client],
-            "recent": [call],
-            "refusals": [call],
-        },
-        "list_models": {"providers": [{"provider": "ollama", "ok": True, "models": [model]}]},
-        "launch": TektonError(evil("ref"), code="internal"),
-        "chat": TektonError(evil("cha"), code="internal"),
-        "get_orchestration": {"moderation_mode": evil("set")},
-    }
+
+
+def what_waits() -> list[AttentionItem]:
+    names = (("down", "ergon-ai"), ("stalled", IDENT), ("error", evil("nwh")), ("done", IDENT))
+    open_ = [
+        AttentionItem(f"{kind}:1", kind, who, NOW, evil("sho"), evil("wai"), errors=[1])
+        for kind, who in names
+    ]
+    later = AttentionItem("error:2", "error", "gateway", NOW, evil("sno"), evil("snw"), snoozed_until=FAR)
+    return [*open_, later]
 
 
 def hostile_events() -> list[Any]:
@@ -117,6 +149,9 @@ def hostile_events() -> list[Any]:
     begun = answer("r1", IDENT, "s", evil("ask"))
     lane = answer("t1/apollo-ai", IDENT, "s-team", "q", *evil("lan"), group="t1")
     other = answer("t1/ergon-ai", "ergon-ai", "s-team", "q", evil("lax"), group="t1")
+    asked = Ask(
+        "k1", IDENT, "r1", "s", evil("too"), evil("arg"), NOW, FAR, evil("alw"), evil("que"), evil("rea")
+    )
     split = [StreamChunk("r1", character, index) for index, character in enumerate(evil("new"))]
     thought = [StreamReasoning("r1", character) for character in evil("thi")]
     return [
@@ -124,7 +159,8 @@ def hostile_events() -> list[Any]:
         StreamError("r1", IDENT, "internal", evil("fai"), evil("fai")),
         team("t1", evil("tea"), "apollo", "ergon"), *lane, *other, TeamEnd("t1", 1, 0, 0, 1.0, evil("syn"), evil("con")),
         ErrorEntry(record, 1),
-        LogLines(evil("sou"), [evil("lin")], NOW),
+        LogLines(evil("sou"), [evil("lin")], NOW), LogLines(IDENT, [evil("own")], NOW),
+        AttentionChanged(what_waits(), []), AskOpened(asked),
         GatewayCall(NOW, evil("who"), "http", evil("act"), 403, 1.0, evil("refu")),
         ServiceEvent(ServiceStatus(evil("ser"), evil("ser"), "ready", detail=evil("det"), cause=evil("cau")), NOW),
         PipelineStart("p1", evil("pipe"), [evil("stg")], NOW), StageEvent("p1", 0, "failed", evil("lab"), error=evil("serr")),
@@ -136,13 +172,16 @@ def hostile_events() -> list[Any]:
 async def hostile_console(tmp_path: Path) -> AsyncIterator[tuple[Terminal, ReplayGateway]]:
     """Show a console on a terminal of its own, attached to a hostile gateway."""
     (tmp_path / "token").write_text("x" * 48)
+    (tmp_path / "token").chmod(0o600)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "config.toml").write_text("[console]\nbell = false\n")
     named = [
         live("apollo", model=evil("mdl"), model_display=evil("mdl"), title=evil("rol"), description=evil("des"), cause=evil("lst")),
         row("ergon", state="exited", exit_code=3, since=NOW, cause=evil("dea"), title=evil("rol2")),
     ]  # fmt: skip
-    rows = [msgspec.structs.replace(one, name=evil("nam", one.name)) for one in named]
+    rows = [replace(one, name=evil("nam", one.name)) for one in named]
     first = snapshot(*rows, services=[ServiceStatus(evil("svc"), evil("svc"), "ready", detail=evil("sdt"))])
-    async with ReplayGateway(first, hostile_answers()) as gateway:
+    async with ReplayGateway(first, partial(answer_of, hostile_answers())) as gateway:
         command = [
             sys.executable,
             "-m",
@@ -157,27 +196,42 @@ async def hostile_console(tmp_path: Path) -> AsyncIterator[tuple[Terminal, Repla
             yield terminal, gateway
 
 
-KEYS = (
-    ("", "new"), ("\x1b", ""), ("\x1b", ""), ("1", "mdl"), ("d", "pers"), ("\x1b", ""), ("l", "log"), ("\x1b", ""),
-    ("m", "mod"), ("\x1b", ""), ("s", "ref"), ("5", "ask"), ("w", "lin"), ("6", "mes"), ("7", "adr"), ("8", "tit"), ("4", "pip"),
-    ("\x0f", "sav"), ("\x1b", ""), ("\x1b", ""), ("3", ""), ("\x1b", "lan"), ("L", "lan"), ("L", "lax"), ("z", "lan"), ("z", "lax"),
-    (" ", ""), ("\x1b[C", ""), (" ", ""), ("=", "lax"), ("\x1b", ""), ("\x10", ""), ("\x1b", ""), ("1", "mdl"), ("\x1b[B", ""),
-    ("X", "nam"), ("\x1b", ""), ("\x11", "nam"), ("\x1b", ""), ("2", "old"), ("@ap", "nam"), ("\x1b", ""), ("6", "mes"),
+ESC = "\x1b[27u"
+"""The key as terminals that name their keys send it: a lone ESC is waited for, and would take the next key along."""
+GRACE = (("", ""),) * 5
+"""A question takes no key in its first moments."""
+WALK = (
+    ("", "new"), (ESC, "thi"), ("1", "mdl"),
+    # Fleet: the tabs of its detail, its dialogs and overlays
+    ("]", ""), ("]", ""), ("]", ""), ("\x1b[B", ""), ("]", "des"), ("]", ""), ("]", ""), ("l", "log"), (ESC, ""),
+    ("m", "mod"), *GRACE, (ESC, ""), ("s", "ref"), ("X", ""), *GRACE, (ESC, ""), (":detail apollo-ai\r", "pers"), (ESC, ""),
+    # what waits, with its tabs, and the question of an agent
+    ("4", "sho"), ("]", "sno"), ("]", "mes"), (":errors\r", "evi"), ("e", "too"), *GRACE, (ESC, ""), (ESC, ""),
+    # Timeline, System, conversations, pipelines
+    ("5", "ask"), ("K", "sou"), ("\t", ""), ("w", "lin"), (":gateway\r", "adr"), ("]", ""), (":sessions\r", "tit"), (ESC, ""), ("\x0f", "tit"), *GRACE, (ESC, ""),
+    (":pipes\r", "pip"), ("\x0f", "sav"), *GRACE, (ESC, ""), (ESC, ""),
+    # Team Chat: list, cards, one alone, two compared
+    ("3", ""), (ESC, "lan"), ("L", "lan"), ("L", "lax"), ("z", "lan"), ("z", "lax"), (" ", ""), ("\x1b[C", ""), (" ", ""),
+    ("=", "lax"), (ESC, ""),
+    # over everything: palette, menu of names, quitting, what completes a name
+    ("\x10", "rol"), (ESC, ""), ("\x11", "nam"), *GRACE, (ESC, ""), ("1", "mdl"), (":chat ap", "nam"), (ESC, ""), ("?", ""), (ESC, ""),
+    ("2", "old"), ("@ap", "nam"), (ESC, ""), (ESC, ""), (":errors\r", "mes"),
 )  # fmt: skip
-"""Keys in turn, and a place to be waited for after each."""
+"""Keys in turn, and the mark of what has to be seen after each: every place, its tabs, dialogs and overlays."""
 PLACES = set(
-    "mdl dea svc dsc ler pers log mod ref ask fai tea sou who ser pipe lin refu mes whe evi adr cli act tit old new pip nam sav lan lax".split()
+    "mdl dea des ler log mod ref pers ask fai tea sou who ser pipe lin refu sho wai nwh sno too arg mes whe evi"
+    " adr cli act tit old new thi err why pip sap nam rol sav lan lax".split()
 )
 """Where the corpus has to be seen, by its mark, for the test to mean anything."""
 
 
-async def test_no_control_byte_of_foreign_text_reaches_the_terminal_from_any_screen(tmp_path: Path) -> None:
+async def test_no_control_byte_of_foreign_text_reaches_the_terminal_from_any_place(tmp_path: Path) -> None:
     async with hostile_console(tmp_path) as (terminal, gateway):
         shown: set[str] = set()
         terminal.send("2")
         await asyncio.to_thread(terminal.until, "Hold")
         await gateway.send(*hostile_events())
-        for keys, place in KEYS:
+        for keys, place in WALK:
             terminal.send(keys)
             await asyncio.to_thread(terminal.until, f"H{place}␛" if place else "")
             await asyncio.to_thread(settle, terminal)
@@ -205,14 +259,15 @@ def click_links(terminal: Terminal) -> None:
 
 def settle(terminal: Terminal) -> None:
     """Take output until none came for a while."""
-    for _ in range(40):
-        if not terminal.pump_for(0.35):
+    for _ in range(100):
+        if not terminal.pump(QUIET_S):
             return
 
 
 def check(text: str) -> None:
     """See that nothing of the corpus acts in what was written."""
-    assert not re.search("[\x80-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]", text)
+    raw = re.search("[\x80-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]", text)
+    assert raw is None, repr(text[raw.start() - 200 : raw.end()])
     assert not re.search("\x1b\\[(31;44|[58])m", text), "a colour of the text's own was written"
     assert "OWNED\x07" not in text and "52;c;" not in text.replace("␛]52;c;", "")
     rest = OWN.sub("", text)

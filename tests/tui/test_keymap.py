@@ -10,9 +10,9 @@ import pytest
 from textual.widgets import OptionList
 
 from tekton_tui.app import TektonApp
-from tekton_tui.keymap import actions, grant
-from tekton_tui.palette import system_commands
-from tekton_tui.preferences import Preferences, read_preferences
+from tekton_tui.commands.palette import system_commands
+from tekton_tui.runtime.keymap import actions, resolve_keymap
+from tekton_tui.runtime.preferences import Preferences, read_preferences
 from tekton_tui.screens.dialogs import Dialog
 from tests.tui.conftest import settle
 from tests.tui.fake_client import FakeClient, live, snapshot
@@ -40,21 +40,21 @@ def started(tmp_path: Path) -> Start:
 
 async def test_a_remapped_key_acts_and_footer_help_and_palette_name_it(started: Start) -> None:
     app, _ = started(
-        '[console.keymap]\n"fleet.kill" = "ctrl+t"\nfleet.launch = "f5"\n"app.help" = "f1,question_mark"\n'
+        '[console.keymap]\n"fleet.kill" = "ctrl+t"\nfleet.start = "f5"\n"app.help" = "f1,question_mark"\n'
     )
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        assert "f5 Launch" in screen_text(app) and "^t Kill" in screen_text(app)
+        assert "f5 start" in screen_text(app) and "ctrl+t kill" in screen_text(app)
         await pilot.press("X")
         await settle(pilot)
         assert not isinstance(app.screen, Dialog), "the shipped key is free"
-        palette = {title: words for title, words, _ in system_commands(app)}
-        assert palette["Kill"] == "key ctrl+t" and palette["Launch"] == "key f5"
+        palette = {title: words for title, words, _ in system_commands(app, app.commands)}
+        assert palette["kill"].startswith("key ctrl+t ") and palette["start"].startswith("key f5 ")
         await pilot.press("f1")
         await settle(pilot)
         lines = screen_text(app).splitlines()
-        assert any("ctrl+t" in line and "Kill" in line for line in lines)
-        assert any("f5" in line and "Launch" in line for line in lines)
+        assert any("ctrl+t" in line and "kill" in line for line in lines)
+        assert any("f5" in line and "start" in line for line in lines)
         await pilot.press("escape")
         await settle(pilot)
         await pilot.press("ctrl+t")
@@ -66,7 +66,7 @@ async def test_wrong_wishes_name_file_and_key_and_the_console_starts_with_the_re
     started: Start, tmp_path: Path
 ) -> None:
     app, _ = started(
-        '[console.keymap]\n"fleet.kil" = "k"\n"fleet.stop" = "ctrl+nope"\n"fleet.logs" = "f6"\n"fleet.mark" = 3\n'
+        '[console.keymap]\n"fleet.kil" = "k"\n"fleet.stop" = "ctrl+nope"\n"fleet.log" = "f6"\n"fleet.mark" = 3\n'
     )
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
@@ -78,31 +78,47 @@ async def test_wrong_wishes_name_file_and_key_and_the_console_starts_with_the_re
         )
         assert any("'fleet.stop'" in problem and "'ctrl+nope' is no key" in problem for problem in problems)
         assert any("'fleet.mark'" in problem and "found 3" in problem for problem in problems)
-        assert "f6 Logs" in screen_text(app) and "x Stop" in screen_text(app)
+        assert "f6 log" in screen_text(app) and "x stop" in screen_text(app)
         await pilot.press("f2")
         await settle(pilot)
         assert "fleet.kil" in screen_text(app)  # a long path may break the words behind it
 
 
 def test_a_key_of_another_action_of_the_same_place_is_refused_and_a_swap_is_not() -> None:
-    taken = grant({"fleet.stop": "s"}, "F")
-    assert taken == ({}, ["F: console.keymap 'fleet.stop': 's' is the key of 'fleet.launch' there"])
-    swapped, problems = grant({"fleet.stop": "s", "fleet.launch": "x"}, "F")
-    assert swapped == {"fleet.stop": "s", "fleet.launch": "x"} and not problems
+    taken = resolve_keymap({"fleet.stop": "s"}, "F")
+    assert taken == ({}, ["F: console.keymap 'fleet.stop': 's' is the key of 'fleet.start' there"])
+    swapped, problems = resolve_keymap({"fleet.stop": "s", "fleet.start": "x"}, "F")
+    assert swapped == {"fleet.stop": "s", "fleet.start": "x"} and not problems
+
+
+def test_a_name_of_before_is_told_and_means_what_it_is_called_now() -> None:
+    keymap, [problem] = resolve_keymap({"fleet.launch": "f6", "go.pipes": "f8"}, "F")
+    assert keymap == {"fleet.start": "f6"}
+    assert "'fleet.launch' is 'fleet.start'" in problem and "'go.pipes' is gone" in problem
+
+
+def test_a_verbs_name_alone_stands_for_it_everywhere() -> None:
+    keymap, problems = resolve_keymap({"copy": "f9"}, "F")
+    assert {"fleet.copy", "transcript.copy", "lines.copy"} <= set(keymap) and not problems
 
 
 def test_the_way_out_is_added_to_and_never_lost() -> None:
-    assert grant({"app.quit": "f10"}, "F") == ({"app.quit": "ctrl+q,f10"}, [])
+    assert resolve_keymap({"app.quit": "f10"}, "F") == ({"app.quit": "ctrl+q,f10"}, [])
 
 
 def test_every_action_of_the_console_has_an_id_that_can_be_remapped() -> None:
     known = actions()
-    assert {"fleet.kill", "composer.send", "transcript.copy", "team.pick", "lines.wrap", "go.fleet"} <= set(
-        known
-    )
+    assert {
+        "fleet.kill",
+        "composer.send",
+        "transcript.copy",
+        "team-view.pick",
+        "lines.wrap",
+        "go.fleet",
+    } <= set(known)
     spare = {action: f"f{n % 12 + 1}" for n, action in enumerate(sorted(known))}
     for action, key in spare.items():
-        granted, problems = grant({action: key}, "F")
+        granted, problems = resolve_keymap({action: key}, "F")
         assert granted or "is the key of" in problems[0]
 
 
@@ -137,7 +153,7 @@ async def test_a_setting_that_cannot_be_kept_is_said_and_holds_for_now(
     app, _ = started()
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        app.choose("density", "compact")
+        app.commands.console.set_preference("density", "compact")
         await settle(pilot)
         assert app.has_class("-compact") and "holds for now only" in notices(app)
 

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from textual.widgets import Input, ProgressBar
 
 from backend.schema.errors import TektonError
 from backend.schema.events import ServiceEvent
+from backend.schema.params import ListMessages, ListModels, ListSessions, PullModel
 from backend.schema.records import ServiceStatus
+from backend.schema.results import MessageList, ProviderList, ProviderModels, SessionList
 from tekton_tui.app import TektonApp
 from tekton_tui.screens.models import ModelScreen
+from tekton_tui.screens.sessions import SessionsPane
 from tests.tui.conftest import settle
-from tests.tui.fake_client import NOW, FakeClient, live
+from tests.tui.fake_client import NOW, FakeClient, live, message, session
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
-NOTHING = {"providers": [{"provider": "ollama", "ok": True, "detail": "", "models": []}]}
-TALK = {"messages": [
-    {"id": 1, "author": "you", "role": "user", "content": "What breaks?", "created_at": NOW},
-    {"id": 2, "author": "apollo-ai", "role": "assistant", "content": "The queue.", "created_at": NOW},
-    {"id": 3, "author": "you", "role": "user", "content": "And then?", "created_at": NOW},
-]}  # fmt: skip
+NOTHING = ProviderList([ProviderModels("ollama", True, "", [])])
+TALK = MessageList(
+    [message(1, "you", "What breaks?"), message(2, "apollo-ai", "The queue."), message(3, "you", "And then?")]
+)
 
 
 async def test_a_fetch_shows_how_far_it_is_in_a_bar(console: Maker) -> None:
     app, client = console(live("apollo"))
-    client.answers["list_models"] = NOTHING
-    client.hang.add("pull_model")
+    client.answers[ListModels] = NOTHING
+    client.hang.add(PullModel)
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
-        app.commands.choose_model(["apollo-ai"])
+        app.commands.navigator.choose_model(["apollo-ai"])
         await settle(pilot)
         await pilot.press("+", *"qwen3:8b", "enter")
         await settle(pilot)
-        assert client.called("pull_model") == [{"provider": "ollama", "model": "qwen3:8b"}]
+        assert client.called(PullModel) == [PullModel("qwen3:8b")]
         status = ServiceStatus(
             "pull qwen3:8b", "fetching qwen3:8b", "busy", NOW, detail="pulling 61 % of 5.2 GB"
         )
@@ -46,11 +48,11 @@ async def test_a_fetch_shows_how_far_it_is_in_a_bar(console: Maker) -> None:
 
 async def test_a_fetch_that_fails_is_said_and_keeps_the_name_typed(console: Maker) -> None:
     app, client = console(live("apollo"))
-    client.answers["list_models"] = NOTHING
-    client.answers["pull_model"] = TektonError("Ollama has no model 'qwen'", code="model_not_found")
+    client.answers[ListModels] = NOTHING
+    client.answers[PullModel] = TektonError("Ollama has no model 'qwen'", code="model_not_found")
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
-        app.commands.choose_model(["apollo-ai"])
+        app.commands.navigator.choose_model(["apollo-ai"])
         await settle(pilot)
         await pilot.press("+", *"qwen", "enter")
         await settle(pilot)
@@ -60,10 +62,10 @@ async def test_a_fetch_that_fails_is_said_and_keeps_the_name_typed(console: Make
 
 async def test_providers_that_cannot_be_asked_leave_words_not_a_wait(console: Maker) -> None:
     app, client = console(live("apollo"))
-    client.answers["list_models"] = TektonError("the backend is gone", code="backend_lost")
+    client.answers[ListModels] = TektonError("the backend is gone", code="backend_lost")
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
-        app.commands.choose_model(["apollo-ai"])
+        app.commands.navigator.choose_model(["apollo-ai"])
         await settle(pilot)
         assert "could not be asked" in screen_text(app) and isinstance(app.screen, ModelScreen)
         await pilot.press("escape")
@@ -73,18 +75,14 @@ async def test_providers_that_cannot_be_asked_leave_words_not_a_wait(console: Ma
 
 async def test_a_conversation_found_by_words_opens_where_they_stand(console: Maker) -> None:
     app, client = console(live("apollo"))
-    rows = {
-        "sessions": [
-            {"id": "s1", "owner": "apollo-ai", "title": "What breaks?", "updated_at": NOW, "messages": 3}
-        ]
-    }
-    client.answers["list_sessions"] = lambda params: (
-        rows if params["query"] in (None, "queue") else {"sessions": []}
+    found = SessionList(1, [session("s1", title="What breaks?", messages=3)])
+    client.answers[ListSessions] = lambda params: (
+        found if params.query in ("", "queue") else SessionList(0, [])
     )
-    client.answers["session_messages"] = TALK
+    client.answers[ListMessages] = TALK
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
-        app.show_pane("sessions")
+        app.navigator.show("sessions")
         await settle(pilot)
         await pilot.press("/", *"zzz")
         await settle(pilot)
@@ -95,4 +93,46 @@ async def test_a_conversation_found_by_words_opens_where_they_stand(console: Mak
         await settle(pilot)
         await pilot.press("enter", "enter")
         await settle(pilot, 15)
-        assert "1 of 1 messages" in screen_text(app) and "The queue." in screen_text(app)
+        assert "1 of 1 hits" in screen_text(app) and "The queue." in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_long_title_is_cut_with_a_sign_and_by_the_room_there_is(
+    console: Maker, size: tuple[int, int]
+) -> None:
+    app, client = console(live("apollo"))
+    long = session("s1", title="Which of the two repositories is the live one, and who says so?", messages=3)
+    client.answers[ListSessions] = SessionList(1, [long])
+    client.answers[ListMessages] = TALK
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        app.navigator.show("sessions")
+        await settle(pilot)
+        row = next(line for line in screen_text(app).splitlines() if line.startswith(" apollo"))
+        assert "Which of" in row and "…" in row.partition("│")[0].partition("╭")[0]
+
+
+async def test_a_list_of_conversations_that_is_cut_says_so_and_the_newest_key_is_shown(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    found = SessionList(1, [session("s1", title="What breaks?", messages=3)], more=True)
+    client.answers[ListSessions] = lambda params: (
+        SessionList(0, [], more=True)
+        if params.query == "zz"
+        else found
+        if params.query == ""
+        else SessionList(0, [])
+    )
+    client.answers[ListMessages] = TALK
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.navigator.show("sessions")
+        await settle(pilot)
+        assert "There are more: further words narrow the list." in screen_text(app)
+        await pilot.press("/", *"zz")
+        await settle(pilot)
+        assert "Nothing of the newest messages holds “zz”." in screen_text(app)
+        pane = app.query_one(SessionsPane)
+        pane._list("z", found)  # pyright: ignore[reportPrivateUsage]
+        assert "What breaks?" not in screen_text(app)

@@ -7,9 +7,10 @@ import base64
 import re
 from pathlib import Path
 
+from backend.schema.params import Kill
 from bench.terminal import Terminal
 from tests.tui.fake_client import answer
-from tests.tui.test_attention import console
+from tests.tui.test_notifications import console
 
 PRESS, DRAG, WHEEL_UP, WHEEL_DOWN = 0, 32, 64, 65
 
@@ -54,17 +55,17 @@ async def test_screens_rows_buttons_and_tabs_are_clicked(tmp_path: Path) -> None
         await seen(terminal, "This kills:")
         await click(terminal, "Cancel")
         await asyncio.to_thread(terminal.until, lambda t: "This kills:" not in t.screen())
-        assert not [name for name, _ in gateway.calls if name == "kill"]
+        assert not [call for call in gateway.calls if isinstance(call, Kill)]
         for _ in range(2):
             await click(terminal, "athena ")
-        await seen(terminal, "message athena")
+        await seen(terminal, "to athena")
         await click(terminal, "1 Fleet")
         await seen(terminal, "Launch all")
         for _ in range(2):
             await click(terminal, "apollo ")
-        await seen(terminal, "message apollo")
+        await seen(terminal, "to apollo")
         await click(terminal, "athena")
-        await seen(terminal, "message athena")
+        await seen(terminal, "to athena")
 
 
 async def test_the_wheel_scrolls_and_a_drag_selects_what_is_then_copied(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ async def test_the_wheel_scrolls_and_a_drag_selects_what_is_then_copied(tmp_path
         await seen(terminal, "● apollo")
         for _ in range(2):
             await click(terminal, "apollo ")
-        await seen(terminal, "message apollo")
+        await seen(terminal, "to apollo")
         text = "\n\n".join(f"paragraph number {number}" for number in range(60))
         await gateway.send(*answer("r1", "apollo-ai", "s-apollo-ai", "Count.", text))
         await seen(terminal, "paragraph number 59")

@@ -7,18 +7,112 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 
-from backend.catalog import load
 from backend.client import ConnectionChanged
-from backend.config import Settings
-from backend.schema.events import ErrorEntry, ServiceEvent, TeamEnd
-from backend.schema.frames import StreamError, StreamPhase
-from backend.schema.records import ErrorRecord, LaunchPlanItem, ServiceStatus
+from backend.schema.attention import AttentionItem
+from backend.schema.content import ImagePart, OpaquePart, TextPart
+from backend.schema.events import (
+    AskOpened,
+    AttentionChanged,
+    ErrorEntry,
+    GatewayCall,
+    ServiceEvent,
+    TeamEnd,
+    TurnStarted,
+)
+from backend.schema.frames import (
+    Phase,
+    StreamChunk,
+    StreamEnd,
+    StreamError,
+    StreamMetadata,
+    StreamPhase,
+    StreamReasoning,
+    StreamToolCall,
+    StreamToolResult,
+    StreamToolUse,
+    Usage,
+)
+from backend.schema.history import TurnPhase, TurnRecord
+from backend.schema.params import (
+    GetGateway,
+    GetHistory,
+    GetLogs,
+    GetOrchestration,
+    GetSession,
+    Launch,
+    ListMessages,
+    ListModels,
+    ListPipelines,
+    ListSavedPipelines,
+    ListSessions,
+    ListTurns,
+    PullModel,
+)
+from backend.schema.records import (
+    ErrorRecord,
+    FleetPlan,
+    JobGroup,
+    LaunchPlanItem,
+    ModelCandidate,
+    RunRecord,
+    SavedPipeline,
+    ServiceStatus,
+    StageRecord,
+)
+from backend.schema.results import (
+    EventFigures,
+    GatewayClient,
+    GatewayReport,
+    History,
+    LaunchReport,
+    LogText,
+    MessageList,
+    Model,
+    PipelineRuns,
+    ProviderList,
+    ProviderModels,
+    SavedPipelineList,
+    SessionList,
+    TurnList,
+)
+from backend.schema.tools import Ask
 from tekton_tui.app import TektonApp
+from tekton_tui.transcript import Transcript
+from tekton_tui.widgets.chat.chat_view import ChatView
+from tekton_tui.widgets.composer.composer import Composer
+from tekton_tui.widgets.composer.files import Attached
+from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.conftest import at_rest, settle
-from tests.tui.fake_client import NOW, FakeClient, answer, live, row, snapshot, team
+from tests.tui.fake_client import (
+    NOW,
+    FakeClient,
+    answer,
+    live,
+    message,
+    row,
+    session,
+    snapshot,
+    team,
+    ten_minutes,
+    unseen,
+)
 
+ASK = Ask(
+    "t-1",
+    "apollo-ai",
+    "r1",
+    "s1",
+    "shell:run",
+    '{"command": "pytest -q tests/test_queue.py --count 200", "cwd": "~/work/queue"}',
+    NOW - 40,
+    NOW + 560,
+    always="shell:run command=pytest -q tests/test_queue.py --count 200 cwd=~/work/queue",
+    why="Fix the flaky test in tests/test_queue.py and prove it.",
+    reason="no rule covers shell:run: the default is ask",
+)
 pytestmark = pytest.mark.usefixtures("still")
 SIZES = [(80, 24), (120, 40)]
 MARKDOWN = (
@@ -40,10 +134,10 @@ MODEL_SERVER = ServiceStatus(
 def busy_fleet() -> list[Any]:
     return [
         live("apollo", 21_877, state="busy", phase="streaming", phase_since=NOW - 3.2, tokens_per_second=48.0,
-             first_token_ms=210.0, queue=1, turns=12, tokens_in=4210, tokens_out=9377, last_activity=NOW),
-        live("athena", 21_880, first_token_ms=190.0, tokens_per_second=44.0, turns=3, tokens_out=512),
-        live("numa", 21_881, state="busy", phase="prefill", phase_since=NOW - 4.1, queue=2),
-        live("rhetor", 21_882, state="busy", phase="stalled", phase_since=NOW - 12, queue=1),
+             first_token_ms=210.0, queue=1, turns=12, tokens_in=4210, tokens_out=9377, last_activity=NOW, **spent(5080, 0.118)),
+        live("athena", 21_880, first_token_ms=190.0, tokens_per_second=44.0, turns=3, tokens_out=512, last_activity=NOW - 70, **spent(3604, 0.092)),
+        live("numa", 21_881, state="busy", phase="prefill", phase_since=NOW - 4.1, queue=2, first_token_ms=900.0, **spent(7209, 0.061)),
+        live("rhetor", 21_882, state="busy", phase="stalled", phase_since=NOW - 12, queue=1, first_token_ms=340.0, **spent(2540, 0.04)),
         row("sophia", state="starting", pid=21_890, since=NOW - 1.2),
         row("ergon", state="exited", exit_code=3, since=NOW - 75, cause="ModuleNotFoundError: No module named 'tools'"),
         row("telos", state="foreign-port", since=NOW - 20, cause="port 45008 is held by nginx (pid 812)"),
@@ -58,9 +152,46 @@ async def nothing(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None
     return
 
 
+def spent(used: int, cost: float) -> dict[str, Any]:
+    return {"context_used": used, "context_window": 8192, "cost": cost, "costs": {"USD": cost}}
+
+
+async def needs(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.send(AttentionChanged([
+        AttentionItem("asks:1", "asks", "apollo-ai", NOW - 40, "asks", "run pytest -q tests/test_queue.py --count 200"),
+        AttentionItem("down:ergon-ai", "down", "ergon-ai", NOW - 75, "exited 3", "ModuleNotFoundError: No module named 'tools'"),
+        AttentionItem("stalled:rhetor-ai", "stalled", "rhetor-ai", NOW - 12, "stalled", "no token for 12 s; the provider still holds the line"),
+        AttentionItem("error:4", "error", "gateway", NOW - 240, "provider rate limited", "a key of the team “ci” is over its budget of $5.00", 3),
+        AttentionItem("budget:athena-ai", "budget", "athena-ai", 0.0, "84 %", "42,000 of 50,000 tokens are used today"),
+        AttentionItem("done:r1", "done", "prometheus-ai", NOW - 60, "answered", "The March date cannot hold: three tasks need the same two people."),
+        AttentionItem("done:t1", "done", "team", NOW - 180, "joint", "The broker first, then the pool. Four of fifteen name the broker."),
+    ], []))  # fmt: skip
+    await pilot.press("4", "down")
+
+
+async def wall(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await pilot.press("L")
+
+
+async def fleet_log(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.answers[GetLogs] = lambda params: LogText(
+        params.id, "", [f"03:32:{second:02} INFO the queue is at {second} of 40" for second in range(30)]
+    )
+    app.query_one(FleetGrid).go_to("apollo-ai")
+    await pilot.press("left_square_bracket", "left_square_bracket")
+    await settle(pilot, 20)
+
+
+async def columns(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    await pilot.press("C")
+
+
 async def plan(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    items = [LaunchPlanItem(f"{n}-ai", n, True, p, provider="embedded", model="SmolLM2-135M") for n, p in
-             (("numa", 45004), ("rhetor", 45003), ("apollo", 45012))]  # fmt: skip
+    items = [LaunchPlanItem(f"{n}-ai", n, True, p, provider="ollama", model="qwen3:8b", short=short) for n, p, short in
+             (("numa", 45004, "platform"), ("rhetor", 45003, "prompts"), ("apollo", 45012, "executive"))]  # fmt: skip
+    why = "LM Studio answers at http://127.0.0.1:1234/v1"
+    other = ModelCandidate("openai", "gemma-3-12b", "", "Gemma-3-12b", 8 << 30, why, usable=True)
+    job = JobGroup("review-change", "Review a change", "what it breaks", ["telos", "apollo"])
     items.append(
         LaunchPlanItem(
             "athena-ai",
@@ -71,18 +202,14 @@ async def plan(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
             code="foreign_port",
         )
     )
-    client.answers["launch"] = {
-        "plan": msgspec.to_builtins(
-            {"items": items, "memory_estimate": 1 << 30, "memory_available": 20 << 30}
-        )
-    }
-    for item in client.answers["launch"]["plan"]["items"]:
-        item.setdefault("problem", "")
+    client.answers[Launch] = LaunchReport(
+        FleetPlan(items, memory_estimate=1 << 30, memory_available=20 << 30, candidates=[other], jobs=[job])
+    )
     await pilot.press("enter")
 
 
 async def chat(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.commands.open_chat("apollo-ai")
+    app.commands.navigator.open_chat("apollo-ai")
     await settle(pilot, 10)
     client.send(*answer("r1", "apollo-ai", "s-apollo-ai", "Which module breaks first under load?", MARKDOWN))
     client.send(*answer("r2", "apollo-ai", "s-apollo-ai", "And then?", "The cache, because it")[:3])
@@ -96,12 +223,144 @@ async def chat(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     )
 
 
+async def chat_waits(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Yesterday's answer, a stopped one, one that is written with a diff, and a question that waits."""
+    stored = [
+        message(1, "you", "Is it flaky?", created_at=NOW - 90_000, request_id="tui-a"),
+        message(
+            2,
+            "apollo-ai",
+            "The queue test fails once in 40 runs: it reads the clock twice.",
+            created_at=NOW - 89_990,
+            request_id="tui-a",
+            usage=Usage(812, 21),
+            first_token_ms=205.0,
+            total_time=1.4,
+        ),
+        message(3, "you", "Why twice?", created_at=NOW - 600, request_id="tui-b"),
+        message(
+            4,
+            "apollo-ai",
+            "Because `drain` reads it once for the",
+            created_at=NOW - 590,
+            request_id="tui-b",
+            finish_reason="cancelled",
+            error_code="cancelled",
+            usage=Usage(900, 33),
+            first_token_ms=205.0,
+            total_time=4.1,
+            reasoning="two clocks, one monotonic and one that may step back when the host corrects it",
+        ),
+    ]
+    client.answers[GetHistory] = History("apollo-ai", "s-apollo-ai", stored)
+    client.answers[GetSession] = session("s-apollo-ai", title="flaky test")
+    app.commands.navigator.open_chat("apollo-ai")
+    await settle(pilot, 10)
+    diff = "The test reads `time.time()` twice; one step of the clock and it fails.\n\n```diff\n     start = clock.now()\n-    while time.time() - start < 1:\n+    while clock.now() - start < 1:\n```\n"
+    client.send(
+        *answer(
+            "tui-1",
+            "apollo-ai",
+            "s-apollo-ai",
+            "Fix the flaky test in tests/test_queue.py and prove it.",
+            diff,
+        )[:-1]
+    )
+    client.send(TurnStarted("tui-2", "apollo-ai", "s-apollo-ai", "Then write the changelog line.", NOW))
+    client.send(*answer("r9", "athena-ai", "s-athena-ai", "Here?", "Yes."), unseen("r9", "athena-ai"))
+
+
+async def chat_tools(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Files read, one edited, a failure unfolded, and a command that waits for the operator's word."""
+    app.commands.navigator.open_chat("apollo-ai")
+    await settle(pilot, 10)
+    r, ask_for = "tui-1", "Fix the flaky test in tests/test_queue.py and prove it."
+    client.send(*answer(r, "apollo-ai", "s-apollo-ai", ask_for)[:2])
+    client.send(StreamReasoning(r, "Two clocks, one monotonic and one that may step back."))
+    client.send(StreamChunk(r, "The test reads `time.time()` twice; one step of the clock and it fails.", 0))
+    calls = (
+        ("files__read_file", '{"path": "tests/test_queue.py"}', "\n".join(["line"] * 212), False, 104.0),
+        ("files__read_file", '{"path": "tests/clock.py"}', "[Errno 2] No such file or directory: 'tests/clock.py'", True, 3.0),
+        ("files__edit_file", '{"path": "tests/test_queue.py", "edits": [{"old": "time.time()", "new": "clock.now()"}]}', "+6 -2", False, 41.0),
+    )  # fmt: skip
+    for number, (name, arguments, result, failed, took_ms) in enumerate(calls):
+        client.send(StreamToolCall(r, number, f"c{number}", name, arguments))
+        client.send(StreamToolResult(r, number, name, result, failed, len(result), took_ms))
+    client.send(StreamChunk(r, "Now the proof.", 1))
+    run = '{"command": "pytest -q tests/test_queue.py --count 200"}'
+    client.send(StreamToolCall(r, 3, "c3", "shell__run", run))
+    client.send(StreamToolUse(r, "apollo-ai", 3, "shell:run", run))
+    client.send(
+        AskOpened(Ask("t-9", "apollo-ai", r, "s-apollo-ai", "shell:run", run, NOW - 40, NOW + 600)),
+        StreamPhase(r, "apollo-ai", "waiting", 0, "shell:run"),
+    )
+    await settle(pilot)
+    app.clear_notifications()
+
+
+async def chat_files(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Files above the field, one more than the model has room for; how hard it is to think."""
+    await chat(app, client, pilot)
+    text = Attached("test_queue.py", 7_931, 1_980, TextPart("x"))
+    picture = Attached(
+        "board.png", 212_400, None, ImagePart("image/png", "AAAA", name="board.png", size=212_400)
+    )
+    app.query_one(ChatView).set_effort("high")
+    composer = app.query_one("#chat-apollo-ai Composer", Composer)
+    composer.add_files([text, picture])
+    composer.draft = "Fix the flaky test."
+
+
+async def chat_branch(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """A question written anew, twice: the last branch of three is shown, and another is being written."""
+    stored = [
+        message(1, "you", "Why is it flaky?", created_at=NOW - 90_000, request_id="tui-a"),
+        message(2, "apollo-ai", "It reads the clock twice.", created_at=NOW - 89_990, request_id="tui-a"),
+    ]
+    for number, text in enumerate(
+        ("Fix it.", "Fix it and prove it.", "Fix it, prove it, and write the changelog line.")
+    ):
+        kept = [TextPart(text), OpaquePart("kept", {"after": "tui-a"})]
+        stored += [
+            message(
+                3 + 2 * number, "you", text, created_at=NOW - 600, request_id=f"tui-{number}", parts=kept
+            ),
+            message(
+                4 + 2 * number, "apollo-ai", f"Done: {text}", created_at=NOW - 590, request_id=f"tui-{number}"
+            ),
+        ]
+    client.answers[GetHistory] = History("apollo-ai", "s-apollo-ai", stored)
+    app.commands.navigator.open_chat("apollo-ai")
+    await settle(pilot, 10)
+    app.query_one("#chat-apollo-ai Transcript", Transcript).focus()
+    await pilot.press("up", "i")
+
+
+async def switcher(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Who and what can be gone to: one has an unread answer."""
+    app.commands.navigator.open_chat("apollo-ai")
+    await settle(pilot, 10)
+    client.send(*answer("r9", "athena-ai", "s-athena-ai", "Here?", "Yes."), unseen("r9", "athena-ai"))
+    rows = [
+        session("s1", title="Which module breaks first under load?", updated_at=NOW - 60, messages=12),
+        session("s2", "team", "Name the riskiest part", updated_at=NOW - 9000, messages=38),
+        session("s3", "numa-ai", "disk space on the build host", updated_at=NOW - 90_000, messages=4),
+    ]
+    client.answers[ListSessions] = SessionList(3, rows)
+    talk = [
+        message(1, "you", "Which module breaks first under load?", created_at=NOW - 90),
+        message(2, "apollo-ai", "The **queue**: its lock is held across a call.", created_at=NOW - 80),
+    ]
+    client.answers[ListMessages] = MessageList(talk)
+    await pilot.press("ctrl+o", "down", "down", "down", "down")
+
+
 async def chat_empty(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.commands.open_chat("athena-ai")
+    app.commands.navigator.open_chat("athena-ai")
 
 
 async def team_race(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.show_pane("team")
+    app.navigator.show("team")
     await settle(pilot, 10)
     names = ("apollo", "athena", "numa", "sophia", "ergon", "rhetor")
     client.send(team("t1", "Name the riskiest part of the plan.", *names))
@@ -122,7 +381,7 @@ async def team_race(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
     client.send(*answer("t1/ergon-ai", "ergon-ai", "s-team", "", group="t1")[:1],
                 StreamError("t1/ergon-ai", "ergon-ai", "provider_unavailable", "connection refused", "connection refused"))  # fmt: skip
     await settle(pilot, 10)
-    app.query_one("#team-lanes").focus()
+    app.query_one("#team-view").focus()
 
 
 async def team_done(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -132,7 +391,7 @@ async def team_done(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
 
 
 async def team_empty(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.show_pane("team")
+    app.navigator.show("team")
 
 
 async def errors(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -146,11 +405,11 @@ async def errors(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
                              "Traceback (most recent call last):\n  …\nModuleNotFoundError: No module named 'tools'")  # fmt: skip
         client.send(ErrorEntry(record, number))
     await settle(pilot)
-    await pilot.press("e")
+    app.navigator.open_errors("apollo-ai")
 
 
 async def errors_empty(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.show_pane("errors")
+    app.navigator.show("errors")
 
 
 async def lost(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -161,131 +420,178 @@ async def lost(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
 
 
 async def quit_question(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.commands.quit()
+    app.commands.console.quit()
 
 
 async def kill_question(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     client.send(*answer("r1", "apollo-ai", "s", "q", "one ", "two ")[:-1])
     await settle(pilot)
-    app.commands.kill(["apollo-ai", "athena-ai"])
+    app.commands.fleet.kill(["apollo-ai", "athena-ai"])
 
 
 async def help_keys(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.open_help()
+    app.navigator.open_help()
 
 
 async def pipes_empty(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.show_pane("pipes")
+    app.navigator.show("pipes")
 
 
 async def pipes(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     stages = [
-        {
-            "label": "apollo",
-            "state": "done",
-            "input": "our queue grows",
-            "output": "Split the queue by tenant.",
-            "first_token_ms": 210.0,
-            "elapsed_s": 1.9,
-        },
-        {
-            "label": 'athena "be brief"',
-            "state": "failed",
-            "input": "Split the queue by tenant.",
-            "code": "provider_unavailable",
-            "error": "connection refused",
-        },
-        {"label": "rhetor", "state": "not run"},
+        StageRecord(
+            "apollo",
+            "done",
+            "our queue grows",
+            "Split the queue by tenant.",
+            first_token_ms=210.0,
+            elapsed_s=1.9,
+        ),
+        StageRecord(
+            'athena "be brief"',
+            "failed",
+            "Split the queue by tenant.",
+            code="provider_unavailable",
+            error="connection refused",
+        ),
+        StageRecord("rhetor", "not run"),
     ]
-    run = {
-        "request_id": "p1",
-        "pipeline": 'apollo | athena "be brief" | rhetor',
-        "stages": stages,
-        "total_time": 2.4,
-        "started_at": NOW,
-    }
-    client.answers["list_pipelines"] = {"runs": [run]}
-    app.show_pane("pipes")
+    run = RunRecord("p1", 'apollo | athena "be brief" | rhetor', stages, NOW, total_time=2.4)
+    client.answers[ListPipelines] = PipelineRuns([run])
+    app.navigator.show("pipes")
     await settle(pilot)
     app.query_one("#pipes-runs").focus()
 
 
+def _turn(who: str, begun: float, ended: float, *phases: tuple[Phase, float], **facts: Any) -> TurnRecord:
+    """Return a turn of the last minute; times are seconds before now, 0 for one that runs."""
+    entered = [TurnPhase(phase, NOW - at) for phase, at in phases]
+    prompt = "Fix the flaky test in tests/test_queue.py and prove it."
+    end = NOW - ended if ended else 0.0
+    return TurnRecord(f"{who}{begun}", f"{who}-ai", "s", prompt, NOW - begun, end, entered, **facts)
+
+
 async def timeline(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    client.send(*answer("r1", "apollo-ai", "s", "Which module breaks first?", "The queue."))
-    client.changed(row("athena", state="killed", signal=9, since=NOW, cause="killed by SIGKILL from outside"))
-    app.show_pane("timeline")
+    turns = [
+        _turn("metis", 60, 55, ("queued", 60), ("streaming", 59), tokens_out=50),
+        _turn("apollo", 58, 0, ("queued", 58), ("prefill", 57), ("streaming", 54), ("tool", 32), ("streaming", 28), ("waiting", 19)),
+        _turn("hermes", 57, 50, ("prefill", 57), ("streaming", 55), code="cancelled"),
+        _turn("rhetor", 49, 0, ("queued", 49), ("prefill", 48), ("streaming", 46), ("stalled", 18)),
+        _turn("athena", 41, 25, ("queued", 41), ("prefill", 40), ("streaming", 38), group="t1", tokens_out=340, first_token_ms=2200.0),
+        _turn("prometheus", 41, 18, ("queued", 41), ("prefill", 39), ("streaming", 37), group="t1", tokens_out=412, first_token_ms=205.0),
+        _turn("ergon", 41, 30, ("queued", 41), ("prefill", 40), ("streaming", 39), group="t1", code="worker_lost"),
+        _turn("sophia", 23, 0, ("prefill", 23), ("streaming", 21), ("tool", 12)),
+        _turn("numa", 10, 0, ("queued", 10), ("prefill", 8), ("streaming", 1)),
+        _turn("athena", 5, 0, ("prefill", 5), ("streaming", 3)),
+    ]  # fmt: skip
+    client.answers[ListTurns] = TurnList(turns, NOW - 900)
+    app.navigator.show("timeline")
+    await settle(pilot)
+    await pilot.press("down", "down")
 
 
 async def gateway(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    call = {
-        "timestamp": NOW,
-        "client": "127.0.0.1:50210",
-        "transport": "http",
-        "action": "chat",
-        "status": 200,
-        "elapsed_ms": 812.0,
-    }
-    refused = {
-        **call,
-        "action": "launch",
-        "status": 403,
-        "elapsed_ms": 0.1,
-        "refusal": "the Origin http://evil.example is not allowed here",
-    }
-    client.answers["gateway_info"] = {
-        "address": "http://127.0.0.1:8003", "streams": 1, "total_calls": 48, "refused_calls": 1, "events": {"seq": 1567},
-        "clients": [{"client": "127.0.0.1:50200", "scope": "control", "since": NOW - 600, "topics": ["fleet", "chat"]}],
-        "recent": [call] * 3, "refusals": [refused],
-    }  # fmt: skip
-    app.show_pane("gateway")
+    call = GatewayCall(NOW, "127.0.0.1:50210", "http", "chat", 200, 812.0)
+    refused = replace(
+        call,
+        action="launch",
+        status=403,
+        elapsed_ms=0.1,
+        refusal="the Origin http://evil.example is not allowed here",
+    )
+    caller = GatewayClient("127.0.0.1:50200", "", "control", NOW - 600, ["fleet", "chat"])
+    client.answers[GetGateway] = GatewayReport(
+        "http://127.0.0.1:8003", [caller], 1, 48, 1, [call] * 3, [refused], EventFigures(1567, 0, 0, 0.0)
+    )
+    app.navigator.show("gateway")
 
 
 async def sessions(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    client.answers["list_sessions"] = {"sessions": [
-        {"id": "s1", "owner": "apollo-ai", "title": "Which module breaks first under load?", "updated_at": NOW - 60, "messages": 12},
-        {"id": "s2", "owner": "team", "title": "Name the riskiest part", "updated_at": NOW - 9000, "messages": 38},
-    ]}  # fmt: skip
-    client.answers["session_messages"] = {"messages": [
-        {"id": 1, "author": "you", "role": "user", "content": "Which module breaks first under load?", "created_at": NOW - 90},
-        {"id": 2, "author": "apollo-ai", "role": "assistant", "content": "The **queue**.", "created_at": NOW - 80, "usage": {"output_tokens": 3}},
-    ]}  # fmt: skip
-    app.show_pane("sessions")
+    client.answers[ListSessions] = SessionList(
+        2,
+        [
+            session("s1", title="Which module breaks first under load?", updated_at=NOW - 60, messages=12),
+            session("s2", "team", "Name the riskiest part", updated_at=NOW - 9000, messages=38),
+        ],
+    )
+    client.answers[ListMessages] = MessageList(
+        [
+            message(1, "you", "Which module breaks first under load?", created_at=NOW - 90),
+            message(2, "apollo-ai", "The **queue**.", created_at=NOW - 80, usage=Usage(output_tokens=3)),
+        ]
+    )
+    app.navigator.show("sessions")
+
+
+ANSWERS = [
+    ("apollo", 1.1, "Queue first: the broker saturates at 12k msg/s while the pool idles."),
+    ("numa", 1.4, "CPU at 91 %, memory fine; nothing else on the host is near its cap."),
+    ("rhetor", 1.6, "It depends on what “load” means; name it and I will rank them."),
+    (
+        "athena",
+        1.9,
+        "The **broker**, then the connection pool; two incidents say so.\n\n1. 3 March: 11.8k msg/s, consumer lag 9 min, no alarm.\n2. 19 June: same lock, `drain()` held across the network call.\n\nThe pool fails next because each retry takes a second connection.",
+    ),
+    ("sophia", 2.0, "Whatever nobody watches: the retry queue has no gauge."),
+    ("telos", 2.1, "Sure! Requirement R-14 (p99 < 200 ms) breaks before anything crashes."),
+    ("metis", 2.2, "# Answer\n\nBroker. Its lock is held across a network call (drain, line 88)."),
+    ("engram", 2.3, "Same as March: the broker, at 11.8k msg/s, for nine minutes."),
+    ("hermes", 2.6, "The pool: 40 connections for 19 services is one deploy too few."),
+    ("penia", 2.7, "Cost breaks first: the spot fleet triples past 10k msg/s."),
+    ("noesis", 2.9, "Look at the retry storm, not at the queue."),
+    ("terma", 3.0, "File handles: ulimit is 1024 on two of five hosts."),
+    ("prometheus", 3.1, "The broker."),
+    ("harmonia", 3.1, "The two teams’ deploys."),
+    ("dionysus", 3.2, "The weekend."),
+]
+
+
+def team_answers(*names: str) -> list[Any]:
+    """Return the events of these members' answers, of all fifteen without a name."""
+    events: list[Any] = []
+    for name, took, text in ANSWERS:
+        if not names or name in names:
+            whole = answer(f"t1/{name}-ai", f"{name}-ai", "s-team", "", *text.split("|"), group="t1")
+            facts = StreamMetadata(9, 9, took, f"{name}-ai", "m", "stop", Usage(40, 118), 210.0)
+            events += [*whole[:-1], StreamEnd(f"t1/{name}-ai", facts)]
+    return events
 
 
 async def team_of_18(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    """Eighteen lanes: most answered, some under way, two failed."""
-    app.show_pane("team")
+    """Eighteen members: fifteen answered, one of them is picked, two under way, one failed."""
+    app.navigator.show("team")
     await settle(pilot, 10)
-    names = [component.name for component in load(Settings())][:18]
-    client.send(team("t1", "Name the riskiest part of the plan.", *names))
+    names = [name for name, _took, _text in ANSWERS]
+    client.send(team("t1", "What breaks first under load?", *names, "synthesis", "hephaestus", "tekton_core"))
     await settle(pilot)
-    for number, name in enumerate(names):
-        events = answer(
-            f"t1/{name}-ai",
-            f"{name}-ai",
-            "s-team",
-            "",
-            f"Risk {number + 1}: ",
-            "the plan has no owner.",
-            group="t1",
-        )
-        if number in (4, 9):
-            fault = StreamError(
-                f"t1/{name}-ai",
-                f"{name}-ai",
-                "provider_unavailable",
-                "connection refused",
-                "connection refused",
-            )
-            events = [events[0], fault]
-        client.send(*(events[:-1] if number in (12, 15) else events))
+    writing = answer(
+        "t1/synthesis-ai",
+        "synthesis-ai",
+        "s-team",
+        "",
+        "The weakest link is the place where two teams each believe the ot",
+        group="t1",
+    )
+    fault = StreamError(
+        "t1/hephaestus-ai", "hephaestus-ai", "provider_unavailable", "ollama does not answer at :11434", ""
+    )
+    client.send(*team_answers(), *writing[:-1])
+    client.send(answer("t1/hephaestus-ai", "hephaestus-ai", "s-team", "", group="t1")[0], fault)
+    client.send(*answer("t1/tekton_core-ai", "tekton_core-ai", "s-team", "", group="t1")[:1])
     await settle(pilot, 10)
-    app.query_one("#team-lanes").focus()
+    app.query_one("#team-view").focus()
+    await pilot.press("p", "down", "down", "down")
 
 
-async def team_list(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+async def team_joint(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """The same with an answer made from all, marks on two."""
     await team_of_18(app, client, pilot)
-    await pilot.press("L", "down")
+    text = (
+        "The broker first, then the pool. Four of fifteen name the broker and two give the same figure, 12k msg/s. "
+        "Penia and telos object that cost and p99 break before anything crashes: watch both at 8k msg/s."
+    )
+    client.send(*answer("t1/merge", "rhetor-ai", "s-team", "", text, group="t1"))
+    await pilot.press("space", "down", "space")
 
 
 async def team_diff(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -295,7 +601,7 @@ async def team_diff(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
 
 async def team_judge(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     await team_done(app, client, pilot)
-    await pilot.press("escape", "m")
+    await pilot.press("escape", "M")
 
 
 async def chat_search(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -306,12 +612,14 @@ async def chat_search(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> 
 
 
 async def models(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    client.answers["list_models"] = {"providers": [
-        {"provider": "ollama", "ok": True, "detail": "", "models": [
-            {"name": "llama3.3:70b", "display": "Llama3.3 70B", "size": 43 << 30, "context_window": 131072}]},
-        {"provider": "anthropic", "ok": False, "detail": "no key for Anthropic: set ANTHROPIC_API_KEY", "models": []},
-    ]}  # fmt: skip
-    app.commands.choose_model(["apollo-ai"])
+    large = Model("llama3.3:70b", "Llama3.3 70B", 43 << 30, 131072, "")
+    client.answers[ListModels] = ProviderList(
+        [
+            ProviderModels("ollama", True, "", [large]),
+            ProviderModels("anthropic", False, "no key for Anthropic: set ANTHROPIC_API_KEY", []),
+        ]
+    )
+    app.commands.navigator.choose_model(["apollo-ai"])
     await settle(pilot)
     await pilot.press("+", *"qwen3:8b", "enter")
     await settle(pilot)
@@ -323,11 +631,12 @@ async def models(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
 
 async def pull_that_lasts(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     """A fetch whose answer does not come yet."""
-    client.hang.add("pull_model")
+    client.hang.add(PullModel)
     await models(app, client, pilot)
 
 
 async def settings(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.hang.add(GetOrchestration)
     await pilot.press("f2")
 
 
@@ -343,19 +652,19 @@ async def pipes_failed(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
 
 
 async def pipes_mistake(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
-    app.show_pane("pipes")
+    app.navigator.show("pipes")
     await settle(pilot)
     await pilot.press(*"apollo || athena")
 
 
 async def pipes_saved(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     await pipes(app, client, pilot)
-    client.answers["saved_pipelines"] = {
-        "saved": [
-            {"name": "headline", "pipeline": '{apollo,athena} "one line" | rhetor "the best of them"'},
-            {"name": "review", "pipeline": "apollo | athena | metis"},
+    client.answers[ListSavedPipelines] = SavedPipelineList(
+        [
+            SavedPipeline("headline", '{apollo,athena} "one line" | rhetor "the best of them"'),
+            SavedPipeline("review", "apollo | athena | metis"),
         ]
-    }
+    )
     await pilot.press("o")
 
 
@@ -368,16 +677,46 @@ async def help_team(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
     await pilot.press("?")
 
 
+async def ask(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.send(AskOpened(ASK))
+    await settle(pilot)
+    app.clear_notifications()
+    await pilot.press("e")
+
+
+async def needs_ask(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    diff = (
+        "--- /home/me/queue/tests/test_queue.py as it is\n+++ /home/me/queue/tests/test_queue.py with this text\n@@ -18,5 +18,6 @@\n"
+        " def test_drain_empties_the_queue():\n-    began = time.time()\n+    clock = FrozenClock()\n+    began = clock.now()\n"
+        "     queue.drain()\n"
+    )
+    write = msgspec.structs.replace(
+        ASK, tool="files:edit_file", id="t-2", diff=diff, always="files:edit_file path=/home/me/queue/tests/test_queue.py",
+        arguments='{"path": "/home/me/queue/tests/test_queue.py", "dryRun": false}',
+    )  # fmt: skip
+    other = msgspec.structs.replace(ASK, id="t-3", ai_id="athena-ai", since=NOW - 8)
+    for one in (write, ASK, other):
+        client.send(AskOpened(one))
+    client.send(AttentionChanged([
+        AttentionItem(f"asks:{one.id}", "asks", one.ai_id, one.since, "asks", f"{one.tool} {one.arguments}")
+        for one in (write, ASK, other)
+    ], []))  # fmt: skip
+    await settle(pilot)
+    app.clear_notifications()
+    await pilot.press("4")
+
+
 STATES: dict[str, tuple[bool, Drive]] = {
     "fleet_empty": (False, nothing), "fleet": (True, nothing), "launch_plan": (False, plan), "chat": (True, chat),
-    "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
+    "chat_waits": (True, chat_waits), "chat_tools": (True, chat_tools), "chat_files": (True, chat_files), "chat_branch": (True, chat_branch), "switcher": (True, switcher), "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
     "errors": (True, errors), "errors_empty": (True, errors_empty), "lost": (True, lost), "quit": (True, quit_question),
     "kill": (True, kill_question), "help": (True, help_keys), "pipes": (True, pipes), "pipes_empty": (True, pipes_empty),
     "timeline": (True, timeline), "gateway": (True, gateway), "sessions": (True, sessions),
-    "team_18": (True, team_of_18), "team_list": (True, team_list), "team_diff": (True, team_diff), "team_judge": (True, team_judge),
+    "team_18": (True, team_of_18), "team_joint": (True, team_joint), "team_diff": (True, team_diff), "team_judge": (True, team_judge),
     "chat_search": (True, chat_search), "models": (True, pull_that_lasts), "settings": (True, settings),
     "sessions_hits": (True, sessions_hits), "pipes_failed": (True, pipes_failed), "pipes_saved": (True, pipes_saved), "pipes_mistake": (True, pipes_mistake),
-    "command_line": (True, command_line), "help_team": (True, help_team),
+    "command_line": (True, command_line), "fleet_wall": (True, wall), "fleet_log": (True, fleet_log), "fleet_columns": (True, columns), "help_team": (True, help_team), "ask": (True, ask),
+    "needs": (True, needs), "needs_ask": (True, needs_ask),
 }  # fmt: skip
 
 
@@ -386,7 +725,8 @@ STATES: dict[str, tuple[bool, Drive]] = {
 def test_picture(state: str, size: tuple[int, int], snap_compare: Any) -> None:
     running, drive = STATES[state]
     rows = busy_fleet() if running else []
-    client = FakeClient(snapshot(*rows, services=[MODEL_SERVER] if running else []))
+    first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
+    client = FakeClient(first)
     app = TektonApp(client.connect)
 
     async def before(pilot: Pilot[Any]) -> None:

@@ -14,9 +14,10 @@ from textual.pilot import Pilot
 from backend.client import Client, attach
 from backend.home import Home
 from tekton_tui.app import TektonApp
-from tekton_tui.connecting import connector
+from tekton_tui.runtime.connect import connector
+from tekton_tui.screens.dialogs import Dialog
 from tekton_tui.transcript import Transcript
-from tekton_tui.widgets.composer import Composer
+from tekton_tui.widgets.composer.composer import Composer
 from tests.tui.lossy_proxy import LossyProxy
 from tests.tui.test_console import screen_text
 
@@ -39,11 +40,11 @@ async def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         monkeypatch.setenv(name, value)
     client = await attach(home)
     try:
-        launched = await client.call("launch", ids=["apollo"], timeout_s=LIMIT_S)
+        launched = await client.request("launch", {"ids": ["apollo"]}, timeout_s=LIMIT_S)
         assert launched["results"][0]["ok"], launched
         yield home, client
     finally:
-        await client.call("shutdown", stop_fleet=True, timeout_s=LIMIT_S)
+        await client.request("shutdown", {"stop_fleet": True}, timeout_s=LIMIT_S)
         await client.close()
 
 
@@ -63,7 +64,7 @@ async def test_a_chat_over_a_slow_line_that_breaks_is_complete_and_nothing_comes
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: app.stores.connection.state == "attached")
             await until(pilot, lambda: "apollo" in {row.name for row in app.stores.fleet.live()})
-            app.commands.open_chat("apollo-ai")
+            app.commands.navigator.open_chat("apollo-ai")
             await until(pilot, lambda: bool(app.query(Composer)))
             composer = app.query_one(Composer)
             await until(pilot, lambda: composer.has_focus_within)
@@ -81,7 +82,9 @@ async def test_a_chat_over_a_slow_line_that_breaks_is_complete_and_nothing_comes
             line.open = True
             await until(pilot, lambda: app.stores.connection.state == "attached")
             await until(pilot, lambda: not app.stores.turns.turns and len(view.entries) == 2)
-            history = await client.call("conversation_history", specialist_id="apollo-ai", limit=10)
+            history = await client.request(
+                "conversation_history", {"specialist_id": "apollo-ai", "limit": 10}
+            )
             stored = [message["content"] for message in history["messages"]]
             await until(pilot, lambda: [entry.text for entry in view.entries] == stored)
             assert stored[-1].startswith(heard) and len(stored) == 2
@@ -93,12 +96,15 @@ async def test_a_token_that_may_only_read_is_said_at_once_and_a_refused_action_s
     platform: tuple[Home, Client], tmp_path: Path
 ) -> None:
     _, client = platform
+    (tmp_path / "guest").touch(mode=0o600)
     (tmp_path / "guest").write_text("r" * 40)
     app = TektonApp(connector(None, client.url, str(tmp_path / "guest")))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.stores.connection.state == "attached")
         await until(pilot, lambda: "may only read" in notices(app))
-        app.commands.stop(["apollo-ai"])
+        app.commands.fleet.stop(["apollo-ai"])
+        await until(pilot, lambda: isinstance(app.screen, Dialog))
+        await pilot.press("left", "enter")
         await until(pilot, lambda: "has scope read" in notices(app))
         assert "1" in screen_text(app) and app.stores.fleet.rows["apollo-ai"].state == "ready"
 
@@ -111,6 +117,7 @@ async def test_a_refusal_names_its_reason_and_connecting_again_is_one_key(
     right = home.token.read_text()
     token = tmp_path / "token"
     for case, said in (("token", "the token is not known"), ("tls", "TLS"), ("nobody", "no gateway there")):
+        token.touch(mode=0o600)
         token.write_text("x" * 48 if case == "token" else right)
         async with LossyProxy(client.url) as line:
             line.open = case != "nobody"
@@ -129,6 +136,7 @@ async def test_a_refusal_names_its_reason_and_connecting_again_is_one_key(
 @pytest.mark.parametrize("url", ["10.0.0.5:8003", "ftp://10.0.0.5", "http://", "nonsense"])
 async def test_an_address_that_is_none_says_how_one_looks(tmp_path: Path, url: str) -> None:
     (tmp_path / "token").write_text("x" * 48)
+    (tmp_path / "token").chmod(0o600)
     app = TektonApp(connector(None, url, str(tmp_path / "token")))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.stores.connection.state == "failed")

@@ -9,7 +9,8 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
-from tekton_tui.themes import THEMES
+from tekton_tui.runtime.themes import THEMES
+from tekton_tui.runtime.tokens import tokens_from
 
 TEXTS = (
     "foreground",
@@ -105,3 +106,30 @@ def test_grounds_and_greys_keep_no_tint_and_stay_apart_in_256_colours(theme: The
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
 def test_at_most_two_accents(theme: Theme) -> None:
     assert len({theme.primary, theme.secondary, theme.accent}) <= 2
+
+
+SPOKEN = ("text", "muted", "faint", "accent", "you", "good", "warn", "bad", "steel")
+PLOTTED = ("teal", "sand")
+"""Tokens of words, and of plots alone, which are large."""
+LARGE = 3.0
+
+
+@pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+def test_every_token_is_read_on_the_grounds_it_is_drawn_on(theme: Theme, deep: bool) -> None:
+    """Words at 4.5 on ground, bar and the row under the cursor, where greys rise by one; plots at 3."""
+    tokens = tokens_from(colours_of(theme))
+    weak: list[tuple[str, str, float]] = []
+    for tone in (*SPOKEN, *PLOTTED):
+        for ground in (tokens.ground, tokens.bar, *([tokens.cursor] if deep else [])):
+            style = tokens.style(tone, ground)
+            assert style.color is not None and style.bgcolor is not None
+            pair = [style.color, style.bgcolor]
+            shown = [
+                (colour if deep else colour.downgrade(ColorSystem.EIGHT_BIT)).get_truecolor().hex
+                for colour in pair
+            ]
+            ratio = contrast(*shown)
+            if ratio < (READABLE if tone in SPOKEN else LARGE):
+                weak.append((tone, ground, round(ratio, 2)))
+    assert weak == []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.geometry import Region
 from textual.widgets import ContentSwitcher
 
-from tekton_tui.transcript import Entry, FrameTick, Look, Transcript, frame_tick
-from tests.tui.transcript_app import ANSWER, HOSTILE, conversation, screen_text, shown
+from tekton_tui.runtime.frame_scheduler import FrameScheduler, frame_scheduler
+from tekton_tui.transcript import Ending, Entry, Look, Transcript
+from tekton_tui.transcript.entry import Kind
+from tests.tui.transcript_app import ANSWER, HOSTILE, conversation, number_at_top, screen_text, shown
 
 
 async def test_a_conversation_is_shown_with_its_speakers() -> None:
@@ -48,18 +52,18 @@ async def test_a_stream_is_followed_to_its_last_token() -> None:
             view.append_text("s", f"word{number} ")
             view.frame()
             assert f"word{number}" in " ".join(screen_text(view)[-3:])
-        view.finish("s", footer="100 tok")
+        view.finish("s", Ending("100 tok"))
         view.frame()
         assert screen_text(view)[-1].endswith("100 tok")
         assert view.text_of("s") == "".join(f"word{number} " for number in range(100))
-        assert app.frame_tick is frame_tick(app)
+        assert app.frame_scheduler is frame_scheduler(cast(App[object], app))
 
 
 async def test_a_failed_stream_keeps_its_text_and_says_why() -> None:
     async with shown() as (_app, view, _pilot):
         view.begin(Entry("s", "apollo", "answer", ""))
         view.append_text("s", "Half an ans")
-        view.fail("s", "worker_lost", "the process died")
+        view.finish("s", Ending(code="worker_lost", error="the process died"))
         view.append_text("s", "too late")
         view.frame()
         assert screen_text(view)[1:5] == ["▎ Half an ans", "▎", "▎ ✖ worker_lost", "▎ the process died"]
@@ -119,7 +123,7 @@ async def test_wheel_to_the_end_follows_again() -> None:
 
 
 @pytest.mark.parametrize("kind", ["answer", "user", "error", "note"])
-async def test_hostile_text_split_at_every_byte_stays_text(kind: str) -> None:
+async def test_hostile_text_split_at_every_byte_stays_text(kind: Kind) -> None:
     async with shown(size=(70, 20)) as (app, view, pilot):
         for cut in range(0, len(HOSTILE), 3):
             view.load(
@@ -135,7 +139,7 @@ async def test_hostile_text_split_at_every_byte_stays_text(kind: str) -> None:
                         error=HOSTILE,
                     )
                 ]
-            )  # type: ignore[arg-type]
+            )
             view.begin(Entry("s", HOSTILE, "answer", ""))
             view.set_phase("s", HOSTILE)
             view.append_text("s", HOSTILE[:cut])
@@ -171,11 +175,11 @@ async def test_resize_keeps_the_message_at_the_top() -> None:
         view.frame()
         for _ in range(7):
             await pilot.press("pageup")
-        top = view.top_message()
+        top = number_at_top(view)
         for width in (40, 100, 60):
             await pilot.resize_terminal(width, 20)
             await pilot.pause()
-            assert view.top_message() is top
+            assert number_at_top(view) == top
 
 
 async def test_scrollbar_is_dragged() -> None:
@@ -225,7 +229,7 @@ async def test_many_lanes_share_one_clock_that_stops_when_idle() -> None:
     class Lanes(App[None]):
         def __init__(self) -> None:
             super().__init__()
-            self.frame_tick = FrameTick()
+            self.frame_scheduler = FrameScheduler()
 
         def compose(self) -> ComposeResult:
             with Horizontal():
@@ -238,12 +242,12 @@ async def test_many_lanes_share_one_clock_that_stops_when_idle() -> None:
         for lane in lanes:
             lane.begin(Entry("s", "a", "answer", ""))
             lane.append_text("s", "hello")
-        while app.frame_tick.running:
+        while app.frame_scheduler.running:
             await pilot.pause()
         assert all("hello" in screen_text(lane)[0] for lane in lanes)
-        beats = app.frame_tick.beats
+        ticks = app.frame_scheduler.ticks
         await pilot.pause(0.2)
-        assert app.frame_tick.beats == beats
+        assert app.frame_scheduler.ticks == ticks
 
 
 async def test_what_did_not_change_is_not_drawn_again() -> None:

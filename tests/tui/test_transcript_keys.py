@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tekton_tui.transcript import Entry
+from tekton_tui.transcript import Ending, Entry
 from tests.tui.transcript_app import ANSWER, conversation, screen_text, shown
 
 
@@ -66,11 +66,55 @@ async def test_reasoning_is_one_line_until_it_is_unfolded() -> None:
         view.append_reasoning("s", "first this\nthen that")
         view.append_text("s", "So.")
         view.frame()
-        assert screen_text(view)[1:4] == ["▎ ▸ reasoning · 20 characters", "▎", "▎ So.▍"]
+        assert screen_text(view)[1:4] == ["▎ ▸ thought  · first this then that", "▎ So.▍", ""]
         view.finish("s")
         view.frame()
         await pilot.click(view, offset=(4, 1))
-        assert screen_text(view)[1:4] == ["▌ ▾ reasoning · 20 characters", "▌   first this", "▌   then that"]
+        assert screen_text(view)[1:4] == ["▌ ▾ thought", "▌   first this", "▌   then that"]
+
+
+async def test_reasoning_streams_in_place_until_the_answer_begins() -> None:
+    async with shown() as (_app, view, _pilot):
+        view.begin(Entry("s", "apollo", "answer", ""))
+        view.append_reasoning("s", "".join(f"thought {n}\n" for n in range(9)) + "the last")
+        view.frame()
+        lines = screen_text(view)
+        assert lines[1] == "▎ ▾ thinking" and lines[2] == "▎   thought 4" and lines[7] == "▎   the last▍"
+        view.finish("s", Ending("stopped by you", "cancelled"))
+        view.frame()
+        assert screen_text(view)[1:3] == [
+            "▎ ▸ thought  · thought 0 thought 1 thought 2 thought 3 th…",
+            "▎ stopped by you",
+        ]
+
+
+async def test_a_day_begins_with_a_rule_wherever_the_messages_before_it_come_from() -> None:
+    day = 86_400.0
+    async with shown(size=(44, 20)) as (_app, view, _pilot):
+        view.load(
+            [
+                Entry("b", "x", "answer", "two", 20_000.5 * day),
+                Entry("c", "x", "answer", "three", 20_001.5 * day),
+            ]
+        )
+        view.frame()
+        rules = [line.strip() for line in screen_text(view) if "───" in line]
+        assert [rule.split()[1:4] for rule in rules] == [
+            ["Friday", "4", "October"],
+            ["Saturday", "5", "October"],
+        ]
+        assert all(len(rule) == 40 for rule in rules) and not any("▎" in rule for rule in rules)
+        view.prepend([Entry("a", "x", "answer", "one", 20_000.5 * day)])
+        view.frame()
+        assert [line.split()[2] for line in screen_text(view) if "───" in line] == ["4", "5"]
+        assert screen_text(view)[0].startswith("  ─── Friday 4 October 2024 ──")
+
+
+async def test_text_is_never_wider_than_its_measure() -> None:
+    async with shown(size=(180, 12)) as (_app, view, _pilot):
+        view.load([Entry("a", "x", "answer", "word " * 60 + "\n\n```\n" + "x" * 150 + "\n```\n", 1.0)])
+        view.frame()
+        assert max(len(line) for line in screen_text(view)) == 102
 
 
 async def test_mouse_selects_text_without_bars_and_joins_wrapped_lines() -> None:

@@ -20,7 +20,7 @@ APP = """
 import asyncio, os, sys
 from textual.app import App
 from tekton_tui.transcript import Entry, Transcript
-from tekton_tui.widgets.composer import Composer, Choice
+from tekton_tui.widgets.composer.composer import Composer, Choice
 from tekton_tui.safe_text import literal, literal_line
 
 BODIES = [

@@ -9,7 +9,7 @@ from tekton_tui.transcript.entry import Entry
 from tekton_tui.transcript.flow import MAX_ROWS_HELD, Flow
 from tekton_tui.transcript.heights import Heights
 from tekton_tui.transcript.message import Look, Message
-from tekton_tui.transcript.search import Search
+from tekton_tui.transcript.search import Hit, Search
 from tekton_tui.transcript.viewport import Viewport
 
 ANSWER = "A **first** paragraph that is long enough to be wrapped.\n\n```py\nx = 1\n```\n\n- one\n- two\n"
@@ -140,7 +140,7 @@ def test_rows_far_away_are_forgotten() -> None:
     for row in range(0, view.total - HEIGHT, 25):
         view.scrolled(row)
         view.settle(margin=HEIGHT)
-    held = sum(message.drawn_rows(view.flow.width) for message in view.flow.laid_out())
+    held = view.flow.rows_held
     assert held <= MAX_ROWS_HELD + 32 * 15
 
 
@@ -182,6 +182,6 @@ def test_search_finds_the_newest_first_and_walks_both_ways() -> None:
     search = Search("NUMBER 99", texts, -10)
     while not search.done:
         search.scan(0.001)
-    assert search.numbers[0] == 99 - 10 and search.count == 11
-    assert search.after(89) == 980 and search.before(980) == 89
-    assert search.before(89) is None and search.after(989) is None
+    assert search.newest == Hit(989, 0) and search.count == 11
+    assert search.after(Hit(89, 0)) == Hit(980, 0) and search.before(Hit(980, 0)) == Hit(89, 0)
+    assert search.before(Hit(89, 0)) is None and search.after(Hit(989, 0)) is None

@@ -10,9 +10,11 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from bench.replay_gateway import ReplayGateway
-from tekton_tui.web_gate import COOKIE
-from tests.tui.fake_client import FakeClient, live, snapshot
+from tekton_tui.web.auth import COOKIE
+from tests.certificates import Authority
+from tests.tui.fake_client import answer_of, live, snapshot, usual_answers
 
 TOKEN = "t" * 48
 LIMIT_S = 20.0
@@ -42,9 +46,10 @@ def free_port() -> int:
 async def address(tmp_path: Path) -> AsyncIterator[str]:
     """Serve a console over a replaying gateway; return host and port."""
     (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
     port = free_port()
     first = snapshot(live("ergon"))
-    async with ReplayGateway(first, FakeClient(first).answers) as gateway:
+    async with ReplayGateway(first, partial(answer_of, usual_answers())) as gateway:
         process = await asyncio.create_subprocess_exec(
             *(
                 sys.executable,
@@ -101,18 +106,18 @@ async def test_nobody_gets_in_without_the_token_or_from_another_place(address: s
     async with httpx.AsyncClient(trust_env=False, timeout=30) as program:
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert (await program.get(f"http://{address}/", headers=bearer)).status_code == 200
-    for origin, status in ((None, 403), ("http://evil.example", 403)):
+    for origin, status in ((None, 403), (Origin("http://evil.example"), 403)):
         with pytest.raises(InvalidStatus) as refused:
             await connect(
                 f"ws://{address}/ws", origin=origin, additional_headers={"Cookie": cookie}, proxy=None
             )
         assert refused.value.response.status_code == status
     with pytest.raises(InvalidStatus) as unknown:
-        await connect(f"ws://{address}/ws", origin=f"http://{address}", proxy=None)
+        await connect(f"ws://{address}/ws", origin=Origin(f"http://{address}"), proxy=None)
     assert unknown.value.response.status_code == 401
     async with connect(
         f"ws://{address}/ws?width=100&height=30",
-        origin=f"http://{address}",
+        origin=Origin(f"http://{address}"),
         additional_headers={"Cookie": cookie},
         proxy=None,
     ) as page_socket:
@@ -125,6 +130,7 @@ async def test_nobody_gets_in_without_the_token_or_from_another_place(address: s
 
 def test_a_server_for_every_address_or_with_a_short_token_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "short").write_text("short")
+    (tmp_path / "short").chmod(0o600)
     command = [
         sys.executable,
         "-m",
@@ -135,11 +141,51 @@ def test_a_server_for_every_address_or_with_a_short_token_does_not_start(tmp_pat
         "--token-file",
         str(tmp_path / "short"),
     ]
-    for more, said in (([], "at least 32 characters"), (["--serve-host", "0.0.0.0"], "name the one address")):
+    for more, said in (
+        ([], "at least 32 characters"),
+        (["--serve-host", "0.0.0.0"], "name the one address"),
+        (["--serve-host", "10.0.0.5"], "--without-tls"),
+        (["--serve-cert", str(tmp_path / "none.pem")], "cannot be used: no such file"),
+    ):
         ended = subprocess.run(
             [*command, *more], capture_output=True, text=True, timeout=LIMIT_S, check=False
         )
         assert ended.returncode == 1 and said in ended.stderr
+
+
+async def test_pages_are_encrypted_with_the_certificate_that_was_given(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    files, port = authority.issue("127.0.0.1"), free_port()
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tekton_tui", "--serve", "--serve-port", str(port)),
+        *("--serve-cert", files.cert, "--serve-key", files.key),
+        env={
+            **os.environ,
+            "TEKTON_CONNECT": "http://127.0.0.1:9",
+            "TEKTON_TOKEN_FILE": str(tmp_path / "token"),
+            "TEKTON_HOME": str(tmp_path / "home"),
+        },
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        said = await asyncio.wait_for(process.stderr.readline(), LIMIT_S)
+        assert f"https://127.0.0.1:{port}".encode() in said
+        async with asyncio.timeout(LIMIT_S):
+            while not await answers(port):  # noqa: ASYNC110 - another process listens
+                await asyncio.sleep(0.05)
+        context = ssl.create_default_context(cafile=authority.ca)
+        async with httpx.AsyncClient(verify=context, trust_env=False, timeout=LIMIT_S) as browser:
+            opened = await browser.post(f"https://127.0.0.1:{port}/login", data={"token": TOKEN})
+            assert opened.status_code == 303 and "Secure" in opened.headers["set-cookie"]
+            page = await browser.get(f"https://127.0.0.1:{port}/")
+            assert page.status_code == 200 and f"wss://127.0.0.1:{port}/ws" in page.text
+        assert not (tmp_path / "home").exists(), "no backend was started here"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), LIMIT_S)
 
 
 class Page:

@@ -9,8 +9,10 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.pilot import Pilot
 
-from tekton_tui.themes import DARK_NAME, THEMES
-from tekton_tui.transcript import Entry, FrameTick, Look, Transcript
+from tekton_tui.runtime.frame_scheduler import FrameScheduler
+from tekton_tui.runtime.themes import DARK_NAME, THEMES
+from tekton_tui.transcript import Entry, Look, Transcript
+from tekton_tui.transcript.overlay import line_of
 
 ANSWER = "The **queue** breaks.\n\n```python\ndef drain(self):\n    return 1\n```\n\nSee `drain`.\n"
 HOSTILE = "\x1b]52;c;AAAA\x07 \x9b31m \u202etxt [@click=app.quit]x[/] [/] \x1b[2J\x00\ud800 end"
@@ -21,7 +23,7 @@ class Console(App[None]):
 
     def __init__(self, *, look: Look | None = None) -> None:
         super().__init__()
-        self.frame_tick = FrameTick()
+        self.frame_scheduler = FrameScheduler()
         self.heard: list[object] = []
         self._look = look
 
@@ -69,6 +71,13 @@ def screen_text(view: Transcript) -> list[str]:
     """Return what the widget's lines say, without the scrollbar's column."""
     strips = view.render_lines(Region(0, 0, *view.size))
     return [strip.text[:-1].rstrip() for strip in strips]
+
+
+def number_at_top(view: Transcript) -> int:
+    """Return the number of the message whose row is the first in the window, as the mouse finds it."""
+    style = list(view.render_line(0))[-1].style
+    assert style is not None
+    return line_of(style.meta["offset"][1])[0]
 
 
 def conversation(count: int) -> list[Entry]:

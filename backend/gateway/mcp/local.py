@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.events import EventStream, ReplayLost
 from backend.gateway.context import Gateway
-from backend.gateway.mcp.running import Events
+from backend.gateway.mcp.run_tool import Events
 from backend.orchestration.actions import ACTIONS
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, event_decoder

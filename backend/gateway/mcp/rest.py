@@ -15,18 +15,19 @@ from starlette.routing import Route
 
 import backend
 from backend.gateway.context import Gateway
+from backend.gateway.disconnect import while_present
 from backend.gateway.mcp.local import LocalCaller
-from backend.gateway.mcp.notices import Notice, as_value
-from backend.gateway.mcp.running import run_tool
+from backend.gateway.mcp.progress import Notice, as_value
+from backend.gateway.mcp.run_tool import run_tool
 from backend.gateway.mcp.tools import Tool, allowed_tools, find_tool
 from backend.gateway.openapi import JSON, RouteDoc
-from backend.gateway.presence import while_present
-from backend.gateway.replies import decode_object, error_body, json_reply, status_of
+from backend.gateway.responses import decode_object, error_body, json_reply, status_of
 from backend.gateway.routes import CALLED, guarded
 from backend.gateway.sse import data_of, stream_response
-from backend.orchestration.action import InvalidRequest, Scope, explain
-from backend.orchestration.turns import new_request_id
+from backend.orchestration.action import Scope
+from backend.orchestration.turns.manager import new_request_id
 from backend.schema.errors import TektonError
+from backend.schema.params import InvalidRequest, explain
 
 BASE = "/api/mcp/v2"
 EVENTS = ("connected", "progress", "chunk", "message", "complete", "error", "disconnect")

@@ -1,13 +1,13 @@
 """The tools as a server of the official SDK: one object for streamable HTTP and for stdio, both protocol eras.
 
-Imports the SDK, so it is itself imported only when a client comes. Who calls, it is told by whoever serves it.
+Imports the SDK, so it is itself imported only with the first client. The transport says who calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import mcp_types as types
 import msgspec
@@ -17,13 +17,12 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 import backend
-from backend import jsonlog
-from backend.gateway.mcp.notices import Notice
-from backend.gateway.mcp.running import Caller, Tell, run_tool
+from backend import log as jsonlog
+from backend.gateway.mcp.progress import Notice
+from backend.gateway.mcp.run_tool import Caller, Tell, run_tool
 from backend.gateway.mcp.tools import Tool, UnknownTool, allowed_tools, find_tool
-from backend.gateway.replies import error_body
 from backend.orchestration.action import Scope
-from backend.orchestration.turn import new_request_id
+from backend.orchestration.turns.turn import new_request_id
 from backend.schema.errors import TektonError
 from backend.wire import encoder
 
@@ -103,9 +102,9 @@ def _listed(tool: Tool) -> types.Tool:
 
 
 def _teller(ctx: Context, tool: Tool) -> Tell | None:
-    """Return what tells the client of progress, or nothing when it does not ask for any.
+    """Return the callback that reports progress, or nothing when the client does not ask for any.
 
-    One specialist's text is told piece by piece; where several speak, each answer is told whole.
+    One specialist's text is reported piece by piece; of several, each answer is reported whole.
     """
     if not tool.is_long or not ctx.meta or ctx.meta.get("progress_token") is None:
         return None
@@ -125,7 +124,7 @@ def _answered(tool: Tool, value: Any) -> types.CallToolResult:
     """Return a result as structured content, and as text for clients that read only that."""
     encoded = encoder.encode(value)
     plain: Any = _plain(encoded)
-    structured: dict[str, Any] = plain if isinstance(plain, dict) else {"result": plain}
+    structured = cast(dict[str, Any], plain) if isinstance(plain, dict) else {"result": plain}
     said = structured.get("content") if tool.one_voice else None
     text = said if isinstance(said, str) else encoded.decode()
     return types.CallToolResult(
@@ -134,12 +133,13 @@ def _answered(tool: Tool, value: Any) -> types.CallToolResult:
 
 
 def _failed(error: TektonError) -> types.CallToolResult:
-    """Return a failure as a tool error: the model that called may read it and mend its call."""
-    body: dict[str, Any] = _plain(encoder.encode(error_body(error)))
+    """Return a failure as a tool error: the model that called may read it and mend its call.
+
+    Without structured content: strict clients check that against the tool's output schema, which a failure is not.
+    """
+    lines = [f"{error.code}: {error.message}", *filter(None, [error.evidence])]
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=f"{error.code}: {error.message}")],
-        structured_content=body,
-        is_error=True,
+        content=[types.TextContent(type="text", text="\n".join(lines))], is_error=True
     )
 
 

@@ -15,13 +15,15 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from backend.gateway.answers import ANSWERS, ANYTHING
-from backend.orchestration.action import SCOPE_RANK, Action, InvalidRequest, Scope, explain
+from backend.gateway.openapi import ANYTHING
+from backend.orchestration.action import SCOPE_RANK, Action, Scope
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.rounds import MAX_ROUNDS
-from backend.orchestration.settings import Mode, OrchestrationSettings, Style
 from backend.schema.errors import TektonError
+from backend.schema.orchestration import Mode, Style
+from backend.schema.params import MAX_ROUNDS, InvalidRequest, explain, unknown_parameter
 
+SHOWN = ("specialist_id", "request_id")
+"""Older names of parameters under which clients of MCP know them."""
 HIDDEN = frozenset({"group"})
 """Parameters of actions that are no business of a tool's caller."""
 PLAIN_TYPES = ("", "chat", "message", "text")
@@ -29,11 +31,11 @@ ALIASES = {"ConfigureAIOrchestration": "ConfigureOrchestration"}
 WAITS: dict[str, dict[str, Any]] = {"DiscussTeamChat": {"wait": True}, "AskTeamMember": {"wait": True}}
 """Tools that wait for the answer where the action by itself does not."""
 LONG = frozenset({"chat", "team_chat", "discuss", "ask_member", "bulk", "pipeline", "pull_model"})
-"""Actions that take long: named by a request id, told of as they go on, and cancelled by it."""
+"""Actions that take long: named by a request id, with progress, and cancelled by that id."""
 
 
 class SendMessage(Struct, forbid_unknown_fields=True):
-    """`message_type` other than chat is told to the specialist as the kind of the message."""
+    """a `message_type` other than chat is passed to the specialist as the kind of the message."""
 
     specialist_id: Annotated[
         str, Meta(description="id or name, such as apollo; @auto lets rules and matching choose")
@@ -120,7 +122,7 @@ class Tool:
 
     @property
     def one_voice(self) -> bool:
-        """Whether one specialist speaks: its text is told piece by piece, and is the text of the result."""
+        """Whether one specialist answers: its text is reported piece by piece, and is the text of the result."""
         return self.action.name in ("chat", "ask_member")
 
     @property
@@ -142,9 +144,7 @@ class Tool:
         """
         for key in arguments:
             if key not in self.accepts:
-                near = difflib.get_close_matches(key, self.accepts, n=1)
-                known = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(self.accepts))}"
-                raise InvalidRequest(f"{self.name}: there is no parameter {key[:80]!r}; {known}")
+                raise unknown_parameter(self.name, key, self.accepts)
         if self.name not in FIXED:
             arguments = {**WAITS.get(self.name, {}), **arguments}
             self.action.read_params(arguments, lax=True)
@@ -197,7 +197,7 @@ def allowed_tools(scope: Scope) -> list[Tool]:
 
 
 def _tool(name: str, action: Action, summary: str) -> Tool:
-    answers = ANSWERS[action.name]
+    answers = action.results
     if name in FIXED:  # these wait for the whole answer
         schema = _object_schema(FIXED[name][0])
         return Tool(name, action, summary, schema, frozenset(schema["properties"]), _output(answers[:1]))
@@ -205,16 +205,9 @@ def _tool(name: str, action: Action, summary: str) -> Tool:
     accepts = frozenset({*schema["properties"], *action.aliases})
     for key, default in WAITS.get(name, {}).items():
         schema["properties"][key]["default"] = default
-    if own := action.aliases.get("specialist_id"):
-        schema = _renamed(schema, own, "specialist_id")
-    if action.name == "configure_orchestration":
-        settings = _object_schema(OrchestrationSettings)
-        schema["$defs"] = settings.pop("$defs")
-        for value in settings["properties"].values():
-            value.pop("default", None)
-        schema["properties"]["settings"] = {
-            **settings, "description": "the settings to change; those left out stay as they are"
-        }  # fmt: skip
+    for older in SHOWN:
+        if own := action.aliases.get(older):
+            schema = _renamed(schema, own, older)
     return Tool(name, action, summary, schema, accepts, _output(answers))
 
 
@@ -240,8 +233,15 @@ def _object_schema(params: type[Struct]) -> dict[str, Any]:
     whole = msgspec.json.schema(params)
     defs: dict[str, Any] = whole.get("$defs", {})
     root: dict[str, Any] = dict(defs.pop(whole["$ref"].rpartition("/")[2]))
-    properties = {key: value for key, value in root.get("properties", {}).items() if key not in HIDDEN}
+    properties = {
+        key: _inlined(value, defs) for key, value in root.get("properties", {}).items() if key not in HIDDEN
+    }
     schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
     if root.get("required"):
         schema["required"] = root["required"]
     return {**schema, "$defs": defs} if defs else schema
+
+
+def _inlined(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """Return the object a property refers to in its place: many models read no references."""
+    return dict(defs[schema["$ref"].rpartition("/")[2]]) if schema.keys() == {"$ref"} else schema

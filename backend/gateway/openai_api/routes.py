@@ -1,29 +1,29 @@
-"""The endpoints of `/v1`. An answer that fails before its first piece is an HTTP error, later an error in the stream."""
+"""The endpoints of `/v1` in OpenAI's words. A shell: reads bodies, writes answers; what happens between is the core's."""
 
 from __future__ import annotations
-
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from backend.gateway.anthropic_api.routes import model_rows
+from backend.gateway.completions.answer import TEAM_MODEL, Answered, Finish, find_model, is_pipeline
+from backend.gateway.completions.asked import refused
+from backend.gateway.completions.embeddings import embed
+from backend.gateway.completions.serve import Head, serve
 from backend.gateway.context import Gateway
-from backend.gateway.openai_api import shapes
-from backend.gateway.openai_api.asked import Asked, CompletionBody, read_asked
-from backend.gateway.openai_api.pieces import Finish, Piece, Pieces, answer, find_model, is_pipeline
-from backend.gateway.openai_api.stopping import stopped
+from backend.gateway.openai_api import models
+from backend.gateway.openai_api.chat_request import CompletionBody, read_asked
+from backend.gateway.openai_api.chat_writer import ChatWriter
+from backend.gateway.openai_api.embeddings import EmbeddingBody, embedding_value, read_embedding
+from backend.gateway.openai_api.kept import earlier_messages, forget_response, kept_response
+from backend.gateway.openai_api.responses_request import ResponseBody, asked_of, read_response
+from backend.gateway.openai_api.responses_writer import ResponseWriter
 from backend.gateway.openapi import RouteDoc
-from backend.gateway.presence import while_present
-from backend.gateway.replies import decode_object, error_body, json_reply
+from backend.gateway.responses import decode_object, json_reply
 from backend.gateway.routes import guarded
-from backend.gateway.sse import frame, stream_response
 from backend.grammar import parse
-from backend.orchestration.turns import new_request_id
-from backend.schema.errors import TektonError
+from backend.schema.frames import Usage
 
 MODELS = RouteDoc("v1/models", "read", "List every specialist as a model; those that run come first.")
 MODEL = RouteDoc("v1/models/id", "read", "Describe a model: a specialist, `team`, `auto` or a pipeline.")
@@ -33,17 +33,36 @@ CHAT = RouteDoc(
     "Answer a conversation in OpenAI's shape, plain or streamed.",
     CompletionBody,
 )
-DONE = b"data: [DONE]\n\n"
+
+
+EMBEDDINGS = RouteDoc(
+    "v1/embeddings", "chat", "Make texts into vectors, by the model behind a specialist.", EmbeddingBody
+)
+RESPONSE = RouteDoc("v1/responses/id", "read", "Return a response that was stored.")
+DELETION = RouteDoc("v1/responses/id", "chat", "Delete a stored response and its question, for good.")
+RESPONSES = RouteDoc(
+    "v1/responses", "chat", "Answer in the shape of OpenAI's Responses, plain or streamed.", ResponseBody
+)
 
 
 def openai_routes(gateway: Gateway) -> list[Route]:
     """Return the routes of the OpenAI-compatible surface."""
     surface = _Surface(gateway)
-    models = guarded(gateway, "v1/models", "read", surface.models, MODELS, transport="openai")
+    listing = guarded(gateway, "v1/models", "read", surface.models, MODELS, transport="openai")
     model = guarded(gateway, "v1/models/id", "read", surface.model, MODEL, transport="openai")
     chat = guarded(gateway, "v1/chat/completions", "chat", surface.chat, CHAT, transport="openai")
+    responses = guarded(gateway, "v1/responses", "chat", surface.responses, RESPONSES, transport="openai")
+    vectors = guarded(gateway, "v1/embeddings", "chat", surface.embeddings, EMBEDDINGS, transport="openai")
+    response = guarded(gateway, "v1/responses/id", "read", surface.response, RESPONSE, transport="openai")
+    deletion = guarded(
+        gateway, "v1/responses/id", "chat", surface.delete_response, DELETION, transport="openai"
+    )
     return [
-        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/responses", responses, methods=["POST"]),
+        Route("/v1/responses/{id}", response, methods=["GET"]),
+        Route("/v1/responses/{id}", deletion, methods=["DELETE"]),
+        Route("/v1/embeddings", vectors, methods=["POST"]),
+        Route("/v1/models", listing, methods=["GET"]),
         Route("/v1/models/{id}", model, methods=["GET"]),
         Route("/v1/chat/completions", chat, methods=["POST"]),
     ]
@@ -55,84 +74,66 @@ class _Surface:
 
     async def models(self, request: Request) -> Response:
         created = self._platform.started_at
-        rows = [shapes.specialist_entry(status, created) for status in self._platform.fleet.statuses()]
+        if "anthropic-version" in request.headers:
+            return json_reply(model_rows(list(self._platform.fleet.statuses()), created))
+        rows = [models.specialist_entry(status, created) for status in self._platform.fleet.statuses()]
         rows.sort(key=lambda row: not row["active"])
-        for name in (shapes.TEAM_MODEL, shapes.AUTO_MODEL):
-            rows.append(shapes.model_entry(name, created))
+        rows += [models.model_entry(name, created) for name in models.OF_MANY]
         return json_reply({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         name, created = request.path_params["id"], self._platform.started_at
-        if name in (shapes.TEAM_MODEL, shapes.AUTO_MODEL):
-            return json_reply(shapes.model_entry(name, created))
+        if name in models.OF_MANY:
+            return json_reply(models.model_entry(name, created))
         if is_pipeline(name):
             for stage in parse(name).stages:
                 for target in getattr(stage, "targets", ()):
-                    if target.name not in (shapes.TEAM_MODEL, f"@{shapes.AUTO_MODEL}"):
+                    if target.name.removeprefix("@") not in models.OF_MANY:
                         self._platform.catalog.expand([target.name])
-            return json_reply(shapes.model_entry(name, created))
+            return json_reply(models.model_entry(name, created))
         status = self._platform.fleet.status(find_model(self._platform, name))
-        return json_reply(shapes.specialist_entry(status, created))
+        return json_reply(models.specialist_entry(status, created))
 
     async def chat(self, request: Request) -> Response:
         asked = read_asked(decode_object(await request.body()))
-        name = new_request_id()
-        pieces = answer(self._gateway, asked, name)
-        if asked.stops:
-            pieces = stopped(pieces, asked.stops)
-        if not asked.stream:
-            response = json_reply(await while_present(request, _whole(asked, pieces, name)))
-        else:
-            first = await while_present(request, _next(pieces))
-            try:
-                response = stream_response(self._gateway, _frames(asked, first, pieces, name))
-            except TektonError:
-                await pieces.aclose()
-                raise
-        response.headers["x-request-id"] = name
-        return response
+        return await serve(self._gateway, request, asked, ChatWriter)
 
+    async def responses(self, request: Request) -> Response:
+        values = decode_object(await request.body())
+        body = read_response(values)
+        before = await earlier_messages(self._platform.memory.messages, body.previous_response_id)
+        asked = asked_of(body, values, before)
 
-async def _whole(asked: Asked, pieces: Pieces, name: str) -> dict[str, Any]:
-    """Return an answer in one piece."""
-    created, text, reasoning = time.time(), [""], [""]
-    async with aclosing(pieces):
-        async for piece in pieces:
-            if isinstance(piece, Finish):
-                return shapes.completion(
-                    name, created, asked.model, "".join(text), "".join(reasoning),
-                    piece.reason, piece.usage, piece.backing,
-                )  # fmt: skip
-            text.append(piece.text)
-            reasoning.append(piece.reasoning)
-    raise TektonError("the answer ended without a last word")
+        if asked.target.lower() == TEAM_MODEL or is_pipeline(asked.target):
+            asked.kept = None  # the team and pipelines store their answers elsewhere
 
+        def write(head: Head) -> ResponseWriter:
+            return ResponseWriter(head, body, values.get("metadata"))
 
-async def _next(pieces: Pieces) -> Piece | Finish:
-    return await anext(pieces)
+        return await serve(self._gateway, request, asked, write)
 
+    async def embeddings(self, request: Request) -> Response:
+        body = read_embedding(decode_object(await request.body()))
+        return json_reply(embedding_value(body, await embed(self._gateway, body.model.strip(), body.texts)))
 
-async def _frames(asked: Asked, first: Piece | Finish, pieces: Pieces, name: str) -> AsyncGenerator[bytes]:
-    """Yield the chunks of a stream; its failure is an error chunk, and then there is no `[DONE]`."""
-    created = time.time()
+    async def response(self, request: Request) -> Response:
+        if request.query_params.get("stream", "false").lower() not in ("false", "0", ""):
+            raise refused("stream", "stream: a stored response comes whole; leave it out")
+        kept = await kept_response(self._platform.memory.messages, request.path_params["id"])
+        values = {**kept.values, "input": "(not read again)"}
+        body = read_response(values)
+        asked = asked_of(body, values, [])
+        answer = kept.answer
+        answered = Answered(
+            answer.content,
+            answer.reasoning,
+            answer.parts,
+            Finish(answer.finish_reason or "stop", answer.usage or Usage(), answer.model),
+        )
+        writer = ResponseWriter(Head(kept.name, kept.created, asked), body, values.get("metadata"))
+        return json_reply(writer.whole([answered]))
 
-    def chunk(delta: dict[str, Any] | None, **more: Any) -> bytes:
-        return frame(shapes.chunk(name, created, asked.model, delta, **more))
-
-    piece: Piece | Finish = first
-    try:
-        yield chunk({"role": "assistant", "content": ""})
-        while isinstance(piece, Piece):
-            if piece.reasoning:
-                yield chunk({"reasoning_content": piece.reasoning})
-            if piece.text:
-                yield chunk({"content": piece.text})
-            piece = await anext(pieces)
-        yield chunk({}, finish=piece.reason)
-        if asked.include_usage:
-            yield chunk(None, usage=piece.usage)
-        yield DONE
-    except TektonError as error:
-        yield frame(error_body(error))
-    finally:
-        await pieces.aclose()
+    async def delete_response(self, request: Request) -> Response:
+        name = request.path_params["id"]
+        await forget_response(self._platform.memory.messages, name)
+        return json_reply({"id": name, "object": "response", "deleted": True})

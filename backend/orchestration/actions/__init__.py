@@ -1,14 +1,24 @@
 """All actions of the platform. Importing this package registers every one."""
 
-from backend.orchestration.action import ACTIONS, SCOPE_RANK, Action, InvalidRequest, Scope
-from backend.orchestration.actions import chat, errors, fleet, models, pipelines, platform, sessions
+from backend.orchestration.action import ACTIONS, SCOPE_RANK, Action, Scope
+from backend.orchestration.actions import (
+    attention,
+    chat,
+    errors,
+    fleet,
+    models,
+    pipelines,
+    platform,
+    sessions,
+    tools,
+)
 
 __all__ = [
     "ACTIONS",
     "SCOPE_RANK",
     "Action",
-    "InvalidRequest",
     "Scope",
+    "attention",
     "chat",
     "errors",
     "fleet",
@@ -16,4 +26,5 @@ __all__ = [
     "pipelines",
     "platform",
     "sessions",
+    "tools",
 ]

@@ -2,113 +2,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from msgspec import Struct
-
-from backend.orchestration.action import NoParams, RequestId, action
-
-if TYPE_CHECKING:
-    from backend.orchestration.platform import Platform
-
-
-class PipelineParams(Struct):
-    """`run_id` with `from_stage` runs an earlier pipeline again from that stage, 1 being the first.
-
-    `saved` runs the pipeline kept under that name.
-    """
-
-    pipeline: str = ""
-    input: str = ""
-    session_id: str = ""
-    request_id: RequestId = ""
-    run_id: RequestId = ""
-    from_stage: int = 0
-    wait: bool = True
-    saved: str = ""
-
-
-class RunsParams(Struct):
-    """`run_id` asks for that run alone."""
-
-    limit: int = 50
-    run_id: RequestId = ""
-
-
-class SaveParams(Struct):
-    """`replace` lets go of another pipeline saved under this name."""
-
-    name: str
-    pipeline: str
-    replace: bool = False
-
-
-class NameParams(Struct):
-    name: str
+from backend.orchestration.action import action
+from backend.orchestration.pipelines.manager import PipelineManager
+from backend.schema.params import ListPipelines, ListSavedPipelines, RemovePipeline, RunPipeline, SavePipeline
+from backend.schema.records import RunRecord, SavedPipeline
+from backend.schema.results import PipelineRuns, SavedPipelineList, Started
 
 
 @action(
-    "pipeline",
     scope="chat",
     routes=(("POST", "/api/v1/pipelines"),),
     mcp="RunPipeline",
     cli="tekton pipe",
     console="pipes",
 )
-async def pipeline(platform: Platform, params: PipelineParams) -> Any:
+async def pipeline(params: RunPipeline, *, pipelines: PipelineManager) -> RunRecord | Started:
     """Run a pipeline such as `apollo | athena`; waits for its output unless `wait` is false."""
-    return await platform.pipelines.run(params)
+    return await pipelines.run(params)
 
 
 @action(
-    "list_pipelines",
     scope="read",
     routes=(("GET", "/api/v1/pipelines"),),
     mcp="ListPipelineRuns",
     cli="tekton call list_pipelines",
     console="pipes.history",
 )
-async def list_pipelines(platform: Platform, params: RunsParams) -> Any:
+async def list_pipelines(params: ListPipelines, *, pipelines: PipelineManager) -> PipelineRuns:
     """List recent pipeline runs with their stages, newest first."""
     if params.run_id:
-        return {"runs": [await platform.pipelines.get(params.run_id)]}
-    return {"runs": await platform.pipelines.history(params.limit)}
+        return PipelineRuns([await pipelines.get(params.run_id)])
+    return PipelineRuns(await pipelines.history(params.limit))
 
 
 @action(
-    "saved_pipelines",
     scope="read",
     routes=(("GET", "/api/v1/saved-pipelines"),),
     mcp="ListSavedPipelines",
     cli="tekton pipe --saved",
     console="pipes.saved",
 )
-async def saved_pipelines(platform: Platform, params: NoParams) -> Any:
+async def saved_pipelines(params: ListSavedPipelines, *, pipelines: PipelineManager) -> SavedPipelineList:
     """List the pipelines kept under a name; RunPipeline with `saved` runs one."""
-    return {"saved": await platform.pipelines.saved.all()}
+    return SavedPipelineList(await pipelines.saved.all())
 
 
 @action(
-    "save_pipeline",
     scope="chat",
     routes=(("POST", "/api/v1/saved-pipelines"),),
     mcp="SavePipeline",
     cli="tekton pipe --save",
     console="pipes.save",
 )
-async def save_pipeline(platform: Platform, params: SaveParams) -> Any:
+async def save_pipeline(params: SavePipeline, *, pipelines: PipelineManager) -> SavedPipeline:
     """Keep a pipeline under a name; `conflict` when the name is another's, unless `replace` is true."""
-    return await platform.pipelines.saved.save(params.name, params.pipeline, replace=params.replace)
+    return await pipelines.saved.save(params.name, params.pipeline, replace=params.replace)
 
 
 @action(
-    "remove_pipeline",
     scope="chat",
     routes=(("DELETE", "/api/v1/saved-pipelines/{name}"),),
     mcp="RemoveSavedPipeline",
     cli="tekton pipe --remove",
     console="pipes.remove",
 )
-async def remove_pipeline(platform: Platform, params: NameParams) -> Any:
+async def remove_pipeline(params: RemovePipeline, *, pipelines: PipelineManager) -> SavedPipeline:
     """Forget a saved pipeline and return what it was."""
-    return await platform.pipelines.saved.remove(params.name)
+    return await pipelines.saved.remove(params.name)

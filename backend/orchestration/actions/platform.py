@@ -2,182 +2,197 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import UNSET
 
-from backend.orchestration.action import InvalidRequest, NoParams, action
+from backend.catalog import Catalog
+from backend.cluster.membership import Membership
+from backend.config import Settings
+from backend.memory import MemoryStore
+from backend.orchestration.action import action
+from backend.orchestration.settings import OrchestrationSettingsStore
 from backend.schema.errors import TektonError
+from backend.schema.events import Snapshot
+from backend.schema.orchestration import OrchestrationSettings
+from backend.schema.params import (
+    ConfigureOrchestration,
+    GetCluster,
+    GetGateway,
+    GetOrchestration,
+    GetPlatform,
+    GetPreference,
+    GetSnapshot,
+    PutPreference,
+    Shutdown,
+)
+from backend.schema.records import PlatformInfo
+from backend.schema.results import (
+    AppliedSettings,
+    ClusterReport,
+    GatewayReport,
+    Preference,
+    PreferenceKey,
+    ShutdownResult,
+)
+from backend.specialists.supervisor import Supervisor
 
-if TYPE_CHECKING:
-    from backend.orchestration.platform import Platform
-
-
-class ConfigureParams(Struct):
-    settings: dict[str, Any]
-    apply_immediately: bool = True
-
-
-class ShutdownParams(Struct):
-    """`stop_fleet` also stops every specialist; otherwise they run on and the next backend adopts them."""
-
-    stop_fleet: bool = False
-
-
-class KeyParams(Struct):
-    key: str
-
-
-class PutParams(Struct):
-    key: str
-    value: Any = None
+CLIENT_KEY = "client:"
+"""What stands before the keys of clients in the store, which keeps settings of the platform as well."""
 
 
 @action(
-    "platform",
     scope="read",
     routes=(("GET", "/api/v1/platform"),),
     mcp="GetPlatform",
     cli="tekton doctor",
 )
-async def platform_info(platform: Platform, params: NoParams) -> Any:
+async def platform_info(params: GetPlatform, *, info: Callable[[], PlatformInfo]) -> PlatformInfo:
     """Say who serves, where, with which provider and why."""
-    return platform.info()
+    return info()
 
 
 @action(
-    "cluster_status",
     scope="read",
     routes=(("GET", "/api/v1/cluster"),),
     mcp="GetClusterStatus",
     cli="tekton cluster status",
 )
-async def cluster_status(platform: Platform, params: NoParams) -> Any:
+async def cluster_status(
+    params: GetCluster,
+    *,
+    cluster: Membership | None,
+    fleet: Supervisor,
+    memory: MemoryStore,
+    settings: Settings,
+) -> ClusterReport:
     """Return the hosts specialists may run on, with their resources and who runs where, and the store."""
-    if platform.sharing is not None:
-        await platform.sharing.twins.look()
-    return {
-        "address": platform.settings.cluster.address,
-        "store": platform.memory.place,
-        "nodes": await platform.fleet.nodes(),
-        "gateways": platform.sharing.twins.rows() if platform.sharing is not None else [],
-    }
+    if cluster is not None:
+        await cluster.peers.look()
+    return ClusterReport(
+        address=settings.cluster.address,
+        store=memory.place,
+        nodes=await fleet.nodes(),
+        gateways=cluster.peers.rows() if cluster is not None else [],
+    )
 
 
 @action(
-    "snapshot",
     scope="read",
     routes=(("GET", "/api/v1/snapshot"),),
     mcp="GetSnapshot",
     cli="tekton status --json",
 )
-async def snapshot(platform: Platform, params: NoParams) -> Any:
+async def snapshot(params: GetSnapshot, *, snapshot: Callable[[], Snapshot]) -> Snapshot:
     """Return the whole state: specialists, services, turns under way, unacknowledged errors."""
-    return platform.snapshot()
+    return snapshot()
 
 
 @action(
-    "get_orchestration",
     scope="read",
     routes=(("GET", "/api/v1/orchestration"),),
     mcp="GetOrchestration",
     cli="tekton call get_orchestration",
     console="settings",
 )
-async def get_orchestration(platform: Platform, params: NoParams) -> Any:
+async def get_orchestration(
+    params: GetOrchestration, *, orchestration: OrchestrationSettingsStore
+) -> OrchestrationSettings:
     """Return Rhetor's settings in force."""
-    return platform.book.current
+    return orchestration.current
 
 
 @action(
-    "configure_orchestration",
     scope="control",
     routes=(("PATCH", "/api/v1/orchestration"), ("POST", "/api/v1/orchestration")),
     mcp="ConfigureOrchestration",
     cli="tekton call configure_orchestration",
     console="settings",
 )
-async def configure_orchestration(platform: Platform, params: ConfigureParams) -> Any:
+async def configure_orchestration(
+    params: ConfigureOrchestration,
+    *,
+    catalog: Catalog,
+    cluster: Membership | None,
+    orchestration: OrchestrationSettingsStore,
+) -> AppliedSettings:
     """Change Rhetor's settings: checked, stored, in force at once unless `apply_immediately` is false."""
-    for rule in params.settings.get("routing_rules") or []:
-        if isinstance(rule, dict) and isinstance(rule.get("specialists"), list):  # pyright: ignore[reportUnknownMemberType]
-            platform.catalog.expand([str(name) for name in rule["specialists"]])  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
-    settings = await platform.book.change(params.settings, apply_immediately=params.apply_immediately)
-    if platform.sharing is not None and params.apply_immediately:
-        platform.sharing.twins.tell_changed("orchestration")
-    return {"settings": settings, "applied": params.apply_immediately}
+    if params.settings.routing_rules is not UNSET:
+        for rule in params.settings.routing_rules:
+            catalog.expand(rule.specialists)
+    settings = await orchestration.change(params.settings, apply_immediately=params.apply_immediately)
+    if cluster is not None and params.apply_immediately:
+        cluster.peers.tell_changed("orchestration")
+    return AppliedSettings(settings, params.apply_immediately)
 
 
 @action(
-    "gateway_info",
     scope="read",
     routes=(("GET", "/api/v1/gateway"),),
     mcp="GetGatewayInfo",
     cli="tekton gateway",
     console="gateway",
 )
-async def gateway_info(platform: Platform, params: NoParams) -> Any:
+async def gateway_info(params: GetGateway, *, gateway_report: Callable[[], GatewayReport]) -> GatewayReport:
     """Report listeners, clients, recent calls and refusals with their reasons."""
-    return platform.gateway_report()
+    return gateway_report()
 
 
 @action(
-    "shutdown",
     scope="control",
     routes=(("POST", "/api/v1/shutdown"),),
     mcp="ShutDownBackend",
     cli="tekton stop",
     console="quit",
 )
-async def shutdown(platform: Platform, params: ShutdownParams) -> Any:
+async def shutdown(
+    params: Shutdown,
+    *,
+    cluster: Membership | None,
+    fleet: Supervisor,
+    stop_asked: asyncio.Future[bool] | None,
+) -> ShutdownResult:
     """End the backend, leaving the fleet running or stopping it too; each specialist's end is reported."""
-    if platform.stop_asked is None:
+    if stop_asked is None:
         raise TektonError(
             "this backend is embedded in another program and cannot be ended from here", code="conflict"
         )
-    if params.stop_fleet and platform.sharing is not None and not platform.sharing.twins.leads:
+    if params.stop_fleet and cluster is not None and not cluster.peers.leads:
         raise TektonError(
             "another gateway leads this fleet: stop the fleet there, or `tekton kill` its specialists first",
             code="conflict",
         )
     results = (
-        await platform.fleet.kill([status.id for status in platform.fleet.statuses() if status.pid])
+        await fleet.kill([status.id for status in fleet.statuses() if status.pid])
         if params.stop_fleet
         else []
     )
-    if not platform.stop_asked.done():
-        platform.stop_asked.set_result(params.stop_fleet)
-    return {"stopping": True, "results": results}
+    if not stop_asked.done():
+        stop_asked.set_result(params.stop_fleet)
+    return ShutdownResult(True, results)
 
 
 @action(
-    "get_preference",
     scope="read",
     routes=(("GET", "/api/v1/preferences/{key}"),),
     mcp="GetPreference",
     cli="tekton call get_preference",
     console="settings",
 )
-async def get_preference(platform: Platform, params: KeyParams) -> Any:
+async def get_preference(params: GetPreference, *, memory: MemoryStore) -> Preference:
     """Return a value a client stored under a key, such as a draft; null when there is none."""
-    return {"key": params.key, "value": await platform.memory.get_setting(_client_key(params.key))}
+    return Preference(params.key, await memory.settings.get(CLIENT_KEY + params.key))
 
 
 @action(
-    "put_preference",
     scope="chat",
     routes=(("POST", "/api/v1/preferences/{key}"),),
     mcp="PutPreference",
     cli="tekton call put_preference",
     console="settings",
 )
-async def put_preference(platform: Platform, params: PutParams) -> Any:
+async def put_preference(params: PutPreference, *, memory: MemoryStore) -> PreferenceKey:
     """Store a client's value under a key; null removes it."""
-    await platform.memory.put_setting(_client_key(params.key), params.value)
-    return {"key": params.key}
-
-
-def _client_key(key: str) -> str:
-    if not key or len(key) > 200:
-        raise InvalidRequest("key: expected 1 to 200 characters")
-    return f"client:{key}"
+    await memory.settings.put(CLIENT_KEY + params.key, params.value)
+    return PreferenceKey(params.key)

@@ -1,140 +1,113 @@
-"""Actions on memory (Engram): sessions, messages, search, export."""
+"""Actions on memory: sessions, messages, search, export."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET
 
-from backend.orchestration.action import InvalidRequest, action
-from backend.orchestration.team import TEAM
+from backend.catalog import Catalog
+from backend.events import EventStream
+from backend.memory import TEAM, MemoryStore, export
+from backend.orchestration.action import action
+from backend.orchestration.models import ModelService
+from backend.orchestration.pipelines.manager import PipelineManager
+from backend.orchestration.sessions import Sessions
+from backend.orchestration.teams.manager import TeamManager
+from backend.orchestration.turns.manager import TurnManager
+from backend.orchestration.turns.sent import changes, masked
+from backend.orchestration.turns.turn import shown
+from backend.schema.errors import TektonError
 from backend.schema.events import SessionChanged, SessionRemoved
-
-if TYPE_CHECKING:
-    from backend.orchestration.platform import Platform
-
-Limit = Annotated[int, Meta(ge=1, le=1000)]
-
-
-class SessionsParams(Struct):
-    owner: str = ""
-    query: str = ""
-    include_archived: bool = False
-    limit: Limit = 200
-
-
-class CreateParams(Struct):
-    owner: str
-    title: str = ""
-
-
-class SessionParams(Struct):
-    id: str
-
-
-class PatchParams(Struct):
-    id: str
-    title: str | UnsetType = UNSET
-    archived: bool | UnsetType = UNSET
-    is_default: bool | UnsetType = UNSET
-    provider: str | UnsetType = UNSET
-    model: str | UnsetType = UNSET
+from backend.schema.params import (
+    CreateSession,
+    DeleteSession,
+    ExportSession,
+    GetHistory,
+    GetSent,
+    GetSession,
+    InvalidRequest,
+    ListMessages,
+    ListSessions,
+    ListTeamMembers,
+    PatchSession,
+    PinMessage,
+    ResetMember,
+    SearchMemory,
+)
+from backend.schema.records import Export, SearchPage, Session, StoredMessage
+from backend.schema.results import (
+    History,
+    MessageList,
+    SessionDeleted,
+    SessionList,
+    TeamMember,
+    TeamMembers,
+)
+from backend.schema.sent import SentReport
+from backend.schema.states import LIVE
+from backend.specialists.supervisor import Supervisor
 
 
-class MessagesParams(Struct):
-    id: str
-    before_id: int | None = None
-    after_id: int | None = None
-    limit: Limit = 50
-
-
-class ExportParams(Struct):
-    id: str
-    format: Literal["md", "json"] = "md"
-
-
-class SearchParams(Struct):
-    q: str
-    owner: str = ""
-    session_id: str = ""
-    limit: Limit = 20
-
-
-class HistoryParams(Struct):
-    specialist_id: str
-    conversation_id: str = ""
-    limit: Limit = 50
-
-
-class PinParams(Struct):
-    message_id: int
-    pinned: bool = True
-
-
-class ResetParams(Struct):
-    id: str
-
-
-def owner_id(platform: Platform, name: str) -> str:
+def owner_id(name: str, *, catalog: Catalog) -> str:
     """Return the owner a name means: `team`, or a specialist's id."""
-    return TEAM if name == TEAM else platform.catalog.get(name).id
+    return TEAM if name == TEAM else catalog.get(name).id
 
 
 @action(
-    "list_sessions",
     scope="read",
     routes=(("GET", "/api/v1/sessions"),),
     mcp="ListSessions",
     cli="tekton sessions",
     console="sessions",
 )
-async def list_sessions(platform: Platform, params: SessionsParams) -> Any:
+async def list_sessions(params: ListSessions, *, catalog: Catalog, memory: MemoryStore) -> SessionList:
     """List sessions, newest first, by owner or words of their title."""
-    owner = owner_id(platform, params.owner) if params.owner else None
-    rows = await platform.memory.sessions(
+    owner = owner_id(params.owner, catalog=catalog) if params.owner else None
+    page = await memory.sessions.find(
         owner=owner, query=params.query or None, include_archived=params.include_archived, limit=params.limit
     )
-    return {"count": len(rows), "sessions": rows}
+    return SessionList(len(page.sessions), page.sessions, page.more)
 
 
 @action(
-    "create_session",
     scope="chat",
     routes=(("POST", "/api/v1/sessions"),),
     mcp="CreateSession",
     cli="tekton sessions new",
-    aliases={"specialist_id": "owner"},
 )
-async def create_session(platform: Platform, params: CreateParams) -> Any:
+async def create_session(
+    params: CreateSession, *, catalog: Catalog, events: EventStream, memory: MemoryStore
+) -> Session:
     """Begin a new conversation with a specialist or the team."""
-    session = await platform.memory.create_session(owner_id(platform, params.owner), params.title)
-    platform.events.publish("chat", SessionChanged(session))
+    session = await memory.sessions.create(owner_id(params.owner, catalog=catalog), params.title)
+    events.publish("chat", SessionChanged(session))
     return session
 
 
 @action(
-    "get_session",
     scope="read",
     routes=(("GET", "/api/v1/sessions/{id}"),),
     mcp="GetSession",
     cli="tekton call get_session",
     console="sessions.open",
 )
-async def get_session(platform: Platform, params: SessionParams) -> Any:
+async def get_session(params: GetSession, *, memory: MemoryStore) -> Session:
     """Describe one session."""
-    return await platform.memory.get_session(params.id)
+    return await memory.sessions.get(params.id)
 
 
 @action(
-    "patch_session",
     scope="chat",
     routes=(("PATCH", "/api/v1/sessions/{id}"),),
     mcp="ChangeSession",
     cli="tekton sessions rename",
     console="sessions.rename",
 )
-async def patch_session(platform: Platform, params: PatchParams) -> Any:
+async def patch_session(
+    params: PatchSession, *, events: EventStream, memory: MemoryStore, models: ModelService
+) -> Session:
     """Rename a session, archive it, make it the default, or set its provider and model."""
     changes = {
         name: value
@@ -144,138 +117,204 @@ async def patch_session(platform: Platform, params: PatchParams) -> Any:
     if not changes:
         raise InvalidRequest("patch_session: give title, archived, is_default, provider or model")
     if params.provider:
-        platform.models.known(params.provider)
-    session = await platform.memory.patch_session(params.id, **changes)
-    platform.events.publish("chat", SessionChanged(session))
+        models.known(params.provider)
+    session = await memory.sessions.patch(params.id, **changes)
+    events.publish("chat", SessionChanged(session))
     return session
 
 
 @action(
-    "delete_session",
     scope="control",
     routes=(("DELETE", "/api/v1/sessions/{id}"),),
     mcp="DeleteSession",
     cli="tekton sessions delete",
     console="sessions.delete",
 )
-async def delete_session(platform: Platform, params: SessionParams) -> Any:
-    """Delete a session with its messages, for good."""
-    await platform.memory.delete_session(params.id)
-    platform.events.publish("chat", SessionRemoved(params.id))
-    return {"deleted": params.id}
+async def delete_session(
+    params: DeleteSession,
+    *,
+    events: EventStream,
+    memory: MemoryStore,
+    pipelines: PipelineManager,
+    sessions: Sessions,
+    teams: TeamManager,
+    turns: TurnManager,
+) -> SessionDeleted:
+    """Delete a session with its messages, for good; what is asked in it is cancelled first."""
+    async with sessions.closing(params.id):
+        await _end_questions(params.id, pipelines=pipelines, teams=teams, turns=turns)
+        await memory.sessions.delete(params.id)
+    events.publish("chat", SessionRemoved(params.id))
+    return SessionDeleted(params.id)
 
 
 @action(
-    "session_messages",
     scope="read",
     routes=(("GET", "/api/v1/sessions/{id}/messages"),),
     mcp="GetSessionMessages",
     cli="tekton sessions show",
     console="chat",
 )
-async def session_messages(platform: Platform, params: MessagesParams) -> Any:
+async def session_messages(params: ListMessages, *, memory: MemoryStore) -> MessageList:
     """Return messages of a session, oldest first, the newest `limit` unless `before_id` or `after_id` says else."""
-    rows = await platform.memory.messages(
+    rows = await memory.messages.read(
         params.id, before_id=params.before_id, after_id=params.after_id, limit=params.limit
     )
-    return {"messages": rows}
+    return MessageList([shown(row) for row in rows])
 
 
 @action(
-    "export_session",
     scope="read",
     routes=(("GET", "/api/v1/sessions/{id}/export"),),
     mcp="ExportSession",
     cli="tekton export",
     console="sessions.export",
 )
-async def export_session(platform: Platform, params: ExportParams) -> Any:
+async def export_session(
+    params: ExportSession, *, memory: MemoryStore, secrets: Callable[[], list[str]]
+) -> Export:
     """Return a whole session as Markdown or JSON text, keys and tokens masked."""
-    return await platform.memory.export(params.id, params.format, secrets=platform.secrets())
+    memory = memory
+    return await export.export_session(
+        memory.sessions, memory.messages, params.id, params.format, secrets=secrets()
+    )
 
 
 @action(
-    "search_memory",
+    scope="read",
+    routes=(("GET", "/api/v1/turns/{target}/sent"), ("GET", "/api/v1/specialists/{specialist_id}/sent")),
+    mcp="GetSent",
+    cli="tekton sent",
+    console="transcript.sent",
+)
+async def get_sent(
+    params: GetSent,
+    *,
+    catalog: Catalog,
+    memory: MemoryStore,
+    turns: TurnManager,
+    secrets: Callable[[], list[str]],
+) -> SentReport:
+    """Say what a turn sent its model: each part with its tokens, what was left out and why, and what is new."""
+    if params.target:
+        turn = turns.sent(params.target) or await memory.sent.get(params.target)
+        if turn is None:
+            raise TektonError(
+                f"nothing is kept of what was sent for {params.target!r:.120}: it is no turn, "
+                "never reached its model, or is older than this version",
+                code="not_found",
+            )
+    elif params.specialist_id:
+        ai_id = catalog.get(params.specialist_id).id
+        session_id = params.session_id or (await memory.sessions.default(ai_id)).id
+        turn = await memory.sent.newest(session_id, ai_id)
+        if turn is None:
+            raise TektonError(
+                f"nothing is kept of what {ai_id} was sent: ask it something; what came before this version is not kept",
+                code="not_found",
+            )
+    else:
+        raise InvalidRequest("get_sent: give a request id as target, or a specialist_id for its newest turn")
+    before = await memory.sent.newest(turn.session_id, turn.ai_id, before=turn.at)
+    told = [] if before is None else changes(turn, before)
+    return masked(SentReport(turn, turn.tokens, before.request_id if before else "", told), secrets())
+
+
+@action(
     scope="read",
     routes=(("GET", "/api/v1/memory/search"),),
     mcp="SearchMemory",
     cli="tekton sessions search",
-    aliases={"query": "q"},
 )
-async def search_memory(platform: Platform, params: SearchParams) -> Any:
+async def search_memory(params: SearchMemory, *, catalog: Catalog, memory: MemoryStore) -> SearchPage:
     """Find messages by their words."""
-    hits = await platform.memory.search(
+    page = await memory.messages.search(
         params.q,
-        owner=owner_id(platform, params.owner) if params.owner else None,
+        owner=owner_id(params.owner, catalog=catalog) if params.owner else None,
         session_id=params.session_id or None,
+        before_id=params.before_id,
         limit=params.limit,
     )
-    return {"hits": hits}
+    for hit in page.hits:
+        hit.message = shown(hit.message)
+    return page
 
 
 @action(
-    "conversation_history",
     scope="read",
     routes=(("GET", "/api/v1/specialists/{specialist_id}/history"),),
     mcp="GetSpecialistConversationHistory",
     cli="aish history",
     console="chat",
-    aliases={"context_id": "conversation_id", "session_id": "conversation_id"},
 )
-async def conversation_history(platform: Platform, params: HistoryParams) -> Any:
+async def conversation_history(params: GetHistory, *, catalog: Catalog, memory: MemoryStore) -> History:
     """Return the newest messages with one specialist, oldest first."""
-    ai_id = owner_id(platform, params.specialist_id)
+    ai_id = owner_id(params.specialist_id, catalog=catalog)
     session = (
-        await platform.memory.get_session(params.conversation_id)
+        await memory.sessions.get(params.conversation_id)
         if params.conversation_id
-        else await platform.memory.default_session(ai_id)
+        else await memory.sessions.default(ai_id)
     )
-    rows = await platform.memory.messages(session.id, limit=params.limit)
-    return {"specialist_id": ai_id, "conversation_id": session.id, "messages": rows}
+    rows = await memory.messages.read(session.id, limit=params.limit)
+    return History(ai_id, session.id, [shown(row) for row in rows])
 
 
 @action(
-    "pin_message",
     scope="chat",
     routes=(("POST", "/api/v1/messages/{message_id}/pin"),),
     mcp="PinMessage",
     cli="tekton call pin_message",
     console="chat.pin",
 )
-async def pin_message(platform: Platform, params: PinParams) -> Any:
+async def pin_message(params: PinMessage, *, memory: MemoryStore) -> StoredMessage:
     """Keep a message in the context of its session whatever is pruned, or no longer."""
-    return await platform.memory.pin(params.message_id, params.pinned)
+    return await memory.messages.pin(params.message_id, params.pinned)
 
 
 @action(
-    "team_members",
     scope="read",
     routes=(("GET", "/api/team-chat/sockets"),),
     mcp="ListTeamMembers",
     cli="tekton call team_members",
 )
-async def team_members(platform: Platform, params: SessionsParams) -> Any:
+async def team_members(params: ListTeamMembers, *, fleet: Supervisor) -> TeamMembers:
     """List the members of the team chat with their state."""
     rows = [
-        {"socket_id": status.id, "name": status.name, "state": status.state, "model": status.model}
-        for status in platform.fleet.statuses()
-        if status.state in ("ready", "busy", "starting")
+        TeamMember(status.id, status.name, status.state, status.model)
+        for status in fleet.statuses()
+        if status.state in LIVE or status.state == "starting"
     ]
-    return {"count": len(rows), "sockets": rows}
+    return TeamMembers(len(rows), rows)
 
 
 @action(
-    "reset_member",
     scope="chat",
     routes=(("POST", "/api/team-chat/sockets/{id}/reset"),),
     mcp="ResetTeamMember",
     cli="tekton call reset_member",
     console="chat.new",
-    aliases={"specialist_id": "id"},
 )
-async def reset_member(platform: Platform, params: ResetParams) -> Any:
+async def reset_member(
+    params: ResetMember, *, catalog: Catalog, events: EventStream, memory: MemoryStore
+) -> Session:
     """Start a fresh default session for a specialist or the team; the old one is kept."""
-    session = await platform.memory.create_session(owner_id(platform, params.id))
-    session = await platform.memory.patch_session(session.id, is_default=True)
-    platform.events.publish("chat", SessionChanged(session))
+    session = await memory.sessions.create(owner_id(params.id, catalog=catalog))
+    session = await memory.sessions.patch(session.id, is_default=True)
+    events.publish("chat", SessionChanged(session))
     return session
+
+
+async def _end_questions(
+    session_id: str, *, pipelines: PipelineManager, teams: TeamManager, turns: TurnManager
+) -> None:
+    """End all that waits or runs in a session.
+
+    Raises:
+        TektonError: A worker did not confirm: it may still be answering, and what it says needs its session.
+    """
+    for run in pipelines.in_session(session_id):
+        await pipelines.cancel(run.request_id)
+    for run in teams.in_session(session_id):
+        await teams.cancel(run.request_id)
+    for turn in turns.in_session(session_id):
+        await turns.cancel(turn.request_id)

@@ -1,21 +1,24 @@
-"""Sessions and messages in the embedded store."""
+"""Sessions and messages in every store."""
 
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 
 import pytest
 
-from backend.memory import TEAM, MemoryStore, UnknownMessage, UnknownSession
+from backend.memory import TEAM, MemoryStore, OutOfRange, UnknownMessage, UnknownSession
 from backend.schema.frames import Usage
-from backend.schema.records import StoredMessage
+from backend.schema.records import MAX_INTEGER, StoredMessage
 from tests.memory.contract.conftest import Reopen
+from tests.stores import say
 
 
-async def say(store: MemoryStore, session_id: str, *lines: str) -> list[StoredMessage]:
+async def converse(store: MemoryStore, session_id: str, *lines: str) -> list[StoredMessage]:
     """Store lines as a conversation, the operator beginning."""
     return [
-        await store.append(
+        await say(
+            store,
             session_id,
             author="apollo-ai" if number % 2 else "you",
             role="assistant" if number % 2 else "user",
@@ -26,17 +29,18 @@ async def say(store: MemoryStore, session_id: str, *lines: str) -> list[StoredMe
 
 
 async def test_each_owner_has_one_default_session(store: MemoryStore) -> None:
-    asked = await asyncio.gather(*(store.default_session("apollo-ai") for _ in range(8)))
+    asked = await asyncio.gather(*(store.sessions.default("apollo-ai") for _ in range(8)))
     assert len({session.id for session in asked}) == 1
-    team = await store.default_session(TEAM)
+    team = await store.sessions.default(TEAM)
     assert team.id != asked[0].id
     assert (team.owner, team.is_default, team.messages) == (TEAM, True, 0)
-    assert len(await store.sessions()) == 2
+    assert len((await store.sessions.find()).sessions) == 2
 
 
 async def test_a_message_comes_back_as_it_was_stored(store: MemoryStore, again: Reopen) -> None:
-    session = await store.create_session("apollo-ai", "Review")
-    given = await store.append(
+    session = await store.sessions.create("apollo-ai", "Review")
+    given = await say(
+        store,
         session.id,
         author="apollo-ai",
         role="assistant",
@@ -55,30 +59,29 @@ async def test_a_message_comes_back_as_it_was_stored(store: MemoryStore, again: 
         pinned=True,
     )
     assert given.id > 0
-    assert await store.message(given.id) == given
     later = await again()
-    assert await later.messages(session.id) == [given]
-    assert await later.request_messages("r1") == [given]
-    assert await later.request_messages("") == []
+    assert await later.messages.read(session.id) == [given]
+    assert await later.messages.of_request("r1") == [given]
+    assert await later.messages.of_request("") == []
 
 
 async def test_a_text_no_encoding_can_hold_is_stored_with_replacements(store: MemoryStore) -> None:
-    session = await store.create_session("apollo-ai")
-    given = await store.append(session.id, author="you", role="user", content="a\ud800b")
+    session = await store.sessions.create("apollo-ai")
+    given = await say(store, session.id, "a\ud800b")
     assert given.content == "a?b"
-    assert (await store.messages(session.id))[0].content == "a?b"
+    assert (await store.messages.read(session.id))[0].content == "a?b"
 
 
 async def test_messages_are_read_in_windows_oldest_first(store: MemoryStore) -> None:
-    session = await store.create_session("apollo-ai")
-    other = await store.create_session("numa-ai")
+    session = await store.sessions.create("apollo-ai")
+    other = await store.sessions.create("numa-ai")
     ids: list[int] = []
     for number in range(10):
-        ids.append((await store.append(session.id, author="you", role="user", content=f"n{number}")).id)
-        await store.append(other.id, author="you", role="user", content="elsewhere")
+        ids.append((await say(store, session.id, f"n{number}")).id)
+        await say(store, other.id, "elsewhere")
 
     async def window(**bounds: int) -> list[int]:
-        return [ids.index(m.id) for m in await store.messages(session.id, **bounds)]
+        return [ids.index(m.id) for m in await store.messages.read(session.id, **bounds)]
 
     assert await window(limit=3) == [7, 8, 9]
     assert await window(limit=3, before_id=ids[7]) == [4, 5, 6]
@@ -88,31 +91,31 @@ async def test_messages_are_read_in_windows_oldest_first(store: MemoryStore) -> 
 
 
 async def test_a_session_counts_previews_and_titles_itself_by_its_messages(store: MemoryStore) -> None:
-    session = await store.create_session("apollo-ai")
-    await say(store, session.id, "Why does\n the   build fail?", "Because of " + "x" * 500)
-    session = await store.get_session(session.id)
+    session = await store.sessions.create("apollo-ai")
+    await converse(store, session.id, "Why does\n the   build fail?", "Because of " + "x" * 500)
+    session = await store.sessions.get(session.id)
     assert (session.title, session.messages) == ("Why does the build fail?", 2)
     assert session.preview.startswith("Because of xxx") and len(session.preview) <= 120
     assert session.updated_at >= session.created_at
 
 
 async def test_a_given_title_is_kept_and_renaming_changes_it(store: MemoryStore) -> None:
-    session = await store.create_session("apollo-ai", "Mine")
-    await say(store, session.id, "hello")
-    assert (await store.get_session(session.id)).title == "Mine"
-    assert (await store.rename(session.id, "Our\nplan")).title == "Our plan"
+    session = await store.sessions.create("apollo-ai", "Mine")
+    await converse(store, session.id, "hello")
+    assert (await store.sessions.get(session.id)).title == "Mine"
+    assert (await store.sessions.patch(session.id, title="Our\nplan")).title == "Our plan"
 
 
 async def test_sessions_are_listed_newest_use_first_and_filtered(store: MemoryStore) -> None:
-    old = await store.create_session("apollo-ai", "Database migration")
-    new = await store.create_session("apollo-ai", "Colours")
-    numa = await store.create_session("numa-ai", "Watch")
-    await say(store, numa.id, "the migration went well")
-    await say(store, old.id, "hello")
-    await store.patch_session(new.id, archived=True)
+    old = await store.sessions.create("apollo-ai", "Database migration")
+    new = await store.sessions.create("apollo-ai", "Colours")
+    numa = await store.sessions.create("numa-ai", "Watch")
+    await converse(store, numa.id, "the migration went well")
+    await converse(store, old.id, "hello")
+    await store.sessions.patch(new.id, archived=True)
 
     async def names(**filters: object) -> list[str]:
-        return [s.title for s in await store.sessions(**filters)]  # type: ignore[arg-type]
+        return [s.title for s in (await store.sessions.find(**filters)).sessions]  # type: ignore[arg-type]
 
     assert await names() == ["Database migration", "Watch"]
     assert await names(owner="apollo-ai") == ["Database migration"]
@@ -124,67 +127,124 @@ async def test_sessions_are_listed_newest_use_first_and_filtered(store: MemorySt
 
 
 async def test_a_new_default_takes_the_mark_from_the_old_one(store: MemoryStore) -> None:
-    first = await store.default_session("apollo-ai")
-    second = await store.create_session("apollo-ai", "Fresh")
-    await store.patch_session(second.id, is_default=True, provider="ollama", model="tiny")
-    assert (await store.default_session("apollo-ai")).id == second.id
-    assert not (await store.get_session(first.id)).is_default
-    assert (await store.get_session(second.id)).model == "tiny"
+    first = await store.sessions.default("apollo-ai")
+    second = await store.sessions.create("apollo-ai", "Fresh")
+    await store.sessions.patch(second.id, is_default=True, provider="ollama", model="tiny")
+    assert (await store.sessions.default("apollo-ai")).id == second.id
+    assert not (await store.sessions.get(first.id)).is_default
+    assert (await store.sessions.get(second.id)).model == "tiny"
 
 
 async def test_a_deleted_session_is_gone_with_its_messages_and_found_no_more(store: MemoryStore) -> None:
-    session = await store.default_session("apollo-ai")
-    said = await say(store, session.id, "the quokka sleeps")
-    await store.delete_session(session.id)
+    session = await store.sessions.default("apollo-ai")
+    said = await converse(store, session.id, "the quokka sleeps")
+    await store.sessions.delete(session.id)
     with pytest.raises(UnknownMessage):
-        await store.message(said[0].id)
+        await store.messages.pin(said[0].id)
     with pytest.raises(UnknownSession):
-        await store.messages(session.id)
-    assert await store.search("quokka") == []
-    assert (await store.default_session("apollo-ai")).id != session.id
+        await store.messages.read(session.id)
+    assert (await store.messages.search("quokka")).hits == []
+    assert (await store.sessions.default("apollo-ai")).id != session.id
 
 
-@pytest.mark.parametrize("method", ["get_session", "messages", "delete_session", "conversation", "export"])
+@pytest.mark.parametrize(
+    "method", ["sessions.get", "sessions.delete", "messages.read", "messages.conversation", "sessions.patch"]
+)
 async def test_an_unknown_session_is_named(method: str, store: MemoryStore) -> None:
     with pytest.raises(UnknownSession, match="'s-none'") as caught:
-        await getattr(store, method)("s-none")
+        await attrgetter(method)(store)("s-none")
     assert caught.value.code == "unknown_session"
 
 
 async def test_appending_to_an_unknown_session_fails_alone_among_many(store: MemoryStore) -> None:
-    session = await store.create_session("apollo-ai")
+    session = await store.sessions.create("apollo-ai")
 
     async def append(target: str) -> StoredMessage:
-        return await store.append(target, author="you", role="user", content="x")
+        return await say(store, target, "x")
 
     results = await asyncio.gather(
         *(append("s-none" if number % 3 == 0 else session.id) for number in range(60)), return_exceptions=True
     )
     assert sum(isinstance(result, UnknownSession) for result in results) == 20
-    assert (await store.get_session(session.id)).messages == 40
-    assert len(await store.messages(session.id, limit=100)) == 40
+    assert (await store.sessions.get(session.id)).messages == 40
+    assert len(await store.messages.read(session.id, limit=100)) == 40
 
 
 async def test_a_conversation_for_one_member_leaves_the_other_members_out(store: MemoryStore) -> None:
-    session = await store.default_session(TEAM)
+    session = await store.sessions.default(TEAM)
     for author, role in (("you", "user"), ("apollo-ai", "assistant"), ("athena-ai", "assistant")):
-        await store.append(session.id, author=author, role=role, content=f"by {author}")  # type: ignore[arg-type]
-    seen = await store.context_messages(session.id, for_ai="apollo-ai")
-    assert [message.author for message in seen] == ["you", "apollo-ai"]
+        await say(store, session.id, author=author, role=role, content=f"by {author}")  # type: ignore[arg-type]
+    seen = await store.messages.conversation(session.id, for_ai="apollo-ai")
+    assert [message.author for message in seen.messages] == ["you", "apollo-ai"]
+
+
+async def test_a_members_conversation_brings_what_others_said_and_is_pinned_and_counts_only_its_own(
+    store: MemoryStore,
+) -> None:
+    session = await store.sessions.default(TEAM)
+    said: list[StoredMessage] = []
+    for number in range(6):
+        for author, role in (("you", "user"), ("apollo-ai", "assistant"), ("athena-ai", "assistant")):
+            said.append(await say(store, session.id, author=author, role=role, content=f"{author} {number}"))  # type: ignore[arg-type]
+    for place in (1, 2, 17):  # apollo and athena at the beginning, athena at the end
+        await store.messages.pin(said[place].id)
+    found = await store.messages.conversation(session.id, 4, for_ai="apollo-ai")
+    assert [m.content for m in found.messages] == ["you 4", "apollo-ai 4", "you 5", "apollo-ai 5"]
+    assert [m.content for m in found.pinned] == ["apollo-ai 0", "athena-ai 0", "athena-ai 5"]
+    assert found.earlier == 8
+    everything = await store.messages.conversation(session.id, 12, for_ai="apollo-ai")
+    assert everything.earlier == 0 and len(everything.messages) == 12
+    assert [m.content for m in everything.pinned] == ["athena-ai 0", "athena-ai 5"]
 
 
 async def test_a_conversation_counts_what_is_earlier_and_brings_older_pinned_messages(
     store: MemoryStore,
 ) -> None:
-    session = await store.create_session("apollo-ai")
-    said = await say(store, session.id, *(f"line {number}" for number in range(12)))
-    await store.pin(said[1].id)
-    await store.pin(said[11].id)
-    found = await store.conversation(session.id, 4)
+    session = await store.sessions.create("apollo-ai")
+    said = await converse(store, session.id, *(f"line {number}" for number in range(12)))
+    await store.messages.pin(said[1].id)
+    await store.messages.pin(said[11].id)
+    found = await store.messages.conversation(session.id, 4)
     assert [m.content for m in found.messages] == ["line 8", "line 9", "line 10", "line 11"]
     assert [m.content for m in found.pinned] == ["line 1"]
     assert (found.earlier, found.session.id) == (8, session.id)
-    await store.pin(said[1].id, False)
-    assert (await store.conversation(session.id, 4)).pinned == []
+    await store.messages.pin(said[1].id, False)
+    assert (await store.messages.conversation(session.id, 4)).pinned == []
     with pytest.raises(UnknownMessage, match="999"):
-        await store.pin(999)
+        await store.messages.pin(999)
+
+
+@pytest.mark.parametrize("number", [-1, MAX_INTEGER + 1, 2**70])
+async def test_a_number_no_store_can_hold_is_refused_by_name(number: int, store: MemoryStore) -> None:
+    session = await store.sessions.create("apollo-ai")
+    calls = {
+        "before_id": lambda: store.messages.read(session.id, before_id=number),
+        "after_id": lambda: store.messages.read(session.id, after_id=number),
+        "message_id": lambda: store.messages.pin(number),
+        "id": lambda: store.errors.acknowledge([number]),
+    }
+    limited = [
+        lambda: store.messages.read(session.id, limit=number),
+        lambda: store.messages.conversation(session.id, number),
+        lambda: store.messages.search("x", limit=number),
+        lambda: store.messages.recall(["x"], limit=number),
+        lambda: store.sessions.find(limit=number),
+        lambda: store.errors.find(limit=number),
+    ]
+    for name, call in [*calls.items(), *(("limit", call) for call in limited)]:
+        with pytest.raises(
+            OutOfRange, match=f"^{name}: expected a whole number from 0 to {MAX_INTEGER}"
+        ) as caught:
+            await call()
+        assert caught.value.code == "invalid_request"
+
+
+async def test_the_largest_number_a_store_can_hold_is_taken(store: MemoryStore) -> None:
+    session = await store.sessions.create("apollo-ai")
+    said = await say(store, session.id, "x")
+    assert await store.messages.read(session.id, before_id=MAX_INTEGER, limit=MAX_INTEGER) == [said]
+    assert await store.messages.read(session.id, after_id=MAX_INTEGER) == []
+    assert await store.messages.read(session.id, limit=0) == []
+    assert (await store.sessions.find(limit=0)).sessions == []
+    with pytest.raises(UnknownMessage):
+        await store.messages.pin(MAX_INTEGER)

@@ -8,18 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
-from backend.memory import (
-    MemoryStore,
-    StoreClosed,
-    StoreFailed,
-    UnknownMessage,
-    redis_scripts,
-    redis_sessions,
-)
-from backend.memory.redis_link import Address
-from backend.memory.redis_store import RedisStore
+from backend.memory import MemoryStore, StoreClosed, StoreFailed, UnknownMessage
+from backend.memory.redis import scripts
+from backend.memory.redis.connection import Address
+from backend.memory.redis.layout import PREFIX
+from backend.memory.redis.store import RedisStore
 from tests.redis_server import BINARY, RedisServer
+from tests.stores import say, search_all
 
 pytestmark = [
     pytest.mark.cluster,
@@ -74,10 +71,10 @@ async def test_a_password_is_used_and_never_told(tmp_path: Path) -> None:
     address = Address(guarded.address.url, "secret-word")
     store = RedisStore(address, "gateway-1")
     await store.open()
-    await store.default_session("apollo-ai")
+    await store.sessions.default("apollo-ai")
     guarded.kill()
     with pytest.raises(StoreFailed) as caught:
-        await store.default_session("apollo-ai")
+        await store.sessions.default("apollo-ai")
     await store.close()
     assert "secret-word" not in f"{caught.value.message} {caught.value.__cause__!r} {address.shown}"
 
@@ -94,13 +91,13 @@ async def test_a_volatile_server_is_taken_when_the_operator_says_so(tmp_path: Pa
 async def test_every_confirmed_message_survives_the_kill_of_the_server(
     server: RedisServer, store: MemoryStore
 ) -> None:
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     confirmed: list[str] = []
     enough = asyncio.Event()
 
     async def write() -> None:
         for number in range(100_000):
-            await store.append(session.id, author="you", role="user", content=f"line {number}")
+            await say(store, session.id, f"line {number}")
             confirmed.append(f"line {number}")
             if number == 300:
                 enough.set()
@@ -111,27 +108,51 @@ async def test_every_confirmed_message_survives_the_kill_of_the_server(
     with pytest.raises(StoreFailed, match="may or may not be kept"):
         await writer
     with pytest.raises(StoreFailed):
-        await store.get_session(session.id)
+        await store.sessions.get(session.id)
 
     server.start()
-    kept = [m.content for m in await store.messages(session.id, limit=200_000)]
+    kept = [m.content for m in await store.messages.read(session.id, limit=200_000)]
     assert kept[: len(confirmed)] == confirmed
     assert len(kept) - len(confirmed) <= 1, "at most the one under way when the kill came"
-    assert (await store.get_session(session.id)).messages == len(kept)
-    assert await store.search(confirmed[-1], limit=1)
+    assert (await store.sessions.get(session.id)).messages == len(kept)
+    assert (await store.messages.search(confirmed[-1], limit=1)).hits
+
+
+async def test_the_index_of_an_earlier_layout_is_made_anew_and_its_sets_removed(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    session = await store.sessions.default("apollo-ai")
+    for number in range(450):
+        await say(store, session.id, f"organising shelf {number}")
+    async with redis.asyncio.Redis(port=server.port) as raw:
+        for key in [key async for key in raw.scan_iter(f"{PREFIX}w*:*")]:
+            await raw.rename(key, f"{PREFIX}w:{key.decode().rpartition(':')[2]}")
+        await raw.delete(f"{PREFIX}words", f"{PREFIX}index_version")
+        await raw.set(f"{PREFIX}layout", "1")
+        assert not (await store.messages.search("organise")).hits
+
+        upgraded = server.store("gateway-2")
+        await upgraded.open()
+        try:
+            assert len(await search_all(upgraded, "organised")) == 450
+            hit = (await upgraded.messages.search("organised 449", limit=1)).hits[0]
+            assert hit.message.content == "organising shelf 449"
+            assert not [key async for key in raw.scan_iter(f"{PREFIX}w:*")]
+        finally:
+            await upgraded.close()
 
 
 async def test_a_store_goes_on_by_itself_once_the_server_is_back(
     server: RedisServer, store: MemoryStore
 ) -> None:
-    session = await store.default_session("apollo-ai")
+    session = await store.sessions.default("apollo-ai")
     server.kill()
     for _ in range(3):
         with pytest.raises(StoreFailed):
-            await store.append(session.id, author="you", role="user", content="lost, and said so")
+            await say(store, session.id, "lost, and said so")
     server.start()
-    await store.append(session.id, author="you", role="user", content="heard")
-    assert [m.content for m in await store.messages(session.id)] == ["heard"]
+    await say(store, session.id, "heard")
+    assert [m.content for m in await store.messages.read(session.id)] == ["heard"]
 
 
 async def test_two_gateways_see_one_store_and_leave_each_others_turns_alone(
@@ -140,43 +161,40 @@ async def test_two_gateways_see_one_store_and_leave_each_others_turns_alone(
     other = server.store("gateway-2")
     await other.open()
     mine, theirs = await asyncio.gather(
-        store.default_session("apollo-ai"), other.default_session("apollo-ai")
+        store.sessions.default("apollo-ai"), other.sessions.default("apollo-ai")
     )
     assert mine.id == theirs.id
 
-    async def say(by: MemoryStore, name: str) -> None:
+    async def talk(by: MemoryStore, name: str) -> None:
         for number in range(100):
-            await by.append(mine.id, author="you", role="user", content=f"{name} {number}")
+            await say(by, mine.id, f"{name} {number}")
 
-    await asyncio.gather(say(store, "one"), say(other, "two"))
-    seen = [m.content for m in await other.messages(mine.id, limit=500)]
+    await asyncio.gather(talk(store, "one"), talk(other, "two"))
+    seen = [m.content for m in await other.messages.read(mine.id, limit=500)]
     assert sorted(seen) == sorted(f"{name} {n}" for name in ("one", "two") for n in range(100))
     assert [line for line in seen if line.startswith("one")] == [f"one {n}" for n in range(100)]
 
-    await store.turn_opened("r1", "apollo-ai", mine.id)
-    assert await other.open_turns() == []
-    assert [turn.request_id for turn in await store.open_turns()] == ["r1"]
+    await store.turns.begin("r1", "apollo-ai", mine.id)
+    assert await other.turns.unfinished() == []
+    assert [turn.request_id for turn in await store.turns.unfinished()] == ["r1"]
     await other.close()
 
 
 async def test_a_removal_cut_short_is_finished_by_the_next_to_open(server: RedisServer) -> None:
     store = RedisStore(server.address, "gateway-1")
     await store.open()
-    session = await store.create_session("apollo-ai", "going")
-    said = [
-        await store.append(session.id, author="you", role="user", content=f"quokka {number}")
-        for number in range(450)
-    ]
-    lane = store._write  # pyright: ignore[reportPrivateUsage]
-    await lane.call(*lane.script(redis_scripts.REMOVE_SESSION, redis_sessions.PREFIX, session.id, ""))
+    session = await store.sessions.create("apollo-ai", "going")
+    said = [await say(store, session.id, f"quokka {number}") for number in range(450)]
+    writer = store._connections.writer  # pyright: ignore[reportPrivateUsage]
+    await writer.run(scripts.REMOVE_SESSION, PREFIX, session.id, "")
     await store.close()
 
     other = server.store("gateway-2")
     await other.open()
-    assert await other.search("quokka") == []
+    assert (await other.messages.search("quokka")).hits == []
     for message in (said[0], said[-1]):
         with pytest.raises(UnknownMessage):
-            await other.message(message.id)
+            await other.messages.pin(message.id)
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
         connection.sendall(b"DBSIZE\r\n")
         keys = int(connection.recv(32)[1:])
@@ -185,30 +203,27 @@ async def test_a_removal_cut_short_is_finished_by_the_next_to_open(server: Redis
 
 
 async def test_a_store_that_is_closed_says_so_and_what_was_ordered_before_is_done(store: MemoryStore) -> None:
-    session = await store.default_session("apollo-ai")
-    writes = [
-        asyncio.ensure_future(store.append(session.id, author="you", role="user", content=str(n)))
-        for n in range(50)
-    ]
+    session = await store.sessions.default("apollo-ai")
+    writes = [asyncio.ensure_future(say(store, session.id, str(n))) for n in range(50)]
     await asyncio.wait(writes[:1])
     await store.close()
     assert len(await asyncio.gather(*writes)) == 50
     await store.close()
     with pytest.raises(StoreClosed):
-        await store.default_session("apollo-ai")
+        await store.sessions.default("apollo-ai")
 
 
 async def test_a_full_server_is_a_clear_error_and_reading_goes_on(tmp_path: Path) -> None:
     small = RedisServer(tmp_path / "small", "--maxmemory", "3mb", "--maxmemory-policy", "noeviction").start()
     store = small.store("gateway-1")
     await store.open()
-    session = await store.default_session("apollo-ai")
-    await store.append(session.id, author="you", role="user", content="before")
+    session = await store.sessions.default("apollo-ai")
+    await say(store, session.id, "before")
     with pytest.raises(StoreFailed, match=r"maxmemory.*retention_days"):
         for _ in range(200):
-            await store.append(session.id, author="you", role="user", content="x" * 50_000)
-    kept = await store.messages(session.id, limit=500)
+            await say(store, session.id, "x" * 50_000)
+    kept = await store.messages.read(session.id, limit=500)
     assert kept[0].content == "before"
-    assert (await store.get_session(session.id)).messages == len(kept)
+    assert (await store.sessions.get(session.id)).messages == len(kept)
     await store.close()
     small.kill()

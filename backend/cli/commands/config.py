@@ -1,0 +1,104 @@
+"""`tekton config`: the settings in use and their file, the orchestration's settings, values clients store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from backend.cli import terminal
+from backend.cli.command import argument, command
+from backend.cli.exit_codes import FAILED, OK
+from backend.cli.runner import call, here_only
+from backend.schema.errors import TektonError
+from backend.schema.params import (
+    ConfigureOrchestration,
+    GetOrchestration,
+    GetPreference,
+    PutPreference,
+    read_params,
+)
+
+
+@command(
+    "config",
+    argument(
+        "verb", nargs="?", choices=("show", "check", "path", "orchestration", "get", "set"), default="show"
+    ),
+    argument("words", nargs="*", help="orchestration [KEY=VALUE…] · get KEY · set KEY VALUE"),
+    examples=[
+        ("tekton config check", "check the file"),
+        ("tekton config show", "all settings in use"),
+        ("tekton config orchestration moderation_mode=pass_through", "how teams are moderated"),
+    ],
+)
+async def config(options: argparse.Namespace) -> int:
+    """show: all settings in use. check: check the file. path: print its path. orchestration [KEY=VALUE…]: how
+    teams are moderated and requests routed, effective at once. get and set: values that clients store.
+    """
+    from backend import config as settings_module
+    from backend.home import Home
+
+    match options.verb:
+        case "orchestration":
+            return await _orchestration(options.words)
+        case "get" | "set":
+            return await _preference(options.verb, options.words)
+        case _:
+            pass
+    here_only(f"`tekton config {options.verb}`")
+    home = Home.from_environment()
+    if options.verb == "path":
+        print(home.config)
+        return OK
+    settings = settings_module.load(home)
+    if options.verb == "check":
+        from backend.catalog import load
+
+        state = "good" if home.config.exists() else "does not exist; the defaults are used"
+        print(f"{home.config}: {state}; {len(load(settings).components)} specialists")
+        problems = settings_module.provider_problems()
+        for problem in problems:
+            terminal.error(problem)
+        return FAILED if problems else OK
+    terminal.print_json(settings_module.shown(settings))
+    return OK
+
+
+async def _orchestration(words: list[str]) -> int:
+    """Show how requests are routed and teams moderated, or change it: `KEY=VALUE`, the value as JSON or a plain word."""
+    if not words:
+        terminal.print_json(await call(GetOrchestration(), start=True))
+        return OK
+    changes: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise TektonError(
+                f"expected KEY=VALUE, found {word!r}; such as moderation_mode=synthesis",
+                code="invalid_request",
+            )
+        changes[key] = _value(value)
+    wish = read_params(ConfigureOrchestration, {"settings": changes})
+    terminal.print_json((await call(wish, start=True)).settings)
+    return OK
+
+
+async def _preference(verb: str, words: list[str]) -> int:
+    """Read or store a value that the console and other clients store in the backend; `null` removes it."""
+    if len(words) != (1 if verb == "get" else 2):
+        raise TektonError(
+            f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as theme", code="invalid_request"
+        )
+    if verb == "get":
+        terminal.print_json((await call(GetPreference(key=words[0]), start=True)).value, indent=0)
+        return OK
+    await call(PutPreference(key=words[0], value=_value(words[1])), start=True)
+    return OK
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,56 @@
+"""`tekton desk`: what waits for the operator, as the console's place "Needs you" shows it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from backend.cli import terminal
+from backend.cli.command import JSON, argument, command
+from backend.cli.exit_codes import OK
+from backend.cli.runner import call
+from backend.schema.attention import AttentionItem
+from backend.schema.errors import TektonError
+from backend.schema.params import AcknowledgeAttention, ListAttention, SnoozeAttention
+
+SNOOZE_S = 600.0
+
+
+@command(
+    "desk",
+    argument("what", nargs="?", choices=("list", "ack", "snooze"), default="list"),
+    argument("ids", nargs="*", help="items, as `tekton desk` names them"),
+    argument("--minutes", type=float, default=SNOOZE_S / 60, help="snooze: for how long; 0 takes back"),
+    JSON,
+    examples=[
+        ("tekton desk", "who is down, what failed, what was answered and not seen"),
+        ("tekton desk --json", "the same for programs"),
+    ],
+)
+async def desk(options: argparse.Namespace) -> int:
+    """List what waits for you, the most urgent first. `desk ack` says that it has been seen, `desk snooze` puts it away
+    for a while.
+    """
+    if options.what != "list" and not options.ids:
+        raise TektonError("name what `tekton desk` lists", code="invalid_request")
+    if options.what == "ack":
+        found = await call(AcknowledgeAttention(options.ids))
+    elif options.what == "snooze":
+        found = await call(SnoozeAttention(options.ids, options.minutes * 60))
+    else:
+        found = await call(ListAttention())
+    if options.json:
+        terminal.print_json(found)
+        return OK
+    if not found.items:
+        print("nothing waits for you")
+        return OK
+    rows = [_row(item) for item in found.items]
+    terminal.draw(terminal.table(("ITEM", "WHO", "SINCE", "WHAT", "WHY"), rows, wrap=True))
+    return OK
+
+
+def _row(item: AttentionItem) -> tuple[str, ...]:
+    since = time.strftime("%H:%M:%S", time.localtime(item.since)) if item.since else "today"
+    short = f"{item.short} ×{item.count}" if item.count > 1 else item.short
+    return item.id, item.who.removesuffix("-ai"), since, short, item.why

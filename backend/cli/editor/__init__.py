@@ -1,0 +1,1 @@
+"""`tekton acp`: the platform as an agent of an editor."""

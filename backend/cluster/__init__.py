@@ -1,0 +1,1 @@
+"""Several gateways on one store: who is a member, who leads, and the event log they share."""

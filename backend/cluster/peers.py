@@ -1,0 +1,282 @@
+"""The gateways that serve one fleet: who leads, who died, and calls handed from one to another.
+
+Every gateway of a fleet has one of these, and acts by what the shared log and the leases say. Knows no transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from itertools import count
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from backend.cluster.replicated_log import ReplicatedLog
+from backend.memory.errors import MemoryFault
+from backend.memory.shared_log import Fenced, Member, Renewal, SharedLog
+from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.results import GatewayPeer
+from backend.wire import encoder
+
+log = logging.getLogger(__name__)
+
+RENEWALS_PER_LEASE = 8
+GRACE_LEASES = 1.0
+"""For how many leases this gateway must have renewed its own, without a gap, before it declares another one dead."""
+RunHere = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
+"""Runs an action here: request id, name of the action, its params as plain values."""
+
+
+class Call(Struct, tag="call"):
+    """An action handed to another gateway; `to` is its incarnation."""
+
+    to: str
+    number: str
+    action: str
+    params: dict[str, Any]
+    request_id: str = ""
+
+
+class Answer(Struct, tag="answer", omit_defaults=True):
+    """What came of a call; `to` is the incarnation that asked."""
+
+    to: str
+    number: str
+    result: Any = None
+    code: ErrorCode | None = None
+    message: str = ""
+    evidence: str = ""
+    detail: dict[str, object] = {}
+
+
+class Changed(Struct, tag="changed"):
+    """Something others keep a copy of was changed in the store."""
+
+    what: str
+
+
+_notes = msgspec.json.Decoder(Call | Answer | Changed)
+
+
+class Peers:
+    """`members` are the gateways as the last renewal of the lease returned them, this one among them.
+
+    `on_lead` is awaited when this gateway takes the lead, `on_peer_fenced` with `NAME INCARNATION` of a gateway whose
+    turns are to be taken over, `on_changed` with what another gateway changed. `on_renewed` is called after each
+    renewal. `run_here` is given by whoever can run an action.
+    """
+
+    def __init__(self, shared_log: SharedLog, stream: ReplicatedLog) -> None:
+        self.shared_log = shared_log
+        self.members: list[Member] = []
+        self.leader = ""
+        self.on_lead: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.on_peer_fenced: Callable[[str], Awaitable[None]] | None = None
+        self.on_changed: Callable[[str], Awaitable[None]] | None = None
+        self.on_renewed: Callable[[], None] | None = None
+        self.run_here: RunHere | None = None
+        self._stream = stream
+        self._asked: dict[str, tuple[str, asyncio.Future[Any]]] = {}
+        self._numbers = count(1)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._led = False
+        self._beat_at = 0.0
+        self._steady_since = 0.0
+        """Since when each renewal of our own lease succeeded in time; another's lease is judged after a whole lease of these."""
+        stream.on_note = self._on_note
+
+    @property
+    def leads(self) -> bool:
+        return self.leader == self.shared_log.name
+
+    @property
+    def leader_incarnation(self) -> str:
+        return next((member.incarnation for member in self.members if member.name == self.leader), "")
+
+    async def open(self) -> None:
+        """Renew the lease once: who is a member, who leads. A gateway that leads now is expected to act as leader already."""
+        self._learn(await self.shared_log.renew_lease())
+        self._led = self.leads
+
+    def start(self) -> None:
+        self._keep(asyncio.create_task(self._renew(), name="peers"))
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail_asked("this gateway is ending", lambda incarnation: True)
+
+    async def look(self) -> None:
+        """Read from the store who is a member now. Raises `MemoryFault`."""
+        self._learn(await self.shared_log.renew_lease())
+
+    async def is_member(self, incarnation: str) -> bool:
+        """Return whether an incarnation is listed; asks the store when it is not known here."""
+        if not any(member.incarnation == incarnation for member in self.members):
+            await self.look()
+        return any(member.incarnation == incarnation for member in self.members)
+
+    def rows(self) -> list[GatewayPeer]:
+        """Return the gateways by name, for a person to see."""
+        return [
+            msgspec.convert(
+                {
+                    **member.facts,
+                    "name": member.name,
+                    "leads": member.name == self.leader,
+                    "here": member.incarnation == self.shared_log.incarnation,
+                    "alive": member.leased,
+                },
+                GatewayPeer,
+            )
+            for member in sorted(self.members, key=lambda member: member.name)
+        ]
+
+    def tell_changed(self, what: str) -> None:
+        self._stream.note(encoder.encode(Changed(what)))
+
+    async def ask(self, incarnation: str, action: str, params: dict[str, Any], request_id: str = "") -> Any:
+        """Have another gateway run an action; return its result as plain values.
+
+        Raises:
+            TektonError: What the action raised there, or `backend_lost` when that gateway died before it answered.
+        """
+        if self._stream.away:
+            raise TektonError(
+                f"the gateway this is for cannot be reached: {self._stream.away}", code="backend_lost"
+            )
+        number = f"{self.shared_log.incarnation}-{next(self._numbers)}"
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked[number] = (incarnation, future)
+        self._stream.note(encoder.encode(Call(incarnation, number, action, params, request_id)))
+        try:
+            return await future
+        finally:
+            del self._asked[number]
+
+    # the lease
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self.shared_log.lease_s / RENEWALS_PER_LEASE)
+            try:
+                renewal = await self.shared_log.renew_lease()
+                await self._act(renewal)
+            except Fenced:
+                return
+            except MemoryFault as error:
+                log.warning("renewing the lease: %s", error.message)
+            except Exception:  # the lease must be renewed whatever goes wrong beside it
+                log.exception("renewing the lease")
+
+    def _may_judge(self) -> bool:
+        """Return whether others could have renewed their leases as long as we could: the store was there for both."""
+        now, lease_s = time.monotonic(), self.shared_log.lease_s
+        if now - self._beat_at > lease_s / 2:
+            self._steady_since = now
+        self._beat_at = now
+        return now - self._steady_since >= lease_s * GRACE_LEASES
+
+    async def _act(self, renewal: Renewal) -> None:
+        fenced = list(renewal.fenced)
+        may_judge = self._may_judge()
+        for member in renewal.members:
+            if (
+                may_judge
+                and not member.leased
+                and member.incarnation != self.shared_log.incarnation
+                and await self.shared_log.fence(member)
+            ):
+                log.warning(
+                    "the gateway %s was silent for %g s: declared dead", member.name, self.shared_log.lease_s
+                )
+                fenced.append(f"{member.name} {member.incarnation}")
+        if fenced:
+            renewal = await self.shared_log.renew_lease()
+        if renewal.epoch and renewal.epoch != self._stream.epoch:
+            self._stream.begin_epoch(renewal.epoch)
+        self._learn(renewal)
+        if self.leads and not self._led:
+            self._led = True
+            log.warning("this gateway leads the fleet now")
+            if self.on_lead is not None:
+                self._keep(asyncio.create_task(self.on_lead(), name="take the lead"))
+        for entry in fenced:
+            if self.on_peer_fenced is not None:
+                await self.on_peer_fenced(entry)
+        incarnations = {member.incarnation for member in renewal.members}
+        self._fail_asked(
+            "the gateway that ran this ended before it answered",
+            lambda incarnation: incarnation not in incarnations,
+        )
+        if self.on_renewed is not None:
+            self.on_renewed()
+
+    def _learn(self, renewal: Renewal) -> None:
+        self.members, self.leader = renewal.members, renewal.leader
+
+    def _fail_asked(self, text: str, gone: Callable[[str], bool]) -> None:
+        for incarnation, future in list(self._asked.values()):
+            if gone(incarnation) and not future.done():
+                future.set_exception(TektonError(text, code="backend_lost"))
+
+    # notes
+
+    def _on_note(self, origin: str, data: bytes) -> None:
+        note = _notes.decode(data)
+        ours = origin.endswith(f" {self.shared_log.incarnation}")
+        match note:
+            case Call() if note.to == self.shared_log.incarnation:
+                self._keep(asyncio.create_task(self._serve(origin.rpartition(" ")[2], note)))
+            case Answer() if note.to == self.shared_log.incarnation:
+                self._take_answer(note)
+            case Changed() if not ours and self.on_changed is not None:
+                self._keep(asyncio.create_task(self._changed(note.what)))
+            case _:
+                pass
+
+    async def _changed(self, what: str) -> None:
+        try:
+            if self.on_changed is not None:
+                await self.on_changed(what)
+        except TektonError as error:
+            log.warning("reading the changed %s: %s", what, error.message)
+
+    async def _serve(self, asker: str, call: Call) -> None:
+        answer = Answer(asker, call.number)
+        began = time.monotonic()
+        try:
+            if self.run_here is None:
+                raise TektonError("this gateway is still starting", code="conflict")
+            answer.result = await self.run_here(call.request_id, call.action, call.params)
+        except TektonError as error:
+            answer.code, answer.message = error.code, error.message
+            answer.evidence, answer.detail = error.evidence, error.detail
+        except Exception:  # the boundary of a call
+            log.exception("%s for another gateway failed", call.action)
+            answer.code, answer.message = (
+                "internal",
+                f"{call.action} failed inside the backend; its log has more",
+            )
+        log.info("%s for another gateway took %.3f s", call.action, time.monotonic() - began)
+        self._stream.note(encoder.encode(answer))
+
+    def _take_answer(self, answer: Answer) -> None:
+        asked = self._asked.get(answer.number)
+        if asked is None or asked[1].done():
+            return
+        if answer.code is None:
+            asked[1].set_result(answer.result)
+        else:
+            asked[1].set_exception(
+                TektonError(answer.message, code=answer.code, evidence=answer.evidence, detail=answer.detail)
+            )
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

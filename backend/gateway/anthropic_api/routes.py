@@ -1,0 +1,74 @@
+"""The endpoints of `/v1/messages` in Anthropic's words, and its rows of models."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from backend.gateway.anthropic_api.request import CountBody, MessageBody, read_asked, read_count
+from backend.gateway.anthropic_api.writer import MessageWriter, error_reply
+from backend.gateway.completions.answer import find_model
+from backend.gateway.completions.serve import serve
+from backend.gateway.context import Gateway
+from backend.gateway.openapi import RouteDoc
+from backend.gateway.responses import decode_object, json_reply
+from backend.gateway.routes import guarded
+from backend.schema.records import SpecialistStatus
+from backend.schema.states import LIVE
+
+MESSAGES = RouteDoc(
+    "v1/messages", "chat", "Answer a conversation in Anthropic's shape, plain or streamed.", MessageBody
+)
+COUNT = RouteDoc(
+    "v1/messages/count_tokens",
+    "read",
+    "Count the tokens of a conversation for a running specialist.",
+    CountBody,
+)
+
+
+def anthropic_routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of the dialect; its models are listed under `/v1/models`."""
+
+    async def messages(request: Request) -> Response:
+        asked = read_asked(decode_object(await request.body()))
+        return await serve(gateway, request, asked, MessageWriter)
+
+    async def count_tokens(request: Request) -> Response:
+        model, texts = read_count(decode_object(await request.body()))
+        ai_id = find_model(gateway.platform, model)
+        texts.insert(0, gateway.platform.catalog.get(ai_id).persona)
+        return json_reply({"input_tokens": await gateway.platform.turns.count_tokens(ai_id, texts)})
+
+    ask = guarded(gateway, "v1/messages", "chat", messages, MESSAGES, transport="openai", failed=error_reply)
+    count = guarded(
+        gateway,
+        "v1/messages/count_tokens",
+        "read",
+        count_tokens,
+        COUNT,
+        transport="openai",
+        failed=error_reply,
+    )
+    return [
+        Route("/v1/messages", ask, methods=["POST"]),
+        Route("/v1/messages/count_tokens", count, methods=["POST"]),
+    ]
+
+
+def model_rows(statuses: list[SpecialistStatus], created: float) -> dict[str, Any]:
+    """Return specialists as Anthropic lists models, those that run first."""
+    rows = [
+        {
+            "type": "model",
+            "id": status.id,
+            "display_name": status.title,
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created)),
+        }
+        for status in sorted(statuses, key=lambda one: one.state not in LIVE)
+    ]
+    return {"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]}

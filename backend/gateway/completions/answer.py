@@ -1,0 +1,360 @@
+"""What comes of a request, piece by piece: from one specialist, the team or a pipeline.
+
+One generator serves plain and streamed answers. Closing it early ends what it asked for. What a caller says is no part
+of any specialist's own conversation: it is recorded in sessions of the owner `api`, which no turn reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.assembly import PartsBuilder
+from backend.gateway.completions.asked import Asked, refused
+from backend.gateway.completions.interleave import Voices
+from backend.gateway.context import Gateway
+from backend.gateway.sse import own_events
+from backend.orchestration.platform import Platform
+from backend.orchestration.teams.team_turn import TeamRequest
+from backend.orchestration.turns.manager import TurnManager
+from backend.orchestration.turns.request import ChatRequest
+from backend.schema.content import ChatMessage, Part, ReasoningPart, TextPart
+from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.events import Event, PipelineEnd, StageEvent, StageText, TeamEnd, TurnStarted
+from backend.schema.frames import (
+    FinishReason,
+    StreamChunk,
+    StreamEnd,
+    StreamError,
+    StreamReasoning,
+    StreamSignature,
+    StreamToolCall,
+    Usage,
+    summed,
+)
+from backend.schema.params import RunPipeline
+
+log = logging.getLogger(__name__)
+
+OWNER = "api"
+TEAM_MODEL, AUTO_MODEL = "team", "auto"
+_endings: set[asyncio.Task[Any]] = set()
+
+
+@dataclass(slots=True)
+class Piece:
+    """Some text of the answer, or of the thinking before it; the end of a block of thinking; a piece of a call."""
+
+    text: str = ""
+    reasoning: str = ""
+    call: StreamToolCall | None = None
+    signature: StreamSignature | None = None
+    choice: int = 0
+
+
+@dataclass(slots=True)
+class Finish:
+    """The end. `backing` names the model that answered, where it was one; `stop` the stop text that ended it."""
+
+    reason: FinishReason
+    usage: Usage
+    backing: str = ""
+    stop: str = ""
+    notes: Sequence[str] = ()
+    choice: int = 0
+
+
+Batch = list[Piece | Finish]
+Pieces = AsyncGenerator[Batch]
+"""What came together, never empty; the very last item is a `Finish`."""
+
+
+@dataclass
+class Answered:
+    """A whole answer. `parts` are set where it is more than text."""
+
+    text: str
+    reasoning: str
+    parts: list[Part]
+    finish: Finish
+
+
+class Collector:
+    """Puts an answer together from its pieces."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._other = PartsBuilder()
+
+    def add(self, piece: Piece) -> None:
+        self._text.append(piece.text)
+        self._reasoning.append(piece.reasoning)
+        if piece.call is not None:
+            self._other.call(piece.call, sum(map(len, self._text)))
+        elif piece.signature is not None:
+            self._other.sign(piece.signature, sum(map(len, self._text)), "".join(self._reasoning))
+
+    def done(self, finish: Finish) -> Answered:
+        text, reasoning = "".join(self._text), "".join(self._reasoning)
+        return Answered(text, reasoning, self._other.parts(text, reasoning, finish.backing), finish)
+
+
+def answer(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> Pieces:
+    """Return the pieces of an answer by whoever the model's name means; nothing is asked before the first `anext`."""
+    if ai_id:
+        return _chat(gateway, asked, ai_id, request_id)
+    _refuse_for_many(asked)
+    if asked.target.lower() == TEAM_MODEL:
+        return _team(gateway, asked, request_id)
+    return _pipeline(gateway, asked, request_id)
+
+
+def is_pipeline(model: str) -> bool:
+    return "|" in model or model.startswith("{")
+
+
+def find_target(platform: Platform, asked: Asked) -> str:
+    """Return the specialist a model's name means; empty for the team and pipelines.
+
+    Raises:
+        TektonError: `model_not_found`, with what there is.
+    """
+    model = asked.target
+    if model.lower() == TEAM_MODEL or is_pipeline(model):
+        return ""
+    if model.lower().lstrip("@") == AUTO_MODEL:
+        return platform.selector.pick(asked.talk.prompt.content)[0]
+    return find_model(platform, model)
+
+
+def find_model(platform: Platform, model: str) -> str:
+    """Return the specialist of a name.
+
+    Raises:
+        TektonError: `model_not_found`, with what there is.
+    """
+    try:
+        return platform.catalog.get(model.removesuffix(":raw")).id
+    except TektonError as error:
+        raise TektonError(error.message, code="model_not_found", detail={"param": "model"}) from error
+
+
+def _refuse_for_many(asked: Asked) -> None:
+    """Refuse what several specialists cannot do together.
+
+    Raises:
+        InvalidRequest: With the parameter.
+    """
+    options, who = asked.options, f"the model {asked.target!r} is several specialists"
+    if options.tools:
+        raise refused("tools", f"tools: {who}, who cannot own one call for a tool; name one of them")
+    if options.format is not None and options.format.kind != "text":
+        raise refused("response_format", f"response_format: {who}, who answer in one text; name one of them")
+    if any(not isinstance(part, TextPart) for part in asked.talk.prompt.parts):
+        raise refused("messages", f"messages: {who}, who take text alone; name one of them")
+
+
+def _order(asked: Asked, ai_id: str, origin: str, session_id: str, request_id: str) -> ChatRequest:
+    talk = asked.talk
+    return ChatRequest(
+        ai_id=ai_id,
+        content=talk.prompt.content,
+        parts=talk.prompt.parts or None,
+        kept=asked.kept,
+        messages=[_owned(message, origin) for message in talk.history],
+        system=talk.system or None,
+        persona=not asked.raw,
+        prefill=talk.prefill or None,
+        options=asked.options if asked.options != type(asked.options)() else None,
+        session_id=session_id,
+        request_id=request_id,
+        temperature=asked.temperature,
+        max_tokens=asked.max_tokens,
+        owners=(OWNER,),
+    )
+
+
+def _owned(message: ChatMessage, origin: str) -> ChatMessage:
+    """Return a message whose signed thinking goes back to the model that is asked: nobody else signs for a caller."""
+    for part in message.parts:
+        if isinstance(part, ReasoningPart) and not part.origin:
+            part.origin = origin
+    return message
+
+
+async def _chat(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> Pieces:
+    platform = gateway.platform
+    status = platform.fleet.status(ai_id)
+    session = await platform.memory.sessions.default(OWNER)
+    order = _order(asked, ai_id, f"{status.provider}:{status.model}", session.id, request_id)
+    subscription = platform.events.subscribe()
+    subscription.follow(request_id)
+    running, offered = False, bool(asked.options.offered)
+    try:
+        await platform.turns.start(order)
+        running = True
+        async for events in own_events(subscription):
+            batch: Batch = []
+            for event in events:
+                if isinstance(event, StreamChunk):
+                    batch.append(Piece(event.content))
+                elif isinstance(event, StreamEnd | StreamError):
+                    running = False
+                    batch.append(_ended(event))
+                    break
+                elif (piece := _other(event, offered)) is not None:
+                    batch.append(piece)
+            if batch:
+                yield batch
+            if not running:
+                return
+    finally:
+        subscription.close()
+        if running:
+            platform.turns.cancel_soon(request_id)
+
+
+def _other(event: Event, offered: bool) -> Piece | None:
+    """Return what an event adds to the answer. Calls are the caller's where it offered tools, else the specialist's own."""
+    match event:
+        case StreamReasoning():
+            return Piece(reasoning=event.content)
+        case StreamToolCall() if offered:
+            return Piece(call=event)
+        case StreamSignature():
+            return Piece(signature=event)
+        case _:
+            return None
+
+
+def _ended(event: StreamEnd | StreamError) -> Finish:
+    """Return how a turn ended.
+
+    Raises:
+        TektonError: It failed, or was cancelled.
+    """
+    if isinstance(event, StreamError):
+        raise _failed(event.code, event.message, event.evidence, event.detail)
+    facts = event.metadata
+    if facts.finish_reason == "cancelled":
+        raise _failed("cancelled", "the answer was cancelled")
+    return Finish(facts.finish_reason, facts.usage, facts.model, facts.stop, facts.notes)
+
+
+async def _team(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
+    platform, talk = gateway.platform, asked.talk
+    order = TeamRequest(
+        content="\n\n".join(filter(None, (talk.system, talk.prompt.content))),
+        messages=talk.history,
+        session_id=(await platform.memory.sessions.default(OWNER)).id,
+        request_id=request_id,
+        temperature=asked.temperature,
+        max_tokens=asked.max_tokens,
+        owners=(OWNER,),
+    )
+    subscription = platform.events.subscribe()
+    subscription.follow(request_id)
+    run, voices = None, Voices()
+    try:
+        run = await platform.teams.start(order)
+        async for events in own_events(subscription):
+            for event in events:
+                text = ""
+                match event:
+                    case TurnStarted():
+                        voices.begin(event.request_id)
+                    case StreamChunk():
+                        text = voices.say(event.request_id, event.content)
+                    case StreamEnd() | StreamError():
+                        text = voices.end(event.request_id)
+                    case TeamEnd():
+                        outcome = await asyncio.shield(run.done)
+                        if not outcome.answers:
+                            raise _nobody([(f.ai_id, f.code, f.error) for f in outcome.failures])
+                        text = voices.rest()
+                        for failure in outcome.failures:
+                            text += voices.failed(failure.ai_id, failure.code or "internal", failure.error)
+                        members = [*outcome.answers, *outcome.failures]
+                        cut = any(answer.finish_reason == "length" for answer in outcome.answers)
+                        usage = summed([m.usage for m in members if m.usage])
+                        yield [Piece(text), Finish("length" if cut else "stop", usage)]
+                        return
+                    case _:
+                        pass
+                if text:
+                    yield [Piece(text)]
+    finally:
+        subscription.close()
+        if run is not None and not run.done.done():
+            _end_soon(platform.teams.cancel(request_id))
+
+
+async def _pipeline(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
+    platform = gateway.platform
+    subscription = platform.events.subscribe()
+    subscription.follow(request_id)
+    turns: list[str] = []
+    streamed = ended = False
+    try:
+        params = RunPipeline(asked.target, asked.as_one_text(), request_id=request_id, wait=False)
+        try:
+            await platform.pipelines.run(params)
+        except TektonError as error:
+            error.detail = {"param": "model", **error.detail}
+            raise
+        async for events in own_events(subscription):
+            for event in events:
+                match event:
+                    case StageEvent():
+                        turns += event.request_ids
+                    case StageText():
+                        streamed = True
+                        yield [Piece(event.content)]
+                    case PipelineEnd():
+                        ended = True
+                        if not event.ok:
+                            words = f"stage {event.failed_stage}: {event.error}"
+                            raise _failed(event.code or "internal", words)
+                        said: Batch = [] if streamed else [Piece(event.output)]
+                        yield [*said, Finish("stop", _usage_of(platform.turns, turns))]
+                        return
+                    case _:
+                        pass
+    finally:
+        subscription.close()
+        if not ended and platform.pipelines.find(request_id) is not None:
+            _end_soon(platform.pipelines.cancel(request_id))
+
+
+def _failed(code: Any, text: str, evidence: str = "", detail: dict[str, object] | None = None) -> TektonError:
+    return TektonError(text, code=code, evidence=evidence, detail=detail)
+
+
+def _nobody(failures: list[tuple[str, ErrorCode | None, str]]) -> TektonError:
+    words = "; ".join(f"{ai_id}: {code}: {error}" for ai_id, code, error in failures)
+    code = failures[0][1] if failures else None
+    return TektonError(f"nobody of the team answered: {words}", code=code or "internal")
+
+
+def _usage_of(known: TurnManager, request_ids: list[str]) -> Usage:
+    turns = [turn for name in dict.fromkeys(request_ids) if (turn := known.find(name))]
+    outcomes = [turn.done.result() for turn in turns if turn.done.done()]
+    return summed([outcome.usage for outcome in outcomes if outcome.usage])
+
+
+def _end_soon(ending: Coroutine[Any, Any, Any]) -> None:
+    """End what a caller walked away from, without waiting for it."""
+
+    async def end() -> None:
+        try:
+            await ending
+        except TektonError as error:
+            log.warning("ending an abandoned answer: %s", error)
+
+    task = asyncio.create_task(end())
+    _endings.add(task)
+    task.add_done_callback(_endings.discard)

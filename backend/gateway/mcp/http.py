@@ -1,0 +1,182 @@
+"""`/mcp`: the gateway's own authentication before the SDK's streamable HTTP, which is created with the first client.
+
+A session of the handshake era belongs to the token that began it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any
+
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from backend import log as jsonlog
+from backend.gateway.auth import Principal, Refused
+from backend.gateway.context import Gateway
+from backend.gateway.mcp.local import LocalCaller
+from backend.gateway.mcp.tools import Tool
+from backend.gateway.openapi import RouteDoc
+from backend.gateway.responses import error_reply, status_of
+from backend.gateway.routes import bounded
+from backend.schema.errors import TektonError
+
+log = logging.getLogger(__name__)
+
+PRINCIPAL = "tekton.principal"
+
+
+def mcp_route(gateway: Gateway) -> Route:
+    """Return the route of the MCP endpoint."""
+    endpoint = McpEndpoint(gateway)
+    gateway.closers.append(endpoint.close)
+    return Route("/mcp", endpoint, methods=["GET", "POST", "DELETE"])
+
+
+_answer_plainly: ContextVar[bool] = ContextVar("answer_plainly", default=False)
+
+
+class _Plainly:
+    """Tells the SDK, request by request, whether plain JSON will do for an answer.
+
+    It asks by truth value wherever it could open an event stream. A call within a session that wants no progress has
+    nothing to stream, and a plain answer lets its client keep the connection, which saves a third of the call.
+    """
+
+    def __bool__(self) -> bool:
+        return _answer_plainly.get()
+
+
+class McpEndpoint:
+    """Serves MCP over HTTP. The SDK is imported, in a thread, at the first request that is authorized."""
+
+    doc = RouteDoc("mcp", "read", "Speak MCP (streamable HTTP): every action is a tool.")
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._caller = LocalCaller(gateway)
+        self._manager: Any = None
+        self._users: dict[str, Any] = {}
+        self._serving: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        connection = HTTPConnection(scope)
+        try:
+            principal = self._gateway.guard.check(connection, "read")
+        except Refused as refused:
+            client = connection.client
+            who = f"{client.host}:{client.port}" if client else "unknown"
+            self._gateway.log.note(
+                who,
+                "mcp",
+                "connect",
+                refused.status,
+                began=began,
+                refusal=refused.message,
+                token=getattr(refused, "token", ""),
+            )
+            await error_reply(refused)(scope, receive, send)
+            return
+        try:
+            await self._start()
+        except ImportError as error:
+            log.exception("the MCP library cannot be used")
+            await error_reply(TektonError(f"MCP is not available: {error}"))(scope, receive, send)
+            return
+        scope[PRINCIPAL] = principal
+        scope["user"] = self._user(principal)
+        if b"mcp-session-id" not in dict(scope["headers"]) or scope["method"] != "POST":
+            await self._manager.handle_request(scope, receive, send)
+            return
+        try:
+            request = bounded(Request(scope, receive), self._gateway.platform.settings.gateway.max_body_bytes)
+            body = await request.body()
+        except TektonError as error:
+            await error_reply(error)(scope, receive, send)
+            return
+        except ClientDisconnect:
+            return
+        _answer_plainly.set(b'"progressToken"' not in body)
+        await self._manager.handle_request(scope, _replaying(body, receive), send)
+
+    async def close(self) -> None:
+        """End every session."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+
+    async def _start(self) -> None:
+        if self._started is None:
+            self._started = asyncio.get_running_loop().create_future()
+            self._serving = asyncio.create_task(self._serve(self._started), name="mcp")
+        await asyncio.shield(self._started)
+
+    async def _serve(self, started: asyncio.Future[None]) -> None:
+        """Hold the SDK's sessions open, in one task from beginning to end."""
+        try:
+            server_module = await asyncio.to_thread(import_module, "backend.gateway.mcp.server")
+            manager_module = await asyncio.to_thread(import_module, "mcp.server.streamable_http_manager")
+        except ImportError as error:
+            started.set_exception(error)
+            return
+        logging.getLogger("mcp").setLevel(logging.WARNING)
+        limits = self._gateway.platform.settings.gateway
+        server = server_module.make_server(self._caller, _scope_of, time.monotonic, self._ended)
+        self._manager = manager_module.StreamableHTTPSessionManager(
+            server,
+            json_response=_Plainly(),
+            max_request_body_size=limits.max_body_bytes,
+            max_sessions=limits.max_connections,
+        )
+        async with self._manager.run():
+            started.set_result(None)
+            await asyncio.get_running_loop().create_future()
+
+    def _user(self, principal: Principal) -> Any:
+        """Return whom the SDK binds sessions to: the token by its label, its secret left out."""
+        if (known := self._users.get(principal.label)) is None:
+            from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+            from mcp.server.auth.provider import AccessToken
+
+            token = AccessToken(token="", client_id=principal.label, scopes=[principal.scope])
+            known = self._users[principal.label] = AuthenticatedUser(token)
+        return known
+
+    def _ended(self, ctx: Any, tool: Tool, failure: TektonError | None, began: float) -> None:
+        request: Request = ctx.request
+        who = f"{request.client.host}:{request.client.port}" if request.client else "unknown"
+        self._gateway.log.note(
+            who,
+            "mcp",
+            tool.name,
+            status_of(failure) if failure else 200,
+            began=began,
+            refusal=failure.message if failure and status_of(failure) in (400, 403, 413, 429) else "",
+            request_id=jsonlog.request_id.get(),
+            token=request.scope[PRINCIPAL].label,
+            scope=tool.scope,
+        )
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was read already, and then what comes."""
+    pending = [body]
+
+    async def replay() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replay
+
+
+def _scope_of(ctx: Any) -> Any:
+    """Return what the token of this very request may do, not that of the session's first."""
+    return ctx.request.scope[PRINCIPAL].scope

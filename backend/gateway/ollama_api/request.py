@@ -1,0 +1,260 @@
+"""A chat or a generation as it is asked for in Ollama's words. Pure.
+
+Calls for tools have no ids in this dialect: results belong to the calls before them by name, then in order.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from backend.gateway.completions.asked import (
+    MAX_STOP_CHARS,
+    Asked,
+    ModelName,
+    conversation,
+    given,
+    plain_or_rich,
+    read_body,
+    refused,
+)
+from backend.schema.content import (
+    AnswerOptions,
+    ChatMessage,
+    Effort,
+    ImagePart,
+    Part,
+    ResponseFormat,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+
+BOOKKEEPING = frozenset({"keep_alive", "context"})
+MAX_STOPS = 16
+LATEST = ":latest"
+MAGIC = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGO": "image/gif", "UklGR": "image/webp"}
+"""What the base64 of a picture begins with, and its type: the dialect does not say it."""
+
+
+class CalledFunction(Struct):
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Call(Struct):
+    function: CalledFunction
+
+
+class Message(Struct):
+    role: str
+    content: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[Call] | None = None
+    tool_name: str | None = None
+
+
+class Function(Struct):
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(Struct):
+    function: Function
+    type: str | None = None
+
+
+class Options(Struct):
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: int | None = None
+    num_predict: int | None = None
+    stop: str | list[str] | None = None
+
+
+class _Common(Struct, kw_only=True):
+    model: ModelName
+    stream: bool | None = None
+    format: str | dict[str, Any] | None = None
+    options: Options | None = None
+    think: bool | str | None = None
+
+
+class ChatBody(_Common, kw_only=True):
+    """The body of a chat: what we read of it. It is streamed unless `stream` is false."""
+
+    messages: list[Message]
+    tools: Annotated[list[Tool], Meta(max_length=512)] | None = None
+
+
+class GenerateBody(_Common, kw_only=True):
+    """The body of a generation: what we read of it. It is streamed unless `stream` is false."""
+
+    prompt: str = ""
+    system: str | None = None
+    images: list[str] | None = None
+
+
+class ShowBody(Struct):
+    """The body of a question for a model."""
+
+    model: str = ""
+    name: str = ""
+
+
+class EmbedBody(Struct):
+    """The body of a request for vectors."""
+
+    model: str
+    input: str | list[str]
+    dimensions: int | None = None
+
+
+def read_chat(values: dict[str, Any]) -> Asked:
+    """Read the body of a chat.
+
+    Raises:
+        InvalidRequest: With the parameter.
+    """
+    body = read_body(values, ChatBody, "chat")
+    tools = [
+        ToolSpec(tool.function.name, tool.function.description or "", tool.function.parameters or {})
+        for tool in body.tools or ()
+    ]
+    return _asked(body, values, ChatBody, _messages(body.messages), tools)
+
+
+def read_generate(values: dict[str, Any]) -> Asked:
+    """Read the body of a generation.
+
+    Raises:
+        InvalidRequest: With the parameter.
+    """
+    body = read_body(values, GenerateBody, "generate")
+    system = [ChatMessage("system", body.system)] if body.system else []
+    asked = plain_or_rich("user", [TextPart(body.prompt), *_images(body.images)])
+    return _asked(body, values, GenerateBody, [*system, asked], [])
+
+
+def model_name(model: str) -> str:
+    """Return a model's name without what Ollama's clients put behind it."""
+    return model.strip().removesuffix(LATEST)
+
+
+def _asked(
+    body: ChatBody | GenerateBody,
+    values: dict[str, Any],
+    known: type[Struct],
+    messages: list[ChatMessage],
+    tools: list[ToolSpec],
+) -> Asked:
+    options = body.options or Options()
+    stops = [options.stop] if isinstance(options.stop, str) else options.stop or []
+    if len(stops) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_CHARS for stop in stops):
+        raise refused(
+            "options", f"options.stop: at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
+        )
+    unused = given(values, frozenset(values) - BOOKKEEPING - set(known.__struct_fields__))
+    said = values.get("options")
+    if isinstance(said, dict):
+        names = cast(dict[str, Any], said).keys() - set(Options.__struct_fields__)
+        unused += [f"options.{name}" for name in sorted(names)]
+    limit = options.num_predict if options.num_predict and options.num_predict > 0 else None
+    return Asked(
+        model=model_name(body.model),
+        talk=conversation(messages),
+        stream=body.stream is not False,
+        temperature=options.temperature,
+        max_tokens=limit,
+        unused=unused,
+        options=AnswerOptions(
+            tools=tools,
+            format=_format(body.format),
+            effort=_effort(body.think),
+            stops=stops,
+            seed=options.seed,
+            top_p=options.top_p,
+        ),
+    )
+
+
+def _format(wanted: str | dict[str, Any] | None) -> ResponseFormat | None:
+    if isinstance(wanted, dict):
+        return ResponseFormat("schema", schema=wanted)
+    if wanted in (None, ""):
+        return None
+    if wanted != "json":
+        raise refused("format", f"format: expected json or a JSON schema, found {wanted!r:.40}")
+    return ResponseFormat("json")
+
+
+def _effort(think: bool | str | None) -> Effort | None:
+    if think is None:
+        return None
+    if isinstance(think, bool):
+        return "medium" if think else "none"
+    try:
+        return msgspec.convert(think, Effort)
+    except msgspec.ValidationError as error:
+        raise refused(
+            "think", f"think: expected true, false, low, medium or high, found {think!r:.40}"
+        ) from error
+
+
+def _messages(given: list[Message]) -> list[ChatMessage]:
+    found: list[ChatMessage] = []
+    open_calls: list[ToolCall] = []
+    number = 0
+    for place, message in enumerate(given):
+        match message.role:
+            case "system":
+                found.append(ChatMessage("system", message.content or ""))
+            case "user":
+                found.append(plain_or_rich("user", [*_text(message), *_images(message.images)]))
+            case "assistant":
+                calls = [
+                    ToolCall(
+                        f"call_{number + n}",
+                        call.function.name,
+                        msgspec.json.encode(call.function.arguments).decode(),
+                    )
+                    for n, call in enumerate(message.tool_calls or ())
+                ]
+                number += len(calls)
+                open_calls = calls or open_calls
+                found.append(plain_or_rich("assistant", [*_text(message), *calls]))
+            case "tool":
+                result = ToolResult(_call_id(open_calls, message.tool_name or ""), message.content or "")
+                result.name = message.tool_name or ""
+                found.append(ChatMessage("user", "", [result]))
+            case _:
+                known = "system, user, assistant, tool"
+                raise refused(
+                    "messages",
+                    f"messages[{place}].role: expected one of {known}, found {message.role[:40]!r}",
+                )
+    return found
+
+
+def _call_id(open_calls: list[ToolCall], name: str) -> str:
+    """Return the id of the call a result belongs to, and close it."""
+    call = next((one for one in open_calls if one.name == name), open_calls[0] if open_calls else None)
+    if call is None:
+        raise refused("messages", f"messages: the result of {name!r:.60} answers no call before it")
+    open_calls.remove(call)
+    return call.id
+
+
+def _text(message: Message) -> list[Part]:
+    return [TextPart(message.content)] if message.content else []
+
+
+def _images(images: list[str] | None) -> list[Part]:
+    return [
+        ImagePart(next((kind for start, kind in MAGIC.items() if data.startswith(start)), "image/png"), data)
+        for data in images or ()
+    ]

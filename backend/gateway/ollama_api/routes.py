@@ -1,0 +1,154 @@
+"""The endpoints of Ollama's API that its clients need."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import backend
+from backend.gateway.completions.answer import find_model
+from backend.gateway.completions.asked import read_body, refused
+from backend.gateway.completions.embeddings import embed
+from backend.gateway.completions.serve import serve
+from backend.gateway.context import Gateway
+from backend.gateway.ollama_api.request import (
+    LATEST,
+    ChatBody,
+    EmbedBody,
+    GenerateBody,
+    ShowBody,
+    model_name,
+    read_chat,
+    read_generate,
+)
+from backend.gateway.ollama_api.writer import ChatWriter, GenerateWriter, error_reply
+from backend.gateway.openapi import RouteDoc
+from backend.gateway.responses import decode_object, json_reply
+from backend.gateway.routes import Endpoint, guarded
+from backend.orchestration.action import Scope
+from backend.schema.content import Abilities
+from backend.schema.errors import TektonError
+from backend.schema.records import SpecialistStatus
+from backend.schema.states import LIVE
+
+CAPABILITIES = {"tools": "tools", "images": "vision", "thinking": "thinking"}
+"""Our names of what a model takes, and Ollama's."""
+
+
+def ollama_routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of the dialect."""
+    surface = _Surface(gateway)
+
+    def route(
+        path: str, method: str, scope: Scope, endpoint: Endpoint, summary: str, body: Any = None
+    ) -> Route:
+        name = path.removeprefix("/")
+        doc = RouteDoc(name, scope, summary, body)
+        guard = guarded(gateway, name, scope, endpoint, doc, transport="openai", failed=error_reply)
+        return Route(path, guard, methods=[method])
+
+    return [
+        route(
+            "/api/embed",
+            "POST",
+            "chat",
+            surface.embed,
+            "Make texts into vectors, in Ollama's shape.",
+            EmbedBody,
+        ),
+        route("/api/chat", "POST", "chat", surface.chat, "Answer a chat in Ollama's shape.", ChatBody),
+        route(
+            "/api/generate",
+            "POST",
+            "chat",
+            surface.generate,
+            "Answer a prompt in Ollama's shape.",
+            GenerateBody,
+        ),
+        route("/api/tags", "GET", "read", surface.tags, "List specialists as Ollama lists models."),
+        route("/api/ps", "GET", "read", surface.running, "List the specialists that run, in Ollama's shape."),
+        route(
+            "/api/show",
+            "POST",
+            "read",
+            surface.show,
+            "Describe a specialist as Ollama does a model.",
+            ShowBody,
+        ),
+        route("/api/version", "GET", "read", surface.version, "Return the platform's version."),
+    ]
+
+
+class _Surface:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._platform = gateway, gateway.platform
+
+    async def chat(self, request: Request) -> Response:
+        asked = read_chat(decode_object(await request.body()))
+        return await serve(self._gateway, request, asked, ChatWriter)
+
+    async def generate(self, request: Request) -> Response:
+        asked = read_generate(decode_object(await request.body()))
+        return await serve(self._gateway, request, asked, GenerateWriter)
+
+    async def tags(self, request: Request) -> Response:
+        statuses = sorted(self._platform.fleet.statuses(), key=lambda one: one.state not in LIVE)
+        return json_reply({"models": [self._row(status) for status in statuses]})
+
+    async def running(self, request: Request) -> Response:
+        statuses = [status for status in self._platform.fleet.statuses() if status.state in LIVE]
+        return json_reply({"models": [self._row(status) for status in statuses]})
+
+    async def show(self, request: Request) -> Response:
+        values = decode_object(await request.body())
+        name = model_name(str(values.get("model") or values.get("name") or ""))
+        status = self._platform.fleet.status(find_model(self._platform, name))
+        abilities, window = await self._known(status)
+        can = ["completion", *(word for own, word in CAPABILITIES.items() if getattr(abilities, own))]
+        row = self._row(status)
+        return json_reply(
+            {
+                "modelfile": "", "parameters": "", "template": "", "details": row["details"],
+                "modified_at": row["modified_at"], "capabilities": can,
+                "model_info": {"general.architecture": "tekton", "tekton.context_length": window},
+            }
+        )  # fmt: skip
+
+    async def embed(self, request: Request) -> Response:
+        body = read_body(decode_object(await request.body()), EmbedBody, "embed")
+        if body.dimensions is not None:
+            raise refused("dimensions", "dimensions: vectors come as the model makes them; leave it out")
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        made = await embed(self._gateway, model_name(body.model), texts)
+        count = made.usage.input_tokens + made.usage.cached_tokens
+        return json_reply({"model": body.model, "embeddings": made.vectors, "prompt_eval_count": count})
+
+    async def version(self, request: Request) -> Response:
+        return json_reply({"version": backend.__version__})
+
+    async def _known(self, status: SpecialistStatus) -> tuple[Abilities, int]:
+        """Return what a specialist's model takes and its window; nothing is known of one that does not run."""
+        try:
+            return await self._platform.turns.abilities(status.id)
+        except TektonError:
+            return Abilities(), 0
+
+    def _row(self, status: SpecialistStatus) -> dict[str, Any]:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._platform.started_at))
+        name = f"{status.name}{LATEST}"
+        return {
+            "name": name,
+            "model": name,
+            "modified_at": moment,
+            "size": 0,
+            "digest": hashlib.sha256(f"{status.id} {status.model}".encode()).hexdigest(),
+            "details": {
+                "parent_model": "", "format": "", "family": "tekton", "families": ["tekton"],
+                "parameter_size": "", "quantization_level": "",
+            },
+        }  # fmt: skip

@@ -1,0 +1,321 @@
+"""A chat completion as it is asked for. Pure: knows no platform and no transport.
+
+What would change the kind of answer and cannot be given is refused by name. Hints that are not passed on are named in
+the answer, and a parameter nobody knows is refused: it is a misspelling.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from backend.gateway.completions.asked import (
+    Asked,
+    ModelName,
+    StopText,
+    conversation,
+    file_of,
+    given,
+    image_of,
+    plain_or_rich,
+    read_body,
+    refused,
+    result_of,
+)
+from backend.gateway.completions.serve import MAX_CHOICES
+from backend.schema.content import (
+    AnswerOptions,
+    ChatMessage,
+    Effort,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    ResponseFormat,
+    TextPart,
+    ToolCall,
+    ToolChoice,
+    ToolSpec,
+    text_of,
+)
+from backend.schema.params import unknown_parameter
+
+MAX_STOPS = 4
+REFUSED = {
+    "functions": "this older form is not read; use tools",
+    "function_call": "this older form is not read; use tool_choice",
+    "logprobs": "log probabilities are not available",
+    "top_logprobs": "log probabilities are not available",
+    "audio": "only text is answered",
+    "web_search_options": "specialists do not search the web",
+    "prediction": "predicted output is not passed on",
+}
+"""Parameters that are refused when set, and why."""
+UNUSED = frozenset(
+    {
+        "top_k", "min_p", "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty",
+        "verbosity", "service_tier", "prompt_cache_key", "prompt_cache_retention", "store",
+    }
+)  # fmt: skip
+"""Parameters that are read and not passed on; the answer names those that were given."""
+MANY_UNUSED = frozenset({"temperature", "max_tokens", "max_completion_tokens"})
+"""What a pipeline takes by its stages alone, as in `apollo[temperature=0.2] | athena`."""
+BOOKKEEPING = frozenset({"user", "metadata", "safety_identifier", "modalities"})
+"""What clients note for themselves, or read by hand: it changes no answer."""
+
+
+class ImageUrl(Struct):
+    url: str
+    detail: str = ""
+
+
+class FileData(Struct):
+    file_data: str = ""
+    filename: str = ""
+    file_id: str = ""
+
+
+class ContentPart(Struct):
+    type: str
+    text: str = ""
+    refusal: str = ""
+    image_url: ImageUrl | str | None = None
+    file: FileData | None = None
+
+
+class CalledFunction(Struct):
+    name: str = ""
+    arguments: str = "{}"
+
+
+class Call(Struct):
+    id: str
+    function: CalledFunction
+
+
+class Message(Struct):
+    role: str
+    content: str | list[ContentPart] | None = None
+    tool_calls: list[Call] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+
+
+class Function(Struct):
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Struct):
+    type: str = "function"
+    function: Function | None = None
+
+
+class JsonSchema(Struct):
+    name: str = ""
+    schema: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class Format(Struct):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Struct):
+    include_usage: bool = False
+
+
+class NamedFunction(Struct):
+    name: str
+
+
+class NamedChoice(Struct):
+    function: NamedFunction
+    type: str = "function"
+
+
+class CompletionBody(Struct):
+    """The body of a chat completion: what we read of it."""
+
+    model: ModelName
+    messages: list[Message]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=MAX_STOPS)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=512)] | None = None
+    tool_choice: str | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Format | None = None
+    reasoning_effort: Effort | None = None
+
+
+def read_asked(values: dict[str, Any]) -> Asked:
+    """Read the body of a chat completion.
+
+    Raises:
+        TektonError: `invalid_request`; `detail.param` names the parameter.
+    """
+    for name, why in REFUSED.items():
+        if values.get(name):
+            raise refused(name, f"{name}: {why}; leave it out")
+    if values.get("modalities") not in (None, ["text"]):
+        raise refused("modalities", "modalities: only text is answered; leave it out")
+    known = {*CompletionBody.__struct_fields__, *REFUSED, *UNUSED, *BOOKKEEPING}
+    for name in values:
+        if name not in known:
+            raise refused(name, unknown_parameter("chat.completions", name, known).message)
+    body = read_body(values, CompletionBody, "chat.completions")
+    unused = given(values, UNUSED)
+    tools = _tools(body, unused)
+    if "|" in body.model or body.model.startswith("{"):
+        unused += given(values, MANY_UNUSED)
+        body.temperature = None
+    return Asked(
+        model=body.model.strip(),
+        talk=conversation(_messages(body.messages)),
+        stream=bool(body.stream),
+        include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        temperature=body.temperature,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        choices=body.n or 1,
+        unused=unused,
+        options=AnswerOptions(
+            tools=tools,
+            choice=_choice(body, tools),
+            format=format_of(body.response_format),
+            effort=body.reasoning_effort,
+            stops=[body.stop] if isinstance(body.stop, str) else body.stop or [],
+            seed=body.seed,
+            top_p=body.top_p,
+        ),
+    )
+
+
+def format_of(wanted: Format | None) -> ResponseFormat | None:
+    """Return the format of an answer; `None` for plain text."""
+    match wanted:
+        case None | Format(type="text"):
+            return None
+        case Format(type="json_object"):
+            return ResponseFormat("json")
+        case Format(type="json_schema", json_schema=JsonSchema(name=name, schema=schema, strict=strict)):
+            return ResponseFormat("schema", name, schema, strict is not False)
+        case _:
+            known = "text, json_object or json_schema with its json_schema"
+            raise refused("response_format", f"response_format.type: expected {known}")
+
+
+def _tools(body: CompletionBody, unused: list[str]) -> list[ToolSpec]:
+    tools: list[ToolSpec] = []
+    for number, tool in enumerate(body.tools or ()):
+        if tool.type != "function":
+            unused.append(f"tools[{number}]")
+        elif tool.function is None:
+            raise refused("tools", f"tools[{number}]: a function needs a name")
+        else:
+            own = tool.function
+            tools.append(ToolSpec(own.name, own.description or "", own.parameters or {}, own.strict))
+    return tools
+
+
+def _choice(body: CompletionBody, tools: list[ToolSpec]) -> ToolChoice | None:
+    return choice_of(
+        body.tool_choice.function.name if isinstance(body.tool_choice, NamedChoice) else body.tool_choice,
+        isinstance(body.tool_choice, NamedChoice),
+        body.parallel_tool_calls,
+        tools,
+    )
+
+
+def choice_of(
+    wanted: str | None, named: bool, parallel: bool | None, tools: list[ToolSpec]
+) -> ToolChoice | None:
+    """Return the choice among tools in OpenAI's words: a mode, or the name of a tool.
+
+    Raises:
+        InvalidRequest: There is no such mode or tool.
+    """
+    if not tools:
+        if named or wanted == "required":
+            raise refused("tool_choice", "tool_choice: there are no tools to choose from: send tools")
+        return None
+    names = [tool.name for tool in tools]
+    if named:
+        if wanted not in names:
+            raise refused("tool_choice", f"tool_choice: there is no tool {wanted!r:.60}")
+        return ToolChoice("named", wanted or "", parallel is not False)
+    if wanted not in (None, "auto", "none", "required"):
+        raise refused(
+            "tool_choice", f"tool_choice: expected auto, none, required or a function, found {wanted!r:.40}"
+        )
+    if wanted is None and parallel is not False:
+        return None
+    return msgspec.convert({"mode": wanted or "auto", "parallel": parallel is not False}, ToolChoice)
+
+
+def _messages(given: list[Message]) -> list[ChatMessage]:
+    return [_message(message, f"messages[{number}]") for number, message in enumerate(given)]
+
+
+def _message(message: Message, where: str) -> ChatMessage:
+    match message.role:
+        case "system" | "developer":
+            return ChatMessage("system", text_of(_parts(message, where)))
+        case "user":
+            return plain_or_rich("user", _parts(message, where))
+        case "assistant":
+            parts: list[Part] = []
+            if message.reasoning_content:
+                parts.append(ReasoningPart(message.reasoning_content))
+            parts += _parts(message, where)
+            if message.refusal:
+                parts.append(RefusalPart(message.refusal))
+            for call in message.tool_calls or ():
+                parts.append(ToolCall(call.id, call.function.name, call.function.arguments or "{}"))
+            if not message.tool_calls:
+                parts = [part for part in parts if not isinstance(part, ReasoningPart)]
+            return plain_or_rich("assistant", parts)
+        case "tool":
+            if not message.tool_call_id:
+                raise refused("messages", f"{where}: a result needs the tool_call_id it belongs to")
+            said = _parts(message, where)
+            return ChatMessage("user", "", [result_of(message.tool_call_id, said)])
+        case _:
+            known = "system, developer, user, assistant, tool"
+            raise refused("messages", f"{where}.role: expected one of {known}, found {message.role[:40]!r}")
+
+
+def _parts(message: Message, where: str) -> list[Part]:
+    if not isinstance(message.content, list):
+        return [TextPart(message.content)] if message.content else []
+    return [_part(part, f"{where}.content[{n}]") for n, part in enumerate(message.content)]
+
+
+def _part(part: ContentPart, where: str) -> Part:
+    match part:
+        case ContentPart(type="text" | "input_text" | "output_text"):
+            return TextPart(part.text)
+        case ContentPart(type="refusal"):
+            return RefusalPart(part.refusal)
+        case ContentPart(type="image_url", image_url=ImageUrl(url=url, detail=detail)):
+            return image_of(url, where, detail)
+        case ContentPart(type="image_url", image_url=str(url)):
+            return image_of(url, where)
+        case ContentPart(type="file", file=FileData(file_data=data, filename=name)) if data:
+            return file_of(data, where, name)
+        case _:
+            known = "text, image_url and file with file_data"
+            raise refused(
+                "messages", f"{where}: only parts of type {known} are read, found {part.type[:40]!r}"
+            )

@@ -1,0 +1,147 @@
+"""A chat completion as it is answered, whole or streamed, in OpenAI's words. Pure.
+
+A chunk of text is put together from bytes that are encoded once an answer, around the text of each piece.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.gateway.completions.answer import Answered, Finish, Piece
+from backend.gateway.completions.serve import COMMENT, SSE, Head
+from backend.gateway.responses import error_body
+from backend.gateway.sse import data_of, frame
+from backend.schema.content import ToolCall
+from backend.schema.errors import TektonError
+from backend.schema.frames import FinishReason, Usage, summed
+
+DONE = b"data: [DONE]\n\n"
+FINISH_REASONS: dict[FinishReason, str] = {"refusal": "content_filter", "other": "length"}
+"""What the protocol has no word for, in the nearest it has; none of them says that the answer is complete."""
+_MARK = "\ue000"
+
+
+def usage_value(usage: Usage) -> dict[str, Any]:
+    """Return token counts as OpenAI names them: the prompt includes what came from a cache."""
+    prompt = usage.input_tokens + usage.cached_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": prompt + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+class ChatWriter:
+    """See `Writer`."""
+
+    media, alive = SSE, COMMENT
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._begun: set[int] = set()
+        self._text = self._chunk({"content": _MARK}).split(data_of(_MARK))
+        self._thinking = self._chunk({"reasoning_content": _MARK}).split(data_of(_MARK))
+
+    def whole(self, answers: list[Answered]) -> dict[str, Any]:
+        asked, last = self._head.asked, answers[-1].finish
+        notes = [f"{param} is not passed on to specialists" for param in asked.unused]
+        notes += [note for answered in answers for note in answered.finish.notes]
+        return {
+            "id": f"chatcmpl-{self._head.name}",
+            "object": "chat.completion",
+            "created": int(self._head.created),
+            "model": asked.model,
+            "choices": [_choice(number, answered) for number, answered in enumerate(answers)],
+            "usage": usage_value(summed([answered.finish.usage for answered in answers])),
+            "system_fingerprint": last.backing or None,
+            **({"warnings": notes} if notes else {}),
+        }
+
+    def begin(self) -> bytes:
+        self._begun.add(0)
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, piece: Piece) -> bytes:
+        choice = piece.choice
+        if choice:
+            return self._of_choice(piece)
+        if piece.text:
+            return data_of(piece.text).join(self._text)
+        if piece.reasoning:
+            return data_of(piece.reasoning).join(self._thinking)
+        return self._chunk(_call(piece)) if piece.call is not None else b""
+
+    def end(self, finish: Finish) -> bytes:
+        begin = b"" if finish.choice in self._begun else self._opening(finish.choice)
+        return begin + self._chunk({}, finish.choice, FINISH_REASONS.get(finish.reason, finish.reason))
+
+    def close(self, finishes: list[Finish]) -> bytes:
+        if not self._head.asked.include_usage:
+            return DONE
+        value = self._base([]) | {"usage": usage_value(summed([finish.usage for finish in finishes]))}
+        return frame(value) + DONE
+
+    def failed(self, error: TektonError) -> bytes:
+        """Return the failure; there is no `[DONE]` behind it."""
+        return frame(error_body(error))
+
+    def _of_choice(self, piece: Piece) -> bytes:
+        begin = b"" if piece.choice in self._begun else self._opening(piece.choice)
+        delta: dict[str, Any] = {}
+        if piece.text:
+            delta["content"] = piece.text
+        if piece.reasoning:
+            delta["reasoning_content"] = piece.reasoning
+        if piece.call is not None:
+            delta |= _call(piece)
+        return begin + (self._chunk(delta, piece.choice) if delta else b"")
+
+    def _opening(self, choice: int) -> bytes:
+        self._begun.add(choice)
+        return self._chunk({"role": "assistant", "content": ""}, choice)
+
+    def _base(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._head.name}",
+            "object": "chat.completion.chunk",
+            "created": int(self._head.created),
+            "model": self._head.model,
+            "choices": choices,
+        }
+
+    def _chunk(self, delta: dict[str, Any], choice: int = 0, finish: str | None = None) -> bytes:
+        row = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return frame(self._base([row]))
+
+
+def _call(piece: Piece) -> dict[str, Any]:
+    call = piece.call
+    if call is None:
+        return {}
+    function: dict[str, Any] = {"arguments": call.arguments}
+    value: dict[str, Any] = {"index": call.index, "function": function}
+    if call.name:
+        value |= {"id": call.id, "type": "function", "function": {"name": call.name, **function}}
+    return {"tool_calls": [value]}
+
+
+def _choice(number: int, answered: Answered) -> dict[str, Any]:
+    calls = [part for part in answered.parts if isinstance(part, ToolCall)]
+    message: dict[str, Any] = {"role": "assistant", "content": answered.text, "refusal": None}
+    if calls:
+        message["content"] = answered.text or None
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
+    if answered.reasoning:
+        message["reasoning_content"] = answered.reasoning
+    reason = answered.finish.reason
+    return {
+        "index": number,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": FINISH_REASONS.get(reason, reason),
+    }

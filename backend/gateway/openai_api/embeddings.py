@@ -1,0 +1,58 @@
+"""Embeddings in OpenAI's words. Pure."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from backend.gateway.completions.asked import ModelName, read_body, refused
+from backend.schema.frames import EmbedResponse
+
+NAME = "embeddings"
+
+
+class EmbeddingBody(Struct):
+    """The body of a request for embeddings: what we read of it. Tokens in place of texts are not taken."""
+
+    model: ModelName
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+def read_embedding(values: dict[str, Any]) -> EmbeddingBody:
+    """Read the body of a request for embeddings.
+
+    Raises:
+        InvalidRequest: With the parameter.
+    """
+    if values.get("dimensions") is not None:
+        raise refused("dimensions", "dimensions: vectors come as the model makes them; leave it out")
+    return read_body(values, EmbeddingBody, NAME)
+
+
+def embedding_value(body: EmbeddingBody, made: EmbedResponse) -> dict[str, Any]:
+    """Return the answer: numbers, or base64 of little-endian 32-bit floats."""
+    plain = body.encoding_format == "float"
+    rows = [
+        {"object": "embedding", "index": place, "embedding": vector if plain else _packed(vector)}
+        for place, vector in enumerate(made.vectors)
+    ]
+    tokens = made.usage.input_tokens + made.usage.cached_tokens
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": rows, "model": body.model, "usage": usage}
+
+
+def _packed(vector: list[float]) -> str:
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()

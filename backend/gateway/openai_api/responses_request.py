@@ -1,0 +1,293 @@
+"""A response as it is asked for in OpenAI's Responses API. Pure: earlier messages are passed in.
+
+Fields and items we do not know are ignored, as the vendor ignores them, and named in the answer's headers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from backend.gateway.completions.asked import (
+    Asked,
+    ModelName,
+    Talk,
+    conversation,
+    file_of,
+    given,
+    image_of,
+    plain_or_rich,
+    read_body,
+    refused,
+    result_of,
+)
+from backend.gateway.openai_api.chat_request import choice_of
+from backend.schema.content import (
+    AnswerOptions,
+    ChatMessage,
+    Effort,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    ResponseFormat,
+    TextPart,
+    ToolCall,
+    ToolSpec,
+    text_of,
+)
+
+NAME = "responses"
+BOOKKEEPING = frozenset(
+    {
+        "metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata",
+        "include", "service_tier", "truncation", "stream_options",
+    }
+)  # fmt: skip
+REDACTED = "rsr_"
+"""What the id of an item of thinking begins with whose text is not shown."""
+MAX_KEPT_BYTES = 1 << 20
+"""Of a conversation that is kept for `previous_response_id`; a longer one is the caller's to send."""
+
+
+class ItemPart(Struct):
+    type: str = "input_text"
+    text: str = ""
+    refusal: str = ""
+    image_url: str | None = None
+    detail: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+
+
+class Summary(Struct):
+    text: str = ""
+
+
+class Item(Struct):
+    """Any item of an input: what belongs to one kind is left alone in the others."""
+
+    type: str = "message"
+    role: str = ""
+    content: str | list[ItemPart] | None = None
+    id: str | None = None
+    call_id: str = ""
+    name: str = ""
+    arguments: str = "{}"
+    output: str | list[ItemPart] | None = None
+    summary: list[Summary] = []
+    encrypted_content: str | None = None
+
+
+class Tool(Struct):
+    type: str
+    name: str = ""
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedChoice(Struct):
+    type: str
+    name: str = ""
+
+
+class Format(Struct):
+    type: str
+    name: str = ""
+    schema: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class TextOptions(Struct):
+    format: Format | None = None
+
+
+class Reasoning(Struct):
+    effort: Effort | None = None
+
+
+class ResponseBody(Struct):
+    """The body of a response: what we read of it."""
+
+    model: ModelName
+    input: str | list[Any]
+    instructions: str | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=512)] | None = None
+    tool_choice: str | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    background: bool | None = None
+
+
+def read_response(values: dict[str, Any]) -> ResponseBody:
+    """Read the body of a response.
+
+    Raises:
+        InvalidRequest: With the parameter.
+    """
+    if values.get("background"):
+        raise refused("background", "background: answers are not made in the background; leave it out")
+    if values.get("conversation"):
+        raise refused(
+            "conversation", "conversation: is not kept here; send previous_response_id or all messages"
+        )
+    return read_body(values, ResponseBody, NAME)
+
+
+def asked_of(body: ResponseBody, values: dict[str, Any], before: list[ChatMessage]) -> Asked:
+    """Return what a body asks for; `before` are the messages of the response it goes on from.
+
+    Raises:
+        InvalidRequest: With the parameter.
+    """
+    unused = given(values, frozenset(values) - BOOKKEEPING - set(ResponseBody.__struct_fields__))
+    tools = _tools(body.tools or [], unused)
+    messages = _messages(body.input, unused)
+    own = conversation(messages, body.instructions or "", "input")
+    talk = Talk(own.prompt, [*before, *own.history], own.system, own.prefill)
+    kept = None
+    if body.store is not False:
+        kept = {
+            "previous": body.previous_response_id,
+            "messages": [msgspec.to_builtins(message) for message in own.history],
+            "body": {name: value for name, value in values.items() if name not in ("input", "stream")},
+        }
+        if len(msgspec.json.encode(kept)) > MAX_KEPT_BYTES:
+            kept = None
+    return Asked(
+        model=body.model.strip(),
+        talk=talk,
+        stream=bool(body.stream),
+        temperature=body.temperature,
+        max_tokens=body.max_output_tokens,
+        unused=unused,
+        kept=kept,
+        options=AnswerOptions(
+            tools=tools,
+            choice=_choice(body, tools, unused),
+            format=_format(body.text),
+            effort=body.reasoning.effort if body.reasoning else None,
+            top_p=body.top_p,
+        ),
+    )
+
+
+def _tools(tools: list[Tool], unused: list[str]) -> list[ToolSpec]:
+    specs: list[ToolSpec] = []
+    for number, tool in enumerate(tools):
+        if tool.type != "function":
+            unused.append(f"tools[{number}]")  # one of the vendor's own, which only it can run
+        elif not 0 < len(tool.name) <= 128:
+            raise refused("tools", f"tools[{number}].name: expected 1 to 128 characters")
+        else:
+            specs.append(ToolSpec(tool.name, tool.description or "", tool.parameters or {}, tool.strict))
+    return specs
+
+
+def _choice(body: ResponseBody, tools: list[ToolSpec], unused: list[str]) -> Any:
+    wanted = body.tool_choice
+    if isinstance(wanted, NamedChoice) and wanted.type != "function":
+        unused.append("tool_choice")
+        wanted = None
+    named = isinstance(wanted, NamedChoice)
+    return choice_of(
+        wanted.name if isinstance(wanted, NamedChoice) else wanted, named, body.parallel_tool_calls, tools
+    )
+
+
+def _format(text: TextOptions | None) -> ResponseFormat | None:
+    wanted = text.format if text else None
+    match wanted:
+        case None | Format(type="text"):
+            return None
+        case Format(type="json_object"):
+            return ResponseFormat("json")
+        case Format(type="json_schema"):
+            return ResponseFormat("schema", wanted.name, wanted.schema, wanted.strict is not False)
+        case _:
+            raise refused("text", "text.format.type: expected text, json_object or json_schema")
+
+
+def _messages(given: str | list[Any], unused: list[str]) -> list[ChatMessage]:
+    if isinstance(given, str):
+        return [ChatMessage("user", given)]
+    found: list[ChatMessage] = []
+    for number, value in enumerate(given):
+        where = f"input[{number}]"
+        try:
+            item = msgspec.convert(value, Item)
+        except msgspec.ValidationError as error:
+            kind: object = cast(dict[str, object], value).get("type") if isinstance(value, dict) else None
+            if kind not in (None, "message", "function_call", "function_call_output", "reasoning"):
+                unused.append(where)
+                continue
+            raise refused("input", f"{where}: {error}") from error
+        if (message := _message(item, where)) is None:
+            unused.append(where)
+        else:
+            found.append(message)
+    return found
+
+
+def _message(item: Item, where: str) -> ChatMessage | None:
+    match item.type:
+        case "message":
+            return _said(item, where)
+        case "function_call":
+            return ChatMessage("assistant", "", [ToolCall(item.call_id, item.name, item.arguments or "{}")])
+        case "function_call_output":
+            if not item.call_id:
+                raise refused("input", f"{where}: a result needs the call_id it belongs to")
+            return ChatMessage("user", "", [result_of(item.call_id, _parts(item.output, where))])
+        case "reasoning":
+            text = "\n\n".join(part.text for part in item.summary)
+            redacted = (item.id or "").startswith(REDACTED)
+            part = ReasoningPart(text, signature=item.encrypted_content or "", redacted=redacted)
+            return ChatMessage("assistant", "", [part])
+        case _:
+            return None  # something of the vendor's own
+
+
+def _said(item: Item, where: str) -> ChatMessage:
+    parts = _parts(item.content, where)
+    match item.role:
+        case "system" | "developer":
+            return ChatMessage("system", text_of(parts))
+        case "user" | "assistant":
+            return plain_or_rich(item.role, parts)
+        case _:
+            known = "user, assistant, system, developer"
+            raise refused("input", f"{where}.role: expected one of {known}, found {item.role[:40]!r}")
+
+
+def _parts(content: str | list[ItemPart] | None, where: str) -> list[Part]:
+    if not isinstance(content, list):
+        return [TextPart(content)] if content else []
+    return [_part(part, f"{where}.content[{number}]") for number, part in enumerate(content)]
+
+
+def _part(part: ItemPart, where: str) -> Part:
+    match part.type:
+        case "input_text" | "output_text" | "text" | "summary_text":
+            return TextPart(part.text)
+        case "refusal":
+            return RefusalPart(part.refusal)
+        case "input_image" if part.image_url:
+            return image_of(part.image_url, where, part.detail or "")
+        case "input_file" if part.file_data or part.file_url:
+            return file_of(part.file_data or part.file_url or "", where, part.filename or "")
+        case _:
+            known = (
+                "input_text, output_text, input_image with image_url, input_file with file_data or file_url"
+            )
+            raise refused("input", f"{where}: only parts of type {known} are read, found {part.type[:40]!r}")

@@ -1,0 +1,1 @@
+"""Which specialist suits a request in free words."""

@@ -1,0 +1,1 @@
+"""The session store on a Redis server, for several gateways."""

@@ -1,0 +1,92 @@
+"""How sessions and messages are laid out in Redis, and the reading of them.
+
+A message is one JSON text, packed when old; its id, the sets of its session and its pin are kept beside it. All functions
+take the connection to use. The names of the keys are listed in `scripts`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import msgspec
+
+from backend.memory.errors import UnknownSession
+from backend.memory.redis.connection import RedisConnection
+from backend.memory.values import PACK_MIN_CHARS
+from backend.schema.records import Session, StoredMessage
+
+PREFIX = "tekton:"
+PAGE_SESSIONS = 500
+"""Sessions read in one trip while listing."""
+_FIELDS = "title owner created_at updated_at messages archived preview provider model".split()
+_decode = msgspec.json.Decoder(StoredMessage).decode
+
+
+async def get_session(connection: RedisConnection, session_id: str) -> Session:
+    """Return a session. Raises `UnknownSession`."""
+    if found := await _read_sessions(connection, [session_id]):
+        return found[0]
+    raise UnknownSession(session_id)
+
+
+async def sessions_by_id(connection: RedisConnection, session_ids: Iterable[str]) -> dict[str, Session]:
+    """Return the sessions of these ids that exist."""
+    found = await _read_sessions(connection, list(dict.fromkeys(session_ids)))
+    return {session.id: session for session in found}
+
+
+async def newest_sessions(connection: RedisConnection, owner: str | None) -> AsyncIterator[Session]:
+    """Yield the sessions of an owner, or of all, newest use first."""
+    key = f"{PREFIX}sessions" if owner is None else f"{PREFIX}so:{owner}"
+    start = 0
+    while members := await connection.call("ZRANGE", key, start, start + PAGE_SESSIONS - 1, "REV"):
+        ids = [member.decode().partition(":")[2] for member in members]
+        for session in await _read_sessions(connection, ids):
+            yield session
+        start += PAGE_SESSIONS
+
+
+async def read_messages(connection: RedisConnection, ids: Sequence[int | bytes]) -> list[StoredMessage]:
+    """Return the messages of these ids that exist, in this order."""
+    if not ids:
+        return []
+    blobs, pins = await connection.batch(
+        [("HMGET", f"{PREFIX}m", *ids), ("SMISMEMBER", f"{PREFIX}pinned", *ids)]
+    )
+    found: list[StoredMessage] = []
+    for number, blob, pinned in zip(ids, blobs, pins, strict=True):
+        if blob is not None:
+            message = _decode(blob if blob.startswith(b"{") else zlib.decompress(blob))
+            message.id, message.pinned = int(number), bool(pinned)
+            found.append(message)
+    return found
+
+
+def packed(blob: bytes) -> bytes:
+    """Return a stored message compressed, or unchanged where that would not make it smaller.
+
+    JSON begins with a brace, which no packed text does.
+    """
+    if len(blob) < PACK_MIN_CHARS or not blob.startswith(b"{"):
+        return blob
+    smaller = zlib.compress(blob, 6)
+    return smaller if len(smaller) < len(blob) else blob
+
+
+async def _read_sessions(connection: RedisConnection, ids: Sequence[str]) -> list[Session]:
+    rows = await connection.batch([("HMGET", f"{PREFIX}s:{session_id}", *_FIELDS) for session_id in ids])
+    there = [(session_id, row) for session_id, row in zip(ids, rows, strict=True) if row[1] is not None]
+    if not there:
+        return []
+    defaults = await connection.call("HMGET", f"{PREFIX}defaults", *(row[1] for _, row in there))
+    return [
+        _session(session_id, row, default == session_id.encode())
+        for (session_id, row), default in zip(there, defaults, strict=True)
+    ]
+
+
+def _session(session_id: str, row: list[bytes], is_default: bool) -> Session:
+    title, owner, created, updated, messages, archived, *texts = (value.decode() for value in row)
+    times_and_number = float(created), float(updated), int(messages)
+    return Session(session_id, title, owner, *times_and_number, is_default, archived == "1", *texts)

@@ -1,0 +1,162 @@
+"""Messages in Redis: appended, read in windows, pinned, found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from backend.memory import search
+from backend.memory.errors import UnknownMessage, UnknownSession
+from backend.memory.records import YOU, Conversation
+from backend.memory.redis import retention, scripts
+from backend.memory.redis import sent as sent_turns
+from backend.memory.redis.connection import RedisConnection, RedisConnections
+from backend.memory.redis.index import RedisIndex, words_of
+from backend.memory.redis.layout import PREFIX, get_session, read_messages, sessions_by_id
+from backend.memory.redis.turns import turns_key, usage_words
+from backend.memory.values import (
+    PREVIEW_CHARS,
+    auto_title,
+    check_integers,
+    one_line,
+    storable_message,
+)
+from backend.schema.frames import MemoryHit
+from backend.schema.records import SearchPage, StoredMessage, UsageRow
+from backend.schema.sent import SentTurn
+
+
+class RedisMessages:
+    """A `MessageStore` in Redis. `gateway` is the one whose open turns are closed with their answers."""
+
+    def __init__(self, connections: RedisConnections, gateway: str) -> None:
+        self._connections, self._turns_key = connections, turns_key(gateway)
+        self._index = RedisIndex(connections)
+
+    async def append(
+        self,
+        message: StoredMessage,
+        *,
+        ends_turn: bool = False,
+        used: UsageRow | None = None,
+        sent: SentTurn | None = None,
+    ) -> StoredMessage:
+        given = storable_message(message)
+        number = await self._connections.writer.run(
+            scripts.APPEND,
+            PREFIX,
+            given.session_id,
+            msgspec.json.encode(given),
+            given.author,
+            repr(given.created_at),
+            given.request_id,
+            str(int(given.pinned)),
+            one_line(given.content, PREVIEW_CHARS),
+            auto_title(given),
+            self._turns_key if ends_turn else "",
+            *(usage_words(used) if used is not None else ("",) * 6),
+            *words_of(given),
+        )
+        if not number:
+            raise UnknownSession(given.session_id)
+        given.id = int(number)
+        if sent is not None:
+            await sent_turns.put(self._connections.writer, sent)
+        return given
+
+    async def read(
+        self, session_id: str, *, before_id: int | None = None, after_id: int | None = None, limit: int = 50
+    ) -> list[StoredMessage]:
+        check_integers(before_id=before_id, after_id=after_id, limit=limit)
+        connection = self._connections.reader
+        await get_session(connection, session_id)
+        low = "-inf" if after_id is None else f"({after_id}"
+        high = "+inf" if before_id is None else f"({before_id}"
+        key, page = f"{PREFIX}sm:{session_id}", ("LIMIT", 0, limit)
+        if after_id is not None:
+            ids = await connection.call("ZRANGE", key, low, high, "BYSCORE", *page)
+        else:
+            ids = (await connection.call("ZRANGE", key, high, low, "BYSCORE", "REV", *page))[::-1]
+        return await read_messages(connection, ids)
+
+    async def of_request(self, request_id: str) -> list[StoredMessage]:
+        connection = self._connections.reader
+        if not request_id:
+            return []
+        return await read_messages(
+            connection, await connection.call("ZRANGE", f"{PREFIX}r:{request_id}", 0, -1)
+        )
+
+    async def forget(self, request_id: str) -> int:
+        connection = self._connections.writer
+        found = await self.of_request(request_id)
+        there = await sessions_by_id(connection, [message.session_id for message in found])
+        gone = [message for message in found if message.session_id in there]
+        await retention.drop(connection, gone, {name: session.owner for name, session in there.items()})
+        await sent_turns.forget_turn(connection, request_id)
+        return len(gone)
+
+    async def conversation(self, session_id: str, limit: int = 240, *, for_ai: str = "") -> Conversation:
+        check_integers(limit=limit)
+        connection = self._connections.reader
+        session = await get_session(connection, session_id)
+        keys = [f"{PREFIX}sm:{session_id}"]
+        if for_ai:
+            keys = [f"{PREFIX}sa:{session_id}:{author}" for author in dict.fromkeys((for_ai, YOU, "system"))]
+        newest = await read_messages(connection, await _newest(connection, keys, limit))
+        first = newest[0].id if newest else 0
+        high = "+inf" if for_ai else f"({first}"
+        older = await connection.call("ZRANGE", f"{PREFIX}sp:{session_id}", "-inf", high, "BYSCORE")
+        heard = (for_ai, YOU, "system")
+        pinned = [m for m in await read_messages(connection, older) if m.id < first or m.author not in heard]
+        earlier = 0
+        if len(newest) == limit:
+            earlier = sum([int(await connection.call("ZCOUNT", key, "-inf", f"({first}")) for key in keys])
+        return Conversation(session, newest, pinned, earlier)
+
+    async def pin(self, message_id: int, pinned: bool = True) -> StoredMessage:
+        check_integers(message_id=message_id)
+        connection = self._connections.writer
+        found = await read_messages(connection, [message_id])
+        # a message is gone with its session, though it may not be dropped yet
+        if not found or not await sessions_by_id(connection, [found[0].session_id]):
+            raise UnknownMessage(message_id)
+        message = found[0]
+        created = repr(message.created_at)
+        if not await connection.run(
+            scripts.PIN, PREFIX, message_id, message.session_id, str(int(pinned)), created
+        ):
+            raise UnknownMessage(message_id)
+        message.pinned = pinned
+        return message
+
+    async def search(
+        self,
+        query: str,
+        *,
+        owner: str | None = None,
+        session_id: str | None = None,
+        before_id: int | None = None,
+        limit: int = 20,
+    ) -> SearchPage:
+        check_integers(before_id=before_id, limit=limit)
+        return await search.search(
+            self._index, query, owner=owner, session_id=session_id, before_id=before_id, limit=limit
+        )
+
+    async def recall(
+        self, hints: Sequence[str], *, limit: int = 3, owners: Sequence[str] = (), exclude_session: str = ""
+    ) -> list[MemoryHit]:
+        check_integers(limit=limit)
+        return await search.recall(
+            self._index, hints, limit=limit, owners=owners, exclude_session=exclude_session
+        )
+
+
+async def _newest(connection: RedisConnection, keys: Sequence[str], limit: int) -> list[int]:
+    """Return the newest ids of some sets together, oldest first."""
+    if limit < 1:
+        return []
+    lists = await connection.batch([("ZRANGE", key, 0, limit - 1, "REV") for key in keys])
+    return sorted({int(number) for ids in lists for number in ids})[-limit:]

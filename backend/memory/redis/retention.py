@@ -1,0 +1,172 @@
+"""What becomes of old rows in Redis: messages deleted, sessions packed and removed, the error log and the usage cut.
+
+Works in small steps, so that appends never wait long. A removal that a crash cut short is finished at the next `open` or
+`retain`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from backend.memory.errors import UnknownSession
+from backend.memory.records import BOOKED_DAYS, Retention, RetentionReport
+from backend.memory.redis import scripts, sent
+from backend.memory.redis.connection import RedisConnection
+from backend.memory.redis.index import words_of
+from backend.memory.redis.layout import PREFIX, packed, read_messages, sessions_by_id
+from backend.memory.redis.tool_calls import delete_old
+from backend.schema.records import StoredMessage
+
+DAY_S = 86_400.0
+STEP_ROWS = 200
+"""Rows read, deleted or packed in one trip."""
+
+
+async def retain(connection: RedisConnection, ages: Retention, now: float) -> RetentionReport:
+    """Delete and pack what is older than its age. The server gives memory back by itself."""
+    report = RetentionReport()
+    await finish_removals(connection)
+    if ages.messages_days:
+        before = now - ages.messages_days * DAY_S
+        while gone := await _delete_messages(connection, before):
+            report.messages_deleted += gone
+        report.sessions_deleted = await _delete_empty_sessions(connection, before)
+        await sent.forget_before(connection, before)
+    if ages.compress_after_days:
+        before = now - ages.compress_after_days * DAY_S
+        while (saved := await _pack_next(connection, before)) is not None:
+            report.bytes_packed += saved
+            report.sessions_packed += 1
+    if ages.errors_days:
+        report.errors_deleted = await _delete_errors(connection, now - ages.errors_days * DAY_S)
+    if ages.usage_days:
+        day = time.strftime("%Y-%m-%d", time.localtime(now - ages.usage_days * DAY_S))
+        report.usage_deleted = await _delete_usage(connection, day)
+    if ages.tool_calls_days:
+        report.tool_calls_deleted = await delete_old(connection, now - ages.tool_calls_days * DAY_S)
+    before = repr(now - BOOKED_DAYS * DAY_S)
+    await connection.call("ZREMRANGEBYSCORE", f"{PREFIX}booked", "-inf", f"({before}")
+    return report
+
+
+async def delete_session(connection: RedisConnection, session_id: str) -> None:
+    """Remove a session: first from sight, in one step, then its messages. Raises `UnknownSession`."""
+    if not await connection.run(scripts.REMOVE_SESSION, PREFIX, session_id, ""):
+        raise UnknownSession(session_id)
+    await _drop_messages(connection, session_id)
+
+
+async def finish_removals(connection: RedisConnection) -> None:
+    """Drop what is left of sessions whose removal was cut short."""
+    for session_id in await connection.call("HKEYS", f"{PREFIX}dying"):
+        await _drop_messages(connection, session_id.decode())
+
+
+async def _delete_messages(connection: RedisConnection, before: float) -> int:
+    """Delete up to `STEP_ROWS` unpinned messages older than `before`; return how many went."""
+    limit = ("BYSCORE", "LIMIT", 0, STEP_ROWS)
+    ids = await connection.call("ZRANGE", f"{PREFIX}time", "-inf", f"({before!r}", *limit)
+    old = await read_messages(connection, ids)
+    there = await sessions_by_id(connection, [message.session_id for message in old])
+    # a message whose session is being removed by someone else goes with it
+    gone = [message for message in old if message.session_id in there]
+    owners = {session_id: session.owner for session_id, session in there.items()}
+    return await drop(connection, gone, owners)
+
+
+async def _delete_empty_sessions(connection: RedisConnection, before: float) -> int:
+    """Delete the sessions that held only what was deleted; default sessions stay. Returns how many went."""
+    members = await connection.call("ZRANGE", f"{PREFIX}sessions", "-inf", f"({before!r}", "BYSCORE")
+    gone = 0
+    for member in members:
+        session_id = member.decode().partition(":")[2]
+        if await connection.run(scripts.REMOVE_SESSION, PREFIX, session_id, repr(before)):
+            await _drop_messages(connection, session_id)
+            gone += 1
+    return gone
+
+
+async def _pack_next(connection: RedisConnection, before: float) -> int | None:
+    """Pack the messages of one session untouched since `before`; return bytes saved, `None` when none is left."""
+    limit = ("BYSCORE", "LIMIT", 0, 1)
+    names = await connection.call("ZRANGE", f"{PREFIX}unpacked", "-inf", f"({before!r}", *limit)
+    if not names:
+        return None
+    session_id = names[0].decode()
+    # from here on a new message marks the session as unpacked again
+    await connection.call("ZREM", f"{PREFIX}unpacked", session_id)
+    saved, after = 0, "-inf"
+    limit = ("BYSCORE", "LIMIT", 0, STEP_ROWS)
+    while ids := await connection.call("ZRANGE", f"{PREFIX}sm:{session_id}", after, "+inf", *limit):
+        saved += await _pack(connection, ids)
+        after = f"({int(ids[-1])}"
+    return saved
+
+
+async def _delete_errors(connection: RedisConnection, before: float) -> int:
+    """Delete acknowledged errors that happened last before a time; return how many went."""
+    gone = kept = 0
+    while members := await connection.call(
+        "ZRANGE", f"{PREFIX}errors", "-inf", f"({before!r}", "BYSCORE", "LIMIT", kept, STEP_ROWS
+    ):
+        commands = [connection.script(scripts.DROP_ERROR, PREFIX, int(member)) for member in members]
+        dropped = sum(int(answer) for answer in await connection.batch(commands))
+        gone, kept = gone + dropped, kept + len(members) - dropped
+    return gone
+
+
+async def _delete_usage(connection: RedisConnection, before_day: str) -> int:
+    """Delete the usage of the days before a day; return how many rows went."""
+    names = await connection.call("ZRANGE", f"{PREFIX}usage", "-", f"({before_day}", "BYLEX")
+    await connection.batch(
+        [
+            command
+            for name in names
+            for command in (("DEL", f"{PREFIX}u:".encode() + name), ("ZREM", f"{PREFIX}usage", name))
+        ]
+    )
+    return len(names)
+
+
+async def _pack(connection: RedisConnection, ids: Sequence[bytes]) -> int:
+    blobs = await connection.call("HMGET", f"{PREFIX}m", *ids)
+    pairs = [
+        (number, blob, smaller)
+        for number, blob in zip(ids, blobs, strict=True)
+        if blob is not None and (smaller := packed(blob)) is not blob
+    ]
+    await connection.batch(
+        [connection.script(scripts.REPACK, PREFIX, number, smaller) for number, _, smaller in pairs]
+    )
+    return sum(len(blob) - len(smaller) for _, blob, smaller in pairs)
+
+
+async def _drop_messages(connection: RedisConnection, session_id: str) -> None:
+    owner = await connection.call("HGET", f"{PREFIX}dying", session_id)
+    if owner is None:
+        return
+    while ids := await connection.call("ZRANGE", f"{PREFIX}sm:{session_id}", 0, STEP_ROWS - 1):
+        gone = await read_messages(connection, ids)
+        await drop(connection, gone, {session_id: owner.decode()})
+        await connection.call("ZREM", f"{PREFIX}sm:{session_id}", *ids)
+    await sent.forget(connection, session_id)
+    await connection.run(scripts.FORGET_SESSION, PREFIX, session_id)
+
+
+async def drop(connection: RedisConnection, gone: Sequence[StoredMessage], owners: dict[str, str]) -> int:
+    """Remove messages from everywhere; return how many were still there."""
+    commands = [
+        connection.script(
+            scripts.DROP,
+            PREFIX,
+            message.id,
+            message.session_id,
+            owners[message.session_id],
+            message.author,
+            message.request_id,
+            *words_of(message),
+        )
+        for message in gone
+    ]
+    return sum(int(answer) for answer in await connection.batch(commands))

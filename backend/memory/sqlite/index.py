@@ -1,0 +1,212 @@
+"""The inverted index of messages: one FTS5 table without texts and positions, filled with the words of `memory.search`.
+
+Beside its words a message has a word for its session and one for their owner, so that a search in one of them costs no more
+than a search in all. An index of an earlier version is made anew in slices, newest messages first, while the store serves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from backend.memory.search import INDEX_VERSION, Group, index_words
+from backend.memory.sqlite.database import Purpose, SqliteDatabase
+from backend.memory.sqlite.layout import select_messages
+from backend.memory.values import unpack
+from backend.schema.records import MAX_INTEGER, StoredMessage
+
+_TABLES = {
+    "found": """
+        CREATE VIRTUAL TABLE found USING fts5(
+            words, content='', detail=none, columnsize=0, prefix='1 2 3 4', tokenize="ascii tokenchars '_'"
+        )
+    """,
+    "search_words": "CREATE TABLE search_words (word TEXT PRIMARY KEY) WITHOUT ROWID",
+}
+# Words are ASCII letters and digits, or of other scripts, which the tokenizer `ascii` takes as they are: an underscore marks
+# the words that are none of a text. The beginnings of words that have lists of their own in the index are found there; for a
+# longer one FTS5 would read the whole lists of all words that begin so: `search_words` tells these, to be asked for as they are.
+LISTED_PREFIX_CHARS = 4
+MAX_EXPANSIONS = 500
+"""A longer beginning of a word stands for so many words."""
+
+
+class Indexed(NamedTuple):
+    """What of a message is in the index; `content` as it is stored."""
+
+    id: int
+    session: int
+    owner: str
+    content: str | bytes
+
+
+class SqliteIndex:
+    """An `Index` in the database. `purpose` names the thread that looks."""
+
+    def __init__(self, database: SqliteDatabase, purpose: Purpose) -> None:
+        self._database = database
+        self._purpose: Purpose = purpose
+
+    async def newest(
+        self,
+        groups: Sequence[Group],
+        *,
+        limit: int,
+        before_id: int | None = None,
+        owners: Sequence[str] = (),
+        session_id: str = "",
+        without_session: str = "",
+    ) -> tuple[list[int], bool]:
+        def newest(connection: sqlite3.Connection) -> tuple[list[int], bool]:
+            complete = not unindexed_from(connection)
+            all_of: list[str] = []
+            for group in groups:
+                words, all_of_them = _alternatives(connection, group)
+                all_of.append(_any_of(words))
+                complete = complete and all_of_them
+            if owners:
+                all_of.append(_any_of(f'"{_owner_word(owner)}"' for owner in owners))
+            if session_id:
+                all_of.append(_session_word(connection, session_id))
+            wanted = " AND ".join(all_of)
+            if without_session:
+                wanted = f"({wanted}) NOT {_session_word(connection, without_session)}"
+            where, values = "found MATCH ?", [wanted]
+            if before_id is not None:
+                where, values = where + " AND rowid < ?", [wanted, before_id]
+            rows = connection.execute(
+                f"SELECT rowid FROM found WHERE {where} ORDER BY rowid DESC LIMIT ?",
+                (*values, min(limit + 1, MAX_INTEGER)),
+            ).fetchall()
+            return [int(row[0]) for row in rows[:limit]], complete and len(rows) <= limit
+
+        return await self._database.run(self._purpose, newest)
+
+    async def messages(self, ids: Sequence[int]) -> list[tuple[StoredMessage, str]]:
+        def read(connection: sqlite3.Connection) -> list[tuple[StoredMessage, str]]:
+            marks = ",".join("?" * len(ids))
+            found = {
+                message.id: message for message in select_messages(connection, f"m.id IN ({marks})", ids)
+            }
+            sessions = list({message.session_id for message in found.values()})
+            marks = ",".join("?" * len(sessions))
+            titles = dict(
+                connection.execute(f"SELECT id, title FROM sessions WHERE id IN ({marks})", sessions)
+            )
+            return [(found[number], titles[found[number].session_id]) for number in ids if number in found]
+
+        return await self._database.run(self._purpose, read)
+
+    async def sessions(self, ids: Sequence[int]) -> dict[int, str]:
+        def read(connection: sqlite3.Connection) -> dict[int, str]:
+            marks = ",".join("?" * len(ids))
+            joined = "messages m JOIN sessions s ON s.number = m.session"
+            rows = connection.execute(f"SELECT m.id, s.id FROM {joined} WHERE m.id IN ({marks})", ids)
+            found = dict(rows.fetchall())
+            return {number: found[number] for number in ids if number in found}
+
+        return await self._database.run(self._purpose, read)
+
+    async def total(self) -> int:
+        def read(connection: sqlite3.Connection) -> int:
+            return connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
+
+        return await self._database.run(self._purpose, read)
+
+
+def prepare(connection: sqlite3.Connection) -> bool:
+    """Begin an empty index if the one there is of another version; return whether older messages are to be indexed."""
+    [(version,)] = connection.execute("SELECT version FROM search_index").fetchall()
+    if version != INDEX_VERSION:
+        for table, create in _TABLES.items():
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+            connection.execute(create)
+        connection.execute(
+            "UPDATE search_index SET version = ?, indexed_from = (SELECT coalesce(max(id) + 1, 0) FROM messages)",
+            (INDEX_VERSION,),
+        )
+    return bool(unindexed_from(connection))
+
+
+def unindexed_from(connection: sqlite3.Connection) -> int:
+    """Return the id from which on messages are indexed, 0 when all are."""
+    return int(connection.execute("SELECT indexed_from FROM search_index").fetchone()[0])
+
+
+def index_older(connection: sqlite3.Connection, limit: int) -> bool:
+    """Index the newest `limit` messages that are not indexed yet; return whether there are more."""
+    rows = _indexed(connection, "m.id < ? ORDER BY m.id DESC LIMIT ?", (unindexed_from(connection), limit))
+    add(connection, rows)
+    first = rows[-1].id if len(rows) == limit else 0
+    connection.execute("UPDATE search_index SET indexed_from = ?", (first,))
+    return bool(first)
+
+
+def add(connection: sqlite3.Connection, rows: Iterable[Indexed]) -> None:
+    """Put messages into the index."""
+    texts = [(row.id, _words(row)) for row in rows]
+    connection.executemany("INSERT INTO found(rowid, words) VALUES (?, ?)", texts)
+    long = {word for _, words in texts for word in words.split() if len(word) > LISTED_PREFIX_CHARS}
+    connection.executemany(
+        "INSERT OR IGNORE INTO search_words VALUES (?)", [(word,) for word in sorted(long) if word[0] != "_"]
+    )
+
+
+def remove_messages(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Indexed]:
+    """Delete the messages `m` (of sessions `s`) a condition of SQL chooses, with their place in the index; return them."""
+    rows = _indexed(connection, where, values)
+    first = unindexed_from(connection)
+    connection.executemany(
+        "INSERT INTO found(found, rowid, words) VALUES ('delete', ?, ?)",
+        [(row.id, _words(row)) for row in rows if row.id >= first],
+    )
+    connection.executemany("DELETE FROM messages WHERE id = ?", [(row.id,) for row in rows])
+    return rows
+
+
+def _indexed(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Indexed]:
+    joined = "messages m JOIN sessions s ON s.number = m.session"
+    rows = connection.execute(
+        f"SELECT m.id, m.session, s.owner, m.content FROM {joined} WHERE {where}", values
+    )
+    return [Indexed(*row) for row in rows]
+
+
+def _words(row: Indexed) -> str:
+    """Return the words under which a message is found, each once."""
+    found = {f"_s{row.session}": None, _owner_word(row.owner): None}
+    for word, stem in index_words(unpack(row.content)):
+        found[word] = found[stem] = None
+    return " ".join(found)
+
+
+def _alternatives(connection: sqlite3.Connection, group: Group) -> tuple[list[str], bool]:
+    """Return what a message must have one of, as FTS5 takes it, and whether these are all words that it may have."""
+    words: list[str] = []
+    complete = True
+    for key in group:
+        if not key.prefix or len(key.text) <= LISTED_PREFIX_CHARS:
+            words.append(f'"{key.text}"' + " *" * key.prefix)
+            continue
+        beginning = (key.text, key.text + chr(sys.maxunicode), MAX_EXPANSIONS + 1)
+        found = connection.execute(
+            "SELECT word FROM search_words WHERE word >= ? AND word < ? LIMIT ?", beginning
+        ).fetchall()
+        words += [f'"{word}"' for (word,) in found[:MAX_EXPANSIONS]]
+        complete = complete and len(found) <= MAX_EXPANSIONS
+    return words or ['"_"'], complete
+
+
+def _owner_word(owner: str) -> str:
+    return f"_o{owner.encode().hex()}"
+
+
+def _session_word(connection: sqlite3.Connection, session_id: str) -> str:
+    row = connection.execute("SELECT number FROM sessions WHERE id = ?", (session_id,)).fetchone()
+    return f'"_s{row[0] if row else 0}"'
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return f"({' OR '.join(words)})"

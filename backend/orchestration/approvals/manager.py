@@ -1,0 +1,435 @@
+"""Approvals: every call of a tool is decided here, by a rule or by a person, and written down before it runs.
+
+A worker asks and waits; nothing runs at a worker without a verdict from here, and no verdict leaves before its record is
+stored. An ask belongs to its turn: when the turn ends, or this backend does, the ask is void and runs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from secrets import token_hex
+
+import msgspec
+
+from backend.catalog import FILE, Catalog
+from backend.config import ConfigError, Settings
+from backend.config.settings import Rules
+from backend.config.specialist_files import SKILL
+from backend.events import EventStream
+from backend.home import Home
+from backend.memory import ToolCallStore
+from backend.orchestration.approvals.own_tools import OwnTools
+from backend.orchestration.approvals.preview import diff_of
+from backend.orchestration.approvals.rules import (
+    ORDER,
+    RuleError,
+    decide,
+    exact_pattern,
+    narrowed,
+    read_pattern,
+)
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.stored import Stored
+from backend.orchestration.turns.request import ChatRequest
+from backend.schema.errors import TektonError
+from backend.schema.events import AskClosed, AskOpened
+from backend.schema.frames import Request, StreamToolResult, StreamToolUse
+from backend.schema.tools import (
+    AGENTS_SERVER,
+    MAX_ARGUMENTS,
+    Answer,
+    Ask,
+    Decision,
+    Rule,
+    ToolRecord,
+    Verdict,
+)
+
+log = logging.getLogger(__name__)
+
+RULES_KEY = "tool-rules"
+"""Under which the rules made from answers are stored."""
+OWN = "tekton:"
+"""The platform's own tools only read; they are allowed unless a rule says else."""
+PREVIEW_CHARS = 2_000
+SAID_CHARS = 200
+ANSWERED_KEPT = 500
+"""Answered asks that are remembered, so that who answers late is told by whom it was."""
+
+Send = Callable[[Request], None]
+Mask = Callable[[str], str]
+
+
+class _Open:
+    """An ask that waits, with the future that its answer resolves."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+        self.answer: asyncio.Future[tuple[Answer, str, str, str]] = asyncio.get_running_loop().create_future()
+
+
+class Approvals:
+    """Decides calls of tools, keeps what waits for a person, the rules and the record."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        settings: Settings,
+        catalog: Catalog,
+        calls: ToolCallStore,
+        stored: Stored,
+        events: EventStream,
+        error_log: ErrorLog,
+        mask: Mask,
+    ) -> None:
+        self._settings, self._catalog, self._calls, self._stored = settings, catalog, calls, stored
+        self._events, self._error_log, self._mask = events, error_log, mask
+        self.own: OwnTools | None = None
+        """What runs the platform's own tools; given once the parts it works on are there."""
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called whenever what waits has changed."""
+        self._home = home
+        self._rules: list[Rule] = []
+        self._open: dict[str, _Open] = {}
+        self._running: dict[tuple[str, int], ToolRecord] = {}
+        self._answered: dict[str, str] = {}
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        """Calls that are being decided, by request id."""
+        self._writes: set[asyncio.Task[None]] = set()
+        self._own: dict[str, Rules] = {}
+        """Rules of the specialists' own tables and files, by id."""
+        tables = [("the platform", settings.rules), *settings.group_rules.items()]
+        tables += [(name, row.rules) for name, row in settings.specialists.items() if row.rules is not None]
+        for whose, table in tables:
+            if wrong := _unreadable(table):
+                raise ConfigError(f"{FILE}: {whose}: {wrong}") from wrong
+        self.reconfigure(settings)
+
+    async def open(self) -> None:
+        """Read the rules, and close the records of calls that an earlier backend left open: none of them runs on."""
+        self._rules = await self._stored.get(RULES_KEY, list[Rule]) or []
+        for record in await self._calls.find(states=("waiting", "running"), limit=10_000):
+            record.state = "void" if record.state == "waiting" else "ended"
+            record.by, record.ended_at = record.by or "the backend ended before an answer", time.time()
+            await self._calls.put(record)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take the rules of the specialists' tables and files as they are now; the catalogue has taken its own.
+
+        A specialist whose rules cannot be read is denied every call. Of one that is configured no longer the rules stay:
+        it may run on. A folder with a `SKILL.md` may come from anywhere: it allows nothing.
+        """
+        self._settings = settings
+        known = self._catalog.components
+        own = {ai_id: table for ai_id, table in self._own.items() if ai_id not in known}
+        for name, row in settings.own_specialists.items():
+            if row.rules is None or not (found := [one for one in known.values() if one.name == name]):
+                continue
+            ai_id, table = found[0].id, row.rules
+            where = settings.files.where.get(name, FILE)
+            if where.endswith(f"/{SKILL}"):
+                table = msgspec.structs.replace(table, allow=[])
+            if wrong := _unreadable(table):
+                text = f"{where}: {wrong}. Every call of {name} is denied until that is mended."
+                self._error_log.record("specialists", "config_invalid", text)
+                table = Rules(deny=["*"])
+            own[ai_id] = table
+        self._own = own
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What waits for a person, the oldest first."""
+        return [one.ask for one in self._open.values()]
+
+    @property
+    def rules(self) -> list[Rule]:
+        """All rules: those of the configuration and of specialists' files, then those made from answers."""
+        groups = self._settings.group_rules.items()
+        tables = [("", self._settings.rules), *groups, *self._own.items()]
+        written: list[Rule] = []
+        for scope, table in tables:
+            for verdict in ORDER:
+                written += [Rule(verdict, pattern, scope) for pattern in table.patterns(verdict)]
+        return [*written, *self._rules]
+
+    async def calls(self, ai_id: str | None, limit: int) -> list[ToolRecord]:
+        """Return the records of calls, newest first."""
+        await asyncio.gather(*self._writes)
+        return await self._calls.find(ai_id=ai_id, limit=limit)
+
+    def explain(self, tool: str, arguments: str, ai_id: str = "", session_id: str = "") -> Decision:
+        """Return what the rules say of a call, and which one."""
+        return decide(
+            self.rules, tool, arguments, self._scopes(ai_id, session_id), default=self._default(tool)
+        )
+
+    def _scopes(self, ai_id: str, session_id: str) -> list[str]:
+        groups = [name for name in self._catalog.groups if ai_id in self._members(name)] if ai_id else []
+        return ["", *groups, *([ai_id] if ai_id else []), *([f"session/{session_id}"] if session_id else [])]
+
+    def _members(self, group: str) -> list[str]:
+        return [row.id for row in self._catalog.expand([group])]
+
+    @staticmethod
+    def _default(tool: str) -> Verdict:
+        return "allow" if tool.startswith(OWN) else "ask"
+
+    # calls
+
+    def take(self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Send) -> None:
+        """Take a worker's call of a tool; `send` gets the verdict, exactly once unless the turn ends before."""
+        task = asyncio.create_task(
+            self._decide(use, session_id, asked, send), name=f"tool call {use.index} of {use.request_id}"
+        )
+        tasks = self._tasks.setdefault(use.request_id, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _decide(self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Send) -> None:
+        now = time.time()
+        record = ToolRecord(
+            id=f"t-{token_hex(8)}",
+            ai_id=use.ai_id,
+            request_id=use.request_id,
+            session_id=session_id,
+            tool=use.tool,
+            digest=hashlib.sha256(use.arguments.encode()).hexdigest(),
+            preview=self._mask(use.arguments[:PREVIEW_CHARS]),
+            at=now,
+            state="waiting",
+        )
+        try:
+            await self._calls.put(record)
+            allowed, why, option = await self._verdict(use, record, asked)
+            record.state, record.decided_at = "running" if allowed else "denied", time.time()
+            await self._calls.put(record)
+        except asyncio.CancelledError:
+            await self._void(record)
+            raise
+        except Exception as error:  # a call whose record cannot be written does not run
+            log.exception("a call of %s", use.tool)
+            text = f"the call of {use.tool} was denied: its record could not be written: {error}"
+            self._error_log.record(use.ai_id, "internal", text, request_id=use.request_id)
+            allowed, why, option = False, text, ""
+        verdict = Request(
+            type="tool_verdict",
+            request_id=use.request_id,
+            index=use.index,
+            allow=allowed,
+            content=why,
+            option=option,
+        )
+        if allowed:
+            self._running[use.request_id, use.index] = record
+            if use.tool.startswith(OWN) and self.own is not None:
+                verdict.result = await self.own.run(use, asked)
+        send(verdict)
+
+    async def _verdict(
+        self, use: StreamToolUse, record: ToolRecord, asked: ChatRequest
+    ) -> tuple[bool, str, str]:
+        """Return whether a call may run, why not, and the agent's own option chosen; `record` is told by whom."""
+        if len(use.arguments.encode()) > MAX_ARGUMENTS:
+            record.by = "the limit of arguments"
+            return False, f"the arguments are longer than {MAX_ARGUMENTS:,} bytes", ""
+        decision = narrowed(
+            self.explain(use.tool, use.arguments, use.ai_id, record.session_id),
+            asked.rules,
+            use.tool,
+            use.arguments,
+        )
+        if decision.rule is not None:
+            record.rule = f"{decision.rule.verdict} {decision.rule.pattern}"
+        if decision.verdict != "ask":
+            record.by = "rule" if decision.rule else "default"
+            return decision.verdict == "allow", decision.reason, ""
+        if not self._events.read_now("asks"):
+            record.by = "nobody watches"
+            why = "this call needs a person's word, and no console is attached; a rule could allow it"
+            return False, why, ""
+        answer = await self._ask(use, record, decision, asked.content)
+        now = self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
+        if answer[0] and now.verdict == "deny":
+            record.rule = f"deny {now.rule.pattern}" if now.rule else record.rule
+            return False, f"{now.reason}, made while this call waited", ""
+        return answer
+
+    async def _ask(
+        self, use: StreamToolUse, record: ToolRecord, decision: Decision, prompt: str
+    ) -> tuple[bool, str, str]:
+        wait_s = self._settings.rules.answer_within_s
+        ask = Ask(
+            id=record.id,
+            ai_id=use.ai_id,
+            request_id=use.request_id,
+            session_id=record.session_id,
+            tool=use.tool,
+            arguments=use.arguments,
+            since=record.at,
+            until=record.at + wait_s,
+            always=exact_pattern(use.tool, use.arguments),
+            why=prompt[:SAID_CHARS],
+            reason=decision.reason,
+            read_only=use.read_only,
+            options=use.options,
+            diff=use.diff
+            or self._mask(
+                await asyncio.to_thread(
+                    diff_of, use.arguments, roots=self._folders_of(use), hidden=self._home.root
+                )
+            ),
+        )
+        waiting = self._open[ask.id] = _Open(ask)
+        self._events.publish("asks", AskOpened(ask), key=use.request_id)
+        self.on_changed()
+        verdict, by, words, option = "deny", "nobody", "", ""
+        try:
+            async with asyncio.timeout(wait_s):
+                verdict, by, words, option = await waiting.answer
+        except TimeoutError:
+            by, words = "nobody", f"nobody answered within {wait_s:g} s"
+        finally:
+            self._close_ask(ask, verdict, by)
+        record.by = by
+        if option:
+            record.by = f"{by}, {option!r}"
+        return verdict == "allow", words or ("" if verdict == "allow" else f"{by} said no"), option
+
+    def _folders_of(self, use: StreamToolUse) -> list[str]:
+        """Return the folders that a call's server, or its agent, was given to work on."""
+        server = self._settings.tools.get(use.tool.partition(":")[0])
+        if server is None:
+            own = self._catalog.get(use.ai_id).cwd if use.tool.startswith(f"{AGENTS_SERVER}:") else None
+            return [own] if own else []
+        words = [word.rpartition("=")[2] for word in server.command[1:]]
+        return [word for word in (server.cwd, *words) if word.startswith(("/", "~/"))]
+
+    def _close_ask(self, ask: Ask, verdict: str, by: str) -> None:
+        self._open.pop(ask.id, None)
+        self._answered[ask.id] = f"{'allowed' if verdict == 'allow' else 'denied'} by {by}"
+        while len(self._answered) > ANSWERED_KEPT:
+            del self._answered[next(iter(self._answered))]
+        self._events.publish("asks", AskClosed(ask.id, ask.ai_id, verdict, by), key=ask.request_id)
+        self.on_changed()
+
+    async def _void(self, record: ToolRecord) -> None:
+        record.state, record.by, record.ended_at = "void", "the turn ended before an answer", time.time()
+        try:
+            await self._calls.put(record)
+        except TektonError as error:
+            log.warning("the record of a void call was not stored: %s", error)
+
+    async def answer(
+        self, ask_id: str, answer: Answer, by: str, *, always: str = "", words: str = "", option: str = ""
+    ) -> Ask:
+        """Answer an ask; `always` also makes a rule of that pattern for its specialist, `words` go to the model.
+
+        `option` is one of those that the asking agent offers, which has to say the same as `answer`.
+
+        Raises:
+            TektonError: `conflict` when somebody else was first, `not_found` when nothing of that id waits.
+            RuleError: The pattern cannot be read, or does not cover this call.
+        """
+        waiting = self._open.get(ask_id)
+        if waiting is None or waiting.answer.done():
+            if said := self._answered.get(ask_id):
+                raise TektonError(f"{ask_id} was already {said}", code="conflict")
+            raise TektonError(f"nothing of the id {ask_id!r} waits for an answer", code="not_found")
+        rule = None
+        if option:
+            chosen = next((one for one in waiting.ask.options if one.id == option), None)
+            if chosen is None or chosen.allows != (answer == "allow"):
+                known = ", ".join(f"{one.id} ({one.kind})" for one in waiting.ask.options) or "none"
+                raise TektonError(
+                    f"{ask_id} has no option {option!r} to {answer} it; it offers: {known}",
+                    code="invalid_request",
+                )
+        if always:
+            read_pattern(always)
+            rule = Rule(answer, always, waiting.ask.ai_id, by=by, at=time.time())
+            if not decide([rule], waiting.ask.tool, waiting.ask.arguments, [rule.scope]).rule:
+                raise RuleError(f"the rule {always!r} does not cover this call of {waiting.ask.tool}")
+        waiting.answer.set_result((answer, by, words, option))
+        if rule is not None:
+            await self.add_rule(rule)
+        return waiting.ask
+
+    def finished(self, result: StreamToolResult) -> None:
+        """Complete the record of a call that ran."""
+        record = self._running.pop((result.request_id, result.index), None)
+        if record is None:
+            return
+        record.state = "failed" if result.is_error else "done"
+        record.ended_at, record.result_bytes = time.time(), result.size
+        self._later(self._calls.put(record))
+
+    def turn_ended(self, request_id: str) -> None:
+        """End what a turn left: its asks are void, its running calls are over."""
+        for task in self._tasks.pop(request_id, set()):
+            task.cancel()
+        for key in [key for key in self._running if key[0] == request_id]:
+            record = self._running.pop(key)
+            record.state, record.ended_at = "ended", time.time()
+            self._later(self._calls.put(record))
+
+    def _later(self, work: Awaitable[None]) -> None:
+        async def store() -> None:
+            try:
+                await work
+            except Exception as error:  # what ran has run; its record stays open, which the next start closes
+                log.warning("the record of a tool call was not completed: %s", error)
+
+        task = asyncio.create_task(store(), name="tool record")
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    # rules
+
+    async def add_rule(self, rule: Rule) -> Rule:
+        """Keep a rule.
+
+        Raises:
+            RuleError: Its pattern cannot be read.
+        """
+        read_pattern(rule.pattern)
+        rule.id = max((one.id for one in self._rules), default=0) + 1
+        self._rules.append(rule)
+        await self._stored.put(RULES_KEY, self._rules)
+        return rule
+
+    async def remove_rule(self, number: int) -> Rule:
+        """Forget a rule made from an answer.
+
+        Raises:
+            TektonError: `not_found`.
+        """
+        for rule in self._rules:
+            if rule.id == number:
+                self._rules.remove(rule)
+                await self._stored.put(RULES_KEY, self._rules)
+                return rule
+        raise TektonError(f"there is no rule {number}; `tekton rules` lists them", code="not_found")
+
+    async def close(self) -> None:
+        """Void what waits, complete what ran, and end."""
+        deciding = [task for tasks in self._tasks.values() for task in tasks]
+        for task in deciding:
+            task.cancel()
+        await asyncio.gather(*deciding, return_exceptions=True)
+        await asyncio.gather(*self._writes)
+
+
+def _unreadable(table: Rules) -> RuleError | None:
+    """Return what is wrong with the first pattern of a table that cannot be read."""
+    for verdict in ORDER:
+        for pattern in table.patterns(verdict):
+            try:
+                read_pattern(pattern)
+            except RuleError as error:
+                return RuleError(f"{verdict}: {error}")
+    return None

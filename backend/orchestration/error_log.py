@@ -1,0 +1,199 @@
+"""The error log: failures go in from anywhere, in order, are stored, and published as events.
+
+Storing happens on one queue behind the caller's back, so that a failure can be recorded from a callback. A failure that
+the store does not take is kept here, listed like the others, and stored when that is possible again. Merging equal
+failures is the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+
+import msgspec
+
+from backend.events import EventStream
+from backend.memory import ErrorStore
+from backend.schema.events import ErrorEntry, ErrorsAcknowledged
+from backend.schema.records import ErrorRecord
+
+log = logging.getLogger(__name__)
+
+EVIDENCE_CHARS = 8_000
+MAX_UNSTORED = 500
+"""Different failures that wait for the store; beyond it the oldest are given up."""
+STORE_AGAIN_S = 2.0
+
+
+class ErrorLog:
+    """Record failures, list and acknowledge them. `unacknowledged` counts records nobody has acknowledged."""
+
+    def __init__(self, store: ErrorStore, events: EventStream) -> None:
+        self._store, self._events = store, events
+        self._queue: asyncio.Queue[ErrorRecord] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stored_unacknowledged = 0
+        self._unstored: dict[tuple[str, str, str], ErrorRecord] = {}
+        """Failures the store did not take, by where, code and message; their ids count down from -1."""
+        self._last_unstored = 0
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Failures since the start by where and code."""
+
+    @property
+    def unacknowledged(self) -> int:
+        waiting = sum(not record.acknowledged for record in self._unstored.values())
+        return self._stored_unacknowledged + waiting
+
+    def count_again(self, unacknowledged: int) -> None:
+        """Take the number of stored records nobody has acknowledged, as another gateway counted it."""
+        self._stored_unacknowledged = unacknowledged
+
+    async def open(self) -> None:
+        """Count what earlier backends left and begin to store. Survives a store that cannot be read."""
+        try:
+            self._stored_unacknowledged = await self._store.unacknowledged()
+        except Exception as error:
+            log.exception("reading the error log")
+            self.record("memory", "internal", f"the error log could not be read: {error}")
+        for work in (self._write(), self._store_later()):
+            self._tasks.append(asyncio.create_task(work, name="error log"))
+
+    def record(
+        self,
+        where: str,
+        code: str,
+        message: str,
+        *,
+        phase: str = "",
+        evidence: str = "",
+        request_id: str = "",
+    ) -> None:
+        """Take a failure in; it is stored and published in the order of calls. Never blocks, never raises."""
+        self.counts[where, code] += 1
+        now = time.time()
+        failure = ErrorRecord(
+            0,
+            where,
+            code,
+            message,
+            now,
+            now,
+            phase=phase,
+            evidence=evidence[-EVIDENCE_CHARS:],
+            request_id=request_id,
+        )
+        self._queue.put_nowait(failure)
+
+    async def find(self, *, unacknowledged: bool, where: str | None, limit: int) -> list[ErrorRecord]:
+        """Return records, newest first: those that are not stored yet before the others.
+
+        Raises:
+            MemoryFault: The store cannot be read, and nothing waits for it.
+        """
+        await self._queue.join()
+        waiting = [
+            record
+            for record in reversed(self._unstored.values())
+            if (where is None or record.where == where) and not (unacknowledged and record.acknowledged)
+        ]
+        try:
+            stored = await self._store.find(unacknowledged=unacknowledged, where=where, limit=limit)
+        except Exception:
+            if not waiting:
+                raise
+            log.exception("reading the error log")
+            stored = []
+        return [*waiting, *stored][:limit]
+
+    async def acknowledge(self, ids: list[int] | None) -> int:
+        """Mark records as seen by a person, all of them when `ids` is `None`; return how many remain."""
+        await self._queue.join()
+        now = time.time()
+        waiting = [
+            record
+            for record in self._unstored.values()
+            if not record.acknowledged and (ids is None or record.id in ids)
+        ]
+        acknowledged = [record.id for record in waiting]
+        if ids is None or any(number >= 0 for number in ids):
+            stored = None if ids is None else [number for number in ids if number >= 0]
+            acknowledged += await self._store.acknowledge(stored)
+            self._stored_unacknowledged = await self._store.unacknowledged()
+        for record in waiting:
+            record.acknowledged = now
+        self._events.publish("errors", ErrorsAcknowledged(acknowledged, now, self.unacknowledged))
+        return self.unacknowledged
+
+    async def flush(self) -> None:
+        """Wait until every failure recorded so far is stored, or waits for the store."""
+        await self._queue.join()
+
+    async def close(self) -> None:
+        """Store what can be stored, and end."""
+        await self._queue.join()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._unstored and not await self._store_waiting():
+            log.error("%d failures could not be stored before the end", len(self._unstored))
+
+    async def _write(self) -> None:
+        while True:
+            failure = await self._queue.get()
+            try:
+                await self._store_one(failure)
+            except Exception as error:  # the error log is the last place a failure can go
+                log.exception(
+                    "cannot store a failure of %s: %s %s", failure.where, failure.code, failure.message
+                )
+                self._keep(failure, error)
+            finally:
+                self._queue.task_done()
+
+    async def _store_one(self, failure: ErrorRecord) -> None:
+        record = await self._store.record(failure)
+        self._stored_unacknowledged = await self._store.unacknowledged()
+        self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
+
+    def _keep(self, failure: ErrorRecord, error: Exception) -> None:
+        """Keep and publish a failure that the store did not take."""
+        key = failure.where, failure.code, failure.message
+        known = self._unstored.pop(key, None)
+        if known is None:
+            self._last_unstored -= 1
+            evidence = f"not stored yet: {error}\n{failure.evidence}".strip()
+            known = msgspec.structs.replace(failure, id=self._last_unstored, evidence=evidence)
+        else:
+            known.count, known.last, known.acknowledged = known.count + 1, failure.last, 0.0
+        self._unstored[key] = known
+        while len(self._unstored) > MAX_UNSTORED:
+            del self._unstored[next(iter(self._unstored))]
+        self._events.publish("errors", ErrorEntry(known, self.unacknowledged))
+
+    async def _store_later(self) -> None:
+        while True:
+            await asyncio.sleep(STORE_AGAIN_S)
+            if self._unstored:
+                await self._store_waiting()
+
+    async def _store_waiting(self) -> bool:
+        """Store what waits, oldest first; return whether nothing waits any more."""
+        while self._unstored:
+            key, waiting = next(iter(self._unstored.items()))
+            try:
+                record = await self._store.record(waiting)
+                if waiting.acknowledged:
+                    await self._store.acknowledge([record.id])
+                stored_unacknowledged = await self._store.unacknowledged()
+            except Exception as error:
+                log.warning("failures are still not stored: %s", error)
+                return False
+            if self._unstored.get(key) is waiting:
+                del self._unstored[key]
+            self._stored_unacknowledged = stored_unacknowledged
+            now = time.time()
+            self._events.publish("errors", ErrorsAcknowledged([waiting.id], now, self.unacknowledged))
+            self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
+        return True

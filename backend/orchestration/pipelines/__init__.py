@@ -1,0 +1,1 @@
+"""Pipelines: parsed text run stage by stage, kept, and saved under a name."""

@@ -1,0 +1,77 @@
+"""The newest pipeline runs, with what each stage was given and gave, so that they can be looked at and run again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from backend.orchestration.stored import Stored
+from backend.schema.errors import TektonError
+from backend.schema.records import RunRecord
+
+KEPT_RUNS = 100
+KEPT_BYTES = 32 * 1024 * 1024
+"""Of all runs together; the oldest go first, the newest always stays."""
+RUN_KEY = "pipeline:"
+INDEX_KEY = "pipelines"
+
+
+class UnknownRun(TektonError):
+    """No run has this id, or it is no longer kept."""
+
+    code = "not_found"
+
+
+class RunHistory:
+    """Runs by id. An index beside them says their ages and sizes, so that no run is read to be forgotten."""
+
+    def __init__(self, store: Stored) -> None:
+        self._store = store
+        self._lock = asyncio.Lock()
+
+    async def remember(self, record: RunRecord) -> None:
+        """Keep a run, and forget the oldest beyond the caps."""
+        size = len(msgspec.json.encode(record))
+        async with self._lock:
+            index = await self._index()
+            index[record.request_id] = (record.started_at, size)
+            await self._store.put(RUN_KEY + record.request_id, record)
+            total = 0
+            by_age = sorted(index.items(), key=lambda entry: entry[1][0], reverse=True)
+            for place, (run_id, (_, run_size)) in enumerate(by_age):
+                total += run_size
+                if place and (place >= KEPT_RUNS or total > KEPT_BYTES):
+                    del index[run_id]
+                    await self._store.put(RUN_KEY + run_id, None)
+            await self._store.put(INDEX_KEY, index)
+
+    async def get(self, run_id: str) -> RunRecord:
+        """Return one run.
+
+        Raises:
+            UnknownRun: It is not kept.
+        """
+        record = await self._store.get(RUN_KEY + run_id, RunRecord)
+        if record is None:
+            raise UnknownRun(f"there is no pipeline run {run_id!r}; `tekton pipe --history` lists them")
+        return record
+
+    async def newest(self, limit: int) -> list[RunRecord]:
+        """Return the newest runs, newest first."""
+        async with self._lock:
+            index = await self._index()
+            names = sorted(index, key=lambda run_id: index[run_id][0], reverse=True)[:limit]
+            records = [await self._store.get(RUN_KEY + run_id, RunRecord) for run_id in names]
+            return [record for record in records if record is not None]
+
+    async def _index(self) -> dict[str, tuple[float, int]]:
+        """Return start time and bytes of each run; made from the runs themselves where there is none yet."""
+        index = await self._store.get(INDEX_KEY, dict[str, tuple[float, int]])
+        if index is not None:
+            return index
+        made: dict[str, tuple[float, int]] = {}
+        for key in await self._store.keys(RUN_KEY):
+            if (record := await self._store.get(key, RunRecord)) is not None:
+                made[record.request_id] = (record.started_at, len(msgspec.json.encode(record)))
+        return made

@@ -1,0 +1,320 @@
+"""Pipelines: specialists one after another, each fed by the one before, with a clock and a size for every stage.
+
+A stage that fails ends the run (pipefail); the stages behind it are `not run`. Members of a fan-out work side by side;
+one that fails is named to the next stage and to the operator. Files are the command line's: a server reads and writes
+none. Knows turns, not transports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from backend.catalog import Catalog
+from backend.events import EventStream
+from backend.grammar import Cat, Pipeline, parse
+from backend.orchestration.approvals.rules import check
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.pipelines.history import RunHistory, UnknownRun
+from backend.orchestration.pipelines.records import (
+    PipelineRun,
+    end_event,
+    fail_stage,
+    stage_event,
+    start_event,
+)
+from backend.orchestration.pipelines.runner import AUTO, OWNER, TEAM, StageRunner
+from backend.orchestration.pipelines.saved import SavedPipelines
+from backend.orchestration.selection import Selector
+from backend.orchestration.sessions import Sessions
+from backend.orchestration.stored import Stored
+from backend.orchestration.turns.manager import RequestIdTaken, TurnManager, new_request_id
+from backend.schema.errors import TektonError
+from backend.schema.events import Event, StageText
+from backend.schema.params import RunPipeline
+from backend.schema.records import RunRecord
+from backend.schema.results import Started
+from backend.specialists.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 2.0
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+"""Longest input of a run and longest text between stages. More is refused by this name, never cut."""
+
+
+class PipelineFailed(TektonError):
+    """A stage failed. `detail` has `stage` (from 1), `label` and the stages' records; the code is the stage's."""
+
+
+class PipelineManager:
+    """Run, cancel, remember. `active` maps request ids to runs under way."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        fleet: Supervisor,
+        selector: Selector,
+        turns: TurnManager,
+        sessions: Sessions,
+        store: Stored,
+        events: EventStream,
+        error_log: ErrorLog,
+    ) -> None:
+        self._catalog, self._turns = catalog, turns
+        self._sessions, self._events, self._error_log = sessions, events, error_log
+        self._kept = RunHistory(store)
+        self.saved = SavedPipelines(store)
+        self._runner = StageRunner(
+            catalog=catalog,
+            fleet=fleet,
+            selector=selector,
+            turns=turns,
+            events=events,
+            max_bytes=MAX_TEXT_BYTES,
+        )
+        self.active: dict[str, PipelineRun] = {}
+
+    async def run(self, params: RunPipeline) -> RunRecord | Started:
+        """Run a pipeline; with `wait` return its record, otherwise at once its id and stages.
+
+        A request id that is known joins its run, or returns what is kept of it; nothing is run twice.
+
+        Raises:
+            TektonError: The text is no pipeline, a name is unknown, the input too long, or (waiting) a stage failed;
+                `conflict` when the request id names another pipeline or input.
+        """
+        text, given, earlier = await self._text_and_input(params)
+        request_id = params.request_id or new_request_id()
+        known = await self.known(request_id) if params.request_id else None
+        if known is not None and (known.pipeline, known.input) != (text, given):
+            raise RequestIdTaken(
+                f"the request id {request_id!r} names another pipeline already: choose a new one"
+            )
+        run = self.active.get(request_id)
+        if known is not None and run is None:
+            return _result(known) if params.wait else _started(known)
+        joined = run is not None
+        if run is None:
+            run = await self._prepared(params, request_id, text, given, earlier)
+            run.task = asyncio.create_task(self._work(run), name=f"pipeline {request_id}")
+        if not params.wait:
+            return _started(run.record)
+        assert run.task is not None
+        try:
+            record = await asyncio.shield(run.task)
+        except asyncio.CancelledError:
+            if not joined:
+                self._stop(run, 0)
+            raise
+        return _result(record)
+
+    async def known(self, request_id: str) -> RunRecord | None:
+        """Return what there is of the run of a request id, under way or kept."""
+        try:
+            return await self.get(request_id)
+        except UnknownRun:
+            return None
+
+    def so_far(self, record: RunRecord) -> list[Event]:
+        """Return the events that would have shown a run up to now, and its end if it has ended."""
+        events: list[Event] = [start_event(record)]
+        for number, stage in enumerate(record.stages):
+            if stage.state != "waiting":
+                events.append(stage_event(record, number))
+        run = self.active.get(record.request_id)
+        if run is None:
+            return [*events, end_event(record)]
+        last = len(record.stages) - 1
+        texts = [turn.text for name in run.open_turns if (turn := self._turns.find(name))]
+        if run.current == last and len(texts) == 1 and texts[0]:
+            events.append(StageText(record.request_id, last, texts[0]))
+        return events
+
+    def in_session(self, session_id: str) -> list[PipelineRun]:
+        """Return the runs that wait or are under way in a session."""
+        return [run for run in self.active.values() if run.session_id == session_id]
+
+    def find(self, request_id: str) -> PipelineRun | None:
+        """Return the run under way of a request id; `ID/3` means the run ID from its third stage on."""
+        return self._place(request_id)[0]
+
+    async def cancel(self, request_id: str) -> int:
+        """End a run, or with `ID/3` what comes from its third stage on; return the pieces of text that had come.
+
+        Waits until the turns of a stage that runs have confirmed; earlier stages run on to their end.
+        """
+        run, number = self._place(request_id)
+        if run is None:
+            raise TektonError(f"no pipeline {request_id!r} runs", code="not_found")
+        run.stop_at = number if run.stop_at is None else min(run.stop_at, number)
+        if run.place is not None and number == 0:
+            self._sessions.give_up(run.place)
+        if not run.stopped(run.current):
+            return 0
+        open_turns = list(run.open_turns)
+        await asyncio.gather(*(self._turns.cancel(turn) for turn in open_turns), return_exceptions=True)
+        await run.ended.wait()
+        return sum(turn.chunks for name in open_turns if (turn := self._turns.find(name)))
+
+    def cancel_soon(self, request_id: str) -> None:
+        """End a run without waiting for its turns to confirm; one that has ended is left as it is."""
+        if (run := self.active.get(request_id)) is not None:
+            self._stop(run, 0)
+
+    async def history(self, limit: int) -> list[RunRecord]:
+        """Return the newest runs, newest first, those under way included."""
+        records = await self._kept.newest(limit)
+        known = {record.request_id for record in records}
+        records += [run.record for run in self.active.values() if run.request_id not in known]
+        return sorted(records, key=lambda record: record.started_at, reverse=True)[:limit]
+
+    async def get(self, run_id: str) -> RunRecord:
+        """Return one run, under way or kept. Raises `UnknownRun`."""
+        if (run := self.active.get(run_id)) is not None:
+            return run.record
+        return await self._kept.get(run_id)
+
+    async def close(self) -> None:
+        """Wait a moment for what ends by itself, as when its turns were ended, and end the rest; each is stored."""
+        runs = list(self.active.values())
+        if tasks := [run.task for run in runs if run.task is not None]:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+        for run in runs:
+            self._stop(run, 0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop(self, run: PipelineRun, number: int) -> None:
+        run.stop_at = number
+        if run.place is not None:
+            self._sessions.give_up(run.place)
+        for request_id in run.open_turns:
+            self._turns.cancel_soon(request_id)
+
+    def _place(self, request_id: str) -> tuple[PipelineRun | None, int]:
+        """Return the run that a request id means, and the stage, from 0, where it means to end it."""
+        if (run := self.active.get(request_id)) is not None:
+            return run, 0
+        name, slash, stage = request_id.rpartition("/")
+        run = self.active.get(name) if slash and stage.isdecimal() else None
+        if run is None or not 1 <= int(stage) <= len(run.pipeline.stages):
+            return None, 0
+        return run, int(stage) - 1
+
+    async def _text_and_input(self, params: RunPipeline) -> tuple[str, str, RunRecord | None]:
+        """Return the pipeline, its input, and the earlier run they may come from."""
+        earlier = await self.get(params.run_id) if params.run_id else None
+        text = params.pipeline or (earlier.pipeline if earlier else "")
+        if params.saved:
+            if text:
+                raise TektonError(
+                    "give `saved`, `pipeline` or `run_id`, not two of them", code="invalid_request"
+                )
+            text = await self.saved.text(params.saved)
+        return text, params.input or (earlier.input if earlier else ""), earlier
+
+    async def _prepared(
+        self, params: RunPipeline, request_id: str, text: str, given: str, earlier: RunRecord | None
+    ) -> PipelineRun:
+        """Check everything that can be known before the first call, and make the run visible."""
+        pipeline = parse(text)
+        self._check(pipeline)
+        check(params.rules)
+        if len(given.encode()) > MAX_TEXT_BYTES:
+            raise TektonError(f"the input is longer than {MAX_TEXT_BYTES:,} bytes", code="too_large")
+        session = await (
+            self._sessions.get(params.session_id)
+            if params.session_id
+            else self._sessions.resolve("", (OWNER,))
+        )
+        if request_id in self.active:  # looked at last: from here on nobody else gets in between
+            raise TektonError(f"a pipeline {request_id!r} runs already", code="conflict")
+        run = PipelineRun(
+            request_id, pipeline, text, given, session.id, history=bool(params.session_id), rules=params.rules
+        )
+        if params.from_stage > 1:
+            self._take_over(run, earlier, params.from_stage)
+        if run.history:
+            run.place = self._sessions.enter(session.id, request_id)
+        self.active[request_id] = run
+        self._events.publish("pipes", start_event(run.record, params.session_id), key=request_id)
+        return run
+
+    def _check(self, pipeline: Pipeline) -> None:
+        if pipeline.input_path or pipeline.output_path or any(isinstance(s, Cat) for s in pipeline.stages):
+            raise TektonError(
+                "files (cat, <, >, >>) are read and written by `aish` and `tekton pipe`, not by the backend: "
+                "send the text as input",
+                code="invalid_request",
+            )
+        for stage in pipeline.stages:
+            for target in getattr(stage, "targets", ()):
+                if target.name != TEAM and target.name.lower() != AUTO:
+                    self._catalog.expand([target.name])
+
+    def _take_over(self, run: PipelineRun, earlier: RunRecord | None, from_stage: int) -> None:
+        """Begin behind stages that an earlier run finished, with their outputs."""
+        count = len(run.pipeline.stages)
+        if earlier is None or not 1 <= from_stage <= count:
+            raise TektonError(f"from_stage: expected 1 to {count}, with run_id", code="invalid_request")
+        done = earlier.stages[: from_stage - 1]
+        if len(done) < from_stage - 1 or any(stage.state != "done" for stage in done):
+            raise TektonError(f"the earlier run has no output before stage {from_stage}", code="conflict")
+        if [stage.label for stage in done] != [stage.label for stage in run.record.stages[: from_stage - 1]]:
+            raise TektonError(
+                f"the stages before {from_stage} differ from those of the earlier run: run the pipeline anew",
+                code="conflict",
+            )
+        run.record.stages[: from_stage - 1] = done
+        run.first = from_stage - 1
+
+    async def _work(self, run: PipelineRun) -> RunRecord:
+        """Run, keep the record, publish the end: a run that a client saw ending can be looked at and run again."""
+        try:
+            if run.place is not None:
+                await run.place.granted
+            await self._runner.run(run)
+        except Exception as error:  # the boundary of a run: it ends visibly, with the traceback in the log
+            log.exception("pipeline %s failed", run.request_id)
+            fail_stage(run.record.stages[run.current], "internal", f"failed inside the backend: {error}")
+        finally:
+            record = run.finish()
+            await self._keep(record)
+            self.active.pop(run.request_id, None)
+            if run.place is not None:
+                self._sessions.leave(run.place)
+            run.ended.set()
+            self._events.publish("pipes", end_event(record), key=run.request_id)
+        return record
+
+    async def _keep(self, record: RunRecord) -> None:
+        try:
+            await self._kept.remember(record)
+        except Exception as error:  # a full disk must not hide how the run ended
+            log.exception("the pipeline run %s is not kept", record.request_id)
+            self._error_log.record(
+                "pipelines", "internal", f"a run is not kept: {error}", request_id=record.request_id
+            )
+
+
+def _result(record: RunRecord) -> RunRecord:
+    """Return the record of a run that ended well. Raises `PipelineFailed`."""
+    if record.ok:
+        return record
+    raise PipelineFailed(
+        f"stage {record.failed_stage} ({record.stages[record.failed_stage - 1].label}): {record.error}",
+        code=record.code or "internal",
+        detail={
+            "stage": record.failed_stage,
+            "reason": record.error,
+            "request_id": record.request_id,
+            "run": record,
+        },
+    )
+
+
+def _started(record: RunRecord) -> Started:
+    return Started(record.request_id, stages=[stage.label for stage in record.stages])

@@ -1,0 +1,1 @@
+"""Team turns: one question to many specialists, rounds of discussion, moderation."""

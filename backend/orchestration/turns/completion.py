@@ -1,0 +1,322 @@
+"""How turns end: the answer is stored, then published, then accounted for.
+
+An answer that cannot be stored is not lost: its last frame says so, and it is kept in memory until the
+store takes it. Knows nothing of how a turn is started, followed or cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from backend.events import EventStream
+from backend.memory import MessageStore
+from backend.memory.errors import UnknownSession
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.sessions import Sessions
+from backend.orchestration.turns.budgets import Budgets
+from backend.orchestration.turns.context_builder import ContextBuilder
+from backend.orchestration.turns.turn import Turn, shown
+from backend.schema.errors import REFUSED_UPSTREAM, ErrorCode
+from backend.schema.events import MessageStored, SessionChanged, TurnStarted
+from backend.schema.frames import StreamEnd, StreamError, Usage
+from backend.schema.records import StoredMessage, TurnOutcome, UsageRow
+from backend.specialists.supervisor import Supervisor
+from backend.wire import encoder
+
+log = logging.getLogger(__name__)
+
+NOT_OURS: frozenset[ErrorCode] = frozenset(
+    {
+        "cancelled",
+        "invalid_request",
+        "budget_exceeded",
+        "not_running",
+        "conflict",
+        "unknown_session",
+        "unknown_specialist",
+        "not_found",
+    }
+)
+"""Endings that are a caller's doing, and no failure for the error log."""
+NOT_KEPT = (
+    "this answer is not stored yet: {reason} It is kept in memory and stored as soon as that is possible"
+)
+STORE_AGAIN_S = 2.0
+
+Observer = Callable[[Turn, TurnOutcome], None]
+
+
+@dataclass
+class _Unstored:
+    turn: Turn
+    outcome: TurnOutcome
+    used: UsageRow | None
+    reasoning: str
+
+    @property
+    def size(self) -> int:
+        texts = (self.outcome.content, self.reasoning, self.turn.request.content)
+        return sum(map(sys.getsizeof, texts))
+
+
+class TurnCompletion:
+    """Stores and publishes endings. `on_ended` is called with every turn that ended, once its outcome is set.
+
+    Of answers that wait for the store `max_unstored_bytes` are kept; the oldest are given up first, each with an entry in
+    the error log.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Supervisor,
+        messages: MessageStore,
+        sessions: Sessions,
+        events: EventStream,
+        error_log: ErrorLog,
+        contexts: ContextBuilder,
+        budgets: Budgets,
+        max_unstored_bytes: int,
+    ) -> None:
+        self._max_unstored_bytes = max_unstored_bytes
+        self._fleet, self._events = fleet, events
+        self._messages, self._sessions = messages, sessions
+        self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
+        self._recording: set[asyncio.Task[None]] = set()
+        self._unstored: deque[_Unstored] = deque()
+        self._storing: asyncio.Task[None] | None = None
+        self.on_ended: list[Observer] = []
+
+    async def finish(
+        self, turn: Turn, frame: StreamEnd | StreamError, line: bytes, release: Callable[[], None]
+    ) -> None:
+        """Store the answer, set the outcome, call `release`, publish the last frame. Never raises.
+
+        A client that sees the frame can rely on it: the answer is stored, or the frame says that it is not.
+        """
+        outcome, reasoning = turn.outcome_of(frame), turn.reasoning
+        stored, used = None, None
+        try:
+            self._estimate_prompt(turn, outcome)
+            used = await self._budgets.priced(turn.ai_id, outcome)
+            stored = await self._store(turn, outcome, used, reasoning)
+            outcome.message_id = stored.id
+        except Exception as error:  # the store is away, full or closed: the answer itself is whole
+            log.exception("cannot store the answer of %s", turn.request_id)
+            line = encoder.encode(_not_kept(frame, outcome, str(error)))
+            self._error_log.record(
+                turn.ai_id, "internal", f"the answer could not be stored: {error}", request_id=turn.request_id
+            )
+            if not isinstance(error, UnknownSession):
+                self._keep_unstored(_Unstored(turn, outcome, used, reasoning))
+        turn.end(outcome)
+        release()
+        self._events.publish_lines("chat", [line], key=turn.key)
+        if used is not None:
+            self._observe(lambda: self._budgets.count(used), "counting what was used")
+        self._account(turn, outcome)
+        if stored is not None:
+            self._events.publish("chat", MessageStored(shown(stored)), key=turn.key)
+            await self._publish_session(turn.session_id)
+
+    def withdraw(self, turn: Turn, outcome: TurnOutcome, frame: StreamEnd) -> None:
+        """End a turn that was never asked: nothing of it is stored."""
+        turn.end(outcome)
+        self._events.publish("chat", frame, key=turn.key)
+        for observe in self.on_ended:
+            self._observe(lambda observe=observe: observe(turn, outcome), "an observer of turns")
+
+    async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
+        """Make a member of a team that could not be asked visible: an ended stream, and a line in the session.
+
+        Never raises: a session that was deleted, or a store that is full, must not hide why it could not be asked.
+        """
+        frame = StreamError(
+            outcome.request_id, outcome.ai_id, outcome.code or "internal", outcome.error, outcome.error
+        )
+        started = TurnStarted(outcome.request_id, outcome.ai_id, outcome.session_id, "", time.time(), group)
+        key = key or group or outcome.request_id
+        self._events.publish("chat", started, key=key)
+        self._events.publish("chat", frame, key=key)
+        refused = StoredMessage(
+            0,
+            outcome.session_id,
+            outcome.ai_id,
+            "assistant",
+            "",
+            time.time(),
+            request_id=outcome.request_id,
+            lane=group,
+            error_code=outcome.code,
+            error=outcome.error,
+        )
+        try:
+            stored = await self._messages.append(refused)
+        except Exception:
+            log.exception("cannot store that %s could not be asked", outcome.ai_id)
+            return
+        outcome.message_id = stored.id
+        self._events.publish("chat", MessageStored(stored), key=key)
+
+    async def settled(self) -> None:
+        """Wait until every ending so far is in the error log, and try once more to store what waits."""
+        while self._recording:
+            await asyncio.wait(self._recording)
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.wait([self._storing])
+        if not await self._store_waiting():
+            log.error("%d answers could not be stored before the end", len(self._unstored))
+
+    # storing
+
+    async def _store(
+        self, turn: Turn, outcome: TurnOutcome, used: UsageRow | None, reasoning: str
+    ) -> StoredMessage:
+        """Store the answer, close the turn and book what it used, in one commit."""
+        request = turn.request
+        if request.record_prompt and not turn.prompt_id:  # it failed before it was asked
+            turn.prompt_id = (await self._messages.append(turn.question())).id
+        answer = StoredMessage(
+            0,
+            turn.session_id,
+            turn.ai_id,
+            "assistant",
+            outcome.content,
+            time.time(),
+            request_id=turn.request_id,
+            lane=request.group,
+            model=outcome.model,
+            usage=outcome.usage,
+            finish_reason=outcome.finish_reason,
+            error_code=outcome.code,
+            error=outcome.error,
+            first_token_ms=outcome.first_token_ms,
+            total_time=outcome.total_time,
+            reasoning=reasoning,
+            parts=outcome.parts,
+        )
+        sent = self._contexts.sent(turn.request_id, outcome) if turn.sent_upstream else None
+        return await self._messages.append(answer, ends_turn=True, used=used, sent=sent)
+
+    def _keep_unstored(self, waiting: _Unstored) -> None:
+        self._unstored.append(waiting)
+        while len(self._unstored) > 1 and sum(one.size for one in self._unstored) > self._max_unstored_bytes:
+            lost = self._unstored.popleft()
+            self._error_log.record(
+                lost.turn.ai_id,
+                "internal",
+                "an answer was given up: the store took nothing for too long",
+                request_id=lost.turn.request_id,
+            )
+        if self._storing is None or self._storing.done():
+            self._storing = asyncio.create_task(self._store_later(), name="store answers later")
+
+    async def _store_later(self) -> None:
+        while True:
+            await asyncio.sleep(STORE_AGAIN_S)
+            if await self._store_waiting():
+                return
+
+    async def _store_waiting(self) -> bool:
+        """Store what waits, oldest first; return whether nothing waits any more."""
+        while self._unstored:
+            waiting = self._unstored[0]
+            try:
+                stored = await self._store(waiting.turn, waiting.outcome, waiting.used, waiting.reasoning)
+            except UnknownSession:
+                log.warning(
+                    "the session of %s was deleted before its answer was stored", waiting.turn.request_id
+                )
+                self._unstored.popleft()
+                continue
+            except Exception as error:
+                log.warning("the answer of %s is still not stored: %s", waiting.turn.request_id, error)
+                return False
+            self._unstored.popleft()
+            waiting.outcome.message_id = stored.id
+            self._events.publish("chat", MessageStored(shown(stored)), key=waiting.turn.key)
+            await self._publish_session(waiting.turn.session_id)
+        return True
+
+    async def _publish_session(self, session_id: str) -> None:
+        try:
+            self._events.publish("chat", SessionChanged(await self._sessions.get(session_id)))
+        except Exception:  # the answer is stored; its session's row is only shown anew
+            log.exception("cannot read the session %s", session_id)
+
+    # accounting
+
+    def _estimate_prompt(self, turn: Turn, outcome: TurnOutcome) -> None:
+        """Add the prompt to what a turn used whose provider did not live to count it: it is billed all the same."""
+        if outcome.code is None or not turn.sent_upstream:
+            return
+        if outcome.code in REFUSED_UPSTREAM and not (turn.has_answer or turn.reasoning):
+            return
+        usage = outcome.usage or Usage(estimated=True)
+        if usage.input_tokens or usage.cached_tokens:
+            return
+        tokens = self._contexts.estimated_prompt(turn.request_id)
+        outcome.usage = msgspec.structs.replace(usage, input_tokens=tokens, estimated=True)
+
+    def _account(self, turn: Turn, outcome: TurnOutcome) -> None:
+        """Tell the fleet's rows, the estimates, the observers and, when it failed, the error log."""
+        self._observe(
+            lambda: self._fleet.turn_ended(turn.ai_id, turn.request_id, outcome), "the fleet's rows"
+        )
+        self._observe(lambda: self._show_context(turn, outcome), "the fleet's rows")
+        self._observe(lambda: self._contexts.learn(turn.request, outcome), "the token estimates")
+        for observe in self.on_ended:
+            self._observe(lambda observe=observe: observe(turn, outcome), "an observer of turns")
+        if outcome.code == "worker_lost":
+            task = asyncio.create_task(self._record_unless_died(turn, outcome))
+            self._recording.add(task)
+            task.add_done_callback(self._recording.discard)
+        elif outcome.code and outcome.code not in NOT_OURS:
+            self._record(turn, outcome)
+
+    def _show_context(self, turn: Turn, outcome: TurnOutcome) -> None:
+        usage = outcome.usage
+        if usage is not None and usage.input_tokens + usage.cached_tokens:
+            used = outcome.context_tokens or usage.total
+            self._fleet.context_changed(turn.ai_id, used, self._contexts.window(turn.ai_id))
+
+    def _observe(self, call: Callable[[], None], who: str) -> None:
+        """Call somebody who wants to know of an ending; what fails there changes nothing of it."""
+        try:
+            call()
+        except Exception:
+            log.exception("%s failed at the end of a turn", who)
+
+    async def _record_unless_died(self, turn: Turn, outcome: TurnOutcome) -> None:
+        """Record a cut turn, unless its worker's death is recorded and names it: one failure is one record."""
+        if not await self._fleet.in_death_record(turn.ai_id, turn.request_id):
+            self._record(turn, outcome)
+
+    def _record(self, turn: Turn, outcome: TurnOutcome) -> None:
+        self._error_log.record(
+            turn.ai_id,
+            outcome.code or "internal",
+            outcome.error,
+            phase=turn.phase,
+            evidence=outcome.evidence,
+            request_id=turn.request_id,
+        )
+
+
+def _not_kept(frame: StreamEnd | StreamError, outcome: TurnOutcome, reason: str) -> StreamEnd | StreamError:
+    """Return a last frame that says that the answer is not stored, and note the same in the outcome."""
+    text = NOT_KEPT.format(reason=reason)
+    outcome.notes = [*outcome.notes, text]
+    if isinstance(frame, StreamError):
+        return msgspec.structs.replace(frame, detail={**frame.detail, "not_stored": text})
+    facts = msgspec.structs.replace(frame.metadata, notes=outcome.notes, stored=False)
+    return StreamEnd(frame.request_id, facts)

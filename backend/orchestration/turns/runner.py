@@ -1,0 +1,227 @@
+"""A turn at its worker: the request is built and sent, frames are relayed as they come.
+
+Frames pass to the event stream as the worker wrote them, undecoded lines in one block. Knows nothing of queues, of what
+is kept of an answer, or of request ids used before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Protocol, cast
+
+from backend.events import EventStream
+from backend.memory import MessageStore, TurnStore
+from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.turns.budgets import Budgets
+from backend.orchestration.turns.context_builder import ContextBuilder
+from backend.orchestration.turns.request import ChatRequest
+from backend.orchestration.turns.turn import Turn, shown
+from backend.schema.content import attachments_of
+from backend.schema.errors import ErrorCode
+from backend.schema.events import MessageStored, TurnStarted
+from backend.schema.frames import (
+    Phase,
+    Request,
+    StreamChunk,
+    StreamEnd,
+    StreamError,
+    StreamPhase,
+    StreamReasoning,
+    StreamReply,
+    StreamSignature,
+    StreamToolCall,
+    StreamToolResult,
+    StreamToolUse,
+)
+from backend.schema.records import Session
+from backend.specialists.supervisor import Supervisor
+from backend.specialists.worker_client import Frames
+from backend.wire import encoder, split_lines
+
+log = logging.getLogger(__name__)
+
+PARTS = (StreamToolCall, StreamToolUse, StreamToolResult, StreamSignature)
+
+Ended = Callable[[Turn, StreamEnd | StreamError, bytes], None]
+"""Called once a turn with its last frame, which was not published yet, and that frame's line."""
+
+
+class DecidesTools(Protocol):
+    """Who decides over the calls for tools of a turn."""
+
+    def take(
+        self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Callable[[Request], None]
+    ) -> None:
+        """Take a call; `send` gets the verdict, once, unless the turn ends before."""
+        ...
+
+    def finished(self, result: StreamToolResult) -> None:
+        """Note what came of a call that ran."""
+        ...
+
+    def turn_ended(self, request_id: str) -> None:
+        """Give up what a turn left open."""
+        ...
+
+
+class TurnRunner:
+    """Runs turns at workers. `on_end` is called with each turn's last frame."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Supervisor,
+        messages: MessageStore,
+        turn_store: TurnStore,
+        events: EventStream,
+        error_log: ErrorLog,
+        contexts: ContextBuilder,
+        budgets: Budgets,
+        approvals: DecidesTools,
+        on_end: Ended,
+    ) -> None:
+        self._fleet, self._events = fleet, events
+        self._messages, self._turn_store = messages, turn_store
+        self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
+        self._approvals, self._on_end = approvals, on_end
+
+    async def check(self, ai_id: str) -> None:
+        """Refuse a turn that could not begin now.
+
+        Raises:
+            TektonError: `not_running`, or `budget_exceeded`.
+        """
+        self._fleet.channel(ai_id)
+        await self._budgets.check(ai_id)
+
+    async def begin(self, turn: Turn, session: Session) -> None:
+        """Build the request from the session as it is now, store the question, and send it.
+
+        Raises:
+            TektonError: The turn cannot begin. Its question may be stored; nobody was asked.
+        """
+        request = turn.request
+        await self.check(request.ai_id)
+        link = self._fleet.channel(request.ai_id)
+        if provider := request.provider or session.provider:
+            await self._fleet.send_keys(request.ai_id, provider)
+        sent = await self._contexts.build(request, session, link)
+        await self.store_question(turn)
+        await self._turn_store.begin(request.request_id, request.ai_id, session.id)
+        turn.begin()
+        self.announce(turn)
+        self._fleet.turn_began(turn.ai_id, turn.request_id)
+        turn.answer_tool = link.answer_tool
+        link.start_turn(sent, lambda frames: self.on_frames(turn, frames))
+
+    def announce(self, turn: Turn) -> None:
+        """Publish that a turn was accepted, once."""
+        if turn.announced:
+            return
+        turn.announced = True
+        request = turn.request
+        started = TurnStarted(
+            turn.request_id,
+            turn.ai_id,
+            turn.session_id,
+            request.content,
+            turn.started_at,
+            request.group,
+            turn.prompt_id,
+            attachments_of(request.parts or ()),
+            request.after,
+        )
+        self._events.publish("chat", started, key=turn.key)
+
+    async def store_question(self, turn: Turn) -> None:
+        """Store the question of a turn unless it is stored, or is not to be."""
+        request = turn.request
+        if turn.prompt_id or not request.record_prompt:
+            return
+        stored = await self._messages.append(turn.question())
+        turn.prompt_id = stored.id
+        if turn.announced:  # it waited in the session's queue, and was announced there without its number
+            self._events.publish("chat", MessageStored(shown(stored)), key=turn.key)
+
+    def fail(self, turn: Turn, code: ErrorCode, text: str) -> None:
+        """End a turn from our side, as its worker would have."""
+        frame = StreamError(turn.request_id, turn.ai_id, code, text, text)
+        self.on_frames(turn, Frames([frame], encoder.encode(frame)))
+
+    def on_frames(self, turn: Turn, batch: Frames) -> None:
+        """Account for what one read brought of a turn and pass it on; its last frame goes to `on_end` alone."""
+        if turn.ending:
+            return
+        frames, block = batch
+        last = frames[-1]
+        if isinstance(last, StreamEnd | StreamError):
+            turn.ending = True
+            block, _, line = block.rpartition(b"\n")
+            frames = frames[:-1]
+            self._pass_on(turn, frames, block)
+            self._approvals.turn_ended(turn.request_id)
+            self._on_end(turn, last, line)
+        else:
+            self._pass_on(turn, frames, block)
+
+    def _pass_on(self, turn: Turn, frames: Sequence[StreamReply], block: bytes) -> None:
+        other = False
+        for kind, run in groupby(frames, type):  # nearly always one run, of text
+            if kind is StreamChunk:
+                self._on_texts(turn, [frame.content for frame in cast(Iterable[StreamChunk], run)])
+            else:
+                other |= kind in PARTS
+                for frame in run:
+                    self._on_other(turn, frame)
+        if other:
+            self._publish_apart(turn, frames, block)
+        else:
+            self._events.publish_block("chat", block, len(frames), key=turn.key)
+
+    def _publish_apart(self, turn: Turn, frames: Sequence[StreamReply], block: bytes) -> None:
+        """Publish frames that only some readers know under their own topic, the others as ever, in order."""
+        lines = zip(frames, split_lines(block), strict=True)
+        for apart, run in groupby(lines, lambda pair: type(pair[0]) in PARTS):
+            self._events.publish_lines("tools" if apart else "chat", [line for _, line in run], key=turn.key)
+
+    def _on_other(self, turn: Turn, frame: StreamReply) -> None:
+        if isinstance(frame, StreamReasoning):
+            turn.add_reasoning(frame.content)
+        elif isinstance(frame, StreamToolCall | StreamSignature):
+            if isinstance(frame, StreamToolCall) and turn.phase != "streaming":
+                self._set_phase(turn, "streaming", "", 0)
+            turn.add_part(frame)
+        elif isinstance(frame, StreamToolUse):
+            self._approvals.take(frame, turn.session_id, turn.request, turn.answer_tool)
+        elif isinstance(frame, StreamToolResult):
+            turn.add_part(frame)
+            self._approvals.finished(frame)
+        elif isinstance(frame, StreamPhase):
+            self._set_phase(turn, frame.phase, frame.detail, frame.position)
+
+    def _on_texts(self, turn: Turn, texts: list[str]) -> None:
+        if turn.phase != "streaming":
+            self._set_phase(turn, "streaming", "", 0)
+        turn.add_text(texts)
+        self._fleet.turn_progressed(turn.ai_id, turn.request_id, len(texts))
+        if turn.on_text is not None:
+            try:
+                for text in texts:
+                    turn.on_text(text)
+            except Exception:  # whoever listens must not cost the turn its frames
+                log.exception("a listener of %s failed", turn.request_id)
+                turn.on_text = None
+
+    def _set_phase(self, turn: Turn, phase: Phase, detail: str, position: int) -> None:
+        turn.set_phase(phase, detail, position)
+        if phase == "stalled":
+            self._error_log.record(
+                turn.ai_id,
+                "stalled",
+                detail or "no token for a while",
+                phase=phase,
+                request_id=turn.request_id,
+            )
+        self._fleet.turn_phase(turn.ai_id, turn.request_id, phase, detail=detail, position=position)

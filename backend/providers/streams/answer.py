@@ -1,0 +1,455 @@
+"""One answer as it is put together from an upstream's frames, by the rules that hold for every vendor. Pure.
+
+Counts are whole numbers in a sane range, or estimated. The ways to end well are a list; an ending that is not on it is a
+failure or is named in a note, never `stop`. Thinking and text are kept apart whichever way they are marked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from secrets import token_hex
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from backend.providers.base import (
+    Completed,
+    ProviderFault,
+    Reasoning,
+    Signature,
+    StreamItem,
+    Text,
+    ToolPiece,
+)
+from backend.providers.http import Upstream
+from backend.providers.streams.framing import Malformed
+from backend.schema.frames import FinishReason, Usage
+from backend.wire import encodable
+
+MAX_TOKENS = 10**9
+"""More than any turn can have; a larger count is no count."""
+MAX_NOTES = 8
+ENDINGS: dict[str, FinishReason] = {
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop",
+    "end_of_text": "stop", "end": "stop", "complete": "stop", "completed": "stop",
+    "length": "length", "max_tokens": "length", "max_length": "length", "max_output_tokens": "length",
+    "model_length": "length", "model_context_window_exceeded": "length", "pause_turn": "length",
+    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter",
+    "recitation": "content_filter", "blocklist": "content_filter", "prohibited_content": "content_filter",
+    "spii": "content_filter", "sensitive": "content_filter", "error_toxic": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "tool_calls": "tool_calls", "tool_use": "tool_calls", "tool_call": "tool_calls", "function_call": "tool_calls",
+    "refusal": "refusal",
+}  # fmt: skip
+"""What vendors call an ending, in small letters, and what it is."""
+FAILURES = {
+    "load": "the model was only loaded: ask again",
+    "unload": "the model was only unloaded: ask again",
+    **dict.fromkeys(
+        ("error", "failed", "aborted", "abort", "cancelled", "canceled", "user_cancel", "network_error", "timeout",
+         "engine_error", "insufficient_system_resource", "malformed_function_call"),
+        "ask again",
+    ),
+}  # fmt: skip
+"""Endings that are none, and what to do."""
+NOTES = {
+    "model_context_window_exceeded": "the model's context is full: the answer is cut",
+    "pause_turn": "the model paused: the answer is cut",
+    "content_filter": "the upstream's content filter cut the answer",
+    "refusal": "the model declined to answer",
+}
+"""What the operator should read, by the vendor's word or by what it is."""
+THINKING_TAGS = {
+    "<think>": "</think>", "<thinking>": "</thinking>", "<thought>": "</thought>", "<reasoning>": "</reasoning>",
+    "[THINK]": "[/THINK]", "◁think▷": "◁/think▷",
+}  # fmt: skip
+THINKING_PARTS = ("thinking", "reasoning", "reasoning_text", "summary_text", "thought")
+TEXT_PARTS = ("text", "output_text")
+_WORD_CHARS = 60
+_DEPTH = 6
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HIGH = re.compile("[\ud800-\udbff]\\Z")
+
+
+def count(value: object, most: int = MAX_TOKENS) -> int | None:
+    """Return a whole number; `None` for what is none: negative, fractional, not finite, above `most`, no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        return None
+    return int(value) if value == int(value) else None
+
+
+class Counts(Struct):
+    """What an upstream counted, as it came; `None` where it says nothing. `inside`: the prompt holds what was cached."""
+
+    prompt: object = None
+    output: object = None
+    cached: object = None
+    written: object = None
+    thought: object = None
+    inside: bool = True
+
+    def usage(self, pieces: int) -> Usage:
+        """Return the usage; `pieces` of text and thinking stand for output tokens that were not counted."""
+        prompt, output, cached, written, thought = map(
+            count, (self.prompt, self.output, self.cached, self.written, self.thought)
+        )
+        said = (self.prompt, self.output, self.cached, self.written, self.thought)
+        wrong = any(
+            value is not None and number is None
+            for value, number in zip(said, (prompt, output, cached, written, thought), strict=True)
+        )
+        fresh, cached, written, thought = prompt or 0, cached or 0, written or 0, thought or 0
+        if self.inside:
+            fresh -= cached if cached <= fresh else 0  # relays report the prompt without its cached part
+        else:
+            fresh += written
+        total = pieces if output is None else output
+        if thought > total:
+            total += thought  # relays report the output without its thinking
+        uncounted = output is None and pieces > 0
+        return Usage(fresh, total, cached, thought, wrong or uncounted, min(written, fresh))
+
+
+class SurrogateJoiner:
+    """Joins characters that were split over two JSON strings; half of one is replaced by U+FFFD.
+
+    Servers that cut their text at UTF-16 units send such halves, and no encoder after us accepts them.
+    """
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, text: str) -> str:
+        """Return what can be shown now; may be empty."""
+        if not self._half and (text.isascii() or not _SURROGATE.search(text)):
+            return text
+        text, self._half = self._half + text, ""
+        if _HIGH.search(text):
+            text, self._half = text[:-1], text[-1]
+        return encodable(text)
+
+    def rest(self) -> str:
+        """Return U+FFFD for a half whose other half never came."""
+        half, self._half = self._half, ""
+        return "\ufffd" if half else ""
+
+
+class ThinkingTags:
+    """Separates thinking from text where a server sends both in one: in `<think>` and the like, at the answer's start.
+
+    Later in an answer a tag is text: people ask about tags.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._close = ""
+        self._begun = False
+        self.separated = False
+        """Whether a block of thinking has ended."""
+
+    def feed(self, text: str) -> list[tuple[bool, str]]:
+        """Return what is decided now, as pairs of whether it is thinking and the text."""
+        if self._begun:
+            return [(False, text)]
+        self._held += text
+        decided: list[tuple[bool, str]] = []
+        while not self._begun:
+            before = self._held
+            if self._close:
+                self._inside(decided)
+            else:
+                self._at_start(decided)
+            if self._held == before:
+                break
+        return [(thinking, piece) for thinking, piece in decided if piece]
+
+    def rest(self) -> list[tuple[bool, str]]:
+        """Return what was held back until more came."""
+        held, self._held = self._held, ""
+        return [(bool(self._close), held)] if held and not (self.separated and not held.strip()) else []
+
+    def _at_start(self, decided: list[tuple[bool, str]]) -> None:
+        start = self._held.lstrip()
+        tag = next((tag for tag in THINKING_TAGS if start.startswith(tag)), "")
+        if tag:
+            self._close, self._held = THINKING_TAGS[tag], start[len(tag) :]
+        elif start and not any(tag.startswith(start) for tag in THINKING_TAGS):
+            decided.append((False, start if self.separated else self._held))
+            self._held, self._begun = "", True
+
+    def _inside(self, decided: list[tuple[bool, str]]) -> None:
+        thinking, closed, after = self._held.partition(self._close)
+        if closed:
+            decided.append((True, thinking))
+            self._held, self._close, self.separated = after, "", True
+            return
+        kept = next(
+            (size for size in range(min(len(self._close) - 1, len(thinking)), 0, -1)
+             if self._close.startswith(thinking[-size:])),
+            0,
+        )  # fmt: skip
+        decided.append((True, thinking[: len(thinking) - kept]))
+        self._held = thinking[len(thinking) - kept :]
+
+
+class _Call:
+    """A call for a tool that grows. It is handed on once its name is known; what came of it before is held."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = self.name = self._held = ""
+        self._begun = False
+        self._joiner = SurrogateJoiner()
+
+    def add(self, name: object, arguments: object) -> Iterator[StreamItem]:
+        text = arguments if isinstance(arguments, str) else ""
+        if arguments is not None and not isinstance(arguments, str):
+            text = _written(arguments)
+        self._held += self._joiner.feed(text)
+        if isinstance(name, str) and not self._begun:
+            self.name += encodable(name)
+        if not self.name or (self._begun and not self._held):
+            return
+        held, self._held = self._held, ""
+        begun, self._begun = self._begun, True
+        self.id = self.id or f"call_{token_hex(8)}"
+        yield (
+            ToolPiece(self.index, arguments=held)
+            if begun
+            else ToolPiece(self.index, self.id, self.name, held)
+        )
+
+    def rest(self) -> Iterator[StreamItem]:
+        if (rest := self._joiner.rest()) and self._begun:
+            yield ToolPiece(self.index, arguments=rest)
+
+
+def _written(value: object) -> str:
+    """Return a value as the JSON text a model would have written."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return encodable(json.dumps(value, ensure_ascii=False))
+
+
+class Answer:
+    """One answer. A vendor's reader says what each frame holds; the methods yield the items to hand on.
+
+    `offered`: tools were, so calls for them are handed on; otherwise a note says what the model asked for. `ended` is
+    set once the upstream said how the answer ended, `over` once it says that nothing will follow.
+    """
+
+    def __init__(self, upstream: Upstream, offered: bool = False) -> None:
+        self.upstream, self._offered = upstream, offered
+        self.counts = Counts()
+        self.notes: list[str] = []
+        self.ended = self.over = False
+        self.pieces = 0
+        """Frames that brought text or thinking."""
+        self._word: str | None = None
+        self._explanation = ""
+        self._refused = False
+        self.stop = ""
+        """The stop text that ended the answer."""
+        self._tools: list[str] = []
+        self._calls: list[_Call] = []
+        self._latest: dict[object, _Call] = {}
+        self._signature = ""
+        self._unsigned = False
+        """Whether thinking came since the last signature."""
+        self._tags = ThinkingTags()
+        self._text, self._thought = SurrogateJoiner(), SurrogateJoiner()
+        self._said: list[str] = []
+
+    def content(self, value: object, *, depth: int = 0) -> Iterator[StreamItem]:
+        """Take text: plain, or a list of parts of which some may be thinking or a refusal.
+
+        Raises:
+            Malformed: It is neither.
+        """
+        if value is None or value == "":
+            return
+        if isinstance(value, str):
+            for thinking, piece in self._tags.feed(value):
+                if not thinking and "</think>" in piece and not self._tags.separated:
+                    self.note(
+                        "what stands before </think> may be thinking: the server does not mark its beginning"
+                    )
+                yield from self._thinking(piece) if thinking else self._shown(piece)
+        elif isinstance(value, list) and depth < _DEPTH:
+            for part in cast(list[object], value):
+                yield from self.content(part, depth=depth + 1)
+        elif isinstance(value, dict):
+            part = cast(dict[str, Any], value)
+            kind = part.get("type", "text")
+            if kind in TEXT_PARTS:
+                yield from self.content(part.get("text") or part.get("content"), depth=depth + 1)
+            elif kind in THINKING_PARTS:
+                yield from self.thinking(part)
+            elif kind == "refusal":
+                yield from self.refusal(part.get("refusal"))
+            else:
+                self.note(f"the upstream sent a part of type {_word(kind)} that is not shown")
+        else:
+            raise Malformed(f"text was expected, not {_word(cast(object, value))}")
+
+    def message(self, value: object) -> Iterator[StreamItem]:
+        """Take the text of a whole message: what of it did not come in pieces before."""
+        said = "".join(self._said)
+        if isinstance(value, str) and said and value.startswith(said):
+            value = value[len(said) :]
+        yield from self.content(value)
+
+    def thinking(self, value: object) -> Iterator[StreamItem]:
+        """Take thinking, in whichever structure it comes; what holds no text is nothing."""
+        yield from self._thinking(_words(value))
+
+    def refusal(self, value: object) -> Iterator[StreamItem]:
+        """Take the words with which the model declines: they are shown, and the ending says so."""
+        if value:
+            self._refused = True
+            yield from self._shown(_words(value))
+
+    def tool(
+        self, key: object, name: object, arguments: object = None, call_id: object = None
+    ) -> Iterator[StreamItem]:
+        """Take the beginning of a call for a tool or more of it; `key` is what the upstream tells calls apart by.
+
+        A new id under a known key is a new call: some servers number all of theirs 0.
+        """
+        if not self._offered:
+            if isinstance(name, str) and name and name not in self._tools:
+                self._tools.append(name[:_WORD_CHARS])
+            return
+        call_id = encodable(call_id) if isinstance(call_id, str) else ""
+        call = self._latest.get(key)
+        if call is None or (call_id and call.id and call.id != call_id):
+            call = self._latest[key] = _Call(len(self._calls))
+            self._calls.append(call)
+        call.id = call.id or call_id
+        self.pieces += 1
+        yield from call.add(name, arguments)
+
+    @property
+    def asked_for_tools(self) -> bool:
+        return bool(self._calls)
+
+    def sign(self, piece: object) -> None:
+        """Take a piece of the signature of the thinking that is coming."""
+        if isinstance(piece, str):
+            self._signature += piece
+
+    def signed(self) -> Iterator[StreamItem]:
+        """Yield the signature of a block of thinking that ended."""
+        signature, self._signature = self._signature, ""
+        if signature:
+            yield Signature(encodable(signature))
+
+    def signed_as(self, signature: object, name: object) -> Iterator[StreamItem]:
+        """Take the signature of the thinking since the last one, with the vendor's name for it; without text it is hidden."""
+        if isinstance(signature, str) and signature:
+            named = encodable(name) if isinstance(name, str) else ""
+            yield Signature(encodable(signature), named, redacted=not self._unsigned)
+        self._unsigned = False
+
+    def redacted(self, data: object) -> Iterator[StreamItem]:
+        """Take thinking that is not shown."""
+        if isinstance(data, str) and data:
+            yield Signature(data, redacted=True)
+
+    def end(self, word: object, explanation: object = None) -> None:
+        """Take how the answer ended, in the upstream's word, and why where it says; `None` is no word."""
+        self.ended = True
+        if word is not None:
+            self._word = word if isinstance(word, str) else _word(word)
+        if isinstance(explanation, str):
+            self._explanation = explanation
+
+    def note(self, text: str) -> None:
+        if text not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes.append(text)
+
+    def completed(self) -> Iterator[StreamItem]:
+        """Yield what was held back, then how the answer ended.
+
+        Raises:
+            ProviderFault: The upstream never said how it ended, or said that it failed.
+        """
+        for thinking, piece in self._tags.rest():
+            yield from self._thinking(piece) if thinking else self._shown(piece)
+        if rest := self._text.rest():
+            yield Text(rest)
+        yield from self.signed()
+        for call in self._calls:
+            yield from call.rest()
+        who, word = self.upstream.who, (self._word or "").strip().lower()
+        if not self.ended:
+            raise ProviderFault(
+                f"{who} ended the stream without saying that the answer is complete: ask again"
+            )
+        if word in FAILURES:
+            raise ProviderFault(f"{who} ended the answer with {word!r}: {FAILURES[word]}")
+        yield Completed(self._finish(word), self.counts.usage(self.pieces), self.notes, self.stop)
+
+    def _finish(self, word: str) -> FinishReason:
+        """Return what an ending is, and note what the operator should know of it."""
+        finish = ENDINGS.get(word, "other")
+        if finish == "stop" and self._refused:
+            finish = "refusal"
+        if self._tools:
+            finish = "tool_calls" if finish == "stop" else finish
+            self.note(f"the model asked for a tool it was not given: {', '.join(self._tools)}")
+        elif self._calls:
+            finish = "tool_calls" if finish in ("stop", "other") else finish
+            if any(not call.name for call in self._calls):
+                self.note("the model asked for a tool without a name: that call is left out")
+        elif finish == "tool_calls":
+            self.note("the model asked for a tool it was not given")
+        if finish == "other":
+            said = (
+                f"with {_word(self._word)}, which is no ending that is known"
+                if word
+                else "without saying why"
+            )
+            self.note(f"{self.upstream.who} ended the answer {said}: it may be cut")
+        if words := NOTES.get(word) or NOTES.get(finish):
+            self.note(f"{words}: {self.upstream.quoted(self._explanation)}" if self._explanation else words)
+        return finish
+
+    def _shown(self, text: str) -> Iterator[StreamItem]:
+        self.pieces += bool(text)
+        if text := self._text.feed(text):
+            self._said.append(text)
+            yield Text(text)
+
+    def _thinking(self, text: str) -> Iterator[StreamItem]:
+        self.pieces += bool(text)
+        if text := self._thought.feed(text):
+            self._unsigned = True
+            yield Reasoning(text)
+
+
+def _words(value: object, depth: int = 0) -> str:
+    """Return the text in a value of any structure: itself, its parts, or the field that holds it."""
+    if isinstance(value, str):
+        return value
+    if depth >= _DEPTH:
+        return ""
+    if isinstance(value, list):
+        return "".join(_words(part, depth + 1) for part in cast(list[object], value))
+    if isinstance(value, dict):
+        part = cast(dict[str, object], value)
+        found = (
+            _words(part.get(name), depth + 1)
+            for name in ("text", "thinking", "content", "summary", "reasoning")
+        )
+        return next((text for text in found if text), "")
+    return ""
+
+
+def _word(value: object) -> str:
+    """Return a foreign value as it may stand in a note: short, on one line."""
+    return repr(value)[:_WORD_CHARS]

@@ -1,0 +1,122 @@
+"""What an event of the Messages protocol holds, as Anthropic and compatible endpoints send it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from backend.providers.base import StreamItem
+from backend.providers.streams.answer import Answer
+from backend.providers.streams.framing import Malformed
+
+
+def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    """Take an event, or a message that was not streamed; see `Take`."""
+    match value.get("type") or event:
+        case "message_start":
+            message = _object(value, "message")
+            _usage(message, answer)
+            answer.counts.output = None  # of an answer that has not begun
+            yield from _blocks(message, answer)
+        case "content_block_start":
+            yield from _block(_object(value, "content_block"), answer, value.get("index"))
+        case "content_block_delta":
+            yield from _delta(_object(value, "delta"), answer, value.get("index"))
+        case "content_block_stop":
+            yield from answer.signed()
+        case "message_delta":
+            _usage(value, answer)
+            delta = _object(value, "delta")
+            details = delta.get("stop_details")
+            explanation = (
+                cast(dict[str, Any], details).get("explanation") if isinstance(details, dict) else None
+            )
+            answer.end(delta.get("stop_reason"), explanation)
+            _stop_text(delta, answer)
+        case "message_stop":
+            answer.ended = answer.over = True
+        case "message":
+            _usage(value, answer)
+            yield from _blocks(value, answer)
+            answer.end(value.get("stop_reason"))
+            _stop_text(value, answer)
+        case _:
+            pass  # ping, and events that come to be later
+
+
+def _blocks(message: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    blocks = message.get("content")
+    if isinstance(blocks, str):
+        yield from answer.content(blocks)
+    for place, block in enumerate(cast(list[object], blocks) if isinstance(blocks, list) else ()):
+        if isinstance(block, dict):
+            said = cast(dict[str, Any], block)
+            yield from _block(said, answer, place)
+            if said.get("type") == "tool_use" and said.get("input"):
+                yield from answer.tool(place, None, said["input"])
+            yield from answer.signed()
+
+
+def _block(block: dict[str, Any], answer: Answer, place: object) -> Iterator[StreamItem]:
+    """Take a block: text may stand in it from the start, though Anthropic itself leaves it empty."""
+    match block.get("type"):
+        case "text":
+            yield from answer.content(block.get("text"))
+        case "thinking":
+            yield from answer.thinking(block.get("thinking"))
+            answer.sign(block.get("signature"))
+        case "redacted_thinking":
+            yield from answer.redacted(block.get("data"))
+        case "tool_use":
+            # the input stands empty here, and comes as text behind; only a whole message holds it
+            yield from answer.tool(_key(place), block.get("name"), None, block.get("id"))
+        case "server_tool_use" | "mcp_tool_use":
+            answer.note(f"the upstream used its own tool {block.get('name')!r:.60}, which is not shown")
+        case _:
+            pass
+
+
+def _delta(delta: dict[str, Any], answer: Answer, place: object) -> Iterator[StreamItem]:
+    match delta.get("type"):
+        case "text_delta":
+            yield from answer.content(delta.get("text"))
+        case "thinking_delta":
+            yield from answer.thinking(delta.get("thinking"))
+        case "signature_delta":
+            answer.sign(delta.get("signature"))
+        case "input_json_delta":
+            yield from answer.tool(_key(place), None, delta.get("partial_json"))
+        case _:
+            pass  # a citation
+
+
+def _key(place: object) -> object:
+    return place if isinstance(place, int) else None
+
+
+def _stop_text(holder: dict[str, Any], answer: Answer) -> None:
+    if isinstance(text := holder.get("stop_sequence"), str):
+        answer.stop = text
+
+
+def _usage(holder: dict[str, Any], answer: Answer) -> None:
+    """Take counts; those of the end are the whole answer's, and some endpoints give the prompt's only there."""
+    usage = holder.get("usage")
+    if not isinstance(usage, dict):
+        return
+    said, counts = cast(dict[str, Any], usage), answer.counts
+    counts.inside = False
+    details = said.get("output_tokens_details")
+    thought = cast(dict[str, Any], details).get("thinking_tokens") if isinstance(details, dict) else None
+    counts.prompt = said.get("input_tokens") or counts.prompt
+    counts.cached = said.get("cache_read_input_tokens") or counts.cached
+    counts.written = said.get("cache_creation_input_tokens") or counts.written
+    counts.output = said.get("output_tokens", counts.output)
+    counts.thought = thought or counts.thought
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    if not isinstance(found, dict):
+        raise Malformed(f"{name} should be an object, not {found!r:.60}")
+    return cast(dict[str, Any], found)

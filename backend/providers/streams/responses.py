@@ -1,0 +1,114 @@
+"""What an event of OpenAI's Responses API holds. Pure.
+
+Text, thinking and calls come as deltas, each item once more whole at its end: what came in pieces before is not taken
+twice. The signature of thinking comes with its whole item only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from backend.providers.base import StreamItem
+from backend.providers.http import from_error
+from backend.providers.streams.answer import Answer, Counts
+
+THINKING = (
+    "response.reasoning_summary_text.delta",
+    "response.reasoning_text.delta",
+    "response.reasoning.delta",
+)
+"""Thinking in the words of OpenAI, of open models behind its API, and of Open Responses."""
+
+
+def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    """Take an event, or a response that was not streamed; see `Take`."""
+    if value.get("object") == "response":
+        for place, one in enumerate(_objects(value.get("output"))):
+            yield from _whole(one, place, answer)
+        _end(value, answer)
+        return
+    kind = str(value.get("type") or event)
+    if kind.endswith(".delta"):
+        yield from _delta(kind, value, answer)
+        return
+    match kind:
+        case "response.reasoning_summary_part.added":
+            if value.get("summary_index"):
+                yield from answer.thinking("\n\n")
+        case "response.output_item.added":
+            yield from _begun(_object(value.get("item")), value.get("output_index"), answer)
+        case "response.output_item.done":
+            yield from _signed(_object(value.get("item")), answer)
+        case "response.completed" | "response.incomplete":
+            _end(_object(value.get("response")), answer)
+            answer.over = True
+        case "response.failed":
+            raise from_error(answer.upstream, _object(value.get("response")).get("error"))
+        case _:
+            pass  # parts that begin and end, and events that come to be later
+
+
+def _delta(kind: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    match kind:
+        case "response.output_text.delta":
+            yield from answer.content(value.get("delta"))
+        case "response.refusal.delta":
+            yield from answer.refusal(value.get("delta"))
+        case "response.function_call_arguments.delta":
+            yield from answer.tool(value.get("output_index"), None, value.get("delta"))
+        case _ if kind in THINKING:
+            yield from answer.thinking(value.get("delta"))
+        case _:
+            pass
+
+
+def _begun(item: dict[str, Any], place: object, answer: Answer) -> Iterator[StreamItem]:
+    match item.get("type"):
+        case "function_call":
+            yield from answer.tool(
+                place, item.get("name"), item.get("arguments") or None, item.get("call_id")
+            )
+        case "message" | "reasoning":
+            pass
+        case kind:
+            answer.note(f"the upstream used its own tool {kind!r:.60}, which is not shown")
+
+
+def _signed(item: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    if item.get("type") == "reasoning":
+        yield from answer.signed_as(item.get("encrypted_content"), item.get("id"))
+
+
+def _whole(item: dict[str, Any], place: int, answer: Answer) -> Iterator[StreamItem]:
+    match item.get("type"):
+        case "message":
+            yield from answer.content(item.get("content"))
+        case "reasoning":
+            yield from answer.thinking(item.get("summary"))
+            yield from _signed(item, answer)
+        case _:
+            yield from _begun(item, place, answer)
+
+
+def _end(response: dict[str, Any], answer: Answer) -> None:
+    usage = _object(response.get("usage"))
+    answer.counts = Counts(
+        prompt=usage.get("input_tokens"),
+        output=usage.get("output_tokens"),
+        cached=_object(usage.get("input_tokens_details")).get("cached_tokens"),
+        thought=_object(usage.get("output_tokens_details")).get("reasoning_tokens"),
+    )
+    if response.get("status") == "incomplete":
+        answer.end(_object(response.get("incomplete_details")).get("reason"))
+    else:
+        answer.end("stop")
+
+
+def _objects(values: object) -> list[dict[str, Any]]:
+    rows = cast(list[object], values) if isinstance(values, list) else []
+    return [cast(dict[str, Any], row) for row in rows if isinstance(row, dict)]
+
+
+def _object(value: object) -> dict[str, Any]:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""What runs inside a specialist's process: its socket, its providers, its generations."""

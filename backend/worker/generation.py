@@ -1,0 +1,495 @@
+"""One generation: the worker's side of a turn. One request to the provider, frames back, exactly one last frame.
+
+Knows no socket: frames go to a `Sink`. The provider is asked once; its failure is an error frame, never answer text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, cast
+
+import msgspec
+from msgspec import Struct
+
+from backend import log as jsonlog
+from backend.assembly import PartsBuilder
+from backend.providers.abilities import check, needed
+from backend.providers.base import (
+    Completed,
+    CompletionRequest,
+    Loading,
+    Provider,
+    ProviderFault,
+    ProviderUnavailable,
+    Queued,
+    Reasoning,
+    Signature,
+    StreamItem,
+    Text,
+    ToolPiece,
+)
+from backend.schema.content import AnswerOptions, ChatMessage, ToolCall, ToolChoice
+from backend.schema.errors import REFUSED_UPSTREAM, TektonError
+from backend.schema.frames import (
+    ChatResponse,
+    DirectTurn,
+    ErrorReply,
+    FinishReason,
+    Phase,
+    Request,
+    StreamChunk,
+    StreamEnd,
+    StreamError,
+    StreamMetadata,
+    StreamPhase,
+    StreamReasoning,
+    StreamSignature,
+    StreamStart,
+    StreamToolCall,
+    Usage,
+    summed,
+)
+from backend.wire import encodable, in_pieces
+from backend.worker.prompt import assemble
+from backend.worker.provider_pool import ProviderPool
+from backend.worker.spec import WorkerSpec
+from backend.worker.token_timeout import TokenTimeout
+from backend.worker.tools.loop import ToolLoop
+
+if TYPE_CHECKING:
+    from backend.worker.tools.toolbox import Toolbox
+
+log = logging.getLogger(__name__)
+
+ITEMS_PER_STEP = 64
+"""Items relayed in a row from a provider that never waits, before other tasks get the event loop."""
+CHARS_PER_TOKEN = 4
+"""Rough size of a token, to estimate the usage of answers that ended before the provider counted."""
+
+
+class Sink(Protocol):
+    """Where a generation's frames go. While `full` is true, `drain` comes before the next `send`."""
+
+    @property
+    def full(self) -> bool: ...
+
+    def send(self, frame: Struct) -> None: ...
+
+    async def drain(self) -> None: ...
+
+
+class WorkerTurn(Protocol):
+    """A turn as a connection sees it, whoever answers."""
+
+    request_id: str
+
+    async def run(self) -> None:
+        """Answer and send every frame, the last one included."""
+        ...
+
+    def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
+        """End early."""
+        ...
+
+    async def wait_cancelled(self) -> bool:
+        """Wait for the end and return whether a cancel brought it about."""
+        ...
+
+    def decided(self, verdict: Request) -> None:
+        """Take the platform's word on what the turn wants to do."""
+        ...
+
+    def used(self, name: str, client: str) -> DirectTurn:
+        """Return what the turn used, or why it failed."""
+        ...
+
+
+class Generation:
+    """Await `run` once, in a task of its own. `cancel` ends it early; the last frame then says so."""
+
+    def __init__(
+        self, spec: WorkerSpec, providers: ProviderPool, request: Request, request_id: str, sink: Sink
+    ) -> None:
+        self.request_id = request_id
+        self._spec, self._providers, self._request, self._sink = spec, providers, request, sink
+        self._kind = request.provider or providers.provider
+        self._model = request.model or providers.default_model(self._kind)
+        self._loop = asyncio.get_running_loop()
+        self._arrived = self._loop.time()
+        self._task: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._ending: FinishReason | TektonError | None = None
+        self._phase: Phase | None = None
+        self._parts: list[str] = []
+        self._characters = 0
+        self._other = PartsBuilder()
+        self._thinking: list[str] = []
+        self._first_token_ms: float | None = None
+        self._notes: list[str] = []
+        self._completed: Completed | None = None
+        self._timeout: TokenTimeout | None = None
+        self._cut_stalled = False
+        self._asked = False
+        self._used: list[Usage] = []
+        self._tools: ToolLoop | None = None
+        self._toolbox: Toolbox | None = None
+        self._round = PartsBuilder()
+        """What the model asked for since its last results, and where that began in text and thinking."""
+        self._round_text = self._round_chars = self._round_thought = 0
+        self._calls = 0
+
+    def give_tools(self, toolbox: Toolbox) -> None:
+        """Let the model call the specialist's own tools, unless the client brings its own. To be called before `run`."""
+        asked = self._request
+        if (
+            toolbox
+            and asked.tools
+            and asked.stream
+            and asked.persona
+            and not (asked.options and asked.options.tools)
+        ):
+            self._toolbox = toolbox
+            self._tools = ToolLoop(
+                toolbox,
+                self._spec.ai_id,
+                self.request_id,
+                self._sink,
+                lambda phase, position, detail: self._send_phase(phase, position, detail),
+            )
+
+    def decided(self, verdict: Request) -> None:
+        """Take the platform's word on a call for a tool."""
+        if self._tools is not None:
+            self._tools.decided(verdict)
+
+    async def run(self) -> None:
+        """Generate and send every frame, the last one included. Raises nothing but `CancelledError` from outside."""
+        self._task = asyncio.current_task()
+        jsonlog.request_id.set(self.request_id)
+        if self._request.stream:
+            self._sink.send(StreamStart(self.request_id, self._spec.ai_id))
+        try:
+            if not self._request.prompt.strip() and not self._request.parts:
+                raise TektonError("the content is empty: send text to answer", code="invalid_request")
+            if self._ending is None:
+                await self._generate()
+        except asyncio.CancelledError:
+            if self._ending is None:
+                raise
+        except TektonError as error:
+            self._ending = self._ending or error
+        except Exception as error:
+            log.exception("turn %s", self.request_id)
+            self._ending = TektonError(f"{self._spec.ai_id} failed: {type(error).__name__}: {error}")
+        finally:
+            if self._timeout is not None:
+                self._timeout.stop()
+            self._ended.set()
+        self._finish()
+
+    def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
+        """End early for `reason`: the provider's stream is closed first, then the last frame is sent. Safe to call twice."""
+        if self._ending is not None:
+            return
+        self._ending = reason
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    async def wait_cancelled(self) -> bool:
+        """Wait for the end and return whether a cancel brought it about."""
+        await self._ended.wait()
+        return self._ending == "cancelled"
+
+    def used(self, name: str, client: str) -> DirectTurn:
+        """Return what this generation used, or why it failed: as `name`, which `client` asked for."""
+        failed = self._ending if isinstance(self._ending, TektonError) else None
+        return DirectTurn(
+            request_id=name,
+            ai_id=self._spec.ai_id,
+            client=client,
+            model=f"{self._kind}:{self._model}",
+            at=time.time(),
+            total_time=round(self._loop.time() - self._arrived, 4),
+            usage=self._usage(failed),
+            code=failed.code if failed else None,
+            error=failed.message if failed else "",
+            evidence=failed.evidence if failed else "",
+        )
+
+    def _usage(self, failed: TektonError | None) -> Usage | None:
+        """Return the provider's count, else an estimate of what is billed all the same; `None` when nothing is."""
+        if self._completed is not None:
+            return summed(self._used)
+        if not self._asked or (failed and failed.code in REFUSED_UPSTREAM and not self._parts):
+            return None
+        asked = sum(len(m.content) for m in self._request.messages or []) + len(self._request.prompt)
+        asked += len(self._spec.persona)
+        answered = sum(map(len, self._parts))
+        return Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
+
+    async def _generate(self) -> None:
+        request: CompletionRequest | None = None
+        while True:
+            async with self._providers.queue(self._kind).slot(self._on_position):
+                if not self._providers.is_prepared(self._kind):
+                    self._send_phase("queued", detail="warming")
+                provider = await self._providers.get(self._kind)
+                if request is None:
+                    request = self._completion_request()
+                    await self._check_abilities(request)
+                self._timeout = self._new_timeout()
+                self._send_phase("prefill")
+                self._timeout.start()
+                self._asked = True
+                async with _closing(provider, request) as items:
+                    await self._relay(items, self._timeout)
+                self._timeout.stop()
+            if self._completed is None:
+                raise ProviderFault(f"{self._kind} ended the answer without saying so: it may be cut")
+            self._used.append(self._completed.usage)
+            calls = self._round.calls()
+            if self._tools is None or not calls or self._completed.finish_reason != "tool_calls":
+                return
+            await self._run_tools(self._tools, request, calls)
+
+    async def _check_abilities(self, request: CompletionRequest) -> None:
+        """Refuse what the model cannot do; of our own tools it is only not told where it takes none."""
+        needs = needed(request)
+        if not needs and self._toolbox is None:
+            return
+        abilities = await self._providers.abilities(self._kind, self._model)
+        who = f"{self._kind}:{self._model}"
+        check(needs, abilities, who)
+        if self._toolbox is not None:
+            if abilities.tools is False:
+                self._notes.append(
+                    f"{who} takes no tools: it answered without those of {self._spec.component}"
+                )
+                self._tools = None
+            else:
+                if self._toolbox.starts:
+                    self._send_phase("queued", detail="its tool servers start")
+                    await self._toolbox.started()
+                self._notes += self._toolbox.problems
+                request.options = msgspec.structs.replace(request.options, tools=self._toolbox.specs)
+
+    async def _run_tools(self, tools: ToolLoop, request: CompletionRequest, calls: list[ToolCall]) -> None:
+        """Run what the model asked for and add its words and the results to the request, for another round."""
+        first = self._calls
+        self._calls += len(calls)
+        for number, call in enumerate(calls, first):
+            call.id = call.id or f"call_{number}"
+        said, thought = (
+            "".join(self._parts[self._round_text :]),
+            "".join(self._thinking[self._round_thought :]),
+        )
+        parts = self._round.parts(said, thought, f"{self._kind}:{self._model}")
+        named = iter(calls)  # both in the order in which the calls began
+        for part in parts:
+            if isinstance(part, ToolCall):
+                part.id = next(named).id
+        results = await tools.run(list(enumerate(calls, first)))
+        request.messages = [
+            *request.messages,
+            ChatMessage("assistant", said, parts),
+            ChatMessage("user", "", list(results)),
+        ]
+        if tools.over:
+            self._notes.append(
+                f"{tools.rounds} rounds of tools are the limit: the model was asked to conclude"
+            )
+            request.options = msgspec.structs.replace(request.options, choice=ToolChoice("none"))
+        self._completed = None
+        self._round = PartsBuilder()
+        self._round_text, self._round_chars = len(self._parts), self._characters
+        self._round_thought = len(self._thinking)
+
+    async def _relay(self, items: AsyncIterator[StreamItem], timeout: TokenTimeout) -> None:
+        relayed = 0
+        async for item in items:
+            match item:
+                case Text(content=content):
+                    self._on_token(timeout)
+                    for piece in in_pieces(content):
+                        if self._request.stream:
+                            self._sink.send(StreamChunk(self.request_id, piece, len(self._parts)))
+                        self._parts.append(piece)
+                    self._characters += len(content)
+                case Reasoning(content=content):
+                    self._on_token(timeout)
+                    self._on_thought(content)
+                case ToolPiece() | Signature():
+                    self._on_token(timeout)
+                    self._on_part(item)
+                case Queued(position=position, detail=detail):
+                    timeout.start()
+                    self._send_phase("queued", position, detail)
+                case Loading(detail=detail):
+                    self._send_phase("prefill", detail=detail)
+                case Completed():
+                    self._completed = item
+            relayed += 1
+            if self._sink.full:
+                await self._sink.drain()
+                timeout.reset()  # the client was slow, not the provider
+            elif relayed % ITEMS_PER_STEP == 0:
+                await asyncio.sleep(0)
+
+    def _on_thought(self, content: str) -> None:
+        for piece in in_pieces(content):
+            if self._request.phases:
+                self._sink.send(StreamReasoning(self.request_id, piece))
+            self._thinking.append(piece)
+
+    def _on_part(self, item: ToolPiece | Signature) -> None:
+        """Pass on what is neither text nor thinking; an answer in one piece keeps it until the end."""
+        name = self.request_id
+        if isinstance(item, ToolPiece):
+            texts = map(encodable, (item.id, item.name, item.arguments))  # whatever a provider let through
+            frame = StreamToolCall(name, self._calls + item.index, *texts)
+        else:
+            frame = StreamSignature(name, encodable(item.signature), encodable(item.id), item.redacted)
+        if self._tools is not None:
+            self._keep(self._round, frame, self._round_chars, self._round_thought)
+        if self._request.stream:
+            if self._request.phases or isinstance(frame, StreamToolCall):
+                self._sink.send(frame)
+        else:
+            self._keep(self._other, frame, 0, 0)
+
+    def _keep(
+        self, kept: PartsBuilder, frame: StreamToolCall | StreamSignature, text: int, thought: int
+    ) -> None:
+        """Keep a piece of an answer that began behind so many characters of text and pieces of thinking."""
+        if isinstance(frame, StreamToolCall):
+            kept.call(frame, self._characters - text)
+        else:
+            kept.sign(frame, self._characters - text, "".join(self._thinking[thought:]))
+
+    def _completion_request(self) -> CompletionRequest:
+        prompt = assemble(self._spec.persona, self._request)
+        self._notes = prompt.notes
+        asked = self._request
+        return CompletionRequest(
+            system=prompt.system,
+            messages=prompt.messages,
+            model=self._model,
+            temperature=self._spec.temperature if asked.temperature is None else asked.temperature,
+            temperature_by_role=asked.temperature is None and self._spec.temperature_by_role,
+            max_tokens=asked.max_tokens or self._providers.max_tokens(self._kind),
+            slot=self._spec.slot,
+            options=self._options(),
+        )
+
+    def _options(self) -> AnswerOptions:
+        """Return how the answer is wished for; what the request leaves alone is the specialist's own."""
+        options = self._request.options or AnswerOptions()
+        if options.effort is None and self._spec.effort is not None:
+            options = msgspec.structs.replace(options, effort=self._spec.effort)
+        return options
+
+    def _new_timeout(self) -> TokenTimeout:
+        limits = self._providers.timeouts(self._kind)
+        self._cut_stalled = limits.cut_stalled
+        between_s = self._request.stall_after_s or self._spec.stall_after_s or limits.between_tokens
+        return TokenTimeout(
+            first_token_s=limits.first_token,
+            between_tokens_s=between_s,
+            on_late=lambda: self.cancel(
+                ProviderUnavailable(f"no token from {self._kind} within {limits.first_token:g} s")
+            ),
+            on_stall=lambda: self._on_stall(between_s),
+        )
+
+    def _on_token(self, timeout: TokenTimeout) -> None:
+        timeout.last = self._loop.time()
+        if self._phase != "streaming":
+            if self._first_token_ms is None:
+                self._first_token_ms = (timeout.last - self._arrived) * 1000
+                timeout.first_token()
+            self._send_phase("streaming")
+
+    def _on_stall(self, threshold_s: float) -> None:
+        text = f"no token for {threshold_s:g} s"
+        if self._cut_stalled:
+            self.cancel(TektonError(text, code="stalled"))
+        elif self._phase != "stalled":
+            self._send_phase("stalled", detail=text)
+
+    def _on_position(self, position: int) -> None:
+        self._send_phase("queued", position)
+
+    def _send_phase(self, phase: Phase, position: int = 0, detail: str = "") -> None:
+        self._phase = phase
+        if self._request.stream and self._request.phases:
+            self._sink.send(StreamPhase(self.request_id, self._spec.ai_id, phase, position, detail))
+
+    def _finish(self) -> None:
+        ending = self._ending
+        if isinstance(ending, TektonError):
+            log.info("turn %s: %s: %s", self.request_id, ending.code, ending)
+            self._sink.send(self._failure(ending))
+        elif self._request.stream:
+            self._sink.send(StreamEnd(self.request_id, self._metadata()))
+        else:
+            done = self._metadata()
+            text = "".join(self._parts)
+            reply = ChatResponse(done.ai_id, text, done.model, done.usage, done.finish_reason)
+            if self._other:
+                reply.parts = self._other.parts(text, "".join(self._thinking), done.model)
+            if self._request.request_id is not None:
+                reply.request_id = self._request.request_id
+            self._sink.send(reply)
+
+    def _failure(self, error: TektonError) -> StreamError | ErrorReply:
+        ai_id, text = self._spec.ai_id, error.message
+        if self._request.stream:
+            return StreamError(self.request_id, ai_id, error.code, text, text, error.evidence, error.detail)
+        reply = ErrorReply(ai_id, error.code, text, text, evidence=error.evidence, detail=error.detail)
+        if self._request.request_id is not None:
+            reply.request_id = self._request.request_id
+        return reply
+
+    def _metadata(self) -> StreamMetadata:
+        done = self._completed
+        usage = (
+            summed(self._used)
+            if done
+            else Usage(output_tokens=-(-self._characters // CHARS_PER_TOKEN), estimated=True)
+        )
+        finish = "cancelled" if self._ending == "cancelled" else done.finish_reason if done else "stop"
+        took_s = self._loop.time() - self._arrived
+        log.info("turn %s: %s, %d tokens in %.2f s", self.request_id, finish, usage.output_tokens, took_s)
+        return StreamMetadata(
+            total_chunks=len(self._parts),
+            total_tokens=usage.output_tokens,
+            total_time=round(took_s, 4),
+            ai_id=self._spec.ai_id,
+            model=f"{self._kind}:{self._model}",
+            finish_reason=finish,
+            usage=usage,
+            first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 2),
+            notes=[*self._notes, *(done.notes if done else [])],
+            stop=done.stop if done else "",
+            context_tokens=self._used[-1].total if done and len(self._used) > 1 else 0,
+        )
+
+
+@asynccontextmanager
+async def _closing(
+    provider: Provider, request: CompletionRequest
+) -> AsyncGenerator[AsyncIterator[StreamItem]]:
+    """Stream one answer, and close the provider's stream before the last frame is sent.
+
+    A client that reads the last frame may count on the upstream request being over.
+    """
+    items = provider.stream(request)
+    try:
+        yield items
+    finally:
+        if hasattr(items, "aclose"):
+            await cast("AsyncGenerator[StreamItem]", items).aclose()

@@ -1,0 +1,230 @@
+"""MCP servers of one worker: started, asked for their tools, called, and ended with it.
+
+A server runs in one task of its own, in which its connection is opened and closed. The library is imported with the
+first server. Nothing is restarted: a server that ended says so at every call, until its specialist is launched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from msgspec import Struct
+
+from backend.schema.content import ImagePart, TextPart, ToolResult
+from backend.schema.tools import ServerSpec
+from backend.text import safe_line
+from backend.worker.tools import guard
+from backend.worker.tools.stdio import pipes
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 6.0
+"""How long a server may take to end: the library's own steps (end of input, TERM, KILL) take up to 4 s."""
+MAX_DESCRIPTION = 2_000
+MAX_TOOLS = 128
+"""Tools taken of one server; others are left out, and said so."""
+
+Changed = Callable[[], None]
+Progress = Callable[[str], None]
+
+
+class OfferedTool(Struct):
+    """A tool as its server describes it. `read_only` is the server's word, no promise; `None` where it says nothing."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    read_only: bool | None = None
+
+
+class ToolFailure(Exception):
+    """A tool could not be run or its server does not answer; the text is for the model and the operator."""
+
+
+class ToolServer:
+    """One server. `problem` says why it has no tools; empty while it serves."""
+
+    def __init__(self, name: str, spec: ServerSpec, environment: Mapping[str, str], changed: Changed) -> None:
+        self.name, self.spec = name, spec
+        self._environment, self._changed = environment, changed
+        self.tools: dict[str, OfferedTool] = {}
+        self.problem = "it is being started"
+        self.failed = False
+        self._client: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._leave = asyncio.Event()
+        self._started = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start it and read its tools; returns when that is done or has failed, which `problem` then says."""
+        self._task = asyncio.create_task(self._run(), name=f"tool server {self.name}")
+        try:
+            await asyncio.wait_for(self._started.wait(), self.spec.start_timeout_s)
+        except TimeoutError:
+            self._fail(f"it did not say its tools within {self.spec.start_timeout_s:g} s")
+            self._task.cancel()
+
+    async def call(self, tool: str, arguments: dict[str, Any], tell: Progress) -> ToolResult:
+        """Call a tool; cancelling this cancels the call at the server.
+
+        Raises:
+            ToolFailure: The server is gone, or did not answer in time.
+        """
+        from mcp import MCPError
+
+        if self._client is None:
+            raise ToolFailure(f"the tool server {self.name} does not serve: {self.problem}")
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            tell(safe_line(message) if message else f"{progress:g}{f' of {total:g}' if total else ''}")
+
+        try:
+            result = await self._client.call_tool(
+                tool,
+                arguments,
+                read_timeout_seconds=self.spec.call_timeout_s,
+                progress_callback=on_progress,
+            )
+        except MCPError as error:
+            if self._task is None or self._task.done() or "closed" in error.message.lower():
+                self._fail(f"it ended: {safe_line(error.message)}")
+            raise ToolFailure(f"{self.name}: {safe_line(error.message)}") from error
+        except Exception as error:  # whatever the library meets in a server's answer costs this call only
+            log.warning("%s: %s failed", self.name, tool, exc_info=error)
+            raise ToolFailure(f"{self.name}: {type(error).__name__}: {safe_line(str(error))}") from error
+        return read_result(result)
+
+    async def close(self) -> None:
+        """End it, its process and that process's children."""
+        self._leave.set()
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=CLOSE_S)
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSE_S)
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            raise
+        except (
+            BaseException
+        ) as error:  # groups of the library's, a command that is not there, an answer that is none
+            self._fail(_sentence(error))
+        else:
+            if not self._leave.is_set():
+                self._fail("it ended")
+        finally:
+            self._client = None
+            self._started.set()
+
+    async def _serve(self) -> None:
+        from mcp import Client
+
+        with _log_file() as errors:
+            async with Client(
+                self._transport(errors), read_timeout_seconds=self.spec.call_timeout_s, cache=None
+            ) as client:
+                await self._read_tools(client)
+                self._client, self.problem = client, ""
+                self._started.set()
+                self._changed()
+                await self._leave.wait()
+
+    def _transport(self, errors: TextIO) -> Any:
+        if self.spec.url:
+            import httpx2
+            from mcp.client.streamable_http import streamable_http_client
+
+            headers = {name: _line_of(path) for name, path in self.spec.header_files.items()}
+            return streamable_http_client(self.spec.url, http_client=httpx2.AsyncClient(headers=headers))
+        from mcp.client.stdio import get_default_environment
+
+        named = {name: self._environment[name] for name in self.spec.env if name in self._environment}
+        guarded = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(guard.__file__)),
+            str(os.getpid()),
+            *self.spec.command,
+        ]
+        return pipes(guarded, get_default_environment() | named, self.spec.cwd or None, errors)
+
+    async def _read_tools(self, client: Client) -> None:
+        found: dict[str, OfferedTool] = {}
+        cursor: str | None = None
+        while len(found) <= MAX_TOOLS:
+            page = await client.list_tools(cursor=cursor)
+            for tool in page.tools:
+                hints = tool.annotations
+                found[tool.name] = OfferedTool(
+                    tool.name,
+                    safe_line(tool.description or "")[:MAX_DESCRIPTION],
+                    tool.input_schema,
+                    hints.read_only_hint if hints else None,
+                )
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        if len(found) > MAX_TOOLS:
+            log.warning("%s offers more than %d tools: the others are left out", self.name, MAX_TOOLS)
+        self.tools = dict(sorted(found.items())[:MAX_TOOLS])
+
+    def _fail(self, problem: str) -> None:
+        self.problem, self.failed, self._client, self.tools = problem, True, None, {}
+        log.warning("the tool server %s: %s", self.name, problem)
+        self._changed()
+
+
+def read_result(result: Any) -> ToolResult:
+    """Return a server's result: its text, pictures as parts, everything else named."""
+    texts: list[str] = []
+    parts: list[Any] = []
+    for block in result.content:
+        match block.type:
+            case "text":
+                texts.append(block.text)
+            case "image":
+                parts.append(ImagePart(media_type=block.mime_type, data=block.data))
+            case "resource" if hasattr(block.resource, "text"):
+                texts.append(f"{block.resource.uri}:\n{block.resource.text}")
+            case "resource_link":
+                texts.append(f"{block.name}: {block.uri}")
+            case kind:
+                texts.append(f"({kind}, which cannot be shown)")
+    if not texts and not parts and result.structured_content is not None:
+        import json
+
+        texts.append(json.dumps(result.structured_content, ensure_ascii=False))
+    text = "\n".join(texts)
+    return ToolResult(
+        "", text, is_error=bool(result.is_error), parts=[TextPart(text), *parts] if parts else []
+    )
+
+
+def _log_file() -> TextIO:
+    """Return where a server's stderr goes: the worker's own, which is its log."""
+    return cast(TextIO, os.fdopen(os.dup(2), "w", errors="replace"))
+
+
+def _line_of(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ToolFailure(f"its header file {path} cannot be read: {error}") from error
+
+
+def _sentence(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return safe_line(str(error)).strip() or type(error).__name__

@@ -1,0 +1,45 @@
+"""Commands on what waits for the operator's word: calls of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from backend.schema.params import AnswerAsk
+from backend.schema.tools import Ask
+from tekton_tui.commands.navigator import Choice, Navigator
+from tekton_tui.runtime.controller import Controller
+
+
+class AskCommands:
+    """Shows what waits, and answers it."""
+
+    def __init__(self, controller: Controller, navigator: Navigator) -> None:
+        self._controller, self._navigator = controller, navigator
+        self._store = controller.stores.asks
+
+    def open(self, name: str = "") -> bool:
+        """Show the oldest ask, of one specialist if it is named; return whether there is one."""
+        ask = next((ask for ask in self._store.asks.values() if name in ("", ask.ai_id)), None)
+        if ask is None:
+            return False
+        self.show(ask)
+        return True
+
+    def show(self, ask: Ask, *, say_why: bool = False) -> None:
+        """Show one ask alone; `say_why` begins with the field for what the model is told."""
+        self._navigator.open_ask(ask, lambda choice: self._answer(ask, choice), say_why=say_why)
+
+    def answer(self, asks: Sequence[Ask], choice: Choice, otherwise: Callable[[Ask], None]) -> None:
+        """Answer calls that are on the screen; `otherwise` is called with each whose answer was not taken."""
+        for ask in asks:
+            self._answer(ask, choice, otherwise)
+
+    def _answer(self, ask: Ask, choice: Choice, otherwise: Callable[[Ask], None] | None = None) -> None:
+        """Send an answer; one that came too late is told by whom it was given."""
+        if choice.answer == "later":
+            return
+        answer: Literal["allow", "deny"] = "deny" if choice.answer == "deny" else "allow"
+        always = ask.always if choice.answer == "always" else ""
+        params = AnswerAsk(ask.id, answer, always, choice.words)
+        self._controller.request(params, otherwise=None if otherwise is None else lambda: otherwise(ask))

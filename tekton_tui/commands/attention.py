@@ -1,0 +1,71 @@
+"""Commands on what waits for the operator: acknowledge, snooze, say that it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backend.schema.attention import AttentionItem
+from backend.schema.params import AcknowledgeAttention, MarkSeen, SnoozeAttention
+from backend.schema.results import AttentionList
+from tekton_tui.commands.navigator import Navigator
+from tekton_tui.runtime.controller import Controller
+
+SNOOZES = (("600", "10 minutes", ""), ("3600", "an hour", ""), ("28800", "8 hours", "until the evening, say"))
+
+
+class AttentionCommands:
+    """What is done here holds on every console."""
+
+    def __init__(self, controller: Controller, navigator: Navigator) -> None:
+        self._controller, self._navigator = controller, navigator
+        self._store = controller.stores.attention
+
+    def acknowledge(self, items: Sequence[AttentionItem]) -> None:
+        """Say that these have been seen."""
+        ids = [item.id for item in items if item.kind != "asks"]
+        if ids:
+            self._controller.request(AcknowledgeAttention(ids), self._took)
+
+    def acknowledge_all(self) -> None:
+        """Say that all that is open has been seen, after a yes; questions stay."""
+        items = [item for item in self._store.open() if item.kind != "asks"]
+        if items:
+            self._navigator.confirm(
+                "Acknowledge",
+                f"This marks {len(items)} as seen, on every console:",
+                [f"{item.who.removesuffix('-ai')}: {item.short}" for item in items],
+                "Acknowledge",
+                lambda: self.acknowledge(items),
+            )
+
+    def snooze(self, item: AttentionItem) -> None:
+        """Ask for how long and put an item away; one that is away comes back at once."""
+        if item.snoozed_until:
+            self._controller.request(SnoozeAttention([item.id], 0.0), self._took)
+            return
+        self._navigator.choose(
+            "Snooze for",
+            SNOOZES,
+            lambda seconds: self._controller.request(SnoozeAttention([item.id], float(seconds)), self._took),
+        )
+
+    def seen(self, who: str) -> None:
+        """Say that all answers of a specialist, or of the `team`, are on the screen."""
+        if who in self._store.unread():
+            self._controller.request(MarkSeen(who=[who]), self._took, quiet=True)
+
+    def open(self, item: AttentionItem) -> None:
+        """Go to where an item can be dealt with."""
+        if item.who == "team":
+            self._navigator.open_team()
+        elif item.kind in ("asks", "stalled", "done") and item.who in self._controller.stores.fleet.rows:
+            self._navigator.open_chat(item.who, item.session_id)
+        elif item.kind == "down":
+            self._navigator.go_to_specialist(item.who)
+        elif item.kind == "error":
+            self._navigator.open_errors(item.who)
+        else:
+            self._navigator.show("fleet")
+
+    def _took(self, queue: AttentionList) -> None:
+        self._store.load(queue.items)

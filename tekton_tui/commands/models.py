@@ -1,0 +1,71 @@
+"""Commands on what answers: take another model for all specialists that name none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backend.schema.params import ListCandidates, UseModel
+from backend.schema.records import ModelCandidate, ProviderChoice
+from backend.schema.results import CandidateList
+from tekton_tui.commands.navigator import Navigator
+from tekton_tui.formatting import size
+from tekton_tui.runtime.controller import Controller
+
+AUTO = "auto"
+
+
+class ModelCommands:
+    """Shows what could answer on this machine, and takes one of them; a paid one after a yes."""
+
+    def __init__(self, controller: Controller, navigator: Navigator) -> None:
+        self._controller, self._navigator = controller, navigator
+        controller.stores.fleet.offered.subscribe(self._offered)
+
+    def choose(self, then: Callable[[], None] | None = None) -> None:
+        """Look for models and ask which is to answer; `then` is called when one was taken."""
+        self._controller.notify("looking for models…")
+        self._controller.request(ListCandidates(), lambda found: self._show(found, then))
+
+    def take(self, one: ModelCandidate, then: Callable[[], None] | None = None) -> None:
+        """Take a model for all; before the first question that costs money, ask."""
+
+        def use() -> None:
+            self._use(UseModel(provider=one.provider, model=one.model), then)
+
+        if one.paid:
+            what = [f"{one.provider} {one.display}: every question and its conversation are sent there"]
+            self._navigator.confirm("Use a paid model", "Each question costs money:", what, "Use it", use)
+        else:
+            use()
+
+    def _show(self, found: CandidateList, then: Callable[[], None] | None) -> None:
+        now = (found.current.provider, found.current.model)
+        usable = [one for one in found.candidates if one.usable]
+        choices = [(AUTO, "the best one", "let the best that is there answer, now and at every start")]
+        for number, one in enumerate(usable):
+            marks = ["answers now"] if (one.provider, one.model) == now else []
+            marks += [size(one.size)] if one.size else []
+            marks += ["paid"] if one.paid else []
+            marks += ["a small stand-in"] if one.stand_in and "stand-in" not in one.why else []
+            choices.append((str(number), one.display or one.model, " · ".join([*marks, one.why])))
+        self._navigator.choose(
+            "which model answers",
+            choices,
+            lambda answer: (
+                self._use(UseModel(provider=AUTO), then)
+                if answer == AUTO
+                else self.take(usable[int(answer)], then)
+            ),
+        )
+
+    def _use(self, wish: UseModel, then: Callable[[], None] | None) -> None:
+        def taken(choice: ProviderChoice) -> None:
+            self._controller.notify(f"{choice.provider} {choice.display} answers from the next launch on")
+            if then is not None:
+                then()
+
+        self._controller.request(wish, taken)
+
+    def _offered(self, offer: ModelCandidate) -> None:
+        words = f"{offer.provider} {offer.display} is there now and is not used yet: `:use` takes it"
+        self._controller.notify(words)

@@ -1,0 +1,1 @@
+"""What the console's screens stand on: frames, keys, themes, the connection to the backend."""

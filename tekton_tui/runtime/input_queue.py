@@ -1,0 +1,305 @@
+"""One queue for what is typed and pasted: keys wait for the pane, dialog or field that is opening, and go to it.
+
+Textual hands keys on as they come. A key that opens something is often followed by text before the new thing has the
+focus, and that text would run the verbs of what was there before. Here the next key is handed on when the last one has been
+acted on and nothing is opening any more. What waits longer than `PATIENCE_S` is dropped, and that is said.
+
+Letters that come faster than a person types, outside a field, are text: they are given to the screen as text and run no
+verb. Keys for a question that has only just appeared are not heard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, Protocol, runtime_checkable
+from weakref import WeakSet
+
+from textual import events
+from textual.app import App
+from textual.message_pump import MessagePump
+from textual.screen import Screen
+from textual.widgets import Input, TextArea
+
+from tekton_tui.verbs import SaysWhyNot, verb_of
+
+PATIENCE_S: Final = 2.0
+"""How long keys wait for what is opening."""
+BURST_S, BURST_LETTERS = 0.03, 3
+"""So many different letters within this time are text."""
+POLL_S: Final = 0.01
+STUCK_S: Final = 1.0
+"""After this long a key counts as acted on, whatever became of the widget it went to."""
+HIDDEN_S: Final = 0.3
+"""How long something hidden may have the focus before it is taken away."""
+ROUNDS: Final = 2
+MAX_HELD: Final = 10_000
+ADDRESSING: Final = frozenset({"colon", "slash", "question_mark", "enter"})
+"""Keys that open something the text behind them is meant for: they never wait to see whether they are text."""
+HARMLESS: Final = frozenset(
+    "up down above below left right first last page-up page-down next-hit previous-hit".split()
+)
+"""Verbs that only move: their letters need not wait."""
+
+Typed = events.Key | events.Paste
+
+
+@runtime_checkable
+class TakesText(Protocol):
+    """A screen or pane that has use for text typed or pasted outside of its fields."""
+
+    def take_text(self, text: str) -> bool:
+        """Put a text where it may be wanted, without acting on it; return whether there is such a place."""
+        ...
+
+
+@runtime_checkable
+class IgnoresEarlyKeys(Protocol):
+    """A question: keys that were typed before it could be read are not answers to it."""
+
+    def too_early(self, moment: float) -> bool:
+        """Return whether a key of this moment (monotonic, seconds) was typed too early."""
+        ...
+
+
+class InputQueue:
+    """What was typed and has not been handed on yet.
+
+    Args:
+        app: The app whose screens and focus are looked at.
+        hand_on: Has Textual act on a key or paste.
+        tell: Shows the operator a sentence.
+    """
+
+    def __init__(
+        self, app: App[Any], hand_on: Callable[[events.Event], Awaitable[None]], tell: Callable[[str], object]
+    ) -> None:
+        self._app, self._hand_on, self._tell = app, hand_on, tell
+        self._waiting: deque[Typed] = deque()
+        self._openings: list[tuple[str, Callable[[], bool], float]] = []
+        self._seen: WeakSet[Screen[Any]] = WeakSet()
+        """Screens that have been drawn since they came up."""
+        self._asked: WeakSet[Screen[Any]] = WeakSet()
+        self._acting_since = 0.0
+        """When the last key was handed on; 0 when it has been acted on."""
+        self._hidden_since = 0.0
+        self._polling = self._draining = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was typed has been acted on."""
+        return not self._waiting and not self._acting_since
+
+    def opening(self, what: str, ready: Callable[[], bool]) -> None:
+        """Have keys wait until `ready`; `what` names in the notice what did not open in time."""
+        self._openings.append((what, ready, time.monotonic()))
+
+    async def put(self, event: Typed) -> None:
+        """Take a key or paste; it is handed on when its turn comes."""
+        if len(self._waiting) >= MAX_HELD:
+            self._drop("what is open")
+        self._waiting.append(event)
+        await self.drain()
+
+    async def drain(self) -> None:
+        """Hand on what can be, in order."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._waiting and not self._blocked():
+                if not await self._next():
+                    break
+        finally:
+            self._draining = False
+        if self._waiting:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if not self._polling:
+            self._polling = True
+            self._app.set_timer(POLL_S, self._poll)
+
+    async def _poll(self) -> None:
+        self._polling = False
+        await self.drain()
+
+    # what is waited for
+
+    def _blocked(self) -> bool:
+        """Return whether the next key must wait; drop all that waits when it has waited too long."""
+        now = time.monotonic()
+        if self._acting_since:
+            if now - self._acting_since < STUCK_S:
+                return True
+            self._acting_since = 0.0
+        screen = self._app.screen
+        if screen not in self._seen:
+            self._await_screen(screen)
+        for opening in list(self._openings):
+            what, ready, since = opening
+            if ready():
+                self._openings.remove(opening)
+            elif now - since > PATIENCE_S:
+                self._openings.remove(opening)
+                self._drop(what)
+        return bool(self._openings)
+
+    def _await_screen(self, screen: Screen[Any]) -> None:
+        """Wait until a screen that came up has been drawn once and has given its focus."""
+        if screen in self._asked:
+            return
+        self._asked.add(screen)
+        drawn = partial(self._seen.add, screen)
+        screen.call_after_refresh(screen.call_after_refresh, drawn)
+        self.opening("what was opened", lambda: screen in self._seen or screen is not self._app.screen)
+
+    def _drop(self, what: str) -> None:
+        count = len(self._waiting)
+        self._waiting.clear()
+        if count:
+            self._tell(f"{what} did not open in time: {count} key{'s' * (count != 1)} dropped")
+
+    # the next one
+
+    async def _next(self) -> bool:
+        """Hand on the first that waits, or the text it begins; return false when more has to be known."""
+        event = self._waiting[0]
+        if self._focus_is_hidden():
+            return False
+        if self._in_field():
+            await self._act(self._waiting.popleft())
+            return True
+        if isinstance(event, events.Paste):
+            self._waiting.popleft()
+            self._take_text(event.text)
+            return True
+        burst = self._burst()
+        if burst is None:
+            return False
+        if burst:
+            for _ in range(burst[1]):
+                self._waiting.popleft()
+            self._take_text(burst[0])
+            return True
+        self._waiting.popleft()
+        if not self._unheard(event):
+            await self._act(event)
+        return True
+
+    def _focus_is_hidden(self) -> bool:
+        """Return whether something hidden has the focus still: another gets it at once, or else nobody has it."""
+        focused = self._app.focused
+        if focused is None or all(node.display for node in focused.ancestors_with_self):
+            self._hidden_since = 0.0
+            return False
+        now = time.monotonic()
+        self._hidden_since = self._hidden_since or now
+        if now - self._hidden_since > HIDDEN_S:
+            self._app.screen.set_focus(None)
+            return False
+        return True
+
+    def _in_field(self) -> bool:
+        return isinstance(self._app.focused, (Input, TextArea))
+
+    def _burst(self) -> tuple[str, int] | tuple[()] | None:
+        """Return the text that begins here and how many keys it takes; empty if none does, `None` if not known yet."""
+        first = self._waiting[0]
+        if not _is_text(first):
+            return ()
+        run: list[events.Key] = []
+        for event in self._waiting:
+            if isinstance(event, events.Paste) or (run and event.time - run[-1].time > BURST_S):
+                break
+            run.append(event)
+        letters = {key.character for key in run if key.time - first.time <= BURST_S and _is_letter(key)}
+        if len(letters) >= BURST_LETTERS:
+            return "".join(map(_character, run)), len(run)
+        if time.monotonic() - first.time > BURST_S or (len(run) == 1 and self._only_moves(first)):
+            return ()
+        return None
+
+    def _only_moves(self, key: Typed) -> bool:
+        found = self._app.screen.active_bindings.get(key.key) if isinstance(key, events.Key) else None
+        verb = verb_of(found.binding.id) if found else None
+        return verb is not None and verb.name in HARMLESS
+
+    def _unheard(self, event: Typed) -> bool:
+        """Return whether a key is not to be acted on: too early for a question, or of no use now, which is said."""
+        screen = self._app.screen
+        if isinstance(screen, IgnoresEarlyKeys) and screen.too_early(event.time):
+            return True
+        if not isinstance(event, events.Key) or (found := screen.active_bindings.get(event.key)) is None:
+            return False
+        verb = verb_of(found.binding.id)
+        if verb is None or not isinstance(found.node, SaysWhyNot):
+            return False
+        reason = found.node.why_not(verb.name)
+        if reason:
+            self._tell(reason)
+        return bool(reason)
+
+    def _take_text(self, text: str) -> None:
+        """Give text that came outside of a field to what has use for it: the focus, what it lies in, or what is shown."""
+        screen = self._app.screen
+        nodes = list(self._app.focused.ancestors_with_self) if self._app.focused else [screen]
+        nodes += [pane for pane in screen.query("#panes > *") if pane.display]
+        for node in nodes:
+            if isinstance(node, TakesText) and node.take_text(text):
+                return
+        if text.strip():
+            self._tell(
+                f"{len(text):,} characters came at once and are taken for text; nothing here takes text"
+            )
+
+    # following a key to its end
+
+    async def _act(self, event: Typed) -> None:
+        self._acting_since = time.monotonic()
+        target = self._app.focused or self._app.screen
+        await self._hand_on(event)
+        self._follow(target, target, ROUNDS)
+
+    def _follow(self, node: MessagePump | None, target: MessagePump, rounds: int) -> None:
+        """Go behind a key from widget to widget, as it bubbles up to the app; nobody says when a key has been acted on.
+
+        The last round goes behind the messages that the key's action had posted at its widget.
+        """
+        while node is not None and node is not self._app:
+            parent = node._parent  # pyright: ignore[reportPrivateUsage]
+            if node.call_later(self._follow, parent, target, rounds):
+                return
+            node = parent
+        if rounds > 1:
+            self._app.call_later(self._follow, target, target, rounds - 1)
+        else:
+            # An action may have asked for the focus: that is in the app's queue by now, and so before this.
+            self._app.call_later(self._app.call_later, self._acted)
+
+    async def _acted(self) -> None:
+        self._acting_since = 0.0
+        await self.drain()
+
+
+def _is_letter(event: Typed) -> bool:
+    return isinstance(event, events.Key) and bool(event.character) and str(event.character).isalpha()
+
+
+def _is_text(event: Typed) -> bool:
+    """Return whether a key may begin a text: something printable, but no digit, for those are places."""
+    return (
+        isinstance(event, events.Key)
+        and event.is_printable
+        and event.key not in ADDRESSING
+        and not str(event.character).isdigit()
+    )
+
+
+def _character(key: events.Key) -> str:
+    """Return what a key writes; line ends and tabs are spaces, other keys nothing."""
+    if key.key in ("enter", "tab", "ctrl+j"):
+        return " "
+    return key.character or "" if key.is_printable else ""

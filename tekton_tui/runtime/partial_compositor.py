@@ -1,0 +1,106 @@
+"""A compositor that redraws changed regions alone. Knows regions and widgets, not what is drawn.
+
+Textual renders a partial update from every widget that overlaps the bounding box of all changes: with lanes changing in
+three corners that is the whole screen, sixty times a second. Here a changed region inside one topmost widget is rendered
+by that widget alone; other regions go Textual's way. Written against Textual 8.2, which is pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rich.console import Console
+from textual._compositor import ChopsUpdate, Compositor, CompositorUpdate
+from textual.geometry import Region
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widget import Widget
+
+
+class Visible(NamedTuple):
+    """A widget and the part of the screen it covers, if nothing lies in front of it."""
+
+    x: int
+    y: int
+    right: int
+    bottom: int
+    widget: Widget
+    region: Region
+
+
+class PartialUpdate(CompositorUpdate):
+    """Strips, each with the column and row at which it begins; then Textual's own update of the other regions."""
+
+    def __init__(self, strips: list[tuple[int, int, Strip]], rest: ChopsUpdate | None) -> None:
+        self.strips = strips
+        self.rest = rest
+
+    def render_segments(self, console: Console) -> str:
+        """Return the text to write to the terminal."""
+        codes = [f"\x1b[{y + 1};{x + 1}H{strip.render(console)}" for x, y, strip in self.strips]
+        if self.rest is not None:
+            codes.append(self.rest.render_segments(console))
+        return "".join(codes)
+
+
+class PartialCompositor(Compositor):
+    """Renders a region that lies wholly in one topmost widget from that widget alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._layout: Mapping[Widget, tuple[Region, Region]] = {}
+        self._visible: list[Visible] = []
+
+    def render_partial_update(self) -> PartialUpdate | ChopsUpdate | None:  # type: ignore[override]
+        """Return an update of the changed regions, or `None` without changes."""
+        changed = self._dirty_regions
+        if not changed:
+            return None
+        strips: list[tuple[int, int, Strip]] = []
+        rest: set[Region] = set()
+        for region in changed:
+            visible = self._topmost(region)
+            if visible is None:
+                rest.add(region)
+                continue
+            lines = visible.widget.render_lines(region.translate(-visible.region.offset))
+            strips += [(region.x, y, line) for y, line in zip(region.line_range, lines, strict=False)]
+        self._dirty_regions = rest
+        return PartialUpdate(strips, super().render_partial_update())
+
+    def _topmost(self, region: Region) -> Visible | None:
+        """Return the widget that covers a region with nothing in front of it there."""
+        x, y, width, height = region
+        right, bottom = x + width, y + height
+        for visible in self._front_to_back():
+            if x < visible.right and right > visible.x and y < visible.bottom and bottom > visible.y:
+                covers = (
+                    x >= visible.x and right <= visible.right and y >= visible.y and bottom <= visible.bottom
+                )
+                return visible if covers else None
+        return None
+
+    def _front_to_back(self) -> list[Visible]:
+        """Return the visible widgets, topmost first; cached until the next layout."""
+        layout = self.visible_widgets
+        if layout is not self._layout:
+            self._layout, self._visible = layout, []
+            for widget, (region, clip) in layout.items():
+                x, y, width, height = region.intersection(clip)
+                if width and height:
+                    self._visible.append(Visible(x, y, x + width, y + height, widget, region))
+        return self._visible
+
+    def clear(self) -> None:
+        """Forget all widgets."""
+        super().clear()
+        self._layout, self._visible = {}, []
+
+
+class PartialUpdateScreen(Screen[None]):
+    """A screen with a `PartialCompositor`."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._compositor = PartialCompositor()

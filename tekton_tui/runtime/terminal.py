@@ -1,0 +1,114 @@
+"""The terminal the console runs on: whether it can, and its state restored whatever ends the console. Knows no widgets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import termios
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+LEAST_COLUMNS, LEAST_ROWS = 40, 10
+GRACE_S: Final = 3.0
+"""How long an orderly exit may take after a signal."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+RESET: Final = (
+    b"\x1b[?2004l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?1004l\x1b[?2048l"
+    b"\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[0m"
+)
+"""Switches off every mode that the console or Textual switches on, and leaves the alternate screen."""
+
+
+def why_it_cannot_start(home: Path, *, remote: bool) -> str:
+    """Return in a sentence why the console cannot start here; empty if it can.
+
+    Args:
+        home: The platform's folder.
+        remote: Whether the backend is another machine's: then nothing has to be written at home.
+    """
+    return _wrong_terminal() or ("" if remote else _wrong_home(home))
+
+
+def _wrong_terminal() -> str:
+    source, screen = sys.__stdin__, sys.__stderr__
+    if source is None or not source.isatty():
+        return "there is no terminal to read keys from: standard input is something else. `aish` works without one"
+    if screen is None or not screen.isatty():
+        return "the console draws on standard error, and that is no terminal: leave out the redirection `2>`"
+    if os.environ.get("TERM") == "dumb":
+        return "the terminal says that it is dumb (TERM=dumb): `aish` and `tekton status` work on it"
+    encoding = (screen.encoding or "").lower().replace("_", "-")
+    if encoding not in ("utf-8", "utf8"):
+        return f"the terminal's encoding is {encoding or 'unknown'}, not UTF-8: set LC_ALL=C.UTF-8, unset PYTHONIOENCODING"
+    try:
+        columns, rows = os.get_terminal_size(source.fileno())
+    except OSError:
+        return ""
+    if 0 < columns < LEAST_COLUMNS or 0 < rows < LEAST_ROWS:
+        return f"the terminal is {columns}×{rows}, and the console needs {LEAST_COLUMNS}×{LEAST_ROWS}"
+    return ""
+
+
+def _wrong_home(home: Path) -> str:
+    """Look at the folder, or at the nearest one above it that is there."""
+    try:
+        nearest = next(path for path in (home, *home.parents) if path.exists())
+        if not nearest.is_dir():
+            return f"{nearest} is no folder, and everything is kept in {home}: name another with --home or TEKTON_HOME"
+        if os.access(nearest, os.W_OK | os.X_OK):
+            return ""
+    except OSError as error:
+        return f"{home} cannot be used: {error.strerror}; name another folder with --home or TEKTON_HOME"
+    return f"{nearest} cannot be written, and everything is kept in {home}: name another with --home or TEKTON_HOME"
+
+
+class TerminalState:
+    """Remembers how the terminal was, and puts it back when something else than the console's own exit ends it."""
+
+    def __init__(self, terminal: int = 0, screen: int = 2) -> None:
+        self._terminal, self._screen = terminal, screen
+        self._before = _settings(terminal)
+
+    def restore(self) -> None:
+        """Put the terminal back, if it is another than before."""
+        if self._before is None or _settings(self._terminal) in (None, self._before):
+            return
+        try:
+            termios.tcsetattr(self._terminal, termios.TCSANOW, self._before)
+            os.write(self._screen, RESET)
+        except (OSError, termios.error):
+            return
+
+    def leave_on_signals(self, leave: Callable[[int], None]) -> None:
+        """Have `leave` called with the exit code when a signal asks the console to end.
+
+        What does not end within `GRACE_S`, or is asked twice, is ended here, with the terminal restored.
+        """
+        asked: list[int] = []
+
+        def asked_to_end(number: int, frame: object) -> None:
+            code = 128 + number
+            if asked:
+                self._end(code)
+            asked.append(number)
+            timer = threading.Timer(GRACE_S, self._end, (code,))
+            timer.daemon = True
+            timer.start()
+            leave(code)
+
+        for number in SIGNALS:
+            signal.signal(number, asked_to_end)
+
+    def _end(self, code: int) -> None:
+        self.restore()
+        os._exit(code)
+
+
+def _settings(terminal: int) -> list[Any] | None:
+    try:
+        return termios.tcgetattr(terminal)
+    except termios.error:
+        return None

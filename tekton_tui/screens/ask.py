@@ -1,0 +1,169 @@
+"""A call of a tool that waits for the operator: who, what exactly, why; allowed, allowed for good, or denied with a word."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from backend.schema.events import AskClosed
+from backend.schema.tools import Ask
+from tekton_tui.commands.navigator import Choice
+from tekton_tui.formatting import span
+from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.safe_text import literal
+from tekton_tui.screens.dialogs import LongQuestion
+from tekton_tui.stores import Stores
+
+
+class AskDialog(LongQuestion[Choice]):
+    """The ask in full. The focus is on no answer that allows; `esc` leaves it waiting."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "later", "Later", id="ask.later"),
+        Binding("a", "answer('allow')", "Allow", id="ask.allow"),
+        Binding("A", "answer('always')", "Always", id="ask.always"),
+        Binding("x", "answer('deny')", "Deny", id="ask.deny"),
+        Binding("i", "say_why", "Deny and say why", id="ask.why"),
+    ]
+    BODY, AROUND_ROWS, MOST_ROWS, SHARE = "#ask-body", 6, 100, 0.8
+    DEFAULT_CSS = """
+    AskDialog { align: center middle; }
+    #ask { width: 90%; max-width: 100; height: auto; max-height: 80%; border: round $secondary; padding: 0 1; background: $surface; }
+    #ask-body { height: auto; scrollbar-size-vertical: 1; }
+    #ask-why { display: none; height: 1; border: none; background: $panel; padding: 0 1; margin: 1 0 0 0; }
+    #ask-why.-shown { display: block; }
+    #ask-buttons { height: 1; margin: 1 0 0 0; }
+    #ask-buttons Button { width: auto; min-width: 0; margin: 0 1 0 0; }
+    """
+
+    def __init__(self, ask: Ask, stores: Stores, *, say_why: bool = False) -> None:
+        super().__init__()
+        self._ask, self._stores, self._begin_with_why = ask, stores, say_why
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="ask") as box:
+            box.border_title = f" ◆ {self._ask.ai_id.removesuffix('-ai')} asks to call a tool "
+            waiting = len(self._stores.asks.asks)
+            box.border_subtitle = f" {waiting} wait " if waiting > 1 else None
+            with VerticalScroll(id="ask-body", can_focus=False):
+                yield Static(ask_body(self._ask, self._stores), id="ask-text")
+            yield Input(placeholder="why not? the model is told", id="ask-why")
+            with Horizontal(id="ask-buttons"):
+                yield Button("a once", id="ask-allow", compact=True)
+                if self._ask.always:
+                    yield Button("A always", id="ask-always", compact=True)
+                yield Button("x no", id="ask-deny", compact=True)
+                yield Button("i no, because…", id="ask-say", compact=True)
+                yield Button("esc later", id="ask-wait", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#ask-wait", Button).focus()
+        self._stores.asks.closed.subscribe_widget(self, self._answered_elsewhere)
+        app_of(self).clear_notifications()  # the notice of this very call would stand on its title
+        self.set_interval(1.0, self._tick)
+        if self._begin_with_why:
+            self.action_say_why()
+
+    def _tick(self) -> None:
+        """Go on with the clock."""
+        self.query_one("#ask-text", Static).update(ask_body(self._ask, self._stores), layout=False)
+
+    def _answered_elsewhere(self, event: AskClosed) -> None:
+        """Close what somebody else answered, or what its turn took with it; the keys typed now have nothing to answer."""
+        if event.id == self._ask.id and self.is_current:
+            self.notify(f"{self._ask.tool}: {event.verdict} by {event.by}", markup=False)
+            self.dismiss(Choice("later"))
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "ask-wait":
+                self.action_later()
+            case "ask-say":
+                self.action_say_why()
+            case name:
+                self.action_answer((name or "").removeprefix("ask-"))
+
+    @on(Input.Submitted)
+    def _said(self, event: Input.Submitted) -> None:
+        self.dismiss(Choice("deny", event.value))
+
+    def action_answer(self, answer: str) -> None:
+        if answer != "always" or self._ask.always:
+            self.dismiss(Choice(answer))
+
+    def action_say_why(self) -> None:
+        field = self.query_one("#ask-why", Input)
+        field.add_class("-shown")
+        field.focus()
+
+    def action_later(self) -> None:
+        self.dismiss(Choice("later"))
+
+
+def ask_body(ask: Ask, stores: Stores) -> Content:
+    """Return all of a call: its arguments as they would run, what it changes, since when, what waits behind it, and what
+    answering "always" would mean."""
+    hint = {True: " · its server says it only reads", None: ""}.get(ask.read_only, "")
+    names = {name for name, _ in _arguments(ask.arguments)}
+    waits = f"  waits {span(max(0.0, time.time() - ask.since))} of {span(ask.until - ask.since)}{_behind(ask, stores)}"
+    lines = [
+        Content.assemble(literal(ask.tool, "bold"), literal(waits, "$text-muted")),
+        *(
+            Content.assemble(literal(f"  {name}  ", "$text-muted"), literal(value))
+            for name, value in _arguments(ask.arguments)
+        ),
+        *([] if names else [literal("  without arguments", "$text-muted")]),
+        *(literal(line, _tone(line)) for line in ask.diff.splitlines()),
+        Content(""),
+    ]
+    if ask.why:
+        lines.append(Content.assemble(literal("in answer to  ", "$text-muted"), literal(f"“{ask.why}”")))
+    lines.append(literal(f"asked because  {ask.reason}{hint}", "$text-muted"))
+    always = f"allow {ask.always}" if ask.always else "no rule can be written for this call: once only"
+    whose = f"  for {ask.ai_id.removesuffix('-ai')}" if ask.always else ""
+    lines.append(
+        Content.assemble(
+            literal("always means  ", "$text-muted"), literal(always), literal(whose, "$text-muted")
+        )
+    )
+    return Content("\n").join(lines)
+
+
+def _tone(line: str) -> str:
+    """Return the colour of a line of a diff."""
+    return {"+": "$text-success", "-": "$text-error"}.get(line[:1], "$text-muted")
+
+
+def _behind(ask: Ask, stores: Stores) -> str:
+    """Say what cannot go on before this is answered."""
+    row = stores.fleet.rows.get(ask.ai_id)
+    turns = max(0, row.queue - 1) if row is not None else 0
+    calls = sum(one.request_id == ask.request_id for one in stores.asks.asks.values()) - 1
+    words = [(turns, "question", "questions"), (calls, "call of this answer", "calls of this answer")]
+    found = [f"{count} {one if count == 1 else many}" for count, one, many in words if count > 0]
+    return f" · behind it {' and '.join(found)}" if found else ""
+
+
+def _arguments(text: str) -> list[tuple[str, str]]:
+    """Return names and values as they would run; what is no object is shown as it is."""
+    try:
+        values = msgspec.json.decode(text or "{}", type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:
+        return [("arguments", text)]
+    return [(name, _shown(bytes(value))) for name, value in values.items()]
+
+
+def _shown(raw: bytes) -> str:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return raw.decode(errors="replace")

@@ -1,0 +1,190 @@
+"""Place 6: what the platform stands on, in tabs: the gateway, the models there are, the hosts that specialists run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from backend.schema.params import ListModels
+from backend.schema.records import ProcessFigures, SpecialistStatus
+from backend.schema.results import ProviderList
+from tekton_tui.commands import Commands
+from tekton_tui.formatting import size
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.screens.gateway import GatewayPane
+from tekton_tui.stores import Stores
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.fleet.drawing import gauge, share_tone
+
+TABS: Final = {"gateway": "Gateway", "models": "Models", "hosts": "Hosts"}
+"""Titles of the tabs by their words behind `:`."""
+GAUGE_CELLS: Final = 20
+DETAIL_CELLS: Final = 72
+"""Of why a provider does not answer: it fits at the smallest size."""
+TONES: Final = {"steel": "$steel", "warn": "$text-warning", "bad": "$text-error", "line": "$line"}
+
+
+class SystemPane(Vertical):
+    """One tab is shown, the others are made anew when they are gone to."""
+
+    DEFAULT_CSS = """
+    #system-head { height: 1; margin-bottom: 1; }
+    #models, #hosts { height: 1fr; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = bindings("system")
+
+    def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._stores, self._commands = stores, commands
+        self.tab = "gateway"
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="system-head")
+        yield GatewayPane(self._stores, self._commands, id="gateway")
+        for name in ("models", "hosts"):
+            with VerticalScroll(id=name, can_focus=True):
+                yield Static("", id=f"{name}-text")
+
+    def on_mount(self) -> None:
+        self._stores.fleet.summary_changed.subscribe_widget(self, self._show_hosts)
+        self._write()
+
+    def focus_content(self) -> None:
+        if self.tab == "gateway":
+            self.query_one(GatewayPane).focus_content()
+        else:
+            self.query_one(f"#{self.tab}").focus()
+
+    def show_tab(self, name: str) -> None:
+        """Show a tab by its word and put the keyboard into it."""
+        self.tab = name
+        self._write()
+        self.focus_content()
+
+    def action_tab(self, step: int) -> None:
+        names = list(TABS)
+        self.show_tab(names[(names.index(self.tab) + step) % len(names)])
+
+    def action_back(self) -> None:
+        self._commands.navigator.show("fleet")
+
+    def _write(self) -> None:
+        for name in TABS:
+            self.query_one(f"#{name}").display = name == self.tab
+        titles = [
+            Content.styled(f" {title} ", "bold $text on $panel" if name == self.tab else "$text-muted")
+            for name, title in TABS.items()
+        ]
+        keys = Content.assemble(("  [ ]", "bold $text-accent"), (" tab", "$text-muted"))
+        self.query_one("#system-head", Static).update(Content("").join([*titles, keys]))
+        if self.tab == "models":
+            self._commands.controller.request(ListModels(), self._show_models, otherwise=self._no_models)
+        elif self.tab == "hosts":
+            self._show_hosts()
+
+    # models
+
+    def _no_models(self) -> None:
+        if self.is_attached:
+            self.query_one("#models-text", Static).update(
+                literal("The providers could not be asked; the notice says why.", "$text-error")
+            )
+
+    def _show_models(self, listed: ProviderList) -> None:
+        if not self.is_attached:
+            return
+        lines: list[Content] = []
+        if (platform := self._stores.fleet.platform) is not None:
+            used = platform.provider
+            lines = [
+                Content.assemble(
+                    ("In use  ", "bold $text-primary"),
+                    literal(f"{used.display or used.model} · {used.provider}  ", "bold"),
+                    literal(used.reason, "$text-muted"),
+                ),
+                Content(""),
+            ]
+        users = self._users()
+        for provider in (each for each in listed.providers if each.ok):
+            lines.append(Content.styled(one_line(provider.provider, 60), "bold $text-primary"))
+            for model in provider.models:
+                facts = [size(model.size)] if model.size else []
+                facts += [f"{model.context_window:,} tokens"] if model.context_window else []
+                facts += [f"used by {one_line(names, 60)}"] if (names := users.get(model.name, "")) else []
+                lines.append(
+                    Content.assemble(
+                        literal(f"  {one_line(model.display, 24):<26}"),
+                        literal(" · ".join(facts), "$text-muted"),
+                    )
+                )
+            lines.append(Content(""))
+        for provider in (each for each in listed.providers if not each.ok):
+            name = one_line(provider.provider, 60)
+            detail = one_line(provider.detail.removeprefix(f"{name.capitalize()}: "), 200)
+            lines.append(literal(name, "bold $text-muted"))
+            lines += [literal(f"  {row}", "$text-muted") for row in wrap(detail, DETAIL_CELLS)]
+        lines += [
+            Content(""),
+            literal("m on a specialist chooses its model, `:use` the one for all.", "$text-muted"),
+        ]
+        self.query_one("#models-text", Static).update(Content("\n").join(lines))
+
+    def _users(self) -> dict[str, str]:
+        users: dict[str, list[str]] = {}
+        for row in self._stores.fleet.rows.values():
+            if row.pid:
+                users.setdefault(row.model, []).append(row.name)
+        return {model: ", ".join(names) for model, names in users.items()}
+
+    # hosts
+
+    def _show_hosts(self) -> None:
+        if self.tab != "hosts" or not self.is_attached:
+            return
+        fleet = self._stores.fleet
+        lines = [Content.styled("This machine", "bold $text-primary")]
+        if fleet.history:
+            sample = fleet.history[-1]
+            lines += [_gauge("cpu", sample.cpu), _gauge("memory", sample.memory)]
+        else:
+            lines.append(literal("  nothing measured yet", "$text-muted"))
+        lines.append(Content(""))
+        hosts: dict[str, list[SpecialistStatus]] = {}
+        for row in fleet.rows.values():
+            if row.pid:
+                hosts.setdefault(row.host, []).append(row)
+        for host, rows in hosts.items():
+            lines += _host(host, [(row, fleet.figures.get(row.id, ProcessFigures())) for row in rows])
+        if not hosts:
+            lines.append(literal("No specialist runs.", "$text-muted"))
+        self.query_one("#hosts-text", Static).update(Content("\n").join(lines))
+
+
+def _gauge(name: str, percent: float) -> Content:
+    parts = gauge(percent / 100, GAUGE_CELLS, share_tone(percent / 100))
+    drawn = [(part.text, TONES.get(part.tone, "")) for part in parts]
+    return Content.assemble(f"  {name:<8}", *drawn, f"  {percent:.0f} %")
+
+
+def _host(host: str, rows: Iterable[tuple[SpecialistStatus, ProcessFigures]]) -> list[Content]:
+    """Return a host's name with how many run there, and each with what it takes, the largest first."""
+    listed = sorted(rows, key=lambda pair: -pair[1].rss)
+    total = sum(figures.rss for _, figures in listed)
+    head = Content.assemble(
+        literal(one_line(host, 40), "bold"),
+        literal(f"  {len(listed)} run · {size(total)} of memory", "$text-muted"),
+    )
+    each = (
+        literal(
+            f"  {one_line(row.name, 16):<17} pid {row.pid:<8} cpu {figures.cpu:>3.0f} %   {size(figures.rss):>6}"
+        )
+        for row, figures in listed
+    )
+    return [head, *each, Content("")]

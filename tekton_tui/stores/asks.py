@@ -1,0 +1,41 @@
+"""Calls of tools that wait for a person."""
+
+from __future__ import annotations
+
+from backend.schema.events import AskClosed
+from backend.schema.tools import Ask
+from tekton_tui.stores.signal import Signal
+
+KEPT = 200
+
+
+class AskStore:
+    """Asks by id, the oldest first. `changed` is emitted after every change, `opened` and `closed` with what it was."""
+
+    def __init__(self) -> None:
+        self.asks: dict[str, Ask] = {}
+        self.answered: dict[str, AskClosed] = {}
+        """What was answered or became void of late: the queue may not have said so yet."""
+        self.changed: Signal[[]] = Signal()
+        self.opened: Signal[[Ask]] = Signal()
+        self.closed: Signal[[AskClosed]] = Signal()
+
+    def load(self, asks: list[Ask]) -> None:
+        """Take what waits now, in the place of what was known."""
+        self.asks = {ask.id: ask for ask in asks}
+        self.changed.emit()
+
+    def put(self, ask: Ask) -> None:
+        known = ask.id in self.asks
+        self.asks[ask.id] = ask
+        self.changed.emit()
+        if not known:
+            self.opened.emit(ask)
+
+    def close(self, event: AskClosed) -> None:
+        self.answered[event.id] = event
+        while len(self.answered) > KEPT:
+            del self.answered[next(iter(self.answered))]
+        self.asks.pop(event.id, None)
+        self.changed.emit()
+        self.closed.emit(event)

@@ -1,0 +1,478 @@
+"""One conversation: transcript, the questions that wait, composer, a row of what happens now; a panel beside it on request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+
+from backend.schema.content import Effort, ToolResult
+from backend.schema.params import GetHistory, GetSession, ListMessages
+from backend.schema.records import Session, StoredMessage
+from backend.schema.results import History, MessageList
+from backend.schema.states import LIVE
+from tekton_tui.commands import Commands, ExportFormat
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.stores import LiveTurn, Stores
+from tekton_tui.stores.turns import context_of
+from tekton_tui.transcript import Entry, Transcript
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.chat.branching import Branching, place_of, prompt_of
+from tekton_tui.widgets.chat.entries import paired, stored_entry
+from tekton_tui.widgets.chat.live_turns import LiveTurns
+from tekton_tui.widgets.chat.pins import Pins
+from tekton_tui.widgets.chat.queue_rows import QueueRows
+from tekton_tui.widgets.chat.sidebar import Sidebar, show_panel, toggle_panel
+from tekton_tui.widgets.chat.status_row import StatusRow, escape_words
+from tekton_tui.widgets.common.empty import EmptyState
+from tekton_tui.widgets.common.search_bar import SearchBar
+from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
+from tekton_tui.widgets.composer.files import Attached
+from tekton_tui.widgets.composer.slash_commands import EFFORTS, VERBS, read_into, read_line
+from tekton_tui.widgets.composer.text import preview_line
+
+PAGE = 60
+"""Messages fetched at a time."""
+SEARCHED_PAGE = 500
+"""Messages fetched at a time while the whole conversation is searched."""
+
+
+class ChatView(Vertical):
+    """A specialist's conversation in its default session, or in one that was chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("chat")
+
+    class Titled(Message):
+        """Posted when another conversation is shown, or its title is known."""
+
+        def __init__(self, view: ChatView) -> None:
+            super().__init__()
+            self.view = view
+
+    def __init__(self, ai_id: str, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.ai_id = ai_id
+        self.session_id = ""
+        self._stores, self._commands = stores, commands
+        self._oldest: int | None = None
+        self._pending_search = ""
+        self.title = ""
+        """Of the conversation that is shown; empty for the specialist's default one."""
+        self._effort: Effort | None = None
+        self._branching = Branching()
+        self._transcript = Transcript(classes="chat-transcript")
+        self._live = LiveTurns(
+            self._transcript, stores, ai_id, belongs=self._mine, changed=self._turns_changed
+        )
+        self._status = StatusRow(ai_id, stores)
+        self._queue = QueueRows(ai_id, commands)
+        self._pins = Pins(self._transcript, commands)
+
+    @property
+    def name_shown(self) -> str:
+        row = self._stores.fleet.rows.get(self.ai_id)
+        return row.name if row else self.ai_id.removesuffix("-ai")
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(classes="chat-body"):
+            yield EmptyState(classes="chat-nothing")
+            yield self._transcript
+        yield SearchBar()
+        yield self._queue
+        yield Composer(teaching_placeholder(f"Ask {self.name_shown}…"))
+        yield self._status
+
+    def on_mount(self) -> None:
+        turns = self._stores.turns
+        turns.started.subscribe_widget(self, self._turn_started)
+        self._live.subscribe(self)
+        turns.ended.subscribe_widget(self, self._turn_ended)
+        turns.reloaded.subscribe_widget(self, self.reload)
+        self._stores.fleet.summary_changed.subscribe_widget(self, self._update_names)
+        self._stores.fleet.changed.subscribe_widget(self, self._row_changed)
+        row = self._stores.fleet.rows.get(self.ai_id)
+        self.query_one(".chat-nothing", EmptyState).show_text(
+            f"Ask {self.name_shown}: {row.title if row else ''}",
+            f"good at {', '.join(row.capabilities[:5])}" if row else "",
+        )
+        self._show_emptiness()
+        composer = self.query_one(Composer)
+        composer.border_title = literal(one_line(f"to {self.name_shown}", 60))
+        composer.verbs = [Choice(verb.name, verb.help) for verb in VERBS]
+        composer.preview = lambda text: preview_line(text, self._stores.fleet.known_names())
+        composer.take_back = self._queue.take_back
+        composer.take_files(lambda paths: read_into(composer, self._commands, paths))
+        composer.room = lambda: self._status.room
+        composer.answers = lambda: self._commands.asks.open(self.ai_id)
+        self._update_names()
+        self.watch(self._transcript, "scroll_y", self._scrolled, init=False)
+        self._commands.drafts.restore(self.ai_id, self.put_draft)
+        self.reload()
+        self._clock = self.set_interval(1.0, self._count_clocks, pause=not self.running())
+
+    def focus_composer(self) -> None:
+        self.query_one(Composer).focus_field()
+
+    def put_draft(self, text: str) -> None:
+        """Put a text into the composer, unless something is being written there."""
+        if self.query_one(Composer).empty:
+            self.query_one(Composer).draft = text
+
+    def take_text(self, text: str) -> bool:
+        """Put text that was typed or pasted outside of a field into the composer; nothing is sent."""
+        self.query_one(Composer).insert(text)
+        self.focus_composer()
+        return True
+
+    def set_effort(self, effort: Effort | None) -> None:
+        """Say how hard the model is to think about the questions to come here; `None` leaves that to it."""
+        self._effort, self._status.effort = effort, effort or ""
+        self._show_status()
+
+    def run_line(self, text: str, files: Sequence[Attached] = ()) -> None:
+        """Carry out a line written in the composer, or as if it had been; `files` go along."""
+        read_line(
+            text, self._commands, ai_id=self.ai_id, session_id=self.session_id, view=self,
+            composer=self.query_one(Composer), files=files, effort=self._effort, after=self._branching.after,
+        )  # fmt: skip
+        self._write_anew("")
+
+    def search(self, pattern: str) -> None:
+        """Mark the hits of a pattern in this conversation and go to the newest."""
+        self.query_one(SearchBar).open(pattern)
+
+    def export(self, kind: ExportFormat) -> None:
+        """Write this conversation to a file, as Markdown (`md`) or `json`."""
+        if self.session_id:
+            self._commands.sessions.export(self.session_id, kind)
+
+    def use_session(self, session_id: str, sought: str = "") -> None:
+        """Show and continue another conversation with this specialist; search it for `sought` unless that is empty."""
+        self.session_id, self._pending_search = session_id, sought
+        self.reload()
+
+    def reload(self) -> None:
+        """Fetch the newest messages: at the start, and after events were missed."""
+        if self.session_id:
+            self._commands.controller.request(
+                ListMessages(self.session_id, limit=PAGE), lambda listed: self._show_newest(listed.messages)
+            )
+        else:
+            self._commands.controller.request(GetHistory(self.ai_id, limit=PAGE), self._show_history)
+
+    def running(self) -> list[LiveTurn]:
+        """Return this conversation's turns under way."""
+        return self._live.running
+
+    def _show_history(self, history: History) -> None:
+        self.session_id = history.conversation_id
+        self._show_newest(history.messages)
+
+    def _show_newest(self, messages: list[StoredMessage]) -> None:
+        """Replace the transcript by the newest messages and the turns under way."""
+        if not self.is_attached:
+            return
+        self._oldest = messages[0].id if len(messages) >= PAGE else None
+        transcript = self._transcript
+        running = {turn.request_id for turn in self.running()}
+        self._branching.load(messages)
+        kept = [
+            message
+            for message in self._branching.on_way(messages)
+            if message.role != "assistant" or message.request_id not in running
+        ]
+        transcript.load(self._entries(kept))
+        asked = {message.request_id for message in kept}
+        self._live.forget()
+        self._live.show(asked)
+        self._show_emptiness()
+        self.query_one(Composer).history = [message.content for message in kept if message.author == "you"]
+        self._status.context = next(
+            (
+                context_of(message.usage)
+                for message in reversed(messages)
+                if message.usage is not None
+                and not any(isinstance(part, ToolResult) for part in message.parts)
+            ),
+            0,
+        )
+        self._show_status()
+        if self.session_id:
+            self._commands.controller.request(GetSession(self.session_id), self._name_session)
+        if self._pending_search:
+            sought, self._pending_search = self._pending_search, ""
+            self.search(sought)
+        elif words := self.query_one(SearchBar).words:
+            transcript.search(words)
+
+    def _fetch_older(self) -> None:
+        if self._oldest is not None:
+            before, self._oldest = self._oldest, None
+            limit = SEARCHED_PAGE if self.query_one(SearchBar).words else PAGE
+            self._commands.controller.request(
+                ListMessages(self.session_id, before_id=before, limit=limit),
+                lambda listed: self._show_older(listed, limit),
+            )
+
+    def _show_older(self, listed: MessageList, limit: int) -> None:
+        """Put older messages before the first; a search goes on until it has seen the oldest."""
+        messages = listed.messages
+        if self.is_attached and messages:
+            self._branching.prepend(messages)
+            self._transcript.prepend(self._entries(self._branching.on_way(messages)))
+            self._oldest = messages[0].id if len(messages) >= limit else None
+            if self.query_one(SearchBar).words:
+                self._fetch_older()
+
+    def _mine(self, turn: LiveTurn) -> bool:
+        return turn.ai_id == self.ai_id and (not self.session_id or turn.session_id == self.session_id)
+
+    def _entries(self, messages: list[StoredMessage]) -> list[Entry]:
+        entries = [stored_entry(message, self._role_of(message.author)) for message in paired(messages)]
+        self._branching.mark(entries)
+        return entries
+
+    def _role_of(self, ai_id: str) -> str:
+        row = self._stores.fleet.rows.get(ai_id)
+        return row.title if row else ""
+
+    def _name_session(self, session: Session) -> None:
+        self.title = "" if session.is_default else session.title or session.id
+        self.post_message(self.Titled(self))
+        for panel in self.query(Sidebar):
+            panel.use_session(self.session_id)
+
+    def _turn_started(self, turn: LiveTurn) -> None:
+        if self._mine(turn) and turn.after:
+            self._branching.show_newest()
+            self.reload()
+        elif self._mine(turn):
+            self._live.show()
+
+    def _turns_changed(self) -> None:
+        self._queue.show_waiting(self._live.waiting)
+        if self.running():
+            self._clock.resume()
+        self._show_emptiness()
+        self._show_status()
+
+    def _turn_ended(self, turn: LiveTurn) -> None:
+        if self._mine(turn):
+            self._status.context = turn.context or self._status.context
+            self._status.speed = turn.rate()
+            self._live.end(turn)
+
+    def _row_changed(self, ids: set[str]) -> None:
+        if self.ai_id in ids:
+            self._show_status()
+
+    def _count_clocks(self) -> None:
+        """Move the clocks of what waits for its first token; stop when no turn runs."""
+        if not self.running():
+            self._clock.pause()
+        self._live.count_clocks()
+        self._show_status()
+
+    def _show_status(self) -> None:
+        """Redraw the row of what happens now, and what `esc` does now."""
+        composer, begun = self.query_one(Composer), len(self.running()) - len(self._live.waiting)
+        self._status.escape = escape_words(
+            choosing=composer.has_focus_within and composer.choosing,
+            searching=self.query_one(SearchBar).has_focus_within,
+            answering=bool(begun),
+            writing=composer.has_focus_within and bool(self._transcript.display),
+        )
+        self._status.show_turns(self.running())
+
+    def on_descendant_focus(self) -> None:
+        self._show_status()
+
+    def on_descendant_blur(self) -> None:
+        self._show_status()
+
+    def on_resize(self) -> None:
+        self._show_status()
+        show_panel(self)
+
+    def _show_emptiness(self) -> None:
+        empty = not self._transcript.entries
+        self.query_one(".chat-nothing").display = empty
+        self._transcript.display = not empty
+
+    def _update_names(self) -> None:
+        rows = self._stores.fleet.rows.values()
+        with contextlib.suppress(Exception):
+            self.query_one(Composer).names = [Choice("auto", "whoever suits best")] + [
+                Choice(row.name, row.title) for row in rows
+            ]
+
+    @on(Composer.Submitted)
+    def _submitted(self, event: Composer.Submitted) -> None:
+        event.stop()
+        self._commands.drafts.keep(self.ai_id, "")
+        self.run_line(event.text, event.files)
+
+    @on(Composer.SentNothing)
+    def _send_held(self, event: Composer.SentNothing) -> None:
+        """Ask the first of the questions that were held."""
+        event.stop()
+        if text := self._queue.next_held():
+            self._commands.chat.ask(self.ai_id, text, self.session_id, on_refused=self.put_draft)
+
+    @on(Composer.Changed)
+    def _changed(self, event: Composer.Changed) -> None:
+        self._commands.drafts.keep(self.ai_id, event.composer.draft)
+        if event.composer.empty and self._branching.rewritten:
+            self._write_anew("")
+
+    @on(Composer.Cancelled)
+    def _cancelled(self) -> None:
+        self.action_cancel()
+
+    @on(SearchBar.Changed)
+    def _search_changed(self, event: SearchBar.Changed) -> None:
+        self._transcript.search(event.words)
+        if event.words:
+            self._fetch_older()
+
+    @on(SearchBar.Stepped)
+    def _stepped(self, event: SearchBar.Stepped) -> None:
+        self._transcript.action_hit(event.step)
+
+    @on(SearchBar.Closed)
+    def _search_closed(self) -> None:
+        self._transcript.stop_search()
+        self._transcript.focus()
+
+    @on(Transcript.SearchChanged)
+    def _found(self, event: Transcript.SearchChanged) -> None:
+        self.query_one(SearchBar).count(event.at, event.count, event.done)
+
+    def action_attach_file(self) -> None:
+        """Have the operator name a file."""
+        self.query_one(Composer).insert("/attach ")
+        self.focus_composer()
+
+    def action_effort(self) -> None:
+        """Have the operator choose how hard the model is to think."""
+        choices = [("default", "default", "its own way"), *((effort, effort, "") for effort in EFFORTS)]
+        self._commands.navigator.choose("effort", choices, lambda answer: self.run_line(f"/effort {answer}"))
+
+    def action_find(self) -> None:
+        self.query_one(SearchBar).open()
+
+    def action_export(self) -> None:
+        if self.session_id:
+            self._commands.sessions.choose_export(self.session_id)
+
+    def action_pin(self) -> None:
+        """Pin the message under the cursor, or unpin it."""
+        self._pins.toggle(self.session_id)
+
+    def action_cancel(self) -> None:
+        """Stop what is written and hold what waits behind it; with nothing under way go one step back."""
+        if self.running():
+            self.action_stop()
+        elif self.query_one(Composer).has_focus_within and self._transcript.display:
+            self._transcript.focus()
+        else:
+            self._commands.navigator.show("fleet")
+
+    def action_stop(self) -> None:
+        """Stop the answer that is written. What waits behind it is held: `enter` sends it."""
+        waiting = {turn.request_id for turn in self._live.waiting}
+        self._queue.stop([turn for turn in self.running() if turn.request_id not in waiting])
+
+    def action_start(self) -> None:
+        """Start the specialist when it does not run."""
+        row = self._stores.fleet.rows.get(self.ai_id)
+        if row is not None and row.state in LIVE:
+            self._commands.notify(f"{self.name_shown} runs already")
+        else:
+            self._commands.fleet.launch([self.ai_id])
+
+    def action_logs(self) -> None:
+        self._commands.navigator.open_logs(self.ai_id)
+
+    def action_model(self) -> None:
+        self._commands.navigator.choose_model([self.ai_id])
+
+    async def action_panel(self) -> None:
+        """Show the facts of the specialist beside its conversation, or hide them."""
+        await toggle_panel(
+            self.query_one(".chat-body"), self.ai_id, self._stores, self._commands, self.session_id
+        )
+
+    def _scrolled(self) -> None:
+        """Fetch older messages when the reader comes near the oldest one loaded."""
+        transcript = self._transcript
+        if not transcript.following and transcript.scroll_offset.y < transcript.size.height * 2:
+            self._fetch_older()
+
+    @on(Transcript.AskAgain)
+    def _ask_again(self, event: Transcript.AskAgain) -> None:
+        key = event.entry.key
+        if (prompt := prompt_of(self._transcript.entries, key)) and (after := self._place_of(key)):
+            self._commands.chat.ask_again(self.ai_id, prompt, self.session_id, after)
+
+    @on(Transcript.EditAndAsk)
+    def _edit(self, event: Transcript.EditAndAsk) -> None:
+        """Put a question into the composer; sent again it is a branch beside the first."""
+        key, composer = event.entry.key, self.query_one(Composer)
+        if not (prompt := prompt_of(self._transcript.entries, key)):
+            composer.draft = event.text
+        elif after := self._place_of(key):
+            composer.draft = prompt
+            self._write_anew(after)
+        else:
+            return
+        self.focus_composer()
+
+    @on(Transcript.WhatWasSent)
+    def _sent(self, event: Transcript.WhatWasSent) -> None:
+        self._commands.chat.show_sent(event.entry.key)
+
+    def _place_of(self, key: str) -> str:
+        """Return behind which question one stands that is to be asked again; empty, with a notice, while one is answered."""
+        return "" if self._answers() else place_of(self._transcript.entries, key)
+
+    def _answers(self) -> bool:
+        """Return whether an answer is under way, and say so."""
+        if self.running():
+            self._commands.notify("it still answers: stop it first (esc)", failed=True)
+        return bool(self.running())
+
+    def _write_anew(self, after: str) -> None:
+        self._branching.rewritten = after
+        words = "writes it anew: a branch · empty it to go on here" if after else ""
+        self.query_one(Composer).border_subtitle = words
+
+    def action_branch(self, step: int) -> None:
+        """Go to the branch before or after the one that is shown."""
+        current = self._transcript.current()
+        if self._answers() or current is None:
+            return
+        if self._branching.go(self._transcript.entries, current, step):
+            self.reload()
+        else:
+            self._commands.notify("there is no other branch here: i or R on a question makes one")
+
+    @on(Transcript.Quote)
+    def _quote(self, event: Transcript.Quote) -> None:
+        quoted = "\n".join(f"> {line}" for line in event.text.splitlines())
+        self.query_one(Composer).insert(f"{quoted}\n\n")
+        self.focus_composer()
+
+    @on(Transcript.Pipe)
+    def _pipe(self, event: Transcript.Pipe) -> None:
+        self._commands.navigator.pipe_text(event.text)
+
+    @on(Transcript.Copied)
+    def _copied(self, event: Transcript.Copied) -> None:
+        self._commands.copy(event.text, f"{len(event.text):,} characters")

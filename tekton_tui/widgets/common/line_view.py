@@ -1,0 +1,125 @@
+"""A log of foreign text: followed or held, wrapped or cut, filtered; dropped and hidden lines are counted."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.text import Text
+from textual import events
+from textual.binding import BindingType
+from textual.strip import Strip
+from textual.widgets import RichLog
+
+from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.safe_text import safe_inline
+from tekton_tui.verbs import bindings
+
+MAX_LINES = 20_000
+
+
+class LineView(RichLog, can_focus=True):
+    """Lines are given with `add`; `kept` holds them all, `hidden` counts those that the filter leaves out."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("lines")
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(
+            id=id, markup=False, highlight=False, wrap=False, auto_scroll=True, max_lines=MAX_LINES
+        )
+        self.kept: deque[tuple[str, str]] = deque(maxlen=MAX_LINES)
+        self.hidden = 0
+        self.dropped = 0
+        self.pattern = ""
+        self.following = True
+
+    def render_line(self, y: int) -> Strip:
+        """Return a row; one that goes on beyond the right border says so."""
+        strip = super().render_line(y)
+        at, width = self.scroll_offset.y + y, strip.cell_length
+        goes_on = at < len(self.lines) and self.lines[at].cell_length > self.scroll_offset.x + width
+        if not goes_on or width < 2:
+            return strip
+        cut = strip.crop(0, width - 1)
+        style = next((segment.style for segment in reversed(list(cut)) if segment.text), None)
+        return Strip([*cut, Segment("…", style)], width)
+
+    def add(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Add `(text, style)` lines; style is a theme colour name or empty."""
+        for text, tone in lines:
+            if len(self.kept) == MAX_LINES:
+                self.dropped += 1
+            self.kept.append((text, tone))
+            self._write_line(text, tone)
+
+    def replace(self, lines: Iterable[tuple[str, str]]) -> None:
+        self.kept.clear()
+        self.clear()
+        self.hidden = 0
+        self.add(lines)
+
+    def set_filter(self, pattern: str) -> None:
+        """Show only lines that match a regular expression; `!` in front inverts it."""
+        self.pattern = pattern
+        self._rewrite()
+
+    def action_follow(self) -> None:
+        self.following = self.auto_scroll = not self.following
+        if self.following:
+            self.scroll_end(animate=False)
+
+    def action_wrap(self) -> None:
+        self.wrap = not self.wrap
+        self._rewrite()
+
+    def action_end(self) -> None:
+        self.following = self.auto_scroll = True
+        self.scroll_end(animate=False)
+
+    def action_hit(self, step: int) -> None:
+        """Go a screen's line up or down to the next line that has an error in it."""
+        words = ("error", "exception", "traceback", "killed", "failed")
+        shown = [
+            index for index, strip in enumerate(self.lines) if any(w in strip.text.lower() for w in words)
+        ]
+        top = round(self.scroll_offset.y)
+        found = (
+            next((i for i in shown if i > top), None)
+            if step > 0
+            else next((i for i in reversed(shown) if i < top), None)
+        )
+        if found is not None:
+            self.following = self.auto_scroll = False
+            self.scroll_to(y=found, animate=False)
+
+    def action_copy(self) -> None:
+        app_of(self).copy_to_clipboard("\n".join(text for text, _ in self.kept if self._passes(text)))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.following = self.auto_scroll = False
+
+    def _rewrite(self) -> None:
+        self.clear()
+        self.hidden = 0
+        for text, tone in self.kept:
+            self._write_line(text, tone)
+
+    def _write_line(self, text: str, tone: str) -> None:
+        if not self._passes(text):
+            self.hidden += 1
+            return
+        colour = app_of(self).theme_variables.get(tone, "") if tone else ""
+        self.write(Text(safe_inline(text), style=colour, no_wrap=not self.wrap), scroll_end=self.following)
+
+    def _passes(self, text: str) -> bool:
+        if not self.pattern:
+            return True
+        wanted, inverse = (self.pattern[1:], True) if self.pattern.startswith("!") else (self.pattern, False)
+        try:
+            found = re.search(wanted, text, re.IGNORECASE) is not None
+        except re.error:
+            found = wanted.lower() in text.lower()
+        return found != inverse

@@ -1,0 +1,215 @@
+"""The list of what waits for the operator, and the line above it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widget import Widget
+
+from backend.schema.attention import AttentionItem
+from tekton_tui.formatting import age
+from tekton_tui.runtime.tokens import tokens_of
+from tekton_tui.safe_text import one_line
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.fleet.drawing import Part, fitted, width_of
+
+WIDE: Final = 100
+SIGNS: Final = {"asks": ("◆", "you"), "down": ("✖", "bad"), "stalled": ("◐", "warn"), "error": ("✖", "bad"),
+                "budget": ("◐", "warn"), "done": ("●", "accent")}  # fmt: skip
+KEYS: Final = {
+    "asks": (("a", "allow"), ("x", "deny")), "down": (("s", "start"), ("l", "log")), "stalled": (("x", "stop"), ("⏎", "read")),
+    "error": (("⏎", "read"), ("l", "log")), "budget": (("⏎", "fleet"),), "done": (("⏎", "read"),),
+}  # fmt: skip
+TABS: Final = ("Open", "Snoozed", "All errors")
+
+
+class NeedsList(ScrollView, can_focus=True):
+    """One line an item, with a cursor that stays on its item while others come and go."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("grid")
+
+    class Moved(Message):
+        """Posted when the cursor is on another item, or its item changed."""
+
+    class Chosen(Message):
+        """Posted when an item was clicked twice."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._items: list[AttentionItem] = []
+        self._cursor = 0
+        self.marked: set[str] = set()
+        """Ids of the items that are answered together."""
+
+    @property
+    def items(self) -> list[AttentionItem]:
+        return self._items
+
+    @property
+    def current(self) -> AttentionItem | None:
+        return self._items[self._cursor] if self._cursor < len(self._items) else None
+
+    def show(self, items: list[AttentionItem]) -> None:
+        """Show these; the cursor keeps its item, or takes what stands in its place."""
+        before = self.current
+        self._items = items
+        ids = [item.id for item in items]
+        if before is not None and before.id in ids:
+            self._cursor = ids.index(before.id)
+        self._cursor = max(0, min(self._cursor, len(items) - 1))
+        self.marked.intersection_update(ids)
+        self.virtual_size = Size(self.size.width, len(items) + 1)
+        self.refresh()
+        self.post_message(self.Moved())
+
+    def go_to(self, item_id: str) -> None:
+        """Put the cursor on an item, if it is here."""
+        for at, item in enumerate(self._items):
+            if item.id == item_id:
+                self._move_to(at)
+
+    def action_move(self, step: int) -> None:
+        if self._items:
+            self._move_to(max(0, min(len(self._items) - 1, self._cursor + step)))
+
+    def action_side(self, step: int) -> None:
+        return
+
+    def _move_to(self, at: int) -> None:
+        self._cursor = at
+        top, page = round(self.scroll_offset.y), self.size.height - 1
+        if at < top:
+            self.scroll_to(y=at, animate=False, immediate=True)
+        elif at >= top + page > top:
+            self.scroll_to(y=at - page + 1, animate=False, immediate=True)
+        self.refresh()
+        self.post_message(self.Moved())
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.y - 1 + round(self.scroll_offset.y)
+        if event.y and at < len(self._items):
+            self._move_to(at)
+            if event.chain == 2:
+                self.post_message(self.Chosen())
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width, tokens = self.size.width, tokens_of(self)
+        if y == 0:
+            head = "    WHAT       WHO            SINCE   WHY"
+            return self._strip([Part(head, "muted")], width, tokens.ground)
+        at = y - 1 + round(self.scroll_offset.y)
+        if at >= len(self._items):
+            return self._strip([], width, tokens.ground)
+        here = at == self._cursor
+        ground = tokens.ground if not here else tokens.cursor if self.has_focus else tokens.panel
+        return self._strip(
+            [
+                Part("▎" if here else " ", "accent"),
+                Part("▌" if self._items[at].id in self.marked else " ", "you"),
+                *_line(self._items[at], width - 2),
+            ],
+            width,
+            ground,
+        )
+
+    def _strip(self, parts: Iterable[Part], width: int, ground: str) -> Strip:
+        tokens = tokens_of(self)
+        return Strip(
+            [Segment(part.text, tokens.style(part.tone, ground)) for part in parts]
+        ).adjust_cell_length(width, tokens.style("text", ground))
+
+
+def _line(item: AttentionItem, width: int) -> list[Part]:
+    sign, tone = SIGNS[item.kind]
+    count = f" ×{item.count}" if item.count > 1 else ""
+    seconds = time.time() - item.since
+    since = "today" if not item.since else f"{seconds:.0f} s" if seconds < 60 else age(item.since)
+    parts = [
+        Part(f"{sign} ", tone),
+        *fitted([Part(item.kind, tone)], 11),
+        *fitted([Part(one_line(item.who.removesuffix("-ai"), 60), "text bold")], 14),
+        Part(f"{since:>6}   ", "muted"),
+    ]
+    keys: list[Part] = []
+    if width >= WIDE:
+        for key, word in KEYS[item.kind]:
+            keys += [Part(f"  {key}", "accent bold"), Part(f" {word}", "muted")]
+        keys = fitted(keys, 22)
+    room = max(0, width - width_of(parts) - width_of(keys))
+    short = "" if item.short == item.kind else f"{item.short}{count} "
+    why = [
+        Part(one_line(short, 60) + ("  " if short else ""), "muted"),
+        Part(one_line(item.why, 400), "text"),
+    ]
+    return [*parts, *fitted(why, room), *keys]
+
+
+class NeedsHead(Widget):
+    """Counts at the left, tabs at the right."""
+
+    DEFAULT_CSS = "NeedsHead { height: 1; }"
+
+    class TabChosen(Message):
+        """Posted when a tab was clicked."""
+
+        def __init__(self, tab: int) -> None:
+            super().__init__()
+            self.tab = tab
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left: list[Part] = []
+        self._right: list[Part] = []
+        self._spans: list[tuple[int, int, int]] = []
+
+    def show(self, items: list[AttentionItem], snoozed: int, errors: int, tab: int) -> None:
+        kinds = Counter(item.kind for item in items)
+        failed = kinds["down"] + kinds["error"]
+        others = len(items) - failed - kinds["done"]
+        words = (
+            (others, "wait for you", "you bold"),
+            (failed, "failed", "bad"),
+            (kinds["done"], "finished unseen", "accent"),
+        )
+        self._left = [Part(f" {count} {word} ", tone) for count, word, tone in words if count] or [
+            Part(" nothing waits for you", "muted")
+        ]
+        self._right = []
+        self._spans = []
+        at = 0
+        for number, (name, count) in enumerate(zip(TABS, (len(items), snoozed, errors), strict=True)):
+            text = f"{name} {count}" if count else name
+            self._spans.append((at, at + len(text), number))
+            self._right += [Part(text, "text bold underline" if number == tab else "muted"), Part("  ")]
+            at += len(text) + 2
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width, tokens = self.size.width, tokens_of(self)
+        right = width_of(self._right)
+        parts = [*fitted(self._left, max(0, width - right)), *self._right]
+        return Strip([Segment(part.text, tokens.style(part.tone)) for part in parts]).adjust_cell_length(
+            width, tokens.style("text")
+        )
+
+    def on_click(self, event: events.Click) -> None:
+        x = event.x - (self.size.width - width_of(self._right))
+        for start, end, number in self._spans:
+            if start <= x < end:
+                self.post_message(self.TabChosen(number))

@@ -1,0 +1,105 @@
+"""The row of places: key, title, and the number that matters there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+from textual import events
+from textual.app import RenderResult
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from tekton_tui.stores import Signal, Stores
+
+HINT: Final = (("ctrl+p", "bold $text-accent"), (" anything ", "$text-muted"))
+ROOMY: Final = 100
+"""Cells from which titles are written in full."""
+
+
+class Badge(NamedTuple):
+    """A number beside a place's title, shown unless it is 0; `changed` is emitted when it may have changed.
+
+    `tone` is the theme variable of its colour.
+    """
+
+    value: Callable[[Stores], int]
+    changed: Callable[[Stores], Signal[[]]]
+    tone: str = "text-secondary"
+
+
+class Entry(Protocol):
+    """What the row shows of a place: a row of the registry."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def short(self) -> str: ...
+    @property
+    def badge(self) -> Badge | None: ...
+
+
+class ScreenBar(Widget):
+    """One row; a click on a title goes to its place."""
+
+    current: reactive[str] = reactive("fleet")
+    """Name of the place that is shown."""
+
+    class Chosen(Message):
+        """Posted when a place's title was clicked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, places: Iterable[Entry], stores: Stores, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._entries, self._stores = tuple(places), stores
+        self._spans: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        for entry in self._entries:
+            if entry.badge is not None:
+                entry.badge.changed(self._stores).subscribe_widget(self, self._badge_changed)
+
+    def _badge_changed(self) -> None:
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        gap = "  " if self.size.width >= ROOMY else ""
+        parts: list[Content] = []
+        at = 0
+        self._spans.clear()
+        for entry in self._entries:
+            words = self._words(entry)
+            if at + words.cell_length > self.size.width:
+                break
+            parts += [words, Content(gap)]
+            self._spans.append((at, at + words.cell_length, entry.name))
+            at += words.cell_length + len(gap)
+        hint = Content.assemble(*HINT)
+        room = self.size.width - at - hint.cell_length
+        return Content.assemble(*parts, " " * room, hint) if room > 0 else Content.assemble(*parts)
+
+    def _words(self, entry: Entry) -> Content:
+        here = entry.name == self.current
+        count = entry.badge.value(self._stores) if entry.badge is not None else 0
+        title = entry.title if self.size.width >= ROOMY else entry.short
+        words = Content.assemble(
+            Content.styled(f" {entry.key}", "bold $text-accent" if here else "$text-accent"),
+            Content.styled(f" {title}", "bold $text" if here else "$text-muted"),
+            Content.styled(f" {count}" if count else "", f"bold ${entry.badge.tone}" if entry.badge else ""),
+            " ",
+        )
+        return words.stylize("on $panel") if here else words
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, name in self._spans:
+            if start <= event.x < end:
+                self.post_message(self.Chosen(name))

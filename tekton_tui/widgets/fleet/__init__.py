@@ -1,0 +1,1 @@
+"""The status grid and its detail pane."""

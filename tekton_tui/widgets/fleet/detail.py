@@ -1,0 +1,224 @@
+"""The pane below the grid, about the row under the cursor: overview, last exchange, log, process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import BindingType
+from textual.content import Content
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from backend.schema.params import GetHistory, GetLogs, ListErrors
+from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
+from backend.schema.results import ErrorList, History, LogText
+from backend.schema.states import BROKEN
+from tekton_tui.commands import Commands
+from tekton_tui.formatting import TICKING
+from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
+from tekton_tui.runtime.tokens import tokens_of
+from tekton_tui.safe_text import literal, one_line, safe
+from tekton_tui.stores import Line, Stores
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.fleet import facts
+from tekton_tui.widgets.fleet.columns import NARROW
+from tekton_tui.widgets.fleet.drawing import Part, fitted
+
+TABS: Final = ("Overview", "Exchange", "Log", "Process")
+REST_S = 0.25
+"""The cursor rests this long before anything is fetched."""
+LOG_LINES = 300
+MESSAGES = 8
+WIDE_TITLE = 70
+
+
+class DetailPane(ScrollView, can_focus=True):
+    """One specialist, one tab. What is not in the stores is fetched once the cursor has rested."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("fleet-detail")
+
+    def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._stores, self._commands = stores, commands
+        self._shown: str | None = None
+        self._row: SpecialistStatus | None = None
+        """The row as it was drawn."""
+        self._lines: list[list[Part]] = []
+        self._log: list[str] = []
+        self._messages: list[StoredMessage] = []
+        self._ends: list[ErrorRecord] = []
+        self._tab_spans: list[tuple[int, int, int]] = []
+        self.tab = 0
+
+    def on_mount(self) -> None:
+        self.add_class("framed")
+        self._stores.fleet.changed.subscribe_widget(self, self._changed)
+        self._stores.timeline.added.subscribe_widget(self, self._logged)
+        self._stores.turns.ended.subscribe_widget(
+            self, lambda turn: self._fetch_soon() if turn.ai_id == self._shown else None
+        )
+        self.set_interval(1.0, self._tick)
+
+    def on_unmount(self) -> None:
+        frame_scheduler(app_of(self)).forget(self)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._write()
+
+    def show_specialist(self, ai_id: str | None) -> None:
+        """Show another specialist, or nobody."""
+        if ai_id == self._shown:
+            return
+        self._shown, self._log, self._messages, self._ends = ai_id, [], [], []
+        self.scroll_to(y=0, animate=False)
+        self._write()
+        self._fetch_soon()
+
+    def step_tab(self, step: int) -> None:
+        """Show the next tab, or the one before."""
+        self.show_tab((self.tab + step) % len(TABS))
+
+    def show_tab(self, tab: int) -> None:
+        """Show a tab by its number."""
+        self.tab = tab
+        self.scroll_to(y=0, animate=False)
+        self._write()
+        self._fetch_soon()
+
+    def _fetch_soon(self) -> None:
+        ai_id = self._shown
+        if ai_id is not None:
+            self.set_timer(REST_S, lambda: self._fetch(ai_id))
+
+    def _fetch(self, ai_id: str) -> None:
+        if self._shown != ai_id or not self.is_attached or not self.display:
+            return
+        controller = self._commands.controller
+        row = self._stores.fleet.rows.get(ai_id)
+        if TABS[self.tab] == "Log" or (
+            TABS[self.tab] == "Overview" and row is not None and row.state in BROKEN
+        ):
+            controller.subscribe("logs")
+            controller.request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
+        elif TABS[self.tab] == "Process":
+            controller.request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
+        else:
+            controller.request(GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True)
+
+    def _show_log(self, log: LogText) -> None:
+        if log.source == self._shown and self.is_attached:
+            self._log = log.lines
+            self._write()
+            if TABS[self.tab] == "Log":
+                self.scroll_end(animate=False)
+
+    def _logged(self, lines: Sequence[Line]) -> None:
+        mine = [line.text for line in lines if line.kind == "log" and line.source == self._shown]
+        if mine and TABS[self.tab] == "Log":
+            self._log = [*self._log, *mine][-LOG_LINES:]
+            self._request()
+
+    def _show_messages(self, history: History) -> None:
+        if history.specialist_id == self._shown and self.is_attached:
+            self._messages = history.messages
+            self._write()
+
+    def _show_ends(self, ledger: ErrorList) -> None:
+        if self.is_attached:
+            self._ends = [record for record in ledger.errors if record.where == self._shown]
+            self._write()
+
+    def _changed(self, ids: set[str]) -> None:
+        row = self._stores.fleet.rows.get(self._shown or "")
+        # at rest only figures change, every second: they are drawn when something else does
+        if self._shown in ids and row is not None and (row is not self._row or row.state in TICKING):
+            self._request()
+
+    def _tick(self) -> None:
+        row = self._stores.fleet.rows.get(self._shown or "")
+        if row is not None and row.state in TICKING and self.is_on_screen:
+            self._request()
+
+    def _request(self) -> None:
+        if self.display:
+            frame_scheduler(app_of(self)).request(self)
+
+    def frame(self) -> None:
+        """Draw anew what differs."""
+        self._write()
+
+    def _write(self) -> None:
+        row = self._stores.fleet.rows.get(self._shown or "")
+        self._row = row
+        self._write_border(row)
+        width, height = self.scrollable_content_region.size
+        if width < 2:
+            return
+        lines = self._made(row, width, height) if row is not None else []
+        if lines == self._lines:
+            return
+        before, self._lines = self._lines, lines
+        follows = TABS[self.tab] == "Log" and self.scroll_offset.y >= self.max_scroll_y
+        self.virtual_size = Size(width, len(lines))
+        if follows and len(before) != len(lines):
+            self.scroll_end(animate=False)
+        self.refresh()
+
+    def _made(self, row: SpecialistStatus, width: int, height: int) -> list[list[Part]]:
+        now, fleet = time.time(), self._stores.fleet
+        turns = self._stores.turns.of_specialist(row.id)
+        if TABS[self.tab] == "Overview":
+            return facts.overview(row, fleet, turns, self._messages, self._log, now, width, height)
+        if TABS[self.tab] == "Exchange":
+            return facts.exchange(row, turns, self._messages, width)
+        if TABS[self.tab] == "Log":
+            return [[Part(one_line(line, width), "muted")] for line in self._log] or [
+                [Part("nothing was written to its log", "muted")]
+            ]
+        return facts.process(row, fleet, self._ends, now, width, height)
+
+    def _write_border(self, row: SpecialistStatus | None) -> None:
+        if row is None:
+            self.border_title, self.border_subtitle, self._tab_spans = "", "", []
+            return
+        room = self.size.width
+        title = Content.styled(safe(one_line(row.name, 24)), "bold $foreground")
+        if room >= WIDE_TITLE:
+            title = Content.assemble(
+                title, literal(f" · {one_line(row.title.removeprefix('The '), 30)}", "$text-muted")
+            )
+        self._tab_spans = []
+        air = " " if room < NARROW else ""
+        at = len(air) + title.cell_length + 3
+        parts = [Content(air), title, Content("   ")]
+        for number, name in enumerate(TABS):
+            style = "bold underline $foreground" if number == self.tab else "$text-muted"
+            parts += [Content.styled(name, style), Content("  ")]
+            self._tab_spans.append((at, at + len(name), number))
+            at += len(name) + 2
+        self.border_title = Content.assemble(*parts)
+        keys = (("[ ]", "tab"), ("d", "hide"), ("z", "zoom"))
+        self.border_subtitle = Content(" · ").join(
+            Content.assemble((key, "bold $text-primary"), (f" {word}", "$text-muted")) for key, word in keys
+        )
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y >= self.gutter.top:
+            return
+        for start, end, number in self._tab_spans:
+            if start <= event.x - (2 if self.gutter.left > 1 else 1) < end:
+                self.show_tab(number)
+
+    def render_line(self, y: int) -> Strip:
+        tokens = tokens_of(self)
+        width = self.scrollable_content_region.width
+        at = y + round(self.scroll_offset.y)
+        parts = fitted(self._lines[at], width) if at < len(self._lines) else []
+        return Strip([Segment(part.text, tokens.style(part.tone)) for part in parts]).adjust_cell_length(
+            width, tokens.style("text")
+        )

@@ -1,0 +1,331 @@
+"""What the detail pane says of one specialist, as lines of coloured text. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+
+from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
+from backend.schema.states import BROKEN, LIVE, RUNNING
+from tekton_tui.formatting import age, milliseconds, number, rate, size, span, spent
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.stores import FleetStore, LiveTurn
+from tekton_tui.widgets.fleet.columns import short_state, tone_of
+from tekton_tui.widgets.fleet.drawing import Part, area, fitted, gauge, share_tone, step_up, width_of
+
+PLOT_CELLS = 42
+ROOMY = 12
+"""From more rows than this on, the last exchange stands below the facts."""
+PLOT_FROM = 100
+"""From this width on there is a plot beside the facts."""
+
+Row = list[Part]
+
+
+def overview(
+    row: SpecialistStatus,
+    fleet: FleetStore,
+    turns: Sequence[LiveTurn],
+    messages: Sequence[StoredMessage],
+    log: Sequence[str],
+    now: float,
+    width: int,
+    height: int,
+) -> list[Row]:
+    """Return what matters of a specialist now, the most urgent first, in `height` rows."""
+    beside = width >= PLOT_FROM and row.state in RUNNING
+    left = width - PLOT_CELLS - 2 if beside else width
+    top = [*_urgent(row, now), *_asked(row, turns, messages, now, left), *_agent(row, left)]
+    bottom = [_identity(row, now), _spent(row)] if row.state in RUNNING else _description(row, left)
+    if row.state in BROKEN and log:
+        top += [
+            [],
+            *(
+                [Part(one_line(line, left), "muted")]
+                for line in log[-max(1, height - len(top) - len(bottom) - 2) :]
+            ),
+        ]
+    if height > ROOMY:
+        said = exchange(row, turns, messages, left) if turns or messages else []
+        lines = [*top, [], *bottom, [], *said]
+    else:
+        room = max(0, height - len(bottom))
+        lines = top[:room]
+        lines += [[] for _ in range(room - len(lines))]
+        lines += bottom
+    if not beside:
+        return lines[:height] if height else lines
+    plot = _plot(fleet.rates.get(row.id, ()), fleet, row, PLOT_CELLS, min(height, ROOMY))
+    lines += [[] for _ in range(len(plot) - len(lines))]
+    return [
+        [*fitted(line, left), Part("┊ ", "line"), *(plot[at] if at < len(plot) else [])]
+        for at, line in enumerate(lines[:height])
+    ]
+
+
+def _description(row: SpecialistStatus, width: int) -> list[Row]:
+    """Return what a specialist is there for, in as many rows as that takes."""
+    return [[Part(line, "muted")] for line in wrap(one_line(row.description, None), max(20, width - 1))]
+
+
+def _urgent(row: SpecialistStatus, now: float) -> list[Row]:
+    tone = tone_of(row)
+    state = short_state(row, now)
+    if row.state in BROKEN:
+        keys = _keys(("s", "start"), ("l", "log"))
+        why = one_line(row.cause or row.last_error or row.detail, None)
+        return [[Part(f"✖ {state}   ", f"{tone} bold"), *keys], [Part(why, "text")]]
+    if row.phase == "waiting":
+        keys = _keys(("e", "answer"), ("x", "stop"))
+        return [[Part(f"◆ asks to call {one_line(row.detail, 60)}   ", f"{tone} bold"), *keys]]
+    if row.phase == "stalled":
+        keys = _keys(("x", "stop"), ("R", "again"))
+        return [
+            [
+                Part(f"◐ {state}   ", f"{tone} bold"),
+                Part(f"{one_line(row.detail or 'no token', 60)}   ", "muted"),
+                *keys,
+            ]
+        ]
+    if row.state == "stopped":
+        return [[Part("does not run   ", "muted"), *_keys(("s", "start"))]]
+    if row.state == "ready" and row.last_error and row.failures:
+        return [[Part("last failure  ", "muted"), Part(one_line(row.last_error, None), "bad")]]
+    return []
+
+
+def _keys(*pairs: tuple[str, str]) -> Row:
+    return [part for key, word in pairs for part in (Part(key, "accent bold"), Part(f" {word}   ", "muted"))]
+
+
+def _asked(
+    row: SpecialistStatus,
+    turns: Sequence[LiveTurn],
+    messages: Sequence[StoredMessage],
+    now: float,
+    width: int,
+) -> list[Row]:
+    if turns:
+        turn = turns[0]
+        lines = [[Part(f"“{one_line(turn.prompt, 300)}”  ", "text"), Part(_clock(turn.started_at), "faint")]]
+        last = [line for line in turn.content.splitlines() if line.strip()][-2:]
+        return [*lines, *([Part(f"  {one_line(line, 400)}", "muted")] for line in last)]
+    question = next((m for m in reversed(messages) if m.role == "user"), None)
+    if question is None:
+        return _description(row, width) if row.state in LIVE else []
+    lines = [
+        [Part(f"“{one_line(question.content, 300)}”  ", "text"), Part(_clock(question.created_at), "faint")]
+    ]
+    answer = next((m for m in reversed(messages) if m.role == "assistant" and m.id > question.id), None)
+    if answer is not None and answer.error_code:
+        lines.append([Part(f"  {one_line(answer.error, 400)}", "bad")])
+    elif answer is not None:
+        lines += [
+            [Part(f"  {one_line(line, 400)}", "muted")]
+            for line in answer.content.splitlines()
+            if line.strip()
+        ][:3]
+    return lines
+
+
+def _agent(row: SpecialistStatus, width: int) -> list[Row]:
+    """Return what an agent of others says of its work: its plan, the files it changed, how it works."""
+    agent = row.agent
+    if agent is None or row.state not in RUNNING:
+        return []
+    rows: list[Row] = []
+    if agent.state == "login":
+        rows += [[Part("log in: ", "you"), Part(one_line(way, 400), "text")] for way in agent.login[:3]]
+    if agent.plan:
+        step = next((one.text for one in agent.plan if one.status == "in_progress"), "")
+        step = step or next((one.text for one in agent.plan if one.status == "pending"), "all done")
+        share = agent.plan_done / len(agent.plan)
+        rows.append(
+            [
+                Part("plan ", "muted"),
+                *gauge(share, 10, "accent"),
+                Part(f" {agent.plan_done}/{len(agent.plan)}  ", "text"),
+                Part(one_line(step, 200), "muted"),
+            ]
+        )
+    if agent.changes:
+        parts: Row = [Part("changed  ", "muted")]
+        for change in agent.changes[:8]:
+            parts += [
+                Part(f"{one_line(change.path.rpartition('/')[2], 30)} ", "text"),
+                Part(f"+{change.added}", "good"),
+                Part(f" −{change.removed}   ", "bad"),
+            ]
+        if len(agent.changes) > 8:
+            parts.append(Part(f"and {len(agent.changes) - 8} more", "muted"))
+        rows.append(parts)
+    words = [
+        f"{agent.name} {agent.version}".strip(),
+        *([f"mode {agent.mode}"] if agent.mode else []),
+        agent.cwd,
+    ]
+    rows.append([Part(one_line(" · ".join(words), width), "muted")])
+    return rows
+
+
+def _identity(row: SpecialistStatus, now: float) -> Row:
+    return [
+        Part(one_line(row.model_display or "no model", 40), "text"), Part(f" · {row.provider}    up ", "muted"),
+        Part(age(row.started_at, now), "text"), Part("    pid ", "muted"), Part(str(row.pid or "–"), "text"),
+        Part("    turns ", "muted"), Part(str(row.turns), "text"),
+        *([Part("    failed ", "muted"), Part(str(row.failures), "bad")] if row.failures else []),
+    ]  # fmt: skip
+
+
+def _spent(row: SpecialistStatus) -> Row:
+    parts: Row = []
+    if row.context_window and row.context_used:
+        share = row.context_used / row.context_window
+        parts += [
+            Part("context ", "muted"), *gauge(share, 14, share_tone(share)),
+            Part(f" {number(row.context_used)} of {number(row.context_window)}    ", "text"),
+        ]  # fmt: skip
+    parts += [Part(f"{number(row.tokens_in)} in  {number(row.tokens_out)} out", "text")]
+    if cost := spent(row.costs):
+        parts += [Part("    today ", "muted"), Part(cost, "text")]
+    return parts
+
+
+def _plot(
+    samples: Iterable[float], fleet: FleetStore, row: SpecialistStatus, width: int, height: int
+) -> list[Row]:
+    """Return a plot of the last minute's speed with its figures below."""
+    values = [value for value in samples for _ in (0, 1)][-2 * width :]
+    rows = max(1, height - 3)
+    top = step_up(max([1.0, *values]))
+    drawn = area([*[0.0] * (2 * width - len(values)), *values], width, rows, top)
+    figures = fleet.figures.get(row.id)
+    left = (
+        [
+            Part("cpu ", "muted"),
+            Part(f"{figures.cpu:.0f} %", "text"),
+            Part("   rss ", "muted"),
+            Part(size(figures.rss), "text"),
+        ]
+        if figures
+        else []
+    )
+    right = [Part("first ", "muted"), Part(milliseconds(row.first_token_ms), "text")]
+    head = [
+        Part("tok/s ", "muted"),
+        Part(rate(row.tokens_per_second) if row.phase == "streaming" else "", "text bold"),
+        Part(f"  last {width} s · top {top:.0f}", "faint"),
+    ]
+    return [
+        head,
+        *([Part(line, "accent")] for line in drawn),
+        [Part(f"{width} s", "faint"), Part(" " * (width - len(f"{width} s") - 3)), Part("now", "faint")],
+        [*fitted(left, width - width_of(right)), *right],
+    ]
+
+
+def exchange(
+    row: SpecialistStatus, turns: Sequence[LiveTurn], messages: Sequence[StoredMessage], width: int
+) -> list[Row]:
+    """Return the last question and its answer, readable."""
+    if turns:
+        turn = turns[0]
+        return [
+            *_said("you", turn.prompt, turn.started_at, "you", width),
+            [],
+            *_said(row.name, turn.content or "…", 0.0, "accent", width),
+        ]
+    question = next((m for m in reversed(messages) if m.role == "user"), None)
+    if question is None:
+        return [[Part("nothing was asked yet   ", "muted"), *_keys(("⏎", "chat"))]]
+    lines = _said("you", question.content, question.created_at, "you", width)
+    for answer in messages:
+        if answer.role == "assistant" and answer.id > question.id:
+            lines += [[], *_said(row.name, answer.content, answer.created_at, "accent", width)]
+            if answer.error:
+                lines.append([Part(one_line(answer.error, 400), "bad")])
+    return lines
+
+
+def _said(who: str, text: str, moment: float, tone: str, width: int) -> list[Row]:
+    room = max(8, min(100, width - 2))
+    head = [
+        Part("▎ ", tone),
+        Part(one_line(who, 30), f"{tone} bold"),
+        Part(f"  {_clock(moment)}" if moment else "", "faint"),
+    ]
+    body = [
+        line.plain
+        for paragraph in text.split("\n")
+        for line in (literal(paragraph).wrap(room) if paragraph else [literal("")])
+    ]
+    return [head, *([Part("▎ ", tone), Part(line, "text")] for line in body)]
+
+
+def process(
+    row: SpecialistStatus, fleet: FleetStore, ends: Sequence[ErrorRecord], now: float, width: int, height: int
+) -> list[Row]:
+    """Return figures of the process, and how earlier runs ended."""
+    figures = fleet.figures.get(row.id)
+    lines: list[Row] = []
+    if row.state in RUNNING:
+        pairs = [
+            ("pid", str(row.pid or "–")),
+            ("up", age(row.started_at, now)),
+            ("host", row.host),
+            ("port", str(row.port)),
+            ("launched by", row.launcher),
+        ]
+        if figures is not None:
+            pairs += [
+                ("cpu", f"{figures.cpu:.0f} %"),
+                ("rss", size(figures.rss)),
+                ("files", str(figures.fds)),
+            ]
+        lines.append(
+            [
+                part
+                for name, value in pairs
+                for part in (Part(f"{name} ", "muted"), Part(f"{value}   ", "text"))
+            ]
+        )
+        measured = [("first token", milliseconds(row.first_token_ms)), ("tok/s", rate(row.tokens_per_second))]
+        if row.avg_response_s is not None:
+            measured.append(("an answer takes", span(row.avg_response_s)))
+        lines.append(
+            [
+                part
+                for name, value in measured
+                for part in (Part(f"{name} ", "muted"), Part(f"{value}   ", "text"))
+            ]
+        )
+        samples = fleet.rates.get(row.id, ())
+        rows = max(1, min(4, height - len(lines) - len(ends) - 2))
+        cells = min(width, 2 * PLOT_CELLS)
+        values = [value for value in samples for _ in (0, 1)][-2 * cells :]
+        if any(values) and height > 5:
+            lines += [
+                [Part(line, "accent")]
+                for line in area(
+                    [*[0.0] * (2 * cells - len(values)), *values], cells, rows, step_up(max(values))
+                )
+            ]
+    if ends:
+        lines.append([Part("what went wrong before", "muted")])
+        for record in ends:
+            count = f" ×{record.count}" if record.count > 1 else ""
+            lines.append(
+                [
+                    Part(f" {_clock(record.last)}  ", "faint"),
+                    Part(f"{record.code.replace('_', ' ')}{count}  ", "bad"),
+                    Part(one_line(record.message, 400), "text"),
+                ]
+            )
+    elif row.state not in RUNNING:
+        lines.append([Part("does not run; no failure of it is in the ledger", "muted")])
+    return lines
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M", time.localtime(moment))

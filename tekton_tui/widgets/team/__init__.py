@@ -1,0 +1,1 @@
+"""The widgets of a team turn and of a pipeline run."""

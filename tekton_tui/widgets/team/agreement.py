@@ -1,0 +1,73 @@
+"""How much answers agree, by the words they share; pure, and honest about what it is.
+
+Two answers *agree* here when their leading terms overlap. The terms of an answer are the first `MAX_TERMS` different words
+of its prose, without those of the question (everybody repeats these), without common English words, and without a
+plural's `s`; text without spaces between words counts by pairs of characters. Two answers agree when the smaller set of
+terms shares at least `LEAST_SHARE` of it, and at least `LEAST_TERMS` terms, with the other. It is a measure of words:
+it finds those who name the same thing, and cannot tell yes from no. No model is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+MAX_TERMS: Final = 40
+LEAST_SHARE: Final = 1 / 3
+LEAST_TERMS: Final = 2
+MAX_CHARS: Final = 4_000
+"""Of an answer looked at."""
+
+_words: Final = re.compile(r"[^\W_]+(?:[-.'][^\W_]+)*").findall
+_code: Final = re.compile(r"```.*?(?:```|\Z)", re.DOTALL).sub
+_COMMON: Final = frozenset(
+    "a about after all also an and any are as at be because been before but by can could did do does each first for "
+    "from had has have how i if in into is it its just like may more most must my no not of on one only or other our "
+    "out over should so some such than that the their them then there these they this those to two under up was we "
+    "were what when where which while who why will with would you your".split()
+)
+
+
+def terms(text: str, question: str = "") -> frozenset[str]:
+    """Return the leading terms of an answer."""
+    asked = set(_terms(question))
+    found: dict[str, None] = {}
+    for term in _terms(_code(" ", text[:MAX_CHARS])):
+        if term not in asked:
+            found[term] = None
+            if len(found) == MAX_TERMS:
+                break
+    return frozenset(found)
+
+
+def agrees(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two answers share enough of their terms."""
+    shared, smaller = len(one & other), min(len(one), len(other))
+    return shared >= min(LEAST_TERMS, smaller) and smaller > 0 and shared >= LEAST_SHARE * smaller
+
+
+def agreements(answers: Mapping[str, str], question: str) -> dict[str, set[str]]:
+    """Return by name those whose answers agree with that answer."""
+    sets = {name: terms(text, question) for name, text in answers.items()}
+    return {
+        name: {other for other in sets if other != name and agrees(own, sets[other])}
+        for name, own in sets.items()
+    }
+
+
+def _terms(text: str) -> list[str]:
+    found: list[str] = []
+    for word in _words(text.casefold()):
+        if _is_dense(word):
+            found += [word[at : at + 2] for at in range(len(word) - 1)]
+        elif word not in _COMMON and (len(word) > 2 or word.isdigit()):
+            found.append(word[:-1] if len(word) > 3 and word.endswith("s") and word.isascii() else word)
+    return found
+
+
+def _is_dense(word: str) -> bool:
+    """Whether a word is of a script that puts no spaces between words."""
+    return (
+        "\u2e80" <= word[0] <= "\u9fff" or "\uac00" <= word[0] <= "\ud7af" or "\u0e00" <= word[0] <= "\u0eff"
+    )

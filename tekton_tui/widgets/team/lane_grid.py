@@ -1,0 +1,239 @@
+"""The lanes of a team turn: which there are, their order, and the one keys act on; as cards beside each other, or one alone.
+
+A judge's lane stands in a box of its own above the others: `judge_box`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from textual.containers import Vertical, VerticalScroll
+from textual.widget import Widget
+
+from tekton_tui.stores import LiveTeam, LiveTurn, Stores
+from tekton_tui.widgets.team.agreement import agreements, agrees, terms
+from tekton_tui.widgets.team.lane import Lane
+from tekton_tui.widgets.team.lane_text import Order
+
+Shown = Literal["cards", "reader", "zoom"]
+"""All lanes as cards, the current one below the list, or the current one alone."""
+LANE_WIDTH, NARROW_WIDTH = 38, 28
+"""Width of a lane beside others: preferred, and the least at which more lanes are shown at once."""
+LEAST_ROWS = 5
+"""Least height of a lane beside others."""
+JUDGES = ("synthesis", "consensus", "merge")
+"""Names of the lanes in which a judge answers, made from the members' answers."""
+
+
+class Places(NamedTuple):
+    """Lanes beside each other, and the height of each."""
+
+    columns: int
+    rows: int
+
+
+def places_for(count: int, width: int, height: int) -> Places:
+    """Return columns and row height for lanes side by side: all in view if possible, else a whole number of rows."""
+    if count < 1 or width < 1 or height < 1:
+        return Places(1, LEAST_ROWS)
+    for lane_width in (LANE_WIDTH, NARROW_WIDTH):
+        columns = min(count, max(1, width // lane_width))
+        rows = -(-count // columns)
+        if rows * LEAST_ROWS <= height:
+            return Places(-(-count // rows), height // rows)
+    columns = max(1, width // LANE_WIDTH)
+    rows = -(-count // columns)
+    return Places(-(-count // rows), max(LEAST_ROWS, height // max(1, height // LEAST_ROWS)))
+
+
+class LaneGrid(VerticalScroll, can_focus=False):
+    """The lanes of one team turn, found by the request id of their turn.
+
+    Keys act on the first lane until another is chosen, then on that one wherever the order puts it.
+    """
+
+    def __init__(self, stores: Stores, judge_box: Vertical, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.lanes: list[Lane] = []
+        """Judges first, the newest before the others; then the members in order."""
+        self.order: Order = "finish"
+        self.shown: Shown = "cards"
+        self._stores, self._judge_box = stores, judge_box
+        self._team: LiveTeam | None = None
+        self._by_request: dict[str, Lane] = {}
+        self._current: Lane | None = None
+        self._columns = 1
+
+    @property
+    def current(self) -> Lane | None:
+        """The lane that keys act on: the one chosen, else the first member."""
+        if self._current in self.lanes:
+            return self._current
+        return next((lane for lane in self.lanes if not lane.is_judge), None) or next(iter(self.lanes), None)
+
+    @property
+    def members(self) -> list[Lane]:
+        """The lanes that are no judge's, in order."""
+        return [lane for lane in self.lanes if not lane.is_judge]
+
+    @property
+    def judge(self) -> Lane | None:
+        """The judge's lane that is shown: the one keys act on, else the newest."""
+        current = self.current
+        if current is not None and current.is_judge:
+            return current
+        return next((lane for lane in self.lanes if lane.is_judge), None)
+
+    @property
+    def marked(self) -> list[Lane]:
+        """The lanes the operator marked, in the order shown."""
+        return [lane for lane in self.lanes if lane.marked]
+
+    @property
+    def picked(self) -> Lane | None:
+        """The lane the operator picked."""
+        return next((lane for lane in self.lanes if lane.picked), None)
+
+    def lane_of(self, turn: LiveTurn) -> Lane | None:
+        return self._by_request.get(turn.request_id)
+
+    async def show_team(self, team: LiveTeam) -> None:
+        """Replace all lanes by those of this team turn."""
+        self._team, self._current = team, None
+        await self.remove_children()
+        await self._judge_box.remove_children()
+        lanes = {
+            ai_id: Lane(ai_id, team.lanes.get(ai_id), role=self._role(ai_id)) for ai_id in team.start.lanes
+        }
+        refused = [Lane(ai_id, None, refusal=reason) for ai_id, reason in team.start.refused.items()]
+        self._by_request = {request_id: lanes[ai_id] for ai_id, request_id in team.start.lanes.items()}
+        self.lanes = [*lanes.values(), *refused]
+        await self.mount(*self.lanes)
+        for name, turn in team.lanes.items():
+            if _is_judge(turn):
+                await self._judge_box.mount(self._add_judge(turn))
+            elif name in lanes:
+                self._by_request[turn.request_id] = lanes[name]
+        self.measure_agreement()
+
+    def attach_turn(self, turn: LiveTurn) -> bool:
+        """Show a turn that began in its lane; return whether it belongs to this team turn."""
+        if self._team is None or turn.group != self._team.start.request_id:
+            return False
+        lane = self._by_request.get(turn.request_id) or next(
+            (lane for lane in self.lanes if not lane.is_judge and lane.ai_id == turn.lane), None
+        )
+        if lane is not None:
+            self._by_request[turn.request_id] = lane
+            lane.attach(turn)
+        elif _is_judge(turn):
+            self._judge_box.mount(self._add_judge(turn))
+        return True
+
+    def measure_agreement(self) -> None:
+        """Count for each answer how many others agree with it."""
+        if self._team is not None:
+            texts = {lane.ai_id: lane.text for lane in self.members if lane.answered}
+            agreeing = agreements(texts, self._team.start.prompt)
+            for lane in self.members:
+                lane.agree = len(agreeing.get(lane.ai_id, ()))
+            for judge in self.lanes:
+                if judge.is_judge and judge.text:
+                    joint = terms(judge.text, self._team.start.prompt)
+                    sets = {name: terms(text, self._team.start.prompt) for name, text in texts.items()}
+                    judge.shares = [
+                        name.removesuffix("-ai") for name, own in sets.items() if agrees(joint, own)
+                    ]
+                    judge.update_status()
+
+    def lay_out(self) -> None:
+        """Sort the lanes and give each its position and size."""
+        self._sort()
+        width, height = self.size.width, self.size.height
+        members = self.members
+        cards = self.shown == "cards"
+        places = places_for(len(members), width, height) if cards else Places(1, height)
+        self._columns = places.columns
+        self.styles.grid_size_columns = places.columns
+        self.styles.grid_rows = str(places.rows) if cards else "1fr"
+        current, judge = self.current, self.judge
+        for lane in self.lanes:
+            here = lane is current
+            lane.set_class(here, "-focused")
+            lane.reading = here and not cards
+            lane.display = lane is judge if lane.is_judge else cards or here
+            lane.transcript.can_focus = self.shown == "zoom" and here
+            lane.update_status()
+
+    def move(self, right: int, down: int) -> None:
+        """Go to another lane; as cards, one row down is as many lanes on as there are columns."""
+        if (current := self.current) is not None:
+            cards = self.shown == "cards" and not current.is_judge
+            at = self.lanes.index(current) + right + down * (self._columns if cards else 1)
+            self.go_to(self.lanes[max(0, min(len(self.lanes) - 1, at))])
+
+    def go_to(self, lane: Lane) -> None:
+        """Let keys act on this lane."""
+        self._current = lane
+        self.lay_out()
+        if self.shown == "cards":
+            self.call_after_refresh(lane.scroll_visible, animate=False)
+
+    def choose_current(self) -> None:
+        """Stay with the lane that keys act on, wherever the order puts it."""
+        self._current = self.current
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.lay_out)
+
+    def _sort(self) -> None:
+        team = self._team
+        if team is None:
+            return
+        done = [lane for lane in team.finished if (turn := team.lanes.get(lane)) and not turn.code]
+        asked = list(team.start.lanes)
+        for lane in self.members:
+            lane.place = done.index(lane.ai_id) + 1 if lane.ai_id in done else 0
+        before = list(self.lanes)
+        judges = [lane for lane in self.lanes if lane.is_judge]
+        members = sorted(self.members, key=lambda lane: self._rank(lane, team, asked))
+        self.lanes = [*judges, *members]
+        if self.lanes != before or [child for child in self.children if child in members] != members:
+            wanted = {lane: place for place, lane in enumerate(members)}
+            self.sort_children(key=_place_in(wanted))
+
+    def _rank(self, lane: Lane, team: LiveTeam, asked: list[str]) -> tuple[bool, float, float, int]:
+        """Return by what a member is sorted: those that answered by the order, then the others as they came."""
+        place = asked.index(lane.ai_id) if lane.ai_id in asked else len(asked)
+        if self.order == "name":
+            return (False, 0, 0, sorted(each.ai_id for each in self.members).index(lane.ai_id))
+        if not lane.answered:
+            arrived = team.arrived.index(lane.ai_id) if lane.ai_id in team.arrived else len(asked)
+            return (True, lane.failed, arrived, place)
+        if self.order == "length":
+            return (False, -len(lane.text), lane.place, place)
+        if self.order == "agreement":
+            return (False, -lane.agree, lane.place, place)
+        return (False, lane.place or len(asked) + 1, 0, place)
+
+    def _add_judge(self, turn: LiveTurn) -> Lane:
+        name = turn.lane.partition("/")[0]
+        lane = self._by_request[turn.request_id] = Lane(
+            turn.ai_id, turn, title=name, role=self._role(turn.ai_id)
+        )
+        self.lanes.insert(0, lane)
+        return lane
+
+    def _role(self, ai_id: str) -> str:
+        row = self._stores.fleet.rows.get(ai_id)
+        return row.title if row else ""
+
+
+def _is_judge(turn: LiveTurn) -> bool:
+    return turn.lane.partition("/")[0] in JUDGES
+
+
+def _place_in(places: dict[Lane, int]) -> Callable[[Widget], int]:
+    """Return a sort key: a lane's place, 0 for any other widget."""
+    return lambda widget: places.get(widget, 0) if isinstance(widget, Lane) else 0

@@ -1,0 +1,153 @@
+"""The rows of a team turn: above, the question and its rounds; below, the counts by outcome. Pure functions of lanes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len
+from textual.content import Content
+
+from tekton_tui.formatting import number, span
+from tekton_tui.safe_text import literal, one_line
+from tekton_tui.stores import LiveTeam
+from tekton_tui.widgets.team.lane import Lane
+
+BAR_CELLS, SHORT_BAR_CELLS = 14, 8
+WIDE = 100
+"""From so many cells on everything is said in full."""
+
+
+class Counts(NamedTuple):
+    """How many of a team's members stand where; judges are not counted."""
+
+    answered: int
+    writing: int
+    waiting: int
+    failed: int
+    stopped: int
+
+
+def counts_of(lanes: Sequence[Lane]) -> Counts:
+    """Count the members of a team turn by outcome."""
+    members = [lane for lane in lanes if not lane.is_judge]
+    turns = [lane.turn for lane in members if lane.turn is not None]
+    return Counts(
+        sum(turn.ended and not turn.code for turn in turns),
+        sum(not turn.ended for turn in turns),
+        sum(lane.turn is None and not lane.refusal for lane in members),
+        sum(lane.failed for lane in members),
+        sum(turn.code == "cancelled" for turn in turns),
+    )
+
+
+def question_row(team: LiveTeam, place: tuple[int, int], width: int) -> Content:
+    """Return the question with its time; `place` is which of how many team turns this is."""
+    at, of = place
+    clock = time.strftime("%H:%M", time.localtime(team.start.timestamp))
+    where = f"{clock} · {at} of {of}  " if width >= WIDE else ""
+    right = Content.assemble(
+        (where, "$text-muted"), ("{ }", "bold $text-primary"), (" earlier ", "$text-muted")
+    )
+    prompt = literal(f" “{one_line(team.start.prompt, max(4, width - cell_len(right.plain) - 5))}”", "bold")
+    gap = " " * max(1, width - cell_len(prompt.plain) - cell_len(right.plain))
+    return Content.assemble(prompt, gap, right)
+
+
+def rounds_row(team: LiveTeam, lanes: Sequence[Lane], moderation: str, width: int) -> Content:
+    """Return the round as a bar in the proportions of its outcomes, and what comes after it."""
+    counts, wide = counts_of(lanes), width >= WIDE
+    parts: list[Content | str | tuple[str, str]] = [f" round {team.start.round} "]
+    if team.ahead and team.end is None:
+        words = "queued behind your question" if team.ahead == 1 else f"queued behind {team.ahead} questions"
+        parts.append(literal(words, "$text-warning"))
+    else:
+        parts += [_bar(counts, BAR_CELLS if wide else SHORT_BAR_CELLS), " ", *_count_words(counts, wide)]
+    judge = next((lane for lane in lanes if lane.is_judge), None)
+    if judge is not None and judge.turn is not None:
+        sign, tone = ("◐", "$text-primary") if not judge.turn.ended else ("✓", "$text-success")
+        if judge.failed:
+            sign, tone = "✖", "$text-error"
+        took = f" {span(judge.turn.total_time)}" if wide and judge.turn.ended else ""
+        parts += [
+            ("  ─▸  ", "$text-disabled"),
+            f"{judge.kind} ",
+            (f"{sign} ", tone),
+            (judge.writer + took, "$text-muted"),
+        ]
+    elif moderation:
+        parts += [("  ─▸  ", "$text-disabled"), (moderation, "$text-disabled")]
+    return Content.assemble(*parts).truncate(width, ellipsis=True)
+
+
+def counts_row(team: LiveTeam | None, lanes: Sequence[Lane], escape: str, width: int) -> Content:
+    """Return the counts with time and tokens, and at the right what `esc` does now."""
+    right = Content.assemble(("esc", "bold $text-warning"), f" {escape} ") if escape else Content("")
+    if team is None:
+        return Content.assemble(" " * max(0, width - cell_len(right.plain)), right)
+    parts = [*_count_words(counts_of(lanes), True, " · ")]
+    took = team.end.total_time if team.end else 0.0
+    tokens = sum(lane.turn.tokens or lane.turn.pieces for lane in lanes if lane.turn is not None)
+    facts = [span(took)] if took else []
+    facts += [f"{number(tokens)} tok"] if tokens else []
+    left = Content.assemble(" ", *parts, ("".join(f" · {fact}" for fact in facts), "$text-muted"))
+    room = width - cell_len(right.plain) - 1
+    if cell_len(left.plain) > room:
+        left = left.truncate(max(1, room), ellipsis=True)
+    return Content.assemble(left, " " * max(1, width - cell_len(left.plain) - cell_len(right.plain)), right)
+
+
+def hint_row(hint: str, escape: str, width: int) -> Content:
+    """Return what the keys do with what is marked or picked, and at the right what `esc` does now."""
+    right = Content.assemble(("esc", "bold $text-warning"), f" {escape} ")
+    left = literal(f" {one_line(hint, max(1, width - cell_len(right.plain) - 2))}", "$text-primary")
+    return Content.assemble(left, " " * max(1, width - cell_len(left.plain) - cell_len(right.plain)), right)
+
+
+def hint_of(lanes: Sequence[Lane]) -> str:
+    """Return what the keys do with what is marked or picked; empty for neither."""
+    marked = [lane for lane in lanes if lane.marked]
+    if len(marked) > 1:
+        return f"{len(marked)} marked: = compares · M joins"
+    if marked:
+        return "1 marked: = compares with the lane in focus"
+    if picked := next((lane for lane in lanes if lane.picked), None):
+        return f"{picked.name_shown} picked: | pipes it on · y copies · > quotes"
+    return ""
+
+
+def _bar(counts: Counts, cells: int) -> Content:
+    """Return a bar in proportions; whatever there is at all has a cell."""
+    kinds = (
+        (counts.answered, "$text-success"),
+        (counts.failed, "$text-error"),
+        (counts.stopped, "$text-muted"),
+        (counts.writing, "$text-primary"),
+        (counts.waiting, "$text-disabled"),
+    )
+    whole = max(1, sum(counts))
+    widths = [max(1, round(cells * count / whole)) if count else 0 for count, _tone in kinds]
+    while sum(widths) > cells and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    while sum(widths) < cells and any(widths):
+        widths[widths.index(max(widths))] += 1
+    return Content.assemble(
+        *(("━" * width, tone) for width, (_count, tone) in zip(widths, kinds, strict=True) if width)
+    )
+
+
+def _count_words(counts: Counts, wide: bool, joint: str = "  ") -> list[tuple[str, str]]:
+    kinds = (
+        (counts.answered, "answered", "", "$text-success"),
+        (counts.failed, "failed", "✖", "$text-error"),
+        (counts.writing, "writing", "◐", "$text-primary"),
+        (counts.waiting, "waiting", "○", "$text-muted"),
+        (counts.stopped, "stopped", "○", "$text-muted"),
+    )
+    parts: list[tuple[str, str]] = []
+    for count, word, sign, tone in kinds:
+        if count or word == "answered":
+            parts.append(((joint if wide else " ") if parts else " " if joint == "  " else "", "$text-muted"))
+            parts.append((f"{count} {word}" if wide else f"{sign}{count}", tone))
+    return parts

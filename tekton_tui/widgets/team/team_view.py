@@ -1,0 +1,475 @@
+"""A team turn: question, rounds, joint answer, list or cards, and every key that acts on them. Knows no composer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Static
+
+from backend.schema.params import ListMessages
+from backend.schema.results import MessageList
+from tekton_tui.commands import Answer, Commands
+from tekton_tui.stores import LiveTeam, LiveTurn, Stores
+from tekton_tui.stores.tool_calls import LiveCall
+from tekton_tui.transcript import MEASURE, Transcript
+from tekton_tui.verbs import bindings
+from tekton_tui.widgets.team.lane import Lane
+from tekton_tui.widgets.team.lane_grid import LaneGrid
+from tekton_tui.widgets.team.lane_text import ORDERS
+from tekton_tui.widgets.team.status_line import question_row, rounds_row
+from tekton_tui.widgets.team.team_list import TeamList
+
+MOST_CARDS = 6
+LEAST_CELLS_FOR_CARDS = 110
+HEAD_ROWS = 2
+LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 6, 18
+"""Least height of the reader below the list, and of both together for there to be one."""
+LEAST_JOINT_ROWS, MOST_JOINT_ROWS, LEAST_ROWS_FOR_LONG_JOINT = 3, 6, 26
+"""Rows of a joint answer beside the others, in a low and in a high view, and from when a view is high."""
+CLOCK_PARTS = 4
+CLOCK_S = 0.5 / CLOCK_PARTS
+"""Each lane's clock moves twice a second, a part of the lanes at a time."""
+
+
+class TeamView(Vertical, can_focus=True):
+    """Shows one team turn at a time: question and rounds, the joint answer, then a list with a reader, or cards.
+
+    The list is for more than `MOST_CARDS` members or less than `LEAST_CELLS_FOR_CARDS` columns, until `L` says otherwise.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("team-view"), *bindings("lanes")]
+
+    class Changed(Message):
+        """Posted when the counts, or what `esc` does, may be others."""
+
+    class DraftRequested(Message):
+        """Posted when a text should go into the composer: inserted at its cursor, or in place of the draft."""
+
+        def __init__(self, text: str, *, insert: bool) -> None:
+            super().__init__()
+            self.text, self.insert = text, insert
+
+    class Closed(Message):
+        """Posted on escape when nothing here is left to undo: no zoom, list, mark or pick."""
+
+    def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._stores, self._commands = stores, commands
+        self._moderation = ""
+        self._clock_turn = 0
+        self._as_list: bool | None = None
+        """Whether the operator chose the list or the cards; `None` leaves it to the size."""
+        self._zoomed = False
+        self.team: LiveTeam | None = None
+
+    def compose(self) -> ComposeResult:
+        judge_box = Vertical(id="team-joint")
+        yield Static("", id="team-question")
+        yield Static("", id="team-rounds")
+        yield judge_box
+        yield TeamList(id="team-list")
+        yield LaneGrid(self._stores, judge_box, id="team-lanes")
+
+    def on_mount(self) -> None:
+        turns = self._stores.turns
+        turns.team_ended.subscribe_widget(self, self._ended)
+        turns.started.subscribe_widget(self, self._lane_started)
+        turns.text.subscribe_widget(self, self._lane_text)
+        turns.reasoning.subscribe_widget(self, self._lane_reasoning)
+        turns.phase.subscribe_widget(self, self._lane_phase)
+        turns.tool.subscribe_widget(self, self._lane_tool)
+        turns.ended.subscribe_widget(self, self._lane_ended)
+        turns.reloaded.subscribe_widget(self, self._recall)
+        self._clock = self.set_interval(CLOCK_S, self._count_clocks)
+        self.update_status()
+
+    @property
+    def lane_grid(self) -> LaneGrid:
+        return self.query_one(LaneGrid)
+
+    def show_team(self, team: LiveTeam) -> None:
+        """Show this team turn from now on."""
+        self.team, self._zoomed = team, False
+        self.call_after_refresh(self._make_lanes)
+
+    def show_moderation(self, words: str) -> None:
+        """Show how the next question is moderated."""
+        self._moderation = words
+        self.update_status()
+
+    @property
+    def lists(self) -> bool:
+        """Whether the answers are a list, not cards."""
+        if self._as_list is not None:
+            return self._as_list
+        return len(self.lane_grid.members) > MOST_CARDS or self.size.width < LEAST_CELLS_FOR_CARDS
+
+    def lay_out(self) -> None:
+        """Give question, joint answer, list and lanes their room."""
+        grid, height = self.lane_grid, self.size.height
+        judge, current = grid.judge, grid.current
+        box, listed = self.query_one("#team-joint"), self.query_one(TeamList)
+        zooms_judge = self._zoomed and current is not None and current.is_judge
+        box.display = judge is not None and (not self._zoomed or zooms_judge)
+        room = height - HEAD_ROWS
+        if judge is not None and box.display:
+            rows = room if zooms_judge else _joint_rows(judge.text, self.size.width, height)
+            box.styles.height = rows
+            room -= rows
+        listed.display = self.lists and not self._zoomed
+        if listed.display:
+            needed = 1 + len(grid.members)
+            reader = max(LEAST_READER_ROWS, room // 3) if room >= LEAST_ROWS_WITH_READER else 0
+            reader = max(reader, room - needed) if reader or room - needed >= LEAST_READER_ROWS else 0
+            listed.styles.height = room - reader
+            grid.display = reader > 0 and current is not None and not current.is_judge
+            if not grid.display:
+                listed.styles.height = room
+            grid.shown = "reader"
+        else:
+            grid.display = not zooms_judge
+            grid.shown = "zoom" if self._zoomed else "cards"
+        grid.lay_out()
+        if current is not None and (self._zoomed or (listed.display and grid.display)):
+            current.read()
+        self._give_focus()
+        self.update_status()
+
+    def _give_focus(self) -> None:
+        """Let the transcript of a lane that stands alone have the keys, else this view."""
+        current = self.lane_grid.current
+        if self.has_focus_within or self.has_focus:
+            if self._zoomed and current is not None:
+                current.transcript.focus()
+            elif not self.has_focus:
+                self.focus()
+
+    def update_status(self) -> None:
+        """Redraw question, rounds and list."""
+        team, grid, width = self.team, self.lane_grid, self.size.width
+        if team is None or width < 1:
+            return
+        runs = list(self._stores.turns.teams.values())
+        place = (runs.index(team) + 1 if team in runs else len(runs), len(runs))
+        self.query_one("#team-question", Static).update(question_row(team, place, width), layout=False)
+        rounds = rounds_row(team, grid.lanes, self._moderation, width)
+        self.query_one("#team-rounds", Static).update(rounds, layout=False)
+        self._show_list()
+        self.post_message(self.Changed())
+
+    def _show_list(self) -> None:
+        listed, grid = self.query_one(TeamList), self.lane_grid
+        if listed.display:
+            current = None if grid.current is grid.judge else grid.current
+            listed.show(grid.members, current, grid.order, focused=self.has_focus)
+
+    def on_focus(self) -> None:
+        self.update_status()
+
+    def on_blur(self) -> None:
+        self.update_status()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.lay_out)
+
+    @property
+    def running(self) -> int:
+        """How many lanes are under way."""
+        return sum(lane.turn is not None and not lane.turn.ended for lane in self.lane_grid.lanes)
+
+    @property
+    def escape(self) -> str:
+        """What `esc` does while the answers have the keys."""
+        if self._zoomed:
+            return "back to all"
+        grid = self.lane_grid
+        return "unmarks" if grid.marked else "unpicks" if grid.picked else "back"
+
+    # what happens
+
+    def _ended(self, team: LiveTeam) -> None:
+        if team is self.team:
+            self.update_status()
+
+    async def _make_lanes(self) -> None:
+        if self.team is not None:
+            self._clock.resume()
+            await self.lane_grid.show_team(self.team)
+            self.lay_out()
+
+    def _lane_started(self, turn: LiveTurn) -> None:
+        if self.lane_grid.attach_turn(turn):
+            self._clock.resume()
+            self.call_after_refresh(self.lay_out)
+
+    def _lane_text(self, turn: LiveTurn, text: str) -> None:
+        lane = self.lane_grid.lane_of(turn)
+        if lane is not None:
+            lane.add_text(text)
+
+    def _lane_reasoning(self, turn: LiveTurn, text: str) -> None:
+        if lane := self.lane_grid.lane_of(turn):
+            lane.add_reasoning(text)
+
+    def _lane_tool(self, turn: LiveTurn, call: LiveCall) -> None:
+        if lane := self.lane_grid.lane_of(turn):
+            lane.show_call(call)
+
+    def _lane_phase(self, turn: LiveTurn) -> None:
+        if lane := self.lane_grid.lane_of(turn):
+            lane.update_status()
+
+    def _lane_ended(self, turn: LiveTurn) -> None:
+        if lane := self.lane_grid.lane_of(turn):
+            lane.finish()
+            self.lane_grid.measure_agreement()
+            self.lay_out()
+
+    def _recall(self) -> None:
+        """Fetch how lanes ended while the connection was lost."""
+        team = self.team
+        if team is None or not any(turn.unseen for turn in team.lanes.values()):
+            return
+        by_request = {turn.request_id: turn for turn in team.lanes.values() if turn.unseen}
+
+        def recall(stored: MessageList) -> None:
+            for message in stored.messages:
+                turn = by_request.get(message.request_id)
+                if turn is not None and message.role == "assistant":
+                    turn.recall(message)
+                    if lane := self.lane_grid.lane_of(turn):
+                        lane.attach(turn)
+            self.lane_grid.measure_agreement()
+            self.lay_out()
+
+        self._commands.controller.request(ListMessages(team.start.session_id, limit=200), recall)
+
+    def _count_clocks(self) -> None:
+        """Move the clocks of a part of the lanes: all at once would delay a key. Stop when no lane runs."""
+        running = [lane for lane in self.lane_grid.lanes if lane.turn is not None and not lane.turn.ended]
+        self._clock_turn += 1
+        for lane in running[self._clock_turn % CLOCK_PARTS :: CLOCK_PARTS]:
+            lane.update_status()
+        if self._clock_turn % CLOCK_PARTS == 0:
+            self._show_list()
+            if any(lane.is_judge for lane in running):
+                self.lay_out()
+        if not running:
+            self._clock.pause()
+
+    # keys and mouse
+
+    @on(Lane.Clicked)
+    def _clicked(self, event: Lane.Clicked) -> None:
+        self.focus()
+        self.lane_grid.go_to(event.lane)
+        if event.times == 2:
+            self._zoomed = True
+        self.lay_out()
+
+    @on(Transcript.Copied)
+    def _copied(self, event: Transcript.Copied) -> None:
+        self._commands.copy(event.text, f"{len(event.text):,} characters")
+
+    @on(Transcript.Pipe)
+    def _pipe_part(self, event: Transcript.Pipe) -> None:
+        self._commands.navigator.pipe_text(event.text)
+
+    @on(Transcript.WhatWasSent)
+    def _sent(self, event: Transcript.WhatWasSent) -> None:
+        self._commands.chat.show_sent(event.entry.key)
+
+    @on(Transcript.Quote)
+    def _quote_part(self, event: Transcript.Quote) -> None:
+        self._quote(event.text)
+
+    @on(Transcript.AskAgain)
+    def _one_again(self) -> None:
+        self._ask_again([self.lane_grid.current] if self.lane_grid.current else [])
+
+    @on(Transcript.EditAndAsk)
+    def _edit(self) -> None:
+        if self.team is not None:
+            self.post_message(self.DraftRequested(self.team.start.prompt, insert=False))
+
+    def action_move(self, right: int, down: int) -> None:
+        """Go to another lane."""
+        self.lane_grid.move(right, down)
+        self.lay_out()
+
+    def action_read_lane(self, pages: int) -> None:
+        """Scroll the text of the lane in focus."""
+        if lane := self.lane_grid.current:
+            lane.transcript.scroll_relative(y=pages * max(1, lane.transcript.size.height - 1), animate=False)
+
+    def action_read(self) -> None:
+        """Show the lane in focus alone, with all its text."""
+        if not self._zoomed:
+            self.action_zoom()
+
+    def action_zoom(self) -> None:
+        """Show the lane in focus alone, or all again."""
+        self._zoomed = not self._zoomed
+        self.lane_grid.choose_current()
+        self.lay_out()
+
+    def action_list(self) -> None:
+        """Change between list and cards."""
+        self._as_list = not self.lists
+        self._zoomed = False
+        self.lay_out()
+
+    def action_order(self) -> None:
+        """Order the answers by finish, name, length or agreement, in turn."""
+        grid = self.lane_grid
+        grid.order = ORDERS[(ORDERS.index(grid.order) + 1) % len(ORDERS)]
+        self.lay_out()
+        self._commands.notify(f"ordered by {grid.order}")
+
+    def action_round(self, step: int) -> None:
+        """Show the round or question before this one, or after it."""
+        runs = list(self._stores.turns.teams.values())
+        at = (runs.index(self.team) if self.team in runs else len(runs)) + step
+        if 0 <= at < len(runs):
+            self.show_team(runs[at])
+        else:
+            self._commands.notify("there is no earlier one here" if step < 0 else "this is the newest")
+
+    def action_cancel_lane(self) -> None:
+        lane = self.lane_grid.current
+        if lane is not None and lane.turn is not None and not lane.turn.ended:
+            self._commands.chat.cancel(lane.turn.request_id)
+        elif lane is not None:
+            self._commands.notify(f"{lane.name_shown} has ended: there is nothing to cancel")
+
+    def action_cancel_all(self) -> None:
+        """Stop every lane under way, also those of judges and those asked again, after a yes."""
+        team = self.team
+        lanes = [lane for lane in self.lane_grid.lanes if lane.turn is not None and not lane.turn.ended]
+        running = [lane.turn for lane in lanes if lane.turn is not None]
+        if lanes or (team is not None and team.end is None):
+            self._commands.navigator.confirm(
+                "Stop all",
+                "This stops the answers of:",
+                [lane.name_shown for lane in lanes],
+                "Stop all",
+                lambda: self._cancel(team, running),
+            )
+        elif team is not None:
+            self._commands.notify("all have ended: there is nothing to cancel")
+
+    def stop_all(self) -> None:
+        """Stop every lane under way at once."""
+        self._cancel(self.team, [lane.turn for lane in self.lane_grid.lanes if lane.turn is not None])
+
+    def _cancel(self, team: LiveTeam | None, running: list[LiveTurn]) -> None:
+        if team is not None and team.end is None:
+            self._commands.chat.cancel(team.start.request_id)
+        else:
+            self._commands.chat.cancel_turns(turn for turn in running if not turn.ended)
+
+    def action_mark(self) -> None:
+        if lane := self.lane_grid.current:
+            lane.marked = not lane.marked
+            self.update_status()
+
+    def action_pick(self) -> None:
+        """Pick the best answer: pipe, copy and quote then act on it."""
+        here = self.lane_grid.current
+        if here is not None and not here.text:
+            self._commands.notify(f"{here.name_shown} has no answer to pick", failed=True)
+            return
+        for lane in self.lane_grid.lanes:
+            lane.picked = lane is here and not lane.picked
+        self.update_status()
+
+    @property
+    def _meant(self) -> Lane | None:
+        """The picked lane, else the one in focus; `None`, with a notice, when it has no text."""
+        lane = self.lane_grid.picked or self.lane_grid.current
+        if lane is not None and not lane.text:
+            self._commands.notify(f"{lane.name_shown} has no answer yet", failed=True)
+            return None
+        return lane
+
+    def action_pipe(self) -> None:
+        if lane := self._meant:
+            self._commands.navigator.pipe_text(lane.text, lane.name_shown)
+
+    def action_copy(self) -> None:
+        if lane := self._meant:
+            self._commands.copy(lane.text, f"the answer of {lane.name_shown}")
+
+    def action_quote(self) -> None:
+        if lane := self._meant:
+            self._quote(lane.text)
+
+    def _quote(self, text: str) -> None:
+        quoted = "\n".join(f"> {line}" for line in text.splitlines())
+        self.post_message(self.DraftRequested(f"{quoted}\n\n", insert=True))
+
+    def action_diff(self) -> None:
+        """Compare two answers: two marked, the marked and the focused, or the focused and the next."""
+        grid = self.lane_grid
+        order = [*grid.marked, *([grid.current] if grid.current else []), *grid.lanes]
+        pair = [lane for number, lane in enumerate(order) if lane.text and lane not in order[:number]][:2]
+        if len(pair) < 2:
+            self._commands.notify("a comparison needs two answers", failed=True)
+            return
+        one, other = pair
+        self._commands.navigator.compare(
+            Answer(one.name_shown, one.text), Answer(other.name_shown, other.text)
+        )
+
+    def action_merge(self) -> None:
+        """Let a judge write one answer from those marked, or from all when fewer than two are."""
+        marked = self.lane_grid.marked
+        chosen = marked if len(marked) > 1 else [lane for lane in self.lane_grid.lanes if not lane.is_judge]
+        answers = {lane.ai_id: lane.text for lane in chosen if lane.answered}
+        if self.team is None or len(answers) < 2:
+            self._commands.notify("a merge needs at least two whole answers", failed=True)
+        else:
+            self._commands.team.merge(self.team, answers)
+
+    def action_discuss(self) -> None:
+        if self.team is None or self.team.end is None:
+            self._commands.notify("a discussion starts when the team has answered", failed=True)
+        else:
+            self._commands.team.discuss(self.team.start.request_id)
+
+    def action_ask_again(self) -> None:
+        """Ask those that failed once more; without failures the lane in focus."""
+        failed = [lane for lane in self.lane_grid.lanes if lane.failed and not lane.is_judge]
+        self._ask_again(failed or ([self.lane_grid.current] if self.lane_grid.current else []))
+
+    def _ask_again(self, lanes: list[Lane]) -> None:
+        if any(lane.is_judge for lane in lanes):
+            self._commands.notify("a joint answer is made anew with M", failed=True)
+        elif any(lane.turn is not None and not lane.turn.ended for lane in lanes):
+            self._commands.notify("it still answers: stop it first (x)", failed=True)
+        elif self.team is not None:
+            self._commands.team.ask_again(self.team, [lane.ai_id for lane in lanes])
+
+    def action_back(self) -> None:
+        """Undo one step: zoom, then marks and picks; with nothing left post `Closed`."""
+        grid = self.lane_grid
+        if self._zoomed:
+            self.action_zoom()
+        elif grid.marked or grid.picked:
+            for lane in grid.lanes:
+                lane.marked = lane.picked = False
+            self.update_status()
+        else:
+            self.post_message(self.Closed())
+
+
+def _joint_rows(answer: str, width: int, height: int) -> int:
+    """Return the height of a joint answer beside the others: as high as its text, within a third of the view."""
+    cells = max(1, min(MEASURE, width - 6))
+    text = sum(1 + len(line) // cells for line in answer.splitlines()) or 1
+    return 2 + min(text, MOST_JOINT_ROWS if height >= LEAST_ROWS_FOR_LONG_JOINT else LEAST_JOINT_ROWS)

@@ -1,0 +1,144 @@
+"""Rules over calls of tools: what an allow covers, what a deny holds, and in which order."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.orchestration.approvals.rules import (
+    RuleError,
+    decide,
+    escape,
+    exact_pattern,
+    matches,
+    read_pattern,
+)
+from backend.schema.tools import Rule, Verdict
+
+OPERATORS = [";", "&&", "||", "|", "&", "\n", "`", "$(", ">", "<", "\r", "${"]
+TEXTS = st.text(max_size=40)
+
+
+def verdict(
+    tool: str, arguments: object, *rules: tuple[Verdict, str], scopes: tuple[str, ...] = ("",)
+) -> str:
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    return decide([Rule(word, pattern) for word, pattern in rules], tool, text, scopes).verdict
+
+
+@given(before=TEXTS, operator=st.sampled_from(OPERATORS), after=TEXTS)
+def test_no_star_of_an_allow_reaches_over_a_shell_operator(before: str, operator: str, after: str) -> None:
+    command = f"git status {before}{operator}{after}"
+    assert verdict("shell:run", {"command": command}, ("allow", "shell:run command=git status*")) == "ask"
+
+
+@given(command=st.text("abc ./-", min_size=1, max_size=20), more=st.sampled_from(OPERATORS))
+def test_a_deny_holds_in_every_part_of_a_command(command: str, more: str) -> None:
+    text = f"{command} {more} rm -rf /"
+    assert verdict(
+        "shell:run", {"command": text}, ("allow", "shell:*"), ("deny", "shell:run command=rm *")
+    ) == ("deny")
+
+
+@pytest.mark.parametrize(
+    "command", ["A=1 rm -rf /", "A=1 B='x y' rm -rf /", 'ls; A="1 2" rm -rf /', "A= rm -rf /"]
+)
+def test_a_deny_of_a_command_holds_behind_variables_and_an_allow_does_not_cover_them(command: str) -> None:
+    assert verdict("shell:run", {"command": command}, ("deny", "shell:run command=rm *")) == "deny"
+    assert verdict("shell:run", {"command": command}, ("allow", "shell:run command=rm *")) == "ask"
+
+
+@given(steps=st.lists(st.sampled_from(["..", "notes", "etc", "."]), max_size=8))
+def test_an_allow_of_a_folder_does_not_let_a_path_out_of_it(steps: list[str]) -> None:
+    path = "/home/me/notes/" + "/".join(steps)
+    found = verdict("files:write", {"path": path}, ("allow", "files:write path=/home/me/notes/*"))
+    if found == "allow":
+        assert posixpath.normpath(path).startswith("/home/me/notes")
+
+
+@given(text=st.text(max_size=60), pattern=st.text("ab*\\", max_size=12))
+def test_a_glob_matches_as_its_definition_says(text: str, pattern: str) -> None:
+    def slow(glob: str, rest: str) -> bool:
+        if not glob:
+            return not rest
+        if glob[0] == "*":
+            return slow(glob[1:], rest) or (bool(rest) and slow(glob, rest[1:]))
+        plain = glob[1:2] if glob[0] == "\\" and len(glob) > 1 else glob[0]
+        used = 2 if glob[0] == "\\" and len(glob) > 1 else 1
+        return rest.startswith(plain) and slow(glob[used:], rest[1:])
+
+    short = text[:12]
+    assert matches(pattern, short) == slow(pattern, short)
+    assert matches(escape(text), text)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["path", "text", "n"]), TEXTS | st.integers() | st.booleans(), max_size=3)
+)
+def test_the_rule_of_always_covers_that_call_and_not_another(arguments: dict[str, object]) -> None:
+    text = json.dumps(arguments)
+    pattern = exact_pattern("files:write", text)
+    if not pattern:
+        return  # such a call cannot be written as a pattern: it is allowed once only
+    exact = all(str(value).isascii() and str(value).isprintable() for value in arguments.values())
+    if exact and not any(mark in str(value) for value in arguments.values() for mark in ";&|<>`$/"):
+        assert verdict("files:write", text, ("allow", pattern)) == "allow"
+    other = {**arguments, "path": f"{arguments.get('path', '')}-other"}
+    if arguments:
+        changed = {name: f"{value}x" for name, value in other.items()}
+        assert verdict("files:write", changed, ("allow", pattern)) == "ask"
+    assert verdict("files:remove", text, ("allow", pattern)) == "ask"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"path": "/a/../b"}',
+        '{"edits": [{"old": "a"}]}',
+        '{"where": {"path": "x"}}',
+        '{"path": null}',
+        '{"path": "x"',
+        '["x"]',
+        "[" * 5_000,
+    ],
+)
+def test_always_is_not_offered_where_its_rule_would_not_cover_the_call_or_would_cover_more(
+    arguments: str,
+) -> None:
+    assert exact_pattern("files:write", arguments) == ""
+
+
+def test_always_of_an_agents_call_of_which_nothing_is_said_is_not_offered() -> None:
+    assert exact_pattern("agent:execute", "{}") == "" and exact_pattern("files:list", "{}") == "files:list"
+
+
+def test_the_order_is_deny_then_ask_then_allow_and_the_narrowest_scope_is_named() -> None:
+    rules = [
+        Rule("allow", "files:*"),
+        Rule("ask", "files:write", "apollo-ai"),
+        Rule("deny", "files:write path=/etc/*"),
+        Rule("allow", "files:read", "apollo-ai"),
+        Rule("allow", "files:write", "session/s-1"),
+    ]
+    scopes = ("", "apollo-ai")
+    assert decide(rules, "files:read", "{}", scopes).rule == rules[3]
+    assert decide(rules, "files:write", '{"path": "/tmp/x"}', scopes).verdict == "ask"
+    assert decide(rules, "files:write", '{"path": "/etc/passwd"}', scopes).verdict == "deny"
+    assert decide(rules, "files:write", '{"path": "/tmp/x"}', ("", "athena-ai")).verdict == "allow"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "[]", "null", "{", '"x"', '{"path": ["/home/me/notes/a"]}', '{"path": null}']
+)
+def test_what_is_no_object_of_plain_values_is_covered_by_no_allow_of_an_argument(arguments: str) -> None:
+    assert verdict("files:write", arguments, ("allow", "files:write path=*")) == "ask"
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "a b", "a:b:c", "files:write path=x path=y", "=x"])
+def test_a_pattern_that_cannot_be_read_is_refused_with_how_one_looks(pattern: str) -> None:
+    with pytest.raises(RuleError, match=r"rule "):
+        read_pattern(pattern)

@@ -1,0 +1,129 @@
+"""Homes as they are found: shared, spelled in other ways, with something else where a file should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commandline import Line
+
+
+def _binary(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(bytes(range(256)))
+
+
+def _folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True)
+
+
+def _pipe(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    os.mkfifo(path)
+
+
+def _nested(path: Path) -> None:
+    path.write_text("a = " + "[" * 5000)
+
+
+FAULTS: list[tuple[str, Callable[[Path], None]]] = [
+    ("token", _binary),
+    ("token", _folder),
+    ("token", _pipe),
+    ("run/worker.token", _binary),
+    ("run/worker.token", _folder),
+    ("run/backend.lock", _folder),
+    ("run/backend.json", _folder),
+    ("ai_registry/platform_ai_registry.json", _folder),
+    ("ai_registry/platform_ai_registry.json", _pipe),
+    ("ai_registry/ai_registry_audit.log", _folder),
+    ("state/engram.sqlite3", _folder),
+    ("config.toml", _nested),
+    ("config.toml", _folder),
+    ("config.toml", _pipe),
+    (".env.tekton", _binary),
+    ("logs", _binary),
+    ("run", _binary),
+    ("state", _binary),
+    ("ai_registry", _binary),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), FAULTS)
+def test_what_stands_in_the_way_of_a_start_is_named_by_the_start_and_by_doctor(
+    quiet: Line, name: str, make: Callable[[Path], None]
+) -> None:
+    quiet.home.mkdir(mode=0o700)
+    make(quiet.home / name)
+    done = quiet("tekton", "launch", "apollo")
+    assert done.returncode != 0 and f"{quiet.home}/" in done.stderr, done
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    found = quiet("tekton", "doctor")
+    bad = [row for row in found.stdout.splitlines() if row.startswith("FAIL")]
+    assert found.returncode == 1 and any(name in row for row in bad), (found.stdout, found.stderr)
+    assert found.stderr == ""
+
+
+def test_a_configuration_with_the_mark_of_windows_editors_is_read(quiet: Line) -> None:
+    quiet.home.mkdir(mode=0o700)
+    (quiet.home / "config.toml").write_bytes(b"\xef\xbb\xbf[gateway]\nmax_streams = 7\n")
+    assert '"max_streams": 7' in quiet("tekton", "config", "show").stdout
+
+
+@pytest.mark.parametrize(
+    ("mode", "files", "refused"),
+    [
+        (0o1777, ["x"], True),
+        (0o1777, [], True),
+        (0o755, ["notes.txt"], True),
+        (0o775, ["notes.txt"], True),
+        (0o755, [], False),
+        (0o775, [], False),
+        (0o755, ["config.toml"], False),
+        (0o700, ["notes.txt"], False),
+    ],
+)
+def test_a_folder_that_others_use_is_refused_and_not_changed(
+    quiet: Line, mode: int, files: list[str], refused: bool
+) -> None:
+    quiet.home.mkdir()
+    for name in files:
+        (quiet.home / name).write_text("")
+    quiet.home.chmod(mode)
+    done = quiet("tekton", "launch", "apollo")
+    assert (done.returncode == 2) == refused, done.stderr
+    if refused:
+        assert "others use" in done.stderr and quiet.home.stat().st_mode & 0o7777 == mode
+        assert sorted(path.name for path in quiet.home.iterdir()) == files
+        found = quiet("tekton", "doctor")
+        assert found.returncode == 1 and "others use" in " ".join(found.stdout.split())
+    else:
+        assert quiet.home.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_home_that_cannot_be_is_a_sentence(quiet: Line, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home, told in (
+        (tmp_path / "file", "is not a folder"),
+        (tmp_path / "file" / "below", "cannot be used"),
+    ):
+        quiet.environment["TEKTON_HOME"] = str(home)
+        for words in (("launch", "apollo"), ("doctor",)):
+            done = quiet("tekton", *words)
+            assert done.returncode in (1, 2) and told in " ".join((done.stdout + done.stderr).split()), done
+            assert "Traceback" not in done.stderr
+
+
+def test_specialists_are_killed_through_any_spelling_of_their_home(quiet: Line, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(quiet.home)
+    for spelling in (tmp_path / "link", tmp_path / "none" / ".." / "home", quiet.home):
+        quiet.environment["TEKTON_HOME"] = str(quiet.home)
+        assert quiet("tekton", "launch", "apollo").returncode == 0
+        assert quiet("tekton", "stop").returncode == 0
+        (tmp_path / "none").mkdir(exist_ok=True)
+        quiet.environment["TEKTON_HOME"] = str(spelling)
+        done = quiet("tekton", "kill", "--all")
+        assert done.returncode == 0 and done.stdout.startswith("apollo: "), (spelling, done)

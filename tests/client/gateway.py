@@ -1,0 +1,64 @@
+"""A gateway that says what a test wants: frames of other versions, silence, another life."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from backend.schema.events import Hello
+from backend.wire import encoder
+
+
+class Gateway:
+    """`async with` listens on a free port. Each subscription is confirmed; calls are kept in `asked` and left open."""
+
+    def __init__(self) -> None:
+        self.epoch = "first"
+        self.asked: list[dict[str, Any]] = []
+        self.answers = list[bytes]()
+        """Frames sent after each call, `ID` in them replaced by the call's id."""
+        self._server: Server | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Gateway:
+        await self.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.end()
+
+    async def begin(self) -> None:
+        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        self._server = await serve(self._talk, "127.0.0.1", port, close_timeout=0.1)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def end(self) -> None:
+        """Close all connections and listen no more, as a backend that ends."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def send(self, *frames: bytes) -> None:
+        """Send frames to every client that is connected."""
+        assert self._server is not None
+        for connection in self._server.connections:
+            for frame in frames:
+                await connection.send(frame, text=True)
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        await connection.send(encoder.encode(Hello(self.epoch, 0, "9.9", ["control"])), text=True)
+        async for data in connection:
+            call: dict[str, Any] = msgspec.json.decode(data)
+            if call["type"] == "subscribe":
+                await connection.send(
+                    b'{"type":"result","request_id":"%s","result":{}}' % call["request_id"].encode()
+                )
+                continue
+            self.asked.append(call)
+            for frame in self.answers:
+                await connection.send(frame.replace(b"ID", call["request_id"].encode()), text=True)

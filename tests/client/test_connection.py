@@ -1,0 +1,240 @@
+"""The client's link: what it does not know, what is lost, what may be sent again, and that no call waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from backend.client import Client, ConnectionChanged, RemoteError, connection
+from backend.schema.events import ErrorsAcknowledged
+from tests.client.gateway import Gateway
+
+BOUND_S = 10.0
+KNOWN = b'{"seq":%d,"type":"errors_acknowledged","ids":[],"timestamp":1.0,"unacknowledged":%d}'
+
+
+async def attached(gateway: Gateway) -> Client:
+    return await Client.connect((gateway.url, "token"))
+
+
+async def failed(call: asyncio.Task[Any]) -> RemoteError:
+    with pytest.raises(RemoteError) as error:
+        await asyncio.wait_for(call, BOUND_S)
+    return error.value
+
+
+async def until(true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(BOUND_S):
+        while not true():  # noqa: ASYNC110 - what the other side read has no event here
+            await asyncio.sleep(0)
+
+
+async def asked(gateway: Gateway, count: int) -> None:
+    await until(lambda: len(gateway.asked) >= count)
+
+
+async def state(client: Client, wanted: str) -> ConnectionChanged:
+    async with asyncio.timeout(BOUND_S):
+        async for batch in client.events():
+            for _, event in batch:
+                if isinstance(event, ConnectionChanged) and event.state == wanted:
+                    return event
+    raise AssertionError(f"never {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (b'{"seq":2,"type":"hologram","beam":1}', "hologram"),
+        (
+            b'{"seq":2,"type":"errors_acknowledged","ids":[],"timestamp":1.0,"unacknowledged":"many"}',
+            "errors_acknowledged",
+        ),
+        (b'{"seq":2,"type":"errors_acknowledged"}', "errors_acknowledged"),
+        (b'{"type":7}', ""),
+        (b"[1]", ""),
+        (b"no json", ""),
+        (b"", ""),
+        (b'{"seq":', ""),
+        (b"[" * 100_000, ""),
+        (b'{"type":"\xff"}', ""),
+    ],
+)
+async def test_what_is_not_known_is_skipped_and_counted(frame: bytes, kind: str) -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        await client.subscribe(["errors"])
+        later = KNOWN[:-1] % (3, 5) + b',"of_a_newer_version":[1]}'
+        await gateway.send(KNOWN % (1, 4), frame, later)
+        seen = list[int]()
+        async with asyncio.timeout(BOUND_S):
+            async for batch in client.events():
+                seen += [event.unacknowledged for _, event in batch if isinstance(event, ErrorsAcknowledged)]
+                if len(seen) == 2:
+                    break
+        assert seen == [4, 5] and client.state == "attached" and dict(client.skipped) == {kind: 1}
+        await client.close()
+
+
+async def test_what_was_skipped_is_not_asked_for_again_after_a_drop() -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        await client.subscribe(["errors"])
+        await gateway.send(b'{"seq":7,"type":"hologram"}')
+        await until(lambda: client.skipped)
+        wish = msgspec.json.decode(client._subscription()[1])  # pyright: ignore[reportPrivateUsage]
+        assert wish["after_seq"] == 7
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            b'{"type":"error","request_id":"ID","ai_id":"g","code":"of_tomorrow","message":"no rain"}',
+            "no rain",
+        ),
+        (b'{"type":"error","request_id":"ID"}', "another version"),
+    ],
+)
+async def test_a_call_whose_answer_is_not_understood_fails(answer: bytes, told: str) -> None:
+    async with Gateway() as gateway:
+        gateway.answers = [answer]
+        client = await attached(gateway)
+        error = await failed(asyncio.create_task(client.request("get_errors", {})))
+        assert error.code == "internal" and told in error.message
+        await client.close()
+
+
+async def test_a_state_that_cannot_be_read_ends_the_link_and_every_call_and_says_so() -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        await gateway.send(b'{"type":"snapshot","epoch":"first"}')
+        error = await failed(call)
+        assert error.code == "backend_lost" and "cannot be read" in error.message
+        assert "cannot be read" in (await state(client, "closed")).reason
+        assert "cannot be read" in (await failed(asyncio.create_task(client.request("x", {})))).message
+        await client.close()
+
+
+async def test_any_failure_of_the_link_itself_ends_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("a fault of ours")
+
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        monkeypatch.setattr(client, "_sort", broken)
+        await gateway.send(KNOWN % (1, 1))
+        assert "a fault of ours" in (await failed(call)).message and client.state == "closed"
+        await client.close()
+
+
+async def test_a_call_fails_once_the_link_was_lost_for_the_set_time_and_is_never_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "LOST_CALLS_S", 0.1)
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        await gateway.end()
+        error = await failed(call)
+        assert error.code == "backend_lost" and "lost for 0.1 s" in error.message
+        await gateway.begin()
+        await until(lambda: client.state == "attached")
+        await client.subscribe(["errors"])
+        assert len(gateway.asked) == 1
+        await client.close()
+
+
+async def test_a_call_is_sent_again_to_the_same_life_and_joins_there() -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        gateway.answers = [b'{"type":"result","request_id":"ID","result":"joined"}']
+        await client.drop()
+        assert await asyncio.wait_for(call, BOUND_S) == "joined"
+        assert [one["request_id"] for one in gateway.asked] == ["r1", "r1"]
+        await client.close()
+
+
+async def test_a_link_that_came_back_in_time_fails_no_call_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LOST_CALLS_S", 0.2)
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        await client.drop()
+        await asked(gateway, 2)
+        await asyncio.wait([call], timeout=0.4)  # past the moment at which it would have failed
+        assert not call.done()
+        await gateway.send(b'{"type":"result","request_id":"r1","result":"late"}')
+        assert await asyncio.wait_for(call, BOUND_S) == "late"
+        await client.close()
+
+
+async def test_a_call_that_failed_with_its_backend_is_not_asked_of_the_next_one() -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        await gateway.end()
+        gateway.epoch = "second"
+        await gateway.begin()
+        assert "another one" in (await failed(call)).message
+        await client.subscribe(["errors"])  # answered behind all that was sent before
+        assert len(gateway.asked) == 1
+        await client.close()
+
+
+async def test_calls_end_at_once_when_no_backend_serves_any_more() -> None:
+    places = list[tuple[str, str]]()
+
+    def locate() -> tuple[str, str]:
+        if not places:
+            raise RemoteError("no backend runs for this home", code="backend_lost")
+        return places.pop()
+
+    async with Gateway() as gateway:
+        places.append((gateway.url, "token"))
+        client = await Client.connect(locate)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        await client.drop()
+        error = await failed(call)
+        assert (error.code, error.message) == ("backend_lost", "no backend runs for this home")
+        await client.close()
+
+
+async def test_a_connect_that_is_cancelled_leaves_no_link_behind() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    connecting = asyncio.create_task(Client.connect((f"http://{host}:{port}", "token")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "client link"]
+    server.close()
+
+
+async def test_a_gateway_of_another_version_is_told_in_a_sentence() -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        assert client.gateway_version == "9.9"
+        assert "the gateway is version 9.9, this program" in client.version_note
+        await client.close()

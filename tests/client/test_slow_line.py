@@ -1,0 +1,108 @@
+"""A line that is slow, or that is cut: slow is shown and is not gone, gone is noticed, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from backend.client import Client, ConnectionChanged, connection
+from backend.schema.frames import StreamChunk, StreamEnd
+from tests.client.gateway import Gateway
+from tests.client.slow_line import SlowLine
+from tests.gateway.serving import Backend, start_backend
+
+BOUND_S = 20.0
+LANES, TOKENS = 6, 60
+
+
+@pytest.fixture(autouse=True)
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count gateways on this machine as far away."""
+    monkeypatch.setattr(connection, "is_loopback", lambda host: False)
+
+
+async def test_bytes_of_one_large_frame_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "FAR_SILENCE_S", 0.3)
+    monkeypatch.setattr(connection, "FAR_PING_S", 0.05)
+    async with Gateway() as gateway, SlowLine(gateway.url, delay_s=0.0, bytes_per_s=100_000) as line:
+        client = await Client.connect((line.url, "token"))
+        await client.subscribe(["errors"])
+        large = b'{"seq":1,"type":"hologram","beam":"%s"}' % bytes(range(33, 34)) * 1
+        large = large.replace(b"!", b"".join(b"%d" % (n * n) for n in range(30_000)))
+        await gateway.send(large)
+        async with asyncio.timeout(BOUND_S):
+            while not client.skipped:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert client.state == "attached" and line.connections == 1
+        await client.close()
+
+
+async def test_a_line_that_carries_nothing_any_more_is_cut_and_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "FAR_SILENCE_S", 0.3)
+    monkeypatch.setattr(connection, "FAR_PING_S", 0.05)
+    async with Gateway() as gateway, SlowLine(gateway.url, delay_s=0.0, bytes_per_s=1e9) as line:
+        client = await Client.connect((line.url, "token"))
+        await client.subscribe(["errors"])
+        line.stopped.set()
+        seen = list[str]()
+        async with asyncio.timeout(BOUND_S):
+            async for batch in client.events():
+                changes = [event for _, event in batch if isinstance(event, ConnectionChanged)]
+                seen += [change.state for change in changes]
+                if changes and changes[-1].state == "lost":
+                    assert "nothing came for" in changes[-1].reason
+                    line.stopped.clear()
+                if seen[-2:] == ["lost", "attached"]:
+                    break
+        await client.close()
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    one = start_backend(tmp_path_factory.mktemp("slow") / "home", launch=("apollo",))
+    yield one
+    one.ask("POST", "/api/v1/shutdown", json={"stop_fleet": True})
+    one.process.wait(BOUND_S)
+
+
+async def test_over_a_narrow_line_no_token_is_lost_and_what_is_slow_is_not_called_gone(
+    backend: Backend,
+) -> None:
+    async with SlowLine(backend.url, delay_s=0.3, bytes_per_s=12_000) as line:
+        client = await Client.connect((line.url, backend.token))
+        await client.subscribe(["chat"])
+        question = f"[[repeat {TOKENS}]] [[rate 40]]"
+        calls = [
+            asyncio.create_task(
+                client.request("chat", {"ai_id": "apollo", "content": question, "session_id": session})
+            )
+            for session in [
+                (await client.request("create_session", {"owner": "apollo"}))["id"] for _ in range(LANES)
+            ]
+        ]
+        pieces: dict[str, list[int]] = {}
+        ended, paces = 0, list[float]()
+        async with asyncio.timeout(3 * BOUND_S):
+            async for batch in client.events():
+                for _, event in batch:
+                    assert not (isinstance(event, ConnectionChanged) and event.state == "lost"), event
+                    if isinstance(event, StreamChunk):
+                        pieces.setdefault(event.request_id, []).append(event.chunk_index)
+                    ended += isinstance(event, StreamEnd)
+                paces.append(client.pace.delay_s)
+                if ended == LANES:
+                    break
+        await asyncio.gather(*calls)
+        assert all(got == list(range(TOKENS)) for got in pieces.values()) and len(pieces) == LANES
+        assert line.connections == 1 and max(paces) >= 0.3
+        print(
+            f"{line.carried:,} bytes for {LANES * TOKENS:,} tokens, delay up to {max(paces):.1f} s",
+            file=sys.stderr,
+        )
+        assert line.carried < LANES * TOKENS * 100, "a token takes less than a hundred bytes on the line"
+        await client.close()

@@ -1,0 +1,73 @@
+"""A backend told to end by SIGTERM ends all that is under way visibly: in every stream, in history, in the error log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from tests.gateway.serving import END_S, Backend, start_backend
+
+BOUND_S = 30.0
+SLOW = "[[repeat 2000]] [[rate 20]]"
+ASKS: list[tuple[str, dict[str, Any], str]] = [
+    ("/api/v1/chat/apollo/stream", {"message": SLOW, "request_id": "runs"}, "error"),
+    ("/api/v1/chat/apollo/stream", {"message": "waits", "request_id": "waits"}, "error"),
+    ("/api/v1/chat/team/stream", {"message": SLOW, "request_id": "team"}, "team_complete"),
+    ("/api/v1/pipelines/stream", {"pipeline": "athena", "input": SLOW, "request_id": "pipe"}, "pipeline_end"),
+]
+
+
+async def last_frame(
+    backend: Backend, path: str, body: dict[str, Any], begun: asyncio.Event
+) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    async with backend.http() as http, http.stream("POST", path, json=body) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                last = json.loads(line.removeprefix("data: "))
+                begun.set()
+    return last
+
+
+async def under_way(backend: Backend, count: int) -> None:
+    async with backend.http() as http, asyncio.timeout(BOUND_S):
+        while len((await http.get("/api/v1/snapshot")).json()["turns"]) < count:
+            pass
+
+
+async def test_every_stream_has_a_last_frame_and_nobody_is_said_to_have_cancelled(
+    new_backend: Callable[..., Backend],
+) -> None:
+    backend = new_backend(launch=("apollo", "athena"))
+    streams: list[asyncio.Task[dict[str, Any]]] = []
+    for path, body, _ in ASKS:
+        streams.append(asyncio.create_task(last_frame(backend, path, body, asyncio.Event())))
+        await under_way(backend, len(streams))
+    await under_way(backend, 5)  # two members of the team among them
+    backend.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(BOUND_S):
+        ends = await asyncio.gather(*streams)
+    backend.process.wait(END_S)
+    assert [end.get("type") for end in ends] == [kind for _, _, kind in ASKS]
+    assert ends[0]["code"] == ends[1]["code"] == "backend_lost"
+    assert ends[2]["summary"]["failed"] == 2 and not ends[3]["ok"] and ends[3]["code"] == "backend_lost"
+
+    again = start_backend(backend.home.root)
+    backend.url, backend.process = again.url, again.process
+    rows = [
+        row
+        for session in backend.ask("GET", "/api/v1/sessions")["sessions"]
+        for row in backend.ask("GET", f"/api/v1/sessions/{session['id']}/messages")["messages"]
+    ]
+    codes = {row["request_id"]: row.get("error_code") for row in rows if row["role"] == "assistant"}
+    assert codes == dict.fromkeys(codes, "backend_lost") and {"runs", "waits"} <= codes.keys()
+    assert [row["content"] for row in rows if row["request_id"] == "waits" and row["role"] == "user"] == [
+        "waits"
+    ]
+    errors = backend.ask("GET", "/api/v1/errors")["errors"]
+    assert {error["code"] for error in errors} == {"backend_lost"}
+    [run] = backend.ask("GET", "/api/v1/pipelines", params={"run_id": "pipe"})["runs"]
+    assert run["code"] == "backend_lost"

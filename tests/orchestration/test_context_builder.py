@@ -1,0 +1,158 @@
+"""What a turn is sent, over a real worker: histories that no line to a worker could carry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from backend.home import Home
+from backend.orchestration.actions import ACTIONS
+from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.turns.request import ChatRequest
+from backend.schema.errors import TektonError
+from backend.schema.records import StoredMessage
+from backend.specialists.killall import kill_all
+from backend.wire import MAX_LINE_BYTES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BOUND_S = 20.0
+ROLES: tuple[tuple[str, Literal["user", "assistant"]], ...] = (("you", "user"), ("apollo-ai", "assistant"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
+    home = Home(tmp_path_factory.mktemp("contexts") / "home")
+    environment = {"PATH": "/usr/bin:/bin", "TEKTON_PROVIDER": "scripted", "TEKTON_PORT_PROFILE": "free"}
+    platform = await open_platform(home, environment)
+    try:
+        [result] = (await _do(platform, "launch", ids=["apollo"])).results
+        assert result.ok, result
+        yield platform
+    finally:
+        await platform.close(stop_fleet=True)
+        await asyncio.to_thread(kill_all, home, grace_s=1.0)
+
+
+async def _do(platform: Platform, action: str, **values: Any) -> Any:
+    verb = ACTIONS[action]
+    return await asyncio.wait_for(verb.run(platform, verb.read_params(values)), BOUND_S)
+
+
+async def _begin(platform: Platform) -> str:
+    return (await _do(platform, "create_session", owner="apollo")).id
+
+
+async def _ask(platform: Platform, session: str, text: str, **values: Any) -> Any:
+    return await _do(platform, "chat", ai_id="apollo", content=text, session_id=session, wait=True, **values)
+
+
+async def _sent(platform: Platform, session_id: str, **values: Any) -> tuple[list[str], list[str]]:
+    """Return the messages that a question would be sent with, itself left out, and the notes on what was cut."""
+    contexts = platform.turns._runner._contexts  # pyright: ignore[reportPrivateUsage]
+    request = ChatRequest("apollo-ai", "and now?", request_id="r-built", **values)
+    session = await platform.memory.sessions.get(session_id)
+    sent = await contexts.build(request, session, platform.fleet.channel("apollo-ai"))
+    return [m.content for m in sent.messages or ()], sent.context.notes if sent.context else []
+
+
+async def test_a_conversation_goes_on_behind_a_question_of_megabytes(platform: Platform) -> None:
+    session = await _begin(platform)
+    long = "m" * 5_000_000
+    assert (await _ask(platform, session, long)).content == f"You said: {long}"
+    told = await _ask(platform, session, "[[messages]] and now?")
+    sent = [message["content"] for message in msgspec.json.decode(told.content)]
+    assert len(sent) == 1 and sent[0].endswith("and now?") and len(sent[0]) < 1000
+    assert "- you: mmm" in sent[0], "the summary of what was left out is missing"
+    assert any("pruned" in note for note in told.notes)
+
+
+async def test_what_is_pinned_and_short_is_sent_though_megabytes_came_after_it(platform: Platform) -> None:
+    session = await _begin(platform)
+    await _ask(platform, session, "the port is 4711")
+    page = (await _do(platform, "session_messages", id=session)).messages
+    await _do(platform, "pin_message", message_id=page[0].id)
+    await _ask(platform, session, '"' * 3_000_000)  # twice as long on the line: each is escaped
+    told = await _ask(platform, session, "[[messages]] which port?")
+    sent = [message["content"] for message in msgspec.json.decode(told.content)]
+    assert sent[-1].endswith("which port?") and "the port is 4711" in sent[0]
+    assert sum(map(len, sent)) < 2000
+
+
+async def test_a_question_no_line_can_carry_is_refused_by_the_cap_and_spoils_nothing(
+    platform: Platform,
+) -> None:
+    session = await _begin(platform)
+    with pytest.raises(TektonError) as refused:
+        outcome = await _ask(platform, session, "m" * (MAX_LINE_BYTES + 1))
+        raise TektonError(outcome.error, code=outcome.code)
+    assert refused.value.code == "too_large" and f"{MAX_LINE_BYTES:,}" in refused.value.message
+    assert (await _ask(platform, session, "still there?")).content.endswith("still there?")
+
+
+async def test_the_window_is_that_of_the_model_of_the_turn(platform: Platform) -> None:
+    """Also after a switch while the specialist runs, for one turn, and for a session."""
+    session = await _begin(platform)
+    for number in range(6):
+        await _ask(platform, session, f"{number} " + "word " * 200)
+
+    async def shown(**values: Any) -> str:
+        sent, notes = await _sent(platform, session, **values)
+        assert bool(notes) == (len(sent) < 12)
+        return "some" if notes else "all"
+
+    assert await shown() == "all"
+    assert await shown(model="window-1200") == "some"
+    assert await shown() == "all"
+    await _do(platform, "set_model", ids=["apollo"], model="window-1200")
+    assert await shown() == "some"
+    assert await shown(model="window-9000") == "all"
+    await _do(platform, "patch_session", id=session, model="window-20000")
+    assert await shown() == "all"
+    await _do(platform, "patch_session", id=session, model="")
+    await _do(platform, "set_model", ids=["apollo"], model="scripted")
+    assert await shown() == "all"
+
+
+async def test_a_long_conversation_is_cut_with_a_word_and_begins_at_one_place_for_many_turns(
+    platform: Platform,
+) -> None:
+    session = await _begin(platform)
+
+    async def say(number: int) -> None:
+        for author, role in ROLES:
+            await platform.memory.messages.append(
+                StoredMessage(
+                    0, session, author, role, f"{role} {number}", float(number), request_id=f"r{number}"
+                )
+            )
+
+    for number in range(150):
+        await say(number)
+    starts: list[str] = []
+    for turn in range(40):
+        sent, [note] = await _sent(platform, session)
+        assert int(note.split()[0]) + len(sent) == 2 * (150 + turn)  # all that is said is sent or counted
+        assert len(sent) > 100 and len(sent) % 2 == 0
+        starts.append(sent[0])
+        await say(150 + turn)
+    assert len(set(starts)) <= 4, starts
+
+
+async def test_what_another_one_said_and_is_pinned_stays_his_word(platform: Platform) -> None:
+    [result] = (await _do(platform, "launch", ids=["athena"])).results
+    assert result.ok
+    session = (await _do(platform, "create_session", owner="team")).id
+    await _do(platform, "team_chat", content="the port?", session_id=session, target_ids=["athena", "apollo"])
+    rows = (await _do(platform, "session_messages", id=session)).messages
+    for row in rows:
+        if row.author == "athena-ai":
+            await _do(platform, "pin_message", message_id=row.id)
+    team = await _do(platform, "team_chat", content="[[messages]]", session_id=session, target_ids=["apollo"])
+    sent = [(m["role"], m["content"]) for m in msgspec.json.decode(team.responses[0].content)]
+    assert sent[0] == ("user", "athena said: You said: the port?\n\nthe port?")
+    assert sent[1] == ("assistant", "You said: the port?")

@@ -1,0 +1,344 @@
+"""What is made of an upstream's bytes: of streams that were seen, and of streams that nobody wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backend.providers.base import Completed, ProviderError, Reasoning, StreamItem, Text
+from backend.providers.http import Upstream
+from backend.providers.streams import JsonLines, ServerSentEvents, StreamReader, anthropic, ollama, openai
+from backend.providers.streams.answer import ENDINGS, FAILURES, MAX_TOKENS
+from backend.schema.frames import StreamEnd, StreamMetadata, Usage
+from tests.providers.vendor_streams import BAD, DONE, GOOD, Bad, Good, chunk, line, message, said, text
+
+STREAMS = int(os.environ.get("TEKTON_STREAMS", "300"))
+"""How many streams that nobody wrote are read of each vendor."""
+VENDORS = {
+    "openai": (openai.take, ServerSentEvents),
+    "anthropic": (anthropic.take, ServerSentEvents),
+    "ollama": (ollama.take, JsonLines),
+}
+
+
+class Read(msgspec.Struct):
+    """What a stream was read as; `error` is code and message of its failure."""
+
+    text: str = ""
+    thinking: str = ""
+    completed: Completed | None = None
+    error: tuple[str, str] | None = None
+    evidence: str = ""
+
+
+def read(vendor: str, pieces: list[bytes]) -> Read:
+    """Read a stream that arrives in pieces, as a connection would bring them."""
+    take, framing = VENDORS[vendor]
+    reader = StreamReader(
+        Upstream("the upstream", "http://there", "m", setting="the address"), take, framing()
+    )
+    reader.answered(200, "text/event-stream; charset=utf-8")
+    found = Read()
+
+    def keep(items: Iterator[StreamItem]) -> None:
+        for item in items:
+            assert found.completed is None, "something came after the last item"
+            match item:
+                case Text(content=text):
+                    assert text
+                    found.text += text
+                case Reasoning(content=text):
+                    assert text
+                    found.thinking += text
+                case Completed():
+                    found.completed = item
+                case _:
+                    pass
+
+    try:
+        for piece in pieces:
+            if reader.over:
+                break
+            keep(reader.feed(piece))
+        keep(reader.end())
+    except ProviderError as error:
+        found.error, found.evidence = (error.code, error.message), error.evidence
+    assert (found.completed is None) is (found.error is not None)
+    return found
+
+
+def singly(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+@pytest.mark.parametrize("case", GOOD.values(), ids=GOOD.keys())
+def test_an_answer_is_read_whole_with_its_true_ending(case: Good) -> None:
+    found = read(case.vendor, [case.data])
+    assert found.error is None, found.error
+    last = found.completed
+    assert last is not None
+    assert (found.text, found.thinking, last.finish_reason) == (case.text, case.thinking, case.finish)
+    assert case.note in " ".join(last.notes) and bool(last.notes) is bool(case.note)
+    if case.usage is not None:
+        counted = last.usage
+        assert (
+            counted.input_tokens,
+            counted.output_tokens,
+            counted.cached_tokens,
+            counted.estimated,
+        ) == case.usage
+    assert read(case.vendor, singly(case.data)) == found, "it matters how the network cut it"
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
+def test_a_failure_keeps_its_own_words_its_class_and_what_came_before(case: Bad) -> None:
+    found = read(case.vendor, [case.data])
+    assert found.error is not None
+    code, message = found.error
+    assert (code, found.text) == (case.code, case.text)
+    assert case.words in f"{message}\n{found.evidence}"
+    again = read(case.vendor, singly(case.data))
+    assert (again.error and again.error[0], again.text) == (code, case.text)
+
+
+def test_an_error_object_is_classified_by_its_code_and_not_by_an_echo_of_the_prompt() -> None:
+    echo = "You asked: the context length, a model not found, quota exceeded, invalid api key. Our server is confused."
+    for data in (f'data: {{"error":{{"message":"{echo}"}}}}\n\n', f'{{"error":"{echo}"}}', f"<p>{echo}</p>"):
+        found = read("openai", [data.encode()])
+        assert found.error is not None and found.error[0] == "internal", data
+
+
+# streams that nobody wrote
+
+WORDS = st.text(st.characters(exclude_characters="\x00"), max_size=12)
+TEXTS = st.one_of(
+    WORDS,
+    st.sampled_from(
+        ["<think>", "</think>", "<thi", "nk>", "\u2028", "\ud83e", "\udd89", "data: [DONE]", "\n\n", ""]
+    ),
+)
+NUMBERS = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+    st.just(10**25),
+    st.just([]),
+    st.just({}),
+)
+JUNK: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+ENDS = st.one_of(
+    st.sampled_from([*ENDINGS, *FAILURES, "STOP", "End_Turn", "sunset", "", "null", "eos_token "]),
+    st.none(),
+    JUNK,
+    WORDS,
+)
+THOUGHTS = st.one_of(TEXTS, st.lists(st.fixed_dictionaries({"text": TEXTS}), max_size=2))
+PARTS = st.one_of(
+    TEXTS,
+    st.none(),
+    st.lists(
+        st.one_of(
+            TEXTS,
+            st.fixed_dictionaries({"type": st.sampled_from(["text", "refusal", "image_url"]), "text": TEXTS}),
+            st.fixed_dictionaries({"type": st.just("thinking"), "thinking": THOUGHTS}),
+        ),
+        max_size=3,
+    ),
+    JUNK,
+)
+
+
+def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return objects with any of these fields; each may hold something else than it should."""
+    return st.fixed_dictionaries(
+        {}, optional={name: st.one_of(kind, kind, kind, JUNK) for name, kind in fields.items()}
+    )
+
+
+CALLS = st.lists(objects(index=st.integers(0, 3), function=objects(name=WORDS, arguments=WORDS)), max_size=2)
+DELTAS = objects(
+    content=PARTS, reasoning_content=TEXTS, reasoning=TEXTS, reasoning_details=st.lists(objects(text=TEXTS), max_size=2),
+    refusal=TEXTS, tool_calls=CALLS, function_call=objects(name=WORDS), thought=st.booleans(), role=WORDS,
+)  # fmt: skip
+DETAILS = objects(cached_tokens=NUMBERS, reasoning_tokens=NUMBERS, thinking_tokens=NUMBERS)
+USAGES = objects(
+    prompt_tokens=NUMBERS, completion_tokens=NUMBERS, prompt_tokens_details=DETAILS, completion_tokens_details=DETAILS,
+    input_tokens=NUMBERS, output_tokens=NUMBERS, cache_read_input_tokens=NUMBERS, cache_creation_input_tokens=NUMBERS,
+    output_tokens_details=DETAILS,
+)  # fmt: skip
+ERRORS = st.one_of(
+    st.none(), st.none(), TEXTS, objects(message=TEXTS, code=st.one_of(NUMBERS, TEXTS), type=TEXTS), JUNK
+)
+CHOICES = objects(
+    index=st.sampled_from([0, 0, 0, 1, None]),
+    delta=DELTAS,
+    message=DELTAS,
+    text=TEXTS,
+    finish_reason=st.one_of(st.none(), ENDS),
+)
+MESSAGES = objects(
+    content=st.lists(
+        objects(
+            type=st.sampled_from(["text", "thinking", "tool_use"]), text=TEXTS, thinking=TEXTS, name=WORDS
+        ),
+        max_size=2,
+    ),
+    usage=USAGES,
+)
+OBJECTS: dict[str, st.SearchStrategy[Any]] = {
+    "openai": objects(choices=st.lists(CHOICES, max_size=2), usage=USAGES, error=ERRORS, object=TEXTS, prompt_progress=objects(total=NUMBERS, processed=NUMBERS)),
+    "anthropic": objects(
+        type=st.sampled_from(
+            ["message_start", "content_block_start", "content_block_delta", "content_block_delta", "message_delta", "message_stop",
+             "ping", "error", "message", "later"]
+        ),
+        message=MESSAGES, content=PARTS, stop_reason=ENDS, usage=USAGES, error=ERRORS,
+        content_block=objects(type=st.sampled_from(["text", "thinking", "tool_use"]), text=TEXTS, thinking=TEXTS, name=WORDS),
+        delta=objects(type=st.sampled_from(["text_delta", "thinking_delta", "input_json_delta"]), text=TEXTS, thinking=TEXTS, stop_reason=ENDS),
+    ),
+    "ollama": objects(
+        message=objects(content=PARTS, thinking=TEXTS, tool_calls=CALLS), response=TEXTS, done=st.sampled_from([False, False, True]),
+        done_reason=ENDS, prompt_eval_count=NUMBERS, eval_count=NUMBERS, error=ERRORS,
+    ),
+}  # fmt: skip
+ENDED = {
+    "openai": st.builds(lambda word: {"choices": [{"index": 0, "delta": {}, "finish_reason": word}]}, ENDS),
+    "anthropic": st.builds(lambda word: {"type": "message_delta", "delta": {"stop_reason": word}}, ENDS),
+    "ollama": st.builds(lambda word: {"message": {"content": ""}, "done": True, "done_reason": word}, ENDS),
+}
+
+
+def encoded(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@st.composite
+def streams(draw: st.DrawFn, vendor: str) -> list[bytes]:
+    """Build a stream of a vendor, in which any part may be wrong, cut anywhere."""
+    values = draw(st.lists(OBJECTS[vendor], max_size=6))
+    if draw(st.booleans()):
+        values.append(draw(ENDED[vendor]))
+    frames: list[bytes] = []
+    for value in values:
+        data = encoded(value)
+        if draw(st.integers(0, 19)) == 0:
+            data = draw(
+                st.sampled_from(
+                    [data[: len(data) // 2], b"\xff\xfe", b"[DONE]", b"{", b"<html>", encoded(draw(JUNK))]
+                )
+            )
+        end = draw(st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n"]))
+        if vendor == "ollama":
+            frames.append(data + end)
+        else:
+            head = draw(
+                st.sampled_from(
+                    [
+                        b"data: ",
+                        b"data: ",
+                        b"data: ",
+                        b"data:",
+                        b"event: error\ndata: ",
+                        b"event: x\ndata: ",
+                        b"error: ",
+                        b": ",
+                        b"",
+                    ]
+                )
+            )
+            frames.append(head + data + end + end)
+    if vendor == "openai" and draw(st.booleans()):
+        frames.append(b"data: [DONE]\n\n")
+    whole = b"".join(frames)
+    if draw(st.integers(0, 9)) == 0:
+        whole = whole[: draw(st.integers(0, len(whole)))]
+    cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    return [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+
+def check(vendor: str, pieces: list[bytes]) -> None:
+    """Hold a stream against what is true of every stream."""
+    found = read(vendor, pieces)
+    found.text.encode()
+    found.thinking.encode()
+    whole = b"".join(pieces)
+    at_once = read(vendor, [whole])
+    assert (at_once.text, at_once.thinking, at_once.completed) == (
+        found.text,
+        found.thinking,
+        found.completed,
+    )
+    assert (at_once.error and at_once.error[0]) == (found.error and found.error[0])
+    if found.completed is None:
+        return
+    last, counted = found.completed, found.completed.usage
+    for number in (getattr(counted, name) for name in Usage.__struct_fields__ if name != "estimated"):
+        assert type(number) is int and 0 <= number <= 3 * MAX_TOKENS
+    facts = StreamMetadata(
+        1, counted.output_tokens, 0.1, "a-ai", "m", last.finish_reason, counted, notes=last.notes
+    )
+    msgspec.json.decode(msgspec.json.encode(StreamEnd("r1", facts)), type=StreamEnd)
+    if last.finish_reason == "stop":
+        words = [word for word, finish in ENDINGS.items() if finish == "stop"]
+        unsaid = vendor == "ollama" and any(
+            b'"done": true' in part and b"done_reason" not in part for part in whole.splitlines()
+        )  # as older versions end
+        assert unsaid or any(word.encode() in whole.lower() for word in words)
+    else:
+        assert last.notes or last.finish_reason == "length", "an ending that is not a stop is not named"
+
+
+COMPLETE = {
+    "stop",
+    "end_turn",
+    "stop_sequence",
+    "eos",
+    "eos_token",
+    "end_of_text",
+    "end",
+    "complete",
+    "completed",
+}
+"""The words that say that an answer is whole; no other may."""
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@settings(max_examples=STREAMS, deadline=None)
+@given(word=ENDS)
+def test_only_the_endings_on_the_list_say_that_an_answer_is_whole(vendor: str, word: object) -> None:
+    data = {
+        "openai": text("a") + chunk({}, word) + DONE,
+        "anthropic": message(deltas=(said("a"),), end=word),
+        "ollama": line("a") + line(done=True, done_reason=word),
+    }[vendor]
+    found = read(vendor, [data])
+    name = word.strip().lower() if isinstance(word, str) else ""
+    whole = found.completed is not None and found.completed.finish_reason == "stop"
+    assert whole is (name in COMPLETE), word
+    assert found.text == "a"
+    if name in FAILURES:
+        assert found.error is not None
+    elif found.completed is not None and name not in ENDINGS:
+        assert found.completed.finish_reason == "other" and found.completed.notes
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@settings(max_examples=STREAMS, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_stream_that_nobody_wrote_is_an_answer_or_a_failure(vendor: str, data: st.DataObject) -> None:
+    check(vendor, data.draw(streams(vendor)))

@@ -1,0 +1,150 @@
+"""A call of a tool that waits is seen everywhere, answered by one key, and never by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from backend.schema.events import AskClosed, AskOpened
+from backend.schema.params import AnswerAsk
+from backend.schema.results import AskAnswered
+from backend.schema.tools import Ask
+from tekton_tui.app import TektonApp
+from tekton_tui.screens.ask import AskDialog
+from tekton_tui.screens.dialogs import Question
+from tests.tui.conftest import settle
+from tests.tui.fake_client import NOW, FakeClient, live
+from tests.tui.test_console import screen_text
+
+Maker = Callable[..., tuple[TektonApp, FakeClient]]
+ASK = Ask(
+    "t-1",
+    "apollo-ai",
+    "r1",
+    "s1",
+    "files:write",
+    '{"path": "notes/today.md", "text": "one\\u001b]0;x\\u0007two"}',
+    NOW,
+    NOW + 600,
+    always="files:write path=notes/today.md",
+    why="Write the changelog line.",
+    reason="no rule covers files:write: the default is ask",
+)
+
+
+def answered(params: AnswerAsk) -> AskAnswered:
+    return AskAnswered(params.id, "apollo-ai", "files:write", params.answer, "owner over WebSocket")
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer", "always", "words"),
+    [
+        ("a", "allow", "", ""),
+        ("A", "allow", ASK.always, ""),
+        ("x", "deny", "", ""),
+        ("i n o enter", "deny", "", "no"),
+    ],
+)
+async def test_one_key_goes_to_what_waits_and_one_answers_it(
+    console: Maker, keys: str, answer: str, always: str, words: str
+) -> None:
+    app, client = console(live("apollo", state="busy", phase="waiting", detail="files:write"), live("athena"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(ASK))
+        await settle(pilot)
+        await pilot.press("e")
+        await settle(pilot)
+        assert isinstance(app.screen, AskDialog)
+        await pilot.press(*keys.split())
+        await settle(pilot)
+        [sent] = client.called(AnswerAsk)
+        assert (sent.id, sent.answer, sent.always, sent.words) == ("t-1", answer, always, words)
+        client.send(AskClosed("t-1", "apollo-ai", answer, "owner"))
+        await settle(pilot)
+        assert not isinstance(app.screen, AskDialog) and app.stores.asks.asks == {}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (80, 14)])
+async def test_a_long_call_is_read_to_its_end_and_its_answers_stay_in_sight(
+    console: Maker, size: tuple[int, int]
+) -> None:
+    app, client = console(live("apollo"))
+    arguments = msgspec.json.encode({"path": "/srv/x", "text": "\n".join(f"line {n}" for n in range(60))})
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(msgspec.structs.replace(ASK, arguments=arguments.decode())))
+        await settle(pilot)
+        await pilot.press("e")
+        await settle(pilot)
+        assert "line 0" in screen_text(app) and "always means" not in screen_text(app)
+        for key in ("", "down"):
+            await pilot.press(*[key] * 30 if key else [])
+            await settle(pilot)
+            assert all(words in screen_text(app) for words in ("a once", "x no", "esc later"))
+        assert "always means" in screen_text(app) and not client.called(AnswerAsk)
+
+
+@pytest.mark.parametrize("keys", ["enter", "space", "escape", "y"])
+async def test_nothing_but_its_keys_allows_a_call(console: Maker, keys: str) -> None:
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(ASK))
+        await settle(pilot)
+        await pilot.press("e")
+        await settle(pilot)
+        await pilot.press(keys)
+        await settle(pilot)
+        assert client.called(AnswerAsk) == [] and list(app.stores.asks.asks) == ["t-1"]
+
+
+async def test_keys_typed_before_it_could_be_read_do_not_answer_it(
+    console: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Question, "EARLY_S", 3600.0)
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(ASK))
+        await settle(pilot)
+        await pilot.press("e", "a", "A")
+        await settle(pilot)
+        assert client.called(AnswerAsk) == []
+
+
+async def test_letters_in_the_composer_never_answer_and_tab_goes_to_the_ask(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.navigator.open_chat("apollo-ai")
+        await settle(pilot)
+        client.send(AskOpened(ASK))
+        await settle(pilot)
+        await pilot.press("a", "x", "A")
+        await settle(pilot)
+        assert client.called(AnswerAsk) == []
+        await pilot.press("tab")
+        await settle(pilot)
+        assert isinstance(app.screen, AskDialog)
+
+
+async def test_another_operators_answer_closes_the_question(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(ASK))
+        await settle(pilot)
+        await pilot.press("e")
+        await settle(pilot)
+        client.send(AskClosed("t-1", "apollo-ai", "deny", "alice over HTTP"))
+        await settle(pilot)
+        assert not isinstance(app.screen, AskDialog)
+        assert any("alice over HTTP" in str(notice.message) for notice in app._notifications)  # pyright: ignore[reportPrivateUsage]

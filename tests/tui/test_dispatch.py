@@ -1,0 +1,66 @@
+"""Events become the state of the stores: what ended unseen, and which lines of the timeline are bad news."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.schema.events import (
+    Event,
+    GatewayCall,
+    PipelineEnd,
+    PipelineStart,
+    SpecialistEvent,
+    TeamEnd,
+    TeamStart,
+)
+from tekton_tui.dispatch import dispatch
+from tekton_tui.stores import Stores
+from tests.tui.fake_client import NOW, live, row, snapshot
+
+TEAM = TeamStart("t1", "s", "Name a risk.", {"apollo-ai": "t1/apollo-ai"}, NOW)
+PIPE = PipelineStart("p1", "apollo", ["apollo"], NOW)
+
+
+def test_the_end_of_a_team_turn_and_of_a_pipeline_is_kept() -> None:
+    stores = Stores()
+    dispatch(stores, [TEAM, PIPE])
+    assert stores.turns.teams["t1"].end is None and stores.pipes.runs["p1"].end is None
+    ends = TeamEnd("t1", 1, 0, 0, 2.0), PipelineEnd("p1", True, "so", 2.0)
+    dispatch(stores, ends)
+    assert (stores.turns.teams["t1"].end, stores.pipes.runs["p1"].end) == ends
+
+
+def test_what_is_not_in_a_snapshot_any_more_has_ended_unseen() -> None:
+    stores = Stores()
+    dispatch(stores, [TEAM, PIPE])
+    state = snapshot(live("apollo"))
+    state.teams, state.pipelines = [TEAM], ["p1"]
+    dispatch(stores, [state])
+    assert stores.turns.teams["t1"].end is None and stores.pipes.runs["p1"].end is None
+    state = snapshot(live("apollo"))
+    state.pipelines = []
+    dispatch(stores, [state])
+    assert stores.turns.teams["t1"].end is not None
+    end = stores.pipes.runs["p1"].end
+    assert end is not None and "ended while the console was away" in end.error
+
+
+def test_a_gateway_that_does_not_name_its_pipelines_ends_none() -> None:
+    stores = Stores()
+    dispatch(stores, [PIPE, snapshot(live("apollo"))])
+    assert stores.pipes.runs["p1"].end is None
+
+
+@pytest.mark.parametrize(
+    ("events", "bad"),
+    [
+        ([GatewayCall(NOW, "c", "http", "chat", 200)], False),
+        ([GatewayCall(NOW, "c", "http", "chat", 403, refusal="no")], True),
+        ([SpecialistEvent(row("apollo"), NOW), SpecialistEvent(live("apollo"), NOW)], False),
+        ([SpecialistEvent(live("apollo"), NOW), SpecialistEvent(row("apollo", state="killed"), NOW)], True),
+    ],
+)
+def test_only_what_went_wrong_is_bad_in_the_timeline(events: list[Event], bad: bool) -> None:
+    stores = Stores()
+    dispatch(stores, events)
+    assert [line.bad for line in stores.timeline.lines][-1:] == [bad]

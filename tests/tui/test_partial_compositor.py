@@ -1,0 +1,123 @@
+"""Partial updates: what reaches the terminal is what a full one would show."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from textual.app import App, ComposeResult
+from textual.containers import Grid, Vertical
+from textual.geometry import Region
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from bench import terminal
+from tekton_tui.runtime.partial_compositor import PartialUpdate, PartialUpdateScreen
+from tekton_tui.transcript import Entry, Look, Transcript
+
+SIZE = (80, 24)
+
+
+class Lane(Vertical):
+    """A frame with a text in it, as in the console."""
+
+    DEFAULT_CSS = "Lane { border: round white; height: 1fr; } Lane Transcript { height: 1fr; padding: 0 1; }"
+
+    def compose(self) -> ComposeResult:
+        yield Transcript(look=Look(header=False), bar=False)
+
+
+class Lanes(App[None]):
+    """Six lanes, and in front of two of them a box."""
+
+    CSS = """
+    Screen { layers: below above; }
+    Grid { grid-size: 3; layer: below; }
+    #box { layer: above; width: 21; height: 7; offset: 17 8; background: blue; }
+    """
+
+    def get_default_screen(self) -> Screen[None]:
+        return PartialUpdateScreen(id="_default")
+
+    def compose(self) -> ComposeResult:
+        with Grid():
+            for number in range(6):
+                yield Lane(id=f"lane{number}")
+        yield Static("in front, 前面", id="box")
+
+
+def taken(app: App[Any], *widgets: Widget) -> Any:
+    """Return the update that is due, as the screen would send it."""
+    compositor = app.screen._compositor
+    compositor.update_widgets(set(widgets))
+    return compositor.render_update()
+
+
+def text_of(app: App[Any]) -> str:
+    """Return the whole screen as it should stand."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def test_patches_leave_the_screen_as_a_full_repaint_would() -> None:
+    rng = random.Random(7)
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        shown = terminal.Screen(*SIZE)
+        lanes = list(app.query(Lane))
+        views = [lane.query_one(Transcript) for lane in lanes]
+        for view in views:
+            view.begin(Entry("s", "apollo", "answer", ""))
+        await pilot.pause()
+        app.screen.refresh()
+        await pilot.pause()
+        for y, strip in enumerate(app.screen._compositor.render_strips()):
+            shown.feed(f"\x1b[{y + 1};1H{strip.render(app.console)}")
+        for turn in range(30):
+            chosen = rng.sample(range(6), 3)
+            for number in chosen:
+                views[number].append_text("s", rng.choice(["word ", "文字 ", "\n\n", "`code` "]))
+                views[number].frame()
+            lanes[chosen[0]].border_title = f"turn {turn}"
+            app.query_one("#box", Static).refresh(Region(turn % 20, turn % 7, 1, 1))
+            update = taken(app, *views, *lanes, app.query_one("#box"))
+            if update is not None:
+                shown.feed(update.render_segments(app.console))
+            assert shown.text() == text_of(app).replace("\0", ""), f"after {turn + 1} turns"
+
+
+async def test_only_the_topmost_widget_is_asked_for_what_changed() -> None:
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        view = app.query_one("#lane5 Transcript", Transcript)
+        view.begin(Entry("s", "apollo", "answer", ""))
+        view.frame()
+        taken(app, *app.query("*"))
+        view.append_text("s", "one line")
+        view.frame()
+        update = taken(app, view)
+        assert isinstance(update, PartialUpdate) and update.rest is None
+        assert [y for _x, y, _strip in update.strips] == [view.content_region.y]
+        assert "one line" in update.strips[0][2].text
+
+
+async def test_what_another_widget_hides_in_part_is_put_together_by_textual() -> None:
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        lane = app.query_one("#lane0", Lane)
+        taken(app, *app.query("*"))
+        lane.refresh()
+        update = taken(app, lane)
+        assert isinstance(update, PartialUpdate) and update.rest is not None
+
+
+async def test_nothing_is_written_when_nothing_changed() -> None:
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        taken(app, *app.query("*"))
+        assert taken(app, *app.query("*")) is None

@@ -1,0 +1,117 @@
+"""What is typed faster than a screen opens, and what is pasted, never runs a verb. By bytes, through a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.tui.terminal import Terminal
+
+HARMFUL = (
+    "Launch",
+    "Kill",
+    "Restart",
+    "Chat",
+    "TeamChat",
+    "Discuss",
+    "Cancel",
+    "RunPipeline",
+    "DeleteSession",
+    "SetModel",
+)
+PASTE = "\x1b[200~{}\x1b[201~"
+
+
+class Console(Terminal):
+    """A console over scripted specialists, with the calls it made."""
+
+    def __init__(self, size: tuple[int, int] = (100, 30)) -> None:
+        self._calls, end = os.pipe()
+        os.set_blocking(self._calls, False)
+        super().__init__(
+            [sys.executable, "-m", "tests.tui.pty_console"],
+            size=size,
+            env={"CALLS_FD": str(end)},
+            pass_fds=[end],
+        )
+        os.close(end)
+        self.wait_for("numa")
+
+    def calls(self) -> list[str]:
+        """Return what was asked of the backend since the last time, as far as it does something."""
+        try:
+            lines = os.read(self._calls, 1_000_000).decode().splitlines()
+        except BlockingIOError:
+            return []
+        return [line for line in lines if line.lstrip("!").partition(" ")[0] in HARMFUL]
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    with Console() as console:
+        console.calls()
+        yield console
+
+
+def test_a_sentence_behind_the_key_of_a_place_goes_to_its_composer(console: Console) -> None:
+    console.type("3What breaks first under load? xXsR")
+    console.wait_for("What breaks first under load? xXsR")
+    assert console.calls() == []
+
+
+def test_a_sentence_behind_enter_on_a_row_goes_to_that_conversation(console: Console) -> None:
+    console.type("\rIs it the queue? x")
+    console.wait_for("Is it the queue? x")
+    assert console.calls() == []
+    console.type("\x15")
+
+
+def test_a_word_behind_the_colon_is_a_command_line(console: Console) -> None:
+    console.type(":gateway\r")
+    console.wait_for("To copy")
+    assert console.calls() == []
+
+
+def test_a_sentence_on_the_fleet_is_a_filter(console: Console) -> None:
+    console.type("rhetor\rXs")
+    console.wait_for(lambda text: "rhetor" in text and "harmonia" not in text, "the filtered fleet")
+    console.drain()
+    assert console.calls() == []
+
+
+@pytest.mark.parametrize("place", ["1", "2", "3", "4", "5", "6"])
+def test_a_paste_runs_no_verb_wherever_it_goes(console: Console, place: str) -> None:
+    console.type(place)
+    console.drain(0.5)
+    console.type(PASTE.format("\x1b[0;1mXjkjkjkj\r\x1b[0m\x1b\x1bsR\rmD\r"))
+    console.drain(0.5)
+    assert "Cancel" not in console.text and console.calls() == []
+
+
+def test_a_paste_into_a_composer_is_kept_whole(console: Console) -> None:
+    console.type("3")
+    console.wait_for("Ask the team")
+    console.type(PASTE.format("see \x1b[31mERROR\x1b[0m failed\rsecond line"))
+    console.wait_for("second line")
+    assert "see ␛[31mERROR␛[0m failed" in console.text and console.calls() == []
+    console.type("\x1b[200~" + "long \x1b[A\r" * 100_000 + "\x1b[201~")
+    console.wait_for("pasted")
+    assert console.calls() == []
+
+
+def test_a_question_does_not_hear_what_was_typed_before_it_could_be_read(console: Console) -> None:
+    console.type("X\x1b[D\r\r")
+    console.wait_for("Cancel")
+    console.drain(0.5)
+    assert "Cancel" in console.text and console.calls() == []
+    console.type(PASTE.format("\r\r\ry"))
+    console.drain(0.5)
+    assert console.calls() == []
+    console.type("\x1b[D")
+    console.drain(0.2)
+    console.type("\r")
+    console.wait_for(lambda text: "Cancel" not in text, "the question is gone")
+    assert [call.partition(" ")[0] for call in console.calls()] == ["Kill"]
