@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from backend.config.specialist_files import MAX_NODES, read_files, scan, with_la
 from backend.config.versions import MAX_VERSIONS, difference, keep, version, versions
 from backend.home import Home
 from backend.schema.errors import TektonError
+from tests.randomness import FUZZ
 
 SKILL = b"""---
 name: code-critic
@@ -147,7 +147,7 @@ BITS = st.sampled_from(
 EDIT = st.tuples(st.sampled_from(NAMES), st.integers(0, 400), st.integers(0, 30), st.lists(BITS, max_size=4))
 
 
-@settings(max_examples=500 if os.environ.get("CI") else 100)  # twenty edits each
+@settings(max_examples=500 if FUZZ else 100)  # twenty edits each
 @given(st.lists(EDIT, min_size=20, max_size=20))
 def test_ten_thousand_edits_never_stop_the_reader_and_the_last_good_state_serves(
     edits: list[tuple[str, int, int, list[bytes]]],

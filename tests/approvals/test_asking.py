@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ import psutil
 from backend.schema.events import AskOpened
 from tests.approvals.asking import Asking, run_asks
 from tests.orchestration.running import do
+from tests.randomness import first_seed
 
 CALLS = 200
 
@@ -57,6 +57,6 @@ def test_a_backend_killed_in_a_running_tool_leaves_a_visible_end_and_nothing_run
 
 
 def test_whatever_happens_to_an_ask_nothing_runs_unallowed_or_twice_and_none_is_lost() -> None:
-    seen = run_asks(CALLS, int(os.environ.get("TEKTON_SEED", secrets.randbits(32))))
+    seen = run_asks(CALLS, first_seed())
     print(dict(seen))
     assert seen["ran"] and seen["deny"] and seen["slept"]

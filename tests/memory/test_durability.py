@@ -431,6 +431,31 @@ async def test_a_full_disk_is_a_clear_error_and_reading_goes_on(store: SqliteSto
     )
 
 
+async def test_who_does_not_fit_on_a_full_disk_does_not_take_its_neighbours_along(store: SqliteStore) -> None:
+    session = await store.sessions.default("apollo-ai")
+
+    def limit(connection: sqlite3.Connection) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 60}")
+
+    await store._database.write(limit)  # pyright: ignore[reportPrivateUsage]
+    large = os.urandom(3_000_000).hex()
+    for place in range(9):
+        texts = [f"{place}.{n}" for n in range(9)]
+        texts.insert(place, large)
+        # all wait before the first is begun, so they are written together
+        written = await asyncio.gather(
+            *(say(store, session.id, text) for text in texts), return_exceptions=True
+        )
+        failed = [n for n, result in enumerate(written) if isinstance(result, BaseException)]
+        assert failed == [place] and isinstance(written[place], StoreFailed)
+    kept = await store.messages.read(session.id, limit=100)
+    assert sorted(message.content for message in kept) == sorted(
+        f"{a}.{b}" for a in range(9) for b in range(9)
+    )
+    assert len({message.id for message in kept}) == (await store.sessions.get(session.id)).messages == 81
+
+
 async def test_the_threads_end_with_the_store(path: Path) -> None:
     before = set(threading.enumerate())
     store = SqliteStore(path)

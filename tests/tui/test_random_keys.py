@@ -1,6 +1,6 @@
 """Thousands of random keys and pastes into a running fleet: nothing is done that did not ask first. By bytes.
 
-`TEKTON_FUZZ_KEYS` says how many (`make fuzz` takes 10,000), `TEKTON_FUZZ_SEED` repeats a run.
+`TEKTON_FUZZ_KEYS` says how many (`make fuzz` takes 10,000), `TEKTON_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import random
 import string
 
+from tests.randomness import first_seed
 from tests.tui.test_typing_ahead import Console
 
 KEYS = int(os.environ.get("TEKTON_FUZZ_KEYS", "300"))
@@ -40,7 +41,7 @@ def piece(source: random.Random) -> str:
 
 
 def test_no_key_and_no_paste_does_anything_that_did_not_ask_first() -> None:
-    seed = int(os.environ.get("TEKTON_FUZZ_SEED", str(random.randrange(10**9))))
+    seed = first_seed()
     print(f"seed {seed}, {KEYS} keys")
     source, pressed, asked = random.Random(seed), 0, 0
     while pressed < KEYS:

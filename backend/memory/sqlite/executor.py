@@ -124,6 +124,25 @@ class SqliteExecutor:
                 _do(job, connection)
 
     def _write(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
+        """Commit the batch, in one transaction if all of it fits.
+
+        SQLite itself rolls the whole transaction back when the disk is full or fails. Who does not fit must not take
+        its neighbours along, so each is then committed by itself.
+        """
+        try:
+            self._commit(connection, batch)
+            return
+        except sqlite3.Error:
+            if len(batch) < 2:
+                raise
+        for job in batch:
+            job.result = job.error = None
+            try:
+                self._commit(connection, [job])
+            except Exception as error:
+                job.error = job.error or error
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
         """Run the batch in one transaction; a job that fails undoes only itself."""
         connection.execute("BEGIN IMMEDIATE")
         try:
