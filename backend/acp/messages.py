@@ -13,10 +13,7 @@ from msgspec import Struct
 
 PROTOCOL_VERSION = 1
 
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = (
-    -32700, -32600, -32601, -32602, -32603,
-)  # fmt: skip
-AUTH_REQUIRED, NOT_FOUND, REQUEST_CANCELLED = -32000, -32002, -32800
+AUTH_REQUIRED, NOT_FOUND = -32000, -32002
 
 INITIALIZE, AUTHENTICATE = "initialize", "authenticate"
 SESSION_NEW, SESSION_LOAD, SESSION_RESUME = "session/new", "session/load", "session/resume"
@@ -33,7 +30,6 @@ TERMINAL_CREATE, TERMINAL_OUTPUT, TERMINAL_WAIT, TERMINAL_KILL, TERMINAL_RELEASE
     "terminal/create", "terminal/output", "terminal/wait_for_exit", "terminal/kill", "terminal/release",
 )  # fmt: skip
 ELICITATION_CREATE = "elicitation/create"
-CANCEL_REQUEST = "$/cancel_request"
 
 
 class _Message(Struct, rename="camel", omit_defaults=True):
@@ -488,25 +484,6 @@ class ElicitationAnswer(_Message):
 
     action: str
     content: dict[str, Any] | None = None
-
-
-class CancelRequest(_Message):
-    request_id: int | str
-
-
-def once(options: list[PermissionOption], word: str) -> PermissionOption | None:
-    """Return the option that allows or rejects once, as `word` says; for a refusal any that rejects."""
-    found = next((one for one in options if one.kind == f"{word}_once"), None)
-    if found is not None or word == "allow":
-        return found
-    return next((one for one in options if one.kind.startswith(word)), None)
-
-
-def chosen_answer(option: PermissionOption | None) -> Permission:
-    """Return the answer that chooses an option; without one it is `cancelled`."""
-    if option is None:
-        return Permission(Outcome("cancelled"))
-    return Permission(Outcome("selected", option.option_id))
 
 
 _block = msgspec.json.Decoder(Block).decode

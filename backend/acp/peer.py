@@ -16,16 +16,19 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from backend.acp import wire
-from backend.acp.messages import (
+from backend.acp.messages import Empty
+from backend.acp.wire import (
     CANCEL_REQUEST,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     REQUEST_CANCELLED,
+    BadLine,
     CancelRequest,
-    Empty,
+    Frame,
+    FrameReader,
+    Id,
 )
-from backend.acp.wire import BadLine, Frame, FrameReader, Id
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,17 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 """Longest line that is read; the rest of a longer one is thrown away."""
 SHOWN = 80
 
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR, REQUEST_CANCELLED = -32601, -32602, -32603, -32800
+CANCEL_REQUEST = "$/cancel_request"
+"""The notification that takes a request back."""
+
 Id = int | str
+
+
+class CancelRequest(Struct, rename="camel"):
+    """Parameters of `CANCEL_REQUEST`."""
+
+    request_id: Id
 
 
 class RpcError(Struct, omit_defaults=True):

@@ -6,16 +6,12 @@ Knows no socket: frames go to a `Sink`. The provider is asked once; its failure 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
-from msgspec import Struct
 
-from backend import log as jsonlog
 from backend.assembly import PartsBuilder
 from backend.providers.abilities import check, needed
 from backend.providers.base import (
@@ -32,23 +28,13 @@ from backend.providers.base import (
     Text,
     ToolPiece,
 )
-from backend.schema.content import AnswerOptions, ChatMessage, ToolCall, ToolChoice
+from backend.schema.content import AnswerOptions, ChatMessage, Part, ToolCall, ToolChoice
 from backend.schema.errors import REFUSED_UPSTREAM, TektonError
 from backend.schema.frames import (
-    ChatResponse,
-    DirectTurn,
-    ErrorReply,
-    FinishReason,
-    Phase,
     Request,
-    StreamChunk,
-    StreamEnd,
-    StreamError,
     StreamMetadata,
-    StreamPhase,
     StreamReasoning,
     StreamSignature,
-    StreamStart,
     StreamToolCall,
     Usage,
     summed,
@@ -59,77 +45,27 @@ from backend.worker.provider_pool import ProviderPool
 from backend.worker.spec import WorkerSpec
 from backend.worker.token_timeout import TokenTimeout
 from backend.worker.tools.loop import ToolLoop
+from backend.worker.turn import CHARS_PER_TOKEN, Sink, Turn
 
 if TYPE_CHECKING:
     from backend.worker.tools.toolbox import Toolbox
 
-log = logging.getLogger(__name__)
-
 ITEMS_PER_STEP = 64
 """Items relayed in a row from a provider that never waits, before other tasks get the event loop."""
-CHARS_PER_TOKEN = 4
-"""Rough size of a token, to estimate the usage of answers that ended before the provider counted."""
 
 
-class Sink(Protocol):
-    """Where a generation's frames go. While `full` is true, `drain` comes before the next `send`."""
-
-    @property
-    def full(self) -> bool: ...
-
-    def send(self, frame: Struct) -> None: ...
-
-    async def drain(self) -> None: ...
-
-
-class WorkerTurn(Protocol):
-    """A turn as a connection sees it, whoever answers."""
-
-    request_id: str
-
-    async def run(self) -> None:
-        """Answer and send every frame, the last one included."""
-        ...
-
-    def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
-        """End early."""
-        ...
-
-    async def wait_cancelled(self) -> bool:
-        """Wait for the end and return whether a cancel brought it about."""
-        ...
-
-    def decided(self, verdict: Request) -> None:
-        """Take the platform's word on what the turn wants to do."""
-        ...
-
-    def used(self, name: str, client: str) -> DirectTurn:
-        """Return what the turn used, or why it failed."""
-        ...
-
-
-class Generation:
-    """Await `run` once, in a task of its own. `cancel` ends it early; the last frame then says so."""
+class Generation(Turn):
+    """One answer of a model: the request goes to the provider, its stream comes back as frames."""
 
     def __init__(
         self, spec: WorkerSpec, providers: ProviderPool, request: Request, request_id: str, sink: Sink
     ) -> None:
-        self.request_id = request_id
-        self._spec, self._providers, self._request, self._sink = spec, providers, request, sink
+        super().__init__(spec.ai_id, request, request_id, sink)
+        self._spec, self._providers = spec, providers
         self._kind = request.provider or providers.provider
         self._model = request.model or providers.default_model(self._kind)
-        self._loop = asyncio.get_running_loop()
-        self._arrived = self._loop.time()
-        self._task: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
-        self._ending: FinishReason | TektonError | None = None
-        self._phase: Phase | None = None
-        self._parts: list[str] = []
-        self._characters = 0
         self._other = PartsBuilder()
         self._thinking: list[str] = []
-        self._first_token_ms: float | None = None
-        self._notes: list[str] = []
         self._completed: Completed | None = None
         self._timeout: TokenTimeout | None = None
         self._cut_stalled = False
@@ -158,7 +94,7 @@ class Generation:
                 self._spec.ai_id,
                 self.request_id,
                 self._sink,
-                lambda phase, position, detail: self._send_phase(phase, position, detail),
+                self._send_phase,
             )
 
     def decided(self, verdict: Request) -> None:
@@ -166,61 +102,15 @@ class Generation:
         if self._tools is not None:
             self._tools.decided(verdict)
 
-    async def run(self) -> None:
-        """Generate and send every frame, the last one included. Raises nothing but `CancelledError` from outside."""
-        self._task = asyncio.current_task()
-        jsonlog.request_id.set(self.request_id)
-        if self._request.stream:
-            self._sink.send(StreamStart(self.request_id, self._spec.ai_id))
-        try:
-            if not self._request.prompt.strip() and not self._request.parts:
-                raise TektonError("the content is empty: send text to answer", code="invalid_request")
-            if self._ending is None:
-                await self._generate()
-        except asyncio.CancelledError:
-            if self._ending is None:
-                raise
-        except TektonError as error:
-            self._ending = self._ending or error
-        except Exception as error:
-            log.exception("turn %s", self.request_id)
-            self._ending = TektonError(f"{self._spec.ai_id} failed: {type(error).__name__}: {error}")
-        finally:
-            if self._timeout is not None:
-                self._timeout.stop()
-            self._ended.set()
-        self._finish()
+    @property
+    def _who(self) -> str:
+        return f"{self._kind}:{self._model}"
 
-    def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
-        """End early for `reason`: the provider's stream is closed first, then the last frame is sent. Safe to call twice."""
-        if self._ending is not None:
-            return
-        self._ending = reason
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+    def _settle(self) -> None:
+        if self._timeout is not None:
+            self._timeout.stop()
 
-    async def wait_cancelled(self) -> bool:
-        """Wait for the end and return whether a cancel brought it about."""
-        await self._ended.wait()
-        return self._ending == "cancelled"
-
-    def used(self, name: str, client: str) -> DirectTurn:
-        """Return what this generation used, or why it failed: as `name`, which `client` asked for."""
-        failed = self._ending if isinstance(self._ending, TektonError) else None
-        return DirectTurn(
-            request_id=name,
-            ai_id=self._spec.ai_id,
-            client=client,
-            model=f"{self._kind}:{self._model}",
-            at=time.time(),
-            total_time=round(self._loop.time() - self._arrived, 4),
-            usage=self._usage(failed),
-            code=failed.code if failed else None,
-            error=failed.message if failed else "",
-            evidence=failed.evidence if failed else "",
-        )
-
-    def _usage(self, failed: TektonError | None) -> Usage | None:
+    def _billed(self, failed: TektonError | None) -> Usage | None:
         """Return the provider's count, else an estimate of what is billed all the same; `None` when nothing is."""
         if self._completed is not None:
             return summed(self._used)
@@ -231,7 +121,7 @@ class Generation:
         answered = sum(map(len, self._parts))
         return Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
 
-    async def _generate(self) -> None:
+    async def _answer(self) -> None:
         request: CompletionRequest | None = None
         while True:
             async with self._providers.queue(self._kind).slot(self._on_position):
@@ -262,12 +152,11 @@ class Generation:
         if not needs and self._toolbox is None:
             return
         abilities = await self._providers.abilities(self._kind, self._model)
-        who = f"{self._kind}:{self._model}"
-        check(needs, abilities, who)
+        check(needs, abilities, self._who)
         if self._toolbox is not None:
             if abilities.tools is False:
                 self._notes.append(
-                    f"{who} takes no tools: it answered without those of {self._spec.component}"
+                    f"{self._who} takes no tools: it answered without those of {self._spec.component}"
                 )
                 self._tools = None
             else:
@@ -287,7 +176,7 @@ class Generation:
             "".join(self._parts[self._round_text :]),
             "".join(self._thinking[self._round_thought :]),
         )
-        parts = self._round.parts(said, thought, f"{self._kind}:{self._model}")
+        parts = self._round.parts(said, thought, self._who)
         named = iter(calls)  # both in the order in which the calls began
         for part in parts:
             if isinstance(part, ToolCall):
@@ -314,10 +203,7 @@ class Generation:
             match item:
                 case Text(content=content):
                     self._on_token(timeout)
-                    for piece in in_pieces(content):
-                        if self._request.stream:
-                            self._sink.send(StreamChunk(self.request_id, piece, len(self._parts)))
-                        self._parts.append(piece)
+                    self._send_text(content)
                     self._characters += len(content)
                 case Reasoning(content=content):
                     self._on_token(timeout)
@@ -423,36 +309,8 @@ class Generation:
     def _on_position(self, position: int) -> None:
         self._send_phase("queued", position)
 
-    def _send_phase(self, phase: Phase, position: int = 0, detail: str = "") -> None:
-        self._phase = phase
-        if self._request.stream and self._request.phases:
-            self._sink.send(StreamPhase(self.request_id, self._spec.ai_id, phase, position, detail))
-
-    def _finish(self) -> None:
-        ending = self._ending
-        if isinstance(ending, TektonError):
-            log.info("turn %s: %s: %s", self.request_id, ending.code, ending)
-            self._sink.send(self._failure(ending))
-        elif self._request.stream:
-            self._sink.send(StreamEnd(self.request_id, self._metadata()))
-        else:
-            done = self._metadata()
-            text = "".join(self._parts)
-            reply = ChatResponse(done.ai_id, text, done.model, done.usage, done.finish_reason)
-            if self._other:
-                reply.parts = self._other.parts(text, "".join(self._thinking), done.model)
-            if self._request.request_id is not None:
-                reply.request_id = self._request.request_id
-            self._sink.send(reply)
-
-    def _failure(self, error: TektonError) -> StreamError | ErrorReply:
-        ai_id, text = self._spec.ai_id, error.message
-        if self._request.stream:
-            return StreamError(self.request_id, ai_id, error.code, text, text, error.evidence, error.detail)
-        reply = ErrorReply(ai_id, error.code, text, text, evidence=error.evidence, detail=error.detail)
-        if self._request.request_id is not None:
-            reply.request_id = self._request.request_id
-        return reply
+    def _content(self, text: str, model: str) -> list[Part]:
+        return self._other.parts(text, "".join(self._thinking), model) if self._other else []
 
     def _metadata(self) -> StreamMetadata:
         done = self._completed
@@ -462,21 +320,11 @@ class Generation:
             else Usage(output_tokens=-(-self._characters // CHARS_PER_TOKEN), estimated=True)
         )
         finish = "cancelled" if self._ending == "cancelled" else done.finish_reason if done else "stop"
-        took_s = self._loop.time() - self._arrived
-        log.info("turn %s: %s, %d tokens in %.2f s", self.request_id, finish, usage.output_tokens, took_s)
-        return StreamMetadata(
-            total_chunks=len(self._parts),
-            total_tokens=usage.output_tokens,
-            total_time=round(took_s, 4),
-            ai_id=self._spec.ai_id,
-            model=f"{self._kind}:{self._model}",
-            finish_reason=finish,
-            usage=usage,
-            first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 2),
-            notes=[*self._notes, *(done.notes if done else [])],
-            stop=done.stop if done else "",
-            context_tokens=self._used[-1].total if done and len(self._used) > 1 else 0,
-        )
+        summary = self._summary(finish, usage, done.notes if done else ())
+        if done:
+            summary.stop = done.stop
+            summary.context_tokens = self._used[-1].total if len(self._used) > 1 else 0
+        return summary
 
 
 @asynccontextmanager

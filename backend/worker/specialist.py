@@ -26,10 +26,11 @@ from backend.schema.frames import (
     Request,
     ToolsReport,
 )
-from backend.worker.generation import Generation, Sink, WorkerTurn
+from backend.worker.generation import Generation
 from backend.worker.provider_pool import ProviderFactory, ProviderPool
 from backend.worker.spec import WorkerSpec
 from backend.worker.tools.toolbox import Toolbox
+from backend.worker.turn import Sink, Turn
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Specialist:
             # Only speed is lost: the first generation meets the same failure and reports it.
             log.info("the persona could not be read ahead: %s", error)
 
-    def generation(self, request: Request, request_id: str, sink: Sink) -> WorkerTurn:
+    def generation(self, request: Request, request_id: str, sink: Sink) -> Turn:
         """Return a generation that does not run yet; of a platform's request one that may call tools."""
         generation = Generation(self.spec, self.providers, request, request_id, sink)
         if any(platform is sink for platform in self.platforms):

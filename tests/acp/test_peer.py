@@ -55,13 +55,13 @@ async def test_a_question_gets_its_answer_and_a_refusal_is_one(pair):
     ours, theirs = pair
     opened = await ours.call(m.SESSION_NEW, m.NewSession("/tmp"), m.SessionOpened)
     assert opened.session_id == "/tmp"
-    for method, code in (("no/such", m.METHOD_NOT_FOUND), ("broken", m.INTERNAL_ERROR)):
+    for method, code in (("no/such", wire.METHOD_NOT_FOUND), ("broken", wire.INTERNAL_ERROR)):
         with pytest.raises(RpcFailure) as failure:
             await ours.call(method, m.Empty(), m.Empty)
         assert failure.value.code == code
     with pytest.raises(RpcFailure) as failure:
         await ours.call(m.SESSION_NEW, m.Empty(), m.SessionOpened)
-    assert failure.value.code == m.INVALID_PARAMS
+    assert failure.value.code == wire.INVALID_PARAMS
     assert not theirs.closed
 
 
@@ -105,11 +105,11 @@ async def test_a_request_is_taken_back_and_answered_once():
     peer.feed(
         wire.request("a", m.SESSION_PROMPT, m.Prompt("s", []))
         + wire.request("a", m.SESSION_PROMPT, m.Prompt("s", []))
-        + wire.notification(m.CANCEL_REQUEST, m.CancelRequest("a"))
+        + wire.notification(wire.CANCEL_REQUEST, wire.CancelRequest("a"))
     )
     await peer.settled()
     [line] = sent
-    assert msgspec.json.decode(line)["error"]["code"] == m.REQUEST_CANCELLED
+    assert msgspec.json.decode(line)["error"]["code"] == wire.REQUEST_CANCELLED
 
 
 async def test_garbage_is_told_and_what_follows_is_read():

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 import backend
 from backend.acp import messages as acp
+from backend.acp import wire
 from backend.acp.peer import Peer, PeerClosed, RpcFailure, read_params, unknown
 from backend.acp.wire import BadLine
 from backend.cli.editor.prompt import Prompt, Target
@@ -175,7 +176,7 @@ class EditorAgent:
             raise RpcFailure(acp.NOT_FOUND, f"the session {params.session_id!r} is not open here: load it")
         text, pictures = read_blocks(params.prompt)
         if pictures and self._target.kind != "specialist":
-            raise RpcFailure(acp.INVALID_PARAMS, "pictures can be sent to one specialist only")
+            raise RpcFailure(wire.INVALID_PARAMS, "pictures can be sent to one specialist only")
         prompt = Prompt(self, params.session_id, self._target)
         self._prompts[prompt.request_id] = prompt
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from backend.acp import messages as acp
+from backend.acp import wire
 from backend.acp.peer import RpcFailure
 from backend.schema.content import ImagePart, Part
 from backend.schema.errors import ErrorCode, TektonError
@@ -28,8 +29,8 @@ STOPS: dict[FinishReason, str] = {
 }
 """Stop reasons by how an answer ended; any other end is the end of the turn."""
 CODES: dict[ErrorCode, int] = {
-    "invalid_request": acp.INVALID_PARAMS,
-    "too_large": acp.INVALID_PARAMS,
+    "invalid_request": wire.INVALID_PARAMS,
+    "too_large": wire.INVALID_PARAMS,
     "unknown_session": acp.NOT_FOUND,
     "unknown_specialist": acp.NOT_FOUND,
     "not_found": acp.NOT_FOUND,
@@ -156,10 +157,10 @@ def read_blocks(blocks: Sequence[acp.Block]) -> tuple[str, list[Part]]:
                 picture = ImagePart(block.mime_type or "image/png", block.data or "", name=name, size=size)
                 pictures.append(picture if block.data else ImagePart(url=block.uri or ""))
             case _:
-                raise RpcFailure(acp.INVALID_PARAMS, f"a block of type {block.type!r} cannot be used here")
+                raise RpcFailure(wire.INVALID_PARAMS, f"a block of type {block.type!r} cannot be used here")
     text = "\n\n".join(filter(None, texts))
     if not text.strip() and not pictures:
-        raise RpcFailure(acp.INVALID_PARAMS, "there is nothing to ask: the prompt has no text")
+        raise RpcFailure(wire.INVALID_PARAMS, "there is nothing to ask: the prompt has no text")
     return text, pictures
 
 
@@ -169,7 +170,7 @@ def _resource(resource: acp.Resource) -> str:
         try:
             text = base64.b64decode(resource.blob or "", validate=True).decode()
         except ValueError:
-            raise RpcFailure(acp.INVALID_PARAMS, f"{resource.uri} is no text and cannot be sent") from None
+            raise RpcFailure(wire.INVALID_PARAMS, f"{resource.uri} is no text and cannot be sent") from None
     fence = "`" * (max([2, *map(len, _runs(text))]) + 1)
     return f"{resource.uri}\n{fence}\n{text}\n{fence}"
 
@@ -181,7 +182,7 @@ def _runs(text: str) -> list[str]:
 
 def folder_of(path: str) -> str:
     if not path.startswith("/"):
-        raise RpcFailure(acp.INVALID_PARAMS, f"cwd must be an absolute path; found {path!r}")
+        raise RpcFailure(wire.INVALID_PARAMS, f"cwd must be an absolute path; found {path!r}")
     return path
 
 
@@ -195,4 +196,4 @@ def usage_of(usage: Usage) -> acp.TokenUse:
 
 def failure(error: TektonError) -> RpcFailure:
     """Return an error of the platform in the protocol's form, in its own words."""
-    return RpcFailure(CODES.get(error.code, acp.INTERNAL_ERROR), f"{error.code}: {error.message}")
+    return RpcFailure(CODES.get(error.code, wire.INTERNAL_ERROR), f"{error.code}: {error.message}")

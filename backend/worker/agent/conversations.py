@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -39,6 +39,17 @@ MAX_NAME = 200
 MAX_CHOICES = 100
 
 
+class Question(NamedTuple):
+    """What an agent wants to do, for rules and persons: `shown` is one line of it, `call` the number of the call it is about, if any."""
+
+    tool: str
+    arguments: str
+    shown: str
+    options: list[AskOption]
+    diff: str = ""
+    call: int | None = None
+
+
 class TurnThere(Protocol):
     """The turn that speaks in a conversation, as those see it who pass on what the agent says and asks."""
 
@@ -63,15 +74,7 @@ class TurnThere(Protocol):
         """Answer a request for permission."""
         ...
 
-    async def verdict(
-        self,
-        index: int | None,
-        tool: str,
-        arguments: str,
-        shown: str,
-        options: list[AskOption],
-        diff: str = "",
-    ) -> Request | None:
+    async def verdict(self, asked: Question) -> Request | None:
         """Return the platform's word on what the agent wants; `None` once the turn is over."""
         ...
 

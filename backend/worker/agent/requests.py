@@ -26,7 +26,7 @@ from backend.acp.peer import RpcFailure, read_params, unknown
 from backend.schema.agents import AgentSpec
 from backend.schema.tools import AskOption
 from backend.text import safe_line
-from backend.worker.agent.conversations import TurnThere
+from backend.worker.agent.conversations import Question, TurnThere
 from backend.worker.agent.tool_calls import unified
 from backend.worker.tools import guard
 
@@ -121,13 +121,8 @@ class ClientRequests:
         ]
         options.append(AskOption(DECLINE, "no answer", "reject_once"))
         message = safe_line(question.message)[:2_000]
-        verdict = await turn.verdict(
-            None,
-            "agent:question",
-            msgspec.json.encode({"question": message}).decode(),
-            message[:200],
-            options,
-        )
+        arguments = msgspec.json.encode({"question": message}).decode()
+        verdict = await turn.verdict(Question("agent:question", arguments, message[:200], options))
         if verdict is None:
             return acp.ElicitationAnswer("cancel")
         if not verdict.option.isdecimal() or int(verdict.option) >= len(values):
@@ -150,9 +145,8 @@ class ClientRequests:
             AskOption("allow", "allow once", "allow_once"),
             AskOption("reject", "reject", "reject_once"),
         ]
-        verdict = await turn.verdict(
-            None, tool, msgspec.json.encode(arguments).decode(), shown, options, diff
-        )
+        text = msgspec.json.encode(arguments).decode()
+        verdict = await turn.verdict(Question(tool, text, shown, options, diff))
         if verdict is None or not verdict.allow:
             raise RpcFailure(REFUSED, f"not allowed: {verdict.content if verdict else 'the turn is over'}")
 

@@ -36,9 +36,9 @@ from backend.worker.agent.conversations import Conversation, Conversations, Turn
 from backend.worker.agent.process import AgentProcess, agent_environment, ending_of
 from backend.worker.agent.requests import ClientRequests
 from backend.worker.agent.turn import AgentTurn
-from backend.worker.generation import Sink
 from backend.worker.spec import WorkerSpec
 from backend.worker.specialist import Specialist
+from backend.worker.turn import Sink
 
 log = logging.getLogger(__name__)
 

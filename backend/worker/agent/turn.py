@@ -7,29 +7,16 @@ answered, as void.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from typing import Any
 
-from backend import log as jsonlog
 from backend.acp import messages as acp
-from backend.acp.messages import chosen_answer, once
 from backend.acp.peer import PeerClosed, RpcFailure
 from backend.schema.errors import TektonError
 from backend.schema.frames import (
-    ChatResponse,
-    DirectTurn,
-    ErrorReply,
     FinishReason,
-    Phase,
     Request,
-    StreamChunk,
-    StreamEnd,
-    StreamError,
     StreamMetadata,
-    StreamPhase,
     StreamReasoning,
-    StreamStart,
     StreamToolCall,
     StreamToolResult,
     StreamToolUse,
@@ -39,13 +26,11 @@ from backend.schema.tools import AskOption
 from backend.text import safe_line
 from backend.wire import in_pieces
 from backend.worker.agent.agent import Agent
-from backend.worker.agent.conversations import Conversation
+from backend.worker.agent.conversations import Conversation, Question
 from backend.worker.agent.prompt import blocks_of
 from backend.worker.agent.tool_calls import Changes, ToolRun, bounded
-from backend.worker.generation import CHARS_PER_TOKEN, Sink
 from backend.worker.tools.loop import shortened
-
-log = logging.getLogger(__name__)
+from backend.worker.turn import CHARS_PER_TOKEN, Sink, Turn
 
 GATHER_S = 0.03
 """How long pieces of text are gathered to one: agents send a piece for each token."""
@@ -58,7 +43,7 @@ MAX_TOOLS = 1_000
 MAX_RESULT_BYTES = 32 * 1024
 MAX_OPTIONS = 12
 MAX_CHARS = 8 * 1024 * 1024
-"""Characters of an answer; an agent that writes more is stopped."""
+"""Characters of an answer and its thoughts; an agent that writes more is stopped."""
 _STOPS: dict[str, tuple[FinishReason, str]] = {
     "end_turn": ("stop", ""),
     "max_tokens": ("length", ""),
@@ -68,27 +53,19 @@ _STOPS: dict[str, tuple[FinishReason, str]] = {
 }
 
 
-class AgentTurn:
-    """Await `run` once, in a task of its own. `decides`: the platform is there to decide what the agent asks."""
+class AgentTurn(Turn):
+    """One question to the agent. `decides`: the platform is there to decide what the agent asks."""
 
     def __init__(self, agent: Agent, request: Request, request_id: str, sink: Sink, *, decides: bool) -> None:
-        self.request_id = request_id
+        super().__init__(agent.ai_id, request, request_id, sink)
         self.changes = Changes()
-        self._agent, self._request, self._sink, self._decides = agent, request, sink, decides
-        self._loop = asyncio.get_running_loop()
-        self._arrived = self._loop.time()
-        self._task: asyncio.Task[None] | None = None
-        self._ended, self._cancel = asyncio.Event(), asyncio.Event()
-        self._ending: FinishReason | TektonError | None = None
+        self._agent, self._decides = agent, decides
+        self._cancel = asyncio.Event()
         self._conversation: Conversation | None = None
-        self._phase: Phase | None = None
-        self._detail = ""
         self._gathered: list[str] = []
+        self._thinks = False
+        """Whether what is gathered is thought."""
         self._gathering: asyncio.TimerHandle | None = None
-        self._parts: list[str] = []
-        self._characters = 0
-        self._first_token_ms: float | None = None
-        self._notes: list[str] = []
         self._runs: dict[str, ToolRun] = {}
         self._verdicts: dict[int, asyncio.Future[Request]] = {}
         self._asks = 0
@@ -103,33 +80,18 @@ class AgentTurn:
 
     # as the worker sees a turn
 
-    async def run(self) -> None:
-        """Ask and send every frame, the last one included. Raises nothing but `CancelledError` from outside."""
-        self._task = asyncio.current_task()
-        jsonlog.request_id.set(self.request_id)
-        if self._request.stream:
-            self._sink.send(StreamStart(self.request_id, self._agent.ai_id))
+    @property
+    def _who(self) -> str:
+        return self._agent.model
+
+    async def _answer(self) -> None:
         try:
-            if not self._request.prompt.strip() and not self._request.parts:
-                raise TektonError("the content is empty: send text to answer", code="invalid_request")
-            if self._ending is None:
-                async with self._agent.slots:
-                    await self._converse()
-        except asyncio.CancelledError:
-            if self._ending is None:
-                raise
-        except TektonError as error:
-            self._ending = self._ending if isinstance(self._ending, TektonError) else error
+            async with self._agent.slots:
+                await self._converse()
         except PeerClosed as closed:
-            self._ending = self._ending or TektonError(str(closed), code="worker_lost")
+            raise TektonError(str(closed), code="worker_lost") from closed
         except RpcFailure as failure:
-            self._ending = self._ending or self._agent.refusal(failure)
-        except Exception as error:
-            log.exception("turn %s", self.request_id)
-            self._ending = TektonError(f"{self._agent.ai_id} failed: {type(error).__name__}: {error}")
-        finally:
-            self._settle()
-        self._finish()
+            raise self._agent.refusal(failure) from failure
 
     def _settle(self) -> None:
         """Close what the turn leaves open: questions, calls of tools, text that was gathered, timers."""
@@ -140,16 +102,12 @@ class AgentTurn:
                 self._close_run(run, "the turn ended before this was done", is_error=True)
         if self._clock is not None:
             self._clock.cancel()
-        self._ended.set()
 
-    def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
-        """End early for `reason`: the agent is told, and has to confirm. Safe to call twice."""
-        if self._ending is not None:
-            return
-        self._ending = reason
+    def _stop(self) -> None:
+        """Have the agent told, which has to confirm; before it was asked there is nothing to tell it."""
         self._cancel.set()
-        if not self._asked and self._task is not None and not self._task.done():
-            self._task.cancel()
+        if not self._asked:
+            super()._stop()
 
     def decided(self, verdict: Request) -> None:
         """Take the platform's word on a question of the agent's; one for no question changes nothing."""
@@ -157,31 +115,10 @@ class AgentTurn:
         if waiting is not None and not waiting.done():
             waiting.set_result(verdict)
 
-    async def wait_cancelled(self) -> bool:
-        """Wait for the end and return whether a cancel brought it about."""
-        await self._ended.wait()
-        return self._ending == "cancelled"
-
-    def used(self, name: str, client: str) -> DirectTurn:
-        """Return what this turn used, or why it failed: as `name`, which `client` asked for."""
-        failed = self._ending if isinstance(self._ending, TektonError) else None
-        return DirectTurn(
-            request_id=name,
-            ai_id=self._agent.ai_id,
-            client=client,
-            model=self._agent.model,
-            at=time.time(),
-            total_time=round(self._loop.time() - self._arrived, 4),
-            usage=self._used() if self._asked else None,
-            code=failed.code if failed else None,
-            error=failed.message if failed else "",
-            evidence=failed.evidence if failed else "",
-        )
-
     # asking
 
     async def _converse(self) -> None:
-        self._set_phase("queued", "opening the conversation")
+        self._send_phase("queued", detail="opening the conversation")
         conversation, note = await self._agent.conversation(self._request.session)
         if note:
             self._notes.append(note)
@@ -202,7 +139,7 @@ class AgentTurn:
 
     async def _prompt(self, conversation: Conversation, prompt: acp.Prompt) -> None:
         self._asked = conversation.begun = True
-        self._set_phase("prefill")
+        self._send_phase("prefill")
         self._tick()
         asking = asyncio.create_task(self._agent.ask(prompt, self._on_answer))
         cancelled = asyncio.create_task(self._cancel.wait())
@@ -240,11 +177,9 @@ class AgentTurn:
             case "agent_message_chunk":
                 self._on_block(update.block)
             case "agent_thought_chunk":
-                block = update.block
-                self._set_phase("streaming", "thinking")
-                if block is not None and block.text and self._request.phases:
-                    self._flush()
-                    self._sink.send(StreamReasoning(self.request_id, block.text))
+                self._send_phase("streaming", detail="thinking")
+                if (block := update.block) is not None and block.text:
+                    self._gather(block.text, thought=True)
             case "tool_call":
                 self._set_apart(update.tool_call_id)
                 self.on_tool(update.tool)
@@ -267,27 +202,37 @@ class AgentTurn:
             return
         if self._first_token_ms is None:
             self._first_token_ms = (self._loop.time() - self._arrived) * 1000
-        self._set_phase("streaming")
+        self._send_phase("streaming")
+        self._gather(text, thought=False)
+
+    def _gather(self, text: str, *, thought: bool) -> None:
+        """Keep text or thought for a moment: what comes meanwhile goes out with it."""
         self._characters += len(text)
         if self._characters > MAX_CHARS:
             self.cancel(TektonError(f"the agent wrote more than {MAX_CHARS:,} characters", code="too_large"))
             return
+        if thought != self._thinks:
+            self._flush()
+            self._thinks = thought
         self._gathered.append(text)
         if self._gathering is None:
-            self._gathering = self._loop.call_later(0 if not self._parts else GATHER_S, self._flush)
+            is_first = self._characters == len(text)
+            self._gathering = self._loop.call_later(0 if is_first else GATHER_S, self._flush)
 
     def _flush(self) -> None:
-        """Send the text that was gathered."""
+        """Send the text or thought that was gathered."""
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-        if self._gathered:
-            text = "".join(self._gathered)
-            self._gathered.clear()
+        if not self._gathered:
+            return
+        text = "".join(self._gathered)
+        self._gathered.clear()
+        if not self._thinks:
+            self._send_text(text)
+        elif self._request.phases:
             for piece in in_pieces(text):
-                if self._request.stream:
-                    self._sink.send(StreamChunk(self.request_id, piece, len(self._parts)))
-                self._parts.append(piece)
+                self._sink.send(StreamReasoning(self.request_id, piece))
 
     @property
     def full(self) -> bool:
@@ -319,14 +264,14 @@ class AgentTurn:
         if run.status == "in_progress":
             run.began = run.began or self._loop.time()
             self._announce(run)
-            self._set_phase("tool", run.shown)
+            self._send_phase("tool", detail=run.shown)
         elif run.ended:
             self._announce(run)
             if run.status == "completed":
                 self.changes.add(run)
                 self._agent.changed(self.changes.files())
             self._close_run(run, run.result(), is_error=run.status == "failed")
-            self._set_phase("prefill")
+            self._send_phase("prefill")
         return run
 
     def _set_apart(self, call_id: str) -> None:
@@ -373,49 +318,50 @@ class AgentTurn:
         self._set_apart(asked.tool_call.tool_call_id)
         run = self.on_tool(asked.tool_call)
         if run is None or not self._decides:
-            return chosen_answer(once(asked.options, "reject"))
+            return _chosen(_once(asked.options, "reject"))
         self._announce(run)
         options = [
             AskOption(one.option_id[:200], safe_line(one.name)[:200], one.kind)
             for one in asked.options[:MAX_OPTIONS]
         ]
-        verdict = await self.verdict(run.index, run.name, run.arguments(), run.shown, options, run.diff())
+        question = Question(run.name, run.arguments(), run.shown, options, run.diff(), run.index)
+        verdict = await self.verdict(question)
         if verdict is None:
             return acp.Permission(acp.Outcome("cancelled"))
         if verdict.option:
             return acp.Permission(acp.Outcome("selected", verdict.option))
-        chosen = once(asked.options, "allow" if verdict.allow else "reject")
+        chosen = _once(asked.options, "allow" if verdict.allow else "reject")
         if verdict.allow and chosen is None:
             self._notes.append(
                 "the agent offers no way to allow this once: one of its own options has to be chosen"
             )
-        return chosen_answer(chosen)
+        return _chosen(chosen)
 
-    async def verdict(
-        self,
-        index: int | None,
-        tool: str,
-        arguments: str,
-        shown: str,
-        options: list[AskOption],
-        diff: str = "",
-    ) -> Request | None:
+    async def verdict(self, asked: Question) -> Request | None:
         """Return the platform's word on what the agent wants; `None` once the turn is over."""
         if self._ending is not None or self._answered or self._ended.is_set() or not self._decides:
             return None
+        index = asked.call
         if index is None or index in self._verdicts:
             self._asks += 1
             index = MAX_TOOLS + self._asks
         waiting = self._verdicts[index] = self._loop.create_future()
         self._sink.send(
             StreamToolUse(
-                self.request_id, self._agent.ai_id, index, tool, arguments, None, options, bounded(diff)
+                self.request_id,
+                self._ai_id,
+                index,
+                asked.tool,
+                asked.arguments,
+                None,
+                asked.options,
+                bounded(asked.diff),
             )
         )
         try:
             await asyncio.wait([waiting], timeout=SILENT_S)
             if not waiting.done():
-                self._set_phase("waiting", shown)
+                self._send_phase("waiting", detail=asked.shown)
             return await waiting
         except asyncio.CancelledError:
             if waiting.cancelled():
@@ -425,20 +371,13 @@ class AgentTurn:
             del self._verdicts[index]
             self._alive = self._loop.time()
             if self._phase == "waiting" and not self._verdicts:
-                self._set_phase("prefill")
+                self._send_phase("prefill")
 
     def _void_asks(self) -> None:
         for waiting in self._verdicts.values():
             waiting.cancel()
 
     # phases and the end
-
-    def _set_phase(self, phase: Phase, detail: str = "") -> None:
-        if (phase, detail) == (self._phase, self._detail) or self._ended.is_set():
-            return
-        self._phase, self._detail = phase, detail
-        if self._request.stream and self._request.phases:
-            self._sink.send(StreamPhase(self.request_id, self._agent.ai_id, phase, detail=detail))
 
     def _tick(self) -> None:
         """See whether the agent has been silent for too long; while a person is waited for nobody is late."""
@@ -447,34 +386,9 @@ class AgentTurn:
         if left_s <= 0:
             if self._phase not in ("waiting", "stalled"):
                 what = f" in {self._detail}" if self._phase == "tool" else ""
-                self._set_phase("stalled", f"nothing from the agent for {limit_s:g} s{what}")
+                self._send_phase("stalled", detail=f"nothing from the agent for {limit_s:g} s{what}")
             left_s = limit_s
         self._clock = self._loop.call_later(max(left_s, 0.05), self._tick)
-
-    def _finish(self) -> None:
-        ending, spec = self._ending, self._agent.spec
-        if isinstance(ending, TektonError):
-            log.info("turn %s: %s: %s", self.request_id, ending.code, ending)
-            text = ending.message
-            if self._request.stream:
-                self._sink.send(
-                    StreamError(
-                        self.request_id, spec.ai_id, ending.code, text, text, ending.evidence, ending.detail
-                    )
-                )
-                return
-            reply: Any = ErrorReply(
-                spec.ai_id, ending.code, text, text, evidence=ending.evidence, detail=ending.detail
-            )
-        elif self._request.stream:
-            self._sink.send(StreamEnd(self.request_id, self._metadata()))
-            return
-        else:
-            done = self._metadata()
-            reply = ChatResponse(done.ai_id, "".join(self._parts), done.model, done.usage, done.finish_reason)
-        if self._request.request_id is not None:
-            reply.request_id = self._request.request_id
-        self._sink.send(reply)
 
     def _metadata(self) -> StreamMetadata:
         finish, note = _STOPS.get(
@@ -485,24 +399,16 @@ class AgentTurn:
             finish, note = "cancelled", ""
         elif not self._parts and not self._runs and not note:
             note = "the agent ended its turn without a word"
-        usage, took_s = self._used(), self._loop.time() - self._arrived
-        log.info("turn %s: %s, %d tokens in %.2f s", self.request_id, finish, usage.output_tokens, took_s)
-        return StreamMetadata(
-            total_chunks=len(self._parts),
-            total_tokens=usage.output_tokens,
-            total_time=round(took_s, 4),
-            ai_id=self._agent.ai_id,
-            model=self._agent.model,
-            finish_reason=finish,
-            usage=usage,
-            first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 2),
-            notes=[*self._notes, *([note] if note else [])],
-            changes=self.changes.diff(self._agent.agent_spec.cwd) if self.changes else "",
-            cost=self._cost,
-            currency=self._currency,
-        )
+        summary = self._summary(finish, self._tokens(), [note] if note else [])
+        if self.changes:
+            summary.changes = self.changes.diff(self._agent.agent_spec.cwd)
+        summary.cost, summary.currency = self._cost, self._currency
+        return summary
 
-    def _used(self) -> Usage:
+    def _billed(self, failed: TektonError | None) -> Usage | None:
+        return self._tokens() if self._asked else None
+
+    def _tokens(self) -> Usage:
         """Return the tokens as the agent counted them, else about how many they were."""
         used = self._usage
         if used is None:
@@ -519,3 +425,18 @@ class AgentTurn:
             reasoning_tokens=thought,
             written_tokens=written,
         )
+
+
+def _once(options: list[acp.PermissionOption], word: str) -> acp.PermissionOption | None:
+    """Return the option that allows or rejects once, as `word` says; for a refusal any that rejects."""
+    found = next((one for one in options if one.kind == f"{word}_once"), None)
+    if found is not None or word == "allow":
+        return found
+    return next((one for one in options if one.kind.startswith(word)), None)
+
+
+def _chosen(option: acp.PermissionOption | None) -> acp.Permission:
+    """Return the answer that chooses an option; without one it is `cancelled`."""
+    if option is None:
+        return acp.Permission(acp.Outcome("cancelled"))
+    return acp.Permission(acp.Outcome("selected", option.option_id))
