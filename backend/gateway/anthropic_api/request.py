@@ -1,7 +1,4 @@
-"""A message as it is asked for in Anthropic's words. Pure.
-
-Fields we do not know are ignored, as the vendor ignores them, and named in the answer's headers.
-"""
+"""A message as it is asked for in Anthropic's words. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from backend.gateway.completions.asked import (
     ModelName,
     StopText,
     conversation,
-    given,
     plain_or_rich,
     read_body,
     refused,
     result_of,
 )
+from backend.gateway.completions.parameters import Parameters
 from backend.schema.content import (
     AnswerOptions,
     ChatMessage,
@@ -38,8 +35,6 @@ from backend.schema.content import (
 )
 from backend.schema.params import InvalidRequest
 
-NAME = "messages"
-BOOKKEEPING = frozenset({"metadata", "cache_control", "service_tier"})
 BUDGETS: tuple[tuple[int, Effort], ...] = ((16_000, "high"), (4_000, "medium"), (0, "low"))
 """What a budget of thinking tokens is as a degree of effort."""
 MODES: dict[str, Literal["auto", "none", "required", "named"]] = {
@@ -132,6 +127,34 @@ class MessageBody(Struct):
     output_config: OutputConfig | None = None
 
 
+NOTED = {
+    "metadata",
+    "cache_control",
+    "service_tier",
+    "user_profile_id",
+    "workspace_id",
+    "billing_policy",
+    "betas",
+}
+UNUSED = {
+    "top_k", "container", "context_management", "compaction", "diagnostics", "inference_geo", "speed", "fallbacks",
+    "fallback_credit_token",
+}  # fmt: skip
+REFUSE = {"mcp_servers": "specialists have tools of their own, set by the operator"}
+OUTPUT = Parameters("messages output_config", OutputConfig, unused={"task_budget"})
+THINKING = Parameters("messages thinking", Thinking, noted={"display"})
+CHOICE = Parameters("messages tool_choice", Choice)
+PARAMETERS = Parameters(
+    "messages", MessageBody, noted={*NOTED, "thread"}, unused=UNUSED, refuse=REFUSE,
+    inside={"output_config": OUTPUT, "thinking": THINKING, "tool_choice": CHOICE},
+)  # fmt: skip
+COUNTED = Parameters(
+    "count_tokens", CountBody, refuse=REFUSE,
+    noted={*NOTED, *UNUSED, "thinking", "tool_choice", "output_config", "max_tokens", "stream"},
+    inside={"output_config": OUTPUT, "thinking": THINKING, "tool_choice": CHOICE},
+)  # fmt: skip
+
+
 def read_asked(values: dict[str, Any]) -> Asked:
     """Read the body of a message.
 
@@ -144,8 +167,8 @@ def read_asked(values: dict[str, Any]) -> Asked:
             "thread: conversations are not kept here; send all messages",
             detail={"param": "thread", "error_code": "thread_unsupported_request"},
         )
-    body = read_body(values, MessageBody, NAME)
-    unused = given(values, frozenset(values) - BOOKKEEPING - set(MessageBody.__struct_fields__))
+    unused = PARAMETERS.check(values)
+    body = read_body(values, MessageBody, PARAMETERS.name)
     tools = _tools(body.tools or [], unused)
     return Asked(
         model=body.model.strip(),
@@ -167,7 +190,8 @@ def read_asked(values: dict[str, Any]) -> Asked:
 
 def read_count(values: dict[str, Any]) -> tuple[str, list[str]]:
     """Read the body of a count of tokens; return the model and the texts that count."""
-    body = read_body(values, CountBody, "count_tokens")
+    COUNTED.check(values)
+    body = read_body(values, CountBody, COUNTED.name)
     texts = [_system(body.system)]
     for message in _messages(body.messages):
         for part in message.parts or [TextPart(message.content)]:

@@ -120,7 +120,8 @@ class MessageWriter:
     def close(self, finishes: list[Finish]) -> bytes:
         [finish] = finishes
         delta = {"stop_reason": _reason(finish), "stop_sequence": finish.stop or None}
-        return _event("message_delta", delta=delta, usage=usage_value(finish.usage)) + _event("message_stop")
+        told = {"delta": delta, "usage": usage_value(finish.usage), **self._head.warnings(finish)}
+        return _event("message_delta", **told) + _event("message_stop")
 
     def failed(self, error: TektonError) -> bytes:
         return b"event: error\ndata: %b\n\n" % data_of(error_value(error))
@@ -167,6 +168,7 @@ class MessageWriter:
             "stop_reason": _reason(finish) if finish else None,
             "stop_sequence": (finish.stop or None) if finish else None,
             "usage": usage_value(finish.usage if finish else Usage(0, 1)),
+            **(self._head.warnings(finish) if finish else {}),
         }
 
 

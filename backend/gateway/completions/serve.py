@@ -32,6 +32,7 @@ from backend.orchestration.turns.manager import new_request_id
 from backend.schema.errors import TektonError
 
 FIRST_PIECE_S = 2.0
+NOT_PASSED = "{} is not passed on to specialists"
 MAX_CHOICES = 8
 SSE = "text/event-stream"
 
@@ -47,6 +48,12 @@ class Head:
     @property
     def model(self) -> str:
         return self.asked.model
+
+    def warnings(self, *finishes: Finish) -> dict[str, list[str]]:
+        """Return the field that every dialect has for what was not done as asked; nothing where there is nothing to say."""
+        notes = [NOT_PASSED.format(param) for param in self.asked.unused]
+        notes += [note for finish in finishes for note in finish.notes]
+        return {"warnings": notes} if notes else {}
 
 
 class Writer(Protocol):
@@ -102,8 +109,13 @@ async def serve(
         response.headers["x-tekton-model"] = (
             platform.fleet.status(ai_id).model.encode("ascii", "replace").decode()
         )
-    if asked.unused:
-        response.headers["x-tekton-unused"] = ", ".join(asked.unused)
+    return name_unused(response, asked.unused)
+
+
+def name_unused(response: Response, unused: list[str]) -> Response:
+    """Name the parameters that change nothing here in an answer's header."""
+    if unused:
+        response.headers["x-tekton-unused"] = ", ".join(unused)
     return response
 
 
@@ -218,4 +230,4 @@ async def _give_up(first: Batch | asyncio.Future[Batch], pieces: Pieces) -> None
     await pieces.aclose()
 
 
-__all__ = ["COMMENT", "MAX_CHOICES", "SSE", "Head", "Writer", "serve"]
+__all__ = ["COMMENT", "MAX_CHOICES", "SSE", "Head", "Writer", "name_unused", "serve"]

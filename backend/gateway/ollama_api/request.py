@@ -5,7 +5,7 @@ Calls for tools have no ids in this dialect: results belong to the calls before 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,11 +15,11 @@ from backend.gateway.completions.asked import (
     Asked,
     ModelName,
     conversation,
-    given,
     plain_or_rich,
     read_body,
     refused,
 )
+from backend.gateway.completions.parameters import Parameters
 from backend.schema.content import (
     AnswerOptions,
     ChatMessage,
@@ -33,7 +33,6 @@ from backend.schema.content import (
     ToolSpec,
 )
 
-BOOKKEEPING = frozenset({"keep_alive", "context"})
 MAX_STOPS = 16
 LATEST = ":latest"
 MAGIC = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGO": "image/gif", "UklGR": "image/webp"}
@@ -111,7 +110,41 @@ class EmbedBody(Struct):
 
     model: str
     input: str | list[str]
-    dimensions: int | None = None
+
+
+UNUSED_OPTIONS = {
+    "embedding_only", "f16_kv", "frequency_penalty", "logits_all", "low_vram", "main_gpu", "min_p", "mirostat",
+    "mirostat_eta", "mirostat_tau", "num_batch", "num_ctx", "num_gpu", "num_gqa", "num_keep", "num_thread", "numa",
+    "penalize_newline", "presence_penalty", "repeat_last_n", "repeat_penalty", "rope_frequency_base",
+    "rope_frequency_scale", "tfs_z", "top_k", "typical_p", "use_mlock", "use_mmap", "vocab_only",
+}  # fmt: skip
+NO_LOGPROBS = {
+    "logprobs": "log probabilities are not available", "top_logprobs": "log probabilities are not available"
+}  # fmt: skip
+INSIDE = {"options": Parameters("options", Options, unused=UNUSED_OPTIONS)}
+CHAT = Parameters("chat", ChatBody, noted={"keep_alive"}, refuse=NO_LOGPROBS, inside=INSIDE)
+GENERATE = Parameters(
+    "generate",
+    GenerateBody,
+    noted={"keep_alive"},
+    refuse={
+        **NO_LOGPROBS,
+        "context": "conversations are not kept here; use /api/chat with all messages",
+        "raw": "the model behind a specialist has its own template; name the model as apollo:raw to leave out the persona",
+        "suffix": "text is not filled in; ask for it in words",
+        "template": "the model behind a specialist has its own template",
+        **dict.fromkeys(("width", "height", "steps"), "only text is answered"),
+    },
+    inside=INSIDE,
+)
+SHOWN = Parameters("show", ShowBody, noted={"verbose"})
+EMBEDDED = Parameters(
+    "embed",
+    EmbedBody,
+    noted={"keep_alive"},
+    unused={"options", "truncate"},
+    refuse={"dimensions": "vectors come as the model makes them"},
+)
 
 
 def read_chat(values: dict[str, Any]) -> Asked:
@@ -120,12 +153,13 @@ def read_chat(values: dict[str, Any]) -> Asked:
     Raises:
         InvalidRequest: With the parameter.
     """
-    body = read_body(values, ChatBody, "chat")
+    unused = CHAT.check(values)
+    body = read_body(values, ChatBody, CHAT.name)
     tools = [
         ToolSpec(tool.function.name, tool.function.description or "", tool.function.parameters or {})
         for tool in body.tools or ()
     ]
-    return _asked(body, values, ChatBody, _messages(body.messages), tools)
+    return _asked(body, unused, _messages(body.messages), tools)
 
 
 def read_generate(values: dict[str, Any]) -> Asked:
@@ -134,10 +168,11 @@ def read_generate(values: dict[str, Any]) -> Asked:
     Raises:
         InvalidRequest: With the parameter.
     """
-    body = read_body(values, GenerateBody, "generate")
+    unused = GENERATE.check(values)
+    body = read_body(values, GenerateBody, GENERATE.name)
     system = [ChatMessage("system", body.system)] if body.system else []
     asked = plain_or_rich("user", [TextPart(body.prompt), *_images(body.images)])
-    return _asked(body, values, GenerateBody, [*system, asked], [])
+    return _asked(body, unused, [*system, asked], [])
 
 
 def model_name(model: str) -> str:
@@ -146,11 +181,7 @@ def model_name(model: str) -> str:
 
 
 def _asked(
-    body: ChatBody | GenerateBody,
-    values: dict[str, Any],
-    known: type[Struct],
-    messages: list[ChatMessage],
-    tools: list[ToolSpec],
+    body: ChatBody | GenerateBody, unused: list[str], messages: list[ChatMessage], tools: list[ToolSpec]
 ) -> Asked:
     options = body.options or Options()
     stops = [options.stop] if isinstance(options.stop, str) else options.stop or []
@@ -158,11 +189,6 @@ def _asked(
         raise refused(
             "options", f"options.stop: at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
         )
-    unused = given(values, frozenset(values) - BOOKKEEPING - set(known.__struct_fields__))
-    said = values.get("options")
-    if isinstance(said, dict):
-        names = cast(dict[str, Any], said).keys() - set(Options.__struct_fields__)
-        unused += [f"options.{name}" for name in sorted(names)]
     limit = options.num_predict if options.num_predict and options.num_predict > 0 else None
     return Asked(
         model=model_name(body.model),

@@ -12,12 +12,14 @@ from starlette.routing import Route
 
 import backend
 from backend.gateway.completions.answer import find_model
-from backend.gateway.completions.asked import read_body, refused
+from backend.gateway.completions.asked import read_body
 from backend.gateway.completions.embeddings import embed
-from backend.gateway.completions.serve import serve
+from backend.gateway.completions.serve import name_unused, serve
 from backend.gateway.context import Gateway
 from backend.gateway.ollama_api.request import (
+    EMBEDDED,
     LATEST,
+    SHOWN,
     ChatBody,
     EmbedBody,
     GenerateBody,
@@ -106,6 +108,7 @@ class _Surface:
 
     async def show(self, request: Request) -> Response:
         values = decode_object(await request.body())
+        SHOWN.check(values)
         name = model_name(str(values.get("model") or values.get("name") or ""))
         status = self._platform.fleet.status(find_model(self._platform, name))
         abilities, window = await self._known(status)
@@ -120,13 +123,14 @@ class _Surface:
         )  # fmt: skip
 
     async def embed(self, request: Request) -> Response:
-        body = read_body(decode_object(await request.body()), EmbedBody, "embed")
-        if body.dimensions is not None:
-            raise refused("dimensions", "dimensions: vectors come as the model makes them; leave it out")
+        values = decode_object(await request.body())
+        unused = EMBEDDED.check(values)
+        body = read_body(values, EmbedBody, EMBEDDED.name)
         texts = [body.input] if isinstance(body.input, str) else body.input
         made = await embed(self._gateway, model_name(body.model), texts)
         count = made.usage.input_tokens + made.usage.cached_tokens
-        return json_reply({"model": body.model, "embeddings": made.vectors, "prompt_eval_count": count})
+        told = {"model": body.model, "embeddings": made.vectors, "prompt_eval_count": count}
+        return name_unused(json_reply(told), unused)
 
     async def version(self, request: Request) -> Response:
         return json_reply({"version": backend.__version__})

@@ -90,6 +90,7 @@ class ChatWriter:
             "prompt_eval_duration": 0,
             "eval_count": usage.output_tokens,
             "eval_duration": took,
+            **self._head.warnings(finish),
         }
 
 

@@ -1,7 +1,7 @@
 """A chat completion as it is asked for. Pure: knows no platform and no transport.
 
-What would change the kind of answer and cannot be given is refused by name. Hints that are not passed on are named in
-the answer, and a parameter nobody knows is refused: it is a misspelling.
+What would change the kind of answer and cannot be given is refused by name; hints that are not passed on are named in
+the answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from backend.gateway.completions.asked import (
     refused,
     result_of,
 )
+from backend.gateway.completions.parameters import Parameters
 from backend.gateway.completions.serve import MAX_CHOICES
 from backend.schema.content import (
     AnswerOptions,
@@ -39,30 +40,10 @@ from backend.schema.content import (
     ToolSpec,
     text_of,
 )
-from backend.schema.params import unknown_parameter
 
 MAX_STOPS = 4
-REFUSED = {
-    "functions": "this older form is not read; use tools",
-    "function_call": "this older form is not read; use tool_choice",
-    "logprobs": "log probabilities are not available",
-    "top_logprobs": "log probabilities are not available",
-    "audio": "only text is answered",
-    "web_search_options": "specialists do not search the web",
-    "prediction": "predicted output is not passed on",
-}
-"""Parameters that are refused when set, and why."""
-UNUSED = frozenset(
-    {
-        "top_k", "min_p", "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty",
-        "verbosity", "service_tier", "prompt_cache_key", "prompt_cache_retention", "store",
-    }
-)  # fmt: skip
-"""Parameters that are read and not passed on; the answer names those that were given."""
 MANY_UNUSED = frozenset({"temperature", "max_tokens", "max_completion_tokens"})
 """What a pipeline takes by its stages alone, as in `apollo[temperature=0.2] | athena`."""
-BOOKKEEPING = frozenset({"user", "metadata", "safety_identifier", "modalities"})
-"""What clients note for themselves, or read by hand: it changes no answer."""
 
 
 class ImageUrl(Struct):
@@ -160,23 +141,62 @@ class CompletionBody(Struct):
     reasoning_effort: Effort | None = None
 
 
+FORMAT = Parameters(
+    "chat.completions response_format",
+    Format,
+    inside={
+        "json_schema": Parameters(
+            "chat.completions response_format.json_schema", JsonSchema, noted={"description"}
+        )
+    },
+)
+PARAMETERS = Parameters(
+    "chat.completions",
+    CompletionBody,
+    noted={"user", "metadata", "safety_identifier", "modalities"},
+    unused={
+        "logit_bias", "presence_penalty", "frequency_penalty", "verbosity", "service_tier", "store", "prompt_cache_key",
+        "prompt_cache_retention", "prompt_cache_options", "moderation",
+        # of servers and libraries that speak the same dialect
+        "top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "repeat_penalty", "min_tokens", "ignore_eos",
+        "stop_token_ids", "skip_special_tokens", "chat_template", "chat_template_kwargs", "add_generation_prompt",
+        "enable_thinking", "thinking", "thinking_budget", "reasoning", "include_reasoning", "cache_prompt",
+        "timings_per_token", "provider", "transforms", "route", "models", "usage", "session_id", "keep_alive",
+    },
+    refuse={
+        "functions": "this older form is not read; use tools",
+        "function_call": "this older form is not read; use tool_choice",
+        "logprobs": "log probabilities are not available",
+        "top_logprobs": "log probabilities are not available",
+        "audio": "only text is answered",
+        "web_search_options": "specialists do not search the web",
+        "prediction": "predicted output is not passed on",
+        "grammar": "answers are held to a JSON schema by response_format",
+        "guided_json": "answers are held to a JSON schema by response_format",
+        "guided_regex": "answers are held to a JSON schema by response_format",
+        "guided_choice": "answers are held to a JSON schema by response_format",
+        "guided_grammar": "answers are held to a JSON schema by response_format",
+        "plugins": "specialists have tools of their own",
+    },
+    inside={
+        "stream_options": Parameters(
+            "chat.completions stream_options", StreamOptions, noted={"include_obfuscation"}
+        ),
+        "response_format": FORMAT,
+    },
+)  # fmt: skip
+
+
 def read_asked(values: dict[str, Any]) -> Asked:
     """Read the body of a chat completion.
 
     Raises:
         TektonError: `invalid_request`; `detail.param` names the parameter.
     """
-    for name, why in REFUSED.items():
-        if values.get(name):
-            raise refused(name, f"{name}: {why}; leave it out")
+    unused = PARAMETERS.check(values)
     if values.get("modalities") not in (None, ["text"]):
         raise refused("modalities", "modalities: only text is answered; leave it out")
-    known = {*CompletionBody.__struct_fields__, *REFUSED, *UNUSED, *BOOKKEEPING}
-    for name in values:
-        if name not in known:
-            raise refused(name, unknown_parameter("chat.completions", name, known).message)
-    body = read_body(values, CompletionBody, "chat.completions")
-    unused = given(values, UNUSED)
+    body = read_body(values, CompletionBody, PARAMETERS.name)
     tools = _tools(body, unused)
     if "|" in body.model or body.model.startswith("{"):
         unused += given(values, MANY_UNUSED)

@@ -46,8 +46,6 @@ class ChatWriter:
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
         asked, last = self._head.asked, answers[-1].finish
-        notes = [f"{param} is not passed on to specialists" for param in asked.unused]
-        notes += [note for answered in answers for note in answered.finish.notes]
         return {
             "id": f"chatcmpl-{self._head.name}",
             "object": "chat.completion",
@@ -56,7 +54,7 @@ class ChatWriter:
             "choices": [_choice(number, answered) for number, answered in enumerate(answers)],
             "usage": usage_value(summed([answered.finish.usage for answered in answers])),
             "system_fingerprint": last.backing or None,
-            **({"warnings": notes} if notes else {}),
+            **self._head.warnings(*[answered.finish for answered in answers]),
         }
 
     def begin(self) -> bytes:
@@ -75,7 +73,8 @@ class ChatWriter:
 
     def end(self, finish: Finish) -> bytes:
         begin = b"" if finish.choice in self._begun else self._opening(finish.choice)
-        return begin + self._chunk({}, finish.choice, FINISH_REASONS.get(finish.reason, finish.reason))
+        row = _row({}, finish.choice, FINISH_REASONS.get(finish.reason, finish.reason))
+        return begin + frame(self._base([row]) | self._head.warnings(finish))
 
     def close(self, finishes: list[Finish]) -> bytes:
         if not self._head.asked.include_usage:
@@ -111,9 +110,12 @@ class ChatWriter:
             "choices": choices,
         }
 
-    def _chunk(self, delta: dict[str, Any], choice: int = 0, finish: str | None = None) -> bytes:
-        row = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return frame(self._base([row]))
+    def _chunk(self, delta: dict[str, Any], choice: int = 0) -> bytes:
+        return frame(self._base([_row(delta, choice)]))
+
+
+def _row(delta: dict[str, Any], choice: int, finish: str | None = None) -> dict[str, Any]:
+    return {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
 
 
 def _call(piece: Piece) -> dict[str, Any]:

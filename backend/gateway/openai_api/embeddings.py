@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from backend.gateway.completions.asked import ModelName, read_body, refused
+from backend.gateway.completions.asked import ModelName, read_body
+from backend.gateway.completions.parameters import Parameters
 from backend.schema.frames import EmbedResponse
-
-NAME = "embeddings"
 
 
 class EmbeddingBody(Struct):
@@ -21,11 +20,22 @@ class EmbeddingBody(Struct):
     model: ModelName
     input: str | list[str]
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
 
     @property
     def texts(self) -> list[str]:
         return [self.input] if isinstance(self.input, str) else self.input
+
+
+PARAMETERS = Parameters(
+    "embeddings",
+    EmbeddingBody,
+    noted={"user", "service_tier"},
+    refuse={
+        "dimensions": "vectors come as the model makes them",
+        "input_type": "vectors come as the model makes them",
+        "truncate": "a text that is too long is refused",
+    },
+)
 
 
 def read_embedding(values: dict[str, Any]) -> EmbeddingBody:
@@ -34,9 +44,8 @@ def read_embedding(values: dict[str, Any]) -> EmbeddingBody:
     Raises:
         InvalidRequest: With the parameter.
     """
-    if values.get("dimensions") is not None:
-        raise refused("dimensions", "dimensions: vectors come as the model makes them; leave it out")
-    return read_body(values, EmbeddingBody, NAME)
+    PARAMETERS.check(values)
+    return read_body(values, EmbeddingBody, PARAMETERS.name)
 
 
 def embedding_value(body: EmbeddingBody, made: EmbedResponse) -> dict[str, Any]:

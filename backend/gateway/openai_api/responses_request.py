@@ -1,6 +1,6 @@
 """A response as it is asked for in OpenAI's Responses API. Pure: earlier messages are passed in.
 
-Fields and items we do not know are ignored, as the vendor ignores them, and named in the answer's headers.
+Items and tools we do not know are left out, as the vendor's own are, and named in the answer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from backend.gateway.completions.asked import (
     Talk,
     conversation,
     file_of,
-    given,
     image_of,
     plain_or_rich,
     read_body,
     refused,
     result_of,
 )
+from backend.gateway.completions.parameters import Parameters
 from backend.gateway.openai_api.chat_request import choice_of
 from backend.schema.content import (
     AnswerOptions,
@@ -38,13 +38,6 @@ from backend.schema.content import (
     text_of,
 )
 
-NAME = "responses"
-BOOKKEEPING = frozenset(
-    {
-        "metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata",
-        "include", "service_tier", "truncation", "stream_options",
-    }
-)  # fmt: skip
 REDACTED = "rsr_"
 """What the id of an item of thinking begins with whose text is not shown."""
 MAX_KEPT_BYTES = 1 << 20
@@ -127,30 +120,81 @@ class ResponseBody(Struct):
     previous_response_id: str | None = None
     store: bool | None = None
     background: bool | None = None
+    include: list[str] | None = None
+    truncation: str | None = None
+
+
+PARAMETERS = Parameters(
+    "responses",
+    ResponseBody,
+    noted={
+        "metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
+        "client_metadata", "service_tier", "stream_options", "access_programs",
+    },
+    unused={
+        "max_tool_calls", "context_management", "moderation", "presence_penalty", "frequency_penalty",
+        "top_k", "logit_bias",
+    },
+    refuse={
+        "conversation": "is not kept here; send previous_response_id or all messages",
+        "prompt": "prompts are not kept here; send instructions and input",
+        "image": "only text is answered",
+        "top_logprobs": "log probabilities are not available",
+    },
+    inside={
+        "text": Parameters(
+            "responses text",
+            TextOptions,
+            unused={"verbosity"},
+            inside={"format": Parameters("responses text.format", Format, noted={"description"})},
+        ),
+        "reasoning": Parameters(
+            "responses reasoning", Reasoning, noted={"summary", "generate_summary"}, unused={"context", "mode"}
+        ),
+    },
+)  # fmt: skip
+INCLUDED = frozenset({"reasoning.encrypted_content"})
+"""What of `include` is given; the rest of it is of tools only the vendor can run."""
+
+
+def check_response(values: dict[str, Any]) -> list[str]:
+    """Return which parameters of a new response change nothing here.
+
+    Raises:
+        InvalidRequest: One is refused or unknown.
+    """
+    unused = PARAMETERS.check(values)
+    wanted: object = values.get("include")
+    if isinstance(wanted, list):
+        unused += [
+            f"include[{n}]" for n, item in enumerate(cast(list[object], wanted)) if item not in INCLUDED
+        ]
+    if values.get("truncation") == "auto":
+        unused.append("truncation")
+    return unused
 
 
 def read_response(values: dict[str, Any]) -> ResponseBody:
-    """Read the body of a response.
+    """Read the body of a response, which may be an older one that was kept.
 
     Raises:
         InvalidRequest: With the parameter.
     """
     if values.get("background"):
         raise refused("background", "background: answers are not made in the background; leave it out")
-    if values.get("conversation"):
-        raise refused(
-            "conversation", "conversation: is not kept here; send previous_response_id or all messages"
-        )
-    return read_body(values, ResponseBody, NAME)
+    return read_body(values, ResponseBody, PARAMETERS.name)
 
 
-def asked_of(body: ResponseBody, values: dict[str, Any], before: list[ChatMessage]) -> Asked:
+def asked_of(
+    body: ResponseBody, values: dict[str, Any], before: list[ChatMessage], unused: list[str]
+) -> Asked:
     """Return what a body asks for; `before` are the messages of the response it goes on from.
+
+    `unused` grows by what else of it changes nothing here.
 
     Raises:
         InvalidRequest: With the parameter.
     """
-    unused = given(values, frozenset(values) - BOOKKEEPING - set(ResponseBody.__struct_fields__))
     tools = _tools(body.tools or [], unused)
     messages = _messages(body.input, unused)
     own = conversation(messages, body.instructions or "", "input")

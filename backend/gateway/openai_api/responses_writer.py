@@ -309,6 +309,7 @@ class ResponseWriter:
             "metadata": self._metadata,
             "safety_identifier": None,
             "prompt_cache_key": None,
+            **(head.warnings(finish) if finish else {}),
         }
 
 

@@ -17,7 +17,12 @@ from backend.gateway.openai_api.chat_request import CompletionBody, read_asked
 from backend.gateway.openai_api.chat_writer import ChatWriter
 from backend.gateway.openai_api.embeddings import EmbeddingBody, embedding_value, read_embedding
 from backend.gateway.openai_api.kept import earlier_messages, forget_response, kept_response
-from backend.gateway.openai_api.responses_request import ResponseBody, asked_of, read_response
+from backend.gateway.openai_api.responses_request import (
+    ResponseBody,
+    asked_of,
+    check_response,
+    read_response,
+)
 from backend.gateway.openai_api.responses_writer import ResponseWriter
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import decode_object, json_reply
@@ -100,9 +105,10 @@ class _Surface:
 
     async def responses(self, request: Request) -> Response:
         values = decode_object(await request.body())
+        unused = check_response(values)
         body = read_response(values)
         before = await earlier_messages(self._platform.memory.messages, body.previous_response_id)
-        asked = asked_of(body, values, before)
+        asked = asked_of(body, values, before, unused)
 
         if asked.target.lower() == TEAM_MODEL or is_pipeline(asked.target):
             asked.kept = None  # the team and pipelines store their answers elsewhere
@@ -122,7 +128,7 @@ class _Surface:
         kept = await kept_response(self._platform.memory.messages, request.path_params["id"])
         values = {**kept.values, "input": "(not read again)"}
         body = read_response(values)
-        asked = asked_of(body, values, [])
+        asked = asked_of(body, values, [], [])
         answer = kept.answer
         answered = Answered(
             answer.content,
