@@ -6,14 +6,20 @@
     edit PATH TEXT    ask for permission, and write TEXT into PATH below the working directory
     run COMMAND       a tool that runs a command in a session of its own, and waits for it
     remember TEXT     keep TEXT with the conversation, on disk; recall answers it
-    ask               a question with two answers
+    echo              answer all that was sent
+    ask TEXT          a question with two answers, wish TEXT one with an open answer
+    offer NAMES       say that there are these commands, typed as `/name`; one that is sent is answered with its words
+    effort            answer how hard it is to think, an option of the conversation
+    uncounted         leave out of the turn's end what it used; zeros says that it was nothing
     read PATH         read a file by the client, terminal COMMAND runs one there
     elsewhere FOLDER  run `echo` there, with FOLDER as its search path
     cost AMOUNT       say that the conversation costs so much so far
     flood N           N pieces of text, as fast as they go
     exit N            end the process
 
-`--login` makes it refuse until somebody logs in: until the file LOGIN in the working directory is there.
+`--login` makes it refuse until somebody logs in: until the file LOGIN in the working directory is there. It loads earlier
+conversations; with `--resume` it resumes them instead, and with `--forgets` it can neither. How often it was asked stands in
+the file `.asked`.
 """
 
 from __future__ import annotations
@@ -34,7 +40,9 @@ OPTIONS = [
     schema.PermissionOption(option_id="once", name="Yes", kind="allow_once"),
     schema.PermissionOption(option_id="ever", name="Yes, and do not ask again", kind="allow_always"),
     schema.PermissionOption(option_id="no", name="No", kind="reject_once"),
+    schema.PermissionOption(option_id="never", name="No, and never ask again", kind="reject_always"),
 ]
+EFFORTS = ("low", "high")
 
 
 def keep(folder: Path, session_id: str, text: str) -> None:
@@ -48,6 +56,8 @@ class Agent:
         self.client: Any = None
         self.folders: dict[str, Path] = {}
         self.modes: dict[str, str] = {}
+        self.values: dict[str, dict[str, Any]] = {}
+        self.usage: dict[str, schema.Usage | None] = {}
         self.running: dict[str, asyncio.Task[Any]] = {}
         self.calls = 0
 
@@ -58,9 +68,12 @@ class Agent:
         return schema.InitializeResponse(
             protocol_version=protocol_version,
             agent_capabilities=schema.AgentCapabilities(
-                load_session=True,
+                load_session=not {"--resume", "--forgets"} & set(sys.argv),
                 prompt_capabilities=schema.PromptCapabilities(image=True, embedded_context=True),
-                session_capabilities=schema.SessionCapabilities(close=schema.SessionCloseCapabilities()),
+                session_capabilities=schema.SessionCapabilities(
+                    close=schema.SessionCloseCapabilities(),
+                    resume=schema.SessionResumeCapabilities() if "--resume" in sys.argv else None,
+                ),
             ),
             auth_methods=[
                 schema.TerminalAuthMethod(id="term", name="Log in", type="terminal", args=["--login-now"])
@@ -80,19 +93,26 @@ class Agent:
             ],
         )
 
-    def _options(self) -> list[Any]:
-        values = [
-            schema.SessionConfigSelectOption(value=name, name=name.upper()) for name in ("small", "large")
-        ]
-        return [
-            schema.SessionConfigOptionSelect(
-                id="model",
-                name="Model",
+    def _options(self, session_id: str) -> list[Any]:
+        values = self.values.setdefault(session_id, {"model": "small", "effort": "low", "terse": False})
+
+        def select(name: str, category: str, known: tuple[str, ...]) -> schema.SessionConfigOptionSelect:
+            options = [schema.SessionConfigSelectOption(value=one, name=one.upper()) for one in known]
+            return schema.SessionConfigOptionSelect(
+                id=name,
+                name=name.capitalize(),
                 type="select",
-                category="model",
-                current_value="small",
-                options=values,
+                category=category,
+                current_value=values[name],
+                options=options,
             )
+
+        return [
+            select("model", "model", ("small", "large")),
+            select("effort", "thought_level", EFFORTS),
+            schema.SessionConfigOptionBoolean(
+                id="terse", name="Terse", type="boolean", current_value=values["terse"]
+            ),
         ]
 
     async def new_session(self, cwd: str, **_: Any) -> schema.NewSessionResponse:
@@ -103,7 +123,7 @@ class Agent:
         self.folders[session_id] = folder
         keep(folder, session_id, "")
         return schema.NewSessionResponse(
-            session_id=session_id, modes=self._modes(session_id), config_options=self._options()
+            session_id=session_id, modes=self._modes(session_id), config_options=self._options(session_id)
         )
 
     async def load_session(self, cwd: str, session_id: str, **_: Any) -> schema.LoadSessionResponse:
@@ -113,7 +133,17 @@ class Agent:
         await self.client.session_update(
             session_id=session_id, update=update_agent_message_text("what was said before")
         )
-        return schema.LoadSessionResponse(modes=self._modes(session_id), config_options=self._options())
+        return schema.LoadSessionResponse(
+            modes=self._modes(session_id), config_options=self._options(session_id)
+        )
+
+    async def resume_session(self, cwd: str, session_id: str, **_: Any) -> schema.ResumeSessionResponse:
+        if f".session-{session_id}" not in os.listdir(cwd):
+            raise RequestError(-32002, "no such session")
+        self.folders[session_id] = Path(cwd)
+        return schema.ResumeSessionResponse(
+            modes=self._modes(session_id), config_options=self._options(session_id)
+        )
 
     async def close_session(self, session_id: str, **_: Any) -> schema.CloseSessionResponse:
         self.folders.pop(session_id, None)
@@ -128,9 +158,9 @@ class Agent:
     async def set_config_option(
         self, config_id: str, session_id: str, value: Any, **_: Any
     ) -> schema.SetSessionConfigOptionResponse:
-        options = self._options()
-        options[0].current_value = value
-        return schema.SetSessionConfigOptionResponse(config_options=options)
+        self._options(session_id)
+        self.values[session_id][config_id] = value
+        return schema.SetSessionConfigOptionResponse(config_options=self._options(session_id))
 
     async def cancel(self, session_id: str, **_: Any) -> None:
         if task := self.running.get(session_id):
@@ -139,14 +169,15 @@ class Agent:
     async def prompt(self, session_id: str, prompt: list[Any], **_: Any) -> schema.PromptResponse:
         text = "\n".join(block.text for block in prompt if block.type == "text")
         kinds = [block.type for block in prompt]
+        with (self.folders[session_id] / ".asked").open("a") as asked:
+            asked.write("x")
+        self.usage[session_id] = schema.Usage(total_tokens=12, input_tokens=7, output_tokens=5)
         self.running[session_id] = asyncio.create_task(self._work(session_id, text, kinds))
         try:
             await self.running[session_id]
         except asyncio.CancelledError:
             return schema.PromptResponse(stop_reason="cancelled")
-        return schema.PromptResponse(
-            stop_reason="end_turn", usage=schema.Usage(total_tokens=12, input_tokens=7, output_tokens=5)
-        )
+        return schema.PromptResponse(stop_reason="end_turn", usage=self.usage[session_id])
 
     async def _work(self, session: str, text: str, kinds: list[str]) -> None:
         for line in text.splitlines():
@@ -156,6 +187,10 @@ class Agent:
                 await step(session, rest)
             elif word == "kinds":
                 await self.say(session, " ".join(kinds))
+            elif word == "echo":
+                await self.say(session, text)
+            elif word.startswith("/"):
+                await self.say(session, f"ran {word} with {rest!r}")
 
     async def say(self, session: str, text: str) -> None:
         await self.client.session_update(session_id=session, update=update_agent_message_text(text))
@@ -169,6 +204,40 @@ class Agent:
 
     async def do_mode(self, session: str, _: str) -> None:
         await self.say(session, self.modes[session])
+
+    async def do_effort(self, session: str, _: str) -> None:
+        await self.say(session, f"{self.values[session]['effort']} {self.values[session]['terse']}")
+
+    async def do_uncounted(self, session: str, _: str) -> None:
+        self.usage[session] = None
+
+    async def do_zeros(self, session: str, _: str) -> None:
+        self.usage[session] = schema.Usage(total_tokens=0, input_tokens=0, output_tokens=0)
+
+    async def do_offer(self, session: str, names: str) -> None:
+        hint = schema.AvailableCommandInput(schema.UnstructuredCommandInput(hint="what to look at"))
+        commands = [
+            schema.AvailableCommand(name=name, description=f"does {name}", input=hint)
+            for name in names.split()
+        ]
+        update = schema.AvailableCommandsUpdate(
+            session_update="available_commands_update", available_commands=commands
+        )
+        await self.client.session_update(session_id=session, update=update)
+
+    async def do_ask(self, session: str, text: str) -> None:
+        await self._elicit(session, text, {"type": "string", "enum": ["tea", "coffee"]})
+
+    async def do_wish(self, session: str, text: str) -> None:
+        await self._elicit(session, text, {"type": "string"})
+
+    async def _elicit(self, session: str, text: str, kind: dict[str, Any]) -> None:
+        asked = schema.ElicitationSchema.model_validate(
+            {"type": "object", "properties": {"drink": kind}, "required": ["drink"]}
+        )
+        mode = schema.ElicitationFormSessionMode(session_id=session, requested_schema=asked)
+        answer = await self.client.create_elicitation(text, mode)
+        await self.say(session, json.dumps([answer.action, answer.model_dump(mode="json").get("content")]))
 
     async def do_env(self, session: str, _: str) -> None:
         await self.say(session, " ".join(sorted(os.environ)))
@@ -302,4 +371,4 @@ class Agent:
 
 
 if __name__ == "__main__":
-    asyncio.run(acp.run_agent(Agent()))
+    asyncio.run(acp.run_agent(Agent(), use_unstable_protocol=True))  # session/resume

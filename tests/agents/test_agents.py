@@ -109,6 +109,7 @@ async def test_an_edit_waits_for_a_person_with_its_diff_and_the_agents_options(
         ("once", "allow_once"),
         ("ever", "allow_always"),
         ("no", "reject_once"),
+        ("never", "reject_always"),
     ]
     assert ask.diff.splitlines()[-2:] == [" first", "+second"]
     assert (folder / "a.txt").read_text() == "first\n"

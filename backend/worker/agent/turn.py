@@ -409,9 +409,9 @@ class AgentTurn(Turn):
         return self._tokens() if self._asked else None
 
     def _tokens(self) -> Usage:
-        """Return the tokens as the agent counted them, else about how many they were."""
+        """Return the tokens as the agent counted them, else about how many they were; a count of nothing is none."""
         used = self._usage
-        if used is None:
+        if used is None or (not used.input_tokens and not used.output_tokens):
             return Usage(
                 -(-len(self._request.prompt) // CHARS_PER_TOKEN),
                 -(-self._characters // CHARS_PER_TOKEN),

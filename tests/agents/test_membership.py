@@ -1,0 +1,175 @@
+"""Agents of others where specialists of ours stand: as judge, as moderator, judged, within a budget, at a fork of the road."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from backend.orchestration.platform import Platform
+from backend.schema.errors import TektonError
+from backend.schema.events import AskOpened
+from tests.agents.test_agents import chat, config, until_agent
+from tests.orchestration.running import Watcher, do, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BUDGETS = """
+[specialists.counted.budget]
+tokens_per_day = 20
+[specialists.silent.budget]
+tokens_per_day = 90
+[specialists.spender.budget]
+cost_per_day = 0.5
+currency = "EUR"
+"""
+NAMES = ("coder", "counted", "silent", "spender", "rhetor", "resumer", "forgetter")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: tmp_path_factory.mktemp(name) for name in NAMES}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]
+) -> AsyncGenerator[Platform]:
+    flags = {"resumer": ["--resume"], "forgetter": ["--forgets"]}
+    rows = "".join(config(folder, name, *flags.get(name, [])) for name, folder in folders.items())
+    async with running(
+        tmp_path_factory.mktemp("members") / "home", *NAMES, "apollo", config=rows + BUDGETS
+    ) as platform:
+        yield platform
+
+
+def asked(folder: Path) -> int:
+    """Return how often the agent that works here was sent a question."""
+    path = folder / ".asked"
+    return len(path.read_text()) if path.exists() else 0
+
+
+async def over_budget(platform: Platform, ai_id: str, text: str = "say hm") -> str:
+    with pytest.raises(TektonError) as refused:
+        await chat(platform, text, ai_id=ai_id)
+    assert refused.value.code == "budget_exceeded"
+    return refused.value.message
+
+
+async def test_an_agent_over_its_budget_is_refused_before_it_is_asked(
+    shared: Platform, folders: dict[str, Path]
+) -> None:
+    for _ in range(2):  # 12 tokens each, as it says
+        await chat(shared, "say hm", ai_id="counted")
+    before = asked(folders["counted"])
+    assert "24 of 20 tokens" in await over_budget(shared, "counted")
+    with pytest.raises(TektonError, match="over budget"):
+        await do(shared, "pipeline", pipeline='apollo "say on" | counted', wait=True)
+    team = await do(shared, "team_chat", content="say hm", target_ids=["counted", "coder"], wait=True)
+    assert [(one.socket_id, one.code) for one in team.failures] == [("counted-ai", "budget_exceeded")]
+    assert [one.content for one in team.responses] == ["hm "]
+    assert asked(folders["counted"]) == before == 2
+
+
+async def test_an_agent_that_counts_nothing_is_estimated_and_its_budget_holds_all_the_same(
+    shared: Platform, folders: dict[str, Path]
+) -> None:
+    for word in ("uncounted", "zeros"):
+        outcome = await chat(shared, f"{word}\nthink {'a' * 40}\nsay {'b' * 40}", ai_id="silent")
+        assert outcome.usage.estimated and outcome.usage.input_tokens > 0
+        assert outcome.usage.output_tokens >= 20, "thoughts are written too"
+    before = asked(folders["silent"])
+    await over_budget(shared, "silent")
+    assert asked(folders["silent"]) == before == 2
+    report = await do(shared, "usage")
+    [row] = [row for row in report.specialists if row.ai_id == "silent-ai"]
+    assert (row.cost, row.unpriced) == (0.0, 2), "what it cost is unknown, which is not nothing"
+    assert not shared.fleet.status("silent-ai").costs.get("USD")
+
+
+async def test_what_an_agent_says_it_cost_counts_and_ends_at_its_limit(
+    shared: Platform, folders: dict[str, Path]
+) -> None:
+    assert (await chat(shared, "cost 0.3\nsay hm", ai_id="spender")).cost == 0.3
+    assert (await chat(shared, "cost 0.6\nsay hm", ai_id="spender")).cost == pytest.approx(0.3)
+    before = asked(folders["spender"])
+    assert "0.60 of 0.50 EUR" in await over_budget(shared, "spender")
+    assert asked(folders["spender"]) == before == 2
+
+
+async def test_an_agent_judges_and_is_judged(shared: Platform) -> None:
+    run = await do(
+        shared, "pipeline", pipeline='{coder,apollo} "say left" | coder "echo"', input="", wait=True
+    )
+    assert '<output from="coder-ai">\nleft ' in run.output and '<output from="apollo-ai">' in run.output
+    run = await do(shared, "pipeline", pipeline='coder "say right" | apollo "[[messages]]"', wait=True)
+    assert '<output from=\\"coder-ai\\">\\nright ' in run.output
+
+
+async def test_an_agent_moderates_a_team_of_agents_and_ours(shared: Platform) -> None:
+    found = await do(
+        shared, "team_chat", content="what?\necho", target_ids=["coder", "apollo"], mode="synthesis", max_rounds=2,
+        wait=True,
+    )  # fmt: skip
+    assert len(found.rounds) == 2 and not found.failures
+    assert '<output from="coder-ai">' in found.synthesis and "Write one joint answer" in found.synthesis
+    second = {one.socket_id: one.content for one in found.rounds[1].responses}
+    assert '<output from="apollo-ai">' in second["coder-ai"], "it was shown what the other said"
+
+
+@pytest.mark.parametrize(("answer", "option", "said"), [
+    ("allow", "0", '["accept", {"drink": "tea"}]'),
+    ("allow", "1", '["accept", {"drink": "coffee"}]'),
+    ("deny", "decline", '["decline", null]'),
+    ("deny", "", '["decline", null]'),
+])  # fmt: skip
+async def test_a_question_of_the_agents_with_fixed_answers_waits_for_a_person(
+    shared: Platform, answer: str, option: str, said: str
+) -> None:
+    watcher = Watcher(shared, "asks")
+    try:
+        answering = asyncio.create_task(chat(shared, "ask which drink?", ai_id="coder"))
+        opened = (await watcher.until(AskOpened)).ask
+        assert opened.tool == "agent:question" and "which drink?" in opened.arguments
+        assert [one.name for one in opened.options] == ["tea", "coffee", "no answer"]
+        await do(shared, "answer_ask", id=opened.id, answer=answer, option=option)
+        assert (await answering).content == said
+    finally:
+        watcher.close()
+
+
+async def test_an_open_question_and_one_that_nobody_sees_are_declined(shared: Platform) -> None:
+    assert (await chat(shared, "wish anything?", ai_id="coder")).content == '["decline", null]'
+    assert (await chat(shared, "ask which?", ai_id="coder")).content == '["decline", null]'
+
+
+async def test_a_conversation_is_resumed_where_the_agent_can_that(
+    shared: Platform, folders: dict[str, Path]
+) -> None:
+    await chat(shared, "remember the answer is 42", ai_id="resumer")
+    await do(shared, "restart", ids=["resumer"])
+    outcome = await chat(shared, "recall", ai_id="resumer")
+    assert (outcome.content, outcome.notes) == ("the answer is 42", [])
+    for kept in folders["resumer"].glob(".session-*"):  # the agent has forgotten it meanwhile
+        kept.unlink()
+    await do(shared, "restart", ids=["resumer"])
+    outcome = await chat(shared, "recall", ai_id="resumer")
+    assert outcome.content == "nothing"
+    assert outcome.notes == ["the agent does not remember this conversation: it was begun anew"]
+
+
+async def test_an_agent_that_cannot_go_on_with_a_conversation_says_so_on_its_row_and_in_the_answer(
+    shared: Platform,
+) -> None:
+    await chat(shared, "remember the answer is 42", ai_id="forgetter")
+    row = await until_agent(shared, "forgetter-ai", lambda row: row.agent and row.agent.state == "ready")
+    assert not row.agent.remembers
+    row = await until_agent(shared, "resumer-ai", lambda row: row.agent and row.agent.state == "ready")
+    assert row.agent.remembers
+    await do(shared, "restart", ids=["forgetter"])
+    outcome = await chat(shared, "recall", ai_id="forgetter")
+    assert outcome.content == "nothing"
+    assert outcome.notes == ["the agent does not remember this conversation: it was begun anew"]
