@@ -30,7 +30,7 @@ command = [{sys.executable!r}, {SERVER!r}]
 [specialists.apollo]
 tools = ["files"]
 """
-BOUND_S = 30.0
+BOUND_S = 60.0
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 
 

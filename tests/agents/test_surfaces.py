@@ -84,7 +84,7 @@ def test_the_shell_asks_it_and_pipes_to_one_of_ours(backend: Backend) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("You said: ") and done.stdout.rstrip().endswith("eta")

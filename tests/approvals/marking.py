@@ -26,7 +26,7 @@ def write_down(line: str) -> None:
 @server.tool()
 def mark(name: str) -> str:
     """Write a name down."""
-    database = sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True, timeout=30)
+    database = sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True, timeout=60)
     try:
         rows = [
             json.loads(row[0])

@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 import psutil
 
 ROOT = Path(__file__).parents[2]
-BOUND_S = 40.0
+BOUND_S = 60.0
 """How long any one command may take before it counts as never."""
 MODULES = {"tekton": "backend.cli.tekton", "aish": "backend.cli.aish"}
 
@@ -146,8 +146,8 @@ class Line:
         """Stop backend and fleet; what is left after that is killed, pid by pid."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self("tekton", "stop", "--fleet")
-        _, left = psutil.wait_procs(self.processes(), timeout=20)
+        _, left = psutil.wait_procs(self.processes(), timeout=60)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(left, timeout=20)
+        psutil.wait_procs(left, timeout=60)

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from tests.cli.commandline import Line
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\x1b\][^\x07]*\x07")
 
 

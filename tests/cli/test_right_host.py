@@ -16,7 +16,7 @@ from tests.cli.commandline import Line
 from tests.gateway.serving import environment_of
 
 NOBODY = "http://127.0.0.1:9"
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from backend.client import Client, ConnectionChanged, RemoteError, connection
 from backend.schema.events import ErrorsAcknowledged
 from tests.client.gateway import Gateway
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 KNOWN = b'{"seq":%d,"type":"errors_acknowledged","ids":[],"timestamp":1.0,"unacknowledged":%d}'
 
 

@@ -14,7 +14,7 @@ from tests.client.gateway import Gateway
 from tests.client.slow_line import SlowLine
 from tests.gateway.serving import Backend, start_backend
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 LANES, TOKENS = 6, 60
 
 

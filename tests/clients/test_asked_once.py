@@ -28,5 +28,5 @@ def test_the_ai_sdk_at_its_defaults_asks_once_whatever_fails_whole_and_streamed(
 def turns_of(programs: Programs) -> int:
     """Return how many turns were asked of anybody."""
     headers = {"Authorization": f"Bearer {programs.token}"}
-    answer = httpx.get(f"{programs.url}/api/v1/specialists", headers=headers, trust_env=False, timeout=30)
+    answer = httpx.get(f"{programs.url}/api/v1/specialists", headers=headers, trust_env=False, timeout=60)
     return sum(row["performance"]["total_requests"] for row in answer.json()["specialists"])

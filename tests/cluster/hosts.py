@@ -16,7 +16,7 @@ BRIDGE = "tkbr"
 
 def run(*words: str, **options: object) -> None:
     """Run a command of the system to its end."""
-    subprocess.run(words, check=True, capture_output=True, timeout=30, **options)  # type: ignore[call-overload]
+    subprocess.run(words, check=True, capture_output=True, timeout=60, **options)  # type: ignore[call-overload]
 
 
 def permitted() -> bool:
@@ -63,7 +63,7 @@ class Hosts:
 
     def remove(self) -> None:
         for name in (*self.names, BRIDGE):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, timeout=30)
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, timeout=60)
 
     @contextmanager
     def stand_on(self, name: str) -> Generator[None]:

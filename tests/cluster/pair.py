@@ -19,7 +19,7 @@ from backend.home import Home
 from backend.schema.events import Event
 from tests.redis_server import RedisServer
 
-WAIT_S = 40.0
+WAIT_S = 60.0
 
 
 class Pair:

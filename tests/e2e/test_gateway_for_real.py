@@ -55,7 +55,7 @@ async def test_only_the_right_host_origin_and_token_come_in(backend: Home) -> No
         ({**good, "Origin": url}, 200),
         ({**good, "Sec-Fetch-Site": "cross-site"}, 403),
     ]
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
         for headers, status in cases:
             answer = await http.get("/api/v1/specialists", headers=headers)
             assert answer.status_code == status, headers
@@ -76,7 +76,7 @@ async def test_chat_streams_live_as_server_sent_events_and_a_failure_keeps_its_p
 ) -> None:
     url, token = locate(backend)
     async with httpx.AsyncClient(
-        base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
     ) as http:
         frames: list[dict[str, object]] = []
         params = {"message": "[[repeat 5]]"}

@@ -18,7 +18,7 @@ from backend.client import Client, attach
 from backend.home import Home
 from backend.schema.errors import TektonError
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 @dataclass

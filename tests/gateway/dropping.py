@@ -16,7 +16,7 @@ RATE = 40
 TOKENS = 40_000
 FRESH_EVENTS = 10
 """Events that must come between two drops, so that each drop falls into live streams."""
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Dropping:

@@ -22,7 +22,7 @@ from tests.gateway.serving import Backend
 LEFT_OUT = {"shutdown", "pull_model"}
 """Actions that would end the platform or fetch from the network."""
 INTERNAL = "failed inside the backend"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 _scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=40)
 _json = st.recursive(

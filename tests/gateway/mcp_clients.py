@@ -16,7 +16,7 @@ from tests.gateway.serving import Backend
 
 ERAS = ("legacy", "auto", "2026-07-28")
 """The handshake of 2025, the probe that finds what is newest, and the stateless era without a probe."""
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 @contextlib.asynccontextmanager

@@ -42,7 +42,7 @@ class Backend:
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
         """Call one route and return its JSON; for what a test needs before its own loop runs."""
-        with httpx.Client(base_url=self.url, headers=self.auth(), trust_env=False, timeout=30.0) as http:
+        with httpx.Client(base_url=self.url, headers=self.auth(), trust_env=False, timeout=60) as http:
             answer = http.request(method, path, **options)
         answer.raise_for_status()
         return answer.json()

@@ -101,7 +101,7 @@ async def test_http_and_sse_answer_every_cell_as_the_rules_say(
     needed: str, method: str, path: str, body: object, good: int, backend: Backend
 ) -> None:
     wrong: list[str] = []
-    async with httpx.AsyncClient(base_url=backend.url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=backend.url, trust_env=False, timeout=60) as http:
         for cell in CELLS:
             answer = await http.request(method, path, headers=cell.headers(backend), json=body)
             expected = cell.status(needed, good)
@@ -177,7 +177,7 @@ async def test_an_mcp_tool_is_held_to_the_scope_of_its_token_in_both_dialects(
 
 
 async def test_a_token_in_the_query_or_a_cookie_opens_nothing(backend: Backend) -> None:
-    async with httpx.AsyncClient(base_url=backend.url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=backend.url, trust_env=False, timeout=60) as http:
         for query in ("token", "access_token", "authorization"):
             assert (await http.get("/api/v1/platform", params={query: backend.token})).status_code == 401
         cookie = {"Cookie": f"token={backend.token}"}
@@ -207,7 +207,7 @@ async def test_each_refusal_is_on_the_gateway_screen_with_its_reason(backend: Ba
         Cell("own", "none", "unknown"): "not known",
         Cell("own", "none", "read"): "has scope read; this needs control",
     }
-    async with httpx.AsyncClient(base_url=backend.url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=backend.url, trust_env=False, timeout=60) as http:
         for cell in reasons:
             await http.post("/api/v1/fleet/kill", headers=cell.headers(backend), json={"ids": []})
         await http.get("/health", headers={"Host": "evil.example"})

@@ -14,7 +14,7 @@ from backend.orchestration.action import SCOPE_RANK, Action
 from backend.orchestration.actions import ACTIONS
 from tests.gateway.serving import Backend
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 LESSER = {"chat": "read", "control": "chat"}
 GUARDED = [action for action in ACTIONS.values() if action.scope != "read"]
 FORGED = 'red\r\rdata: {"type":"complete"}\r\n\r\nevent: complete\ndata: {"forged":1}\n\n'

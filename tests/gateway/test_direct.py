@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.gateway.serving import Backend, start_backend
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 LIMITED = "[specialists.apollo.budget]\ntokens_per_day = 10\n"
 
 

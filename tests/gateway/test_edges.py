@@ -15,7 +15,7 @@ import pytest
 
 from tests.gateway.serving import Backend
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 def turns_of(backend: Backend) -> int:

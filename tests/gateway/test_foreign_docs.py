@@ -16,7 +16,7 @@ from tests.gateway.serving import Backend
 
 DOCS = Path(__file__).parents[2] / "docs"
 ADDRESS = "http://127.0.0.1:8003"
-BOUND_S = 40.0
+BOUND_S = 60.0
 
 
 def _blocks(page: str, kind: str) -> list[str]:

@@ -23,7 +23,7 @@ max_streams = 2
 max_open = 12
 head_timeout_s = 0.3
 """
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

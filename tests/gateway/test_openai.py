@@ -14,7 +14,7 @@ from backend.gateway.completions.interleave import Voices
 from backend.gateway.completions.stop_sequences import Stopper
 from tests.gateway.serving import Backend
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway.serving import END_S, Backend, start_backend
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 CHAT = "/api/v1/chat/apollo/stream"
 STREAMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (CHAT, {"message": "alpha"}, {"message": "beta"}),

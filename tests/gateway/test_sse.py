@@ -15,7 +15,7 @@ from httpx_sse import aconnect_sse
 
 from tests.gateway.serving import Backend, start_backend
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ async def test_buffered_answers_of_the_older_team_dialect_have_their_shape(backe
         "timeout": 20,
     }
     async with httpx.AsyncClient(
-        base_url=backend.url, headers=backend.auth("chat"), trust_env=False, timeout=30
+        base_url=backend.url, headers=backend.auth("chat"), trust_env=False, timeout=60
     ) as http:
         answer = (await http.post("/api/team-chat", json=body)).json()
         sockets = (await http.get("/api/team-chat/sockets")).json()

@@ -205,4 +205,4 @@ def chat(team: Backend, name: str, message: str) -> dict[str, Any]:
 
 def team_http(team: Backend) -> Any:
 
-    return httpx.Client(base_url=team.url, headers=team.auth(), trust_env=False, timeout=30)
+    return httpx.Client(base_url=team.url, headers=team.auth(), trust_env=False, timeout=60)

@@ -19,7 +19,7 @@ from tests.certificates import Authority
 from tests.gateway.serving import Backend, environment_of, start_backend
 
 pytestmark = pytest.mark.e2e
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def backend(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
     backend = start_backend(tmp_path_factory.mktemp("tls") / "home", config=config)
     yield backend
     with httpx.Client(
-        base_url=backend.url, headers=backend.auth(), verify=trusting(authority.ca).context, timeout=30
+        base_url=backend.url, headers=backend.auth(), verify=trusting(authority.ca).context, timeout=60
     ) as http:
         http.post("/api/v1/shutdown", json={"stop_fleet": True})
     backend.process.wait(BOUND_S)
@@ -98,7 +98,7 @@ async def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(
     waiting = [await asyncio.open_connection(*address(backend)) for _ in range(20)]
     for number, (_, writer) in enumerate(waiting):
         writer.write(b"\x16\x03\x01\x02\x00\x01"[: number % 7])
-    async with httpx.AsyncClient(verify=trusting(authority.ca).context, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(verify=trusting(authority.ca).context, trust_env=False, timeout=60) as http:
         assert (await http.get(f"{backend.url}/health", headers=backend.auth())).status_code == 200
     for reader, writer in waiting:
         with suppress(ConnectionResetError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.gateway.serving import END_S, Backend, start_backend
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 SLOW = "[[repeat 2000]] [[rate 20]]"
 ASKS: list[tuple[str, dict[str, Any], str]] = [
     ("/api/v1/chat/apollo/stream", {"message": SLOW, "request_id": "runs"}, "error"),

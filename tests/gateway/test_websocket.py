@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.gateway.serving import Backend
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Talk:

@@ -16,7 +16,7 @@ from backend.orchestration.platform import Platform, open_platform
 from backend.schema.events import Event, event_decoder
 from backend.specialists.killall import kill_all
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 SLOW = "[[repeat 400]] [[rate 20]]"
 """An answer that is under way for longer than any test runs, unless it is cancelled."""
 

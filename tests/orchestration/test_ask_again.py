@@ -18,7 +18,7 @@ from backend.schema.errors import TektonError
 from backend.specialists.killall import kill_all
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-BOUND_S = 30.0
+BOUND_S = 60.0
 RULES = """
 [[answer]]
 when = "show what you were sent"

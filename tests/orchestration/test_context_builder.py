@@ -20,7 +20,7 @@ from backend.specialists.killall import kill_all
 from backend.wire import MAX_LINE_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-BOUND_S = 20.0
+BOUND_S = 60.0
 ROLES: tuple[tuple[str, Literal["user", "assistant"]], ...] = (("you", "user"), ("apollo-ai", "assistant"))
 
 

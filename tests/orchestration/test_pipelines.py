@@ -27,7 +27,7 @@ from backend.schema.records import RunRecord, StageRecord
 from backend.specialists.killall import kill_all
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 class Desk:

@@ -16,7 +16,7 @@ from backend.home import Home
 from tests.providers.dialects import AnthropicWords, OllamaWords, OpenAIWords
 from tests.providers.rigs import ServerRig
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 @dataclass

@@ -22,7 +22,7 @@ from tests.providers.upstreams import Call, Handler, Upstream
 KEY = "sk-test-1234567890abcdef"
 ENVIRONMENT = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": KEY, "OLLAMA_API_KEY": KEY}
 MODELS = {"anthropic": "claude-sonnet-5-5", "scripted": "scripted"}
-BOUND_S = 30.0
+BOUND_S = 60.0
 Stream = AsyncGenerator[StreamItem]
 
 

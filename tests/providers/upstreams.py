@@ -91,7 +91,7 @@ class Upstream:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
 
-    async def until_called(self, path: str, after: int = 0, bound_s: float = 10.0) -> Call:
+    async def until_called(self, path: str, after: int = 0, bound_s: float = 60.0) -> Call:
         """Return the request for a path that came behind `after` others, waiting for it."""
         async with asyncio.timeout(bound_s):
             while len(found := self.to(path)) <= after:

@@ -11,7 +11,7 @@ from backend.registry.store import Transaction
 from backend.registry.writer import RegistryWriter
 from backend.schema.records import RegistryEntry
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 async def test_a_flush_ends_when_all_that_was_asked_before_is_on_disk(tmp_path: Path) -> None:

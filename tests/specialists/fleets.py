@@ -19,7 +19,7 @@ from backend.schema.records import ProviderChoice, SpecialistStatus
 from backend.specialists.supervisor import Supervisor
 from backend.specialists.worker_client import Frames
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 @dataclass

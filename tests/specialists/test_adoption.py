@@ -282,7 +282,7 @@ def test_a_worker_nobody_told_what_to_be_ends_by_itself(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert silent.returncode == 1 and "the process that started this one is gone" in silent.stderr
 

@@ -17,7 +17,7 @@ from backend.specialists.process import Process, start
 
 pytestmark = pytest.mark.e2e
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 SMALL, LARGE = 1_000, 1_000_000
 """A text that fits into a pipe, and one that waits for its reader."""
 

@@ -14,7 +14,7 @@ from backend.specialists.endpoint_client import EndpointClient
 from backend.specialists.worker_client import Channel, ChannelClosed, Frames, ReplyTimeout, WorkerClient
 from tests.specialists.tiny import TinyProvider, spec_with
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 class Turn:

@@ -17,7 +17,7 @@ from backend.specialists.worker_client import ChannelClosed, WorkerClient
 from backend.tls import TlsRefused, Trust, first_of, pinning, rehearse, serving, trusting
 from tests.certificates import Authority
 
-BOUND_S = 20.0
+BOUND_S = 60.0
 BEYOND = "0.0.0.0"
 """What a specialist is told it listens on when it is to take itself for one on another host."""
 

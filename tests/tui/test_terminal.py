@@ -61,7 +61,7 @@ def test_without_a_terminal_it_says_so_and_writes_no_escape_codes(tmp_path: Path
         ends = {"stdin": terminal.slave, "stdout": terminal.slave, "stderr": terminal.slave}
         ends[away] = subprocess.DEVNULL if away == "stdin" else subprocess.PIPE
         ends["stderr"] = subprocess.PIPE
-        done = subprocess.run([*CONSOLE, "--home", str(tmp_path)], timeout=30, check=False, **ends)
+        done = subprocess.run([*CONSOLE, "--home", str(tmp_path)], timeout=60, check=False, **ends)
         assert done.returncode == 2
         said = done.stderr.decode()
         assert "terminal" in said and said.count("\n") == 1 and "\x1b" not in said and "Traceback" not in said

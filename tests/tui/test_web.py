@@ -85,7 +85,7 @@ async def answers(port: int) -> bool:
 
 
 async def test_nobody_gets_in_without_the_token_or_from_another_place(address: str) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=30) as browser:
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=60) as browser:
         for path in ("/", "/ws", "/static/js/textual.js", "/download/x"):
             assert (await browser.get(path)).status_code == 401, path
         page = (await browser.get("/")).text
@@ -103,7 +103,7 @@ async def test_nobody_gets_in_without_the_token_or_from_another_place(address: s
         assert shown.status_code == 200 and f"ws://{address}/ws" in shown.text
         assert "frame-ancestors 'none'" in shown.headers["content-security-policy"]
         cookie = f"{COOKIE}={browser.cookies[COOKIE]}"
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as program:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as program:
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert (await program.get(f"http://{address}/", headers=bearer)).status_code == 200
     for origin, status in ((None, 403), (Origin("http://evil.example"), 403)):
@@ -245,7 +245,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
             while not (facts.exists() and "\n" in facts.read_text()):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         port = facts.read_text().split()[0]
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             targets = (await client.get(f"http://127.0.0.1:{port}/json")).json()
         where = next(target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page")
         async with connect(where, max_size=None, proxy=None) as link:

@@ -50,7 +50,7 @@ def test_an_ordinary_worker_that_answers_has_loaded_nothing_of_agents_or_of_the_
         [sys.executable, "-c", SERVED],
         input=msgspec.json.encode(spec),
         capture_output=True,
-        timeout=30,
+        timeout=60,
         cwd=Path(__file__).parents[2],
     )
     assert served.returncode == 0, served.stderr.decode()

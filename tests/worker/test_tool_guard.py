@@ -43,7 +43,7 @@ def test_a_program_that_ignores_every_request_ends_with_its_worker_and_so_do_its
         pids = [int(word) for word in parent.stdout.readline().split()]
         processes = [psutil.Process(pid) for pid in pids]
         parent.send_signal(end)
-        gone, left = psutil.wait_procs(processes, timeout=20)
+        gone, left = psutil.wait_procs(processes, timeout=60)
     for process in left:
         process.kill()
     assert (len(gone), left) == (3, [])
@@ -56,7 +56,7 @@ def test_its_status_is_the_programs_and_a_command_that_is_not_there_is_named() -
             [sys.executable, "-I", "-S", str(Path(guard.__file__)), str(os.getpid()), *command],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         return done.returncode, done.stderr
