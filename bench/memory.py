@@ -1,15 +1,19 @@
 """Measure memory: appends, windows out of many messages, search, retention, beside bare SQLite.
 
-Run: python bench/memory.py [messages, default 500000]. Needs about 400 MB in the temporary folder for the default.
+    python bench/memory.py [messages, default 500000] [--conversations 200] [--grow]
+
+Needs about 400 MB in the temporary folder for the default. `--grow` measures an eighth first and prints by which power of
+the number of messages each figure grows: 0 does not grow, 1 is linear.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import math
 import random
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +22,6 @@ from pathlib import Path
 from backend.memory import Retention, SqliteStore, TokenEstimator, choose_window
 from backend.schema.records import StoredMessage
 
-SESSIONS = 200
 APPENDED = 4_000
 """Messages of each measure of appends."""
 WINDOW = 40
@@ -42,8 +45,21 @@ def sentence(rng: random.Random) -> str:
     return " ".join([*rng.choices(WORDS, k=57), *rng.choices(RARE, k=3)])
 
 
+figures: dict[str, float] = {}
+"""What was shown in this round, by name, where it is a time or a size."""
+
+
 def show(name: str, value: float, unit: str, note: str = "") -> None:
-    print(f"{name:<58}{value:>12,.3f} {unit:<6} {note}")
+    print(f"{name:<58}{value:>12,.3f} {unit:<6} {note}", flush=True)
+    if unit != "/s":
+        figures[name] = value
+
+
+def exponents(small: dict[str, float], large: dict[str, float], times: float) -> None:
+    """Print by which power each figure grew when the number of messages grew by `times`."""
+    for name, value in large.items():
+        if (before := small.get(name)) and value > 0:
+            show(f"growth of: {name}", math.log(value / before, times), "", f"{before:,.3f} -> {value:,.3f}")
 
 
 async def timed(call: Callable[[], Awaitable[object]], times: int) -> tuple[float, float]:
@@ -84,8 +100,8 @@ async def append_rates(store: SqliteStore, texts: list[str], floor: float) -> No
     show("append, 64 at once (group commit)", grouped, "/s", f"{grouped / floor:.2f} x bare")
 
 
-async def fill(store: SqliteStore, number: int, rng: random.Random) -> list[str]:
-    sessions = [(await store.sessions.create("apollo-ai", f"s{n}")).id for n in range(SESSIONS)]
+async def fill(store: SqliteStore, number: int, conversations: int, rng: random.Random) -> list[str]:
+    sessions = [(await store.sessions.create("apollo-ai", f"s{n}")).id for n in range(conversations)]
     began = time.perf_counter()
     for start in range(0, number, 500):
         await asyncio.gather(
@@ -93,7 +109,7 @@ async def fill(store: SqliteStore, number: int, rng: random.Random) -> list[str]
                 store.messages.append(
                     StoredMessage(
                         0,
-                        sessions[(start + n) % SESSIONS],
+                        sessions[(start + n) % conversations],
                         "apollo-ai" if n % 2 else "you",
                         "assistant" if n % 2 else "user",
                         sentence(rng),
@@ -103,7 +119,12 @@ async def fill(store: SqliteStore, number: int, rng: random.Random) -> list[str]
                 for n in range(min(500, number - start))
             )
         )
-    show(f"fill with {number:,} messages", time.perf_counter() - began, "s")
+    show(
+        "fill with messages",
+        time.perf_counter() - began,
+        "s",
+        f"{number:,} in {conversations:,} conversations",
+    )
     return sessions
 
 
@@ -200,10 +221,10 @@ async def retention(store: SqliteStore, number: int) -> None:
     talking.cancel()
     left = store.path.stat().st_size
     show(
-        f"retention of {report.messages_deleted:,} messages",
+        "retention of nine tenths",
         took,
         "s",
-        f"append meanwhile: p99 {quantile(waits, 99):.1f} ms",
+        f"{report.messages_deleted:,} messages; append meanwhile: p99 {quantile(waits, 99):.1f} ms",
     )
     there = number + 2 * APPENDED
     share = left / before * there / (there - report.messages_deleted)
@@ -224,7 +245,9 @@ async def all_of(call: Callable[[], Awaitable[object]], times: int) -> list[floa
     return taken
 
 
-async def main(number: int) -> None:
+async def measure(number: int, conversations: int) -> dict[str, float]:
+    """Measure a store of so many messages; return times and sizes by name."""
+    figures.clear()
     rng = random.Random(7)
     with tempfile.TemporaryDirectory() as folder:
         texts = [sentence(rng) for _ in range(APPENDED)]
@@ -232,20 +255,40 @@ async def main(number: int) -> None:
         show("bare SQLite append, a commit a row, no search index", floor, "/s")
         store = SqliteStore(Path(folder) / "engram.sqlite3")
         await store.open()
-        await append_rates(store, texts, floor)
-        sessions = await fill(store, number, rng)
+        sessions = await fill(store, number, conversations, rng)
         show("size on disk", store.path.stat().st_size / 1e6, "MB")
+        await append_rates(store, texts, floor)
+        middle, worst = await timed(lambda: store.sessions.find(limit=100), 50)
+        show("list of 100 conversations: median", middle, "ms", f"p99 {worst:.3f}")
         await reads(store, sessions, rng)
         await searches(store, sessions, rng)
+        await restart(store, "close and open again, whole")
         await retention(store, number)
-        began = time.perf_counter()
+        await restart(store, "close and open again, after retention")
         await store.close()
-        again = SqliteStore(store.path)
-        await again.open()
-        await again.sessions.default("numa-ai")
-        show("close and open again", (time.perf_counter() - began) * 1000, "ms")
-        await again.close()
+    return dict(figures)
+
+
+async def restart(store: SqliteStore, name: str) -> None:
+    began = time.perf_counter()
+    await store.close()
+    await store.open()
+    await store.sessions.default("numa-ai")
+    show(name, (time.perf_counter() - began) * 1000, "ms")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("messages", type=int, nargs="?", default=500_000)
+    parser.add_argument("--conversations", type=int, default=200)
+    parser.add_argument("--grow", action="store_true")
+    options = parser.parse_args()
+    small = await measure(options.messages // 8, options.conversations // 8) if options.grow else {}
+    large = await measure(options.messages, options.conversations)
+    exponents(small, large, 8)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500_000))
+    asyncio.run(main())

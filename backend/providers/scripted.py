@@ -1,6 +1,7 @@
 """A model that does what the prompt says, for tests and demonstrations. It says "scripted" wherever a model is named.
 
-Words in the prompt, anywhere, in double brackets; what is left is echoed as `You said: …`:
+Words in the question, anywhere, in double brackets; what is left is echoed as `You said: …`. In the material that goes
+along with a question (a summary, earlier answers, memories) they are only text:
 
     [[say TEXT]]        answer TEXT (`\\n`, `\\x1b` and the like are read as escapes)
     [[repeat N]]        answer N numbered tokens
@@ -97,6 +98,7 @@ HOSTILE = (
     "before \x1b]52;c;aGVsbG8=\x07 \x1b[2J\x1b[31mred \x9b31m \x90q\x9c [@click=app.quit]x[/] [/] [b]bold "
     "\u202egnp.exe \u2066iso\u2069 \x00\x08\x7f [link=file:///etc/passwd]y[/link] after"
 )
+_MATERIAL = re.compile(r"<material>\n.*?\n</material>", re.DOTALL)
 _WORD = re.compile(r"\[\[(\w+)(?: ((?:(?!\]\]).)*))?\]\]", re.DOTALL)
 _PIECE = re.compile(r"\s*\S+\s*")
 
@@ -353,11 +355,11 @@ class ScriptedProvider:
         prompt, results = (last.content, results_of(last)) if last else ("", [])
         if results and not prompt:
             return Script(say="The tool said: " + "; ".join(result.content for result in results)), ""
-        return script_for(prompt, request.system, self._rules), prompt
+        return script_for(_MATERIAL.sub("", prompt), request.system, self._rules), prompt
 
     def _count(self, prompt: str) -> None:
         if self._count_file:
-            mark = "".join(_MARK.findall(prompt)[-1:])
+            mark = "".join(_MARK.findall(_MATERIAL.sub("", prompt))[-1:])
             with open(self._count_file, "a", encoding="ascii") as file:
                 file.write(f"call {mark}".rstrip() + "\n")
 
