@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from backend.memory import YOU, MemoryStore
@@ -20,6 +21,7 @@ async def say(
     author: str = YOU,
     role: Role = "user",
     created_at: float | None = None,
+    opens: Mapping[str, str] | None = None,
     ends_turn: bool = False,
     used: UsageRow | None = None,
     **facts: Any,
@@ -27,7 +29,7 @@ async def say(
     """Store a message, by default of the operator and of now; `facts` are further fields of `StoredMessage`."""
     moment = time.time() if created_at is None else created_at
     message = StoredMessage(0, session_id, author, role, content, moment, **facts)
-    return await store.messages.append(message, ends_turn=ends_turn, used=used)
+    return await store.messages.append(message, opens=opens, ends_turn=ends_turn, used=used)
 
 
 async def fail(

@@ -39,12 +39,16 @@ class Conversation(Struct):
 
 
 class OpenTurn(Struct):
-    """A turn that was begun and has not ended. `opened_at` in unix seconds."""
+    """A turn that was accepted and has not ended. `opened_at` in unix seconds.
+
+    `waiting` is its question while that waits in its session: nobody was asked, and it is no message yet.
+    """
 
     request_id: str
     ai_id: str
     session_id: str
     opened_at: float
+    waiting: str | None = None
 
 
 class SessionPage(Struct):

@@ -6,7 +6,7 @@ the event loop; a write that returned survives the death of this process. Expect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
@@ -67,14 +67,18 @@ class MessageStore(Protocol):
         self,
         message: StoredMessage,
         *,
+        opens: Mapping[str, str] | None = None,
         ends_turn: bool = False,
         used: UsageRow | None = None,
         sent: SentTurn | None = None,
     ) -> StoredMessage:
         """Store a message and return it with the id it was given; the `id` it came with is not looked at.
 
-        `ends_turn` closes the open turn of its `request_id`, and `used` is added to the day's usage: in the same commit,
-        so that a kill at any moment leaves all of it or nothing. `sent` is what the turn sent its model; see `SentStore`.
+        `opens` are the turns that a question opens: specialists by request id; one that waited waits no more. `ends_turn`
+        closes the turn of the message's `request_id` with its answer, and `used` is added to the day's usage. All is one
+        commit, so that a kill at any moment leaves all of it or nothing. An answer that comes again after its turn was
+        closed, as after a confirmation that was lost, is stored once. `sent` is what the turn sent its model; see
+        `SentStore`.
         """
         ...
 
@@ -141,8 +145,14 @@ class SentStore(Protocol):
 class TurnStore(Protocol):
     """The turns under way, which must be known after a crash, and what ended ones have used."""
 
-    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
-        """Record a turn as open; `MessageStore.append` closes it together with its answer."""
+    async def begin(
+        self, request_id: str, ai_id: str, session_id: str, *, waiting: str | None = None
+    ) -> None:
+        """Record a turn without a question to store as open, or one whose question is `waiting` in its session.
+
+        One that is open already is replaced. `MessageStore.append` opens a turn with its question, and closes it with its
+        answer.
+        """
         ...
 
     async def end(self, request_id: str) -> None:

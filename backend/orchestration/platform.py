@@ -242,7 +242,6 @@ async def open_platform(
         fleet=fleet,
         messages=memory.messages,
         turn_store=memory.turns,
-        store=memory.settings,
         events=events,
         error_log=error_log,
         sessions=sessions,

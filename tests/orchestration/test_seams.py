@@ -215,7 +215,7 @@ async def test_a_question_that_waited_when_the_backend_died_is_kept_with_the_wor
                 ("assistant", waits, "", "backend_lost"),
             ]
             assert rows[-1].error == "the backend ended before this question was asked"
-            assert await again.memory.settings.with_prefix("queued-turn:") == {}
+            assert await again.memory.turns.unfinished() == []
         finally:
             await again.close(stop_fleet=False)
     finally:

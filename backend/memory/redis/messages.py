@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from backend.memory import search
 from backend.memory.errors import UnknownMessage, UnknownSession
-from backend.memory.records import YOU, Conversation
+from backend.memory.records import YOU, Conversation, OpenTurn
 from backend.memory.redis import retention, scripts
 from backend.memory.redis import sent as sent_turns
 from backend.memory.redis.connection import RedisConnection, RedisConnections
 from backend.memory.redis.index import RedisIndex, words_of
 from backend.memory.redis.layout import PREFIX, get_session, read_messages, sessions_by_id
-from backend.memory.redis.turns import turns_key, usage_words
+from backend.memory.redis.turns import encoded_turn, turns_key, usage_words
 from backend.memory.values import (
     PREVIEW_CHARS,
     auto_title,
@@ -38,11 +39,19 @@ class RedisMessages:
         self,
         message: StoredMessage,
         *,
+        opens: Mapping[str, str] | None = None,
         ends_turn: bool = False,
         used: UsageRow | None = None,
         sent: SentTurn | None = None,
     ) -> StoredMessage:
         given = storable_message(message)
+        opened = [
+            text
+            for request_id, ai_id in (opens or {}).items()
+            for text in (request_id, encoded_turn(OpenTurn(request_id, ai_id, given.session_id, time.time())))
+        ]
+        if sent is not None:  # before the answer: one whose commit fails is given again
+            await sent_turns.put(self._connections.writer, sent)
         number = await self._connections.writer.run(
             scripts.APPEND,
             PREFIX,
@@ -54,15 +63,16 @@ class RedisMessages:
             str(int(given.pinned)),
             one_line(given.content, PREVIEW_CHARS),
             auto_title(given),
-            self._turns_key if ends_turn else "",
+            self._turns_key if ends_turn or opened else "",
+            msgspec.json.encode(opened) if opened else "",
             *(usage_words(used) if used is not None else ("",) * 6),
             *words_of(given),
         )
         if not number:
+            if sent is not None:
+                await sent_turns.forget_turn(self._connections.writer, given.request_id)
             raise UnknownSession(given.session_id)
         given.id = int(number)
-        if sent is not None:
-            await sent_turns.put(self._connections.writer, sent)
         return given
 
     async def read(

@@ -122,6 +122,11 @@ local p, sid = KEYS[1], ARGV[1]
 local s = p .. 's:' .. sid
 local facts = redis.call('HMGET', s, 'member', 'owner', 'updated_at', 'title')
 if not facts[1] then return 0 end
+if ARGV[9] ~= '' and ARGV[10] == '' and redis.call('HDEL', ARGV[9], ARGV[5]) == 0 then
+  for _, known in ipairs(redis.call('ZRANGE', p .. 'r:' .. ARGV[5], 0, -1, 'REV')) do
+    if redis.call('ZSCORE', p .. 'sa:' .. sid .. ':' .. ARGV[3], known) then return known end
+  end
+end
 local id = redis.call('INCR', p .. 'n:message')
 redis.call('HSET', p .. 'm', id, ARGV[2])
 redis.call('ZADD', p .. 'sm:' .. sid, id, id)
@@ -146,14 +151,15 @@ end
 redis.call('ZADD', p .. 'unpacked', updated, sid)
 if ARGV[7] ~= '' then redis.call('HSET', s, 'preview', ARGV[7]) end
 if facts[4] == '' and ARGV[8] ~= '' then redis.call('HSET', s, 'title', ARGV[8]) end
-if ARGV[9] ~= '' then redis.call('HDEL', ARGV[9], ARGV[5]) end
-if ARGV[10] ~= '' then book(10) end
-index(id, 16)
+if ARGV[10] ~= '' then redis.call('HSET', ARGV[9], unpack(cjson.decode(ARGV[10]))) end
+if ARGV[11] ~= '' then book(11) end
+index(id, 17)
 return id
 """
 )
-"""session, message, author, created_at, request, pinned (0/1), preview, title, key of the open turns or "",
-row name of what to book or "" and its five figures, `WORD STEM` … → its id, 0 without session."""
+"""session, message, author, created_at, request, pinned (0/1), preview, title, key of the open turns or "", JSON list of
+ids and records of turns to open or "" to close this one, row name of what to book or "" and its five figures, `WORD STEM` …
+→ its id, 0 without session; where the turn to close is closed already, the id of the author's message of this request."""
 
 PIN = """
 local p, id, sid = KEYS[1], ARGV[1], ARGV[2]

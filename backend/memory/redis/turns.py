@@ -10,7 +10,7 @@ from backend.memory.records import OpenTurn
 from backend.memory.redis import scripts
 from backend.memory.redis.connection import RedisConnections
 from backend.memory.redis.layout import PREFIX
-from backend.memory.values import storable_usage
+from backend.memory.values import storable, storable_usage
 from backend.schema.records import UsageRow
 
 _PARTS = "\x1f"
@@ -24,9 +24,11 @@ class RedisTurns:
     def __init__(self, connections: RedisConnections, gateway: str) -> None:
         self._connections, self._key = connections, turns_key(gateway)
 
-    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
-        turn = OpenTurn(request_id, ai_id, session_id, time.time())
-        await self._connections.writer.call("HSET", self._key, request_id, msgspec.json.encode(turn))
+    async def begin(
+        self, request_id: str, ai_id: str, session_id: str, *, waiting: str | None = None
+    ) -> None:
+        turn = OpenTurn(request_id, ai_id, session_id, time.time(), waiting and storable(waiting))
+        await self._connections.writer.call("HSET", self._key, request_id, encoded_turn(turn))
 
     async def end(self, request_id: str) -> None:
         await self._connections.writer.call("HDEL", self._key, request_id)
@@ -48,6 +50,10 @@ class RedisTurns:
         ]
         rows = await connection.batch([("HMGET", f"{PREFIX}u:{name}", *_FIGURES) for name in names])
         return [_usage(name, row) for name, row in zip(names, rows, strict=True)]
+
+
+def encoded_turn(turn: OpenTurn) -> str:
+    return msgspec.json.encode(turn).decode()
 
 
 def turns_key(gateway: str) -> str:

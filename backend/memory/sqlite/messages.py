@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from backend.memory import search
 from backend.memory.errors import UnknownMessage
-from backend.memory.records import YOU, Conversation
+from backend.memory.records import YOU, Conversation, OpenTurn
 from backend.memory.sqlite import index, sessions, turns
 from backend.memory.sqlite import sent as sent_turns
 from backend.memory.sqlite.database import SqliteDatabase
@@ -32,6 +33,7 @@ class SqliteMessages:
         self,
         message: StoredMessage,
         *,
+        opens: Mapping[str, str] | None = None,
         ends_turn: bool = False,
         used: UsageRow | None = None,
         sent: SentTurn | None = None,
@@ -40,11 +42,14 @@ class SqliteMessages:
 
         def append(connection: sqlite3.Connection) -> StoredMessage:
             number, owner = session_key(connection, given.session_id)
+            was_open = not ends_turn or turns.end(connection, given.request_id)
+            if not was_open and (known := _answer_of(connection, number, given)):
+                return known
             given.id = _insert(connection, number, given)
             index.add(connection, [index.Indexed(given.id, number, owner, given.content)])
             sessions.count_message(connection, number, given)
-            if ends_turn:
-                turns.end(connection, given.request_id)
+            for request_id, ai_id in (opens or {}).items():
+                turns.begin(connection, OpenTurn(request_id, ai_id, given.session_id, time.time()))
             if used is not None:
                 turns.add_usage(connection, used)
             if sent is not None:
@@ -150,6 +155,13 @@ class SqliteMessages:
         return await search.recall(
             self._recall, hints, limit=limit, owners=owners, exclude_session=exclude_session
         )
+
+
+def _answer_of(connection: sqlite3.Connection, session: int, message: StoredMessage) -> StoredMessage | None:
+    """Return what an author stored in a session under a message's request id, `None` when nothing is."""
+    where = "m.request_id = ? AND m.request_id <> '' AND m.session = ? AND m.author = ? ORDER BY m.id DESC LIMIT 1"
+    rows = select_messages(connection, where, (message.request_id, session, message.author))
+    return rows[0] if rows else None
 
 
 def _insert(connection: sqlite3.Connection, session: int, message: StoredMessage) -> int:

@@ -190,7 +190,22 @@ CREATE UNIQUE INDEX sent_texts_by_digest ON sent_texts(session, digest);
 CREATE INDEX sent_texts_by_age ON sent_texts(at);
 """
 
-STEPS: Sequence[str] = (_CONVERSATIONS, _PLATFORM, _CURRENCIES, _SEARCH, _PARTS, _TOOL_CALLS, _BOOKED, _SENT)
+_WAITING = """
+-- the question of a turn that waits in its session, NULL once it is asked
+ALTER TABLE open_turns ADD COLUMN waiting TEXT;
+"""
+
+STEPS: Sequence[str] = (
+    _CONVERSATIONS,
+    _PLATFORM,
+    _CURRENCIES,
+    _SEARCH,
+    _PARTS,
+    _TOOL_CALLS,
+    _BOOKED,
+    _SENT,
+    _WAITING,
+)
 """Step n brings a database of version n to version n + 1."""
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from backend.memory.records import OpenTurn
 from backend.memory.sqlite.database import SqliteDatabase
-from backend.memory.values import storable_usage
+from backend.memory.values import storable, storable_usage
 from backend.schema.records import UsageRow
 
 
@@ -19,16 +19,17 @@ class SqliteTurns:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
-        turn = (request_id, ai_id, session_id, time.time())
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO open_turns VALUES (?, ?, ?, ?)", turn)
-
-        await self._database.write(write)
+    async def begin(
+        self, request_id: str, ai_id: str, session_id: str, *, waiting: str | None = None
+    ) -> None:
+        turn = OpenTurn(request_id, ai_id, session_id, time.time(), waiting and storable(waiting))
+        await self._database.write(lambda c: begin(c, turn))
 
     async def end(self, request_id: str) -> None:
-        await self._database.write(lambda c: end(c, request_id))
+        def write(connection: sqlite3.Connection) -> None:
+            end(connection, request_id)
+
+        await self._database.write(write)
 
     async def book(self, name: str, used: UsageRow | None) -> bool:
         def write(connection: sqlite3.Connection) -> bool:
@@ -42,7 +43,7 @@ class SqliteTurns:
     async def unfinished(self) -> list[OpenTurn]:
         def read(connection: sqlite3.Connection) -> list[OpenTurn]:
             rows = connection.execute(
-                "SELECT request_id, ai_id, session_id, opened_at FROM open_turns ORDER BY opened_at"
+                "SELECT request_id, ai_id, session_id, opened_at, waiting FROM open_turns ORDER BY opened_at"
             )
             return [OpenTurn(*row) for row in rows]
 
@@ -61,9 +62,17 @@ class SqliteTurns:
         return await self._database.read(read)
 
 
-def end(connection: sqlite3.Connection, request_id: str) -> None:
-    """Close an open turn, in the transaction of whoever stores its answer."""
-    connection.execute("DELETE FROM open_turns WHERE request_id = ?", (request_id,))
+def begin(connection: sqlite3.Connection, turn: OpenTurn) -> None:
+    """Open a turn, in the transaction of whoever stores its question."""
+    connection.execute(
+        "INSERT OR REPLACE INTO open_turns(request_id, ai_id, session_id, opened_at, waiting) VALUES (?, ?, ?, ?, ?)",
+        msgspec.structs.astuple(turn),
+    )
+
+
+def end(connection: sqlite3.Connection, request_id: str) -> bool:
+    """Close an open turn, in the transaction of whoever stores its answer; return whether it was open."""
+    return connection.execute("DELETE FROM open_turns WHERE request_id = ?", (request_id,)).rowcount > 0
 
 
 def add_usage(connection: sqlite3.Connection, row: UsageRow) -> None:

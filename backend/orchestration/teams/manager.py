@@ -240,11 +240,12 @@ class TeamManager:
         return TeamRun(request, session_id, start, asyncio.get_running_loop().create_future(), places)
 
     async def _store_question(self, run: TeamRun) -> None:
-        await self._messages.append(
-            StoredMessage(
-                0, run.session_id, YOU, "user", run.request.content, time.time(), request_id=run.request_id
-            )
+        """Store the question with the turns of all members: also of one that waits for its place, the end is told."""
+        question = StoredMessage(
+            0, run.session_id, YOU, "user", run.request.content, time.time(), request_id=run.request_id
         )
+        opens = {request_id: ai_id for ai_id, request_id in run.start.lanes.items()}
+        await self._messages.append(question, opens=opens)
 
     def _show_place(self, run: TeamRun, ahead: int) -> None:
         self._events.publish("chat", TeamQueued(run.request_id, ahead), key=run.key)

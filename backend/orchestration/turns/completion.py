@@ -159,7 +159,7 @@ class TurnCompletion:
             error=outcome.error,
         )
         try:
-            stored = await self._messages.append(refused)
+            stored = await self._messages.append(refused, ends_turn=True)
         except Exception:
             log.exception("cannot store that %s could not be asked", outcome.ai_id)
             return

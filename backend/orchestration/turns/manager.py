@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from backend.events import EventStream
-from backend.memory import MessageStore, SettingStore, TurnStore
+from backend.memory import MessageStore, TurnStore
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.recent import Recent, RememberedBytes
 from backend.orchestration.sessions import Sessions
@@ -28,7 +28,7 @@ from backend.orchestration.turns.log import TurnLog
 from backend.orchestration.turns.recovery import recover_turns
 from backend.orchestration.turns.request import ChatRequest
 from backend.orchestration.turns.runner import DecidesTools, TurnRunner
-from backend.orchestration.turns.turn import QUEUED_KEY, Reservation, Turn, new_request_id, outcome_of
+from backend.orchestration.turns.turn import Reservation, Turn, new_request_id, outcome_of
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
 from backend.schema.events import TurnChanged
@@ -71,7 +71,6 @@ class TurnManager:
         fleet: Supervisor,
         messages: MessageStore,
         turn_store: TurnStore,
-        store: SettingStore,
         events: EventStream,
         error_log: ErrorLog,
         sessions: Sessions,
@@ -81,7 +80,7 @@ class TurnManager:
         approvals: DecidesTools,
     ) -> None:
         self._fleet, self._events, self._error_log, self._sessions = fleet, events, error_log, sessions
-        self._messages, self._turn_store, self._store = messages, turn_store, store
+        self._messages, self._turn_store = messages, turn_store
         self._contexts = contexts
         self.active: dict[str, Turn] = {}
         self._completion = TurnCompletion(
@@ -227,8 +226,15 @@ class TurnManager:
         if turn.place is None or not turn.place.waits:
             raise TektonError("this question is being answered already", code="conflict")
         _check_content(content)
-        await self._store.put(QUEUED_KEY + request_id, content)
-        turn.request = msgspec.structs.replace(turn.request, content=content)
+        before = turn.request
+        # before anything is waited for: its place may come meanwhile, and what is shown is what is asked
+        turn.request = msgspec.structs.replace(before, content=content)
+        try:
+            await self._turn_store.begin(request_id, turn.ai_id, turn.session_id, waiting=content)
+        except TektonError:
+            if turn.place.waits:
+                turn.request = before
+            raise
         self._events.publish("chat", TurnChanged(request_id, content), key=turn.key)
         return turn
 
@@ -286,7 +292,6 @@ class TurnManager:
         await recover_turns(
             self._messages,
             self._turn_store,
-            self._store,
             self._events,
             self._error_log,
             shown or {},
@@ -357,8 +362,9 @@ class TurnManager:
     async def _queue(self, turn: Turn) -> None:
         """Make a turn that waits visible, and keep its question in case the backend ends meanwhile."""
         try:
-            await self._store.put(QUEUED_KEY + turn.request_id, turn.request.content)
-            await self._turn_store.begin(turn.request_id, turn.ai_id, turn.session_id)
+            await self._turn_store.begin(
+                turn.request_id, turn.ai_id, turn.session_id, waiting=turn.request.content
+            )
         except BaseException:
             self._leave(turn)
             raise
@@ -381,7 +387,6 @@ class TurnManager:
         try:
             session = await self._sessions.get(turn.session_id)
             await self._runner.begin(turn, session)
-            await self._store.put(QUEUED_KEY + turn.request_id, None)
         except TektonError as error:
             self._runner.fail(turn, error.code, error.message)
         except Exception as error:  # the boundary of a turn: it ends visibly, with the traceback in the log
@@ -417,12 +422,8 @@ class TurnManager:
         outcome.error = "cancelled while it waited"
         self._release(turn)
         self._completion.withdraw(turn, outcome, frame)
-        await self._forget_queued(turn)
-
-    async def _forget_queued(self, turn: Turn) -> None:
         try:
             await self._turn_store.end(turn.request_id)
-            await self._store.put(QUEUED_KEY + turn.request_id, None)
         except TektonError as error:  # it shows up as lost at the next start, which is all
             log.warning("closing the withdrawn turn %s: %s", turn.request_id, error.message)
 
@@ -431,10 +432,7 @@ class TurnManager:
 
     async def _finish(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
         # until its answer is stored it stays under its id: whoever asks the same meanwhile joins it
-        waited = turn.place is not None and not turn.began
         await self._completion.finish(turn, frame, line, lambda: self._release(turn))
-        if waited:
-            await self._forget_queued(turn)
 
     def _release(self, turn: Turn) -> None:
         """Let the next question of the session begin; the turn is remembered for those who ask the same."""

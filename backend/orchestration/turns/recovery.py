@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from backend.events import EventStream
-from backend.memory import YOU, MessageStore, SettingStore, TurnStore
+from backend.memory import YOU, MessageStore, TurnStore
+from backend.memory.records import OpenTurn
 from backend.orchestration.error_log import ErrorLog
-from backend.orchestration.turns.turn import QUEUED_KEY, last_frame, outcome_of, shown
+from backend.orchestration.turns.turn import last_frame, outcome_of, shown
 from backend.schema.events import MessageStored
 from backend.schema.records import ActiveTurn, StoredMessage
 
@@ -23,7 +24,6 @@ NEVER_ASKED = "the backend ended before this question was asked"
 async def recover_turns(
     messages: MessageStore,
     turns: TurnStore,
-    store: SettingStore,
     events: EventStream,
     error_log: ErrorLog,
     shown: Mapping[str, ActiveTurn],
@@ -38,57 +38,46 @@ async def recover_turns(
     in the error log.
     """
     try:
-        left = {row.request_id: (row.ai_id, row.session_id) for row in await turns.unfinished()}
+        left = {row.request_id: row for row in await turns.unfinished()}
     except Exception as error:  # a damaged row must not stop the start
         log.exception("reading the open turns")
         error_log.record("memory", "internal", f"the turns left open could not be read: {error}")
         left = {}
-    left |= {turn.request_id: (turn.ai_id, turn.session_id) for turn in shown.values()}
-    for request_id, (ai_id, session_id) in left.items():
+    for name, turn in shown.items():
+        left.setdefault(name, OpenTurn(name, turn.ai_id, turn.session_id, turn.started_at))
+    for request_id, row in left.items():
         if is_ours(request_id):
             continue
         try:
-            await _recover(
-                messages,
-                turns,
-                store,
-                events,
-                error_log,
-                request_id,
-                ai_id,
-                session_id,
-                shown.get(request_id),
-            )
+            await _recover(messages, turns, events, error_log, row, shown.get(request_id))
         except Exception as error:
             log.exception("recovering the turn %s", request_id)
-            error_log.record(ai_id, "backend_lost", f"{LOST} ({error})", request_id=request_id)
+            error_log.record(row.ai_id, "backend_lost", f"{LOST} ({error})", request_id=request_id)
             await _close(turns, request_id)
 
 
 async def _recover(
     messages: MessageStore,
     turns: TurnStore,
-    store: SettingStore,
     events: EventStream,
     error_log: ErrorLog,
-    request_id: str,
-    ai_id: str,
-    session_id: str,
+    row: OpenTurn,
     turn: ActiveTurn | None,
 ) -> None:
+    request_id, ai_id, session_id = row.request_id, row.ai_id, row.session_id
     stored = await messages.of_request(request_id)
     answers = [m for m in stored if m.role == "assistant" and m.session_id == session_id]
     if answers:
         await turns.end(request_id)
         message = answers[-1]
     else:
-        waiting = await store.get(QUEUED_KEY + request_id)
         text = LOST_PARTLY if turn is not None and turn.content else LOST
-        if isinstance(waiting, str) and not stored:
-            await messages.append(
-                StoredMessage(0, session_id, YOU, "user", waiting, time.time(), request_id=request_id)
-            )
+        if row.waiting is not None:
             text = NEVER_ASKED
+            if not stored:
+                await messages.append(
+                    StoredMessage(0, session_id, YOU, "user", row.waiting, time.time(), request_id=request_id)
+                )
         message = await messages.append(
             StoredMessage(
                 0,
@@ -106,8 +95,6 @@ async def _recover(
             ends_turn=True,
         )
         error_log.record(ai_id, "backend_lost", text, request_id=request_id)
-        if waiting is not None:
-            await store.put(QUEUED_KEY + request_id, None)
     if turn is not None:
         key = turn.group or request_id
         events.publish("chat", last_frame(outcome_of(message)), key=key)

@@ -108,8 +108,7 @@ class TurnRunner:
         if provider := request.provider or session.provider:
             await self._fleet.send_keys(request.ai_id, provider)
         sent = await self._contexts.build(request, session, link)
-        await self.store_question(turn)
-        await self._turn_store.begin(request.request_id, request.ai_id, session.id)
+        await self._open(turn)
         turn.begin()
         self.announce(turn)
         self._fleet.turn_began(turn.ai_id, turn.request_id)
@@ -135,12 +134,12 @@ class TurnRunner:
         )
         self._events.publish("chat", started, key=turn.key)
 
-    async def store_question(self, turn: Turn) -> None:
-        """Store the question of a turn unless it is stored, or is not to be."""
-        request = turn.request
-        if turn.prompt_id or not request.record_prompt:
+    async def _open(self, turn: Turn) -> None:
+        """Open a turn in the store: in one commit with its question, unless that is stored or is not to be."""
+        if turn.prompt_id or not turn.request.record_prompt:
+            await self._turn_store.begin(turn.request_id, turn.ai_id, turn.session_id)
             return
-        stored = await self._messages.append(turn.question())
+        stored = await self._messages.append(turn.question(), opens={turn.request_id: turn.ai_id})
         turn.prompt_id = stored.id
         if turn.announced:  # it waited in the session's queue, and was announced there without its number
             self._events.publish("chat", MessageStored(shown(stored)), key=turn.key)

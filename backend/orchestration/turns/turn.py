@@ -44,10 +44,6 @@ JOIN_EVERY = 512
 """Pieces kept apart before they are joined: a token as a string of its own takes many times its length."""
 
 
-QUEUED_KEY = "queued-turn:"
-"""Key in the store, followed by the request id, of a question that waits in its session."""
-
-
 class TextBuffer:
     """Text that grows by small pieces, and where each of them ends."""
 

@@ -159,3 +159,36 @@ async def test_turns_left_open_by_a_dead_backend_are_known_to_the_next(
     assert [(t.request_id, t.ai_id, t.session_id) for t in await later.turns.unfinished()] == [
         ("r2", "numa-ai", "s-2")
     ]
+
+
+async def test_a_question_and_the_turns_it_opens_are_one_change_and_what_waited_waits_no_more(
+    store: MemoryStore, again: Reopen
+) -> None:
+    session = await store.sessions.default("apollo-ai")
+    await store.turns.begin("r1", "apollo-ai", session.id, waiting="may I? \ud800")
+    assert [turn.waiting for turn in await store.turns.unfinished()] == ["may I? ?"]
+    with pytest.raises(TektonError):
+        await say(store, "no-such-session", "x", request_id="r1", opens={"r1": "apollo-ai"})
+    assert [turn.waiting for turn in await store.turns.unfinished()] == ["may I? ?"]
+    opens = {"r1": "apollo-ai", "r2/numa-ai": "numa-ai"}
+    await say(store, session.id, "may I?", request_id="r1", opens=opens)
+    later = await again()
+    found = sorted(await later.turns.unfinished(), key=lambda turn: turn.request_id)
+    assert [(t.request_id, t.ai_id, t.session_id, t.waiting) for t in found] == [
+        ("r1", "apollo-ai", session.id, None),
+        ("r2/numa-ai", "numa-ai", session.id, None),
+    ]
+
+
+async def test_an_answer_whose_confirmation_was_lost_is_kept_once_when_it_is_given_again(
+    store: MemoryStore,
+) -> None:
+    session = await store.sessions.default("apollo-ai")
+    await say(store, session.id, "how?", request_id="r1", opens={"r1": "apollo-ai"})
+    answer: dict[str, Any] = {"author": "apollo-ai", "role": "assistant", "request_id": "r1"}
+    booked = used("apollo-ai", "2026-01-01", "USD", 7, 0.5)
+    first = await say(store, session.id, "so", **answer, ends_turn=True, used=booked)
+    again = await say(store, session.id, "so", **answer, ends_turn=True, used=booked)
+    assert again.id == first.id and await store.turns.usage() == [booked]
+    other = await say(store, session.id, "or so", **{**answer, "author": "numa-ai"}, ends_turn=True)
+    assert [row.id for row in await store.messages.of_request("r1")] == [first.id - 1, first.id, other.id]
