@@ -11,23 +11,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from secrets import token_hex
-from typing import Any, Literal, NamedTuple, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 import backend
-from backend.schema.errors import ErrorCode, TektonError
+from backend.client.link import (
+    CONNECT_TIMEOUT_S,
+    Link,
+    LinkWatch,
+    Pace,
+    RemoteError,
+    closing,
+    open_link,
+    refusal,
+)
+from backend.schema.errors import TektonError
 from backend.schema.events import Event, Hello, Result, Snapshot, Topic, event_decoder
 from backend.schema.frames import ErrorReply
 from backend.schema.params import (
@@ -40,38 +47,24 @@ from backend.schema.params import (
     result_types,
 )
 from backend.schema.results import Started
-from backend.tls import Trust, failure, is_loopback
+from backend.tls import Trust
 from backend.wire import encoder
 
 R = TypeVar("R")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 10.0
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
-"""Waits between attempts to come back; each attempt doubles the wait. The state is `lost` meanwhile, and shown."""
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 1.0
+"""Waits from one attempt to come back to the next; each attempt doubles the wait. The state is `lost` meanwhile, and shown."""
 LOST_CALLS_S = 30.0
 """How long the link may be lost before the calls under way fail. The client goes on trying to come back."""
-NEAR_PING_S, NEAR_SILENCE_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 40.0, 1.0, 3.0
-"""Seconds between two pings, on this machine and beyond it, and for how long no byte may come before the gateway counts as
-gone. Beyond this machine that grows with what the link shows."""
-MOST_SILENCE_S = 30.0
-SILENCE_PER_DELAY = 4.0
-"""How many times the delay of a slow link is added to the silence it is granted."""
-SLOW_S = 1.0
-"""A link whose answers come later than this is slow, which is shown, and is not gone."""
 QUEUED_BATCHES = 256
 """Batches held for a slow reader; beyond, reading from the socket stops and the gateway waits."""
 
 OTHER_VERSION = "; is it of another version?"
-CLOSED = "the gateway closed the connection"
 ConnectionState = Literal["connecting", "attached", "lost", "closed"]
 Place = tuple[str, str]
 """URL of the gateway, `http://…` or `ws://…`, and the token."""
-
-
-class RemoteError(TektonError):
-    """What the backend answered instead of a result, or `backend_lost` when it cannot answer."""
 
 
 class ConnectionChanged(Struct, tag="connection"):
@@ -92,29 +85,6 @@ class _Head(Struct):
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding a frame raises when this version does not understand it."""
-
-
-class Pace(NamedTuple):
-    """How a link does: seconds from a question to its answer, and bytes that came in the last second."""
-
-    delay_s: float = 0.0
-    bytes_per_s: float = 0.0
-
-    @property
-    def slow(self) -> bool:
-        return self.delay_s > SLOW_S
-
-
-class _Link(ClientConnection):
-    """A connection that knows when the last byte came: any byte is a sign of life, a large frame needs many of them."""
-
-    heard_at = 0.0
-    received = 0
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = self.loop.time()
-        self.received += len(data)
-        super().data_received(data)
 
 
 class Client:
@@ -140,8 +110,7 @@ class Client:
         self.scopes: list[str] = []
         self.gateway_version: str = ""
         """Version of the gateway, as it says itself."""
-        self.pace = Pace()
-        self._silence_s = FAR_SILENCE_S
+        self._watch = LinkWatch()
         self.skipped = Counter[str]()
         """Frames that could not be understood, by their type; those of a newer gateway, most likely."""
         self._giving_up: asyncio.TimerHandle | None = None
@@ -176,6 +145,11 @@ class Client:
             await client.close()
             raise
         return client
+
+    @property
+    def pace(self) -> Pace:
+        """How the link does."""
+        return self._watch.pace
 
     @property
     def version_note(self) -> str:
@@ -327,16 +301,20 @@ class Client:
         """Connect, read to the end of the connection, come back."""
         delay = FIRST_DELAY_S
         while True:
-            placed = False
+            placed, began = False, time.monotonic()
             try:
                 self.url, token = self._locate()
                 placed = True
-                async with _open(self.url, token, self._trust()) as socket:
+                async with await open_link(
+                    self.url, token, self._trust(), within_s=self._watch.connect_s if first.done() else None
+                ) as socket:
                     await self._greet(socket)
                     delay = FIRST_DELAY_S
                     if not first.done():
                         first.set_result(None)
-                    watch = asyncio.create_task(self._watch(cast(_Link, socket)), name="watch of the link")
+                    watch = asyncio.create_task(
+                        self._watch.run(cast(Link, socket), self.url), name="watch of the link"
+                    )
                     try:
                         why = await self._read(socket)
                     finally:
@@ -344,7 +322,7 @@ class Client:
                         gone = (await asyncio.gather(watch, return_exceptions=True))[0]
                 self._lost(gone if isinstance(gone, str) else why)
             except (OSError, TektonError, WebSocketException, TimeoutError) as error:
-                failure = _refusal(error, self.url)
+                failure = refusal(error, self.url)
                 if not first.done():
                     first.set_exception(failure)
                     return
@@ -353,7 +331,7 @@ class Client:
                     self._fail_calls(failure.message)
             finally:
                 self._socket = None
-            await asyncio.sleep(delay)
+            await asyncio.sleep(max(FIRST_DELAY_S, delay - (time.monotonic() - began)))
             delay = min(delay * 2, LONGEST_DELAY_S)
 
     async def _greet(self, socket: ClientConnection) -> None:
@@ -393,41 +371,7 @@ class Client:
                 if batch:
                     await self._hand_on(batch)
         except ConnectionClosed as ended:
-            return _closing(ended)
-
-    async def _watch(self, socket: _Link) -> str:
-        """Measure the link by pings, and cut it once no byte has come for longer than it is granted; return why.
-
-        A link that comes back at once was slow, not gone: it is granted twice the silence from then on.
-        """
-        loop, near = asyncio.get_running_loop(), is_loopback(urlsplit(self.url).hostname or "")
-        every_s = NEAR_PING_S if near else FAR_PING_S
-        asked: list[tuple[float, asyncio.Future[float]]] = []
-        socket.heard_at, before = loop.time(), socket.received
-        while True:
-            with contextlib.suppress(ConnectionClosed, TimeoutError):
-                async with asyncio.timeout(every_s):
-                    asked.append((loop.time(), cast("asyncio.Future[float]", await socket.ping())))
-            await asyncio.sleep(every_s)
-            answered = [
-                pong.result()
-                for _, pong in asked
-                if pong.done() and not pong.cancelled() and not pong.exception()
-            ]
-            asked = [(at, pong) for at, pong in asked if not pong.done()][-60:]
-            waits_s = loop.time() - asked[0][0] - every_s if asked else 0.0
-            self.pace = Pace(max([waits_s, *answered[-1:]]), (socket.received - before) / every_s)
-            before = socket.received
-            granted_s = (
-                NEAR_SILENCE_S
-                if near
-                else min(MOST_SILENCE_S, self._silence_s + SILENCE_PER_DELAY * self.pace.delay_s)
-            )
-            silent_s = loop.time() - socket.heard_at
-            if silent_s > granted_s:
-                self._silence_s = min(MOST_SILENCE_S, 2 * self._silence_s)
-                socket.transport.abort()
-                return f"nothing came for {silent_s:.1f} s: host or network is gone"
+            return closing(ended)
 
     async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         """Give a batch to the reader; wait for one that is slow.
@@ -523,71 +467,6 @@ class Client:
         if self._queue.full():  # the reader is far behind; it will read the state itself
             return
         self._queue.put_nowait([(0, change)])
-
-
-def _closing(ended: ConnectionClosed) -> str:
-    """Return how the gateway closed: by itself, with its code and words, or without any."""
-    if ended.rcvd is None:
-        return f"{CLOSED} without a word"
-    return f"{CLOSED} ({ended.rcvd.code}{f': {ended.rcvd.reason}' if ended.rcvd.reason else ''})"
-
-
-def _open(url: str, token: str, trust: Trust | None) -> connect:
-    address = url.replace("http", "ws", 1) if url.startswith("http") else url
-    secure = (trust.context if trust else True) if address.startswith("wss:") else None
-    near = is_loopback(urlsplit(url).hostname or "")
-    return connect(
-        f"{address.rstrip('/')}/ws",
-        create_connection=_Link,
-        additional_headers={"Authorization": f"Bearer {token}"},
-        compression=None if near else "deflate",
-        proxy=None,
-        max_size=None,
-        max_queue=64,
-        open_timeout=CONNECT_TIMEOUT_S,
-        close_timeout=1,
-        user_agent_header=f"tekton/{backend.__version__}",
-        ping_interval=None,
-        ssl=secure,
-    )
-
-
-_CODES: dict[int, ErrorCode] = {401: "unauthorized", 403: "unauthorized", 429: "too_many", 503: "too_many"}
-
-
-_UNKNOWN_SIGNER = (18, 19, 20, 21)
-"""Codes of X509_verify_cert_error_string(3): signed by itself, or by somebody who is not known here."""
-
-
-def _refusal(error: Exception, url: str) -> RemoteError:
-    """Say in one sentence why a connection to an address could not be made."""
-    if isinstance(error, TektonError):
-        return error if isinstance(error, RemoteError) else RemoteError(error.message, code=error.code)
-    if isinstance(error, TimeoutError):
-        return RemoteError(f"{url} gave no answer in {CONNECT_TIMEOUT_S:g} s", code="timeout")
-    if isinstance(error, InvalidStatus):
-        code = _CODES.get(error.response.status_code, "backend_lost")
-        text = f"HTTP {error.response.status_code}"
-        with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
-            text = msgspec.json.decode(error.response.body or b"")["error"]["message"]
-        return RemoteError(f"the gateway at {url} refused: {text}", code=code)
-    if isinstance(error, InvalidHandshake):
-        return RemoteError(
-            f"no gateway there, at {url}: {error} (one with TLS has an address that begins with https)",
-            code="backend_lost",
-        )
-    if isinstance(error, ssl.SSLError):
-        unknown = isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_SIGNER
-        told = failure(error, urlsplit(url).hostname or url)
-        hint = "; --ca-file (TEKTON_CA_FILE) names who signed it" if unknown else ""
-        return RemoteError(f"the gateway is not believed: {told} ({url}){hint}", code="unauthorized")
-    return RemoteError(f"the gateway at {url} cannot be reached: {_why(error)}", code="backend_lost")
-
-
-def _why(error: Exception) -> str:
-    """Return the system's own words for a failure, without numbers and addresses."""
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number).lower() if number and number > 0 else str(error) or type(error).__name__
 
 
 def _seq(line: bytes) -> int:

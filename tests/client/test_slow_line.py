@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import sys
+import time
 from typing import Any
 
 import pytest
 
-from backend.client import Client, ConnectionChanged, connection
+from backend.client import Client, ConnectionChanged, link
 from backend.schema.frames import StreamChunk, StreamEnd
 from tests.client.gateway import Gateway
 from tests.client.slow_line import SlowLine
@@ -21,12 +24,12 @@ LANES, TOKENS = 6, 60
 @pytest.fixture(autouse=True)
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count gateways on this machine as far away."""
-    monkeypatch.setattr(connection, "is_loopback", lambda host: False)
+    monkeypatch.setattr(link, "is_loopback", lambda host: False)
 
 
 async def test_bytes_of_one_large_frame_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FAR_SILENCE_S", 0.3)
-    monkeypatch.setattr(connection, "FAR_PING_S", 0.05)
+    monkeypatch.setattr(link, "FAR_SILENCE_S", 0.3)
+    monkeypatch.setattr(link, "FAR_PING_S", 0.05)
     async with Gateway() as gateway, SlowLine(gateway.url, delay_s=0.0, bytes_per_s=100_000) as line:
         client = await Client.connect((line.url, "token"))
         await client.subscribe(["errors"])
@@ -43,8 +46,8 @@ async def test_bytes_of_one_large_frame_are_signs_of_life(monkeypatch: pytest.Mo
 async def test_a_line_that_carries_nothing_any_more_is_cut_and_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "FAR_SILENCE_S", 0.3)
-    monkeypatch.setattr(connection, "FAR_PING_S", 0.05)
+    monkeypatch.setattr(link, "FAR_SILENCE_S", 0.3)
+    monkeypatch.setattr(link, "FAR_PING_S", 0.05)
     async with Gateway() as gateway, SlowLine(gateway.url, delay_s=0.0, bytes_per_s=1e9) as line:
         client = await Client.connect((line.url, "token"))
         await client.subscribe(["errors"])
@@ -60,6 +63,55 @@ async def test_a_line_that_carries_nothing_any_more_is_cut_and_comes_back(
                 if seen[-2:] == ["lost", "attached"]:
                     break
         await client.close()
+
+
+async def test_the_silence_itself_is_no_delay_that_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longer nothing came, the longer nothing was allowed to come: a cut was noticed after half a minute."""
+    monkeypatch.setattr(link, "FAR_SILENCE_S", 0.3)
+    monkeypatch.setattr(link, "FAR_PING_S", 0.05)
+    monkeypatch.setattr(link, "MOST_SILENCE_S", 2 * BOUND_S)
+    async with Gateway() as gateway, SlowLine(gateway.url, delay_s=0.0, bytes_per_s=1e9) as line:
+        client = await Client.connect((line.url, "token"))
+        await client.subscribe(["errors"])
+        for _ in range(2):  # neither did a cut make the next one slower to notice
+            line.stopped.set()
+            async with asyncio.timeout(BOUND_S):
+                while client.state != "lost":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            reason = client.lost_reason
+            assert float(reason.removeprefix("nothing came for ").split(" s")[0]) < 5
+            line.stopped.clear()
+            async with asyncio.timeout(BOUND_S):
+                while client.state != "attached":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        await client.close()
+
+
+async def test_a_host_that_is_silent_is_asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "AGAIN_S", 0.2)
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    asked = list[float]()
+    with full, contextlib.ExitStack() as held:
+        async with Gateway() as gateway:
+            port = full.getsockname()[1]
+            for _ in range(4):  # a backlog that is full answers no further connection, as a cut host does
+                waiting = held.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            places = [gateway.url, *[f"http://127.0.0.1:{port}"] * 3]
+
+            def place() -> tuple[str, str]:
+                asked.append(time.monotonic())
+                return places.pop(0) if places else gateway.url, "token"
+
+            client = await Client.connect(place)
+            await client.drop()
+            async with asyncio.timeout(BOUND_S):
+                while len(asked) < 5 or client.state != "attached":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert "gave no answer in 0.2 s" in client.lost_reason
+            await client.close()
+    assert asked[4] - asked[1] < BOUND_S / 2
 
 
 @pytest.fixture(scope="module")
