@@ -42,6 +42,10 @@ from tests.gateway.serving import start_backend
 
 WARM_UP = 5
 GOAL = 1.3
+LITELLM_ENV = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
 
 
 @dataclass
@@ -232,7 +236,7 @@ def lite(command: str, upstream: int, folder: Path) -> Iterator[Way]:
         subprocess.Popen(
             [command, "--config", str(config), "--port", str(port), "--host", "127.0.0.1", "--telemetry", "False"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true", "NO_PROXY": "*"},
+            env={**os.environ, "NO_PROXY": "*", **LITELLM_ENV},
         ) as process,
     ):  # fmt: skip
         try:
