@@ -22,9 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Way:
     key: str = "x"
     models: Sequence[str] = ("m",)
     pids: Sequence[int] = ()
-    workers: Sequence[int] = field(default_factory=list)
+    workers: Sequence[int] = ()
 
 
 async def ask(way: Way, model: str, count: int, seed: int) -> tuple[float, bytes]:
@@ -188,7 +188,7 @@ async def run(way: Way, streams: int, tokens: int) -> Run:
 
 
 @contextmanager
-def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(*command: str, **environment: str) -> Generator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -206,7 +206,7 @@ def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[byte
 
 
 @contextmanager
-def own_server(*words_: str) -> Iterator[tuple[int, int]]:
+def own_server(*words_: str) -> Generator[tuple[int, int]]:
     """Yield port and pid of the fake upstream, or of the relay."""
     with started(sys.executable, str(Path(__file__).with_name("fake_upstream.py")), *words_) as process:
         assert process.stdout is not None
@@ -214,7 +214,7 @@ def own_server(*words_: str) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def lite(command: str, upstream: int, folder: Path) -> Iterator[Way]:
+def lite(command: str, upstream: int, folder: Path) -> Generator[Way]:
     """Yield LiteLLM's proxy as a way to ask; its log is what it writes to standard output."""
     import socket
 

@@ -13,6 +13,7 @@ WORDS = {
     "images": "sees no images",
     "files": "reads no files",
     "schema": "cannot be held to a JSON schema",
+    "logprobs": "gives no log probabilities",
 }
 """What a model cannot do, said of it."""
 
@@ -24,6 +25,8 @@ def needed(request: CompletionRequest) -> list[str]:
         needs["tools"] = None
     if request.options.format is not None and request.options.format.kind != "text":
         needs["schema"] = None
+    if request.options.logprobs is not None:
+        needs["logprobs"] = None
     return list(needs)
 
 

@@ -133,7 +133,7 @@ class AnthropicProvider:
         info = await self._info(model)
         if info is not None and info.abilities != Abilities():
             return info.abilities
-        return Abilities(tools=True)
+        return Abilities(tools=True, logprobs=False)
 
     async def _info(self, model: str) -> ModelInfo | None:
         """Return what the server says of a model, asked once; `None` when it says nothing."""
@@ -257,7 +257,9 @@ def _abilities(entry: Any) -> Abilities:
     def can(name: str) -> bool | None:
         return getattr(getattr(said, name, None), "supported", None)
 
-    return Abilities(True, can("image_input"), can("pdf_input"), can("thinking"), can("structured_outputs"))
+    return Abilities(
+        True, can("image_input"), can("pdf_input"), can("thinking"), can("structured_outputs"), logprobs=False
+    )
 
 
 def current_models() -> list[str]:

@@ -21,7 +21,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from backend.schema.content import Abilities, AnswerOptions, ChatMessage
+from backend.schema.content import Abilities, AnswerOptions, ChatMessage, TokenLogprob
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.frames import FinishReason, Usage
 
@@ -122,6 +122,12 @@ class Signature(Struct, tag=True):
     redacted: bool = False
 
 
+class Logprobs(Struct, tag=True):
+    """Log probabilities of the tokens of the text that comes next; only where they were asked for."""
+
+    tokens: list[TokenLogprob]
+
+
 class ToolPiece(Struct, tag=True):
     """The beginning of a call for a tool, with `id` and `name`, or more of its arguments. Calls may interleave."""
 
@@ -140,7 +146,7 @@ class Completed(Struct, tag=True):
     stop: str = ""
 
 
-StreamItem = Queued | Loading | Text | Reasoning | Signature | ToolPiece | Completed
+StreamItem = Queued | Loading | Text | Logprobs | Reasoning | Signature | ToolPiece | Completed
 
 
 class ProviderHealth(Struct):

@@ -65,6 +65,10 @@ def chat_options(options: AnswerOptions) -> dict[str, Any]:
         wanted["seed"] = options.seed
     if options.top_p is not None:
         wanted["top_p"] = options.top_p
+    if options.logprobs is not None:
+        wanted["logprobs"] = True
+        if options.logprobs:
+            wanted["top_logprobs"] = options.logprobs
     return wanted
 
 

@@ -199,6 +199,8 @@ class OllamaProvider:
         notes: list[str] = []
         if (wanted := options.format) is not None and wanted.kind != "text":
             body["format"] = "json" if wanted.kind == "json" else wanted.schema
+        if options.logprobs is not None:
+            body["logprobs"], body["top_logprobs"] = True, options.logprobs
         if (choice := options.choice) is not None and choice.mode in ("required", "named"):
             notes.append("Ollama knows no tool_choice: the model was free to answer without a tool")
         if (effort := options.effort) is not None:

@@ -197,7 +197,10 @@ class OpenAIProvider:
         body: dict[str, Any] = {
             "input": response_items(request.messages, f"{self.kind}:{model}"),
             "store": False,
-            "include": ["reasoning.encrypted_content"],
+            "include": [
+                "reasoning.encrypted_content",
+                *(["message.output_text.logprobs"] if wishes.logprobs is not None else ()),
+            ],
             **response_options(wishes),
         }
         if request.system:

@@ -51,6 +51,8 @@ def response_options(options: AnswerOptions) -> dict[str, Any]:
         wanted["text"] = {"format": {"type": "json_schema", **schema}}
     if options.top_p is not None:
         wanted["top_p"] = options.top_p
+    if options.logprobs is not None:
+        wanted["top_logprobs"] = options.logprobs
     return wanted
 
 

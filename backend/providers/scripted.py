@@ -62,6 +62,7 @@ from backend.providers.base import (
     CompletionRequest,
     ContextOverflow,
     Loading,
+    Logprobs,
     ModelInfo,
     ModelNotFound,
     ProviderAuth,
@@ -77,7 +78,7 @@ from backend.providers.base import (
     Text,
     ToolPiece,
 )
-from backend.schema.content import Abilities, ChatMessage, ToolResult
+from backend.schema.content import Abilities, ChatMessage, TokenLogprob, ToolResult
 from backend.schema.frames import Usage
 from backend.wire import encodable
 
@@ -107,7 +108,7 @@ class ScriptedSettings(ProviderSettings, frozen=True):
     """`script` names a TOML file of rules, relative to the home; `lacks` what the model is to be unable to."""
 
     script: str | None = None
-    lacks: tuple[Literal["tools", "images", "files", "thinking", "schema"], ...] = ()
+    lacks: tuple[Literal["tools", "images", "files", "thinking", "schema", "logprobs"], ...] = ()
     max_concurrency: int = 64
 
 
@@ -311,6 +312,8 @@ class ScriptedProvider:
         pieces = pieces_of(answer, script.pieces)
         shown = pieces[: request.max_tokens or len(pieces)]
         for sent, piece in enumerate(shown, 1):
+            if request.options.logprobs is not None:
+                yield Logprobs([_likely(piece, sent, request.options.logprobs)])
             yield Text(f"{time.monotonic_ns()} " if script.clock else piece)
             if sent == script.after:
                 await _fault(script)
@@ -379,6 +382,13 @@ def _words_in(request: CompletionRequest) -> int:
 def _filler(size: int) -> str:
     """Return a text of a size that is the same each time and has no part twice in a row."""
     return "".join(f"{number:x}." for number in range(size))[:size]
+
+
+def _likely(token: str, number: int, top: int) -> TokenLogprob:
+    """Return a made-up log probability of the token of this number, with as many alternatives."""
+    others = [TokenLogprob(f"{token}{rank}", -float(rank + number % 5)) for rank in range(1, top)]
+    own = TokenLogprob(token, -(number % 5) / 4, list(token.encode()))
+    return TokenLogprob(own.token, own.logprob, own.bytes, [own, *others] if top else [])
 
 
 async def _fault(script: Script) -> None:

@@ -36,6 +36,7 @@ __all__ = [
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How hard a model is to think before it answers; `none` asks it not to."""
 MAX_TOOLS = 512
+MAX_TOP_LOGPROBS = 20
 MAX_TOOL_NAME = 128
 
 
@@ -154,6 +155,15 @@ class ResponseFormat(Struct, omit_defaults=True):
     strict: bool = True
 
 
+class TokenLogprob(Struct, omit_defaults=True):
+    """A token, the natural logarithm of its probability, its bytes where the upstream says them, and its alternatives."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top: list[TokenLogprob] = []
+
+
 class AnswerOptions(Struct, omit_defaults=True):
     """How an answer is wished for. What is left alone is the model's or the specialist's own.
 
@@ -167,6 +177,8 @@ class AnswerOptions(Struct, omit_defaults=True):
     stops: list[str] = []
     seed: int | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    """How many alternatives to name beside each token, with their log probabilities; `None` for no log probabilities."""
 
     @property
     def offered(self) -> list[ToolSpec]:
@@ -182,6 +194,7 @@ class Abilities(Struct, omit_defaults=True):
     files: bool | None = None
     thinking: bool | None = None
     schema: bool | None = None
+    logprobs: bool | None = None
 
     @property
     def names(self) -> list[str]:

@@ -22,6 +22,7 @@ from backend.schema.frames import (
     StreamChunk,
     StreamEnd,
     StreamError,
+    StreamLogprobs,
     StreamPhase,
     StreamReasoning,
     StreamSignature,
@@ -403,6 +404,7 @@ Event = (
     | StreamToolUse
     | StreamToolResult
     | StreamSignature
+    | StreamLogprobs
     | StreamChunk
     | StreamEnd
     | StreamError

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backend.schema.agents import AgentState
-from backend.schema.content import Abilities, AnswerOptions, ChatMessage, Part, ToolResult
+from backend.schema.content import Abilities, AnswerOptions, ChatMessage, Part, TokenLogprob, ToolResult
 from backend.schema.errors import ErrorCode
 from backend.schema.tools import AskOption, ToolState
 
@@ -38,6 +38,7 @@ __all__ = [
     "StreamChunk",
     "StreamEnd",
     "StreamError",
+    "StreamLogprobs",
     "StreamMetadata",
     "StreamPhase",
     "StreamReasoning",
@@ -314,6 +315,13 @@ class StreamSignature(Struct, tag="stream_signature", omit_defaults=True, gc=Fal
     redacted: bool = False
 
 
+class StreamLogprobs(Struct, tag="stream_logprobs", gc=False):
+    """Log probabilities of the tokens of the next piece of text. Only sent when `phases` and they are asked for."""
+
+    request_id: str
+    tokens: list[TokenLogprob]
+
+
 class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
     """The worker wants to run the tool `tool` (`SERVER:TOOL`) and waits for a `tool_verdict` on call `index`.
 
@@ -449,6 +457,7 @@ StreamReply = (
     | StreamToolUse
     | StreamToolResult
     | StreamSignature
+    | StreamLogprobs
     | StreamChunk
     | StreamEnd
     | StreamError

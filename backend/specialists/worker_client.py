@@ -32,6 +32,7 @@ from backend.schema.frames import (
     StreamChunk,
     StreamEnd,
     StreamError,
+    StreamLogprobs,
     StreamPhase,
     StreamReasoning,
     StreamReply,
@@ -83,6 +84,7 @@ _Pairs = list[tuple[StreamReply, bytes]]
 
 _STREAMED = (
     StreamStart, StreamPhase, StreamReasoning, StreamToolCall, StreamToolUse, StreamToolResult, StreamSignature,
+    StreamLogprobs,
     StreamChunk, StreamEnd, StreamError,
 )  # fmt: skip
 _STREAMED_TYPES = frozenset(_STREAMED)

@@ -18,6 +18,7 @@ from backend.providers.base import (
     Completed,
     CompletionRequest,
     Loading,
+    Logprobs,
     Provider,
     ProviderFault,
     ProviderUnavailable,
@@ -32,6 +33,7 @@ from backend.schema.content import AnswerOptions, ChatMessage, Part, ToolCall, T
 from backend.schema.errors import REFUSED_UPSTREAM, TektonError
 from backend.schema.frames import (
     Request,
+    StreamLogprobs,
     StreamMetadata,
     StreamReasoning,
     StreamSignature,
@@ -77,6 +79,8 @@ class Generation(Turn):
         """What the model asked for since its last results, and where that began in text and thinking."""
         self._round_text = self._round_chars = self._round_thought = 0
         self._calls = 0
+        self._likely = False
+        """Whether log probabilities came."""
 
     def give_tools(self, toolbox: Toolbox) -> None:
         """Let the model call the specialist's own tools, unless the client brings its own. To be called before `run`."""
@@ -141,6 +145,8 @@ class Generation(Turn):
             if self._completed is None:
                 raise ProviderFault(f"{self._kind} ended the answer without saying so: it may be cut")
             self._used.append(self._completed.usage)
+            if request.options.logprobs is not None and not self._likely:
+                self._notes.append(f"{self._who} gave no log probabilities")
             calls = self._round.calls()
             if self._tools is None or not calls or self._completed.finish_reason != "tool_calls":
                 return
@@ -211,6 +217,10 @@ class Generation(Turn):
                 case ToolPiece() | Signature():
                     self._on_token(timeout)
                     self._on_part(item)
+                case Logprobs(tokens=tokens):
+                    self._likely = True
+                    if self._request.stream and self._request.phases:
+                        self._sink.send(StreamLogprobs(self.request_id, tokens))
                 case Queued(position=position, detail=detail):
                     timeout.start()
                     self._send_phase("queued", position, detail)

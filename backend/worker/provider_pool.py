@@ -155,7 +155,7 @@ class ProviderPool:
         if key not in self._abilities:
             provider = await self.get(kind)
             if not hasattr(provider, "abilities"):
-                return Abilities(False, False, False, False, False)
+                return Abilities(False, False, False, False, False, False)
             try:
                 async with asyncio.timeout(WINDOW_TIMEOUT_S):
                     self._abilities[key] = await provider.abilities(model)

@@ -23,6 +23,7 @@ from backend.providers import create
 from backend.providers.base import (
     Completed,
     ContextOverflow,
+    Logprobs,
     Provider,
     ProviderAuth,
     Queued,
@@ -30,6 +31,7 @@ from backend.providers.base import (
     Text,
 )
 from backend.providers.embedded import PROVIDER, weights
+from backend.schema.content import AnswerOptions
 from backend.schema.frames import ChatMessage
 from tests.providers.rigs import asking
 
@@ -112,6 +114,17 @@ async def test_the_model_answers_in_pieces_with_true_counts_and_lives(provider: 
     if provider.kind != "openai":
         counts = await provider.count_tokens(["one two three", ""], "embedded")
         assert counts is not None and counts[0] >= 3
+
+
+async def test_log_probabilities_of_the_model_stand_beside_their_text(provider: Provider) -> None:
+    if provider.kind == "anthropic":
+        return  # its protocol has none
+    wanted = asking("Hi.", model="embedded", max_tokens=4, options=AnswerOptions(logprobs=2))
+    items = await take(provider.stream(wanted))
+    text = "".join(item.content for item in items if isinstance(item, Text))
+    tokens = [token for item in items if isinstance(item, Logprobs) for token in item.tokens]
+    assert "".join(token.token for token in tokens).strip() == text.strip()
+    assert all(token.logprob <= 0 and len(token.top) == 2 for token in tokens)
 
 
 async def test_a_prompt_longer_than_the_models_window_is_an_overflow(provider: Provider) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.assembly import PartsBuilder
@@ -21,7 +21,7 @@ from backend.orchestration.platform import Platform
 from backend.orchestration.teams.team_turn import TeamRequest
 from backend.orchestration.turns.manager import TurnManager
 from backend.orchestration.turns.request import ChatRequest
-from backend.schema.content import ChatMessage, Part, ReasoningPart, TextPart
+from backend.schema.content import ChatMessage, Part, ReasoningPart, TextPart, TokenLogprob
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Event, PipelineEnd, StageEvent, StageText, TeamEnd, TurnStarted
 from backend.schema.frames import (
@@ -29,6 +29,7 @@ from backend.schema.frames import (
     StreamChunk,
     StreamEnd,
     StreamError,
+    StreamLogprobs,
     StreamReasoning,
     StreamSignature,
     StreamToolCall,
@@ -46,12 +47,16 @@ _endings: set[asyncio.Task[Any]] = set()
 
 @dataclass(slots=True)
 class Piece:
-    """Some text of the answer, or of the thinking before it; the end of a block of thinking; a piece of a call."""
+    """Some text of the answer, or of the thinking before it; the end of a block of thinking; a piece of a call.
+
+    `logprobs` are of the text that comes next.
+    """
 
     text: str = ""
     reasoning: str = ""
     call: StreamToolCall | None = None
     signature: StreamSignature | None = None
+    logprobs: list[TokenLogprob] | None = None
     choice: int = 0
 
 
@@ -80,6 +85,7 @@ class Answered:
     reasoning: str
     parts: list[Part]
     finish: Finish
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
 
 
 class Collector:
@@ -89,10 +95,12 @@ class Collector:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._other = PartsBuilder()
+        self._logprobs: list[TokenLogprob] = []
 
     def add(self, piece: Piece) -> None:
         self._text.append(piece.text)
         self._reasoning.append(piece.reasoning)
+        self._logprobs += piece.logprobs or ()
         if piece.call is not None:
             self._other.call(piece.call, sum(map(len, self._text)))
         elif piece.signature is not None:
@@ -100,7 +108,8 @@ class Collector:
 
     def done(self, finish: Finish) -> Answered:
         text, reasoning = "".join(self._text), "".join(self._reasoning)
-        return Answered(text, reasoning, self._other.parts(text, reasoning, finish.backing), finish)
+        parts = self._other.parts(text, reasoning, finish.backing)
+        return Answered(text, reasoning, parts, finish, self._logprobs)
 
 
 def answer(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> Pieces:
@@ -154,6 +163,8 @@ def _refuse_for_many(asked: Asked) -> None:
         raise refused("tools", f"tools: {who}, who cannot own one call for a tool; name one of them")
     if options.format is not None and options.format.kind != "text":
         raise refused("response_format", f"response_format: {who}, who answer in one text; name one of them")
+    if options.logprobs is not None:
+        raise refused("logprobs", f"logprobs: {who}, whose tokens have no common measure; name one of them")
     if any(not isinstance(part, TextPart) for part in asked.talk.prompt.parts):
         raise refused("messages", f"messages: {who}, who take text alone; name one of them")
 
@@ -227,6 +238,8 @@ def _other(event: Event, offered: bool) -> Piece | None:
             return Piece(call=event)
         case StreamSignature():
             return Piece(signature=event)
+        case StreamLogprobs():
+            return Piece(logprobs=event.tokens)
         case _:
             return None
 

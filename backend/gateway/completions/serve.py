@@ -29,6 +29,7 @@ from backend.gateway.disconnect import while_present
 from backend.gateway.responses import json_reply
 from backend.gateway.sse import COMMENT, check_streams, frame_response
 from backend.orchestration.turns.manager import new_request_id
+from backend.schema.content import TokenLogprob
 from backend.schema.errors import TektonError
 
 FIRST_PIECE_S = 2.0
@@ -79,6 +80,15 @@ class Writer(Protocol):
     def close(self, finishes: list[Finish]) -> bytes: ...
 
     def failed(self, error: TektonError) -> bytes: ...
+
+
+def token_value(token: TokenLogprob) -> dict[str, Any]:
+    """Return a token as chat completions, Responses and Ollama have it."""
+    return {**_alone(token), "top_logprobs": [_alone(other) for other in token.top]}
+
+
+def _alone(token: TokenLogprob) -> dict[str, Any]:
+    return {"token": token.token, "logprob": token.logprob, "bytes": token.bytes}
 
 
 async def serve(
@@ -230,4 +240,4 @@ async def _give_up(first: Batch | asyncio.Future[Batch], pieces: Pieces) -> None
     await pieces.aclose()
 
 
-__all__ = ["COMMENT", "MAX_CHOICES", "SSE", "Head", "Writer", "name_unused", "serve"]
+__all__ = ["COMMENT", "MAX_CHOICES", "SSE", "Head", "Writer", "name_unused", "serve", "token_value"]

@@ -21,6 +21,7 @@ from backend.gateway.completions.asked import (
 )
 from backend.gateway.completions.parameters import Parameters
 from backend.schema.content import (
+    MAX_TOP_LOGPROBS,
     AnswerOptions,
     ChatMessage,
     Effort,
@@ -81,6 +82,8 @@ class _Common(Struct, kw_only=True):
     format: str | dict[str, Any] | None = None
     options: Options | None = None
     think: bool | str | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
 
 class ChatBody(_Common, kw_only=True):
@@ -118,17 +121,13 @@ UNUSED_OPTIONS = {
     "penalize_newline", "presence_penalty", "repeat_last_n", "repeat_penalty", "rope_frequency_base",
     "rope_frequency_scale", "tfs_z", "top_k", "typical_p", "use_mlock", "use_mmap", "vocab_only",
 }  # fmt: skip
-NO_LOGPROBS = {
-    "logprobs": "log probabilities are not available", "top_logprobs": "log probabilities are not available"
-}  # fmt: skip
 INSIDE = {"options": Parameters("options", Options, unused=UNUSED_OPTIONS)}
-CHAT = Parameters("chat", ChatBody, noted={"keep_alive"}, refuse=NO_LOGPROBS, inside=INSIDE)
+CHAT = Parameters("chat", ChatBody, noted={"keep_alive"}, inside=INSIDE)
 GENERATE = Parameters(
     "generate",
     GenerateBody,
     noted={"keep_alive"},
     refuse={
-        **NO_LOGPROBS,
         "context": "conversations are not kept here; use /api/chat with all messages",
         "raw": "the model behind a specialist has its own template; name the model as apollo:raw to leave out the persona",
         "suffix": "text is not filled in; ask for it in words",
@@ -204,6 +203,7 @@ def _asked(
             stops=stops,
             seed=options.seed,
             top_p=options.top_p,
+            logprobs=(body.top_logprobs or 0) if body.logprobs or body.top_logprobs else None,
         ),
     )
 

@@ -11,11 +11,11 @@ from typing import Any
 from starlette.responses import Response
 
 from backend.gateway.completions.answer import Answered, Collector, Finish, Piece
-from backend.gateway.completions.serve import Head
+from backend.gateway.completions.serve import Head, token_value
 from backend.gateway.responses import reply_with
 from backend.gateway.sse import data_of
 from backend.providers.chat_messages import arguments_object
-from backend.schema.content import ToolCall
+from backend.schema.content import TokenLogprob, ToolCall
 from backend.schema.errors import TektonError
 from backend.wire import encode_line
 
@@ -38,10 +38,12 @@ class ChatWriter:
         self._head = head
         self._began = time.monotonic()
         self._calls = Collector()
+        self._likely: list[TokenLogprob] = []
         self._around = encode_line(self._said(_MARK, "", []) | {"done": False}).split(data_of(_MARK))
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
         [answered] = answers
+        self._likely = answered.logprobs
         return self._said(answered.text, answered.reasoning, _calls(answered)) | self._done(answered.finish)
 
     def begin(self) -> bytes:
@@ -50,9 +52,10 @@ class ChatWriter:
     def piece(self, piece: Piece) -> bytes:
         if piece.call is not None:
             self._calls.add(piece)
-        if piece.text and not piece.reasoning:
+        self._likely += piece.logprobs or ()
+        if piece.text and not piece.reasoning and not self._likely:
             return data_of(piece.text).join(self._around)
-        if not piece.reasoning:
+        if not piece.reasoning and not piece.text:
             return b""
         return encode_line(self._said(piece.text, piece.reasoning, []) | {"done": False})
 
@@ -76,7 +79,9 @@ class ChatWriter:
 
     def _base(self) -> dict[str, Any]:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._head.created))
-        return {"model": self._head.model, "created_at": moment}
+        likely, self._likely = self._likely, []
+        told = {"logprobs": [token_value(token) for token in likely]} if likely else {}
+        return {"model": self._head.model, "created_at": moment, **told}
 
     def _done(self, finish: Finish) -> dict[str, Any]:
         took = int((time.monotonic() - self._began) * NANOSECONDS)

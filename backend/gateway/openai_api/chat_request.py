@@ -27,6 +27,7 @@ from backend.gateway.completions.asked import (
 from backend.gateway.completions.parameters import Parameters
 from backend.gateway.completions.serve import MAX_CHOICES
 from backend.schema.content import (
+    MAX_TOP_LOGPROBS,
     AnswerOptions,
     ChatMessage,
     Effort,
@@ -139,6 +140,8 @@ class CompletionBody(Struct):
     parallel_tool_calls: bool | None = None
     response_format: Format | None = None
     reasoning_effort: Effort | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
 
 FORMAT = Parameters(
@@ -166,8 +169,6 @@ PARAMETERS = Parameters(
     refuse={
         "functions": "this older form is not read; use tools",
         "function_call": "this older form is not read; use tool_choice",
-        "logprobs": "log probabilities are not available",
-        "top_logprobs": "log probabilities are not available",
         "audio": "only text is answered",
         "web_search_options": "specialists do not search the web",
         "prediction": "predicted output is not passed on",
@@ -197,6 +198,8 @@ def read_asked(values: dict[str, Any]) -> Asked:
     if values.get("modalities") not in (None, ["text"]):
         raise refused("modalities", "modalities: only text is answered; leave it out")
     body = read_body(values, CompletionBody, PARAMETERS.name)
+    if body.top_logprobs and not body.logprobs:
+        raise refused("top_logprobs", "top_logprobs: goes with logprobs; set that to true as well")
     tools = _tools(body, unused)
     if "|" in body.model or body.model.startswith("{"):
         unused += given(values, MANY_UNUSED)
@@ -218,6 +221,7 @@ def read_asked(values: dict[str, Any]) -> Asked:
             stops=[body.stop] if isinstance(body.stop, str) else body.stop or [],
             seed=body.seed,
             top_p=body.top_p,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         ),
     )
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from backend.gateway.completions.answer import Answered, Finish, Piece
-from backend.gateway.completions.serve import COMMENT, SSE, Head
+from backend.gateway.completions.serve import COMMENT, SSE, Head, token_value
 from backend.gateway.responses import error_body
 from backend.gateway.sse import data_of, frame
-from backend.schema.content import ToolCall
+from backend.schema.content import TokenLogprob, ToolCall
 from backend.schema.errors import TektonError
 from backend.schema.frames import FinishReason, Usage, summed
 
@@ -41,6 +41,8 @@ class ChatWriter:
     def __init__(self, head: Head) -> None:
         self._head = head
         self._begun: set[int] = set()
+        self._likely: dict[int, list[TokenLogprob]] = {}
+        """Log probabilities whose text has not come yet, by choice."""
         self._text = self._chunk({"content": _MARK}).split(data_of(_MARK))
         self._thinking = self._chunk({"reasoning_content": _MARK}).split(data_of(_MARK))
 
@@ -62,8 +64,10 @@ class ChatWriter:
         return self._chunk({"role": "assistant", "content": ""})
 
     def piece(self, piece: Piece) -> bytes:
-        choice = piece.choice
-        if choice:
+        if piece.logprobs:
+            self._likely.setdefault(piece.choice, []).extend(piece.logprobs)
+            return b""
+        if piece.choice or self._likely:
             return self._of_choice(piece)
         if piece.text:
             return data_of(piece.text).join(self._text)
@@ -73,7 +77,7 @@ class ChatWriter:
 
     def end(self, finish: Finish) -> bytes:
         begin = b"" if finish.choice in self._begun else self._opening(finish.choice)
-        row = _row({}, finish.choice, FINISH_REASONS.get(finish.reason, finish.reason))
+        row = self._row({}, finish.choice, FINISH_REASONS.get(finish.reason, finish.reason))
         return begin + frame(self._base([row]) | self._head.warnings(finish))
 
     def close(self, finishes: list[Finish]) -> bytes:
@@ -111,11 +115,16 @@ class ChatWriter:
         }
 
     def _chunk(self, delta: dict[str, Any], choice: int = 0) -> bytes:
-        return frame(self._base([_row(delta, choice)]))
+        return frame(self._base([self._row(delta, choice)]))
+
+    def _row(self, delta: dict[str, Any], choice: int, finish: str | None = None) -> dict[str, Any]:
+        likely = self._likely.pop(choice, None) if delta.get("content") or finish else None
+        return {"index": choice, "delta": delta, "logprobs": logprobs_value(likely), "finish_reason": finish}
 
 
-def _row(delta: dict[str, Any], choice: int, finish: str | None = None) -> dict[str, Any]:
-    return {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+def logprobs_value(tokens: list[TokenLogprob] | None) -> dict[str, Any] | None:
+    """Return log probabilities as the protocol has them; `None` where there are none."""
+    return {"content": [token_value(token) for token in tokens], "refusal": None} if tokens else None
 
 
 def _call(piece: Piece) -> dict[str, Any]:
@@ -144,6 +153,6 @@ def _choice(number: int, answered: Answered) -> dict[str, Any]:
     return {
         "index": number,
         "message": message,
-        "logprobs": None,
+        "logprobs": logprobs_value(answered.logprobs),
         "finish_reason": FINISH_REASONS.get(reason, reason),
     }

@@ -25,6 +25,7 @@ from backend.gateway.completions.asked import (
 from backend.gateway.completions.parameters import Parameters
 from backend.gateway.openai_api.chat_request import choice_of
 from backend.schema.content import (
+    MAX_TOP_LOGPROBS,
     AnswerOptions,
     ChatMessage,
     Effort,
@@ -121,6 +122,7 @@ class ResponseBody(Struct):
     store: bool | None = None
     background: bool | None = None
     include: list[str] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     truncation: str | None = None
 
 
@@ -139,7 +141,6 @@ PARAMETERS = Parameters(
         "conversation": "is not kept here; send previous_response_id or all messages",
         "prompt": "prompts are not kept here; send instructions and input",
         "image": "only text is answered",
-        "top_logprobs": "log probabilities are not available",
     },
     inside={
         "text": Parameters(
@@ -153,7 +154,8 @@ PARAMETERS = Parameters(
         ),
     },
 )  # fmt: skip
-INCLUDED = frozenset({"reasoning.encrypted_content"})
+LOGPROBS = "message.output_text.logprobs"
+INCLUDED = frozenset({"reasoning.encrypted_content", LOGPROBS})
 """What of `include` is given; the rest of it is of tools only the vendor can run."""
 
 
@@ -222,6 +224,9 @@ def asked_of(
             format=_format(body.text),
             effort=body.reasoning.effort if body.reasoning else None,
             top_p=body.top_p,
+            logprobs=(body.top_logprobs or 0)
+            if body.top_logprobs or LOGPROBS in (body.include or ())
+            else None,
         ),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from backend.gateway.completions.answer import Answered, Finish, Piece
-from backend.gateway.completions.serve import COMMENT, SSE, Head
+from backend.gateway.completions.serve import COMMENT, SSE, Head, token_value
 from backend.gateway.openai_api.chat_writer import DONE
 from backend.gateway.openai_api.responses_request import REDACTED, ResponseBody
 from backend.gateway.responses import status_of
@@ -42,6 +42,7 @@ class _Open:
     def __init__(self, index: int, item: dict[str, Any]) -> None:
         self.index, self.item = index, item
         self.text: list[str] = []
+        self.likely: list[dict[str, Any]] = []
         self.around: list[bytes] = []
 
     @property
@@ -62,6 +63,8 @@ class ResponseWriter:
         self._message: _Open | None = None
         self._thinking: _Open | None = None
         self._calls: dict[int, _Open] = {}
+        self._likely: list[dict[str, Any]] = []
+        """Log probabilities whose text has not come yet."""
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
         [answered] = answers
@@ -72,6 +75,8 @@ class ResponseWriter:
         for part in parts:
             if (item := self._item_of(part)) is not None:
                 self._output.append(item)
+                if isinstance(part, TextPart):
+                    item["content"][0]["logprobs"] = [token_value(token) for token in answered.logprobs]
         return self._response(*_status(answered.finish), answered.finish)
 
     def begin(self) -> bytes:
@@ -87,7 +92,17 @@ class ResponseWriter:
                 begin = self._end_thinking() + self._begin_message()
             assert self._message is not None
             self._message.text.append(piece.text)
-            return begin + self._delta(self._message, piece.text)
+            if not self._likely:
+                return begin + self._delta(self._message, piece.text)
+            likely, self._likely = self._likely, []
+            self._message.likely += likely
+            told = {"item_id": self._message.id, "output_index": self._message.index, "content_index": 0}
+            return begin + self._event(
+                "response.output_text.delta", **told, logprobs=likely, delta=piece.text
+            )
+        if piece.logprobs:
+            self._likely += [token_value(token) for token in piece.logprobs]
+            return b""
         if piece.reasoning:
             begin = self._begin_thinking() if self._thinking is None else b""
             assert self._thinking is not None
@@ -145,10 +160,10 @@ class ResponseWriter:
         opened, self._message = self._message, None
         text = "".join(opened.text)
         place = {"item_id": opened.id, "output_index": opened.index, "content_index": 0}
-        part = _output_text(text)
+        part = _output_text(text, opened.likely)
         opened.item |= {"status": "completed", "content": [part]}
         return (
-            self._event("response.output_text.done", **place, text=text, logprobs=[])
+            self._event("response.output_text.done", **place, text=text, logprobs=opened.likely)
             + self._event("response.content_part.done", **place, part=part)
             + self._event("response.output_item.done", output_index=opened.index, item=opened.item)
         )
@@ -297,7 +312,7 @@ class ResponseWriter:
             "top_p": 1 if body.top_p is None else body.top_p,
             "presence_penalty": 0,
             "frequency_penalty": 0,
-            "top_logprobs": 0,
+            "top_logprobs": body.top_logprobs or 0,
             "temperature": 1 if body.temperature is None else body.temperature,
             "reasoning": {"effort": asked.options.effort, "summary": None},
             "usage": usage_value(finish.usage) if finish else None,
@@ -313,8 +328,8 @@ class ResponseWriter:
         }
 
 
-def _output_text(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _output_text(text: str, likely: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": likely or []}
 
 
 def _status(finish: Finish) -> tuple[str, dict[str, str] | None]:

@@ -27,6 +27,7 @@ from backend.schema.frames import (
     StreamChunk,
     StreamEnd,
     StreamError,
+    StreamLogprobs,
     StreamPhase,
     StreamReasoning,
     StreamReply,
@@ -42,7 +43,7 @@ from backend.wire import encoder, split_lines
 
 log = logging.getLogger(__name__)
 
-PARTS = (StreamToolCall, StreamToolUse, StreamToolResult, StreamSignature)
+PARTS = (StreamToolCall, StreamToolUse, StreamToolResult, StreamSignature, StreamLogprobs)
 
 Ended = Callable[[Turn, StreamEnd | StreamError, bytes], None]
 """Called once a turn with its last frame, which was not published yet, and that frame's line."""

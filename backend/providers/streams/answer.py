@@ -7,6 +7,7 @@ failure or is named in a note, never `stop`. Thinking and text are kept apart wh
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from secrets import token_hex
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from backend.providers.base import (
     Completed,
+    Logprobs,
     ProviderFault,
     Reasoning,
     Signature,
@@ -26,12 +28,15 @@ from backend.providers.base import (
 )
 from backend.providers.http import Upstream
 from backend.providers.streams.framing import Malformed
+from backend.schema.content import MAX_TOP_LOGPROBS, TokenLogprob
 from backend.schema.frames import FinishReason, Usage
 from backend.wire import encodable
 
 MAX_TOKENS = 10**9
 """More than any turn can have; a larger count is no count."""
 MAX_NOTES = 8
+NEVER = -9999.0
+"""The log probability that stands for less than can be said; infinity has no place in JSON."""
 ENDINGS: dict[str, FinishReason] = {
     "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop",
     "end_of_text": "stop", "end": "stop", "complete": "stop", "completed": "stop",
@@ -235,6 +240,29 @@ def _written(value: object) -> str:
         return encodable(json.dumps(value, ensure_ascii=False))
 
 
+def _tokens(value: object) -> list[TokenLogprob]:
+    rows = cast(list[object], value) if isinstance(value, list) else []
+    return [token for row in rows if (token := _token(row)) is not None]
+
+
+def _token(value: object) -> TokenLogprob | None:
+    """Return a row as the chat protocols of OpenAI and Ollama have it; a probability of zero is OpenAI's -9999."""
+    if not isinstance(value, dict):
+        return None
+    row = cast(dict[str, Any], value)
+    token, number, data = row.get("token"), row.get("logprob"), row.get("bytes")
+    if not isinstance(token, str) or isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    logprob = NEVER if math.isnan(number) else min(0.0, max(NEVER, float(number)))
+    try:
+        octets = list(bytes(cast(list[int], data))) if isinstance(data, list) else None
+    except (TypeError, ValueError):
+        octets = None
+    return TokenLogprob(
+        encodable(token), logprob, octets, _tokens(row.get("top_logprobs"))[:MAX_TOP_LOGPROBS]
+    )
+
+
 class Answer:
     """One answer. A vendor's reader says what each frame holds; the methods yield the items to hand on.
 
@@ -312,6 +340,11 @@ class Answer:
         if value:
             self._refused = True
             yield from self._shown(_words(value))
+
+    def logprobs(self, value: object) -> Iterator[StreamItem]:
+        """Take the log probabilities of the text that comes next, a row a token; what is none is left out."""
+        if tokens := _tokens(value):
+            yield Logprobs(tokens)
 
     def tool(
         self, key: object, name: object, arguments: object = None, call_id: object = None

@@ -12,6 +12,7 @@ from backend.providers.streams.framing import Malformed
 
 def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     """Take a line; see `Take`."""
+    yield from answer.logprobs(value.get("logprobs"))
     message = value.get("message")
     if isinstance(message, dict):
         part = cast(dict[str, Any], message)

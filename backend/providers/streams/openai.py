@@ -44,6 +44,8 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
 
 
 def _choice(choice: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    if isinstance(said := choice.get("logprobs"), dict):
+        yield from answer.logprobs(cast(dict[str, Any], said).get("content"))
     if delta := _object(choice, "delta"):
         yield from _before_text(delta, answer)
         if delta.get("thought") is True:

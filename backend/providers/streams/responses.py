@@ -52,6 +52,7 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
 def _delta(kind: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     match kind:
         case "response.output_text.delta":
+            yield from answer.logprobs(value.get("logprobs"))
             yield from answer.content(value.get("delta"))
         case "response.refusal.delta":
             yield from answer.refusal(value.get("delta"))

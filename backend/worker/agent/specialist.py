@@ -166,7 +166,12 @@ class AgentSpecialist(Specialist):
                 )
                 if request.phases:
                     reply.abilities = Abilities(
-                        tools=False, images=self.takes.image, files=True, thinking=None, schema=False
+                        tools=False,
+                        images=self.takes.image,
+                        files=True,
+                        thinking=None,
+                        schema=False,
+                        logprobs=False,
                     )
             case "count_tokens":
                 reply = CountTokensResponse(self.ai_id, None)
