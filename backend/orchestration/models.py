@@ -176,7 +176,7 @@ class ModelService:
         """
         client: Any = create(self.known(provider), self._settings, self._home, self._environment)
         if not hasattr(client, "pull"):
-            raise InvalidRequest(f"{provider} has no way to fetch a model; ollama does")
+            raise InvalidRequest(f"{provider} has no way to fetch a model; ollama and embedded have")
         request_id = request_id or new_request_id()
         if request_id in self.pulls:
             raise TektonError(f"request_id {request_id!r} already fetches a model", code="conflict")
@@ -201,7 +201,6 @@ class ModelService:
     async def _fetch(self, client: Any, model: str, tell: Callable[[str], None] | None) -> None:
         name, title = f"pull {model}", f"fetching {model}"
         try:
-            await client.prepare()
             async for progress in client.pull(model):
                 self._fleet.show_service(name, title, progress.detail)
                 if tell is not None:
@@ -215,6 +214,8 @@ class ModelService:
         finally:
             await client.aclose()
         self._fleet.show_service(name, title, "done", ended="done")
+        if client.kind == "embedded":
+            self._fleet.weights_came()
 
     async def _list(self, kind: str) -> ProviderModels:
         row = ProviderModels(kind, True, "", [])

@@ -216,6 +216,8 @@ class OllamaProvider:
         Closing the iterator ends the fetch; Ollama keeps what it has and goes on from there another time.
         """
         lines = JsonLines()
+        if self._client is None:
+            await self.prepare()
         try:
             async with aclosing(self._streamed("/api/pull", {"model": model, "stream": True})) as chunks:
                 async for data in chunks:

@@ -306,7 +306,8 @@ class FleetPlan(Struct, omit_defaults=True):
     """A launch plan: per specialist and in sum. Memory in bytes.
 
     `provider` answers for specialists that name no other, `candidates` are all that could, the best first; taking
-    another is `UseModel`. `jobs` are the groups that can be launched instead.
+    another is `UseModel`. `jobs` are the groups that can be launched instead. `missing_weights` names the embedded model
+    where its weights are not here: `PullModel` of the provider `embedded` fetches them.
     """
 
     items: list[LaunchPlanItem]
@@ -318,6 +319,7 @@ class FleetPlan(Struct, omit_defaults=True):
     provider: ProviderChoice | None = None
     candidates: list[ModelCandidate] = []
     jobs: list[JobGroup] = []
+    missing_weights: str = ""
 
 
 class LaunchResult(Struct, omit_defaults=True):

@@ -187,8 +187,18 @@ async def make_plan(context: SupervisorContext, ids: list[str]) -> FleetPlan:
     for item in plan.items:
         if item.ok:
             item.model_problem = checked.get(item.id, "")
+    plan.missing_weights = _missing_weights(context.settings, plan.items)
     _apply_limits(context, plan)
     return plan
+
+
+def _missing_weights(settings: Settings, items: list[LaunchPlanItem]) -> str:
+    """Return the name of the embedded model if some of these want it and it has to be fetched first."""
+    from backend.providers.embedded import PROVIDER
+    from backend.providers.embedded.weights import MODEL_NAME
+
+    wanted = any(item.provider == PROVIDER.kind and item.model_problem for item in items)
+    return MODEL_NAME if wanted and not PROVIDER.own(settings).gguf else ""
 
 
 def _item(context: SupervisorContext, component: Component) -> LaunchPlanItem:

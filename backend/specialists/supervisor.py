@@ -371,6 +371,11 @@ class Supervisor:
         request = Request(type="configure", token=self._context.token, lent=values)
         await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
 
+    def weights_came(self) -> None:
+        """Start the embedded model server for specialists that run and wait for its weights."""
+        if any(row.pid and row.provider == "embedded" for row in self._context.table.rows.values()):
+            self._model_server.ensure()
+
     def show_service(
         self, name: str, title: str, detail: str, *, ended: Literal["", "done", "failed"] = ""
     ) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from backend.schema.params import GetSpecialist, Kill, Launch, Restart
-from backend.schema.records import FIRST_QUESTIONS, STAND_IN, JobGroup, LaunchResult
+from backend.schema.params import GetSpecialist, Kill, Launch, PullModel, Restart
+from backend.schema.records import FIRST_QUESTIONS, STAND_IN, FleetPlan, LaunchResult
 from backend.schema.results import LaunchReport
 from tekton_tui.commands.models import ModelCommands
 from tekton_tui.commands.navigator import Navigator
@@ -31,22 +31,28 @@ class FleetCommands:
                 self._controller.notify("all of these run already")
                 return
             self._navigator.confirm_launch(
-                plan, self._provider_words(), lambda answer: self._answered(answer, names, plan.jobs)
+                plan, self._provider_words(), lambda answer: self._answered(answer, names, plan)
             )
 
         self._controller.request(Launch(list(names), dry_run=True), planned)
 
-    def _answered(self, answer: str, names: Sequence[str], jobs: Sequence[JobGroup]) -> None:
+    def _answered(self, answer: str, names: Sequence[str], plan: FleetPlan) -> None:
         """Launch, or plan anew with another model or another group."""
         if answer == "yes":
             self._controller.request(Launch(list(names)), self._launched)
+        elif answer == "fetch" and plan.missing_weights:
+            self._controller.notify("fetching the embedded model (93 MB); the team starts when it is here")
+            self._controller.request(
+                PullModel(plan.missing_weights, "embedded"),
+                lambda _pulled: self._controller.request(Launch(list(names)), self._launched),
+            )
         elif answer == "model":
             self._models.choose(lambda: self.launch(names))
-        elif answer == "group" and jobs:
+        elif answer == "group" and plan.jobs:
             platform = self._stores.fleet.platform
             names_of = ", ".join(platform.starter) if platform is not None else "those named in fleet.starter"
             starter = ("starter", "Starter team", names_of)
-            choices = [starter, *((job.name, job.title, ", ".join(job.members)) for job in jobs)]
+            choices = [starter, *((job.name, job.title, ", ".join(job.members)) for job in plan.jobs)]
             self._navigator.choose("for which job", choices, lambda name: self.launch([name]))
 
     def _launched(self, report: LaunchReport) -> None:

@@ -144,9 +144,10 @@ def quit_dialog(live: Sequence[str]) -> Dialog:
 
 
 class PlanDialog(Dialog):
-    """The launch plan; `m` takes another model, `g` another group."""
+    """The launch plan; `f` fetches the embedded model first, `m` takes another model, `g` another group."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "dismiss_with('fetch')", "Fetch the embedded model", id="plan.fetch"),
         Binding("m", "dismiss_with('model')", "Another model", id="plan.model"),
         Binding("g", "dismiss_with('group')", "Another group", id="plan.group"),
     ]
@@ -171,7 +172,8 @@ def plan_dialog(plan: FleetPlan, why: str) -> Dialog:
         ),
     ]
     lines += [literal(note, "$text-warning") for note in plan.notes]
-    lines += [Content(""), *(_plan_line(item) for item in plan.items)]
+    cells = max((len(_port(item)) for item in plan.items), default=0)
+    lines += [Content(""), *(_plan_line(item, cells) for item in plan.items)]
     now = (plan.provider.provider, plan.provider.model) if plan.provider else ("", "")
     others = [one for one in plan.candidates if one.usable and (one.provider, one.model) != now]
     lines += [Content(""), *(_candidate_line(one) for one in others[:MOST_CANDIDATES])] if others else []
@@ -181,8 +183,12 @@ def plan_dialog(plan: FleetPlan, why: str) -> Dialog:
     if others:
         buttons.insert(0, ("model", "m Other model", "default"))
     if good:
-        buttons.insert(0, ("yes", f"Launch {good}", "primary"))
-    return PlanDialog("Launch plan", Content("\n").join(lines), buttons, focus="yes" if good else "cancel")
+        buttons.insert(0, ("yes", f"Launch {good}", "default" if plan.missing_weights else "primary"))
+    focus = "yes" if good else "cancel"
+    if good and plan.missing_weights:
+        focus = "fetch"
+        buttons.insert(0, (focus, "f Fetch model, launch", "primary"))
+    return PlanDialog("Launch plan", Content("\n").join(lines), buttons, focus=focus)
 
 
 def _candidate_line(one: ModelCandidate) -> Content:
@@ -191,7 +197,14 @@ def _candidate_line(one: ModelCandidate) -> Content:
     return Content.assemble(literal(f"or {name} ", "bold"), literal(one_line(facts, 70), "$text-muted"))
 
 
-def _plan_line(item: LaunchPlanItem) -> Content:
+def _port(item: LaunchPlanItem) -> str:
+    # On another host the node chooses the port.
+    if item.host not in ("", LOOPBACK) and "://" not in item.host:
+        return f"on {one_line(item.host, 24)}"
+    return f":{item.port}" if item.port else "free port"
+
+
+def _plan_line(item: LaunchPlanItem, port_cells: int) -> Content:
     name = one_line(item.name, PLAN_NAME_CELLS).ljust(PLAN_NAME_CELLS)
     if item.code == "already_running":
         return literal(f"✓ {name} {item.problem}", "$text-muted")
@@ -200,10 +213,6 @@ def _plan_line(item: LaunchPlanItem) -> Content:
             Content.styled("✖ ", "$text-error"), literal(f"{name} "), literal(item.problem, "$text-error")
         )
     model = one_line(f"{item.provider} {item.model}".strip(), 40)
-    port = f":{item.port}" if item.port else "any free port"
-    # On another host the node chooses the port.
-    if item.host not in ("", LOOPBACK) and "://" not in item.host:
-        port = f"on {one_line(item.host, 24)}"
     role = f"{one_line(item.short, 12):<13}" if item.short else ""
     if role:
         model = one_line(model, 28)
@@ -214,5 +223,5 @@ def _plan_line(item: LaunchPlanItem) -> Content:
         sign,
         literal(f"{name} "),
         literal(role, "$text-muted"),
-        literal(f"{port:<14} {model}"),
+        literal(f"{_port(item):<{port_cells}} {model}"),
     )

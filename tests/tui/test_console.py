@@ -22,6 +22,7 @@ from backend.schema.params import (
     GetPreference,
     Kill,
     Launch,
+    PullModel,
     RunPipeline,
     Shutdown,
 )
@@ -32,6 +33,7 @@ from backend.schema.results import (
     KillResult,
     LaunchReport,
     Preference,
+    PullResult,
     ShutdownResult,
 )
 from tekton_tui.app import TektonApp
@@ -102,6 +104,27 @@ async def test_the_plan_says_who_would_start_and_answer_nothing(console: Maker) 
         await settle(pilot)
         assert "2 of 3 can start, none can answer yet" in screen_text(app)
         assert "✓ athena" in screen_text(app) and "✖ athena" not in screen_text(app)
+
+
+@pytest.mark.parametrize("key", ["enter", "f"])
+async def test_missing_weights_are_fetched_from_the_plan_before_the_team_starts(
+    console: Maker, key: str
+) -> None:
+    app, client = console()
+    why = "embedded: the weights of the embedded model are missing: run `tekton models fetch`"
+    items = [LaunchPlanItem("numa-ai", "numa", True, model_problem=why)]
+    plan = FleetPlan(items, notes=[why], missing_weights="SmolLM2")
+    client.answers[Launch] = lambda params: LaunchReport(plan if params.dry_run else None)
+    client.answers[PullModel] = lambda params: PullResult(params.model, params.provider, True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "f Fetch model, launch" in screen_text(app) and "Launch 1" in screen_text(app)
+        await pilot.press(key)
+        await settle(pilot)
+        assert client.called(PullModel) == [PullModel("SmolLM2", "embedded")]
+        assert client.called(Launch) == [Launch(["starter"], dry_run=True), Launch(["starter"])]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (80, 12)])

@@ -6,10 +6,13 @@ Where the server is stands in the home's `run/embedded.json`: it may be another 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -20,6 +23,7 @@ from backend.providers.base import (
     CompletionRequest,
     Loading,
     ModelInfo,
+    ModelNotFound,
     ProviderError,
     ProviderHealth,
     ProviderUnavailable,
@@ -32,7 +36,7 @@ from backend.providers.choice import display_name
 from backend.providers.embedded import platform_answers, small_model
 from backend.providers.embedded.connection import AGAIN, UPSTREAM, FactsFile, ServerFacts, ServerLink
 from backend.providers.embedded.settings import EmbeddedSettings
-from backend.providers.embedded.weights import MODEL_NAME, find, model_name
+from backend.providers.embedded.weights import MODEL_NAME, PROGRESS, find, model_name
 from backend.providers.streams import ServerSentEvents, StreamReader, read
 from backend.providers.streams.openai import take
 from backend.schema.content import Abilities
@@ -46,6 +50,7 @@ QUEUE_LOOK_S = 0.4
 ASK_TIMEOUT_S = 2.0
 PREWARM_TIMEOUT_S = 120.0
 """Nineteen personas on two slow cores."""
+END_GRACE_S = 3.0
 CHAT = "/v1/chat/completions"
 STAND_IN = "a small stand-in that runs anywhere; connect Ollama or Anthropic for real work"
 _DEFERRED = re.compile(rb"^llamacpp:requests_deferred (\d+)", re.MULTILINE)
@@ -150,6 +155,43 @@ class EmbeddedProvider:
         except (ProviderError, msgspec.DecodeError, KeyError, TypeError):
             return None
 
+    async def pull(self, model: str) -> AsyncIterator[Loading]:
+        """Fetch the shipped weights, in a process of its own that ends with the iterator; yields its progress.
+
+        Raises:
+            ModelNotFound: Another model is asked for, or it could not be fetched; the message says why.
+        """
+        if self._own.gguf or model not in ("", "embedded", MODEL_NAME):
+            raise ModelNotFound(
+                f"the embedded provider fetches {MODEL_NAME} and no other: for another one set providers.embedded.gguf"
+            )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "backend.providers.embedded.weights", "fetch"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "TEKTON_HOME": str(self._home.root)},
+            start_new_session=True,
+        )
+        said: list[str] = []
+        try:
+            assert process.stderr is not None
+            async for line in process.stderr:
+                words = line.decode(errors="replace").strip()
+                if words.startswith(PROGRESS):
+                    yield Loading(" ".join(words.removeprefix(PROGRESS).strip("█░ ").split()))
+                else:
+                    said.append(words)
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                await _end(process)
+        if code:
+            raise ModelNotFound(
+                said[0].removeprefix("tekton: ") if said else f"fetching the weights ended with {code}",
+                evidence="\n".join(said[1:]),
+            )
+
     async def aclose(self) -> None:
         if self._link is not None:
             link, self._link = self._link, None
@@ -219,6 +261,17 @@ class EmbeddedProvider:
             **(small_model.SAMPLING if small else {}),
             **wanted,
         }
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the process that fetches, which takes away what it has begun, with its own child."""
+    for sign in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_GRACE_S):
+                await process.wait()
+                return
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes | None]) -> AsyncIterator[bytes]:

