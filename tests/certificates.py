@@ -12,6 +12,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+CERTIFIES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What an authority may do with its key."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -27,6 +40,7 @@ class Authority:
         self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         made = self._builder(self._name, self._key, 30).add_extension(x509.BasicConstraints(True, None), True)
+        made = made.add_extension(CERTIFIES, True)
         self.ca = str(folder / "ca.pem")
         Path(self.ca).write_bytes(self._signed(made))
 
@@ -59,6 +73,9 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(until - timedelta(days=60))
             .not_valid_after(until)
+            # clients of Python 3.13 and later believe no certificate without these
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
         )
 
     def _signed(self, made: x509.CertificateBuilder) -> bytes:

@@ -59,7 +59,7 @@ from backend.worker.keepalive import keep_alive, unconfirmed
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
-CAUSE_WAIT_S = 0.1
+CAUSE_WAIT_S = 1.0
 """How long open turns wait after their connection broke, before they end: whoever watches the process closes this
 client with the real cause meanwhile, such as the signal that killed it."""
 

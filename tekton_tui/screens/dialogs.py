@@ -69,6 +69,10 @@ class LongQuestion(Question[T]):
         body.scroll_relative(y=step * max(1, body.size.height - 2), animate=False)
 
 
+BUTTON_CELLS, BUTTONS_CELLS = 7, 70
+"""What a button takes beside its label, and what 80 columns leave for all of them: more are packed."""
+
+
 class Dialog(LongQuestion[str]):
     """A title, lines of content and buttons; `esc` is always the last button, which asks for nothing."""
 
@@ -96,7 +100,8 @@ class Dialog(LongQuestion[str]):
             box.border_title = literal_line(self._title)
             with VerticalScroll(id="dialog-body", can_focus=False):
                 yield Static(self._body)
-            with Horizontal(id="dialog-buttons"):
+            cells = sum(len(label) + BUTTON_CELLS for _, label, _ in self._buttons)
+            with Horizontal(id="dialog-buttons", classes="-packed" if cells > BUTTONS_CELLS else ""):
                 for answer, label, variant in self._buttons:
                     yield Button(label, id=f"answer-{answer}", variant=variant, compact=True)  # type: ignore[arg-type]
 
@@ -183,11 +188,12 @@ def plan_dialog(plan: FleetPlan, why: str) -> Dialog:
     if others:
         buttons.insert(0, ("model", "m Other model", "default"))
     if good:
-        buttons.insert(0, ("yes", f"Launch {good}", "default" if plan.missing_weights else "primary"))
+        buttons.insert(0, ("yes", f"Launch {good}", "primary"))
     focus = "yes" if good else "cancel"
     if good and plan.missing_weights:
+        fetch = ("fetch", "f Fetch, launch", "primary")
+        buttons[:1] = [fetch] if silent == good else [fetch, ("yes", f"Launch {good}", "default")]
         focus = "fetch"
-        buttons.insert(0, (focus, "f Fetch model, launch", "primary"))
     return PlanDialog("Launch plan", Content("\n").join(lines), buttons, focus=focus)
 
 

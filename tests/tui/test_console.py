@@ -26,7 +26,14 @@ from backend.schema.params import (
     RunPipeline,
     Shutdown,
 )
-from backend.schema.records import ErrorRecord, FleetPlan, LaunchPlanItem, LaunchResult
+from backend.schema.records import (
+    ErrorRecord,
+    FleetPlan,
+    JobGroup,
+    LaunchPlanItem,
+    LaunchResult,
+    ModelCandidate,
+)
 from backend.schema.results import (
     AttentionList,
     CancelResult,
@@ -113,14 +120,20 @@ async def test_missing_weights_are_fetched_from_the_plan_before_the_team_starts(
     app, client = console()
     why = "embedded: the weights of the embedded model are missing: run `tekton models fetch`"
     items = [LaunchPlanItem("numa-ai", "numa", True, model_problem=why)]
-    plan = FleetPlan(items, notes=[why], missing_weights="SmolLM2")
+    other = ModelCandidate("ollama", "qwen3:8b", "", "qwen3:8b", 5, "pulled", usable=True)
+    jobs = [JobGroup("review-change", "Review a change", "", ["telos"])]
+    plan = FleetPlan(items, notes=[why], candidates=[other], jobs=jobs, missing_weights="SmolLM2")
     client.answers[Launch] = lambda params: LaunchReport(plan if params.dry_run else None)
     client.answers[PullModel] = lambda params: PullResult(params.model, params.provider, True)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await pilot.press("enter")
         await settle(pilot)
-        assert "f Fetch model, launch" in screen_text(app) and "Launch 1" in screen_text(app)
+        assert (
+            "f Fetch, launch" in screen_text(app)
+            and "Cancel" in screen_text(app)
+            and "Launch 1" not in screen_text(app)
+        )
         await pilot.press(key)
         await settle(pilot)
         assert client.called(PullModel) == [PullModel("SmolLM2", "embedded")]
