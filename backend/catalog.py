@@ -21,6 +21,7 @@ from backend.schema.content import Effort
 from backend.schema.errors import TektonError
 from backend.schema.records import JobGroup, Transport
 from backend.schema.tools import AGENTS_SERVER, OWN_SERVER
+from backend.suggest import nearest
 
 RESERVED = frozenset(
     {"all", "team", "starter", "you", "system", "echo", "cat", "embedded", "gateway", "backend"}
@@ -155,10 +156,8 @@ class Catalog:
         return list(rows.values())
 
     def _unknown(self, name: str) -> str:
-        import difflib
-
         known = sorted({c.name for c in self} | set(self.groups))
-        near = difflib.get_close_matches(name[:80].lower().removesuffix("-ai"), known, n=3, cutoff=0.5)
+        near = nearest(name.lower().removesuffix("-ai"), known, 3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
         return f"There is no specialist or group {name[:80]!r}. {hint}"
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from backend.cli.exit_codes import MEANINGS, USAGE
+from backend.suggest import meant, nearest
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -94,6 +95,24 @@ class Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print a help or the version; argparse's own would hide that it could not be written."""
         (file or sys.stderr).write(message)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the arguments, and refuse those that nobody knows."""
+        values, unknown = self.parse_known_args(args, namespace)
+        self.refuse(unknown)
+        return values
+
+    def refuse(self, unknown: Sequence[str]) -> None:
+        """Exit when there are arguments that nobody knows; say which option was probably meant."""
+        if unknown:
+            near = nearest(unknown[0].partition("=")[0], self._option_string_actions)
+            hint = f"; did you mean {near[0]}?" if near and unknown[0].startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            hint = meant(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"there is no {str(value)[:100]!r}; {hint}")
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and what is wrong, without secrets that were among the arguments."""

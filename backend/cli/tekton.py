@@ -133,8 +133,7 @@ class _CommandParser(Parser):
         """Parse, once the command is imported."""
         self.configure(find(self.name))
         options, more = super().parse_known_args(*given, **named)
-        if more:
-            self.error(f"unrecognized arguments: {' '.join(more)}")
+        self.refuse(more)
         return options, more
 
 

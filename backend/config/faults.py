@@ -5,13 +5,14 @@ Knows types and values, not where they were read from.
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from backend.suggest import meant
 
 _PLAIN = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"} | {
     "object": "a table",
@@ -72,8 +73,7 @@ def _children(value: object, kind: Any) -> Iterator[tuple[object, Any, str]]:
 
 def unknown_key(name: str, known: list[str]) -> str:
     """Say that there is no such key, and which was meant or which there are."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"no such key; did you mean '{near[0]}'?" if near else f"no such key; known: {', '.join(known)}"
+    return f"no such key; {meant(name, known)}"
 
 
 def _description(kind: Any) -> str:

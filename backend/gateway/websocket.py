@@ -33,6 +33,7 @@ from backend.schema.events import Hello, Result, Topic
 from backend.schema.frames import ErrorReply, Pong
 from backend.schema.params import MAX_REQUEST_ID, Cancel, InvalidRequest, RequestId
 from backend.schema.results import GatewayClient
+from backend.suggest import meant
 from backend.text import safe_line
 from backend.wire import encoder
 
@@ -161,7 +162,7 @@ class _Connection:
             task.add_done_callback(self._calls.discard)
         else:
             raise TektonError(
-                f"unknown type {kind!r}; known: {', '.join(sorted(ACTIONS))}", code="unknown_type"
+                f"unknown type {kind!r}; {meant(str(kind), sorted(ACTIONS))}", code="unknown_type"
             )
 
     async def _subscribe(self, request_id: str, values: dict[str, Any]) -> None:

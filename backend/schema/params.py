@@ -7,7 +7,6 @@ store is (63 bits).
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -74,6 +73,7 @@ from backend.schema.results import (
 )
 from backend.schema.sent import SentReport
 from backend.schema.tools import MAX_ARGUMENTS, Answer, CallRules, Decision, Rule, RuleText, Verdict
+from backend.suggest import nearest
 
 R = TypeVar("R")
 
@@ -714,7 +714,7 @@ def read_params(params: type[P], values: dict[str, Any], *, lax: bool = False) -
 def unknown_parameter(name: str, key: str, known: Iterable[str]) -> InvalidRequest:
     """Return the refusal of a parameter nobody knows; it names the one that was probably meant."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(key[:80].replace("-", "_").lower(), names, n=1)
+    near = nearest(key, names)
     hint = (
         f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}" if names else "it takes none"
     )

@@ -56,6 +56,24 @@ def test_a_plan_starts_nothing_and_says_what_could(line: Line) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("tekton", "statuss"), "there is no 'statuss'; did you mean 'status'?"),
+        (("tekton", "launch", "--grup", "x"), "--grup; did you mean --group?"),
+        (("tekton", "status", "--jsn=1"), "--jsn=1; did you mean --json?"),
+        (("tekton", "config", "shwo"), "did you mean 'show'?"),
+        (("tekton", "completion", "bsh"), "did you mean 'bash'?"),
+        (("aish", "--sesion", "x", "apollo", "hi"), "did you mean --session?"),
+    ],
+)
+def test_a_misspelt_command_or_option_is_refused_with_the_one_that_was_meant(
+    line: Line, words: tuple[str, ...], told: str
+) -> None:
+    done = line(*words)
+    assert (done.returncode, done.stdout) == (2, "") and told in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
         (("launch", 'ids=["metis"]', "dry-run=true"), "dry_run"),
         (("launch", 'ids=["metis"]', "dryrun=true"), "dry_run"),
         (("team_chat", "content=hi", 'target_id=["apollo"]'), "target_ids"),
@@ -63,6 +81,7 @@ def test_a_plan_starts_nothing_and_says_what_could(line: Line) -> None:
         (("launch", 'ids=["metis"]', "dry_run"), "parameter 2"),
         (("launch", "ids=1", "ids=2"), "twice"),
         (("no_such_action",), "unknown type"),
+        (("lauch",), "did you mean 'launch'?"),
     ],
 )
 def test_a_misspelt_parameter_of_an_action_is_refused_and_nothing_starts(

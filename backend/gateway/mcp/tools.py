@@ -6,7 +6,6 @@ Knows no SDK, no transport and no platform: what is here serves every dialect, a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +20,7 @@ from backend.orchestration.actions import ACTIONS
 from backend.schema.errors import TektonError
 from backend.schema.orchestration import Mode, Style
 from backend.schema.params import MAX_ROUNDS, InvalidRequest, explain, unknown_parameter
+from backend.suggest import meant
 
 SHOWN = ("specialist_id", "request_id")
 """Older names of parameters under which clients of MCP know them."""
@@ -185,9 +185,7 @@ def find_tool(name: str) -> Tool:
     table = tool_table()
     tool = table.get(ALIASES.get(name, name))
     if tool is None:
-        near = difflib.get_close_matches(name[:100], table, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(table)}"
-        raise UnknownTool(f"there is no tool {name[:100]!r}; {hint}")
+        raise UnknownTool(f"there is no tool {name[:100]!r}; {meant(name, table, 3)}")
     return tool
 
 
