@@ -186,7 +186,7 @@ class Watch:
     @property
     def missing(self) -> int:
         return sum(
-            sum(not self.pieces.get(name, {}).get(n) for n in range(count))
+            sum(not self.pieces.get(name, Counter[int]())[n] for n in range(count))
             for name, count in self.expected.items()
         )
 

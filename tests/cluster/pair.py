@@ -23,10 +23,10 @@ WAIT_S = 60.0
 
 
 class Pair:
-    """Gateways by place, 1 and 2; `environment` is what each is started with."""
+    """Gateways by place, 1 and 2; `environment` is what each is started with, `url` another way to the server."""
 
-    def __init__(self, folder: Path, server: RedisServer) -> None:
-        self.server = server
+    def __init__(self, folder: Path, server: RedisServer, *, url: str = "") -> None:
+        self.server, self._url = server, url or server.address.url
         self.home = Home(folder / "home").prepare()
         self.processes: dict[int, subprocess.Popen[str]] = {}
         self.environment = {
@@ -41,7 +41,7 @@ class Pair:
     def start(self, place: int) -> None:
         """Start a gateway as a person does, and wait until it says that it serves."""
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", self.server.address.url],
+            [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", self._url],
             env=self.environment,
             stderr=subprocess.PIPE,
             text=True,

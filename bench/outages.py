@@ -1,0 +1,313 @@
+"""Two gateways on one Redis server, and everything that happens to servers: what is lost, asked twice, or ended wrongly.
+
+    python bench/outages.py [--seeds 10] [--first 1] [--only killed] [--scale 1]
+
+In each round both gateways stream and are asked small questions all the time while one fault comes and goes: the store is
+killed for 60 s or for 8 s, asleep for 30 s, full, slow, or emptied; a gateway is killed, or asleep for 30 s. Each prompt must
+have been sent upstream once at most, each confirmed answer must lie in the store once and as it was told, and no gateway may
+end but one that was killed, or slept while the other declared it dead. `--scale 0.2` makes all times shorter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from backend.client import Client
+from backend.schema.errors import TektonError
+from tests.cluster.pair import Pair
+from tests.redis_server import RedisServer
+
+FAULTS = ("killed", "asleep", "full", "slow", "briefly", "gateway-asleep", "gateway-killed", "emptied")
+CALM_S = 60.0
+"""How long after the fault everything may take to be as before."""
+ASK_EVERY_S = 0.4
+STREAMS = 2
+"""At each gateway, all the time."""
+
+
+class Line:
+    """The way from the gateways to the store. `delay_s` holds each piece up."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server, self.delay_s, self.url = server, 0.0, ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Line:
+        self._listener = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        for source, target in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._carry(source, target))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                target.write(data)
+        except OSError:
+            pass
+        finally:
+            target.transport.abort()
+
+
+class Round:
+    """One pair, one fault, and all that was told."""
+
+    def __init__(self, pair: Pair, line: Line, dice: random.Random, scale: float) -> None:
+        self._pair, self._line, self._dice, self._scale = pair, line, dice, scale
+        self._clients: dict[int, Client] = {}
+        self._sessions: dict[str, str] = {}
+        self._marks = 0
+        self.asked: dict[str, str] = {}
+        """Marks by request id."""
+        self.confirmed: dict[str, str] = {}
+        self.unstored = set[str]()
+        """Confirmed with the word that they are not stored yet."""
+        self.refused = Counter[str]()
+        self.may_end = set[int]()
+        self.wrong: list[str] = []
+
+    async def run(self, fault: str) -> None:
+        for place in (1, 2):
+            await asyncio.to_thread(self._pair.start, place)
+            self._clients[place] = await self._pair.client(place)
+        launched = (await self._clients[1].request("launch", {"ids": ["apollo", "athena"]}))["results"]
+        assert all(row["ok"] for row in launched), launched
+        asking = [asyncio.create_task(self._ask_on(place)) for place in (1, 2)]
+        asking += [asyncio.create_task(self._stream_on(place, n)) for place in (1, 2) for n in range(STREAMS)]
+        await asyncio.sleep(2)
+        await self._do(fault)
+        mended = time.monotonic()
+        calm = await self._calm()
+        took = time.monotonic() - mended
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        if not calm:
+            self.wrong.append(f"not as before within {CALM_S:g} s")
+        await self._check(emptied=fault == "emptied")
+        print(
+            f"{fault:>14}: {len(self.asked)} prompts, {len(self.confirmed)} confirmed ({len(self.unstored)} told as not stored "
+            f"yet), {sum(self.refused.values())} told as failed {dict(self.refused)}, as before {took:.1f} s after"
+            + "".join(f"\n      WRONG: {text}" for text in self.wrong[:12]),
+            flush=True,
+        )
+
+    # what happens
+
+    async def _do(self, fault: str) -> None:
+        server, pair = self._pair.server, self._pair
+        place = self._dice.choice((1, 2))
+        match fault:
+            case "killed" | "briefly":
+                server.kill()
+                await self._wait(60 if fault == "killed" else 8)
+                await asyncio.to_thread(server.start)
+            case "asleep":
+                assert server.process is not None
+                server.process.send_signal(signal.SIGSTOP)
+                await self._wait(30)
+                server.process.send_signal(signal.SIGCONT)
+            case "full":
+                _command(server, b"CONFIG SET maxmemory 1")
+                await self._wait(self._dice.uniform(6, 20))
+                _command(server, b"CONFIG SET maxmemory 0")
+            case "slow":
+                self._line.delay_s = self._dice.uniform(0.2, 1.5)
+                await self._wait(20)
+                self._line.delay_s = 0.0
+            case "emptied":
+                server.empty()
+            case "gateway-asleep":
+                self.may_end.add(place)
+                pair.signal(place, signal.SIGSTOP)
+                await self._wait(30)
+                pair.signal(place, signal.SIGCONT)
+            case _:
+                self.may_end.add(place)
+                pair.signal(place, signal.SIGKILL)
+
+    async def _wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * self._scale)
+
+    # what is asked meanwhile
+
+    async def _ask_on(self, place: int) -> None:
+        while True:
+            await self._ask(place, "athena", "are you there?")
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def _stream_on(self, place: int, number: int) -> None:
+        while True:
+            pieces = self._dice.choice((40, 200, 600))
+            await self._ask(place, "apollo", f"[[repeat {pieces}]] [[rate 20]]", f"{place}-{number}")
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def _ask(self, place: int, name: str, question: str, lane: str = "") -> bool:
+        self._marks += 1
+        mark, request_id = str(self._marks), f"o-{self._marks}"
+        self.asked[request_id] = mark
+        params: dict[str, Any] = {
+            "ai_id": name,
+            "content": f"[[mark {mark}]] {question}",
+            "request_id": request_id,
+        }
+        try:
+            if lane:  # questions in one session wait for each other
+                params["session_id"] = await self._session(place, name, lane)
+            outcome = await self._clients[place].request("chat", params)
+        except TektonError as error:
+            self.refused[error.code] += 1
+            return False
+        self.confirmed[request_id] = outcome["content"]
+        if any("not stored" in note for note in outcome.get("notes", [])):
+            self.unstored.add(request_id)
+        return True
+
+    async def _session(self, place: int, name: str, lane: str) -> str:
+        if lane not in self._sessions:
+            made = await self._clients[place].request("create_session", {"owner": name})
+            self._sessions[lane] = made["id"]
+        return self._sessions[lane]
+
+    # what is true afterwards
+
+    def _alive(self) -> list[int]:
+        return [place for place, process in self._pair.processes.items() if process.poll() is None]
+
+    async def _calm(self) -> bool:
+        """Wait until each gateway that lives answers, and both are seen."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALM_S):
+                while True:
+                    done = [await self._ask(place, "athena", "and now?") for place in self._alive()]
+                    if done and all(done):
+                        return True
+                    await asyncio.sleep(0.2)
+        return False
+
+    async def _check(self, *, emptied: bool) -> None:
+        ended = {1, 2} - set(self._alive())
+        if ended - self.may_end:
+            codes = {place: self._pair.processes[place].poll() for place in ended}
+            self.wrong.append(f"gateways ended: {codes}")
+        asked = self._upstream_calls()
+        self.wrong += [f"prompt {mark} was asked {times} times" for mark, times in asked.items() if times > 1]
+        client = self._clients[self._alive()[0]]
+        stored = await self._stored(client)
+        missing = [name for name in self.confirmed if name not in stored]
+        deadline = time.monotonic() + 20
+        while (
+            missing and not emptied and time.monotonic() < deadline
+        ):  # those that were told as not stored yet
+            await asyncio.sleep(0.5)
+            stored = await self._stored(client)
+            missing = [name for name in self.confirmed if name not in stored]
+        for name, told in self.confirmed.items():
+            if not asked[self.asked[name]]:
+                self.wrong.append(f"{name} was confirmed and never asked")
+            rows = stored.get(name, [])
+            if rows != [told] and not (emptied and not rows):
+                self.wrong.append(f"{name} was confirmed and is stored {len(rows)} times: {rows!r:.80}")
+        self.wrong += [f"{name} has {len(rows)} answers" for name, rows in stored.items() if len(rows) > 1]
+        if emptied:
+            errors = (await client.request("list_errors", {}))["errors"]
+            if not any("was emptied" in error["message"] for error in errors):
+                self.wrong.append("nobody was told that the store was emptied")
+
+    def _upstream_calls(self) -> Counter[str]:
+        calls = Path(self._pair.environment["TEKTON_SCRIPTED_COUNT"])
+        return Counter(line.partition(" ")[2] for line in calls.read_text().splitlines())
+
+    async def _stored(self, client: Client) -> dict[str, list[str]]:
+        """Return all answers in the store by request id."""
+        found: dict[str, list[str]] = {}
+        for session in (await client.request("list_sessions", {"limit": 500}))["sessions"]:
+            before: dict[str, int] = {}
+            while True:
+                page = (
+                    await client.request("session_messages", {"id": session["id"], "limit": 200, **before})
+                )["messages"]
+                for row in page:
+                    if row["role"] == "assistant" and row.get("request_id"):
+                        found.setdefault(row["request_id"], []).append(row["content"])
+                if len(page) < 200:
+                    break
+                before = {"before_id": page[0]["id"]}
+        return found
+
+
+def _command(server: RedisServer, command: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(command + b"\r\n")
+        assert connection.recv(16) == b"+OK\r\n"
+
+
+async def one(fault: str, seed: int, scale: float) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(Path(folder) / "redis").start()
+        try:
+            async with Line(server) as line:
+                pair = Pair(Path(folder), server, url=line.url)
+                pair.environment["TEKTON_SCRIPTED_COUNT"] = f"{folder}/calls"
+                this = Round(pair, line, random.Random(seed), scale)
+                try:
+                    await this.run(fault)
+                finally:
+                    await pair.close()
+        finally:
+            server.kill()
+    return len(this.wrong)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--only", choices=FAULTS)
+    parser.add_argument("--scale", type=float, default=1.0)
+    options = parser.parse_args()
+    wrong = 0
+    for seed in range(options.first, options.first + options.seeds):
+        fault = options.only or FAULTS[(seed - 1) % len(FAULTS)]
+        print(f"seed {seed}", end=" ", flush=True)
+        wrong += asyncio.run(one(fault, seed, options.scale))
+    print(f"{wrong} things were wrong" if wrong else "nothing was wrong")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
