@@ -27,6 +27,8 @@ import psutil
 
 MIB = 1024 * 1024
 IDLE_S = 10.0
+TEAM = 300
+"""Members of the largest team."""
 FIRST_ROWS_S, MOVE_MS = 0.5, 50.0
 FIELDS = ["law", "music", "ships", "bread", "stars", "trains", "bees", "glass", "rivers", "chess"]
 
@@ -160,6 +162,13 @@ async def measure_backend(figures: Figures, home: Path) -> None:
     values["turns/s"] = figures.number / (time.perf_counter() - began)
     values["turn CPU ms"] = 1e3 * (cpu(process) - before) / figures.number
     values["memory after MiB"] = process.memory_info().rss / MIB
+    team = names_of(min(figures.number, TEAM))
+    before, began = cpu(process), time.perf_counter()
+    answer = await client.request("team_chat", {"content": "hello", "target_ids": team})
+    assert len(answer["responses"]) == len(team), answer["failures"]
+    values["team of"] = len(team)
+    values["team ms a member"] = 1e3 * (time.perf_counter() - began) / len(team)
+    values["team CPU ms a member"] = 1e3 * (cpu(process) - before) / len(team)
     seen.cancel()
     await client.close()
 

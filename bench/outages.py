@@ -224,7 +224,10 @@ class Round:
             self.wrong.append(f"gateways ended: {codes}")
         asked = self._upstream_calls()
         self.wrong += [f"prompt {mark} was asked {times} times" for mark, times in asked.items() if times > 1]
-        client = self._clients[self._alive()[0]]
+        if not self._alive():
+            self.wrong.append("no gateway is left")
+            return
+        client = await self._pair.client(self._alive()[0])
         stored = await self._stored(client)
         missing = [name for name in self.confirmed if name not in stored]
         deadline = time.monotonic() + 20

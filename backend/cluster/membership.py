@@ -99,7 +99,13 @@ class FleetView(Protocol):
     def services(self) -> list[ServiceStatus]: ...
 
     def show_service(
-        self, name: str, title: str, detail: str, *, ended: Literal["", "done", "failed"] = ""
+        self,
+        name: str,
+        title: str,
+        detail: str,
+        *,
+        ended: Literal["", "done", "failed"] = "",
+        publish: bool = True,
     ) -> None: ...
 
     def turn_began(self, ai_id: str, request_id: str) -> None: ...
@@ -387,12 +393,16 @@ class Membership:
         self._local.stop()
 
     def _on_away(self, reason: str) -> None:
-        """Show how the store is: at once to whoever is connected, for the log's numbers cannot be had."""
-        if reason:
-            self._fleet.show_service(STORE, "Redis store", reason, ended="failed")
-            self._local.record_failure("memory", "internal", reason)
-        else:
+        """Show how the store is.
+
+        That it is away is told at once to whoever is connected, for the log's numbers cannot be had, and not once more when
+        they can: it would be told when the store is back, by each gateway.
+        """
+        if not reason:
             self._fleet.show_service(STORE, "Redis store", "answers again", ended="done")
+            return
+        self._fleet.show_service(STORE, "Redis store", reason, ended="failed", publish=False)
+        self._local.record_failure("memory", "internal", reason)
         service = next(row for row in self._fleet.services() if row.name == STORE)
         self.stream.announce("fleet", ServiceEvent(service, service.since))
 

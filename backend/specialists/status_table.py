@@ -64,8 +64,10 @@ class StatusTable:
         self._publish(SpecialistEvent(after, now), "fleet")
         return after
 
-    def update_service(self, name: str, title: str = "", **changes: object) -> ServiceStatus:
-        """Change fields of a service's row, made if there is none, and publish it if one differs."""
+    def update_service(
+        self, name: str, title: str = "", *, publish: bool = True, **changes: object
+    ) -> ServiceStatus:
+        """Change fields of a service's row, made if there is none, and publish it if one differs and `publish` is true."""
         now = time.time()
         before = self.services.get(name)
         after = msgspec.structs.replace(before or ServiceStatus(name, title or name), **changes)
@@ -76,5 +78,6 @@ class StatusTable:
         if before is None or after.state != before.state:
             after.since = now
         self.services[name] = after
-        self._publish(ServiceEvent(after, now), "fleet")
+        if publish:
+            self._publish(ServiceEvent(after, now), "fleet")
         return after

@@ -377,14 +377,27 @@ class Supervisor:
             self._model_server.ensure()
 
     def show_service(
-        self, name: str, title: str, detail: str, *, ended: Literal["", "done", "failed"] = ""
+        self,
+        name: str,
+        title: str,
+        detail: str,
+        *,
+        ended: Literal["", "done", "failed"] = "",
+        publish: bool = True,
     ) -> None:
-        """Show work of the backend itself as a service: `detail` says what it does, or how it `ended`."""
+        """Show work of the backend itself as a service: `detail` says what it does, or how it `ended`.
+
+        Without `publish` only those see it who ask for the rows.
+        """
         if ended:
             state = "stopped" if ended == "done" else "exited"
-            self._context.table.update_service(name, title, state=state, detail="", cause=detail)
+            self._context.table.update_service(
+                name, title, publish=publish, state=state, detail="", cause=detail
+            )
         else:
-            self._context.table.update_service(name, title, state="busy", detail=detail, cause="")
+            self._context.table.update_service(
+                name, title, publish=publish, state="busy", detail=detail, cause=""
+            )
 
     def report(self, where: str, code: str, message: str) -> None:
         """Enter a failure of another part of the platform into the error ledger."""
