@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
@@ -26,9 +27,10 @@ class Pair:
     """Gateways by place, 1 and 2; `environment` is what each is started with, `url` another way to the server."""
 
     def __init__(self, folder: Path, server: RedisServer, *, url: str = "") -> None:
+        self._folder = folder
         self.server, self._url = server, url or server.address.url
         self.home = Home(folder / "home").prepare()
-        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.environment = {
             **os.environ,
             "TEKTON_HOME": str(self.home.root),
@@ -40,23 +42,23 @@ class Pair:
 
     def start(self, place: int) -> None:
         """Start a gateway as a person does, and wait until it says that it serves."""
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", self._url],
-            env=self.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        said = ""
-        for line in process.stderr:
-            said += line
-            if "tekton serves" in line:
-                break
-        else:
-            raise AssertionError(f"the gateway ended: {said}")
-        os.set_blocking(process.stderr.fileno(), False)
+        log = self._log_of(place)
+        with open(
+            log, "wb"
+        ) as file:  # no pipe, which would hold up who has much to say and nobody to read it
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", self._url],
+                env=self.environment,
+                stderr=file,
+            )
         self.processes[place] = process
+        while "tekton serves" not in log.read_text():
+            assert process.poll() is None, f"the gateway ended: {log.read_text()}"
+            time.sleep(0.02)
         assert self.facts(place)["pid"] == process.pid
+
+    def _log_of(self, place: int) -> Path:
+        return self._folder / f"gateway-{place}.log"
 
     def facts(self, place: int) -> dict[str, Any]:
         return json.loads(self.home.facts_of(place).read_text())
@@ -78,15 +80,15 @@ class Pair:
     async def ended(self, place: int) -> tuple[int, str]:
         """Wait for a gateway's end; return its code and its last words."""
         process = self.processes.pop(place)
-        words = await asyncio.to_thread(_last_words, process)
-        return process.returncode, words
+        await asyncio.to_thread(process.wait, WAIT_S)
+        return process.returncode, self._log_of(place).read_text()
 
     async def close(self) -> None:
         for client in self._clients:
             await client.close()
         for process in self.processes.values():
             process.kill()
-            _last_words(process)
+            process.wait(WAIT_S)
         await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-P", "-m", "backend.cli.tekton", "kill", "--all"],
@@ -95,12 +97,6 @@ class Pair:
             timeout=60,
             check=False,
         )
-
-
-def _last_words(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    os.set_blocking(process.stderr.fileno(), True)
-    return process.communicate(timeout=WAIT_S)[1]
 
 
 class Heard:
