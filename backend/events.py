@@ -119,9 +119,9 @@ class EventStream:
             or self._interest_until[topic] > time.monotonic()
         )
 
-    def read_now(self, topic: Topic) -> bool:
-        """Return whether anybody is subscribed to the topic at this moment."""
-        return self._readers[topic] > 0
+    def watched(self, topic: Topic, key: str) -> bool:
+        """Return whether anybody who may act on what is published is subscribed to the topic, or acts on that conversation."""
+        return any((reader.acts and topic in reader.topics) or key in reader.acts_on for reader in self.open)
 
     def publish(self, topic: Topic, event: msgspec.Struct, *, key: str = "") -> int:
         """Number an event and put it into the log; return its number, or 0 when nobody wants it."""
@@ -142,8 +142,12 @@ class EventStream:
         """As `publish_block`, with separate lines."""
         self.publish_block(topic, b"\n".join(lines), len(lines), key=key)
 
-    def subscribe(self, topics: Iterable[Topic] = (), *, after: int | None = None) -> Subscription:
+    def subscribe(
+        self, topics: Iterable[Topic] = (), *, after: int | None = None, acts: bool = True
+    ) -> Subscription:
         """Return a cursor behind event number `after`, by default behind the newest.
+
+        `acts` says whether its reader may act on what it reads, or only looks on.
 
         Raises:
             ReplayLost: Events after that number are no longer held, or were not recorded for these topics.
@@ -154,7 +158,7 @@ class EventStream:
             if not floor <= after <= self.seq:
                 self.lost_replays += 1
                 raise ReplayLost(f"events after {after} are not held; the log begins behind {floor}")
-        return Subscription(self, wanted, self.seq if after is None else after)
+        return Subscription(self, wanted, self.seq if after is None else after, acts)
 
     def read(self, cursor: int, topics: frozenset[Topic], keys: set[str]) -> tuple[int, list[bytes]]:
         """Return the wanted events behind a cursor in blocks, at most about `BATCH_BYTES`, and the new cursor.
@@ -248,8 +252,10 @@ class Subscription:
     `keys` are conversations (request ids of whole calls) read beside the topics.
     """
 
-    def __init__(self, stream: EventStream, topics: frozenset[Topic], cursor: int) -> None:
-        self.topics = topics
+    def __init__(self, stream: EventStream, topics: frozenset[Topic], cursor: int, acts: bool = True) -> None:
+        self.topics, self.acts = topics, acts
+        self.acts_on: set[str] = set()
+        """Conversations whose questions its reader answers, whatever it is subscribed to."""
         self.keys: set[str] = set()
         self.cursor = cursor
         self.aside: list[bytes] = []

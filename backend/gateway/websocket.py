@@ -31,7 +31,7 @@ from backend.orchestration.caller import caller
 from backend.schema.errors import TektonError
 from backend.schema.events import Hello, Result, Topic
 from backend.schema.frames import ErrorReply, Pong
-from backend.schema.params import MAX_REQUEST_ID, Cancel, InvalidRequest, RequestId
+from backend.schema.params import MAX_REQUEST_ID, AnswerAsk, Cancel, InvalidRequest, RequestId
 from backend.schema.results import GatewayClient
 from backend.suggest import meant
 from backend.text import safe_line
@@ -86,6 +86,7 @@ class _Connection:
     def __init__(self, gateway: Gateway, socket: WebSocket, principal: Principal, client: str) -> None:
         self._gateway, self._socket, self._principal, self._client = gateway, socket, principal, client
         self._events = gateway.platform.events
+        self._acts = principal.may(ACTIONS[AnswerAsk.action].scope)
         self._subscription: Subscription = self._events.subscribe()
         self._batch = False
         self._sender: asyncio.Task[None] | None = None
@@ -175,10 +176,11 @@ class _Connection:
         try:
             if wish.after_seq is not None and wish.epoch != self._events.epoch:
                 raise ReplayLost("that number belongs to another life of the backend")
-            fresh = self._events.subscribe(wish.topics, after=wish.after_seq)
+            fresh = self._events.subscribe(wish.topics, after=wish.after_seq, acts=self._acts)
             resumed = wish.after_seq is not None
         except ReplayLost:
-            fresh, resumed, resync = self._events.subscribe(wish.topics), False, True
+            fresh = self._events.subscribe(wish.topics, acts=self._acts)
+            resumed, resync = False, True
         self._subscription.close()
         self._subscription, self._batch = fresh, wish.batch
         for key in keys:
@@ -257,7 +259,7 @@ class _Connection:
                 except ReplayLost:
                     topics, keys = self._subscription.topics, self._subscription.keys.copy()
                     self._subscription.close()
-                    self._subscription = self._events.subscribe(topics)
+                    self._subscription = self._events.subscribe(topics, acts=self._acts)
                     for key in keys:
                         self._subscription.follow(key)
                     await self._send_snapshot(resync=True)

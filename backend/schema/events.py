@@ -4,7 +4,7 @@ Every event on the wire carries `seq` as its first key; the stream stamps it, so
 The streamed frames of `frames.py` are events too, unchanged. Topics: `fleet` (states, services),
 `metrics` (1 Hz figures), `chat` (turns and their tokens), `errors`, `logs`, `gateway` (calls and refusals),
 `pipes` (pipeline stages), `tools` (calls for tools and signatures of thinking: a topic of its own, because consoles of
-before it know no such frames), `asks` (what waits for a person; who reads it is taken to be there to answer).
+before it know no such frames), `asks` (what waits for a person; who reads it and may answer is taken to be there to do so).
 """
 
 from __future__ import annotations

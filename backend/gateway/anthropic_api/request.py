@@ -34,6 +34,7 @@ from backend.schema.content import (
     text_of,
 )
 from backend.schema.params import InvalidRequest
+from backend.schema.tools import CallRules
 
 BUDGETS: tuple[tuple[int, Effort], ...] = ((16_000, "high"), (4_000, "medium"), (0, "low"))
 """What a budget of thinking tokens is as a degree of effort."""
@@ -125,6 +126,7 @@ class MessageBody(Struct):
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    rules: CallRules | None = None
 
 
 NOTED = {
@@ -177,6 +179,7 @@ def read_asked(values: dict[str, Any]) -> Asked:
         temperature=body.temperature,
         max_tokens=body.max_tokens,
         unused=unused,
+        rules=body.rules,
         options=AnswerOptions(
             tools=tools,
             choice=_choice(body.tool_choice, tools),

@@ -17,6 +17,7 @@ from backend.gateway.completions.asked import Asked, refused
 from backend.gateway.completions.interleave import Voices
 from backend.gateway.context import Gateway
 from backend.gateway.sse import own_events
+from backend.orchestration.approvals.rules import check
 from backend.orchestration.platform import Platform
 from backend.orchestration.teams.team_turn import TeamRequest
 from backend.orchestration.turns.manager import TurnManager
@@ -113,7 +114,12 @@ class Collector:
 
 
 def answer(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> Pieces:
-    """Return the pieces of an answer by whoever the model's name means; nothing is asked before the first `anext`."""
+    """Return the pieces of an answer by whoever the model's name means; nothing is asked before the first `anext`.
+
+    Raises:
+        TektonError: Several are asked for what they cannot do together, or a rule cannot be read.
+    """
+    check(asked.rules)
     if ai_id:
         return _chat(gateway, asked, ai_id, request_id)
     _refuse_for_many(asked)
@@ -186,6 +192,7 @@ def _order(asked: Asked, ai_id: str, origin: str, session_id: str, request_id: s
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
         owners=(OWNER,),
+        rules=asked.rules,
     )
 
 
@@ -268,6 +275,7 @@ async def _team(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
         owners=(OWNER,),
+        rules=asked.rules,
     )
     subscription = platform.events.subscribe()
     subscription.follow(request_id)
@@ -313,7 +321,9 @@ async def _pipeline(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
     turns: list[str] = []
     streamed = ended = False
     try:
-        params = RunPipeline(asked.target, asked.as_one_text(), request_id=request_id, wait=False)
+        params = RunPipeline(
+            asked.target, asked.as_one_text(), request_id=request_id, wait=False, rules=asked.rules
+        )
         try:
             await platform.pipelines.run(params)
         except TektonError as error:

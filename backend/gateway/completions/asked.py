@@ -22,6 +22,7 @@ from backend.schema.content import (
 )
 from backend.schema.errors import TektonError
 from backend.schema.params import InvalidRequest, explain
+from backend.schema.tools import CallRules
 
 MAX_MODEL_CHARS = 4_000
 MAX_STOPS, MAX_STOP_CHARS = 16, 200
@@ -46,7 +47,7 @@ class Asked(Struct, kw_only=True):
     """A request as we understand it. `unused` are the parameters that change nothing here; the answer names them.
 
     `choices` answers are wished for. `name` is the request id of the (first) turn, empty for a new one; `kept` is stored
-    with the question, for whoever goes on from it.
+    with the question, for whoever goes on from it. `rules` make those over the specialists' own tools narrower.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Asked(Struct, kw_only=True):
     choices: int = 1
     include_usage: bool = False
     unused: list[str] = []
+    rules: CallRules | None = None
     kept: dict[str, Any] | None = None
 
     @property

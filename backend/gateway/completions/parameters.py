@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from backend.gateway.completions.asked import refused
 from backend.schema.params import unknown_parameter
+from backend.schema.tools import CallRules
 
 
 class Parameters:
@@ -37,6 +38,8 @@ class Parameters:
         self.unused = frozenset(unused)
         self.refuse = dict(refuse or {})
         self.inside = dict(inside or {})
+        if "rules" in body.__struct_fields__:
+            self.inside["rules"] = Parameters(f"{name} rules", CallRules)
         self.known = frozenset({*body.__struct_fields__, *noted, *self.unused, *self.refuse})
 
     def check(self, values: dict[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ from backend.schema.content import (
     ToolResult,
     ToolSpec,
 )
+from backend.schema.tools import CallRules
 
 MAX_STOPS = 16
 LATEST = ":latest"
@@ -84,6 +85,7 @@ class _Common(Struct, kw_only=True):
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    rules: CallRules | None = None
 
 
 class ChatBody(_Common, kw_only=True):
@@ -196,6 +198,7 @@ def _asked(
         temperature=options.temperature,
         max_tokens=limit,
         unused=unused,
+        rules=body.rules,
         options=AnswerOptions(
             tools=tools,
             format=_format(body.format),

@@ -41,6 +41,7 @@ from backend.schema.content import (
     ToolSpec,
     text_of,
 )
+from backend.schema.tools import CallRules
 
 MAX_STOPS = 4
 MANY_UNUSED = frozenset({"temperature", "max_tokens", "max_completion_tokens"})
@@ -142,6 +143,7 @@ class CompletionBody(Struct):
     reasoning_effort: Effort | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    rules: CallRules | None = None
 
 
 FORMAT = Parameters(
@@ -213,6 +215,7 @@ def read_asked(values: dict[str, Any]) -> Asked:
         max_tokens=body.max_completion_tokens or body.max_tokens,
         choices=body.n or 1,
         unused=unused,
+        rules=body.rules,
         options=AnswerOptions(
             tools=tools,
             choice=_choice(body, tools),

@@ -38,6 +38,7 @@ from backend.schema.content import (
     ToolSpec,
     text_of,
 )
+from backend.schema.tools import CallRules
 
 REDACTED = "rsr_"
 """What the id of an item of thinking begins with whose text is not shown."""
@@ -123,6 +124,7 @@ class ResponseBody(Struct):
     background: bool | None = None
     include: list[str] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    rules: CallRules | None = None
     truncation: str | None = None
 
 
@@ -217,6 +219,7 @@ def asked_of(
         temperature=body.temperature,
         max_tokens=body.max_output_tokens,
         unused=unused,
+        rules=body.rules,
         kept=kept,
         options=AnswerOptions(
             tools=tools,

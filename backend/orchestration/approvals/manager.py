@@ -248,9 +248,9 @@ class Approvals:
         if decision.verdict != "ask":
             record.by = "rule" if decision.rule else "default"
             return decision.verdict == "allow", decision.reason, ""
-        if not self._events.read_now("asks"):
+        if not self._events.watched("asks", use.request_id):
             record.by = "nobody watches"
-            why = "this call needs a person's word, and no console is attached; a rule could allow it"
+            why = "this call needs a person's word, and no console is attached that may give it; a rule could allow it"
             return False, why, ""
         answer = await self._ask(use, record, decision, asked.content)
         now = self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
