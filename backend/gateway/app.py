@@ -28,7 +28,7 @@ from backend.gateway.metrics import CONTENT_TYPE, exposition
 from backend.gateway.ollama_api.routes import ollama_routes
 from backend.gateway.openai_api import openai_routes
 from backend.gateway.openapi import RouteDoc, document
-from backend.gateway.responses import STATUS, json_reply
+from backend.gateway.responses import STATUS, error_reply, json_reply
 from backend.gateway.routes import Endpoint, action_routes, guarded
 from backend.gateway.stream_routes import stream_routes
 from backend.gateway.tracing import Tracing, log_turn, wanted
@@ -107,6 +107,7 @@ def build_app(gateway: Gateway) -> Starlette:
         *rest_routes(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", _websocket(gateway)),
+        WebSocketRoute("/{path:path}", _no_websocket(gateway)),
     ]
     routes.append(_document_route(gateway, routes))
     nowhere = _nowhere(gateway, routes)
@@ -201,6 +202,23 @@ def _websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
         await serve_websocket(gateway, socket)
 
     return websocket
+
+
+def _no_websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
+    """Return what answers whoever wants a WebSocket where there is none, such as Responses over one."""
+
+    async def refuse(socket: WebSocket) -> None:
+        try:
+            gateway.guard.check_place(socket)
+            path = socket.scope["path"]
+            raise TektonError(
+                f"{path} is not served over a WebSocket: send it over HTTP; the platform's own WebSocket is /ws",
+                code="invalid_request",
+            )
+        except TektonError as error:
+            await socket.send_denial_response(error_reply(error))
+
+    return refuse
 
 
 def _nowhere(gateway: Gateway, routes: Sequence[BaseRoute]) -> Endpoint:

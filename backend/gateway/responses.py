@@ -73,7 +73,8 @@ def error_body(error: TektonError, param: str | None = None) -> dict[str, Any]:
         else "invalid_request_error"
     )
     param = param or str(error.detail.get("param") or "") or None
-    body: dict[str, Any] = {"code": error.code, "message": error.message, "type": kind, "param": param}
+    code = error.detail.get("error_code", error.code)  # by a vendor's own word its clients know what to do
+    body: dict[str, Any] = {"code": code, "message": error.message, "type": kind, "param": param}
     if error.evidence:
         body["evidence"] = error.evidence
     if error.detail:

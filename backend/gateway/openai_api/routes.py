@@ -45,6 +45,9 @@ EMBEDDINGS = RouteDoc(
 )
 RESPONSE = RouteDoc("v1/responses/id", "read", "Return a response that was stored.")
 DELETION = RouteDoc("v1/responses/id", "chat", "Delete a stored response and its question, for good.")
+COMPACTION = RouteDoc(
+    "v1/responses/compact", "chat", "Refuse, by name: conversations are not compacted here."
+)
 RESPONSES = RouteDoc(
     "v1/responses", "chat", "Answer in the shape of OpenAI's Responses, plain or streamed.", ResponseBody
 )
@@ -59,11 +62,15 @@ def openai_routes(gateway: Gateway) -> list[Route]:
     responses = guarded(gateway, "v1/responses", "chat", surface.responses, RESPONSES, transport="openai")
     vectors = guarded(gateway, "v1/embeddings", "chat", surface.embeddings, EMBEDDINGS, transport="openai")
     response = guarded(gateway, "v1/responses/id", "read", surface.response, RESPONSE, transport="openai")
+    compact = guarded(
+        gateway, "v1/responses/compact", "chat", surface.compact, COMPACTION, transport="openai"
+    )
     deletion = guarded(
         gateway, "v1/responses/id", "chat", surface.delete_response, DELETION, transport="openai"
     )
     return [
         Route("/v1/responses", responses, methods=["POST"]),
+        Route("/v1/responses/compact", compact, methods=["POST"]),
         Route("/v1/responses/{id}", response, methods=["GET"]),
         Route("/v1/responses/{id}", deletion, methods=["DELETE"]),
         Route("/v1/embeddings", vectors, methods=["POST"]),
@@ -138,6 +145,12 @@ class _Surface:
         )
         writer = ResponseWriter(Head(kept.name, kept.created, asked), body, values.get("metadata"))
         return json_reply(writer.whole([answered]))
+
+    async def compact(self, request: Request) -> Response:
+        raise refused(
+            "",
+            "compact: conversations are not compacted here; what does not fit a model is summarised by itself",
+        )
 
     async def delete_response(self, request: Request) -> Response:
         name = request.path_params["id"]
