@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -98,6 +99,22 @@ def reply_with(error: TektonError, body: object) -> Response:
     return Response(encoder.encode(body), status_of(error), headers, media_type="application/json")
 
 
+def not_json(what: str, text: str | bytes, error: Exception) -> TektonError:
+    """Return the failure that says why `what` is no JSON that we take.
+
+    JSON may write half a character (`"\\ud800"`), which no encoding of text holds; our decoder says of it that data is missing.
+    """
+    reason = str(error)
+    try:
+        given = text if isinstance(text, str) else text.decode()
+        json.dumps(json.loads(given, parse_constant=float), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        reason = "it holds half of a character, such as \\ud800 without its other half"
+    except (ValueError, RecursionError):
+        pass
+    return TektonError(f"{what} is not JSON: {reason}", code="invalid_json")
+
+
 def decode_object(body: bytes) -> dict[str, Any]:
     """Read a request body as a JSON object; an empty one is an empty object.
 
@@ -109,7 +126,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TektonError(f"the body is not JSON: {error}", code="invalid_json") from error
+        raise not_json("the body", body, error) from error
     if not isinstance(value, dict):
         raise TektonError("the body must be a JSON object", code="invalid_request")
     return value  # pyright: ignore[reportUnknownVariableType]

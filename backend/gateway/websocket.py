@@ -25,7 +25,7 @@ from backend.events import ReplayLost, Subscription
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
 from backend.gateway.protocols import FRAMES
-from backend.gateway.responses import error_body
+from backend.gateway.responses import error_body, not_json
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.caller import caller
 from backend.schema.errors import TektonError
@@ -130,7 +130,7 @@ class _Connection:
             try:
                 value = msgspec.json.decode(text)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise TektonError(f"the frame is not JSON: {error}", code="invalid_json") from error
+                raise not_json("the frame", text, error) from error
             if not isinstance(value, dict):
                 raise InvalidRequest("a frame must be a JSON object")
             frame = cast(dict[str, Any], value)
@@ -263,6 +263,7 @@ class _Connection:
                     for key in keys:
                         self._subscription.follow(key)
                     await self._send_snapshot(resync=True)
+                    self._say_sent()  # an answer may wait for what the snapshot holds
                     continue
                 self._sending = True
                 whole = b"\n".join(blocks)

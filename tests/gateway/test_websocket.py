@@ -6,10 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 
+from backend.events import EventStream
+from backend.gateway import websocket
+from backend.gateway.protocols import FRAMES
+from backend.schema.events import SpecialistGone
 from tests.gateway.serving import Backend
 
 WAIT_S = 60.0
@@ -24,6 +30,9 @@ class Talk:
 
     async def send(self, type_: str, **values: Any) -> None:
         await self._socket.send(json.dumps({"type": type_, **values}))
+
+    async def send_text(self, text: str) -> None:
+        await self._socket.send(text)
 
     async def until(self, type_: str, **values: Any) -> dict[str, Any]:
         """Read until a frame of this type with these values comes, and return it."""
@@ -154,3 +163,44 @@ async def test_what_nobody_subscribed_to_is_not_sent_and_batches_are_only_for_wh
         assert [frame["type"] for frame in two.came[-1:]] == ["pong"]
         assert two.tokens("ws-own") == []
         assert one.tokens("ws-own") == list(range(50))
+
+
+async def test_half_of_a_character_is_named_on_either_way(backend: Backend) -> None:
+    half = r'{"type":"chat","ai_id":"apollo","content":"\ud800 x"}'
+    async with backend.http("chat") as http:
+        answer = await http.post("/api/v1/chat/apollo", content=half)
+        assert answer.status_code == 400 and "half of a character" in answer.json()["error"]["message"]
+        for other in ('{"message":', '{"message":NaN}'):
+            answer = await http.post("/api/v1/chat/apollo", content=other)
+            assert answer.status_code == 400 and "half" not in answer.json()["error"]["message"]
+    async with talking(backend) as talk:
+        await talk.send_text(half)
+        assert "half of a character" in (await talk.until("error"))["message"]
+
+
+async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_off_the_log() -> None:
+    """The reader is given a snapshot instead, which holds them; nothing else may come for a long time."""
+
+    class State(Struct, tag="snapshot"):
+        at_seq: int
+
+    events, written = EventStream(max_events=4), list[bytes]()
+
+    async def write(texts: Any) -> None:
+        written.extend(texts)
+
+    platform = SimpleNamespace(events=events, snapshot=lambda resync: State(events.seq))
+    socket = SimpleNamespace(scope={"extensions": {FRAMES: write}})
+    connection: Any = websocket._Connection(  # pyright: ignore[reportPrivateUsage]
+        SimpleNamespace(platform=platform), socket, SimpleNamespace(), "here"
+    )
+    connection._subscription = events.subscribe(["fleet"])
+    sender = asyncio.create_task(connection._forward())
+    await asyncio.sleep(0)
+    for number in range(20):  # in one step of the loop: the reader is woken, and too late
+        events.publish("fleet", SpecialistGone(f"s{number}", 0.0))
+    async with asyncio.timeout(WAIT_S / 10):
+        await connection._events_told()
+    assert [line for line in written if b'"snapshot"' in line] and events.lost_replays == 1
+    sender.cancel()
+    await asyncio.gather(sender, return_exceptions=True)
