@@ -13,8 +13,10 @@ import pytest_asyncio
 from backend.home import Home
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.turns.context_builder import MAX_TRAIL, LoopRefused
 from backend.orchestration.turns.request import ChatRequest
 from backend.schema.errors import TektonError
+from backend.schema.frames import TurnContext
 from backend.schema.records import StoredMessage
 from backend.specialists.killall import kill_all
 from backend.wire import MAX_LINE_BYTES
@@ -156,3 +158,18 @@ async def test_what_another_one_said_and_is_pinned_stays_his_word(platform: Plat
     sent = [(m["role"], m["content"]) for m in msgspec.json.decode(team.responses[0].content)]
     assert sent[0] == ("user", "athena said: You said: the port?\n\nthe port?")
     assert sent[1] == ("assistant", "You said: the port?")
+
+
+async def test_an_answer_may_come_back_to_a_specialist_once_and_no_trail_is_endless(
+    platform: Platform,
+) -> None:
+    session = await _begin(platform)
+    once, twice = ["apollo-ai", "athena-ai"], ["apollo-ai", "athena-ai", "apollo-ai"]
+    long = [f"s{number}-ai" for number in range(MAX_TRAIL)]
+    for trail in (once, long):
+        await _sent(platform, session, context=TurnContext(trail=trail))
+    for trail in (twice, [*long, "athena-ai"]):
+        with pytest.raises(LoopRefused, match=r"in circles: .* → apollo"):
+            await _sent(platform, session, context=TurnContext(trail=trail))
+    # whom the operator named himself is asked, as often as he did
+    await _sent(platform, session, context=TurnContext(trail=twice), named=True)
