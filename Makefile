@@ -78,7 +78,7 @@ deps: $(VENV)/.dev # what the product imports is declared, what it declares is u
 	@$(BIN)/deptry tests bench docs examples tools --exclude '^$$' --ignore DEP002,DEP004
 
 bench: $(VENV)/.dev $(WEIGHTS) ## Run every benchmark and print its figures
-	@for script in $(filter-out bench/fit_% bench/fuzz.py bench/redis_%,$(shell grep -l __main__ bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out bench/fit_% bench/fuzz.py bench/redis_% bench/outages.py bench/links.py,$(shell grep -l __main__ bench/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 fit: $(VENV)/.dev ## Fit the model of matching anew, after a change of a shipped row, the vocabulary or the training requests
 	@$(BIN)/python bench/fit_matching.py
