@@ -159,19 +159,17 @@ async def _accepted(host: str, port: int, within_s: float) -> socket.socket:
     for family, kind, protocol, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
-        try:
-            async with asyncio.timeout(within_s):
-                await loop.sock_connect(made, place)
-            return made
-        except TimeoutError:
-            made.close()
-            failed = RemoteError(f"{host}:{port} gave no answer in {within_s:.1f} s", code="timeout")
-        except OSError as error:
-            made.close()
-            failed = error
-        except BaseException:
-            made.close()
-            raise
+        with contextlib.ExitStack() as failing:
+            failing.callback(made.close)
+            try:
+                async with asyncio.timeout(within_s):
+                    await loop.sock_connect(made, place)
+                failing.pop_all()
+                return made
+            except TimeoutError:
+                failed = RemoteError(f"{host}:{port} gave no answer in {within_s:.1f} s", code="timeout")
+            except OSError as error:
+                failed = error
     raise failed
 
 

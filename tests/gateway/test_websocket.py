@@ -189,11 +189,13 @@ async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_of
     async def write(texts: Any) -> None:
         written.extend(texts)
 
-    platform = SimpleNamespace(events=events, snapshot=lambda resync: State(events.seq))
-    socket = SimpleNamespace(scope={"extensions": {FRAMES: write}})
-    connection: Any = websocket._Connection(  # pyright: ignore[reportPrivateUsage]
-        SimpleNamespace(platform=platform), socket, SimpleNamespace(), "here"
-    )
+    def snapshot(resync: bool) -> State:
+        return State(events.seq)
+
+    gateway: Any = SimpleNamespace(platform=SimpleNamespace(events=events, snapshot=snapshot))
+    socket: Any = SimpleNamespace(scope={"extensions": {FRAMES: write}})
+    nobody: Any = None
+    connection: Any = websocket._Connection(gateway, socket, nobody, "here")  # pyright: ignore[reportPrivateUsage]
     connection._subscription = events.subscribe(["fleet"])
     sender = asyncio.create_task(connection._forward())
     await asyncio.sleep(0)

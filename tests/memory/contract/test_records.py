@@ -190,5 +190,6 @@ async def test_an_answer_whose_confirmation_was_lost_is_kept_once_when_it_is_giv
     first = await say(store, session.id, "so", **answer, ends_turn=True, used=booked)
     again = await say(store, session.id, "so", **answer, ends_turn=True, used=booked)
     assert again.id == first.id and await store.turns.usage() == [booked]
-    other = await say(store, session.id, "or so", **{**answer, "author": "numa-ai"}, ends_turn=True)
+    answer["author"] = "numa-ai"
+    other = await say(store, session.id, "or so", **answer, ends_turn=True)
     assert [row.id for row in await store.messages.of_request("r1")] == [first.id - 1, first.id, other.id]
