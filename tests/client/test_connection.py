@@ -8,9 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from backend.client import Client, ConnectionChanged, RemoteError, connection
 from backend.schema.events import ErrorsAcknowledged
+from backend.schema.params import Chat
 from tests.client.gateway import Gateway
 
 BOUND_S = 60.0
@@ -238,3 +242,35 @@ async def test_a_gateway_of_another_version_is_told_in_a_sentence() -> None:
         assert client.gateway_version == "9.9"
         assert "the gateway is version 9.9, this program" in client.version_note
         await client.close()
+
+
+async def test_a_call_waits_for_its_whole_result_and_a_start_does_not() -> None:
+    async with Gateway() as gateway:
+        gateway.answers = [
+            b'{"type":"error","request_id":"ID","ai_id":"x","code":"internal","error":"e","message":"e"}'
+        ]
+        client = await Client.connect((gateway.url, "token"))
+        for ask, given in ((client.call, False), (client.start, True)):
+            with pytest.raises(RemoteError):
+                await ask(Chat(ai_id="apollo", content="hello", wait=given))
+        assert [call.get("wait", True) for call in gateway.asked] == [True, False]
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error":{"message":"90 clients are connected already"}}', "90 clients"),
+        (b"", "HTTP 429"),
+        (b"<p>", "HTTP 429"),
+    ],
+)
+async def test_a_gateway_that_refuses_is_quoted(body: bytes, told: str) -> None:
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        return Response(429, "Too Many Requests", Headers({"content-length": str(len(body))}), body)
+
+    async with serve(lambda _: asyncio.sleep(0), "127.0.0.1", 0, process_request=refuse) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(RemoteError, match=told) as refused:
+            await Client.connect((url, "token"))
+    assert refused.value.code == "too_many"

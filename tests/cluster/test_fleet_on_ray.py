@@ -287,6 +287,6 @@ async def test_a_node_that_dies_is_shown_as_lost_and_its_turn_ends_as_an_error(
         await until(client, "apollo", "lost", "exited", "killed")
         row = await row_of(client, "apollo")
     # From the cluster or from our own heartbeat, whichever is first.
-    seen_by = ("node", "cannot be reached")
+    seen_by = ("node", "cannot be reached", "closed the connection")
     assert row["state"] == "lost", (row["state"], row["cause"])
     assert any(words in row["cause"] for words in seen_by), row["cause"]

@@ -369,6 +369,40 @@ async def test_an_answer_the_full_disk_does_not_take_is_named_so_in_its_last_fra
     assert await platform.memory.turns.unfinished() == []
 
 
+async def test_an_answer_whose_session_is_deleted_before_it_is_stored_holds_no_other_one_up(
+    platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.05)
+    gone = (await do(platform, "create_session", owner="apollo")).id
+    kept = (await do(platform, "create_session", owner="athena")).id
+    long = "[[repeat 6000]] [[first 0.5]]"
+    lost = await begin(platform, long, session_id=gone)
+    waits = await begin(platform, long, ai_id="athena", session_id=kept)
+    async with disk_full(platform):
+        for name in (lost, waits):  # in this order they wait for the store
+            end = await watcher.until(StreamEnd, request_id=name)
+            assert not end.metadata.stored
+        await do(platform, "delete_session", id=gone)
+    async with asyncio.timeout(BOUND_S):
+        while len(await platform.memory.messages.of_request(waits)) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert await platform.memory.messages.of_request(lost) == []
+
+
+async def test_turns_of_ones_own_are_not_taken_for_those_of_a_gateway_that_is_gone(
+    platform: Platform,
+) -> None:
+    """Who leads anew looks for what was left open while its own turns run."""
+    session = (await do(platform, "create_session", owner="apollo")).id
+    runs, waits = [await begin(platform, SLOW, session_id=session) for _ in range(2)]
+    await platform.turns.recover()
+    assert {turn.request_id for turn in await platform.memory.turns.unfinished()} == {runs, waits}
+    for name in (waits, runs):
+        await do(platform, "cancel", target=name)
+    answers = [row for row in await platform.memory.messages.read(session) if row.role == "assistant"]
+    assert [(row.request_id, row.finish_reason) for row in answers] == [(runs, "cancelled")]
+
+
 async def test_a_failure_the_store_does_not_take_is_listed_acknowledged_and_stored_later(
     platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
