@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from backend.events import EventStream
 from backend.gateway import websocket
+from backend.gateway.auth import Principal
 from backend.gateway.protocols import FRAMES
 from backend.schema.events import SpecialistGone
 from tests.gateway.serving import Backend
@@ -194,8 +195,8 @@ async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_of
 
     gateway: Any = SimpleNamespace(platform=SimpleNamespace(events=events, snapshot=snapshot))
     socket: Any = SimpleNamespace(scope={"extensions": {FRAMES: write}})
-    nobody: Any = None
-    connection: Any = websocket._Connection(gateway, socket, nobody, "here")  # pyright: ignore[reportPrivateUsage]
+    reader = Principal("reader", "read")
+    connection: Any = websocket._Connection(gateway, socket, reader, "here")  # pyright: ignore[reportPrivateUsage]
     connection._subscription = events.subscribe(["fleet"])
     sender = asyncio.create_task(connection._forward())
     await asyncio.sleep(0)
