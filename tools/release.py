@@ -2,7 +2,7 @@
 
 Checked are the version, its section of the changelog and that all is committed; built are the source distribution and, out of
 it, the wheel. The wheel is installed in an empty environment, and its console is drawn on a terminal, started in a folder
-of its own with a home of its own. What is left to do by hand is printed at the end. Publishes nothing.
+of its own with a home of its own; `dist/console.svg` is its picture, to be looked at. What is left to do by hand is printed at the end. Publishes nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ SHIPPED = (
 """Data files without which the product does not work."""
 SOURCES = ("constraints.txt", "Makefile", "tests/conftest.py", "CHANGELOG.md")
 SHOWN_LIMIT_S = 60.0
+PICTURE_AFTER_S = 15
+"""Textual draws the picture so long after the start, and ends the console."""
 
 
 def check_version(version: str, changelog: str, tags: list[str]) -> None:
@@ -74,8 +76,8 @@ def check_contents(source: Path, wheel: Path) -> None:
         raise SystemExit(f"{wheel.name} holds {', '.join(sorted(stray))}, which is no part of the product")
 
 
-def try_wheel(wheel: Path, version: str, place: Path) -> str:
-    """Install the wheel in an environment of its own, open its console, and return what stands on its screen."""
+def try_wheel(wheel: Path, version: str, place: Path, picture: Path) -> str:
+    """Install the wheel in an environment of its own, open its console, draw a picture of it, and return its text."""
     venv.create(place / "env", with_pip=True)
     programs = place / "env" / "bin"
     constraints = ["-c", str(ROOT / "constraints.txt")]
@@ -89,13 +91,20 @@ def try_wheel(wheel: Path, version: str, place: Path) -> str:
     )
     if said.stdout.split() != ["tekton", version]:
         raise SystemExit(f"the installed command says {said.stdout.strip()!r}, not {version}")
+    environment |= {
+        "TEXTUAL_SCREENSHOT": str(PICTURE_AFTER_S),
+        "TEXTUAL_SCREENSHOT_LOCATION": str(picture.parent),
+        "TEXTUAL_SCREENSHOT_FILENAME": picture.name,
+    }
     os.chdir(work)  # whoever starts the console is seldom in this repository
     try:
         with Terminal(
             [str(programs / "tekton-tui")], columns=100, rows=30, environment=environment
         ) as terminal:
             terminal.until("harmonia", SHOWN_LIMIT_S)  # a row of the grid: the catalogue was read
-            return terminal.screen()
+            shown = terminal.screen()
+            terminal.until(lambda _: picture.exists(), PICTURE_AFTER_S + SHOWN_LIMIT_S)
+            return shown
     finally:
         os.chdir(ROOT)
         subprocess.run(
@@ -117,9 +126,13 @@ def main() -> None:
         old.unlink()
     source, wheel = build(dist)
     check_contents(source, wheel)
+    picture = dist / "console.svg"
+    picture.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as place:
-        print(try_wheel(wheel, version, Path(place)))
-    print(f"\n{source.name} and {wheel.name} are in dist/. Tag the commit v{version} and publish them.")
+        print(try_wheel(wheel, version, Path(place), picture))
+    print(
+        f"\nLook at dist/{picture.name}. {source.name} and {wheel.name} are in dist/. Tag the commit v{version} and publish them."
+    )
 
 
 if __name__ == "__main__":
