@@ -2,7 +2,8 @@
 
 Checked are the version, its section of the changelog and that all is committed; built are the source distribution and, out of
 it, the wheel. The wheel is installed in an empty environment, and its console is drawn on a terminal, started in a folder
-of its own with a home of its own; `dist/console.svg` is its picture, to be looked at. What is left to do by hand is printed at the end. Publishes nothing.
+of its own with a home of its own; `dist/console.svg` is its picture. What is left to do by hand is printed at the end.
+Publishes nothing.
 """
 
 from __future__ import annotations
@@ -85,7 +86,12 @@ def try_wheel(wheel: Path, version: str, place: Path, picture: Path) -> str:
     subprocess.run([programs / "pip", "install", *quiet, *constraints, str(wheel)], check=True)
     work, home = place / "work", place / "home"
     work.mkdir()
-    environment = {"TEKTON_HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(place)}
+    environment = {
+        "TEKTON_HOME": str(home),
+        "TEKTON_GATEWAY_PORT": "0",  # a fleet of this user may hold the usual one
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(place),
+    }
     said = subprocess.run(
         [programs / "tekton", "--version"], capture_output=True, text=True, cwd=work, check=True
     )
