@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None, before_run: Callable[[], None] | No
     from tekton_tui.runtime.connect import connector
     from tekton_tui.runtime.hangup import EXIT_HANGUP, leave_on_hangup
     from tekton_tui.runtime.preferences import home_folder, read_preferences
-    from tekton_tui.runtime.terminal import TerminalState
+    from tekton_tui.runtime.terminal import TerminalState, measure_the_terminal
 
     remote = options.connect or os.environ.get("TEKTON_CONNECT")
     app = TektonApp(
@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None, before_run: Callable[[], None] | No
         preferences=read_preferences(home_folder(options.home)),
         elsewhere=remote or "",
     )
+    measure_the_terminal()
     terminal = TerminalState()
     terminal.leave_on_signals(app.leave)
     leave_on_hangup(lambda: app.leave(EXIT_HANGUP))

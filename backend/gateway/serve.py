@@ -131,9 +131,10 @@ def serve(
         Exception
     ) as error:  # the boundary of the process: report to whoever waits for it; the log has the traceback
         log.exception("the backend cannot go on")
-        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
-        return ready.fail(TektonError(f"the backend cannot go on: {where}{reason}"))
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.strerror:
+            reason = f"{error.filename or os.environ.get('TEKTON_HOME') or '~/.tekton'}: {error.strerror}"
+        return ready.fail(TektonError(f"the backend cannot go on: {reason}"))
 
 
 def _take_place(home: Home, environment: Mapping[str, str], *, alone: bool) -> tuple[FileLock, int]:

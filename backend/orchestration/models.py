@@ -26,12 +26,14 @@ from backend.providers.choice import (
     write_choice,
 )
 from backend.providers.discovery import PATIENT_TIMEOUT_S, Found, best, choice_of, look_around
+from backend.providers.keys import check_key
 from backend.schema.errors import TektonError
 from backend.schema.events import ProviderChanged
 from backend.schema.params import InvalidRequest
 from backend.schema.records import LaunchResult, ModelCandidate, ProviderChoice
 from backend.schema.results import Model, ProviderModels, PullResult
 from backend.specialists.supervisor import Supervisor
+from backend.suggest import meant
 
 log = logging.getLogger(__name__)
 
@@ -129,13 +131,21 @@ class ModelService:
         return choice
 
     async def _chosen(self, provider: str, model: str) -> ProviderChoice:
-        offered = [one for one in (await self.look()).candidates if one.provider == provider and one.usable]
+        seen = [one for one in (await self.look()).candidates if one.provider == provider]
+        offered = [one for one in seen if one.usable]
         wanted = [
             one for one in offered if not model or model in (one.model, one.model.removesuffix(":latest"))
         ]
+        if provider == "ollama" and not offered:
+            why = seen[0].why if seen else "Ollama not found"
+            raise InvalidRequest(
+                f"provider: {why}: start it with a model, then say this again; nothing was changed"
+            )
         if not wanted and provider in ("ollama", "embedded") and model:
             has = ", ".join(one.model for one in offered) or "none"
             raise InvalidRequest(f"model: {provider} has no {model!r}; it has {has}")
+        if not wanted:
+            check_key(provider, self._settings, self._home, self._environment)
         name = wanted[0].model if wanted else model or default_model(provider, self._settings)
         if not name:
             raise InvalidRequest(f"model: no model is named for {provider}: give one")
@@ -151,6 +161,10 @@ class ModelService:
         try:
             if provider:
                 self.known(provider)
+            has = default_model("embedded", self._settings)
+            kind = provider or self._fleet.status(component.id).provider
+            if kind == "embedded" and model not in (None, has):
+                raise InvalidRequest(f"model: embedded has no {model!r}; it has {has}")
             await self._fleet.set_model(component.id, provider, model)
         except TektonError as error:
             return LaunchResult(component.id, False, message=error.message, code=error.code)
@@ -163,6 +177,16 @@ class ModelService:
             port=status.port,
             message=status.model_display,
         )
+
+    async def assign_all(self, ids: list[str], provider: str | None, model: str | None) -> list[LaunchResult]:
+        """Change provider or model of specialists; a result for each, which says when it cannot answer now."""
+        results = [await self.assign(name, provider, model) for name in ids]
+        problems = await self._fleet.model_problems([result.id for result in results if result.ok])
+        for result in results:
+            if problem := problems.get(result.id):
+                result.message = f"{result.message}, but cannot answer now: {problem}"
+                result.code = "provider_unavailable"
+        return results
 
     async def pull(
         self, provider: str, model: str, *, request_id: str = "", tell: Callable[[str], None] | None = None
@@ -239,8 +263,8 @@ class ModelService:
             ConfigError: The package that brings it is broken.
         """
         if provider != AUTO and not is_provider(provider):
-            known = ", ".join((AUTO, *provider_kinds()))
-            raise InvalidRequest(f"there is no provider {provider!r}; known: {known}")
+            known = (AUTO, *provider_kinds())
+            raise InvalidRequest(f"there is no provider {provider!r}: {meant(provider, known)}")
         if provider != AUTO:
             find_provider(provider)
         return provider

@@ -173,7 +173,7 @@ async def make_plan(context: SupervisorContext, ids: list[str]) -> FleetPlan:
     agents = [c for c in components if c.transport == "acp"]
     available = psutil.virtual_memory().available
     checked, items = await asyncio.gather(
-        _check_providers(context, [c for c in idle if c.transport != "acp"]),
+        check_providers(context, [c for c in idle if c.transport != "acp"]),
         asyncio.gather(*(asyncio.to_thread(_item, context, component) for component in components)),
     )
     plan = FleetPlan(
@@ -264,7 +264,7 @@ def _apply_limits(context: SupervisorContext, plan: FleetPlan) -> None:
         )
 
 
-async def _check_providers(context: SupervisorContext, components: list[Component]) -> dict[str, str]:
+async def check_providers(context: SupervisorContext, components: list[Component]) -> dict[str, str]:
     """Ask each provider once whether it answers and has the model; return the problems in words, by specialist."""
     wanted: dict[tuple[str, str], list[Component]] = {}
     for component in components:

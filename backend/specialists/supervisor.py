@@ -48,7 +48,7 @@ from backend.specialists.local import LocalLauncher
 from backend.specialists.logs import log_path
 from backend.specialists.logs import tail as read_tail
 from backend.specialists.model_server import ModelServer
-from backend.specialists.plan import make_plan
+from backend.specialists.plan import check_providers, make_plan
 from backend.specialists.reconciler import HasSubscribers, Reconciler
 from backend.specialists.reconfigure import drop_removed, reconfigure
 from backend.specialists.status_table import Publish, StatusTable
@@ -245,6 +245,11 @@ class Supervisor:
     async def plan(self, ids: list[str]) -> FleetPlan:
         """Return what launching these specialists would do. Starts nothing."""
         return await make_plan(self._context, [self.status(ai_id).id for ai_id in ids])
+
+    async def model_problems(self, ids: list[str]) -> dict[str, str]:
+        """Ask each provider of these once whether it would answer; return why not, in words, by specialist."""
+        components = [self._context.catalog.components[ai_id] for ai_id in ids]
+        return await check_providers(self._context, [one for one in components if one.transport == "socket"])
 
     async def launch(self, ids: list[str]) -> list[LaunchResult]:
         """Launch in parallel; return a result for each, in order. One that runs already is no failure."""

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 LEAST_COLUMNS, LEAST_ROWS = 40, 10
+PLAIN: Final = "`tekton-tui --plain` works line by line, `aish` asks without a console"
+NO_SCREEN: Final = ("", "dumb", "unknown")
+"""Names of terminals that cannot put the cursor anywhere."""
 GRACE_S: Final = 3.0
 """How long an orderly exit may take after a signal."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -33,13 +36,15 @@ def why_it_cannot_start(home: Path, *, remote: bool) -> str:
 
 
 def _wrong_terminal() -> str:
-    source, screen = sys.__stdin__, sys.__stderr__
+    source, output, screen = sys.__stdin__, sys.__stdout__, sys.__stderr__
     if source is None or not source.isatty():
-        return "there is no terminal to read keys from: standard input is something else. `aish` works without one"
+        return f"there is no terminal to read keys from: standard input is something else. {PLAIN}"
+    if output is None or not output.isatty():
+        return f"standard output is no terminal but a pipe or a file. {PLAIN}"
     if screen is None or not screen.isatty():
         return "the console draws on standard error, and that is no terminal: leave out the redirection `2>`"
-    if os.environ.get("TERM") == "dumb":
-        return "the terminal says that it is dumb (TERM=dumb): `aish` and `tekton status` work on it"
+    if os.environ.get("TERM", "") in NO_SCREEN:
+        return f"the terminal does not say that it can draw (TERM is {os.environ.get('TERM') or 'not set'}). {PLAIN}"
     encoding = (screen.encoding or "").lower().replace("_", "-")
     if encoding not in ("utf-8", "utf8"):
         return f"the terminal's encoding is {encoding or 'unknown'}, not UTF-8: set LC_ALL=C.UTF-8, unset PYTHONIOENCODING"
@@ -48,7 +53,9 @@ def _wrong_terminal() -> str:
     except OSError:
         return ""
     if 0 < columns < LEAST_COLUMNS or 0 < rows < LEAST_ROWS:
-        return f"the terminal is {columns}×{rows}, and the console needs {LEAST_COLUMNS}×{LEAST_ROWS}"
+        return (
+            f"the terminal is {columns}×{rows}, and the console needs {LEAST_COLUMNS}×{LEAST_ROWS}. {PLAIN}"
+        )
     return ""
 
 
@@ -63,6 +70,17 @@ def _wrong_home(home: Path) -> str:
     except OSError as error:
         return f"{home} cannot be used: {error.strerror}; name another folder with --home or TEKTON_HOME"
     return f"{nearest} cannot be written, and everything is kept in {home}: name another with --home or TEKTON_HOME"
+
+
+def measure_the_terminal() -> None:
+    """Let the terminal say its size, not a shell that exported `COLUMNS` and `LINES` of another time."""
+    try:
+        known = all(os.get_terminal_size(0))
+    except OSError:
+        return
+    if known:
+        for name in ("COLUMNS", "LINES"):
+            os.environ.pop(name, None)
 
 
 class TerminalState:

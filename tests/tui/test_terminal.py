@@ -50,21 +50,32 @@ def refusal(*arguments: str, env: dict[str, str] | None = None, size: tuple[int,
 
 def test_a_terminal_that_is_too_small_dumb_or_not_of_utf_8_is_refused_in_a_sentence(tmp_path: Path) -> None:
     home = ("--home", str(tmp_path))
-    assert "the terminal is 30×8" in refusal(*home, size=(30, 8))
-    assert "TERM=dumb" in refusal(*home, env={"TERM": "dumb"})
+    small = refusal(*home, size=(30, 8))
+    assert "the terminal is 30×8" in small and "--plain" in small
+    for name in ("dumb", "unknown", ""):
+        said = refusal(*home, env={"TERM": name})
+        assert f"TERM is {name or 'not set'}" in said and "tekton-tui --plain" in said
     assert "not UTF-8" in refusal(*home, env={"PYTHONIOENCODING": "ascii"})
 
 
-@pytest.mark.parametrize("away", ["stdin", "stderr"])
+@pytest.mark.parametrize("away", ["stdin", "stdout", "stderr"])
 def test_without_a_terminal_it_says_so_and_writes_no_escape_codes(tmp_path: Path, away: str) -> None:
     with Terminal([sys.executable, "-c", "import time; time.sleep(60)"], controlling=False) as terminal:
         ends = {"stdin": terminal.slave, "stdout": terminal.slave, "stderr": terminal.slave}
-        ends[away] = subprocess.DEVNULL if away == "stdin" else subprocess.PIPE
+        ends[away] = subprocess.PIPE if away == "stderr" else subprocess.DEVNULL
         ends["stderr"] = subprocess.PIPE
         done = subprocess.run([*CONSOLE, "--home", str(tmp_path)], timeout=60, check=False, **ends)
         assert done.returncode == 2
         said = done.stderr.decode()
         assert "terminal" in said and said.count("\n") == 1 and "\x1b" not in said and "Traceback" not in said
+
+
+def test_the_size_is_the_terminals_own_whatever_a_shell_has_exported(tmp_path: Path) -> None:
+    with Terminal(
+        [*CONSOLE, "--home", str(tmp_path)], env={"COLUMNS": "41", "LINES": "11"}, size=(120, 40)
+    ) as terminal:
+        terminal.wait_for("3 Team Chat")
+        terminal.wait_for("no backend")
 
 
 def test_a_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -90,6 +90,17 @@ async def _preference(verb: str, words: list[str]) -> int:
         raise TektonError(
             f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as theme", code="invalid_request"
         )
+    from backend.config import Settings
+    from backend.home import Home
+
+    table = words[0].partition(".")[0]
+    if table in Settings.__struct_fields__:
+        where = Home.from_environment().config
+        raise TektonError(
+            f"{words[0]} is a setting of {where}: write it there; `tekton config show` prints what holds, `tekton config check` "
+            "checks the file",
+            code="invalid_request",
+        )
     if verb == "get":
         terminal.print_json((await call(GetPreference(key=words[0]), start=True)).value, indent=0)
         return OK

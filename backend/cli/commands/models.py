@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from backend.cli import terminal
 from backend.cli.command import JSON, argument, command
-from backend.cli.exit_codes import FAILED, OK
+from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.cli.runner import attached, call, here_only, unreachable
 from backend.client import Client
 from backend.schema.errors import TektonError
@@ -190,11 +190,13 @@ async def _set(options: argparse.Namespace) -> int:
     result = await call(SetModel(ids=[name], provider=options.provider, model=model), start=True)
     for row in result.results:
         words = f"{row.id.removesuffix('-ai')}: {row.message}"
-        if row.ok:
+        if row.ok and not row.code:
             print(words)
         else:
             terminal.error(words)
-    return OK if all(row.ok for row in result.results) else FAILED
+    if not all(row.ok for row in result.results):
+        return FAILED
+    return next((exit_code(row.code) for row in result.results if row.code), OK)
 
 
 def _first(words: list[str], what: str) -> str:

@@ -64,7 +64,7 @@ async def set_model(
 ) -> SetModelResult:
     """Change provider or model of specialists, running or not; a result for each."""
     ids = resolve(params.ids, catalog=catalog, settings=settings)
-    return SetModelResult([await models.assign(name, params.provider, params.model) for name in ids])
+    return SetModelResult(await models.assign_all(ids, params.provider, params.model))
 
 
 @action(
