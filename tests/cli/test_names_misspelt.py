@@ -26,7 +26,7 @@ def ollama_down(quiet: Line) -> Line:
         (("models", "use", "olama"), "did you mean 'ollama'?"),
         (("models", "set", "apolo", "x"), "Did you mean apollo?"),
         (("call", "ListModls"), "did you mean 'list_models'"),
-        (("launch", "--group", "reviw"), "Did you mean review-change?"),
+        (("launch", "--group", "revew-chang"), "Did you mean review-change?"),
     ],
 )
 def test_a_misspelt_word_is_refused_with_the_one_that_was_meant(
