@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from backend.schema.agents import AgentState
 from backend.schema.content import Abilities, AnswerOptions, ChatMessage, Part, TokenLogprob, ToolResult
 from backend.schema.errors import ErrorCode
-from backend.schema.tools import AskOption, ToolState
+from backend.schema.tools import AskField, AskOption, ToolState
 
 __all__ = [
     "AgentReport",
@@ -326,7 +326,8 @@ class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
     """The worker wants to run the tool `tool` (`SERVER:TOOL`) and waits for a `tool_verdict` on call `index`.
 
     Only sent to the platform. `read_only` is what the tool's server says of it, a hint. `options` are the answers that an
-    agent of others offers itself, `diff` what it wants to change.
+    agent of others offers itself, `diff` what it wants to change. With `form` nothing is to run: a tool that runs already
+    asks a person to fill it, and the verdict's `content` holds the values.
     """
 
     request_id: str
@@ -337,6 +338,7 @@ class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
     read_only: bool | None = None
     options: list[AskOption] = []
     diff: str = ""
+    form: list[AskField] | None = None
 
 
 class StreamToolResult(Struct, tag="stream_tool_result", omit_defaults=True):

@@ -67,6 +67,16 @@ class AskOption(Struct, omit_defaults=True):
         return self.kind.startswith("allow")
 
 
+class AskField(Struct, omit_defaults=True):
+    """A field of a form that a tool's server wants filled; `choices` are all it takes, where there are some."""
+
+    name: str
+    kind: Literal["string", "number", "integer", "boolean"] = "string"
+    title: str = ""
+    choices: list[str] = []
+    required: bool = False
+
+
 class Ask(Struct, omit_defaults=True):
     """A call of a tool that waits for a person. `arguments` is JSON as the model wrote it.
 
@@ -88,7 +98,9 @@ class Ask(Struct, omit_defaults=True):
     read_only: bool | None = None
     """What the server says of its tool; a hint, no promise."""
     options: list[AskOption] = []
-    """The answers that an agent of others offers itself, beside ours."""
+    """The answers that an agent of others offers itself, beside ours; of a form of one choice, its choices."""
+    form: list[AskField] | None = None
+    """What the tool's server wants to know of a person while its call runs; the answer's `words` fill it."""
     diff: str = ""
     """What it would change in files, as a unified diff: the agent's word, else what the backend's host can tell."""
 

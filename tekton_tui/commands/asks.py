@@ -39,7 +39,10 @@ class AskCommands:
         """Send an answer; one that came too late is told by whom it was given."""
         if choice.answer == "later":
             return
-        answer: Literal["allow", "deny"] = "deny" if choice.answer == "deny" else "allow"
+        says_no = choice.answer == "deny" and not (ask.form is not None and choice.words)
+        answer: Literal["allow", "deny"] = (
+            "deny" if says_no else "allow"
+        )  # words are what a form is filled with
         always = ask.always if choice.answer == "always" else ""
         params = AnswerAsk(ask.id, answer, always, choice.words)
         self._controller.request(params, otherwise=None if otherwise is None else lambda: otherwise(ask))

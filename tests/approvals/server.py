@@ -6,9 +6,13 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from mcp.server import MCPServer
+from mcp.server.elicitation import ElicitationResult
+from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.types import ToolAnnotations
+from pydantic import BaseModel, Field
 
 server = MCPServer("files")
 
@@ -33,6 +37,59 @@ async def sleep(path: str) -> str:
     await asyncio.to_thread(Path(path).write_text, str(os.getpid()))
     await asyncio.sleep(600)
     return "slept"
+
+
+class Order(BaseModel):
+    """What is asked of a person; one of each kind of field."""
+
+    drink: Literal["tea", "coffee"]
+    cups: int = Field(title="how many")
+    note: str = ""
+
+
+class Name(BaseModel):
+    name: str
+
+
+class Sure(BaseModel):
+    sure: bool
+
+
+QUESTION = "What will it be?\x1b[2J\u202e"
+
+
+def ask_order() -> Elicit[Order]:
+    return Elicit(QUESTION, Order)
+
+
+def ask_name() -> Elicit[Name]:
+    return Elicit(QUESTION, Name)
+
+
+def ask_sure() -> Elicit[Sure]:
+    return Elicit(QUESTION, Sure)
+
+
+def told(said: ElicitationResult[Any]) -> str:
+    return f"{said.action} {said.data.model_dump_json()}" if said.action == "accept" else said.action
+
+
+@server.tool()
+def order(said: Annotated[ElicitationResult[Order], Resolve(ask_order)]) -> str:
+    """Ask a person something while it runs; so do the next two."""
+    return told(said)
+
+
+@server.tool()
+def name(said: Annotated[ElicitationResult[Name], Resolve(ask_name)]) -> str:
+    """Ask for a name."""
+    return told(said)
+
+
+@server.tool()
+def sure(said: Annotated[ElicitationResult[Sure], Resolve(ask_sure)]) -> str:
+    """Ask for a yes or a no."""
+    return told(said)
 
 
 @server.tool()

@@ -252,7 +252,7 @@ async def test_one_tool_of_a_server_is_all_a_specialist_gets_when_it_names_one(s
 
 async def test_a_server_that_cannot_start_is_a_state_of_the_row_and_an_error(shared: Platform) -> None:
     rows = {row.server: row for row in shared.fleet.status("apollo-ai").tools}
-    assert rows["gone"].failed and rows["gone"].tools == [] and len(rows["files"].tools) == 5
+    assert rows["gone"].failed and rows["gone"].tools == [] and len(rows["files"].tools) == 8
     errors = (await do(shared, "list_errors", where="apollo-ai")).errors
     assert any("the tool server gone" in row.message for row in errors)
 

@@ -22,6 +22,7 @@ from backend.config.specialist_files import SKILL
 from backend.events import EventStream
 from backend.home import Home
 from backend.memory import ToolCallStore
+from backend.orchestration.approvals.forms import filled
 from backend.orchestration.approvals.own_tools import OwnTools
 from backend.orchestration.approvals.preview import diff_of
 from backend.orchestration.approvals.rules import (
@@ -55,6 +56,7 @@ RULES_KEY = "tool-rules"
 """Under which the rules made from answers are stored."""
 OWN = "tekton:"
 """The platform's own tools only read; they are allowed unless a rule says else."""
+NOBODY = "nobody"
 PREVIEW_CHARS = 2_000
 SAID_CHARS = 200
 ANSWERED_KEPT = 500
@@ -206,7 +208,8 @@ class Approvals:
         try:
             await self._calls.put(record)
             allowed, why, option = await self._verdict(use, record, asked)
-            record.state, record.decided_at = "running" if allowed else "denied", time.time()
+            done = "running" if use.form is None else "done"
+            record.state, record.decided_at = done if allowed else "denied", time.time()
             await self._calls.put(record)
         except asyncio.CancelledError:
             await self._void(record)
@@ -216,6 +219,8 @@ class Approvals:
             text = f"the call of {use.tool} was denied: its record could not be written: {error}"
             self._error_log.record(use.ai_id, "internal", text, request_id=use.request_id)
             allowed, why, option = False, text, ""
+        if use.form is not None and record.by.startswith(NOBODY):
+            option = NOBODY
         verdict = Request(
             type="tool_verdict",
             request_id=use.request_id,
@@ -224,7 +229,7 @@ class Approvals:
             content=why,
             option=option,
         )
-        if allowed:
+        if allowed and use.form is None:
             self._running[use.request_id, use.index] = record
             if use.tool.startswith(OWN) and self.own is not None:
                 verdict.result = await self.own.run(use, asked)
@@ -245,6 +250,10 @@ class Approvals:
         )
         if decision.rule is not None:
             record.rule = f"{decision.rule.verdict} {decision.rule.pattern}"
+        if use.form is not None and decision.verdict == "allow":
+            decision = Decision(
+                "ask", "a question of a tool is a person's to answer, whatever its calls may do"
+            )
         if decision.verdict != "ask":
             record.by = "rule" if decision.rule else "default"
             return decision.verdict == "allow", decision.reason, ""
@@ -272,11 +281,12 @@ class Approvals:
             arguments=use.arguments,
             since=record.at,
             until=record.at + wait_s,
-            always=exact_pattern(use.tool, use.arguments),
+            always=exact_pattern(use.tool, use.arguments) if use.form is None else "",
             why=prompt[:SAID_CHARS],
             reason=decision.reason,
             read_only=use.read_only,
             options=use.options,
+            form=use.form,
             diff=use.diff
             or self._mask(
                 await asyncio.to_thread(
@@ -341,6 +351,8 @@ class Approvals:
                 raise TektonError(f"{ask_id} was already {said}", code="conflict")
             raise TektonError(f"nothing of the id {ask_id!r} waits for an answer", code="not_found")
         rule = None
+        if waiting.ask.form is not None and always:
+            raise RuleError(f"{ask_id} is a question of {waiting.ask.tool}: no rule answers it")
         if option:
             chosen = next((one for one in waiting.ask.options if one.id == option), None)
             if chosen is None or chosen.allows != (answer == "allow"):
@@ -349,6 +361,8 @@ class Approvals:
                     f"{ask_id} has no option {option!r} to {answer} it; it offers: {known}",
                     code="invalid_request",
                 )
+        if waiting.ask.form is not None and answer == "allow":
+            words = filled(waiting.ask, option, words)
         if always:
             read_pattern(always)
             rule = Rule(answer, always, waiting.ask.ai_id, by=by, at=time.time())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from backend.schema.content import ToolCall, ToolResult, shortened
 from backend.schema.frames import Phase, Request, StreamToolResult, StreamToolUse
 
 if TYPE_CHECKING:
+    from backend.worker.tools.questions import Question
     from backend.worker.tools.toolbox import Tool, Toolbox
 
 MAX_CALLS = 8
@@ -25,6 +27,11 @@ SILENT_S = 0.1
 """How long the platform may take before the turn shows that it waits for a person."""
 
 SetPhase = Callable[[Phase, int, str], None]
+
+QUESTIONS = 1_000_000
+"""From where the questions of running tools are numbered, beyond any call."""
+QUESTION = "question"
+"""Under which name a server's questions stand in rules and records."""
 
 
 class _Frames(Protocol):
@@ -40,6 +47,7 @@ class ToolLoop:
         self._toolbox, self._ai_id, self._request_id = toolbox, ai_id, request_id
         self._frames, self._phase = frames, phase
         self._verdicts: dict[int, asyncio.Future[Request]] = {}
+        self._questions = count(QUESTIONS)
         self.rounds = 0
 
     @property
@@ -93,7 +101,10 @@ class ToolLoop:
             else:
                 self._phase("tool", 0, tool.name)
                 result = await self._toolbox.run(
-                    tool, call.arguments, lambda text: self._phase("tool", 0, f"{tool.name} {text}")
+                    tool,
+                    call.arguments,
+                    lambda text: self._phase("tool", 0, f"{tool.name} {text}"),
+                    lambda question: self._put(tool.name, question),
                 )
         size = len(result.content.encode())
         result.content = shortened(result.content, self._toolbox.max_result_bytes)
@@ -103,6 +114,27 @@ class ToolLoop:
             StreamToolResult(self._request_id, index, name, result.content, result.is_error, size, took_ms)
         )
         return result
+
+    async def _put(self, name: str, question: Question) -> Request:
+        """Put what a running tool asks to a person, and return the answer."""
+        index, server = next(self._questions), name.partition(":")[0]
+        asked = f"{server}:{QUESTION}"
+        self._verdicts[index] = asyncio.get_running_loop().create_future()
+        self._frames.send(
+            StreamToolUse(
+                self._request_id,
+                self._ai_id,
+                index,
+                asked,
+                question.arguments,
+                options=question.options,
+                form=question.form,
+            )
+        )
+        try:
+            return await self._verdict(index, asked)
+        finally:
+            self._phase("tool", 0, name)
 
     async def _verdict(self, index: int, name: str) -> Request:
         waiting = self._verdicts[index]

@@ -10,16 +10,19 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from msgspec import Struct
 
 from backend.schema.content import ImagePart, TextPart, ToolResult
+from backend.schema.frames import Request
 from backend.schema.tools import ServerSpec
 from backend.text import safe_line
 from backend.worker.tools import guard
+from backend.worker.tools.questions import NOBODY, Question, answer_of, question_of
 from backend.worker.tools.stdio import pipes
 
 if TYPE_CHECKING:
@@ -29,12 +32,16 @@ log = logging.getLogger(__name__)
 
 CLOSE_S = 6.0
 """How long a server may take to end: the library's own steps (end of input, TERM, KILL) take up to 4 s."""
+LONGEST_S = 86_400.0
+"""What the library is told of a call's time: its clock does not stand still while a person is asked, ours does."""
 MAX_DESCRIPTION = 2_000
 MAX_TOOLS = 128
 """Tools taken of one server; others are left out, and said so."""
 
 Changed = Callable[[], None]
 Progress = Callable[[str], None]
+Put = Callable[[Question], Awaitable[Request]]
+"""Puts a question of a running tool to a person."""
 
 
 class OfferedTool(Struct):
@@ -50,6 +57,39 @@ class ToolFailure(Exception):
     """A tool could not be run or its server does not answer; the text is for the model and the operator."""
 
 
+class _Call:
+    """A call under way: how its server's questions reach a person, and its clock."""
+
+    def __init__(self, put: Put, limit: asyncio.Timeout, timeout_s: float) -> None:
+        self._put, self.limit, self._timeout_s = put, limit, timeout_s
+        self._open: set[asyncio.Future[Request]] = set()
+        self._over = False
+
+    async def ask(self, question: Question) -> Request:
+        """Put a question; the clock stands still while any waits, and begins anew behind the last."""
+        asking = asyncio.ensure_future(self._put(question))
+        self._open.add(asking)
+        self.limit.reschedule(None)
+        try:
+            await asyncio.wait([asking])
+            return Request(type="tool_verdict", option=NOBODY) if asking.cancelled() else asking.result()
+        finally:
+            asking.cancel()
+            self._open.discard(asking)
+            if not self._open and not self._over:
+                self.limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+
+    def end(self) -> None:
+        """Give up what it asked: the call is over."""
+        self._over = True
+        for asking in self._open:
+            asking.cancel()
+
+
+_call: ContextVar[_Call | None] = ContextVar("call", default=None)
+"""The call in whose task a question comes: with servers of the newer protocol it does."""
+
+
 class ToolServer:
     """One server. `problem` says why it has no tools; empty while it serves."""
 
@@ -60,6 +100,8 @@ class ToolServer:
         self.problem = "it is being started"
         self.failed = False
         self._client: Client | None = None
+        self._calls: list[_Call] = []
+        """Under way."""
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
         self._started = asyncio.Event()
@@ -73,8 +115,10 @@ class ToolServer:
             self._fail(f"it did not say its tools within {self.spec.start_timeout_s:g} s")
             self._task.cancel()
 
-    async def call(self, tool: str, arguments: dict[str, Any], tell: Progress) -> ToolResult:
+    async def call(self, tool: str, arguments: dict[str, Any], tell: Progress, put: Put) -> ToolResult:
         """Call a tool; cancelling this cancels the call at the server.
+
+        What the tool asks of a person meanwhile goes to `put`; the clock of the call stands still until that is answered.
 
         Raises:
             ToolFailure: The server is gone, or did not answer in time.
@@ -87,13 +131,17 @@ class ToolServer:
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             tell(safe_line(message) if message else f"{progress:g}{f' of {total:g}' if total else ''}")
 
+        under_way = _Call(put, asyncio.timeout(self.spec.call_timeout_s), self.spec.call_timeout_s)
+        self._calls.append(under_way)
+        mine = _call.set(under_way)
         try:
-            result = await self._client.call_tool(
-                tool,
-                arguments,
-                read_timeout_seconds=self.spec.call_timeout_s,
-                progress_callback=on_progress,
-            )
+            async with under_way.limit:
+                result = await self._client.call_tool(
+                    tool, arguments, read_timeout_seconds=LONGEST_S, progress_callback=on_progress
+                )
+        except TimeoutError as late:
+            text = f"{self.name}: {tool} did not answer within {self.spec.call_timeout_s:g} s"
+            raise ToolFailure(text) from late
         except MCPError as error:
             if self._task is None or self._task.done() or "closed" in error.message.lower():
                 self._fail(f"it ended: {safe_line(error.message)}")
@@ -101,7 +149,31 @@ class ToolServer:
         except Exception as error:  # whatever the library meets in a server's answer costs this call only
             log.warning("%s: %s failed", self.name, tool, exc_info=error)
             raise ToolFailure(f"{self.name}: {type(error).__name__}: {safe_line(str(error))}") from error
+        finally:
+            under_way.end()
+            _call.reset(mine)
+            self._calls.remove(under_way)
         return read_result(result)
+
+    async def _elicited(self, context: Any, params: Any) -> Any:
+        """Put what the server asks to a person; what cannot be put, or belongs to no one call, is not answered."""
+        from mcp_types import ElicitResult
+
+        under_way = _call.get() or (self._calls[0] if len(self._calls) == 1 else None)
+        schema = getattr(params, "requested_schema", None)
+        form = cast(dict[str, Any], schema) if isinstance(schema, dict) else None
+        question = None if form is None else question_of(params.message, form)
+        if under_way is None or question is None:
+            why = (
+                "nobody can tell whose call it is"
+                if under_way is None
+                else "its form cannot be put to a person"
+            )
+            log.warning("%s asks, and %s", self.name, why)
+            return ElicitResult(action="cancel" if under_way is None else "decline")
+        verdict = await under_way.ask(question)
+        action, values = answer_of(verdict)
+        return ElicitResult(action=cast(Any, action), content=values)
 
     async def close(self) -> None:
         """End it, its process and that process's children."""
@@ -132,7 +204,10 @@ class ToolServer:
 
         with _log_file() as errors:
             async with Client(
-                self._transport(errors), read_timeout_seconds=self.spec.call_timeout_s, cache=None
+                self._transport(errors),
+                read_timeout_seconds=self.spec.call_timeout_s,
+                cache=None,
+                elicitation_callback=self._elicited,
             ) as client:
                 await self._read_tools(client)
                 self._client, self.problem = client, ""

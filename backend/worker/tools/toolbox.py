@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from backend.schema.content import ToolResult, ToolSpec
 from backend.schema.tools import OWN_SERVER, ToolsSpec, ToolState
-from backend.worker.tools.servers import Progress, ToolFailure, ToolServer
+from backend.worker.tools.servers import Progress, Put, ToolFailure, ToolServer
 
 MODEL_NAME_CHARS = 64
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
@@ -106,13 +106,13 @@ class Toolbox:
         """End every server."""
         await asyncio.gather(*(server.close() for server in self._servers))
 
-    async def run(self, tool: Tool, arguments: str, progress: Progress) -> ToolResult:
+    async def run(self, tool: Tool, arguments: str, progress: Progress, put: Put) -> ToolResult:
         """Run a tool of a server. What fails is a result that says so: the model is told, and goes on."""
         try:
             values = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
             if tool.server is None:
                 raise ToolFailure(f"{tool.name} runs in the backend")
-            return await tool.server.call(tool.name.partition(":")[2], values, progress)
+            return await tool.server.call(tool.name.partition(":")[2], values, progress, put)
         except msgspec.MsgspecError as error:
             return ToolResult("", f"the arguments are no JSON object: {error}", is_error=True)
         except ToolFailure as failure:
