@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.commandline import BOUND_S, Line
 
 
@@ -111,3 +113,33 @@ def test_a_member_that_fails_is_told_beside_the_answers_of_the_others(line: Line
     done = line("tekton", "pipe", "{apollo,terma}", given="x")
     assert done.returncode == 0 and "apollo:\nYou said: x" in done.stdout
     assert "terma" in done.stderr and "not_running" in done.stderr
+
+
+SHAPES = {
+    "one": 'apollo "say X"',
+    "words before": 'echo "X" | apollo',
+    "chain": 'apollo "say X" | athena | apollo "and now:"',
+    "fan-out of one": '{apollo} "say X"',
+    "fan-out": '{apollo,athena} "say X"',
+    "one with two settings": '{apollo[temperature=0.1],apollo[temperature=0.9]} "say X"',
+    "fan-out in the middle": 'apollo "say X" | {athena,apollo} "and you:" | athena',
+    "judge": '{apollo,athena} "say X" | apollo "Which is better?"',
+    "fan-out of one behind a chain": 'apollo "say X" | {athena}',
+    "fan-out last": 'apollo "say X" | {athena,apollo}',
+}
+"""A pipeline for each shape that its last stage can have."""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_shell_a_file_and_json_get_one_and_the_same_text(line: Line, tmp_path: Path, shape: str) -> None:
+    words = SHAPES[shape]
+    shown = line("aish", "-c", words)
+    assert shown.returncode == 0 and "X" in shown.stdout, shown.stderr
+    assert line("aish", "--no-stream", "-c", words).stdout == shown.stdout
+    assert line("aish", "-c", f"{words} > out.txt", cwd=tmp_path).stdout == ""
+    assert (tmp_path / "out.txt").read_text() == shown.stdout
+    rows = [json.loads(row) for row in line("aish", "--json", "-c", words).stdout.splitlines()]
+    answers = [row["content"] for row in rows if row["type"] == "answer"]
+    assert [f"{answer.rstrip()}\n" for answer in answers] == [shown.stdout]
+    streamed = "".join(row["content"] for row in rows if row["type"] == "chunk")
+    assert answers[0].startswith(streamed)

@@ -186,7 +186,15 @@ async def test_one_specialist_with_several_models_is_asked_once_with_each_and_sh
 
 
 @pytest.mark.parametrize(
-    "shape", ['{apollo} "say"', 'apollo "say"', '{apollo[max_tokens=9]} "say"', "athena | {apollo}"]
+    "shape",
+    [
+        '{apollo} "say"',
+        'apollo "say"',
+        '{apollo[max_tokens=9]} "say"',
+        "athena | {apollo}",
+        'apollo "say" | athena "and:" | apollo',
+        '{apollo,athena} "say" | apollo "weigh"',
+    ],
 )
 async def test_what_was_streamed_of_the_last_stage_is_its_output_and_the_runs(desk: Desk, shape: str) -> None:
     listener = desk.listen()
