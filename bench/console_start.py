@@ -75,7 +75,7 @@ def paint(home: Home, runs: int) -> None:
     bare: list[float] = []
     for _ in range(runs + 1):
         bare.append(first_paint_ms([sys.executable, "-c", BARE])[0])
-        first, attached = first_paint_ms(console(home), "Nothing runs")
+        first, attached = first_paint_ms(console(home), "Who should answer?")
         ours.append(first)
         whole.append(attached)
     mine, floor = statistics.median(ours[1:]), statistics.median(bare[1:])
@@ -159,7 +159,7 @@ async def main() -> None:
     async with own_backend(os.environ) as (home, client):  # pyright: ignore[reportArgumentType]
         await asyncio.to_thread(paint, home, options.runs)
         with Terminal(console(home), columns=COLUMNS, rows=ROWS) as terminal:
-            await asyncio.to_thread(terminal.until, "Nothing runs")
+            await asyncio.to_thread(terminal.until, "Who should answer?")
             await asyncio.to_thread(terminal.pump_for, 2.0)
             memory("empty", terminal, 60)
             await asyncio.to_thread(idle, "idle, nothing runs", terminal, options.idle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from textual import events, on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
@@ -28,6 +30,7 @@ from tekton_tui.runtime.notifications import Notifier
 from tekton_tui.runtime.partial_compositor import PartialUpdateScreen
 from tekton_tui.runtime.preferences import Preferences
 from tekton_tui.runtime.themes import DARK_NAME, THEMES
+from tekton_tui.runtime.tokens import cursor_of
 from tekton_tui.safe_text import literal
 from tekton_tui.screens.registry import ADDRESSES, SCREENS
 from tekton_tui.stores import Stores
@@ -155,11 +158,41 @@ class TektonApp(App[None]):
         for problem in self.preferences.problems:
             self._show_notice(problem, True)
 
+    @property
+    def few_colours(self) -> bool:
+        """Whether the terminal shows 256 colours or fewer."""
+        return self.console.color_system in ("256", "standard")
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Return the theme's variables, with the ground of the row under the cursor."""
+        known = super().get_css_variables()
+        cursor = cursor_of(known["background"], known["primary"], few_colours=self.few_colours)
+        self.theme_variables = {**self.theme_variables, "cursor-row": cursor}
+        return {**known, "cursor-row": cursor}
+
     def _preference_changed(self, name: str) -> None:
         if name == "theme":
             self.theme = self.preferences.theme
         self.set_class(self.preferences.density == "compact", "-compact")
+        if name == "ascii":
+            self._draw_anew()
         self._notifier.write_title()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every drawn line goes through: with `ascii` our signs as well."""
+        filters = [*super().get_line_filters()]
+        if self.preferences.ascii:
+            from tekton_tui.runtime.ascii_signs import AsciiSigns
+
+            filters.append(AsciiSigns())
+        return filters
+
+    def _draw_anew(self) -> None:
+        """Have every widget drawn anew, also where nothing of it has changed."""
+        for screen in self.screen_stack:
+            for widget in (screen, *screen.query("*")):
+                widget._styles_cache.clear()  # pyright: ignore[reportPrivateUsage]
+                widget.refresh()
 
     def _start_controller(self) -> None:
         """Begin to talk to the backend, after the first frame."""
@@ -202,6 +235,7 @@ class TektonApp(App[None]):
         self._gc_scheduler.stop()
         self.frame_scheduler.stop()
         self._notifier.stop()
+        await self.commands.undo.flush()
         await self.commands.drafts.flush()
         await self.controller.close()
 
@@ -292,6 +326,13 @@ class TektonApp(App[None]):
 
     def action_settings(self) -> None:
         self.navigator.open_settings()
+
+    def action_undo(self) -> None:
+        self.commands.undo.take_back()
+
+    def action_jump(self) -> None:
+        """Show letters over what can be gone to."""
+        self.navigator.jump()
 
     def action_use_model(self) -> None:
         """Ask which model is to answer for all."""

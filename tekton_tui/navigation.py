@@ -153,7 +153,7 @@ class ScreenNavigator:
         self._show("needs", lambda pane: pane.go_to_item(item_id))
 
     def go_to_specialist(self, ai_id: str) -> None:
-        self._show("fleet", lambda pane: pane.grid.go_to(ai_id))
+        self._show("fleet", lambda pane: pane.show_grid().go_to(ai_id))
 
     def show_launched(self, ids: Sequence[str]) -> None:
         self._with("fleet", lambda pane: pane.show_launched(ids))
@@ -175,10 +175,10 @@ class ScreenNavigator:
 
         self._app.push_screen(sent_screen(report))
 
-    def choose_model(self, ids: Sequence[str]) -> None:
+    def choose_model(self, ids: Sequence[str], *, fetch: bool = False) -> None:
         from tekton_tui.screens.models import ModelScreen
 
-        self._app.push_screen(ModelScreen(self._controller, list(ids)))
+        self._app.push_screen(ModelScreen(self._controller, list(ids), fetch=fetch))
 
     def open_switcher(self) -> None:
         from tekton_tui.screens.switcher import SwitcherScreen, go_to
@@ -211,6 +211,19 @@ class ScreenNavigator:
         from tekton_tui.screens.settings import SettingsScreen
 
         self._app.push_screen(SettingsScreen(self.commands.console, self._controller))
+
+    def jump(self) -> None:
+        """Let the operator go to anything on the screen by one letter."""
+        from tekton_tui.screens.jump import JumpScreen, spots_of
+
+        spots = spots_of(self._app.screen)
+
+        def go(at: int | None) -> None:
+            if at is not None:
+                spots[at].go()
+
+        if spots:
+            self._app.push_screen(JumpScreen(spots), go)
 
     # questions
 

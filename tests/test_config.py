@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend import config
-from backend.config import ConfigError
+from backend.config import DEFAULT, ConfigError, Origin, lines_of, origins, rows_of, shown
 from backend.home import Home
 from backend.providers.ollama import PROVIDER as OLLAMA
 
@@ -205,3 +205,34 @@ def test_the_lifecycle_switch_takes_common_words(word: str, on: bool, home: Home
 def test_ports_of_other_programs_in_the_environment_are_left_alone(home: Home) -> None:
     settings = config.load(home, {"MYSQL_PORT": "tcp://10.0.0.1:3306", "NUMA_PORT": "8100"})
     assert settings.port_overrides == {"numa": 8100}
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a = 1\n\n[b]\nc = 2 # [d]\n", {"a": 1, "b.c": 4}),
+        ('[t]\np = """\n[u]\nq = 1\n"""\nq = 2\n', {"t.p": 2, "t.q": 6}),
+        ("[ 'x-y' . z ]\nk.l = 1\n", {}),
+        ("[x]\nk.l = 1\nm = { n = 1 }\n", {"x.k.l": 2}),
+        ("list = [\n  'a = 1',\n]\nb = 1\n", {"list": 1, "b": 4}),
+        ("", {}),
+    ],
+)
+def test_each_key_is_found_in_its_line_and_text_that_looks_like_one_is_not(
+    text: str, lines: dict[str, int]
+) -> None:
+    found = lines_of(text)
+    assert {key: found.get(key) for key in lines} == lines
+    assert not {"u.q", "d"} & found.keys()
+
+
+def test_a_setting_says_its_line_its_variable_or_that_it_is_a_default(home: Home) -> None:
+    home.config.write_text("[gateway]\nport = 8123\n\n[specialists.reviewer]\ntitle = 'R'\n")
+    environment = {"TEKTON_REGISTER_AI": "false"}
+    rows = rows_of(shown(config.load(home, environment)), origins(home, environment))
+    by_key = {row.key: row for row in rows}
+    assert by_key["gateway.port"] == Origin("gateway.port", 8123, "config.toml:2")
+    assert by_key["fleet.lifecycle_on"].origin == "environment: TEKTON_REGISTER_AI"
+    assert by_key["specialists.reviewer.title"].origin == "config.toml:5"
+    assert by_key["providers.default"].origin == DEFAULT
+    assert [row.origin == DEFAULT for row in rows] == sorted(row.origin == DEFAULT for row in rows)

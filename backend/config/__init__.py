@@ -6,7 +6,8 @@ providers there are and what each may be configured with.
 
 from __future__ import annotations
 
-from backend.config.loading import load, read_env_file, shown
+from backend.config.loading import load, origins, read_env_file, shown
+from backend.config.origins import DEFAULT, Origin, lines_of, rows_of
 from backend.config.provider_kinds import (
     AUTO,
     ProviderInfo,
@@ -42,6 +43,7 @@ from backend.config.settings import (
 
 __all__ = [
     "AUTO",
+    "DEFAULT",
     "Address",
     "BareAddress",
     "Budget",
@@ -53,6 +55,7 @@ __all__ = [
     "Gateway",
     "KeyedSettings",
     "Memory",
+    "Origin",
     "Price",
     "ProviderInfo",
     "ProviderSettings",
@@ -64,12 +67,15 @@ __all__ = [
     "Timeouts",
     "find_provider",
     "is_provider",
+    "lines_of",
     "load",
+    "origins",
     "provider_kinds",
     "provider_packages",
     "provider_problems",
     "providers",
     "read_env_file",
+    "rows_of",
     "shown",
     "usable_provider",
 ]

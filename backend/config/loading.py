@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from backend.config.faults import Fault, find_fault, unknown_key
+from backend.config.origins import lines_of
 from backend.config.provider_kinds import (
     AUTO,
     BUILT_IN,
@@ -135,6 +136,21 @@ def shown(settings: Settings) -> dict[str, Any]:
     own = {info.kind: msgspec.to_builtins(info.own(settings)) for info in providers()}
     keys = {name: getattr(settings.providers, name) for name in _PROVIDERS_OWN}
     return table | {"providers": {**keys, **own}}
+
+
+def origins(home: Home, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return where keys that are set come from: `config.toml:12`, a specialist's file, `environment: NAME`.
+
+    Raises:
+        ConfigError: `config.toml` cannot be read.
+    """
+    table = _read_toml(home)
+    env = {**read_env_file(home), **(os.environ if environment is None else environment)}
+    lines = lines_of(_read(home.config)) if table else {}
+    found = {key: f"{home.config.name}:{line}" for key, line in lines.items()}
+    files = _with_files(Settings(), scan(home.specialists)).files
+    found |= {f"specialists.{name}": where for name, where in files.where.items()}
+    return found | _apply_environment(table, env)
 
 
 def read_env_file(home: Home) -> dict[str, str]:

@@ -252,6 +252,8 @@ class Console(Table, frozen=True):
     """Ask the terminal to notify while another window has the focus."""
     title: bool = True
     """Say in the window's title what goes on."""
+    ascii: bool = False
+    """Draw the console's own signs, frames and plots in ASCII; text of others stays as it is."""
     keymap: dict[str, object] = {}
 
 

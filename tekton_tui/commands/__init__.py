@@ -20,6 +20,7 @@ from tekton_tui.commands.navigator import Answer, Navigator
 from tekton_tui.commands.pipelines import PipelineCommands
 from tekton_tui.commands.sessions import ExportFormat, SessionCommands
 from tekton_tui.commands.team import TeamCommands
+from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.controller import Controller
 
 __all__ = ["Answer", "Commands", "ConsoleCommands", "ExportFormat", "Navigator"]
@@ -42,26 +43,30 @@ class Commands:
     sessions: SessionCommands
     models: ModelCommands
     drafts: Drafts
+    undo: Undo
 
     @classmethod
     def build(cls, controller: Controller, navigator: Navigator, console: ConsoleCommands) -> Commands:
         """Make the commands that call this controller and show what they show by this navigator."""
         path = console.preferences.path
         models = ModelCommands(controller, navigator)
+        undo = Undo(controller)
+        drafts = Drafts(controller, path and path.with_name("drafts.json"))
         return cls(
             controller,
             navigator,
             console,
-            FleetCommands(controller, navigator, models),
+            FleetCommands(controller, navigator, models, drafts, undo),
             ChatCommands(controller, navigator),
             TeamCommands(controller, navigator),
             PipelineCommands(controller),
             ErrorCommands(controller, navigator),
-            AskCommands(controller, navigator),
-            AttentionCommands(controller, navigator),
+            AskCommands(controller, navigator, undo),
+            AttentionCommands(controller, navigator, undo),
             SessionCommands(controller, navigator),
             models,
-            Drafts(controller, path and path.with_name("drafts.json")),
+            drafts,
+            undo,
         )
 
     def notify(self, text: str, *, failed: bool = False) -> None:

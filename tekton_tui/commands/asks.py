@@ -8,19 +8,21 @@ from typing import Literal
 from backend.schema.params import AnswerAsk
 from backend.schema.tools import Ask
 from tekton_tui.commands.navigator import Choice, Navigator
+from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.controller import Controller
 
 
 class AskCommands:
     """Shows what waits, and answers it."""
 
-    def __init__(self, controller: Controller, navigator: Navigator) -> None:
-        self._controller, self._navigator = controller, navigator
+    def __init__(self, controller: Controller, navigator: Navigator, undo: Undo) -> None:
+        self._controller, self._navigator, self._undo = controller, navigator, undo
         self._store = controller.stores.asks
 
     def open(self, name: str = "") -> bool:
         """Show the oldest ask, of one specialist if it is named; return whether there is one."""
-        ask = next((ask for ask in self._store.asks.values() if name in ("", ask.ai_id)), None)
+        known = (ask for ask in self._store.asks.values() if not self._undo.holds(ask.id))
+        ask = next((ask for ask in known if name in ("", ask.ai_id)), None)
         if ask is None:
             return False
         self.show(ask)
@@ -36,8 +38,8 @@ class AskCommands:
             self._answer(ask, choice, otherwise)
 
     def _answer(self, ask: Ask, choice: Choice, otherwise: Callable[[Ask], None] | None = None) -> None:
-        """Send an answer; one that came too late is told by whom it was given."""
-        if choice.answer == "later":
+        """Send an answer after a moment in which it can be taken back; one that came too late is told by whom it was."""
+        if choice.answer == "later" or self._undo.holds(ask.id):
             return
         says_no = choice.answer == "deny" and not (ask.form is not None and choice.words)
         answer: Literal["allow", "deny"] = (
@@ -45,4 +47,10 @@ class AskCommands:
         )  # words are what a form is filled with
         always = ask.always if choice.answer == "always" else ""
         params = AnswerAsk(ask.id, answer, always, choice.words)
-        self._controller.request(params, otherwise=None if otherwise is None else lambda: otherwise(ask))
+
+        def not_sent() -> None:
+            if otherwise is not None:
+                otherwise(ask)
+
+        done = {"allow": "allowed", "always": "allowed for good", "deny": "denied"}[choice.answer]
+        self._undo.hold(ask.id, f"{done}: {ask.ai_id.removesuffix('-ai')} {ask.tool}", params, not_sent)

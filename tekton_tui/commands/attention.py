@@ -8,6 +8,7 @@ from backend.schema.attention import AttentionItem
 from backend.schema.params import AcknowledgeAttention, MarkSeen, SnoozeAttention
 from backend.schema.results import AttentionList
 from tekton_tui.commands.navigator import Navigator
+from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.controller import Controller
 
 SNOOZES = (("600", "10 minutes", ""), ("3600", "an hour", ""), ("28800", "8 hours", "until the evening, say"))
@@ -16,8 +17,8 @@ SNOOZES = (("600", "10 minutes", ""), ("3600", "an hour", ""), ("28800", "8 hour
 class AttentionCommands:
     """What is done here holds on every console."""
 
-    def __init__(self, controller: Controller, navigator: Navigator) -> None:
-        self._controller, self._navigator = controller, navigator
+    def __init__(self, controller: Controller, navigator: Navigator, undo: Undo) -> None:
+        self._controller, self._navigator, self._undo = controller, navigator, undo
         self._store = controller.stores.attention
 
     def acknowledge(self, items: Sequence[AttentionItem]) -> None:
@@ -43,16 +44,24 @@ class AttentionCommands:
         if item.snoozed_until:
             self._controller.request(SnoozeAttention([item.id], 0.0), self._took)
             return
-        self._navigator.choose(
-            "Snooze for",
-            SNOOZES,
-            lambda seconds: self._controller.request(SnoozeAttention([item.id], float(seconds)), self._took),
-        )
+
+        def put_away(seconds: str) -> None:
+            self._controller.request(SnoozeAttention([item.id], float(seconds)), self._took)
+            self._undo.offer(
+                f"snoozed {item.who.removesuffix('-ai')}",
+                lambda: self._controller.request(SnoozeAttention([item.id], 0.0), self._took),
+            )
+
+        self._navigator.choose("Snooze for", SNOOZES, put_away)
 
     def seen(self, who: str) -> None:
         """Say that all answers of a specialist, or of the `team`, are on the screen."""
         if who in self._store.unread():
             self._controller.request(MarkSeen(who=[who]), self._took, quiet=True)
+
+    def turn_seen(self, request_id: str) -> None:
+        """Say that the answer of one turn has been seen."""
+        self._controller.request(MarkSeen(requests=[request_id]), self._took, quiet=True)
 
     def open(self, item: AttentionItem) -> None:
         """Go to where an item can be dealt with."""

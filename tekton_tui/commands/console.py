@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from backend.schema.errors import TektonError
 from backend.schema.params import Shutdown
 from tekton_tui.commands.navigator import Navigator
 from tekton_tui.runtime.controller import Controller
@@ -26,6 +27,20 @@ class ConsoleCommands:
             self.preferences.set(name, value)
         except OSError as error:
             self._controller.notify(f"{name} holds for now only: {error}", failed=True)
+
+    def run_tekton(self, words: Sequence[str], then: Callable[[int, str], None]) -> None:
+        """Run a command of the command line on this machine; `then` gets its exit code and what it wrote."""
+
+        async def run() -> None:
+            from backend.client import run_tekton
+
+            try:
+                code, text = await run_tekton(*words)
+            except TektonError as error:
+                code, text = 1, error.message
+            then(code, text)
+
+        self._controller.spawn(run())
 
     def quit(self) -> None:
         """Ask what becomes of the fleet, then end the console."""

@@ -53,6 +53,19 @@ class Drafts:
         else:
             self._controller.request(GetPreference(f"draft:{place}"), loaded, quiet=True)
 
+    def offer(self, place: str, text: str, then: Callable[[], None]) -> None:
+        """Have a text stand at a place where nothing is being written, and call `then`."""
+
+        def put(stored: Preference | None = None) -> None:
+            if stored is None or not stored.value:
+                self.keep(place, text)
+            then()
+
+        if self._drafts.get(place) or self._read().get(place):
+            then()
+        else:
+            self._controller.request(GetPreference(f"draft:{place}"), put, otherwise=put, quiet=True)
+
     async def flush(self) -> None:
         """Save what is not saved yet: at the backend, or in a file of this home while there is none."""
         unsaved = {place: text for place, text in self._drafts.items() if self._saved.get(place, "") != text}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from backend.schema.params import GetSpecialist, Kill, Launch, PullModel, Restart
-from backend.schema.records import FIRST_QUESTIONS, STAND_IN, FleetPlan, LaunchResult
+from backend.schema.records import FIRST_QUESTIONS, STAND_IN, FleetPlan, LaunchResult, ModelCandidate
 from backend.schema.results import LaunchReport
+from tekton_tui.commands.drafts import Drafts
 from tekton_tui.commands.models import ModelCommands
 from tekton_tui.commands.navigator import Navigator
+from tekton_tui.commands.undo import Undo
 from tekton_tui.formatting import turn_words
 from tekton_tui.runtime.controller import Controller
 
@@ -16,8 +18,16 @@ from tekton_tui.runtime.controller import Controller
 class FleetCommands:
     """Starts and ends specialists; their states come as events, how it went as notices."""
 
-    def __init__(self, controller: Controller, navigator: Navigator, models: ModelCommands) -> None:
-        self._controller, self._navigator, self._models = controller, navigator, models
+    def __init__(
+        self,
+        controller: Controller,
+        navigator: Navigator,
+        models: ModelCommands,
+        drafts: Drafts,
+        undo: Undo,
+    ) -> None:
+        self._controller, self._navigator = controller, navigator
+        self._models, self._drafts, self._undo = models, drafts, undo
         self._stores = controller.stores
 
     def launch(self, names: Sequence[str]) -> None:
@@ -36,15 +46,48 @@ class FleetCommands:
 
         self._controller.request(Launch(list(names), dry_run=True), planned)
 
+    def begin(
+        self,
+        ids: Sequence[str],
+        model: ModelCandidate | None,
+        first: tuple[str, str] | None,
+        weights: str = "",
+    ) -> None:
+        """Launch without a further question, after taking another model if one is given.
+
+        `first` is whom to go to when it runs, and a question that then waits in the composer. `weights` names the embedded
+        model if it has to be fetched before.
+        """
+
+        def launch() -> None:
+            self._controller.request(Launch(list(ids)), begun)
+
+        def begun(report: LaunchReport) -> None:
+            running = {result.id for result in report.results if result.ok}
+            who = next((ai_id for ai_id in running if first and ai_id.removesuffix("-ai") == first[0]), "")
+            if not who or first is None:
+                self._launched(report)
+                return
+            self._report("launched", [result for result in report.results if not result.ok])
+            self._navigator.show_launched([who])
+            self._controller.notify("⏎ sends the question; esc, then 3: ask all of them at once")
+            self._drafts.offer(who, first[1], lambda: self._navigator.open_chat(who))
+
+        if weights:
+            self._fetch(weights, launch)
+        elif model is None:
+            launch()
+        else:
+            self._models.take(model, launch)
+
     def _answered(self, answer: str, names: Sequence[str], plan: FleetPlan) -> None:
         """Launch, or plan anew with another model or another group."""
         if answer == "yes":
             self._controller.request(Launch(list(names)), self._launched)
         elif answer == "fetch" and plan.missing_weights:
-            self._controller.notify("fetching the embedded model (93 MB); the team starts when it is here")
-            self._controller.request(
-                PullModel(plan.missing_weights, "embedded"),
-                lambda _pulled: self._controller.request(Launch(list(names)), self._launched),
+            self._fetch(
+                plan.missing_weights,
+                lambda: self._controller.request(Launch(list(names)), self._launched),
             )
         elif answer == "model":
             self._models.choose(lambda: self.launch(names))
@@ -54,6 +97,11 @@ class FleetCommands:
             starter = ("starter", "Starter team", names_of)
             choices = [starter, *((job.name, job.title, ", ".join(job.members)) for job in plan.jobs)]
             self._navigator.choose("for which job", choices, lambda name: self.launch([name]))
+
+    def _fetch(self, weights: str, then: Callable[[], None]) -> None:
+        """Have the backend fetch the embedded model, then go on."""
+        self._controller.notify("fetching the embedded model (93 MB); the team starts when it is here")
+        self._controller.request(PullModel(weights, "embedded"), lambda _pulled: then())
 
     def _launched(self, report: LaunchReport) -> None:
         """Say how it went and what can be done now."""
@@ -139,6 +187,18 @@ class FleetCommands:
         if provider.stand_in:
             words += f"\n{STAND_IN}"
         return words
+
+    def clear_marks(self) -> None:
+        """Unmark everybody; undo marks them again."""
+        fleet = self._stores.fleet
+        marked = sorted(fleet.marked)
+
+        def back() -> None:
+            for ai_id in set(marked) - fleet.marked:
+                fleet.toggle_mark(ai_id)
+
+        fleet.clear_marks()
+        self._undo.offer("marks", back)
 
     def describe(self, ai_id: str) -> None:
         """Show all that is known of a specialist."""

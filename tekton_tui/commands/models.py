@@ -41,15 +41,18 @@ class ModelCommands:
     def _show(self, found: CandidateList, then: Callable[[], None] | None) -> None:
         now = (found.current.provider, found.current.model)
         usable = [one for one in found.candidates if one.usable]
-        choices = [(AUTO, "the best one", "let the best that is there answer, now and at every start")]
+        choices = [(AUTO, "the best one", "that is there, now and at every start")]
         for number, one in enumerate(usable):
-            marks = ["answers now"] if (one.provider, one.model) == now else []
+            here = (one.provider, one.model) == now
+            marks = [f"answers now: {found.current.reason}".rstrip(": ")] if here else []
             marks += [size(one.size)] if one.size else []
             marks += ["paid"] if one.paid else []
             marks += ["a small stand-in"] if one.stand_in and "stand-in" not in one.why else []
-            choices.append((str(number), one.display or one.model, " · ".join([*marks, one.why])))
+            choices.append(
+                (str(number), one.display or one.model, " · ".join(marks if here else [*marks, one.why]))
+            )
         self._navigator.choose(
-            "which model answers",
+            f"which model answers · now {found.current.display or found.current.model}: {found.current.reason}",
             choices,
             lambda answer: (
                 self._use(UseModel(provider=AUTO), then)
@@ -60,9 +63,11 @@ class ModelCommands:
 
     def _use(self, wish: UseModel, then: Callable[[], None] | None) -> None:
         def taken(choice: ProviderChoice) -> None:
-            self._controller.notify(f"{choice.provider} {choice.display} answers from the next launch on")
             if then is not None:
                 then()
+            else:
+                words = f"{choice.provider} {choice.display} answers from the next launch on"
+                self._controller.notify(words)
 
         self._controller.request(wish, taken)
 

@@ -88,7 +88,7 @@ class Navigator(Protocol):
         """Show what `get_sent` answered."""
         ...
 
-    def choose_model(self, ids: Sequence[str]) -> None:
+    def choose_model(self, ids: Sequence[str], *, fetch: bool = False) -> None:
         """Let the operator choose the model of specialists."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from backend.schema.frames import PreviousOutput
@@ -64,6 +64,42 @@ class TeamCommands:
             self._navigator.choose(
                 f"Who merges {len(answers)} answers?", choices, partial(self._merge, team, answers)
             )
+
+    def vote(
+        self, team: LiveTeam, answers: Mapping[str, str], asked: Callable[[str, Iterable[str]], str]
+    ) -> None:
+        """Ask each member that runs which answer is the best but its own, after a yes: it costs each a turn.
+
+        `answers` holds texts by specialist id; `asked` makes the question of the prompt and the names. The votes come as
+        turns of the team turn, named `vote/<ai_id>`, with a number behind from the second vote on.
+        """
+        fleet, start = self._controller.stores.fleet, team.start
+        voters = [row.id for row in fleet.live() if row.id in answers]
+        if len(answers) < 2 or not voters:
+            self._controller.notify("a vote needs two whole answers, and a member that runs", failed=True)
+            return
+        number = sum(lane.startswith("vote/") for lane in team.lanes) // max(1, len(voters)) + 1
+
+        def ask() -> None:
+            for voter in voters:
+                others = {ai_id: text for ai_id, text in answers.items() if ai_id != voter}
+                names = [ai_id.removesuffix("-ai") for ai_id in others]
+                name = f"vote/{voter}" + (f"/{number}" if number > 1 else "")
+                self._controller.start(
+                    Chat(
+                        voter,
+                        asked(start.prompt, names),
+                        session_id=start.session_id,
+                        context=ChatContext(
+                            previous=[PreviousOutput(ai_id, text) for ai_id, text in others.items()]
+                        ),
+                        group=start.request_id,
+                        request_id=f"{start.request_id}/{name}",
+                    )
+                )
+
+        words = "Each is asked which answer is the best but its own, which costs it a turn:"
+        self._navigator.confirm("Vote", words, [fleet.names(voters)], "Vote", ask)
 
     def _merge(self, team: LiveTeam, answers: Mapping[str, str], judge: str) -> None:
         start = team.start

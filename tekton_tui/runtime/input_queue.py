@@ -124,7 +124,8 @@ class InputQueue:
 
     async def _poll(self) -> None:
         self._polling = False
-        await self.drain()
+        if self._app.screen_stack:  # the timer may come when the console has just ended
+            await self.drain()
 
     # what is waited for
 

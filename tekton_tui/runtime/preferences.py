@@ -25,6 +25,7 @@ STORED: Final[Mapping[str, type]] = {
     "bell": bool,
     "notify": bool,
     "title": bool,
+    "ascii": bool,
     "columns": dict,
 }
 """What can be set on the screen, and the type of each value."""
@@ -43,6 +44,8 @@ class Preferences:
     """Whether desktop notifications are asked for (OSC 9) while the terminal has no focus."""
     title: bool = True
     """Whether the terminal's title shows the counts."""
+    ascii: bool = False
+    """Whether the console's own signs are drawn in ASCII."""
     columns: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """By size class of the terminal, the fleet's columns where others than the usual ones were chosen."""
     keymap: dict[str, str] = field(default_factory=dict[str, str])

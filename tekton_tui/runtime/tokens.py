@@ -18,6 +18,8 @@ from tekton_tui.runtime.frame_scheduler import app_of
 
 CURSOR_SHARE = 0.22
 """Of the accent, in the ground of the row under the cursor."""
+GREY_CURSORS = ("#303030", "#e4e4e4")
+"""The same on a dark and on a light ground, where colours are few."""
 
 
 class Tokens(NamedTuple):
@@ -64,9 +66,20 @@ def blend(ground: str, colour: str, share: float) -> str:
     return _blend(ground, colour, round(share * 64))
 
 
+def cursor_of(ground: str, primary: str, *, few_colours: bool = False) -> str:
+    """Return the ground of the row under the cursor: the accent over the ground, a plain grey where colours are few.
+
+    A terminal of 256 colours would show the tint as teal, on which greys cannot be read.
+    """
+    if few_colours:
+        return GREY_CURSORS[Color.parse(ground).brightness > 0.5]
+    return blend(ground, _hex(primary, ground), CURSOR_SHARE)
+
+
 _NAMES = (
     "background", "surface", "panel", "line", "foreground", "text-muted", "text-disabled", "text-primary",
     "text-secondary", "text-success", "text-warning", "text-error", "steel", "teal", "sand", "primary",
+    "cursor-row",
 )  # fmt: skip
 
 
@@ -94,7 +107,7 @@ def _tokens(values: tuple[str, ...]) -> Tokens:
         steel=_hex(known["steel"], muted),
         teal=_hex(known["teal"], _hex(known["text-success"], accent)),
         sand=_hex(known["sand"], _hex(known["text-warning"], accent)),
-        cursor=blend(ground, _hex(known["primary"], accent), CURSOR_SHARE),
+        cursor=_hex(known["cursor-row"], cursor_of(ground, known["primary"] or accent)),
     )
 
 

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import Question
 
-NAME_CELLS, MOST_NAME_CELLS, HINT_CELLS = 16, 28, 60
+NAME_CELLS, MOST_NAME_CELLS, ROW_CELLS = 16, 28, 62
 
 
 class ChoiceScreen(Question[str | None]):
@@ -53,5 +53,5 @@ def _line(name: str, hint: str, cells: int) -> Content:
     name = one_line(name, cells - 1)
     return Content.assemble(
         literal(name + " " * (cells - cell_len(name)), "bold"),
-        literal(one_line(hint, HINT_CELLS), "$text-muted"),
+        literal(one_line(hint, ROW_CELLS - cells), "$text-muted"),
     )

@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Button, Input
+from textual.widgets import Input
 
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN, LIVE, RUNNING
@@ -23,21 +23,15 @@ from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
 from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping
+from tekton_tui.widgets.fleet.buttons import FleetButtons
 from tekton_tui.widgets.fleet.columns import COLUMNS, NARROW
 from tekton_tui.widgets.fleet.detail import DetailPane
+from tekton_tui.widgets.fleet.first_run import FirstRun
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tekton_tui.widgets.fleet.plots import LOW, Plots
 
 DETAIL, NARROW_DETAIL = 9, 5
 """Rows of the detail, with its border, where the terminal is usual and where it is small."""
-BUTTONS = {
-    "launch": ("Launch", "Launch"),
-    "launch-all": ("Launch all", "all"),
-    "kill": ("Kill", "Kill"),
-    "kill-all": ("Kill all", "all"),
-}
-"""Names of the buttons, with their labels and what is left of these where there is little room."""
-SHORT_BUTTONS = 70
 ORDER_WORDS = {"need": "needs you first"}
 MENU: tuple[tuple[str, str, str], ...] = (
     ("chat", "Chat", "opens its conversation"), ("mark", "Mark", "for the next verb"),
@@ -67,6 +61,7 @@ class FleetPane(Vertical):
     DEFAULT_CSS = """
     FleetPane { layers: base over; }
     FleetPane.-stale { opacity: 85%; }
+    FleetPane #fleet-first { display: none; }
     #fleet-box { height: 1fr; padding: 0; }
     #fleet-grid { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
     #fleet-empty { height: auto; min-height: 4; }
@@ -84,6 +79,7 @@ class FleetPane(Vertical):
         self._detail_open = True
         self._detail_extra = 0
         self._zoomed = ""
+        self._offers_first = True  # until somebody ran, or it was put away
 
     def compose(self) -> ComposeResult:
         yield Plots(self._stores.fleet, id="fleet-plots")
@@ -96,11 +92,8 @@ class FleetPane(Vertical):
             compact=True,
         )
         yield DetailPane(self._stores, self._commands, id="fleet-detail")
-        with Horizontal(id="fleet-buttons"):
-            for name, (label, _) in BUTTONS.items():
-                button = Button(label, id=f"button-{name}", compact=True)
-                button.can_focus = False  # the keys do the same; tab goes from pane to pane
-                yield button
+        yield FirstRun(self._stores, self._commands, id="fleet-first")
+        yield FleetButtons(id="fleet-buttons")
 
     def on_mount(self) -> None:
         self.query_one("#fleet-filter").display = False
@@ -128,17 +121,21 @@ class FleetPane(Vertical):
 
     def _fit(self) -> None:
         """Share the rows out: what the grid needs, and the rest for the detail; put the buttons on the grid's border."""
+        form, first = self.query_one(FirstRun), self.first_shown
+        for child in self.children if first or form.display else ():
+            child.styles.clear_rule("display")  # as the style sheet has it, but the filter: its key opens it
+            if first or child.id == "fleet-filter":
+                child.display = child is form
+        if first:
+            return
         size = app_of(self).size
         narrow = size.width < NARROW
         self.set_class(narrow, "-narrow")
         self._plots.fit(size.width, size.height)
         if self._zoomed:
             self._plots.add_class("-none")
-        box, detail, field = (
-            self.query_one("#fleet-box"),
-            self.query_one(DetailPane),
-            self.query_one("#fleet-filter"),
-        )
+        box, detail = self.query_one("#fleet-box"), self.query_one(DetailPane)
+        field = self.query_one("#fleet-filter")
         box.display = self._zoomed != "detail"
         detail.display = self._zoomed == "detail" or (
             self._detail_open and not self._zoomed and size.height >= 16
@@ -152,23 +149,46 @@ class FleetPane(Vertical):
             detail.styles.height = max(2, min(max(least, room - wanted), room - 5))
         else:
             detail.styles.height = "1fr"
-        self._place_buttons(size.width)
-
-    def _place_buttons(self, width: int) -> None:
-        box, buttons = self.query_one("#fleet-box"), self.query_one("#fleet-buttons")
+        buttons = self.query_one(FleetButtons)
         buttons.display = box.display
-        short = width < SHORT_BUTTONS
-        for name, (label, shortened) in BUTTONS.items():
-            self.query_one(f"#button-{name}", Button).label = shortened if short else label
-        cells = 1 + sum(len(shortened if short else label) + 3 for label, shortened in BUTTONS.values())
-        x = width - cells - (1 if self.has_class("-narrow") else 2)
-        buttons.styles.offset = (max(0, x), self._plots.rows)
+        buttons.place(size.width, self._plots.rows, 1 if narrow else 2)
 
     def _show_unread(self) -> None:
         self.grid.show_unread(self._stores.attention.unread())
 
+    @property
+    def first_shown(self) -> bool:
+        """Whether the first form stands here in the place of the grid."""
+        platform = self._stores.fleet.platform
+        ready = platform is not None and platform.lifecycle_on and bool(platform.starter)
+        return self._offers_first and ready and self._nothing_runs and not self._stores.connection.stale
+
+    def _offer_first(self, offers: bool) -> None:
+        """Put the first form in the grid's place, or away."""
+        self._offers_first = offers
+        self._shown = None
+        self._summarise()
+        self.focus_content()
+
+    @on(FirstRun.Later)
+    def _later(self) -> None:
+        self._offer_first(False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While the first form stands here, what acts on rows has no keys."""
+        return action in ("launch_all", "filter") or not self.first_shown
+
     def focus_content(self) -> None:
-        self.grid.focus()
+        if self.first_shown:
+            self.query_one(FirstRun).focus()
+        else:
+            self.grid.focus()
+
+    def show_grid(self) -> FleetGrid:
+        """Return the grid, shown."""
+        if self.first_shown:
+            self._offer_first(False)
+        return self.grid
 
     def show_launched(self, ids: list[str]) -> None:
         """Put the cursor on somebody who can be asked now, unless it is on one already."""
@@ -180,7 +200,7 @@ class FleetPane(Vertical):
         """Return what Enter does: it launches the team, launches one, or opens a chat."""
         row = self.grid.cursor_row
         if self._nothing_runs:
-            return {"chat": "start the team"}
+            return {"chat": "start a team"}
         return {"chat": "start"} if row is not None and row.state not in LIVE else {}
 
     @property
@@ -192,12 +212,8 @@ class FleetPane(Vertical):
         row = self.grid.cursor_row
         ids = self.targets()
         if verb in ("stop", "kill") and ids and not any(self._stores.fleet.rows[ai_id].pid for ai_id in ids):
-            who = self._stores.fleet.names(ids)
-            return (
-                f"{who} does not run: nothing to {verb}"
-                if len(ids) == 1
-                else f"none of these runs: nothing to {verb}"
-            )
+            who = f"{self._stores.fleet.names(ids)} does not run" if len(ids) == 1 else "none of these runs"
+            return f"{who}: nothing to {verb}"
         if verb in ("write", "log", "detail", "copy", "copy-json") and row is None:
             return "no specialist is under the cursor"
         return ""
@@ -214,15 +230,16 @@ class FleetPane(Vertical):
         fleet, grid = self._stores.fleet, self.grid
         hidden = f" · {grid.hidden} hidden by filter" if grid.hidden else ""
         marked = f" · {len(fleet.marked)} marked" if fleet.marked else ""
-        order = (
-            f"by {grid.sort_column}"
-            if grid.sort_column
-            else ORDER_WORDS.get(grid.grouping, f"by {grid.grouping}")
-        )
+        grouped = ORDER_WORDS.get(grid.grouping, f"by {grid.grouping}")
+        order = f"by {grid.sort_column}" if grid.sort_column else grouped
         wall = " · wall" if grid.wall else ""
         running = sum(row.state in RUNNING for row in fleet.rows.values())
         down = sum(row.state in BROKEN for row in fleet.rows.values())
         stopped = sum(row.state == "stopped" for row in fleet.rows.values())
+        first = self.first_shown
+        self._offers_first &= self._nothing_runs
+        if turned := first != self.query_one(FirstRun).display:
+            self._shown = None
         summary = _Shown(
             f"Fleet · {len(fleet.rows)}{hidden}{marked}",
             f" · {order}{wall}",
@@ -234,7 +251,12 @@ class FleetPane(Vertical):
         )
         if summary != self._shown:
             self._shown = summary
+            had = self.has_focus_within
             self._show()
+            if first:
+                self.query_one(FirstRun).show()
+            if turned and had:
+                self.focus_content()
         self._name_keys()
 
     def _name_keys(self) -> None:
@@ -249,15 +271,10 @@ class FleetPane(Vertical):
             return
         box = self.query_one("#fleet-box")
         air = " " if self.has_class("-narrow") else ""
-        box.border_title = Content.assemble(
-            literal(air + shown.title), literal(shown.order + air, "$text-muted")
-        )
-        keys = (
-            ("/", "filter"),
-            ("o", "order"),
-            ("C", "columns"),
-            ("L", "rows" if self.grid.wall else "wall"),
-        )
+        order = literal(shown.order + air, "$text-muted")
+        box.border_title = Content.assemble(literal(air + shown.title), order)
+        layout = "rows" if self.grid.wall else "wall"
+        keys = (("/", "filter"), ("o", "order"), ("C", "columns"), ("L", layout))
         box.border_subtitle = Content(" · ").join(
             [
                 literal(shown.counts),
@@ -269,13 +286,7 @@ class FleetPane(Vertical):
         if shown.hint is not None:
             empty.show_text(*shown.hint)
         self.set_class(shown.stale, "-stale")
-        for name, enabled in (
-            ("launch", True),
-            ("launch-all", True),
-            ("kill", shown.live),
-            ("kill-all", shown.live),
-        ):
-            self.query_one(f"#button-{name}", Button).disabled = not enabled
+        self.query_one(FleetButtons).enable(shown.live)
         self._fit()
 
     def _hint(self) -> tuple[str, str]:
@@ -286,16 +297,13 @@ class FleetPane(Vertical):
             return "Attaching to the backend…", ""
         if not platform.lifecycle_on:
             return "The AI lifecycle is off (TEKTON_REGISTER_AI=false).", "Nothing launches or registers."
-        model = (
-            "the embedded model" if platform.provider.provider == "embedded" else platform.provider.display
-        )
-        return (
-            f"Nothing runs. Enter launches the starter team: {', '.join(platform.starter)}.",
-            f"They answer with {model}: {platform.provider.reason}.",
-        )
+        used = platform.provider
+        model = "the embedded model" if used.provider == "embedded" else used.display
+        words = f"Nothing runs. Enter starts a team: {', '.join(platform.starter)}."
+        return words, f"They answer with {model}: {used.reason}."
 
     def _services(self) -> str:
-        """Return which services do not serve, in words; empty while all do."""
+        """Return which services do not serve."""
         parts = [
             f"{SYMBOLS.get(service.state, '●')} {service.title}: {service.state} {service.cause or service.detail}"
             for service in self._stores.fleet.services.values()
@@ -312,15 +320,9 @@ class FleetPane(Vertical):
     def _chosen(self, event: FleetGrid.Chosen) -> None:
         self._commands.navigator.open_chat(event.ai_id)
 
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        name = (event.button.id or "").removeprefix("button-").replace("-", "_")
-        {
-            "launch": self.action_launch,
-            "launch_all": self.action_launch_all,
-            "kill": self.action_kill,
-            "kill_all": self._commands.fleet.stop_all,
-        }[name]()
+    @on(FleetButtons.Pressed)
+    def _pressed(self, event: FleetButtons.Pressed) -> None:
+        getattr(self, f"action_{event.name}")()
         self.focus_content()
 
     @on(Input.Changed, "#fleet-filter")
@@ -338,7 +340,7 @@ class FleetPane(Vertical):
         if self.grid.toggle_fold():
             return
         if fleet.rows and self._nothing_runs and not fleet.marked:
-            self._commands.fleet.launch(["starter"])
+            self._offer_first(True)
         elif row is not None and row.state in LIVE:
             self._commands.navigator.open_chat(row.id)
         elif row is not None:
@@ -351,6 +353,7 @@ class FleetPane(Vertical):
 
     def take_text(self, text: str) -> bool:
         """Filter by text that was typed or pasted outside of a field."""
+        self.show_grid()
         self.query_one("#fleet-filter", Field).show_with(text)
         self._fit()
         return True
@@ -366,6 +369,9 @@ class FleetPane(Vertical):
 
     def action_kill(self) -> None:
         self._commands.fleet.kill(self.targets())
+
+    def action_kill_all(self) -> None:
+        self._commands.fleet.stop_all()
 
     def action_restart(self) -> None:
         self._commands.fleet.restart(self.targets())
@@ -465,6 +471,7 @@ class FleetPane(Vertical):
             self._commands.copy(row.name, row.name)
 
     def action_filter(self) -> None:
+        self.show_grid()
         field = self.query_one("#fleet-filter", Input)
         field.display = True
         self._fit()
@@ -480,7 +487,7 @@ class FleetPane(Vertical):
             self._zoomed = ""
             self._fit()
         elif self._stores.fleet.marked:
-            self._stores.fleet.clear_marks()
+            self._commands.fleet.clear_marks()
         else:
             self.grid.fold_again()
         self.focus_content()

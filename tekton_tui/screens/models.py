@@ -32,8 +32,10 @@ class ModelScreen(Question[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("models")
 
-    def __init__(self, controller: Controller, ids: list[str]) -> None:
+    def __init__(self, controller: Controller, ids: list[str], *, fetch: bool = False) -> None:
+        """`fetch` opens the field for a model to be fetched at once."""
         super().__init__()
+        self._fetch_first = fetch
         self._stores, self._controller, self._ids = controller.stores, controller, ids
         self._choices: list[tuple[str, str]] = []
         self._fetching = ""
@@ -57,6 +59,8 @@ class ModelScreen(Question[None]):
             self.query_one(name).display = False
         self._stores.fleet.summary_changed.subscribe_widget(self, self._show_progress)
         self._ask()
+        if self._fetch_first:
+            self.action_fetch()
 
     def _ask(self) -> None:
         self._controller.request(ListModels(), self._show, otherwise=self._unknown)
@@ -85,7 +89,8 @@ class ModelScreen(Question[None]):
         listing.clear_options()
         listing.add_options(options)
         listing.highlighted = 0 if options else None
-        listing.focus()
+        if not self.query_one("#model-name").display:
+            listing.focus()
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

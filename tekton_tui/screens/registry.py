@@ -70,7 +70,7 @@ SCREENS: dict[str, ScreenRow] = {
 }
 """By name, in the order in which they stand on the screen: the six places, then the screens inside them."""
 
-ADDRESSES = {"errors": "needs", "gateway": "system", "models": "system", "hosts": "system"}
+ADDRESSES = {"errors": "needs"} | dict.fromkeys(("gateway", "models", "hosts", "config", "doctor"), "system")
 """Words behind `:` for a tab of a place, and which place that is; some are names that screens had before."""
 
 

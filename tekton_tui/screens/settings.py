@@ -89,6 +89,7 @@ class SettingsScreen(ModalScreen[None]):
             self._preference("density", "density", preferences.density, DENSITIES),
             self._preference("bell", "bell", preferences.bell, (True, False)),
             self._preference("desktop notification", "notify", preferences.notify, (True, False)),
+            self._preference("signs in ASCII", "ascii", preferences.ascii, (True, False)),
             self._preference("terminal title", "title", preferences.title, (True, False)),
             self._policy_line("team moderation", MODES, _moderation, _set_moderation),
             self._policy_line("orchestration style", STYLES, _style, _set_style),

@@ -1,7 +1,8 @@
-"""Place 6: what the platform stands on, in tabs: the gateway, the models there are, the hosts that specialists run on."""
+"""Place 6: what the platform stands on, in tabs: the gateway, the models there are, the hosts, settings, and what is wrong."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from textwrap import wrap
 from typing import ClassVar, Final
@@ -23,8 +24,19 @@ from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet.drawing import gauge, share_tone
 
-TABS: Final = {"gateway": "Gateway", "models": "Models", "hosts": "Hosts"}
+TABS: Final = {
+    "gateway": "Gateway",
+    "models": "Models",
+    "hosts": "Hosts",
+    "config": "Settings",
+    "doctor": "Doctor",
+}
 """Titles of the tabs by their words behind `:`."""
+COMMANDS: Final = {"config": ("config", "show", "--origin"), "doctor": ("doctor",)}
+"""Of the command line, whose words these tabs show."""
+KEY_CELLS, ORIGIN_CELLS, SHORT_VALUE_CELLS = 37, 24, 12
+"""Columns of a row of settings."""
+_setting = re.compile(r"(\S+)\s+(environment: \S+|\S+)\s*(.*)").fullmatch
 GAUGE_CELLS: Final = 20
 DETAIL_CELLS: Final = 72
 """Of why a provider does not answer: it fits at the smallest size."""
@@ -36,7 +48,7 @@ class SystemPane(Vertical):
 
     DEFAULT_CSS = """
     #system-head { height: 1; margin-bottom: 1; }
-    #models, #hosts { height: 1fr; padding: 0 1; }
+    #models, #hosts, #config, #doctor { height: 1fr; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings("system")
 
@@ -48,7 +60,7 @@ class SystemPane(Vertical):
     def compose(self) -> ComposeResult:
         yield Static("", id="system-head")
         yield GatewayPane(self._stores, self._commands, id="gateway")
-        for name in ("models", "hosts"):
+        for name in list(TABS)[1:]:
             with VerticalScroll(id=name, can_focus=True):
                 yield Static("", id=f"{name}-text")
 
@@ -88,6 +100,46 @@ class SystemPane(Vertical):
             self._commands.controller.request(ListModels(), self._show_models, otherwise=self._no_models)
         elif self.tab == "hosts":
             self._show_hosts()
+        elif self.tab in COMMANDS:
+            self._run()
+
+    def action_again(self) -> None:
+        """Look again at what the tab shows."""
+        if self.tab == "gateway":
+            self.query_one(GatewayPane).focus_content()
+        else:
+            self._write()
+
+    def action_copy(self) -> None:
+        """Copy what the tab shows."""
+        if self.tab != "gateway" and isinstance(shown := self._text(self.tab).content, Content):
+            self._commands.copy(shown.plain, TABS[self.tab].lower())
+
+    def _text(self, tab: str) -> Static:
+        return self.query_one(f"#{tab}-text", Static)
+
+    # settings and doctor: what the command line says on this machine
+
+    def _run(self) -> None:
+        tab = self.tab
+        command = " ".join(("tekton", *COMMANDS[tab]))
+        shown = self._text(tab)
+        if not self._stores.connection.starts_here:
+            shown.update(
+                literal(f"The backend runs elsewhere: `{command}` on its machine says it.", "$text-muted")
+            )
+            return
+        head = Content.assemble(
+            (command, "bold $text-primary"), ("  R", "bold $text-primary"), (" again", "$text-muted")
+        )
+        shown.update(Content("\n").join([head, literal("looking…", "$text-muted")]))
+
+        def said(code: int, text: str) -> None:
+            if self.is_attached:
+                rows = _settings if tab == "config" and not code else _findings
+                shown.update(Content("\n").join([head, Content(""), *rows(text, self.size.width)]))
+
+        self._commands.console.run_tekton(COMMANDS[tab], said)
 
     # models
 
@@ -165,6 +217,54 @@ class SystemPane(Vertical):
         if not hosts:
             lines.append(literal("No specialist runs.", "$text-muted"))
         self.query_one("#hosts-text", Static).update(Content("\n").join(lines))
+
+
+def _settings(text: str, width: int) -> list[Content]:
+    """Return the settings with their values and where each comes from; those that somebody set stand out."""
+    lines: list[Content] = []
+    values = max(SHORT_VALUE_CELLS, width - KEY_CELLS - ORIGIN_CELLS - 8)
+    for line in text.splitlines():
+        found = _setting(line)
+        if found is None:
+            lines.append(literal(line, "$text-error"))
+            continue
+        key, origin, value = found.groups()
+        own = origin != "default"
+        lines.append(
+            Content.assemble(
+                literal(f"{one_line(key, KEY_CELLS):<{KEY_CELLS}} ", "bold" if own else "$text-muted"),
+                literal(f"{one_line(value, values):<{values}} ", "" if own else "$text-muted"),
+                literal(
+                    one_line(origin.replace("environment: ", "$"), ORIGIN_CELLS),
+                    "$text-primary" if own else "$text-muted",
+                ),
+            )
+        )
+    return lines
+
+
+def _findings(text: str, width: int) -> list[Content]:
+    """Return what was checked, what is wrong before what is well, and how it is mended."""
+    blocks: list[list[str]] = []
+    for line in text.splitlines():
+        if line.startswith(("ok ", "FAIL ")) or not blocks:
+            blocks.append([line])
+        else:
+            blocks[-1].append(line)
+    wrong = [block for block in blocks if not block[0].startswith("ok ")]
+    good = [block for block in blocks if block[0].startswith("ok ")]
+    count = f"{len(wrong)} of {len(blocks)} are wrong" if wrong else f"all {len(good)} are well"
+    lines = [literal(count, "bold $text-error" if wrong else "bold $text-success"), Content("")]
+    for block, sign, tone in [
+        *((one, "✖ ", "$text-error") for one in wrong),
+        *((one, "✓ ", "$text-success") for one in good),
+    ]:
+        head = block[0].removeprefix("FAIL ").removeprefix("ok   ")
+        lines.append(Content.assemble((sign, tone), literal(head, "" if "✖" in sign else "$text-muted")))
+        for line in block[1:]:
+            fix = line.strip().startswith("fix:")
+            lines.append(literal(f"  {line.strip()}", "$text-warning" if fix else "$text-muted"))
+    return lines
 
 
 def _gauge(name: str, percent: float) -> Content:

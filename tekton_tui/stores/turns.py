@@ -80,6 +80,9 @@ class LiveTurn:
     context: int = 0
     """Tokens of its prompt and its answer together, as the provider counted them; 0 while unknown."""
     total_time: float = 0.0
+    cost: float = 0.0
+    """In `currency`, 0 where nothing has a price or it is not known."""
+    currency: str = "USD"
     finish_reason: str = ""
     notes: list[str] = field(default_factory=list[str])
     attached: Sequence[Attachment] = ()
@@ -367,6 +370,7 @@ class TurnStore:
                     turn.first_token_ms if facts.first_token_ms is None else facts.first_token_ms
                 )
                 turn.finish_reason, turn.notes = facts.finish_reason, facts.notes
+                turn.cost, turn.currency = facts.cost or 0.0, facts.currency
                 if facts.finish_reason == "cancelled":
                     turn.code = "cancelled"
             case StreamError():

@@ -344,7 +344,7 @@ class Transcript(ScrollView, can_focus=True):
         """Return the rows on screen; the strips are kept, so the terminal codes in them are too."""
         if self._stale:
             self._catch_up()
-        if self._canvas.plain:
+        if self._canvas.plain and len(self.get_line_filters()) == 1:  # Textual's own alone
             return self._canvas.lines(crop)
         self._painting = True
         try:

@@ -13,6 +13,7 @@ from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
+from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.frame_scheduler import frame_scheduler
 from tekton_tui.screens.dialogs import Question
 from tekton_tui.widgets.fleet.grid import FleetGrid
@@ -95,5 +96,12 @@ def names_shown(app: TektonApp) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have questions hear keys from the first moment on; the tests of the input queue set the time back."""
+    """Have questions hear keys from the first moment on, and answers sent at once; tests of either set the time back."""
     monkeypatch.setattr(Question, "EARLY_S", 0.0)
+    monkeypatch.setattr(Undo, "GRACE_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def many_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the terminal be one of many colours, whatever the tests are run from."""
+    monkeypatch.setenv("COLORTERM", "truecolor")

@@ -1,7 +1,7 @@
 """A console over scripted specialists, to be run as a program on a terminal: `python -m tests.tui.pty_console`.
 
 What it asks of the backend goes as lines to the descriptor in `CALLS_FD`: the name of the call and the beginning of its
-fields. A call nobody agreed to just before, by an answer to a question or by Enter in a field, begins with `!`.
+fields. `BUSY` names one of them that answers all the time. A call nobody agreed to just before, by an answer to a question or by Enter in a field, begins with `!`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class RecordingClient(FakeClient):
 
 
 def main() -> None:
-    client = RecordingClient(snapshot(*(live(name) for name in RUNNING)))
+    now = time.time()
+    works = {"state": "busy", "phase": "streaming", "phase_since": now, "tokens_per_second": 40.0}
+    busy = os.environ.get("BUSY", "")
+    client = RecordingClient(snapshot(*(live(name, **(works if name == busy else {})) for name in RUNNING)))
     plan = FleetPlan([LaunchPlanItem("penia-ai", "penia", True)])
     client.answers[Launch] = lambda params: LaunchReport(plan if params.dry_run else None)
     app = TektonApp(client.connect)

@@ -193,6 +193,14 @@ class Terminal:
         while select.select([self.master], [], [], quiet_s)[0] and self._read():
             pass
 
+    def read_for(self, seconds: float) -> int:
+        """Read for so long; return how many bytes were written meanwhile."""
+        before, deadline = len(self.written), time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self.master], [], [], left)[0] and not self._read():
+                break
+        return len(self.written) - before
+
     def wait(self) -> int:
         """Read until the program ends; return its exit code."""
         deadline = time.monotonic() + LIMIT_S

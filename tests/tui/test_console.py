@@ -68,22 +68,17 @@ def screen_text(app: TektonApp) -> str:
     )
 
 
-async def test_enter_on_an_empty_fleet_shows_the_plan_and_enter_launches_the_starter_team(
-    console: Maker,
-) -> None:
+async def test_one_enter_on_an_empty_fleet_starts_those_that_are_ticked(console: Maker) -> None:
     app, client = console()
     client.answers[Launch] = lambda params: PLAN if params.dry_run else LaunchReport()
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        assert "Nothing runs. Enter launches the starter team: numa, rhetor, apollo, athena." in screen_text(
-            app
-        )
+        shown = screen_text(app)
+        assert "Who should answer?" in shown and all(name in shown for name in ("numa", "rhetor", "athena"))
         await pilot.press("enter")
         await settle(pilot)
-        assert isinstance(app.screen, Dialog)
-        await pilot.press("enter")
-        await settle(pilot)
-        assert client.called(Launch) == [Launch(["starter"], dry_run=True), Launch(["starter"])]
+        everybody = [item.id for item in PLAN.plan.items] if PLAN.plan is not None else []
+        assert client.called(Launch) == [Launch(["starter"], dry_run=True), Launch(everybody)]
 
 
 async def test_the_plan_says_who_would_start_and_answer_nothing(console: Maker) -> None:
@@ -97,7 +92,7 @@ async def test_the_plan_says_who_would_start_and_answer_nothing(console: Maker) 
     client.answers[Launch] = lambda _params: LaunchReport(plan)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await pilot.press("enter")
+        await pilot.press("S")
         await settle(pilot)
         text = screen_text(app)
         assert "◐ numa" in text and "● apollo" in text and "weights of the embedded" in text
@@ -107,7 +102,7 @@ async def test_the_plan_says_who_would_start_and_answer_nothing(console: Maker) 
         items.append(
             LaunchPlanItem("athena-ai", "athena", False, problem="runs already", code="already_running")
         )
-        await pilot.press("enter")
+        await pilot.press("S")
         await settle(pilot)
         assert "2 of 3 can start, none can answer yet" in screen_text(app)
         assert "✓ athena" in screen_text(app) and "✖ athena" not in screen_text(app)
@@ -127,7 +122,7 @@ async def test_missing_weights_are_fetched_from_the_plan_before_the_team_starts(
     client.answers[PullModel] = lambda params: PullResult(params.model, params.provider, True)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await pilot.press("enter")
+        await pilot.press("S")
         await settle(pilot)
         assert (
             "f Fetch, launch" in screen_text(app)
@@ -137,7 +132,7 @@ async def test_missing_weights_are_fetched_from_the_plan_before_the_team_starts(
         await pilot.press(key)
         await settle(pilot)
         assert client.called(PullModel) == [PullModel("SmolLM2", "embedded")]
-        assert client.called(Launch) == [Launch(["starter"], dry_run=True), Launch(["starter"])]
+        assert client.called(Launch)[1:] == [Launch(["all"], dry_run=True), Launch(["all"])]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (80, 12)])

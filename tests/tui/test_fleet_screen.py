@@ -57,7 +57,9 @@ async def test_the_line_of_keys_says_what_enter_does_now(console: Maker) -> None
     app, client = console()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert "start the team" in screen_text(app).splitlines()[-1]
+        await pilot.press("escape")
+        await settle(pilot)
+        assert "start a team" in screen_text(app).splitlines()[-1]
         client.changed(live("apollo"))
         await settle(pilot)
         grid = app.query_one(FleetGrid)

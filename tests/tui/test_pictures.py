@@ -80,14 +80,18 @@ from backend.schema.results import (
 )
 from backend.schema.tools import Ask
 from tekton_tui.app import TektonApp
+from tekton_tui.runtime.themes import LIGHT_NAME
 from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.chat.chat_view import ChatView
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.composer.files import Attached
+from tekton_tui.widgets.fleet.first_run import FirstRun
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.conftest import at_rest, settle
 from tests.tui.fake_client import (
+    EMBEDDED,
     NOW,
+    STARTER,
     FakeClient,
     answer,
     live,
@@ -205,7 +209,29 @@ async def plan(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     client.answers[Launch] = LaunchReport(
         FleetPlan(items, memory_estimate=1 << 30, memory_available=20 << 30, candidates=[other], jobs=[job])
     )
-    await pilot.press("enter")
+    app.query_one(FirstRun).took_s = 0.0  # however long the look took on this machine
+    app.query_one(FirstRun).refresh()
+    await pilot.press("S")
+
+
+async def first_run(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """What a newcomer sees: models that are there and one that is not, and who would be started."""
+    llama = "Ollama answers at http://127.0.0.1:11434"
+    candidates = [
+        ModelCandidate("ollama", "qwen3:30b", "http://127.0.0.1:11434", "Qwen3 30B", 19 << 30, f"{llama}: pulled", True),
+        ModelCandidate("ollama", "llama3.2:3b", "http://127.0.0.1:11434", "Llama3.2 3B", 2 << 30, f"{llama}: loaded now", True),
+        ModelCandidate("anthropic", "claude", "", "Claude", 0, "a key for Anthropic is set", True, paid=True),
+        ModelCandidate("embedded", EMBEDDED.model, "", EMBEDDED.display, 93 << 20, "comes with tekton", True, stand_in=True),
+    ]  # fmt: skip
+    items = [LaunchPlanItem(f"{name}-ai", name, True, short=row(name).short) for name in STARTER]
+    job = JobGroup("review-change", "Review a change", "what it breaks", ["telos", "apollo"])
+    plan = FleetPlan(items, 1 << 30, 20 << 30, candidates=candidates, jobs=[job])
+    client.answers[Launch] = LaunchReport(plan)
+    await pilot.press("R")
+    await settle(pilot)
+    app.query_one(FirstRun).took_s = 0.4
+    app.query_one(FirstRun).refresh()
+    await pilot.press("up", "up", "up", "space")
 
 
 async def chat(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -707,7 +733,7 @@ async def needs_ask(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
 
 
 STATES: dict[str, tuple[bool, Drive]] = {
-    "fleet_empty": (False, nothing), "fleet": (True, nothing), "launch_plan": (False, plan), "chat": (True, chat),
+    "fleet_empty": (False, first_run), "fleet": (True, nothing), "launch_plan": (False, plan), "chat": (True, chat),
     "chat_waits": (True, chat_waits), "chat_tools": (True, chat_tools), "chat_files": (True, chat_files), "chat_branch": (True, chat_branch), "switcher": (True, switcher), "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
     "errors": (True, errors), "errors_empty": (True, errors_empty), "lost": (True, lost), "quit": (True, quit_question),
     "kill": (True, kill_question), "help": (True, help_keys), "pipes": (True, pipes), "pipes_empty": (True, pipes_empty),
@@ -723,11 +749,26 @@ STATES: dict[str, tuple[bool, Drive]] = {
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("state", STATES)
 def test_picture(state: str, size: tuple[int, int], snap_compare: Any) -> None:
+    _compare(state, size, snap_compare)
+
+
+PLACES = ("fleet_empty", "fleet", "chat_tools", "team_18", "needs", "timeline", "gateway")
+
+
+@pytest.mark.parametrize(("size", "theme"), [((40, 10), ""), ((200, 60), ""), ((120, 40), LIGHT_NAME)],
+                         ids=["40x10", "200x60", "light"])  # fmt: skip
+@pytest.mark.parametrize("state", PLACES)
+def test_place(state: str, size: tuple[int, int], theme: str, snap_compare: Any) -> None:
+    """Each place where there is next to no room, where there is plenty, and in light."""
+    _compare(state, size, snap_compare, theme)
+
+
+def _compare(state: str, size: tuple[int, int], snap_compare: Any, theme: str = "") -> None:
     running, drive = STATES[state]
     rows = busy_fleet() if running else []
     first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
     client = FakeClient(first)
-    app = TektonApp(client.connect)
+    app = TektonApp(client.connect, theme=theme)
 
     async def before(pilot: Pilot[Any]) -> None:
         await settle(pilot, 8)

@@ -10,7 +10,7 @@ from textual.color import Color
 from textual.theme import Theme
 
 from tekton_tui.runtime.themes import THEMES
-from tekton_tui.runtime.tokens import tokens_from
+from tekton_tui.runtime.tokens import cursor_of, tokens_from
 
 TEXTS = (
     "foreground",
@@ -118,10 +118,12 @@ LARGE = 3.0
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
 def test_every_token_is_read_on_the_grounds_it_is_drawn_on(theme: Theme, deep: bool) -> None:
     """Words at 4.5 on ground, bar and the row under the cursor, where greys rise by one; plots at 3."""
-    tokens = tokens_from(colours_of(theme))
+    colours = colours_of(theme)
+    cursor = cursor_of(colours["background"], colours["primary"], few_colours=not deep)
+    tokens = tokens_from({**colours, "cursor-row": cursor})
     weak: list[tuple[str, str, float]] = []
     for tone in (*SPOKEN, *PLOTTED):
-        for ground in (tokens.ground, tokens.bar, *([tokens.cursor] if deep else [])):
+        for ground in (tokens.ground, tokens.bar, tokens.cursor):
             style = tokens.style(tone, ground)
             assert style.color is not None and style.bgcolor is not None
             pair = [style.color, style.bgcolor]

@@ -26,9 +26,14 @@ from backend.schema.params import (
         "verb", nargs="?", choices=("show", "check", "path", "orchestration", "get", "set"), default="show"
     ),
     argument("words", nargs="*", help="orchestration [KEY=VALUE…] · get KEY · set KEY VALUE"),
+    argument("--origin", action="store_true", help="show: a row for each setting, and where it comes from"),
     examples=[
         ("tekton config check", "check the file"),
         ("tekton config show", "all settings in use"),
+        (
+            "tekton config show --origin",
+            "and where each comes from: a line of the file, a variable, a default",
+        ),
         ("tekton config orchestration moderation_mode=pass_through", "how teams are moderated"),
     ],
 )
@@ -61,6 +66,11 @@ async def config(options: argparse.Namespace) -> int:
         for problem in problems:
             terminal.error(problem)
         return FAILED if problems else OK
+    if options.origin:
+        for row in settings_module.rows_of(settings_module.shown(settings), settings_module.origins(home)):
+            value = json.dumps(row.value, ensure_ascii=False)
+            print(f"{row.key:<40} {row.origin:<20} {value}")
+        return OK
     terminal.print_json(settings_module.shown(settings))
     return OK
 

@@ -107,6 +107,9 @@ class TurnCompletion:
         try:
             self._estimate_prompt(turn, outcome)
             used = await self._budgets.priced(turn.ai_id, outcome)
+            if used is not None and used.cost and outcome.cost is None and isinstance(frame, StreamEnd):
+                frame.metadata.cost, frame.metadata.currency = used.cost, used.currency
+                line = encoder.encode(frame)
             stored = await self._store(turn, outcome, used, reasoning)
             outcome.message_id = stored.id
         except Exception as error:  # the store is away, full or closed: the answer itself is whole

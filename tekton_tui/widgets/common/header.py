@@ -123,6 +123,9 @@ class Header(Widget):
                 known = "exited" if state == "down" else state
                 parts.append(Content.styled(f"  {SYMBOLS[known]} {count}", f"${TONES[known]}"))
                 parts.append(literal(f" {state}" if show.words else "", "$text-muted"))
+        fleet = self._stores.fleet
+        if fleet.platform is not None and show.words and not any(row.pid for row in fleet.rows.values()):
+            parts.append(literal("  nothing runs", "$text-muted"))
         if self._needs is not None and (waiting := self._needs.value(self._stores)):
             parts.append(
                 Content.styled(f"  ◆ {waiting} need{'s' * (waiting == 1)} you", "bold $text-secondary")

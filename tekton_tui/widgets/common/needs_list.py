@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import ClassVar, Final
 
 from rich.segment import Segment
@@ -77,6 +78,12 @@ class NeedsList(ScrollView, can_focus=True):
         for at, item in enumerate(self._items):
             if item.id == item_id:
                 self._move_to(at)
+
+    def spots(self) -> list[tuple[int, int, Callable[[], object]]]:
+        """Return the rows in sight, and what puts the cursor on each."""
+        top = round(self.scroll_offset.y)
+        last = min(len(self._items), top + self.size.height - 1)
+        return [(0, at - top + 1, partial(self._move_to, at)) for at in range(top, last)]
 
     def action_move(self, step: int) -> None:
         if self._items:

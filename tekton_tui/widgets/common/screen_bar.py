@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from textual import events
@@ -98,6 +99,10 @@ class ScreenBar(Widget):
             " ",
         )
         return words.stylize("on $panel") if here else words
+
+    def spots(self) -> list[tuple[int, int, Callable[[], object]]]:
+        """Return where the titles stand, and what goes to each place."""
+        return [(at, 0, partial(self.post_message, self.Chosen(name))) for at, _end, name in self._spans]
 
     def on_click(self, event: events.Click) -> None:
         for start, end, name in self._spans:

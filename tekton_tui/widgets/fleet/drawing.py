@@ -165,3 +165,16 @@ def fitted(parts: Sequence[Part], width: int, *, right: bool = False) -> list[Pa
         break
     used = width_of(kept)
     return [*kept, *([Part(" " * (width - used))] if used < width else [])]
+
+
+def changed_span(before: Sequence[Part], after: Sequence[Part], width: int) -> tuple[int, int]:
+    """Return the first cell and the number of cells in which a row of `width` cells differs; all of it where widths do."""
+    if len(before) != len(after) or [width_of([one]) for one in before] != [width_of([one]) for one in after]:
+        return 0, width
+    at, first, last = 0, width, 0
+    for one, other in zip(before, after, strict=True):
+        end = at + width_of([other])
+        if one != other:
+            first, last = min(first, at), max(last, end)
+        at = end
+    return first, max(0, last - first)

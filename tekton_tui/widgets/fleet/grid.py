@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual import events
@@ -35,7 +36,7 @@ from tekton_tui.widgets.fleet.columns import (
     fitting,
     size_class,
 )
-from tekton_tui.widgets.fleet.drawing import Part, step_up
+from tekton_tui.widgets.fleet.drawing import Part, changed_span, step_up
 from tekton_tui.widgets.fleet.row_painter import MARKS, RowPainter, strip
 
 CLOCK_S = 1.0
@@ -171,6 +172,11 @@ class FleetGrid(ScrollView, can_focus=True):
         self._painter.columns = fitting(width, self.columns_chosen(), wide=self._is_wide, extra=extra)
         self._drawn.clear()
         self.refresh()
+
+    def spots(self) -> list[tuple[int, int, Callable[[], object]]]:
+        """Return the lines in sight, and what puts the cursor on each."""
+        first = self._head_rows - round(self.scroll_offset.y)
+        return [(0, self._places[key] + first, partial(self._set_cursor, key)) for key in self._seen()]
 
     def go_to(self, ai_id: str) -> None:
         """Put the cursor on a row; one that is folded is shown."""
@@ -443,10 +449,10 @@ class FleetGrid(ScrollView, can_focus=True):
             line = self._lines[self._places[key]]
             ticks = [row.state in TICKING for ai_id in line.ids if (row := self._fleet.rows.get(ai_id))]
             if all_due or any(ticks):
-                self._redraw(key)
+                self._redraw(key, clock=line.kind == "row" and key not in self._dirty)
 
-    def _redraw(self, key: str) -> None:
-        """Refresh a row's line when its words changed; of one out of sight only forget the words."""
+    def _redraw(self, key: str, *, clock: bool = False) -> None:
+        """Refresh a line when its words changed, at a `clock` only those; of one out of sight only forget the words."""
         place = self._places.get(key)
         if place is None or not self._painter.columns:
             return
@@ -456,9 +462,10 @@ class FleetGrid(ScrollView, can_focus=True):
             self._drawn.pop(line.key, None)
             return
         parts = self._parts(line)
-        if parts != self._drawn.get(line.key):
+        if parts != (before := self._drawn.get(line.key, [])):
             self._drawn[line.key] = parts
-            self.refresh(Region(0, y, self.size.width, 1))
+            x, cells = changed_span(before, parts, self.size.width) if clock else (0, self.size.width)
+            self.refresh(Region(x + (MARKS if clock else 0), y, cells, 1))
 
     def _seen(self) -> list[str]:
         """Return the keys of the lines in sight; what is cached of the others is forgotten, for clocks go on."""

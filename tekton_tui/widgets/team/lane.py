@@ -64,6 +64,8 @@ class Lane(Vertical):
         self.place = 0
         self.agree = 0
         """How many others agree with its answer."""
+        self.votes: int | None = None
+        """How many members voted for its answer; `None` when there was no vote."""
         self.shares: list[str] = []
         """Of a joint answer: the members with whose answers it shares most of its words."""
         self.unread = False
@@ -95,7 +97,7 @@ class Lane(Vertical):
         """What is shown of it beside its text."""
         return LaneFacts(
             self.name_shown, self.turn, self.refusal, self.marked, self.picked, self.place,
-            self.role, self._sentence, self.agree, self.unread,
+            self.role, self._sentence, self.agree, self.unread, self.votes,
         )  # fmt: skip
 
     @property

@@ -15,6 +15,7 @@ from tekton_tui.stores import LiveTeam, LiveTurn, Stores
 from tekton_tui.widgets.team.agreement import agreements, agrees, terms
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_text import Order
+from tekton_tui.widgets.team.vote import tally
 
 Shown = Literal["cards", "reader", "zoom"]
 """All lanes as cards, the current one below the list, or the current one alone."""
@@ -132,8 +133,11 @@ class LaneGrid(VerticalScroll, can_focus=False):
         return True
 
     def measure_agreement(self) -> None:
-        """Count for each answer how many others agree with it."""
+        """Count for each answer how many others agree with it, and how many voted for it."""
         if self._team is not None:
+            votes = tally(self._team)
+            for lane in self.members:
+                lane.votes = None if votes is None else votes.get(lane.ai_id, 0)
             texts = {lane.ai_id: lane.text for lane in self.members if lane.answered}
             agreeing = agreements(texts, self._team.start.prompt)
             for lane in self.members:

@@ -46,6 +46,7 @@ class LaneFacts(NamedTuple):
         sentence: The first sentence of its answer, once that is complete.
         agree: How many others agree with it.
         unread: Its answer is complete and was not shown yet.
+        votes: How many voted for it; `None` when there was no vote.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LaneFacts(NamedTuple):
     sentence: str = ""
     agree: int = 0
     unread: bool = False
+    votes: int | None = None
 
 
 def first_sentence(text: str) -> str:
@@ -149,11 +151,11 @@ def shared_words(names: Sequence[str], width: int) -> Content:
     return Content.assemble(literal(words, "$text-muted"), "  ", ("⏎", "bold $text-primary"), " read")
 
 
-def heading(order: Order, width: int) -> Content:
-    """Return the head of the list; a sign stands at the column it is ordered by."""
+def heading(order: Order, width: int, *, votes: bool = False) -> Content:
+    """Return the head of the list; a sign stands at the column it is ordered by. `votes` stand in the place of agreement."""
     signs = {name: " ▴" if name == order else "" for name in ORDERS}
     left = f"  #  {'NAME' + signs['name']:<{NAME_CELLS}} {'TIME' + signs['finish']:>{TIME_CELLS}}   FIRST SENTENCE{signs['length']}"
-    right = f"AGREE{signs['agreement']} "
+    right = "VOTES " if votes else f"AGREE{signs['agreement']} "
     gap = " " * max(1, width - cell_len(left) - cell_len(right))
     return literal(one_cut(left + gap + right, width), "$text-muted")
 
@@ -162,7 +164,7 @@ def row_of(facts: LaneFacts, width: int, *, here: bool, focused: bool) -> Conten
     """Return a lane as one row: rank, name, time, whether it was read, its first sentence, agreement, the pick."""
     turn, tone = facts.turn, state_colour(facts)
     answered = turn is not None and turn.ended and not turn.code
-    ground = (" on $primary 22%" if focused else " on $panel") if here else ""
+    ground = (" on $cursor-row" if focused else " on $panel") if here else ""
     rank = f"{facts.place:>2}" if facts.place and answered else "  "
     mark = "▌" if facts.marked else " "
     name_style = ("bold $foreground" if facts.unread else "$foreground") if answered else tone
@@ -223,7 +225,15 @@ def _words(facts: LaneFacts, room: int) -> tuple[str, str]:
 
 
 def _right_end(facts: LaneFacts) -> list[tuple[str, str]]:
-    """Return the right end of a finished row: marks of agreement, and whether it was picked."""
+    """Return the right end of a finished row: votes, or marks of agreement, and whether it was picked."""
+    if facts.votes is not None:
+        said = (
+            f"{facts.votes} vote{'s' * (facts.votes != 1)} {'▪' * min(facts.votes, MOST_MARKS)}"
+            if facts.votes
+            else ""
+        )
+        picked = [(" picked", "$text-secondary")] if facts.picked else []
+        return [(said.rstrip(), "bold $text-primary"), *picked, (" ", "")]
     marks = "▪" * min(facts.agree, MOST_MARKS)
     if facts.agree > MOST_MARKS:
         marks = f"{facts.agree} {marks}"

@@ -9,10 +9,11 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from textual.content import Content
 
-from tekton_tui.formatting import number, span
+from tekton_tui.formatting import number, span, spent
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam
 from tekton_tui.widgets.team.lane import Lane
+from tekton_tui.widgets.team.vote import vote_words
 
 BAR_CELLS, SHORT_BAR_CELLS = 14, 8
 WIDE = 100
@@ -78,6 +79,8 @@ def rounds_row(team: LiveTeam, lanes: Sequence[Lane], moderation: str, width: in
         ]
     elif moderation:
         parts += [("  ─▸  ", "$text-disabled"), (moderation, "$text-disabled")]
+    if words := vote_words(team):
+        parts += [("  ─▸  ", "$text-disabled"), literal(words, "$text-primary")]
     return Content.assemble(*parts).truncate(width, ellipsis=True)
 
 
@@ -88,9 +91,14 @@ def counts_row(team: LiveTeam | None, lanes: Sequence[Lane], escape: str, width:
         return Content.assemble(" " * max(0, width - cell_len(right.plain)), right)
     parts = [*_count_words(counts_of(lanes), True, " · ")]
     took = team.end.total_time if team.end else 0.0
-    tokens = sum(lane.turn.tokens or lane.turn.pieces for lane in lanes if lane.turn is not None)
+    turns = list(team.lanes.values())
+    tokens = sum(turn.tokens or turn.pieces for turn in turns)
+    costs: dict[str, float] = {}
+    for turn in turns:
+        costs[turn.currency] = costs.get(turn.currency, 0.0) + turn.cost
     facts = [span(took)] if took else []
     facts += [f"{number(tokens)} tok"] if tokens else []
+    facts += [money] if (money := spent(costs)) else []
     left = Content.assemble(" ", *parts, ("".join(f" · {fact}" for fact in facts), "$text-muted"))
     room = width - cell_len(right.plain) - 1
     if cell_len(left.plain) > room:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from textual import events
@@ -67,7 +68,7 @@ class TeamList(Static):
         if width < 1 or height < 2:
             return
         self._rows = rows_for(lanes, current, height - 1)
-        lines = [heading(order, width)]
+        lines = [heading(order, width, votes=any(lane.votes is not None for lane in lanes))]
         for row in self._rows:
             if row.lane is None:
                 lines.append(more_row(*row.more, width))
@@ -77,6 +78,11 @@ class TeamList(Static):
         if self._drawn is None or not content.is_same(self._drawn):
             self._drawn = content
             self.update(content, layout=False)
+
+    def spots(self) -> list[tuple[int, int, Callable[[], object]]]:
+        """Return the rows of lanes, and what chooses each."""
+        lanes = [(at, row.lane) for at, row in enumerate(self._rows, 1) if row.lane is not None]
+        return [(0, at, partial(lane.post_message, Lane.Clicked(lane, 1))) for at, lane in lanes]
 
     def on_click(self, event: events.Click) -> None:
         """Choose the lane that was clicked; twice reads it."""

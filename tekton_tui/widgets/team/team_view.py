@@ -23,6 +23,7 @@ from tekton_tui.widgets.team.lane_grid import LaneGrid
 from tekton_tui.widgets.team.lane_text import ORDERS
 from tekton_tui.widgets.team.status_line import question_row, rounds_row
 from tekton_tui.widgets.team.team_list import TeamList
+from tekton_tui.widgets.team.vote import is_vote, question
 
 MOST_CARDS = 6
 LEAST_CELLS_FOR_CARDS = 110
@@ -225,8 +226,12 @@ class TeamView(Vertical, can_focus=True):
             lane.update_status()
 
     def _lane_ended(self, turn: LiveTurn) -> None:
-        if lane := self.lane_grid.lane_of(turn):
+        lane = self.lane_grid.lane_of(turn)
+        if lane is not None:
             lane.finish()
+        if is_vote(turn):  # the tally is on the screen, nobody has to be told of the reply
+            self._commands.attention.turn_seen(turn.request_id)
+        if lane is not None or (self.team is not None and turn.group == self.team.start.request_id):
             self.lane_grid.measure_agreement()
             self.lay_out()
 
@@ -375,8 +380,20 @@ class TeamView(Vertical, can_focus=True):
 
     def action_mark(self) -> None:
         if lane := self.lane_grid.current:
+            self._keep_choices("marks")
             lane.marked = not lane.marked
             self.update_status()
+
+    def _keep_choices(self, what: str) -> None:
+        """Have marks and pick as they are now come back by undo."""
+        kept = [(lane, lane.marked, lane.picked) for lane in self.lane_grid.lanes]
+
+        def back() -> None:
+            for lane, marked, picked in kept:
+                lane.marked, lane.picked = marked, picked
+            self.update_status()
+
+        self._commands.undo.offer(what, back)
 
     def action_pick(self) -> None:
         """Pick the best answer: pipe, copy and quote then act on it."""
@@ -384,6 +401,7 @@ class TeamView(Vertical, can_focus=True):
         if here is not None and not here.text:
             self._commands.notify(f"{here.name_shown} has no answer to pick", failed=True)
             return
+        self._keep_choices("pick")
         for lane in self.lane_grid.lanes:
             lane.picked = lane is here and not lane.picked
         self.update_status()
@@ -436,6 +454,12 @@ class TeamView(Vertical, can_focus=True):
         else:
             self._commands.team.merge(self.team, answers)
 
+    def action_vote(self) -> None:
+        """Let the members vote for the best answer."""
+        if self.team is not None:
+            answers = {lane.ai_id: lane.text for lane in self.lane_grid.members if lane.answered}
+            self._commands.team.vote(self.team, answers, question)
+
     def action_discuss(self) -> None:
         if self.team is None or self.team.end is None:
             self._commands.notify("a discussion starts when the team has answered", failed=True)
@@ -461,6 +485,7 @@ class TeamView(Vertical, can_focus=True):
         if self._zoomed:
             self.action_zoom()
         elif grid.marked or grid.picked:
+            self._keep_choices("marks and pick")
             for lane in grid.lanes:
                 lane.marked = lane.picked = False
             self.update_status()

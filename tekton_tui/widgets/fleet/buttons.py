@@ -1,0 +1,56 @@
+"""The buttons on the grid's border. The keys do the same; these are for the mouse."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Button
+
+BUTTONS: Final = {
+    "launch": ("Launch", "Launch"),
+    "launch-all": ("Launch all", "all"),
+    "kill": ("Kill", "Kill"),
+    "kill-all": ("Kill all", "all"),
+}
+"""Names of the buttons, with their labels and what is left of these where there is little room."""
+NEED_LIVE: Final = ("kill", "kill-all")
+SHORT_WIDTH: Final = 70
+
+
+class FleetButtons(Horizontal):
+    """Launch, Launch all, Kill, Kill all."""
+
+    class Pressed(Message):
+        """Posted when a button was clicked; `name` is what it does, as in the name of the action."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def compose(self) -> ComposeResult:
+        for name, (label, _) in BUTTONS.items():
+            button = Button(label, id=f"button-{name}", compact=True)
+            button.can_focus = False  # the keys do the same; tab goes from pane to pane
+            yield button
+
+    def enable(self, live: bool) -> None:
+        """Have those that end somebody in force only while somebody lives."""
+        for name in NEED_LIVE:
+            self.query_one(f"#button-{name}", Button).disabled = not live
+
+    def place(self, width: int, row: int, end: int) -> None:
+        """Stand on a row, up to `end` cells from the right of `width`."""
+        short = width < SHORT_WIDTH
+        for name, (label, shortened) in BUTTONS.items():
+            self.query_one(f"#button-{name}", Button).label = shortened if short else label
+        cells = 1 + sum(len(shortened if short else label) + 3 for label, shortened in BUTTONS.values())
+        self.styles.offset = (max(0, width - cells - end), row)
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.post_message(self.Pressed((event.button.id or "").removeprefix("button-").replace("-", "_")))

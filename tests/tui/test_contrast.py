@@ -1,0 +1,132 @@
+"""What is drawn can be read: the contrast of every pair of colours on the screen, and signs where there are no colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.color import Color as TerminalColor
+from rich.color import ColorSystem
+from textual.pilot import Pilot
+
+from tekton_tui.app import TektonApp
+from tekton_tui.runtime.preferences import Preferences
+from tekton_tui.runtime.themes import THEMES
+from tests.tui.conftest import at_rest, settle
+from tests.tui.fake_client import FakeClient, snapshot, ten_minutes
+from tests.tui.test_console import screen_text
+from tests.tui.test_pictures import MODEL_SERVER, PLACES, STATES, busy_fleet
+from tests.tui.test_themes import contrast
+
+READABLE, LARGE = 4.5, 3.0
+"""Of words; of what does not act now, and of what is no text: frames, gauges, plots."""
+SHAPES = frozenset("─━│┃╭╮╰╯┌┐└┘├┤┬┴┼╸╺╌┊▔▁▂▃▄▅▆▇█▌▐▎▏▊▍░▒▓▪■□ ·…") | {
+    chr(code) for code in range(0x2800, 0x2900)
+}
+
+
+async def drawn(state: str, theme: str, size: tuple[int, int], **preferences: Any) -> TektonApp:
+    """Return a console that was driven to a state of the pictures."""
+    running, drive = STATES[state]
+    rows = busy_fleet() if running else []
+    first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
+    client = FakeClient(first)
+    app = TektonApp(client.connect, theme=theme, preferences=Preferences(**preferences))
+
+    async def look(pilot: Pilot[Any]) -> None:
+        await settle(pilot, 8)
+        await drive(app, client, pilot)
+        await settle(pilot, 16)
+        await at_rest(pilot)
+
+    async with app.run_test(size=size) as pilot:
+        await look(pilot)
+        app.seen = pairs(app), screen_text(app)  # type: ignore[attr-defined]
+    return app
+
+
+def pairs(app: TektonApp) -> dict[tuple[TerminalColor, TerminalColor], str]:
+    """Return each pair of colours on the screen with what was written in it first."""
+    found: dict[tuple[TerminalColor, TerminalColor], str] = {}
+    for strip in app.screen._compositor.render_strips():
+        for segment in strip:
+            style = segment.style
+            if style is None or style.color is None or style.bgcolor is None or not segment.text.strip():
+                continue
+            fore, back = (style.bgcolor, style.color) if style.reverse else (style.color, style.bgcolor)
+            if not set(segment.text) <= SHAPES:
+                found.setdefault((fore, back), segment.text.strip())
+    return found
+
+
+def shown_as(colour: TerminalColor, deep: bool) -> str:
+    return (colour if deep else colour.downgrade(ColorSystem.EIGHT_BIT)).get_truecolor().hex
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
+@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
+@pytest.mark.parametrize("state", [*PLACES, "chat_search", "command_line"])
+async def test_every_pair_that_is_drawn_can_be_read(
+    state: str, theme: Any, deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TektonApp, "few_colours", not deep)
+    app = await drawn(state, theme.name, (120, 40))
+    found, _ = app.seen  # type: ignore[attr-defined]
+    assert len(found) >= 6
+    faint = app.get_css_variables()["text-disabled"]
+    weak: list[tuple[str, str, str, float]] = []
+    for (fore, back), words in found.items():
+        least = LARGE if fore.get_truecolor().hex == faint.lower() else READABLE
+        one, other = shown_as(fore, deep), shown_as(back, deep)
+        if (ratio := contrast(one, other)) < least:
+            weak.append((words, one, other, round(ratio, 2)))
+    assert weak == []
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("state", ["fleet", "needs", "team_18", "timeline"])
+async def test_without_colours_the_cursor_and_each_state_have_a_sign(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = await drawn(state, "", (120, 40))
+    found, text = app.seen  # type: ignore[attr-defined]
+    assert all(len(set(colour.get_truecolor())) == 1 for pair in found for colour in pair), (
+        "grey alone is left"
+    )
+    assert any(line.lstrip("│").startswith("▎") for line in text.splitlines()), "the cursor has a sign"
+    if state == "fleet":
+        for sign, word in (
+            ("✖", "exited 3"),
+            ("◐", "stalled"),
+            ("●", "ready"),
+            ("◌", "starting"),
+            ("○", "stopped"),
+        ):
+            assert any(sign in line and word in line for line in text.splitlines()), word
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("state", [*PLACES, "chat", "help", "kill", "switcher", "pipes"])
+async def test_in_ascii_every_sign_of_ours_is_ascii_and_no_column_moves(
+    state: str, size: tuple[int, int]
+) -> None:
+    plain = (await drawn(state, "", size)).seen[1].splitlines()  # type: ignore[attr-defined]
+    signs = (await drawn(state, "", size, ascii=True)).seen[1].splitlines()  # type: ignore[attr-defined]
+    assert [line for line in signs if not line.isascii()] == []
+    assert [len(line) for line in signs] == [len(line) for line in plain] == [size[0]] * size[1]
+    for one, other in zip(plain, signs, strict=True):
+        assert all(a == b for a, b in zip(one, other, strict=True) if a.isascii())
+
+
+async def test_ascii_is_set_on_the_screen_and_holds_at_once() -> None:
+    client = FakeClient(snapshot(*busy_fleet()))
+    app = TektonApp(client.connect)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert not screen_text(app).isascii()
+        app.commands.console.set_preference("ascii", True)
+        await settle(pilot)
+        assert screen_text(app).isascii()

@@ -1,0 +1,117 @@
+"""Every size of terminal: each row is exactly as wide, whatever is resized while whoever streams; and what a clock costs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from textual.pilot import Pilot
+
+from tekton_tui.app import TektonApp
+from tekton_tui.widgets.fleet.grid import FleetGrid
+from tests.tui.conftest import settle
+from tests.tui.fake_client import FakeClient, answer, live, snapshot, team, ten_minutes
+from tests.tui.terminal import Terminal
+from tests.tui.test_console import screen_text
+from tests.tui.test_pictures import MODEL_SERVER, PLACES, STATES, busy_fleet
+
+Maker = Callable[..., tuple[TektonApp, FakeClient]]
+SIZES = [(40, 10), (60, 18), (80, 24), (100, 30), (120, 40), (200, 60), (400, 120)]
+STORM = [(200, 60), (40, 10), (120, 40), (80, 24), (61, 17), (199, 59), (80, 24)]
+LANES = ("apollo", "athena", "numa", "rhetor", "sophia", "ergon", "telos", "metis", "hermes", "penia")
+BUSY_BYTES_S = 400
+"""What one busy row may cost a second."""
+CLOCK_BYTES_S = 100
+"""What the header's clock may cost, if a minute ends just then."""
+
+
+def look(app: TektonApp, size: tuple[int, int]) -> None:
+    """Check what holds of every screen of every size."""
+    rows = screen_text(app).split("\n")
+    assert [cell_len(line) for line in rows] == [size[0]] * size[1]
+    assert rows[-1].rstrip().endswith("keys"), "the right end of the line of keys is kept"
+    assert "tekton" in rows[0]
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("state", PLACES)
+async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: str) -> None:
+    for size in SIZES:
+        running, drive = STATES[state]
+        rows = busy_fleet() if running else []
+        first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
+        client = FakeClient(first)
+        app = TektonApp(client.connect)
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot)
+            await drive(app, client, pilot)
+            await settle(pilot, 10)
+            look(app, size)
+
+
+async def storm(app: TektonApp, client: FakeClient, pilot: Pilot[Any], check: Callable[[], None]) -> None:
+    """Resize while ten lanes stream."""
+    client.send(team("t1", "What breaks first?", *LANES))
+    turns = [
+        answer(f"t1/{name}-ai", f"{name}-ai", "s", "", *["word 世界 "] * 60, group="t1") for name in LANES
+    ]
+    for turn in turns:
+        client.send(*turn[:2])
+    for step, size in enumerate(STORM * 2):
+        for turn in turns:
+            client.send(*turn[2 + step * 4 : 6 + step * 4])
+        await pilot.resize_terminal(*size)
+        await settle(pilot)
+        look(app, size)
+        check()
+
+
+async def test_a_storm_of_sizes_leaves_the_fleet_whole_its_columns_refitted_and_the_cursor_in_sight(
+    console: Maker,
+) -> None:
+    app, client = console(*(live(name) for name in LANES))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        grid = app.query_one(FleetGrid)
+        grid.go_to("penia-ai")
+
+        def check() -> None:
+            assert any(
+                line.startswith(("▎", "│▎")) and "penia" in line for line in screen_text(app).splitlines()
+            )
+            heads = next(line for line in screen_text(app).splitlines() if " NAME " in line)
+            assert "STATE" in heads and ("ROLE" in heads) == (app.size.width >= 80)
+            assert ("COST" in heads) == (app.size.width >= 120)
+
+        await storm(app, client, pilot, check)
+
+
+@pytest.mark.parametrize("place", ["team", "chat", "timeline", "needs"])
+async def test_a_storm_of_sizes_leaves_every_place_whole(console: Maker, place: str) -> None:
+    app, client = console(*(live(name) for name in LANES))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.show(place)
+        await settle(pilot)
+        await storm(app, client, pilot, lambda: None)
+
+
+def test_one_busy_row_writes_little_and_a_fleet_at_rest_nothing() -> None:
+    """By bytes, through a terminal: only the clocks of the row that works move, and the header's each minute."""
+    for busy, least, most in (("apollo", 1, BUSY_BYTES_S), ("", 0, CLOCK_BYTES_S)):
+        reading, end = os.pipe()
+        argv = [sys.executable, "-m", "tests.tui.pty_console"]
+        with Terminal(
+            argv, size=(120, 40), env={"CALLS_FD": str(end), "BUSY": busy}, pass_fds=[end]
+        ) as console:
+            os.close(end)
+            console.wait_for("numa")
+            console.type("G")  # the pane below shows somebody at rest
+            console.read_for(11.0)  # from ten seconds on a clock counts whole ones
+            written = console.read_for(5.0) / 5.0
+            assert least <= written <= most, console.written[-400:]
+        os.close(reading)
