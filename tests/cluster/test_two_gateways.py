@@ -328,7 +328,10 @@ async def test_a_store_that_is_emptied_ends_no_gateway_and_the_loss_is_told(pair
     for client in (first, second):
         assert (await client.request("chat", {"id": "apollo", "message": "after"}))["content"]
     assert all(process.poll() is None for process in pair.processes.values())
-    peers = (await first.request("cluster_status", {}))["gateways"]
-    assert [peer["alive"] for peer in peers] == [True, True] and sum(
-        peer.get("leads", False) for peer in peers
-    ) == 1
+    async with asyncio.timeout(WAIT_S):  # each enters itself anew with its next beat
+        while True:
+            peers = (await first.request("cluster_status", {}))["gateways"]
+            if [peer["alive"] for peer in peers] == [True, True]:
+                break
+            await asyncio.sleep(0.1)
+    assert sum(peer.get("leads", False) for peer in peers) == 1
