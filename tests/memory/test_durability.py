@@ -18,7 +18,8 @@ from backend.memory import Retention, SqliteStore, StoreClosed, StoreFailed, val
 from backend.memory.export import export_session
 from backend.memory.sqlite import database, migrations, retention
 from backend.schema.errors import TektonError
-from backend.schema.records import UsageRow
+from backend.schema.records import StoredMessage, UsageRow
+from backend.schema.sent import SentPart, SentTurn
 from tests.stores import fail, say, search_all, use
 
 WRITER = """
@@ -234,6 +235,35 @@ async def test_of_a_database_with_one_garbled_page_nearly_all_is_brought_back(pa
         garble(one, page)
         found[page] = await brought_back(one)
     assert sum(number >= 270 for number in found.values()) >= len(found) - 1, found
+
+
+async def test_what_was_sent_for_turns_is_brought_back_with_their_answers(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    session = (await store.sessions.create("apollo-ai")).id
+    asked = await store.messages.append(StoredMessage(0, session, "you", "user", "precious " * 50, 1.0))
+    sent: dict[str, SentTurn] = {}
+    for number in range(60):
+        parts = [
+            SentPart("persona", f"You are Apollo. {number} " * 60, 3, "user", "you", 0, f"d-{number}"),
+            SentPart("history", asked.content, 3, "user", "you", asked.id, "d-asked"),
+        ]
+        name = f"r-{number}"
+        sent[name] = SentTurn(name, "apollo-ai", session, float(number), "scripted:echo", 4096, 12, {}, parts)
+        answer = StoredMessage(0, session, "apollo-ai", "assistant", "yes", 1.0, request_id=name)
+        await store.messages.append(answer, sent=sent[name])
+    await store.close()
+    garble(path, 40)
+    again = SqliteStore(path)
+    await again.open()
+    if again.set_aside is None:
+        await again.close()
+        database.repair(path)
+        await again.open()
+    found = {name: await again.sent.get(name) for name in sent}
+    whole = [name for name, one in found.items() if one == sent[name]]
+    assert len(whole) >= 30, f"{len(whole)} of {len(sent)} came back whole"
+    await again.close()
 
 
 async def brought_back(path: Path) -> int:

@@ -24,9 +24,17 @@ AT_ONCE = 256
 """Rows read in one go; where that fails, the half of them, down to one."""
 UNKNOWN_ROWS = 20_000
 """Row numbers that are tried where the highest one cannot be read."""
-NUMBERED = ("sessions", "messages", "errors")
+NUMBERED = ("sessions", "messages", "errors", "sent_texts")
 """Tables by row number; the others are read from both ends of their key up to the damage."""
-KEYED = {"settings": "key", "usage": "day", "tool_calls": "id", "open_turns": "request_id"}
+KEYED = {
+    "settings": "key",
+    "usage": "day",
+    "tool_calls": "id",
+    "open_turns": "request_id",
+    "sent_turns": "request_id",
+}
+ONLY_FRESH = ("open_turns", "sent_turns", "sent_texts")
+"""What names messages by their numbers, which stay only in a database that had none."""
 STUB_TITLE = "found after damage"
 DONE_SUFFIX = ".salvaged"
 """A file of this suffix beside a damaged database says what was brought back."""
@@ -108,10 +116,11 @@ class _Damaged:
 
     def rows(self, table: str) -> Iterator[Row]:
         """Yield the rows of a table that can be read, none when even its columns cannot."""
-        columns = [row[1] for row in self._ask(f"PRAGMA table_info({table})") or ()]
-        if not columns:
-            self.unread += 1
+        told = self._ask(f"PRAGMA table_info({table})")
+        if not told:
+            self.unread += told is None  # a database of an older version has fewer tables
             return
+        columns = [row[1] for row in told]
         names = ", ".join(columns)
         if table in NUMBERED:
             found: Iterator[tuple[Any, ...]] = self._numbered(table, names)
@@ -187,7 +196,7 @@ class _Into:
     def bring(self, source: _Damaged) -> Salvaged:
         brought, refused = Counter[str](), 0
         for table in (*NUMBERED, *KEYED):
-            if table == "open_turns" and not self._fresh:
+            if table in ONLY_FRESH and not self._fresh:
                 continue
             for row in source.rows(table):
                 self._target.execute("SAVEPOINT row")
@@ -211,6 +220,10 @@ class _Into:
             return self._take_message(row)
         if table in ("settings", "tool_calls"):
             msgspec.json.decode(row["value" if table == "settings" else "record"])
+        if table in ("sent_texts", "sent_turns"):
+            if row["session"] not in self._sessions:
+                raise ValueError("of a session that is lost")
+            row["session"] = self._sessions[row["session"]]
         if table == "errors" and not self._fresh:
             del row["id"]
         return self._insert(table, row) > 0
