@@ -219,4 +219,4 @@ class ModelServer:
         self._context.home.embedded_facts.unlink(missing_ok=True)
 
     def _show(self, **changes: object) -> None:
-        self._context.table.update_service(SERVICE, TITLE, **changes)
+        self._context.table.update_service(SERVICE, TITLE, publish=True, **changes)
