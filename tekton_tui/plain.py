@@ -25,7 +25,7 @@ from backend.schema.params import (
 )
 from backend.schema.records import SpecialistStatus
 from backend.schema.results import ErrorList, KillResult, LaunchReport
-from backend.schema.tools import Ask
+from backend.schema.tools import QUESTION, Ask
 from tekton_tui.formatting import state_words, why_ended
 from tekton_tui.runtime.controller import Connect, Controller, new_request_id
 from tekton_tui.safe_text import safe, safe_inline
@@ -40,6 +40,7 @@ HELP: Final = (
     "waits            what waits for you",
     "errors           what failed; seen marks all as seen",
     "allow, deny      what an agent asks to do, by its number where several ask; always allows it from now on as well",
+    "answer NUMBER    one of the answers that an agent offers itself",
     "cancel           stop the answers that are being written",
     "quit             leave; the specialists go on",
 )
@@ -212,31 +213,60 @@ class PlainConsole:
         """Say what an agent wants to do; it waits while other things are typed."""
         number = self._numbers.setdefault(ask.id, len(self._numbers) + 1)
         self._say(f"{self._name(ask.ai_id)} asks to use {ask.tool} with {safe_inline(ask.arguments)}")
-        if self._by_number or len(self._stores.asks.asks) > 1:
+        for at, option in enumerate(ask.options, 1):
+            words = f"{safe_inline(option.name or option.id)} ({safe_inline(option.kind_words)})"
+            self._say(f"Its own answer {at}: {words}. Type answer {at}, or answer {at} {number}.")
+        if ask.tool == QUESTION:
+            self._say("Or type deny.")
+        elif self._by_number or len(self._stores.asks.asks) > 1:
             self._say(f"Type allow {number}, always {number} or deny {number}.")
         else:
             self._say("Type allow, always or deny.")
 
-    def _answer_ask(self, word: str, names: list[str]) -> None:
-        """Answer the call that was meant: the only one that waits, or the one of a number."""
+    def _meant_ask(self, word: str, names: list[str]) -> Ask | None:
+        """Return the call that is meant, the only one that waits or the one of a number; or say what is missing."""
         asks = list(self._stores.asks.asks.values())
         if not asks:
             self._say(f"Nobody asks: there is nothing to {word}.")
-            return
+            return None
         chosen = [ask for ask in asks if not names or str(self._numbers.get(ask.id)) == names[0]]
         if len(chosen) != 1 or (self._by_number and not names):
             self._say(f"Which one? Say its number, such as {word} {self._numbers.get(asks[0].id, 1)}.")
             for ask in asks:
                 self._asked(ask)
+            return None
+        return chosen[0]
+
+    def _answer_ask(self, word: str, names: list[str]) -> None:
+        """Answer with one of our words."""
+        ask = self._meant_ask(word, names)
+        if ask is None:
             return
-        ask = chosen[0]
         if word == "always" and not ask.always:
             self._say("No rule says exactly this call: type allow or deny.")
+        elif word != "deny" and ask.tool == QUESTION:
+            self._say("It is a question: type answer and the number of one of its own answers.")
+        else:
+            always = ask.always if word == "always" else ""
+            self._give(ask, AnswerAsk(ask.id, "deny" if word == "deny" else "allow", always))
+
+    def _own_answer(self, names: list[str]) -> None:
+        """Answer with one of the agent's own answers, named by its number, before the number of the ask if there is one."""
+        ask = self._meant_ask(f"answer {names[0] if names else 1}", names[1:])
+        if ask is None:
             return
+        at = int(names[0]) if names and names[0].isdecimal() else 0
+        if not 0 < at <= len(ask.options):
+            self._say("It has no such answer.")
+            self._asked(ask)
+            return
+        option = ask.options[at - 1]
+        self._give(ask, AnswerAsk(ask.id, "allow" if option.allows else "deny", option=option.id))
+
+    def _give(self, ask: Ask, answer: AnswerAsk) -> None:
         self._by_number = False
         self._given.add(ask.id)
-        always = ask.always if word == "always" else ""
-        self._controller.request(AnswerAsk(ask.id, "deny" if word == "deny" else "allow", always))
+        self._controller.request(answer)
 
     def _ask_closed(self, event: AskClosed) -> None:
         if event.id not in self._given:
@@ -271,6 +301,7 @@ class PlainConsole:
             "errors": lambda names: self._controller.request(ListErrors(limit=20), self._errors),
             "seen": lambda names: self._controller.request(AcknowledgeErrors(all=True)),
             "cancel": lambda names: self._cancel(),
+            "answer": self._own_answer,
             **{each: partial(self._answer_ask, each) for each in ("allow", "always", "deny")},
         }
         if word in actions:

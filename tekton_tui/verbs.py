@@ -110,6 +110,8 @@ VERBS: Final = (
     _verb("acknowledge-all", "A", "all", "say that all have been seen; asks", At("errors", "acknowledge_all"),
           At("needs", "acknowledge_all", "always/all"),
           words="acknowledge-all", destructive=True),
+    _verb("its-answers", "c", "choose", "show the call alone, to choose among the agent's own answers", At("needs", "options", show=False),
+          words="answers"),
     _verb("mark", "space", "mark", "mark for the next verb", At("fleet", "mark"), At("team-view", "mark"),
           At("needs", "mark", show=False), At("first", "mark", "take"), words="mark", takes="who"),
     _verb("team", "t", "team", "ask the team; in Team Chat, a round of discussion", At("fleet", "broadcast", "ask team"),

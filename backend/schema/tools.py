@@ -66,6 +66,11 @@ class AskOption(Struct, omit_defaults=True):
         """Whether it lets the call run."""
         return self.kind.startswith("allow")
 
+    @property
+    def kind_words(self) -> str:
+        """What it means, as far as the agent says it: allow once, reject always."""
+        return self.kind.replace("_", " ")
+
 
 class AskField(Struct, omit_defaults=True):
     """A field of a form that a tool's server wants filled; `choices` are all it takes, where there are some."""
@@ -177,6 +182,8 @@ OWN_SERVER = "tekton"
 """The server under whose name the platform's own tools stand."""
 AGENTS_SERVER = "agent"
 """Under which what agents of others do stands: its arguments are the agent's word."""
+QUESTION = f"{AGENTS_SERVER}:question"
+"""What an agent asks a person without doing anything: only one of its own options answers it."""
 
 
 def _parameters(**fields: str) -> dict[str, object]:

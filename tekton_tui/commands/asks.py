@@ -46,7 +46,7 @@ class AskCommands:
             "deny" if says_no else "allow"
         )  # words are what a form is filled with
         always = ask.always if choice.answer == "always" else ""
-        params = AnswerAsk(ask.id, answer, always, choice.words)
+        params = AnswerAsk(ask.id, answer, always, choice.words, choice.option)
 
         def not_sent() -> None:
             if otherwise is not None:

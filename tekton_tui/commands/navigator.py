@@ -19,10 +19,14 @@ class Answer(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the operator says to a call of a tool: `allow`, `always`, `deny` or `later`; `words` are for the model."""
+    """What the operator says to a call of a tool: `allow`, `always`, `deny` or `later`; `words` are for the model.
+
+    `option` is one of the agent's own answers, by its id.
+    """
 
     answer: str
     words: str = ""
+    option: str = ""
 
 
 class Navigator(Protocol):

@@ -14,13 +14,16 @@ from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from backend.schema.events import AskClosed
-from backend.schema.tools import Ask
+from backend.schema.tools import QUESTION, Ask, AskOption
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.formatting import span
 from tekton_tui.runtime.frame_scheduler import app_of
-from tekton_tui.safe_text import literal
+from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import LongQuestion
 from tekton_tui.stores import Stores
+
+MOST_KEYS = 9
+"""Answers of an agent's own that have a key; the command line gives the others."""
 
 
 class AskDialog(LongQuestion[Choice]):
@@ -32,6 +35,10 @@ class AskDialog(LongQuestion[Choice]):
         Binding("A", "answer('always')", "Always", id="ask.always"),
         Binding("x", "answer('deny')", "Deny", id="ask.deny"),
         Binding("i", "say_why", "Deny and say why", id="ask.why"),
+        *(
+            Binding(str(at), f"option({at})", f"Its answer {at}", show=False, id=f"ask.own-{at}")
+            for at in range(1, MOST_KEYS + 1)
+        ),
     ]
     BODY, AROUND_ROWS, MOST_ROWS, SHARE = "#ask-body", 6, 100, 0.8
     DEFAULT_CSS = """
@@ -41,6 +48,9 @@ class AskDialog(LongQuestion[Choice]):
     #ask-why { display: none; height: 1; border: none; background: $panel; padding: 0 1; margin: 1 0 0 0; }
     #ask-why.-shown { display: block; }
     #ask-buttons { height: 1; margin: 1 0 0 0; }
+    #ask-own { height: 1; margin: 1 0 0 0; }
+    #ask-own Button { width: 5; min-width: 0; margin: 0 1 0 0; }
+    #ask-buttons.-below { margin: 0; }
     #ask-buttons Button { width: auto; min-width: 0; margin: 0 1 0 0; }
     """
 
@@ -48,17 +58,26 @@ class AskDialog(LongQuestion[Choice]):
         super().__init__()
         self._ask, self._stores, self._begin_with_why = ask, stores, say_why
 
+    @property
+    def around_rows(self) -> int:
+        return self.AROUND_ROWS + bool(self._ask.options)
+
     def compose(self) -> ComposeResult:
         with Vertical(id="ask") as box:
-            box.border_title = f" ◆ {self._ask.ai_id.removesuffix('-ai')} asks to call a tool "
+            box.border_title = f" ◆ {self._ask.ai_id.removesuffix('-ai')} {what_it_does(self._ask)} "
             waiting = len(self._stores.asks.asks)
             box.border_subtitle = f" {waiting} wait " if waiting > 1 else None
             with VerticalScroll(id="ask-body", can_focus=False):
                 yield Static(ask_body(self._ask, self._stores), id="ask-text")
             yield Input(placeholder="why not? the model is told", id="ask-why")
-            with Horizontal(id="ask-buttons"):
-                yield Button("a once", id="ask-allow", compact=True)
-                if self._ask.always:
+            if self._ask.options:
+                with Horizontal(id="ask-own"):
+                    for at in range(1, min(len(self._ask.options), MOST_KEYS) + 1):
+                        yield Button(str(at), id=f"ask-own-{at}", compact=True)
+            with Horizontal(id="ask-buttons", classes="-below" if self._ask.options else ""):
+                if self._ask.tool != QUESTION:
+                    yield Button("a once", id="ask-allow", compact=True)
+                if self._ask.always and self._ask.tool != QUESTION:
                     yield Button("A always", id="ask-always", compact=True)
                 yield Button("x no", id="ask-deny", compact=True)
                 yield Button("i no, because…", id="ask-say", compact=True)
@@ -89,6 +108,8 @@ class AskDialog(LongQuestion[Choice]):
                 self.action_later()
             case "ask-say":
                 self.action_say_why()
+            case name if name and name.startswith("ask-own-"):
+                self.action_option(int(name.removeprefix("ask-own-")))
             case name:
                 self.action_answer((name or "").removeprefix("ask-"))
 
@@ -97,8 +118,16 @@ class AskDialog(LongQuestion[Choice]):
         self.dismiss(Choice("deny", event.value))
 
     def action_answer(self, answer: str) -> None:
-        if answer != "always" or self._ask.always:
+        if answer != "deny" and self._ask.tool == QUESTION:
+            self.notify("it is a question: its number answers it", markup=False)
+        elif answer != "always" or self._ask.always:
             self.dismiss(Choice(answer))
+
+    def action_option(self, number: int) -> None:
+        """Answer with an answer of the agent's own."""
+        if number <= len(self._ask.options):
+            chosen = self._ask.options[number - 1]
+            self.dismiss(Choice("allow" if chosen.allows else "deny", option=chosen.id))
 
     def action_say_why(self) -> None:
         field = self.query_one("#ask-why", Input)
@@ -125,9 +154,15 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
         *(literal(line, _tone(line)) for line in ask.diff.splitlines()),
         Content(""),
     ]
+    if ask.options:
+        affair = "" if ask.tool == QUESTION else "  what always means there is its own affair"
+        lines.append(literal(f"its own answers{affair}", "$text-muted"))
+        lines += [_own_answer(ask, at, option) for at, option in enumerate(ask.options, 1)]
     if ask.why:
         lines.append(Content.assemble(literal("in answer to  ", "$text-muted"), literal(f"“{ask.why}”")))
     lines.append(literal(f"asked because  {ask.reason}{hint}", "$text-muted"))
+    if ask.tool == QUESTION:
+        return Content("\n").join(lines)
     always = f"allow {ask.always}" if ask.always else "no rule can be written for this call: once only"
     whose = f"  for {ask.ai_id.removesuffix('-ai')}" if ask.always else ""
     lines.append(
@@ -136,6 +171,21 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
         )
     )
     return Content("\n").join(lines)
+
+
+def what_it_does(ask: Ask) -> str:
+    """Return what an ask is, for its title."""
+    return "asks you a question" if ask.tool == QUESTION else "asks to call a tool"
+
+
+def _own_answer(ask: Ask, at: int, option: AskOption) -> Content:
+    """Return an answer of the agent's own behind its key, in the agent's words; what "always" means is its affair."""
+    key = str(at) if at <= MOST_KEYS else " "
+    return Content.assemble(
+        literal(f"  {key}  ", "bold $text-primary"),
+        literal(one_line(option.name or option.id, 200)),
+        literal(f"  {one_line(option.kind_words, 40)}" if ask.tool != QUESTION else "", "$text-muted"),
+    )
 
 
 def _tone(line: str) -> str:

@@ -59,8 +59,13 @@ class LongQuestion(Question[T]):
     SHARE: ClassVar[float] = 0.9
     """How much of the screen the question may take."""
 
+    @property
+    def around_rows(self) -> int:
+        """Rows of this very question that are no part of its body."""
+        return self.AROUND_ROWS
+
     def on_resize(self, event: events.Resize) -> None:
-        room = int(event.size.height * self.SHARE) - self.AROUND_ROWS
+        room = int(event.size.height * self.SHARE) - self.around_rows
         self.query_one(self.BODY).styles.max_height = max(1, min(self.MOST_ROWS, room))
 
     def action_read(self, step: int) -> None:

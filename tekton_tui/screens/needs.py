@@ -14,11 +14,11 @@ from textual.widgets import Static
 from backend.schema.attention import AttentionItem
 from backend.schema.events import AskClosed
 from backend.schema.states import LIVE
-from backend.schema.tools import Ask
+from backend.schema.tools import QUESTION, Ask
 from tekton_tui.commands import Commands
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.safe_text import literal, one_line
-from tekton_tui.screens.ask import ask_body
+from tekton_tui.screens.ask import ask_body, what_it_does
 from tekton_tui.screens.dialogs import Question
 from tekton_tui.screens.errors import ErrorsPane
 from tekton_tui.stores import Stores
@@ -178,15 +178,19 @@ class NeedsPane(Vertical):
         asks = self._asks()
         title = f"{sign} {item.who.removesuffix('-ai')} · {item.short}"
         if asks:
-            title = f"{sign} {item.who.removesuffix('-ai')} asks to call a tool"
+            title = f"{sign} {item.who.removesuffix('-ai')} {what_it_does(asks[0])}"
         if len(asks) > 1:
             title = f"{sign} {len(asks)} calls of {asks[0].tool}, answered together"
         card.border_title = literal(title)
         keys = (
             list(ASK_KEYS) if asks else [*KEYS[item.kind], *(() if item.kind == "asks" else (("a", "seen"),))]
         )
-        if asks and not asks[0].always:
+        if asks and (not asks[0].always or asks[0].tool == QUESTION):
             keys.remove(("A", "always"))
+        if asks and asks[0].tool == QUESTION:
+            keys.remove(("a", "once"))
+        if len(asks) == 1 and asks[0].options:
+            keys.insert(0, ("c", "choose"))
         keys.append(("Z", "bring back" if item.snoozed_until else "snooze"))
         card.border_subtitle = Content(" · ").join(
             Content.assemble((key, "bold $text-primary"), (f" {word}", "$text-muted")) for key, word in keys
@@ -216,6 +220,9 @@ class NeedsPane(Vertical):
             self.query_one("#needs-card").border_subtitle = literal(
                 "it came here just now: read it, then press again", "$warning"
             )
+            return
+        if choice.answer != "deny" and any(ask.tool == QUESTION for ask in asks):
+            self._commands.notify("it is a question: c shows its answers", failed=True)
             return
         if choice.answer == "always" and any(not ask.always for ask in asks):
             self._commands.notify("no rule can be written for this call: allow it once", failed=True)
@@ -281,6 +288,12 @@ class NeedsPane(Vertical):
         item = self._list.current if self._tab < 2 else None
         if item is not None and (ask := self._stores.asks.asks.get(item.id.removeprefix("asks:"))):
             self._commands.asks.show(ask, say_why=True)
+
+    def action_options(self) -> None:
+        """Show the call under the cursor alone, with the answers of the agent's own, each behind its key."""
+        item = self._list.current if self._tab < 2 else None
+        if item is not None and (ask := self._stores.asks.asks.get(item.id.removeprefix("asks:"))):
+            self._commands.asks.show(ask)
 
     def action_mark(self) -> None:
         """Mark the call under the cursor to be answered with others of the same tool, or unmark it."""

@@ -135,6 +135,8 @@ async def test_a_question_of_the_agents_with_fixed_answers_waits_for_a_person(
         opened = (await watcher.until(AskOpened)).ask
         assert opened.tool == "agent:question" and "which drink?" in opened.arguments
         assert [one.name for one in opened.options] == ["tea", "coffee", "no answer"]
+        with pytest.raises(TektonError, match=r"one of its options: 0 \(tea\), 1 \(coffee\)"):
+            await do(shared, "answer_ask", id=opened.id, answer="allow")
         await do(shared, "answer_ask", id=opened.id, answer=answer, option=option)
         assert (await answering).content == said
     finally:

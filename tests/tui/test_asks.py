@@ -7,11 +7,13 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from backend.schema.events import AskClosed, AskOpened
+from backend.schema.attention import AttentionItem
+from backend.schema.events import AskClosed, AskOpened, AttentionChanged
 from backend.schema.params import AnswerAsk
 from backend.schema.results import AskAnswered
-from backend.schema.tools import Ask
+from backend.schema.tools import QUESTION, Ask, AskOption
 from tekton_tui.app import TektonApp
+from tekton_tui.safe_text import safe_inline
 from tekton_tui.screens.ask import AskDialog
 from tekton_tui.screens.dialogs import Question
 from tests.tui.conftest import settle
@@ -148,3 +150,81 @@ async def test_another_operators_answer_closes_the_question(console: Maker) -> N
         await settle(pilot)
         assert not isinstance(app.screen, AskDialog)
         assert any("alice over HTTP" in str(notice.message) for notice in app._notifications)  # pyright: ignore[reportPrivateUsage]
+
+
+OFFERED = [
+    AskOption("proceed_once", "Yes", "allow_once"),
+    AskOption("proceed_always", "Yes, and don't ask again for `make`", "allow_always"),
+    AskOption("proceed_user", "Yes, in every project", "allow_always"),
+    AskOption("cancel", "No", "reject_once"),
+    AskOption("never", "No, \x1b[2Jnever", "reject_always"),
+]
+AGENTS_ASK = msgspec.structs.replace(ASK, tool="agent:execute", options=OFFERED)
+QUESTION_ASK = msgspec.structs.replace(
+    ASK,
+    tool=QUESTION,
+    arguments='{"question": "Which drink?"}',
+    options=[
+        AskOption("0", "tea", "allow_once"),
+        AskOption("1", "coffee", "allow_once"),
+        AskOption("decline", "no answer", "reject_once"),
+    ],
+)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("way", ["card", "queue"])
+@pytest.mark.parametrize(
+    ("key", "answer", "option"),
+    [("1", "allow", "proceed_once"), ("3", "allow", "proceed_user"), ("4", "deny", "cancel"), ("5", "deny", "never")],
+)  # fmt: skip
+async def test_the_agents_own_answers_stand_on_the_card_in_its_order_and_a_key_gives_one(
+    console: Maker, key: str, answer: str, option: str, way: str, size: tuple[int, int]
+) -> None:
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(AGENTS_ASK))
+        client.send(
+            AttentionChanged([AttentionItem("asks:t-1", "asks", "apollo-ai", NOW, "asks", "make")], [])
+        )
+        await settle(pilot)
+        await pilot.press(*(["e"] if way == "card" else ["4", "c"]))
+        await settle(pilot)
+        assert isinstance(app.screen, AskDialog)
+        shown = screen_text(app)
+        for _ in range(2):
+            await pilot.press("down")
+            await settle(pilot)
+            shown += screen_text(app)
+        places = [shown.index(f"{at}  {safe_inline(one.name)}") for at, one in enumerate(OFFERED, 1)]
+        assert places == sorted(places) and "\x1b" not in shown
+        assert "allow always" in shown
+        await pilot.press("7")  # there is no such answer
+        await settle(pilot)
+        assert client.called(AnswerAsk) == []
+        await pilot.press(key)
+        await settle(pilot)
+        [sent] = client.called(AnswerAsk)
+        assert (sent.id, sent.answer, sent.always, sent.option) == ("t-1", answer, "", option)
+
+
+async def test_a_question_of_an_agents_is_answered_by_its_own_answers_alone(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(QUESTION_ASK))
+        await settle(pilot)
+        await pilot.press("e")
+        await settle(pilot)
+        shown = screen_text(app)
+        assert "asks you a question" in shown and "a once" not in shown and "always means" not in shown
+        await pilot.press("a", "A")
+        await settle(pilot)
+        assert client.called(AnswerAsk) == []
+        await pilot.press("2")
+        await settle(pilot)
+        [sent] = client.called(AnswerAsk)
+        assert (sent.answer, sent.option) == ("allow", "1")

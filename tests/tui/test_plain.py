@@ -15,7 +15,7 @@ from backend.schema.events import AskClosed, AskOpened, AttentionChanged, TeamEn
 from backend.schema.params import AnswerAsk, Chat, Kill, ListErrors
 from backend.schema.records import ErrorRecord, LaunchResult
 from backend.schema.results import AskAnswered, ErrorList, KillResult, Started
-from backend.schema.tools import Ask
+from backend.schema.tools import Ask, AskOption
 from bench.replay_gateway import ReplayGateway
 from bench.terminal import Terminal
 from tests.tui.fake_client import NOW, Answers, answer, answer_of, live, snapshot, team, usual_answers
@@ -165,3 +165,26 @@ async def test_no_backend_is_said_and_ends_it(tmp_path: Path) -> None:
     with Terminal(command, columns=200, rows=30, environment={"TERM": "dumb"}) as terminal:
         assert await asyncio.to_thread(terminal.wait) == 1
         assert "No backend: " in terminal.written.decode()
+
+
+async def test_an_agents_own_answers_are_said_and_given_by_their_number(tmp_path: Path) -> None:
+    called: list[Any] = []
+    answers: Answers = {
+        AnswerAsk: lambda params: AskAnswered(params.id, "apollo-ai", "run", params.answer, "you")
+    }
+    options = [AskOption("once", "Yes", "allow_once"), AskOption("never", "No, never", "reject_always")]
+    asks = [
+        Ask(f"o{at}", "apollo-ai", "r1", "s", "agent:edit", "{}", NOW, FAR, options=options) for at in (1, 2)
+    ]
+    async with plain(tmp_path, answers, called) as (terminal, gateway):
+        await gateway.send(*map(AskOpened, asks))
+        await said(terminal, "Its own answer 2: No, never (reject always). Type answer 2, or answer 2 2.")
+        terminal.send("answer 2 1\n")
+        await said(terminal, "deny")
+        terminal.send("answer 7 2\n")
+        await said(terminal, "It has no such answer.")
+        terminal.send("answer 1 2\n")
+        terminal.send("quit\n")
+        assert await asyncio.to_thread(terminal.wait) == 0
+    given = [(call.id, call.answer, call.option) for call in called if isinstance(call, AnswerAsk)]
+    assert given == [("o1", "deny", "never"), ("o2", "allow", "once")]

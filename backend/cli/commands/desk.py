@@ -7,11 +7,12 @@ import time
 
 from backend.cli import terminal
 from backend.cli.command import JSON, argument, command
+from backend.cli.commands.tools import show_ask
 from backend.cli.exit_codes import OK
 from backend.cli.runner import call
 from backend.schema.attention import AttentionItem
 from backend.schema.errors import TektonError
-from backend.schema.params import AcknowledgeAttention, ListAttention, SnoozeAttention
+from backend.schema.params import AcknowledgeAttention, ListAsks, ListAttention, SnoozeAttention
 
 SNOOZE_S = 600.0
 
@@ -47,6 +48,10 @@ async def desk(options: argparse.Namespace) -> int:
         return OK
     rows = [_row(item) for item in found.items]
     terminal.draw(terminal.table(("ITEM", "WHO", "SINCE", "WHAT", "WHY"), rows, wrap=True))
+    if any(item.kind == "asks" for item in found.items):
+        for ask in (await call(ListAsks())).asks:
+            show_ask(ask)
+        print("`tekton asks allow ID`, `tekton asks deny ID WHY`")
     return OK
 
 

@@ -68,7 +68,7 @@ async def asks(options: argparse.Namespace) -> int:
         terminal.print_json(waiting)
         return OK
     for ask in waiting:
-        _show(ask)
+        show_ask(ask)
     print(
         f"{len(waiting)} wait: `tekton asks allow ID`, `tekton asks deny ID WHY`"
         if waiting
@@ -77,14 +77,19 @@ async def asks(options: argparse.Namespace) -> int:
     return OK
 
 
-def _show(ask: Ask) -> None:
+def show_ask(ask: Ask) -> None:
+    """Print a call that waits, with all the answers it takes."""
     print(f"{ask.id}  {_who(ask.ai_id)} asks to call {escaped_line(ask.tool)}, {terminal.ago(ask.since)}")
     print(f"    with   {escaped_line(ask.arguments)}")
     if ask.why:
         print(f"    for    {escaped_line(ask.why)}")
     print(f"    since  {escaped_line(ask.reason)}")
     for option in ask.options:
-        print(f"    or     --option {escaped_line(option.id)}: {escaped_line(option.name)} ({option.kind})")
+        verb = "allow" if option.allows else "deny"
+        print(
+            f"    or     {verb} {ask.id} --option {escaped_line(option.id)}: "
+            f"{escaped_line(option.name)} ({escaped_line(option.kind_words)})"
+        )
     if ask.diff:
         print("".join(f"    {line}\n" for line in escaped(ask.diff).splitlines()), end="")
 

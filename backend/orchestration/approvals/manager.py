@@ -42,6 +42,7 @@ from backend.schema.frames import Request, StreamToolResult, StreamToolUse
 from backend.schema.tools import (
     AGENTS_SERVER,
     MAX_ARGUMENTS,
+    QUESTION,
     Answer,
     Ask,
     Decision,
@@ -353,6 +354,11 @@ class Approvals:
         rule = None
         if waiting.ask.form is not None and always:
             raise RuleError(f"{ask_id} is a question of {waiting.ask.tool}: no rule answers it")
+        if waiting.ask.tool == QUESTION and answer == "allow" and not option:
+            known = ", ".join(f"{one.id} ({one.name})" for one in waiting.ask.options if one.allows)
+            raise TektonError(
+                f"{ask_id} is a question: answer it with one of its options: {known}", code="invalid_request"
+            )
         if option:
             chosen = next((one for one in waiting.ask.options if one.id == option), None)
             if chosen is None or chosen.allows != (answer == "allow"):

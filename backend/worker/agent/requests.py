@@ -24,7 +24,7 @@ import msgspec
 from backend.acp import messages as acp
 from backend.acp.peer import RpcFailure, read_params, unknown
 from backend.schema.agents import AgentSpec
-from backend.schema.tools import AskOption
+from backend.schema.tools import QUESTION, AskOption
 from backend.text import safe_line
 from backend.worker.agent.conversations import Question, TurnThere
 from backend.worker.agent.tool_calls import unified
@@ -122,7 +122,7 @@ class ClientRequests:
         options.append(AskOption(DECLINE, "no answer", "reject_once"))
         message = safe_line(question.message)[:2_000]
         arguments = msgspec.json.encode({"question": message}).decode()
-        verdict = await turn.verdict(Question("agent:question", arguments, message[:200], options))
+        verdict = await turn.verdict(Question(QUESTION, arguments, message[:200], options))
         if verdict is None:
             return acp.ElicitationAnswer("cancel")
         if not verdict.option.isdecimal() or int(verdict.option) >= len(values):
