@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "the log of a process"),
         "discover": ("fleet", "find specialists by capability, role, state"),
         "match": ("fleet", "rank specialists for a request in plain words"),
+        "options": ("options", "what can be set at an agent of others; set it"),
         "worktree": ("worktree", "git worktrees of agents: list, diff, merge, remove"),
         "specialists": ("specialists", "your own: list, show, new, edit, remove, check, versions"),
     },

@@ -93,6 +93,16 @@ class AgentState(Struct, omit_defaults=True):
     currency: str = "USD"
 
     @property
+    def settable(self) -> list[AgentOption]:
+        """All that can be set: the mode and the model, then what else the agent names."""
+        first = [
+            AgentOption(name, name.capitalize(), value, known, name)
+            for name, value, known in (("mode", self.mode, self.modes), ("model", self.model, self.models))
+            if known
+        ]
+        return first + [one for one in self.options if one.category not in ("mode", "model")]
+
+    @property
     def plan_done(self) -> int:
         """How many steps of the plan are done."""
         return sum(step.status == "completed" for step in self.plan)

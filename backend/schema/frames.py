@@ -186,6 +186,8 @@ class Request(Struct, omit_defaults=True):
     """Whether the model may call the specialist's own tools."""
     option: str = ""
     session: str = ""
+    settings: dict[str, str | bool] | None = None
+    """Of `configure`: options of an agent of others, by name, for all its conversations from now on."""
 
     @property
     def prompt(self) -> str:

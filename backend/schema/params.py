@@ -32,6 +32,7 @@ from backend.schema.records import (
     TurnOutcome,
 )
 from backend.schema.results import (
+    AgentOptionSet,
     AppliedSettings,
     AskAnswered,
     AskList,
@@ -459,6 +460,15 @@ class SetModel(Params[SetModelResult]):
     model: str | None = None
 
 
+class SetAgentOption(Params[AgentOptionSet]):
+    """`option` is `mode`, `model`, or what the agent names itself; it holds until the agent ends."""
+
+    action: ClassVar[str] = "set_agent_option"
+    id: str
+    option: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+    value: Annotated[str, Meta(max_length=MAX_NAME)] | bool
+
+
 class PullModel(Params[PullResult]):
     action: ClassVar[str] = "pull_model"
     model: str
@@ -659,6 +669,7 @@ _ONE_NAMES = {"specialist_id": "id"}
 ALIASES: dict[str, dict[str, str]] = {
     "get_specialist": _ONE_NAMES,
     "specialist_health": _ONE_NAMES,
+    "set_agent_option": _ONE_NAMES,
     "specialist_logs": {**_ONE_NAMES, "lines": "tail"},
     "launch": _MANY_NAMES,
     "kill": _MANY_NAMES,

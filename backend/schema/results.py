@@ -138,6 +138,14 @@ class SetModelResult(Struct):
     results: list[LaunchResult]
 
 
+class AgentOptionSet(Struct):
+    """An option of an agent of others, as it is now."""
+
+    id: str
+    option: str
+    value: str | bool
+
+
 class MatchedSpecialist(Struct):
     """A specialist for a request. `score` is relative; `why` the words that decided; `available` whether it runs."""
 

@@ -316,6 +316,28 @@ class Supervisor:
         context.choices[ai_id] = choice
         context.table.update(ai_id, **choice_fields(choice))
 
+    async def set_agent_option(self, ai_id: str, option: str, value: str | bool) -> None:
+        """Set an option of an agent of others, for all its conversations until it ends.
+
+        Raises:
+            TektonError: It is none, does not run, or has no such option or value; nothing was changed.
+        """
+        row = self.status(ai_id)
+        if self._context.catalog.get(ai_id).transport != "acp":
+            raise TektonError(f"{row.name} is no agent of others: it has no options", code="invalid_request")
+        if row.state not in LIVE:
+            raise TektonError(
+                f"{row.name} does not run: launch it, or set it in config.toml for every start",
+                code="not_running",
+            )
+        if option == "model":
+            await self.set_model(ai_id, None, str(value))
+            return
+        request = Request(type="configure", token=self._context.token, settings={option: value})
+        reply = await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
+        if isinstance(reply, ErrorReply):
+            raise TektonError(reply.message, code=reply.code)
+
     async def _configure(self, row: SpecialistStatus, choice: ProviderChoice) -> None:
         request = Request(
             type="configure",

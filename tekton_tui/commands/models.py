@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backend.schema.params import ListCandidates, UseModel
+from backend.schema.params import ListCandidates, SetAgentOption, UseModel
 from backend.schema.records import ModelCandidate, ProviderChoice
 from backend.schema.results import CandidateList
 from tekton_tui.commands.navigator import Navigator
 from tekton_tui.formatting import size
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.safe_text import one_line
 
 AUTO = "auto"
 
@@ -37,6 +38,33 @@ class ModelCommands:
             self._navigator.confirm("Use a paid model", "Each question costs money:", what, "Use it", use)
         else:
             use()
+
+    def options(self, ai_id: str) -> None:
+        """Ask which option of an agent of others is to be set, and to what."""
+        row = self._controller.stores.fleet.rows.get(ai_id)
+        agent, name = row.agent if row else None, row.name if row else ai_id
+        if agent is None or not agent.settable:
+            why = "nothing is known yet: it says it with its first conversation" if agent else (
+                "it is no agent of others that runs: m changes its model"
+            )  # fmt: skip
+            self._controller.notify(f"{name}: {why}", failed=True)
+            return
+        found = {one.id: one for one in agent.settable}
+
+        def ask_value(option: str) -> None:
+            one = found[option]
+            known = [(each.id, each.name or each.id, each.about) for each in one.choices]
+            self._navigator.choose(
+                f"{name}: {one_line(one.name, 40)}, now {one_line(str(one.value), 40)}",
+                known or [("true", "on", ""), ("false", "off", "")],
+                lambda value: self._controller.request(
+                    SetAgentOption(ai_id, option, value),
+                    lambda done: self._controller.notify(f"{name}: {done.option} is {done.value}"),
+                ),
+            )
+
+        choices = [(one.id, one.name, str(one.value)) for one in found.values()]
+        self._navigator.choose(f"what is to be set at {name}", choices, ask_value)
 
     def _show(self, found: CandidateList, then: Callable[[], None] | None) -> None:
         now = (found.current.provider, found.current.model)

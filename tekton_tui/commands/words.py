@@ -80,6 +80,7 @@ _WITH_TEXT: dict[str, Callable[[Commands, str], None]] = {
     "theme": lambda commands, text: commands.console.set_preference("theme", text),
     "attach": lambda commands, text: _in_conversation(commands, f"/attach {text}"),
     "effort": lambda commands, text: _in_conversation(commands, f"/effort {text}".strip()),
+    "options": lambda commands, text: _in_conversation(commands, "/options"),
     "start-all": lambda commands, text: commands.fleet.launch(["all"]),
 }
-_TEXT_OR_NOTHING = frozenset({"start-all", "effort"})
+_TEXT_OR_NOTHING = frozenset({"start-all", "effort", "options"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import acp
+import psutil
 import pytest
 from acp import schema
 from acp.client.connection import ClientSideConnection
@@ -303,3 +305,43 @@ def test_what_a_prompt_brings_along_is_text_under_its_name_or_a_picture() -> Non
     ):
         with pytest.raises(RpcFailure):
             read_blocks(wrong)
+
+
+async def test_an_editor_that_does_not_read_is_left_with_a_reason_and_its_turns_end(fleet: Backend) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "backend.cli.tekton", "acp", "athena", env=fleet.environment(),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+
+    def send(number: int, method: str, **params: Any) -> None:
+        line = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        cast(Any, process.stdin).write(json.dumps(line).encode() + b"\n")
+
+    try:
+        send(0, "initialize", protocolVersion=1)
+        send(1, "session/new", cwd="/tmp", mcpServers=[])
+        lines = [json.loads(await asyncio.wait_for(process.stdout.readline(), BOUND_S)) for _ in range(2)]
+        session = next(one["result"]["sessionId"] for one in lines if one["id"] == 1)
+        stdout = cast(Any, process)._transport.get_pipe_transport(1)
+        stdout.pause_reading()  # from now on nobody reads
+        for number in range(4):  # an answer is 3.5 MB
+            prompt = [{"type": "text", "text": "[[repeat 300000]] [[pieces 20000]]"}]
+            send(number + 2, "session/prompt", sessionId=session, prompt=prompt)
+        most, asking = 0, asyncio.create_task(process.stderr.read())
+        async with asyncio.timeout(2 * BOUND_S):
+            while not asking.done():
+                with contextlib.suppress(psutil.Error):
+                    most = max(most, psutil.Process(process.pid).memory_info().rss)
+                await asyncio.wait([asking], timeout=0.1)
+            said = asking.result().decode()
+            stdout.resume_reading()
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        cast(Any, process)._transport.close()
+    assert process.returncode == 7 and "the editor does not read what it is told" in said, said
+    assert most < 250 * 1024 * 1024, f"{most:,} bytes"
+    row = next(r for r in fleet.ask("GET", "/api/v1/snapshot")["specialists"] if r["name"] == "athena")
+    assert row["state"] == "ready" and not row.get("queue")

@@ -39,7 +39,11 @@ async def shared(
     tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]
 ) -> AsyncGenerator[Platform]:
     flags = {"resumer": ["--resume"], "forgetter": ["--forgets"]}
-    rows = "".join(config(folder, name, *flags.get(name, [])) for name, folder in folders.items())
+    more = {"coder": 'persona = "You are Coder."'}
+    rows = "".join(
+        config(folder, name, *flags.get(name, []), more=more.get(name, ""))
+        for name, folder in folders.items()
+    )
     async with running(
         tmp_path_factory.mktemp("members") / "home", *NAMES, "apollo", config=rows + BUDGETS
     ) as platform:
@@ -175,3 +179,72 @@ async def test_an_agent_that_cannot_go_on_with_a_conversation_says_so_on_its_row
     outcome = await chat(shared, "recall", ai_id="forgetter")
     assert outcome.content == "nothing"
     assert outcome.notes == ["the agent does not remember this conversation: it was begun anew"]
+
+
+async def test_its_options_are_set_while_it_runs_and_how_hard_it_thinks_by_a_question(
+    shared: Platform,
+) -> None:
+    assert (await chat(shared, "effort", ai_id="resumer")).content == "low False"
+    row = await until_agent(shared, "resumer-ai", lambda row: row.agent.options)
+    assert [(one.id, one.value) for one in row.agent.settable] == [
+        ("mode", "ask"),
+        ("model", "small"),
+        ("effort", "low"),
+        ("terse", False),
+    ]
+    for option, value in (("terse", "true"), ("mode", "plan"), ("model", "large")):
+        done = await do(shared, "set_agent_option", id="resumer", option=option, value=value)
+        assert (done.option, done.value) == (option, value)
+    outcome = await chat(shared, "mode", ai_id="resumer")
+    assert (outcome.content, outcome.model) == ("plan", "acp:large")
+    await do(shared, "create_session", owner="resumer")  # a conversation that begins later has them too
+    assert (await chat(shared, "mode\neffort", ai_id="resumer", session_id="")).content == "planlow True"
+    high = await chat(shared, "effort", ai_id="resumer", options={"effort": "high"})
+    assert (high.content, high.notes) == ("high True", [])
+    assert (await chat(shared, "effort", ai_id="resumer")).content == "low True", "its own again"
+    wrong = await chat(shared, "effort", ai_id="resumer", options={"effort": "minimal"})
+    assert wrong.content == "low True"
+    assert wrong.notes == ["the agent has no effort 'minimal'; it has: low, high"]
+
+
+@pytest.mark.parametrize(("ai_id", "option", "value", "why"), [
+    ("resumer", "mode", "yolo", "has no mode 'yolo'; it has: ask, plan"),
+    ("resumer", "colour", "red", "has no option 'colour'; it has: model, effort, terse"),
+    ("resumer", "terse", "maybe", "has no Terse 'maybe'; it has: true, false"),
+    ("apollo", "mode", "plan", "no agent of others"),
+    ("athena", "mode", "plan", "no agent of others"),
+])  # fmt: skip
+async def test_what_an_agent_does_not_have_is_refused_with_what_it_has(
+    shared: Platform, ai_id: str, option: str, value: str, why: str
+) -> None:
+    with pytest.raises(TektonError, match=why):
+        await do(shared, "set_agent_option", id=ai_id, option=option, value=value)
+
+
+async def test_an_option_is_checked_before_the_first_conversation_and_refused_of_one_that_does_not_run(
+    shared: Platform,
+) -> None:
+    await do(shared, "restart", ids=["coder"])
+    await until_agent(shared, "coder-ai", lambda row: row.agent and row.agent.state == "ready")
+    with pytest.raises(TektonError, match="has no mode 'yolo'"):
+        await do(shared, "set_agent_option", id="coder", option="mode", value="yolo")
+    await do(shared, "set_agent_option", id="coder", option="mode", value="plan")
+    assert (await chat(shared, "mode", ai_id="coder")).content == "plan"
+    await do(shared, "kill", ids=["coder"])
+    with pytest.raises(TektonError, match="launch it, or set it in"):
+        await do(shared, "set_agent_option", id="coder", option="mode", value="plan")
+    await do(shared, "launch", ids=["coder"])
+
+
+async def test_commands_of_an_agents_are_known_and_nothing_stands_before_one(shared: Platform) -> None:
+    await chat(shared, "offer review attach", ai_id="coder")
+    row = await until_agent(shared, "coder-ai", lambda row: row.agent and row.agent.commands)
+    assert [(one.id, one.about) for one in row.agent.commands] == [
+        ("review", "does review"),
+        ("attach", "does attach"),
+    ]
+    new = await do(shared, "create_session", owner="coder")
+    ran = await chat(shared, "/review it all", ai_id="coder", session_id=new.id)
+    assert ran.content == "ran /review with 'it all'", "the persona would hide it"
+    said = await chat(shared, "echo", ai_id="coder", session_id=new.id)
+    assert said.content.startswith("You are Coder."), "the persona comes with the question behind it"

@@ -169,9 +169,13 @@ async def test_no_backend_is_said_and_ends_it(tmp_path: Path) -> None:
 
 async def test_an_agents_own_answers_are_said_and_given_by_their_number(tmp_path: Path) -> None:
     called: list[Any] = []
-    answers: Answers = {
-        AnswerAsk: lambda params: AskAnswered(params.id, "apollo-ai", "run", params.answer, "you")
-    }
+    came = asyncio.Queue[str]()
+
+    def answered(params: AnswerAsk) -> AskAnswered:
+        came.put_nowait(params.id)
+        return AskAnswered(params.id, "apollo-ai", "run", params.answer, "you")
+
+    answers: Answers = {AnswerAsk: answered}
     options = [AskOption("once", "Yes", "allow_once"), AskOption("never", "No, never", "reject_always")]
     asks = [
         Ask(f"o{at}", "apollo-ai", "r1", "s", "agent:edit", "{}", NOW, FAR, options=options) for at in (1, 2)
@@ -180,10 +184,11 @@ async def test_an_agents_own_answers_are_said_and_given_by_their_number(tmp_path
         await gateway.send(*map(AskOpened, asks))
         await said(terminal, "Its own answer 2: No, never (reject always). Type answer 2, or answer 2 2.")
         terminal.send("answer 2 1\n")
-        await said(terminal, "deny")
+        assert await asyncio.wait_for(came.get(), 30) == "o1"
         terminal.send("answer 7 2\n")
         await said(terminal, "It has no such answer.")
         terminal.send("answer 1 2\n")
+        assert await asyncio.wait_for(came.get(), 30) == "o2"
         terminal.send("quit\n")
         assert await asyncio.to_thread(terminal.wait) == 0
     given = [(call.id, call.answer, call.option) for call in called if isinstance(call, AnswerAsk)]

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sys
 from asyncio.streams import FlowControlMixin
+from typing import cast
 
 from backend import grammar
 from backend.acp.peer import Peer
@@ -19,7 +20,7 @@ from backend.cli.editor.agent import EditorAgent
 from backend.cli.editor.prompt import Target
 from backend.cli.exit_codes import OK
 from backend.cli.runner import attached
-from backend.cli.stdio import ended_by_signals, flush, open_stdin, open_stdout
+from backend.cli.stdio import Writer, ended_by_signals, flush, open_stdin, open_stdout
 from backend.client import Client
 from backend.schema.errors import TektonError
 from backend.schema.params import GetSpecialist, ListSavedPipelines
@@ -27,6 +28,8 @@ from backend.schema.params import GetSpecialist, ListSavedPipelines
 READ_BYTES = 64 * 1024
 FINISH_S = 2.0
 """Seconds the end waits for cancellations that are on their way, and for answers to what was accepted."""
+MAX_UNREAD = 8 * 1024 * 1024
+"""Bytes that an editor may leave unread before it is taken for dead."""
 OF_MANY = "team"
 OPERATORS = set("|{<>")
 """What a pipeline has and no name."""
@@ -65,7 +68,8 @@ async def acp(options: argparse.Namespace) -> int:
 async def _serve(agent: EditorAgent) -> None:
     gone = _Gone()
     reader, writer = await open_stdin(READ_BYTES), await open_stdout(gone)
-    agent.peer = Peer(writer.write, agent)
+    unread = _Unread(writer, gone)
+    agent.peer, agent.drain = Peer(unread.write, agent), writer.drain
     try:
         reading = asyncio.create_task(_read(reader, agent.peer))
         leaving = asyncio.create_task(gone.wait())
@@ -77,13 +81,41 @@ async def _serve(agent: EditorAgent) -> None:
     finally:
         await agent.finish(FINISH_S)
         agent.peer.close("the editor is gone")
-        await flush(writer)
-        writer.close()
+        if unread.why:
+            cast("asyncio.StreamWriter", writer).transport.abort()
+        else:
+            await flush(writer)
+            writer.close()
+    if unread.why:
+        raise TektonError(unread.why, code="timeout")
 
 
 async def _read(reader: asyncio.StreamReader, peer: Peer) -> None:
     while data := await reader.read(READ_BYTES):
         peer.feed(data)
+
+
+class _Unread:
+    """Writes lines to stdout while what waits there is bounded. `why` says that it was not: nothing is written any more."""
+
+    def __init__(self, writer: Writer, gone: _Gone) -> None:
+        self._writer, self._gone = writer, gone
+        self.why = ""
+
+    def write(self, line: bytes) -> None:
+        writer = self._writer
+        if self.why:
+            return
+        if isinstance(writer, asyncio.StreamWriter):
+            waiting = writer.transport.get_write_buffer_size()
+            if waiting > MAX_UNREAD:
+                self.why = (
+                    f"the editor does not read what it is told: {waiting:,} bytes wait for it. "
+                    "What it asked is cancelled; start the agent again in the editor"
+                )
+                self._gone.leave()
+                return
+        writer.write(line)
 
 
 class _Gone(FlowControlMixin):
@@ -95,6 +127,10 @@ class _Gone(FlowControlMixin):
 
     async def wait(self) -> None:
         await self._left.wait()
+
+    def leave(self) -> None:
+        """Take the reader for gone."""
+        self._left.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Learn that the reader of stdout left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,13 @@ LISTED = 200
 
 
 class EditorAgent:
-    """Serves one editor. Run `pump` beside it, and give it its `peer` before the first line comes."""
+    """Serves one editor. Run `pump` beside it, and give it its `peer` and `drain` before the first line comes."""
 
     def __init__(self, client: Client, target: Target) -> None:
         self.client, self._target = client, target
         self.peer: Peer
+        self.drain: Callable[[], Awaitable[None]]
+        """Waits until the editor has read most of what it was told."""
         self._folders: dict[str, str] = {}
         """Working folders of the sessions, as the editor said them."""
         self._prompts: dict[str, Prompt] = {}
@@ -142,6 +144,7 @@ class EditorAgent:
             for message in await self._messages(session.id):
                 for update in replayed(message):
                     self.update(session.id, update)
+                await self.drain()
         self._folders[session.id] = folder
         return acp.SessionOpened()
 

@@ -27,8 +27,10 @@ from backend.schema.params import (
     Match,
     Names,
     Restart,
+    SetAgentOption,
 )
 from backend.schema.results import (
+    AgentOptionSet,
     KillResult,
     LaunchReport,
     LogText,
@@ -88,6 +90,21 @@ async def get_specialist(params: GetSpecialist, *, catalog: Catalog, fleet: Supe
     status = fleet.status(component.id)
     seen = msgspec.structs.asdict(describe(status))
     return SpecialistDetail(**seen, status_row=status, persona=component.persona, aliases=component.aliases)
+
+
+@action(
+    scope="control",
+    where="leader",
+    routes=(("POST", "/api/v1/specialists/{id}/option"),),
+    mcp="SetAgentOption",
+    cli="tekton options",
+    console="options",
+)
+async def set_agent_option(params: SetAgentOption, *, catalog: Catalog, fleet: Supervisor) -> AgentOptionSet:
+    """Set an option of an agent of others (its mode, model or what it names) until it ends."""
+    component = catalog.get(params.id)
+    await fleet.set_agent_option(component.id, params.option, params.value)
+    return AgentOptionSet(component.id, params.option, params.value)
 
 
 @action(

@@ -107,6 +107,8 @@ class Conversation:
         self.modes: acp.Modes | None = None
         self.models: acp.Models | None = None
         self.options: list[acp.ConfigOption] = []
+        self.own_effort = ""
+        """How hard it thinks by itself, once a question has wished for something else."""
 
     def take(self, opened: acp.SessionOpened) -> None:
         """Take what can be chosen in it."""
@@ -223,6 +225,29 @@ class Conversations:
             except (RpcFailure, TimeoutError) as error:
                 log.info("a conversation was not closed at the agent: %s", error)
 
+    async def choose(self, conversation: Conversation, name: str, value: str | bool) -> None:
+        """Set a mode, a model or an option, by its name. Raises `TektonError` for what the agent does not have."""
+        if name == "mode":
+            await self.set_mode(conversation, str(value))
+        elif name == "model":
+            await self.set_model(conversation, str(value))
+        else:
+            await self.set_option(conversation, name, value)
+
+    async def set_effort(self, conversation: Conversation, effort: str) -> str:
+        """Have a conversation think so hard, empty for as hard as by itself; return why it does not, if so."""
+        wanted = effort or conversation.own_effort
+        if not wanted:
+            return ""
+        option = conversation.of_category("thought_level")
+        known = [one.id for one in values_of(option)]
+        if option is None or wanted not in known:
+            return f"the agent has no effort {wanted!r}; it has: {', '.join(known[:30]) or 'none'}"
+        conversation.own_effort = conversation.own_effort or str(option.current_value)
+        if option.current_value != wanted:
+            await self.set_option(conversation, option.id, wanted)
+        return ""
+
     async def set_mode(self, conversation: Conversation, mode: str) -> None:
         """Set the mode of a conversation. Raises `TektonError` for one that the agent does not have."""
         known = [one.id for one in conversation.mode_choices]
@@ -248,6 +273,10 @@ class Conversations:
     async def set_option(self, conversation: Conversation, name: str, value: str | bool) -> None:
         """Set an option of a conversation. Raises `TektonError` for one that the agent does not have."""
         option = next((one for one in conversation.options if one.id == name), None)
+        if option is not None and option.type == "boolean" and isinstance(value, str):
+            if value not in ("true", "false"):
+                raise _unknown(option.name or name, value, ["true", "false"])
+            value = value == "true"
         if option is None:
             raise _unknown("option", name, [one.id for one in conversation.options])
         known = [one.id for one in values_of(option)]

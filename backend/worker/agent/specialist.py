@@ -182,22 +182,36 @@ class AgentSpecialist(Specialist):
         return self._stamped(reply, request)
 
     async def _configure_agent(self, request: Request) -> InfoResponse | ErrorReply | Pong:
-        """Set the model of all conversations from now on; needs the platform's worker token."""
+        """Set model or options of all conversations from now on; needs the platform's worker token."""
         if not self.is_token(request.token):
             return self.error("unauthorized", "configure needs the platform's worker token")
-        if not request.model:
+        wanted = {**(request.settings or {}), **({"model": request.model} if request.model else {})}
+        if not wanted:
             return Pong(self.ai_id, 0.0)
         try:
-            for conversation in [one for one in self._conversations.open.values() if not one.broken]:
-                await self._conversations.set_model(conversation, request.model)
-                self._show(conversation)
+            await self._choose(wanted)
         except TektonError as error:
             return self.error(error.code, error.message)
-        self._model = self.agent_spec.model = request.model
-        self.state = msgspec.structs.replace(self.state, model=self._model)
-        self.report_soon()
         reply = await self.answer(Request(type="info", phases=True))
         return reply if isinstance(reply, InfoResponse) else Pong(self.ai_id, 0.0)
+
+    async def _choose(self, wanted: dict[str, str | bool]) -> None:
+        """Set options in every open conversation, else in one that is opened to see whether the agent has them."""
+        spec, held = self.agent_spec, [one for one in self._conversations.open.values() if not one.broken]
+        tried = None if held else (await self.conversation(""))[0]
+        try:
+            for conversation in held or ([tried] if tried else []):
+                for name, value in wanted.items():
+                    await self._conversations.choose(conversation, name, value)
+                self._show(conversation)
+        finally:
+            if tried is not None:
+                self.forget(tried)
+        for name, value in wanted.items():
+            if name in ("mode", "model"):
+                setattr(spec, name, str(value))
+            else:
+                spec.options[name] = value
 
     # as its turns see the agent
 
@@ -250,6 +264,17 @@ class AgentSpecialist(Specialist):
     async def ask(self, prompt: acp.Prompt, answered: Callable[[], None]) -> acp.Prompted:
         """Send a question; the answer is how the turn ended, `answered` is called once it is read."""
         return await self._process.peer.call(acp.SESSION_PROMPT, prompt, acp.Prompted, answered=answered)
+
+    async def set_effort(self, conversation: Conversation, effort: str) -> str:
+        """Have a conversation think so hard, empty for as hard as it did by itself; return why it does not, if so."""
+        why = await self._conversations.set_effort(conversation, effort)
+        self._show(conversation)
+        return why
+
+    def is_command(self, text: str) -> bool:
+        """Return whether a question is one of the agent's own commands."""
+        name = text[1:].split(maxsplit=1)[0] if text.startswith("/") and text[1:].strip() else ""
+        return any(one.id == name for one in self.state.commands)
 
     def tell_cancel(self, conversation: Conversation) -> None:
         """Tell the agent to stop what it does in a conversation."""

@@ -125,12 +125,16 @@ class AgentTurn(Turn):
         async with conversation.lock:
             self._conversation, conversation.turn = conversation, self
             try:
-                blocks, notes = blocks_of(
-                    self._request,
-                    "" if conversation.begun else self._agent.spec.persona,
-                    self._agent.takes,
-                )
+                asked = self._request
+                effort = (asked.options and asked.options.effort) or self._agent.spec.effort or ""
+                if why := await self._agent.set_effort(conversation, effort):
+                    self._notes.append(why)
+                # nothing stands before a command: agents know one by its place
+                is_command = self._agent.is_command(asked.prompt)
+                persona = "" if conversation.begun or is_command else self._agent.spec.persona
+                blocks, notes = blocks_of(asked, persona, self._agent.takes)
                 self._notes += notes
+                conversation.begun = conversation.begun or not is_command
                 await self._prompt(conversation, acp.Prompt(conversation.agent_id, blocks))
             finally:
                 conversation.turn, conversation.used_at = None, time.monotonic()
@@ -138,7 +142,7 @@ class AgentTurn(Turn):
                     self._agent.forget(conversation)
 
     async def _prompt(self, conversation: Conversation, prompt: acp.Prompt) -> None:
-        self._asked = conversation.begun = True
+        self._asked = True
         self._send_phase("prefill")
         self._tick()
         asking = asyncio.create_task(self._agent.ask(prompt, self._on_answer))

@@ -34,7 +34,7 @@ from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.search_bar import SearchBar
 from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.composer.files import Attached
-from tekton_tui.widgets.composer.slash_commands import EFFORTS, VERBS, read_into, read_line
+from tekton_tui.widgets.composer.slash_commands import EFFORTS, read_into, read_line, verbs_of
 from tekton_tui.widgets.composer.text import preview_line
 
 PAGE = 60
@@ -104,7 +104,7 @@ class ChatView(Vertical):
         self._show_emptiness()
         composer = self.query_one(Composer)
         composer.border_title = literal(one_line(f"to {self.name_shown}", 60))
-        composer.verbs = [Choice(verb.name, verb.help) for verb in VERBS]
+        composer.verbs = verbs_of(row.agent if row else None)
         composer.preview = lambda text: preview_line(text, self._stores.fleet.known_names())
         composer.take_back = self._queue.take_back
         composer.take_files(lambda paths: read_into(composer, self._commands, paths))
@@ -270,6 +270,7 @@ class ChatView(Vertical):
 
     def _row_changed(self, ids: set[str]) -> None:
         if self.ai_id in ids:
+            self.query_one(Composer).verbs = verbs_of(self._stores.fleet.rows[self.ai_id].agent)
             self._show_status()
 
     def _count_clocks(self) -> None:
@@ -358,6 +359,10 @@ class ChatView(Vertical):
         """Have the operator name a file."""
         self.query_one(Composer).insert("/attach ")
         self.focus_composer()
+
+    def action_options(self) -> None:
+        """Have the operator set an option of an agent of others."""
+        self._commands.models.options(self.ai_id)
 
     def action_effort(self) -> None:
         """Have the operator choose how hard the model is to think."""

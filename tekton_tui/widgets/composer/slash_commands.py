@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
+from backend.schema.agents import AgentState
 from backend.schema.content import Effort, TextPart
 from backend.schema.errors import TektonError
 from tekton_tui.commands import Commands, ExportFormat
-from tekton_tui.widgets.composer.composer import Composer
+from tekton_tui.widgets.composer.composer import Choice, Composer
 from tekton_tui.widgets.composer.files import Attached, read_files
 from tekton_tui.widgets.composer.text import looks_like_pipeline
 
@@ -36,6 +37,7 @@ VERBS = (
     Verb("pipe", "run a pipeline: /pipe apollo | athena"),
     Verb("attach", "have a file go along: /attach FILE, or /attach FILE QUESTION"),
     Verb("effort", "how hard its model is to think: /effort high, /effort default"),
+    Verb("options", "what can be set at an agent of others: its mode, its model and more"),
     Verb("sessions", "earlier conversations"),
     Verb("search", "find in this conversation: /search WORDS"),
     Verb("export", "write this conversation to a file: /export md or /export json"),
@@ -43,6 +45,20 @@ VERBS = (
     Verb("model", "change its model"),
     Verb("stop", "stop this specialist"),
 )
+
+
+OWN_NAMES = frozenset(verb.name for verb in VERBS)
+AS_IT_IS = "//"
+"""Before a text that begins with `/` and is to be sent as it is."""
+
+
+def verbs_of(agent: AgentState | None) -> list[Choice]:
+    """Return what `/` completes: our verbs, then the commands of an agent of others; behind `//` those named as one of ours."""
+    ours = [Choice(verb.name, verb.help) for verb in VERBS]
+    commands = agent.commands if agent is not None else []
+    return ours + [
+        Choice(f"/{one.id}" if one.id in OWN_NAMES else one.id, one.about or "its own") for one in commands
+    ]
 
 
 TEAM_VERBS = (
@@ -104,9 +120,24 @@ def read_line(
 
     parts = [file.part for file in files]
     match = _ADDRESS.fullmatch(text)
-    if text.startswith("/"):
+    name, _, rest = text[1:].partition(" ") if text.startswith("/") else ("", "", "")
+    row = commands.controller.stores.fleet.rows.get(ai_id)
+    offered = (
+        {one.id for one in row.agent.commands} if row is not None and row.agent is not None else set[str]()
+    )
+    as_it_is = text.startswith(AS_IT_IS) or (name.strip() in offered and name.strip() not in OWN_NAMES)
+    if as_it_is:
+        commands.chat.ask(
+            ai_id,
+            text.removeprefix("/") if text.startswith(AS_IT_IS) else text,
+            session_id,
+            files=parts,
+            effort=effort,
+            after=after,
+            on_refused=put_back,
+        )
+    elif text.startswith("/"):
         composer.add_files(files)
-        name, _, rest = text[1:].partition(" ")
         _verb(name.strip(), rest.strip(), commands, ai_id, view, composer, text)
     elif match and match[1].lower() != "team":
         commands.chat.ask_named(match[1], match[2], files=parts, effort=effort)
@@ -179,6 +210,7 @@ def _verb(
         "sessions": lambda: commands.navigator.show("sessions"),
         "logs": lambda: commands.navigator.open_logs(ai_id),
         "model": lambda: commands.navigator.choose_model([ai_id]),
+        "options": lambda: commands.models.options(ai_id),
         "stop": lambda: commands.fleet.stop([ai_id]),
         "search": lambda: view.search(rest),
         "export": lambda: view.export("json" if rest == "json" else "md"),
@@ -201,7 +233,8 @@ def _verb(
     else:
         known = ", ".join(f"/{verb.name}" for verb in VERBS)
         commands.notify(
-            f"there is no /{name}{' without a text' if name in ('team', 'pipe', 'attach') else ''}. Verbs: {known}",
+            f"there is no /{name}{' without a text' if name in ('team', 'pipe', 'attach') else ''}. Verbs: {known}. "
+            f"/{text} sends it as it is",
             failed=True,
         )
         view.put_draft(text)

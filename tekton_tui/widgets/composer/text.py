@@ -27,10 +27,10 @@ _chip: Final = re.compile(r"\[pasted [\d,]+ characters(?: #\d+)?\]")
 _word_at_end: Final = re.compile(r"(?:^|(?<=[\s{,]))@([\w.-]*)$")
 _path_at_end: Final = re.compile(r"(?:(?:^|(?<=\s))@|^/attach\s+)((?:\\ |\S)*/(?:\\ |[^\s/])*|~)$")
 """What begins with `@` and has a slash; behind `/attach` too."""
-_verb_at_end: Final = re.compile(r"^/([\w-]*)$")
+_verb_at_end: Final = re.compile(r"^/(/?[\w:.-]*)$")
 _stage_at_end: Final = re.compile(r"\|\s*\{?(?:[\w.-]+,\s*)*([\w.-]+)$")
 _mention: Final = re.compile(r"(?:^|(?<=[\s{,]))@[\w.-]+")
-_verb: Final = re.compile(r"^/[\w-]+")
+_verb: Final = re.compile(r"^//?[\w:.-]+")
 
 
 class Choice(NamedTuple):
