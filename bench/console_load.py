@@ -97,15 +97,15 @@ async def feed(gateway: ReplayGateway, load: Load, terminal: Terminal) -> tuple[
     return ended, await typing
 
 
-async def type_keys(terminal: Terminal, after_s: float) -> list[float]:
-    """Press a key every 100 ms until cancelled; return when each was pressed."""
+async def type_keys(terminal: Terminal, after_s: float, first: int = FIRST_KEY) -> list[float]:
+    """Press a key every 100 ms until cancelled, letters from `first` on; return when each was pressed."""
     pressed: list[float] = []
     try:
         await asyncio.sleep(after_s)
         while True:
             await asyncio.sleep(KEY_S)
             pressed.append(time.monotonic())
-            terminal.send(chr(FIRST_KEY + len(pressed) - 1))
+            terminal.send(chr(first + len(pressed) - 1))
     except asyncio.CancelledError:
         return pressed
 

@@ -101,6 +101,7 @@ def strange(session: str) -> None:
 
 def main() -> None:
     sessions, waiting = 0, None
+    cancelling: dict[str, tuple[str, object]] = {}
     for line in sys.stdin:
         frame = json.loads(line)
         method, number = frame.get("method"), frame.get("id")
@@ -112,8 +113,8 @@ def main() -> None:
         elif method == "session/prompt":
             session = frame["params"]["sessionId"]
             word = frame["params"]["prompt"][-1]["text"].split()[0]
-            if word == "silent":
-                pass
+            if word in ("silent", "late_ask"):
+                cancelling[session] = (word, number)
             elif word == "reused":
                 reused(session)
                 waiting = number
@@ -123,11 +124,19 @@ def main() -> None:
                 send(id=number, result={"stopReason": reason})
                 say(session, "one more thing")
                 ask(f"late{number}", session)
+        elif method == "session/cancel":
+            word, asked = cancelling.pop(frame["params"]["sessionId"], ("", None))
+            if (
+                word == "late_ask"
+            ):  # it asks for more while it is being stopped, and ends only once that is answered
+                ask("while cancelled", frame["params"]["sessionId"])
+                waiting = asked
         elif "result" in frame or "error" in frame:
             with open("answers", "a") as file:
                 file.write(line)
-            if number == "again":
-                send(id=waiting, result={"stopReason": "end_turn"})
+            if number in ("again", "while cancelled"):
+                reason = "end_turn" if number == "again" else "cancelled"
+                send(id=waiting, result={"stopReason": reason})
         sys.stdout.flush()
 
 

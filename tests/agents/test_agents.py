@@ -178,6 +178,21 @@ async def test_a_cancel_while_a_person_is_asked_voids_the_question(
     assert not (folder / "f.txt").exists()
 
 
+async def test_a_restart_while_a_person_is_asked_voids_the_question_and_nothing_is_done_later(
+    shared: Platform, desk: Watcher, folder: Path
+) -> None:
+    asked = asyncio.create_task(chat(shared, "edit h.txt x", request_id="open-at-restart"))
+    ask = (await desk.until(AskOpened)).ask
+    await do(shared, "restart", ids=["coder"])
+    assert (await failed(asked)).code in ("worker_lost", "cancelled")
+    assert shared.snapshot().asks == []
+    with pytest.raises(TektonError, match=r"already denied|nothing of the id"):
+        await do(shared, "answer_ask", id=ask.id, answer="allow")
+    assert (await chat(shared, "say again")).content == "again " and not (folder / "h.txt").exists()
+    calls = (await do(shared, "list_tool_calls")).calls
+    assert [one.state for one in calls if one.request_id == "open-at-restart"] == ["void"]
+
+
 async def test_its_model_is_changed_among_those_it_has(shared: Platform) -> None:
     await chat(shared, "say hm")
     [done] = (await do(shared, "set_model", ids=["coder"], model="large")).results

@@ -130,6 +130,30 @@ async def test_a_cancel_that_is_not_confirmed_says_so_and_the_next_question_begi
     assert outcome.content == "fine" and any("begun anew" in note for note in outcome.notes)
 
 
+async def test_what_it_asks_while_it_is_being_cancelled_is_void_and_shown_to_nobody(
+    shared: Platform, folder: Path
+) -> None:
+    watcher = Watcher(shared, "asks", "fleet")
+    try:
+        asked = asyncio.create_task(
+            do(shared, "chat", ai_id="rogue", content="late_ask", request_id="greedy")
+        )
+        while shared.fleet.status("rogue-ai").phase != "prefill":
+            await watcher.until(SpecialistEvent)
+            watcher.seen.clear()
+        await do(shared, "cancel", target="greedy")
+        with pytest.raises(TektonError) as ended:
+            await asked
+        assert ended.value.code == "cancelled"
+        assert not any(isinstance(event, AskOpened) for event in watcher.seen) and not shared.snapshot().asks
+    finally:
+        watcher.close()
+    [given] = [one for one in answers(folder) if one["id"] == "while cancelled"]
+    assert given["result"]["outcome"] == {"outcome": "cancelled"}
+    outcome = await ask(shared, "strange")  # the same conversation goes on
+    assert outcome.content == "fine" and not any("anew" in note for note in outcome.notes)
+
+
 async def test_what_it_forks_ends_with_it_also_when_it_kills_its_guard(shared: Platform) -> None:
     pid = shared.fleet.status("rogue-ai").pid
     with pytest.raises(TektonError) as failure:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,42 @@ async def test_what_an_agent_made_is_shown_and_merged_by_hand(tmp_path: Path, re
     assert (repository / "cart.py").read_text() == "one\ntwo\n" and (repository / "new.py").exists()
     await remove_worktree(home, "coder", force=False)
     assert await worktrees(home) == [] and "tekton/coder" not in git(repository, "branch", "--list")
+
+
+async def test_what_is_written_while_it_is_merged_is_merged_or_still_there(
+    tmp_path: Path, repository: Path
+) -> None:
+    home = Home(tmp_path / "home").prepare()
+    path = await add_worktree(home, "coder", str(repository))
+    begun, stop, written = threading.Event(), threading.Event(), 0
+
+    def write() -> int:
+        number = 0
+        while not stop.is_set():
+            (path / f"file{number}").write_text(f"{number}\n")
+            number += 1
+            begun.set()
+        return number
+
+    def names(folder: Path) -> set[str]:
+        return {one.name for one in folder.glob("file*")}
+
+    writing = asyncio.create_task(asyncio.to_thread(write))
+    try:
+        await asyncio.to_thread(begun.wait)
+        await merge_worktree(home, "coder")
+    finally:
+        stop.set()
+        written = await writing
+    merged = names(repository)
+    assert merged and not git(repository, "status", "--porcelain")
+    assert names(path) == {f"file{number}" for number in range(written)}
+    if len(merged) < written:
+        with pytest.raises(TektonError, match="holds what is not merged"):
+            await remove_worktree(home, "coder", force=False)
+        await merge_worktree(home, "coder")
+    assert len(names(repository)) == written
+    await remove_worktree(home, "coder", force=False)
 
 
 async def test_what_does_not_go_together_is_not_merged_by_half(tmp_path: Path, repository: Path) -> None:
