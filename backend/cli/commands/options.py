@@ -1,4 +1,4 @@
-"""`tekton options`: what can be set at an agent of others while it runs: its mode, its model, and what it names itself."""
+"""`tekton options`: what can be set at agents of others while they run: mode, model, and what they name themselves."""
 
 from __future__ import annotations
 
@@ -10,49 +10,58 @@ from backend.cli.exit_codes import OK
 from backend.cli.runner import call
 from backend.schema.agents import AgentOption
 from backend.schema.errors import TektonError
-from backend.schema.params import GetSpecialist, SetAgentOption
+from backend.schema.params import GetSnapshot, GetSpecialist, SetAgentOption
 from backend.text import escaped_line
 
 
 @command(
     "options",
-    argument("name", values=(SPECIALISTS,), help="an agent of others"),
+    argument(
+        "name", nargs="?", default="", values=(SPECIALISTS,), help="an agent of others; without: all that run"
+    ),
     argument(
         "option", nargs="?", default="", help="its mode, model, or an option by the agent's name for it"
     ),
     argument("value", nargs="?", default="", help="what it is to be; true or false for a switch"),
     JSON,
-    examples=[
-        ("tekton options coder", "what can be set, and how it is now"),
-        ("tekton options coder mode plan", "set one, until the agent ends"),
-    ],
+    examples=[("tekton options", "what can be set at the agents that run, and how it is now")],
 )
 async def options(options: argparse.Namespace) -> int:
-    """List what an agent of others lets be set, or set one of it until it ends; config.toml sets it for every start."""
+    """List what agents of others let be set, such as their mode. `options coder mode plan` sets one until the agent ends;
+    config.toml sets it for every start.
+    """
     if options.option:
         if not options.value:
             raise TektonError(f"say what {options.option} is to be", code="invalid_request")
         done = await call(SetAgentOption(options.name, options.option, options.value))
-        print(
-            f"{done.id.removesuffix('-ai')}: {escaped_line(done.option)} is {escaped_line(str(done.value))}"
-        )
+        print(f"{_who(done.id)}: {escaped_line(done.option)} is {escaped_line(str(done.value))}")
         return OK
-    agent = (await call(GetSpecialist(options.name))).status_row.agent
-    if agent is None:
-        raise TektonError(f"{options.name} is no agent of others, or does not run", code="invalid_request")
-    found = agent.settable
+    if options.name:
+        rows = [(await call(GetSpecialist(options.name))).status_row]
+        if rows[0].agent is None:
+            raise TektonError(f"{options.name} is no agent of others that runs", code="invalid_request")
+    else:
+        rows = (await call(GetSnapshot(), start=True)).specialists
+    found = {row.id: row.agent.settable for row in rows if row.agent is not None}
     if options.json:
         terminal.print_json(found)
         return OK
+    lines = [_row(ai_id, one) for ai_id, listed in found.items() for one in listed]
+    if lines:
+        terminal.draw(terminal.table(("WHO", "OPTION", "NOW", "MAY BE"), lines, wrap=True))
+    for ai_id in [ai_id for ai_id, listed in found.items() if not listed]:
+        print(f"{_who(ai_id)}: nothing is known yet: it says it with its first conversation")
     if not found:
-        print("nothing is known yet: the agent says it with its first conversation")
-        return OK
-    terminal.draw(terminal.table(("OPTION", "NOW", "MAY BE"), [_row(one) for one in found], wrap=True))
+        print("no agent of others runs")
     return OK
 
 
-def _row(one: AgentOption) -> tuple[str, str, str]:
+def _row(ai_id: str, one: AgentOption) -> tuple[str, ...]:
     known = ", ".join(each.id for each in one.choices) or (
         "true, false" if isinstance(one.value, bool) else ""
     )
-    return escaped_line(one.id), escaped_line(str(one.value)), escaped_line(known)
+    return _who(ai_id), escaped_line(one.id), escaped_line(str(one.value)), escaped_line(known)
+
+
+def _who(ai_id: str) -> str:
+    return ai_id.removesuffix("-ai")
