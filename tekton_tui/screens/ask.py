@@ -155,13 +155,13 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
         Content(""),
     ]
     if ask.options:
-        affair = "" if ask.tool == QUESTION else "  what always means there is its own affair"
+        affair = "" if is_question(ask) else "  what always means there is its own affair"
         lines.append(literal(f"its own answers{affair}", "$text-muted"))
         lines += [_own_answer(ask, at, option) for at, option in enumerate(ask.options, 1)]
     if ask.why:
         lines.append(Content.assemble(literal("in answer to  ", "$text-muted"), literal(f"“{ask.why}”")))
     lines.append(literal(f"asked because  {ask.reason}{hint}", "$text-muted"))
-    if ask.tool == QUESTION:
+    if is_question(ask):
         return Content("\n").join(lines)
     always = f"allow {ask.always}" if ask.always else "no rule can be written for this call: once only"
     whose = f"  for {ask.ai_id.removesuffix('-ai')}" if ask.always else ""
@@ -173,9 +173,14 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
     return Content("\n").join(lines)
 
 
+def is_question(ask: Ask) -> bool:
+    """Return whether it asks to know something, and not whether a tool may run."""
+    return ask.tool == QUESTION or ask.form is not None
+
+
 def what_it_does(ask: Ask) -> str:
     """Return what an ask is, for its title."""
-    return "asks you a question" if ask.tool == QUESTION else "asks to call a tool"
+    return "asks you a question" if is_question(ask) else "asks to call a tool"
 
 
 def _own_answer(ask: Ask, at: int, option: AskOption) -> Content:
@@ -184,7 +189,7 @@ def _own_answer(ask: Ask, at: int, option: AskOption) -> Content:
     return Content.assemble(
         literal(f"  {key}  ", "bold $text-primary"),
         literal(one_line(option.name or option.id, 200)),
-        literal(f"  {one_line(option.kind_words, 40)}" if ask.tool != QUESTION else "", "$text-muted"),
+        literal(f"  {one_line(option.kind_words, 40)}" if not is_question(ask) else "", "$text-muted"),
     )
 
 
