@@ -145,18 +145,22 @@ class SentStore(Protocol):
 class TurnStore(Protocol):
     """The turns under way, which must be known after a crash, and what ended ones have used."""
 
-    async def begin(
-        self, request_id: str, ai_id: str, session_id: str, *, waiting: str | None = None
-    ) -> None:
-        """Record a turn without a question to store as open, or one whose question is `waiting` in its session.
+    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
+        """Record a turn without a question to store as open; one that is open already is replaced.
 
-        One that is open already is replaced. `MessageStore.append` opens a turn with its question, and closes it with its
-        answer.
+        `MessageStore.append` opens a turn with its question, and closes it with its answer.
         """
         ...
 
-    async def end(self, request_id: str) -> None:
-        """Close an open turn that stores no answer."""
+    async def wait(self, opens: Mapping[str, str], session_id: str, question: str) -> None:
+        """Record turns as open whose one question waits in its session: `opens` maps request ids to specialists.
+
+        All of them or none; those that are open already are replaced.
+        """
+        ...
+
+    async def end(self, *request_ids: str) -> None:
+        """Close open turns that store no answer."""
         ...
 
     async def book(self, name: str, used: UsageRow | None) -> bool:

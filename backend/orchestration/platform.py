@@ -280,6 +280,7 @@ async def open_platform(
             catalog=catalog,
             fleet=fleet,
             messages=memory.messages,
+            turn_store=memory.turns,
             events=events,
             sessions=sessions,
             turns=turns,

@@ -113,4 +113,9 @@ def agent_notes(context: SupervisorContext, agents: Iterable[Component]) -> list
                 f"{' and '.join(sorted(names))} work in the same folder {folder} and will overwrite each other: "
                 "worktree = true gives each its own"
             )
+        for outer in (other for other in shared if other in folder.parents):
+            notes.append(
+                f"{' and '.join(sorted(names))} work in {folder}, within {outer} of {' and '.join(sorted(shared[outer]))}, "
+                "and may overwrite each other: worktree = true gives each its own"
+            )
     return notes

@@ -154,6 +154,19 @@ async def test_every_parameter_a_vendor_knows_is_read_refused_by_name_or_named_i
                     assert name in answer.text, answer.text
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.path)
+async def test_no_kind_of_value_makes_a_parameter_fail_inside_the_backend(
+    backend: Backend, dialect: Dialect
+) -> None:
+    async with backend.http() as http:
+        for where, names in {"": dialect.names, **dialect.inside}.items():
+            for name in sorted(names):
+                for value in ([[]], [{}], {"type": {}}):
+                    body = {**dialect.body, **({where: {name: value}} if where else {name: value})}
+                    answer = await http.post(dialect.path, json=body)
+                    assert answer.status_code < 500, (where, name, value, answer.text)
+
+
 STREAMED = [
     ("/v1/chat/completions", {"top_k": 3}, "top_k"),
     ("/v1/responses", {"max_tool_calls": 3}, "max_tool_calls"),

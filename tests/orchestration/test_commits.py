@@ -17,6 +17,7 @@ from backend.schema.frames import StreamChunk
 from tests.orchestration.running import SLOW, Watcher, do, running, start
 
 TEAM = ("apollo-ai", "athena-ai", "numa-ai")
+TEAMS = ("team", "busy", "queued", "dropped")
 
 
 class Copies:
@@ -53,7 +54,7 @@ class Copies:
 
 
 async def run_everything(platform: Platform) -> None:
-    """Ask, wait in a queue, change and withdraw what waits, cancel, ask a team of whom one does not run, and a pipeline."""
+    """Ask, wait in a queue, change and withdraw what waits, cancel, and a pipeline; a team of whom one does not run, too."""
     watcher = Watcher(platform, "chat")
     try:
         await do(platform, "chat", ai_id="apollo", content="plain", request_id="plain")
@@ -76,6 +77,13 @@ async def run_everything(platform: Platform) -> None:
             platform, "chat", ai_id="apollo", content="other words", request_id="waits", session_id=session
         )
         await do(platform, "team_chat", content="all of you", request_id="team", target_ids=list(TEAM))
+        for name, content in (("busy", SLOW), ("queued", "you too"), ("dropped", "never mind")):
+            await do(
+                platform, "team_chat", content=content, request_id=name, target_ids=list(TEAM), wait=False
+            )
+        await do(platform, "cancel", target="dropped")
+        await do(platform, "cancel", target="busy")
+        await do(platform, "team_chat", content="you too", request_id="queued", target_ids=list(TEAM))
         await do(platform, "pipeline", pipeline="apollo | athena", input="in turn", request_id="piped")
     finally:
         watcher.close()
@@ -89,10 +97,11 @@ async def test_after_a_kill_at_any_commit_every_question_is_kept_with_its_end(
             copies = Copies(tmp_path, patched)
             await run_everything(platform)
     assert len(copies.homes) > 15
-    open_at_once = 0
+    open_at_once, waited = 0, set[str]()
     for root in copies.homes:
         before = await _left_open(root)
         open_at_once = max(open_at_once, len(before))
+        waited |= {name for name, waiting in before.items() if waiting is not None}
         again = await start(root)
         try:
             assert await again.memory.turns.unfinished() == []
@@ -104,16 +113,21 @@ async def test_after_a_kill_at_any_commit_every_question_is_kept_with_its_end(
             asked = {row.request_id: row.content for row in rows if row.role == "user"}
             ends = {row.request_id: row for row in rows if row.role == "assistant"}
             for request_id in asked:
-                expected = [f"team/{ai_id}" for ai_id in TEAM] if request_id == "team" else [request_id]
+                members = [f"{request_id}/{ai_id}" for ai_id in TEAM]
+                expected = members if request_id in TEAMS else [request_id]
                 assert all(name in ends for name in expected), (root.name, request_id, sorted(ends))
             assert len(ends) == sum(row.role == "assistant" for row in rows), "an answer is there once"
             assert asked.get("waits") in (None, "first words", "other words")
             for request_id, waiting in before.items():
+                group, _, member = request_id.partition("/")
+                if group in TEAMS and member in TEAM:  # what its members say stands with their question
+                    assert group in asked and ends[request_id].lane == group, (root.name, request_id)
                 never = ends[request_id].error == "the backend ended before this question was asked"
                 assert never == (waiting is not None), (root.name, request_id)
         finally:
             await again.close(stop_fleet=False)
     assert open_at_once >= len(TEAM), "no copy was made in the middle of things"
+    assert waited >= {"waits", *(f"queued/{ai_id}" for ai_id in TEAM)}, "nor while questions waited"
 
 
 async def _left_open(root: Path) -> dict[str, str | None]:

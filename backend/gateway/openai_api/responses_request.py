@@ -171,7 +171,9 @@ def check_response(values: dict[str, Any]) -> list[str]:
     wanted: object = values.get("include")
     if isinstance(wanted, list):
         unused += [
-            f"include[{n}]" for n, item in enumerate(cast(list[object], wanted)) if item not in INCLUDED
+            f"include[{n}]"
+            for n, item in enumerate(cast(list[object], wanted))
+            if not isinstance(item, str) or item not in INCLUDED
         ]
     if values.get("truncation") == "auto":
         unused.append("truncation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -24,14 +25,21 @@ class RedisTurns:
     def __init__(self, connections: RedisConnections, gateway: str) -> None:
         self._connections, self._key = connections, turns_key(gateway)
 
-    async def begin(
-        self, request_id: str, ai_id: str, session_id: str, *, waiting: str | None = None
-    ) -> None:
-        turn = OpenTurn(request_id, ai_id, session_id, time.time(), waiting and storable(waiting))
+    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
+        turn = OpenTurn(request_id, ai_id, session_id, time.time())
         await self._connections.writer.call("HSET", self._key, request_id, encoded_turn(turn))
 
-    async def end(self, request_id: str) -> None:
-        await self._connections.writer.call("HDEL", self._key, request_id)
+    async def wait(self, opens: Mapping[str, str], session_id: str, question: str) -> None:
+        now, waiting = time.time(), storable(question)
+        words = [
+            word
+            for request_id, ai_id in opens.items()
+            for word in (request_id, encoded_turn(OpenTurn(request_id, ai_id, session_id, now, waiting)))
+        ]
+        await self._connections.writer.call("HSET", self._key, *words)
+
+    async def end(self, *request_ids: str) -> None:
+        await self._connections.writer.call("HDEL", self._key, *request_ids)
 
     async def book(self, name: str, used: UsageRow | None) -> bool:
         words = usage_words(used) if used is not None else ()

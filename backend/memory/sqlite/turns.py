@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,15 +20,23 @@ class SqliteTurns:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    async def begin(
-        self, request_id: str, ai_id: str, session_id: str, *, waiting: str | None = None
-    ) -> None:
-        turn = OpenTurn(request_id, ai_id, session_id, time.time(), waiting and storable(waiting))
+    async def begin(self, request_id: str, ai_id: str, session_id: str) -> None:
+        turn = OpenTurn(request_id, ai_id, session_id, time.time())
         await self._database.write(lambda c: begin(c, turn))
 
-    async def end(self, request_id: str) -> None:
+    async def wait(self, opens: Mapping[str, str], session_id: str, question: str) -> None:
+        now, waiting = time.time(), storable(question)
+
         def write(connection: sqlite3.Connection) -> None:
-            end(connection, request_id)
+            for request_id, ai_id in opens.items():
+                begin(connection, OpenTurn(request_id, ai_id, session_id, now, waiting))
+
+        await self._database.write(write)
+
+    async def end(self, *request_ids: str) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            for request_id in request_ids:
+                end(connection, request_id)
 
         await self._database.write(write)
 

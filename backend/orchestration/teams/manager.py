@@ -16,7 +16,7 @@ from typing import Any
 
 from backend.catalog import Catalog
 from backend.events import EventStream
-from backend.memory import YOU, MessageStore
+from backend.memory import YOU, MessageStore, TurnStore
 from backend.orchestration.recent import Recent
 from backend.orchestration.selection import Selector
 from backend.orchestration.sessions import Sessions
@@ -52,6 +52,7 @@ class TeamManager:
         catalog: Catalog,
         fleet: Supervisor,
         messages: MessageStore,
+        turn_store: TurnStore,
         events: EventStream,
         sessions: Sessions,
         turns: TurnManager,
@@ -60,6 +61,7 @@ class TeamManager:
         max_bytes: int,
     ) -> None:
         self._catalog, self._fleet, self._messages, self._events = catalog, fleet, messages, events
+        self._turn_store = turn_store
         self._sessions, self._turns, self._selector, self._settings = sessions, turns, selector, settings
         self._members, self._moderator = TeamMembers(turns, settings), Moderator(turns, settings)
         self.active: dict[str, TeamRun] = {}
@@ -99,21 +101,26 @@ class TeamManager:
                 run.place = self._sessions.enter(
                     session.id, run.key, lambda ahead: self._show_place(run, ahead)
                 )
-            if run.place is None or not run.place.waits:
+            waits = run.place is not None and run.place.waits
+            if waits:
+                await self._turn_store.wait(run.opens, run.session_id, run.request.content)
+            else:
                 await self._store_question(run)
         except BaseException:  # the caller went away, or the store failed: nobody was asked, nobody may wait
             self._release(run)
             run.done.set_result(run.outcome())
+            self._keep(asyncio.create_task(self._withdraw(run), name=f"withdraw {run.request_id}"))
             raise
         self._events.publish("chat", run.start, key=run.key)
-        if run.place is not None and run.place.waits:
-            for request_id in run.start.lanes.values():
+        if waits:
+            for request_id in run.opens:
                 self._turns.reserve(request_id)
-            self._show_place(run, self._sessions.ahead(run.place))
+            if run.place is not None and run.place.waits:  # it may have come while the question was kept
+                self._show_place(run, self._sessions.ahead(run.place))
         else:
             # All members are asked before anybody can hear of the run: a call that follows finds each of them asked.
             self._ask_members(run, on_text)
-        task = asyncio.create_task(self._run(run, on_text), name=f"team {run.request_id}")
+        task = asyncio.create_task(self._run(run, on_text, waits), name=f"team {run.request_id}")
         self._keep(task)
         return run
 
@@ -244,8 +251,7 @@ class TeamManager:
         question = StoredMessage(
             0, run.session_id, YOU, "user", run.request.content, time.time(), request_id=run.request_id
         )
-        opens = {request_id: ai_id for ai_id, request_id in run.start.lanes.items()}
-        await self._messages.append(question, opens=opens)
+        await self._messages.append(question, opens=run.opens)
 
     def _show_place(self, run: TeamRun, ahead: int) -> None:
         self._events.publish("chat", TeamQueued(run.request_id, ahead), key=run.key)
@@ -316,9 +322,9 @@ class TeamManager:
 
     # running
 
-    async def _run(self, run: TeamRun, on_text: OnMemberText | None) -> None:
+    async def _run(self, run: TeamRun, on_text: OnMemberText | None, waits: bool) -> None:
         try:
-            if await self._wait_for_place(run) and not run.asking:
+            if waits and await self._wait_for_place(run):
                 self._ask_members(run, on_text)
             while run.pending:  # whoever is asked again meanwhile is waited for too
                 await asyncio.wait(run.pending)
@@ -344,15 +350,22 @@ class TeamManager:
 
     async def _wait_for_place(self, run: TeamRun) -> bool:
         """Wait until the session is free and store the question; return false when the turn was cancelled first."""
-        if run.place is None or not run.place.waits:
-            return True
+        assert run.place is not None
         await run.place.granted
         if run.stopped:
             run.fail_rest("cancelled", "cancelled while it waited")
+            await self._withdraw(run)
             return False
         await self._store_question(run)
         self._show_place(run, 0)
         return True
+
+    async def _withdraw(self, run: TeamRun) -> None:
+        """Keep the question of a run no longer that waited and will not be asked."""
+        try:
+            await self._turn_store.end(*run.opens)
+        except TektonError as error:  # it shows up as never asked at the next start, which is all
+            log.warning("closing the withdrawn team turn %s: %s", run.request_id, error.message)
 
     def _ask_members(self, run: TeamRun, on_text: OnMemberText | None) -> None:
         for ai_id in run.start.lanes:
@@ -386,7 +399,7 @@ class TeamManager:
     def _release(self, run: TeamRun) -> None:
         """Let the next question of the session begin, and remember the run."""
         self.active.pop(run.request_id, None)
-        for request_id in run.start.lanes.values():
+        for request_id in run.opens:
             self._turns.release(request_id)
         self._ended.put(run.request_id, run, run.size)
         if run.place is not None:

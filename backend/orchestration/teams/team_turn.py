@@ -115,6 +115,11 @@ class TeamRun:
         return self.request.request_id
 
     @property
+    def opens(self) -> dict[str, str]:
+        """The specialist of each member's turn, by the turn's request id."""
+        return {request_id: ai_id for ai_id, request_id in self.start.lanes.items()}
+
+    @property
     def key(self) -> str:
         """The conversation this run's events are published under."""
         return self.request.key or self.request.request_id

@@ -253,6 +253,8 @@ class TurnCompletion:
     async def _publish_session(self, session_id: str) -> None:
         try:
             self._events.publish("chat", SessionChanged(await self._sessions.get(session_id)))
+        except UnknownSession:  # it was deleted meanwhile, which is told by who did
+            return
         except Exception:  # the answer is stored; its session's row is only shown anew
             log.exception("cannot read the session %s", session_id)
 

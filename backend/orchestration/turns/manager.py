@@ -230,7 +230,7 @@ class TurnManager:
         # before anything is waited for: its place may come meanwhile, and what is shown is what is asked
         turn.request = msgspec.structs.replace(before, content=content)
         try:
-            await self._turn_store.begin(request_id, turn.ai_id, turn.session_id, waiting=content)
+            await self._turn_store.wait({request_id: turn.ai_id}, turn.session_id, content)
         except TektonError:
             if turn.place.waits:
                 turn.request = before
@@ -362,9 +362,7 @@ class TurnManager:
     async def _queue(self, turn: Turn) -> None:
         """Make a turn that waits visible, and keep its question in case the backend ends meanwhile."""
         try:
-            await self._turn_store.begin(
-                turn.request_id, turn.ai_id, turn.session_id, waiting=turn.request.content
-            )
+            await self._turn_store.wait({turn.request_id: turn.ai_id}, turn.session_id, turn.request.content)
         except BaseException:
             self._leave(turn)
             raise

@@ -72,12 +72,15 @@ async def _recover(
         message = answers[-1]
     else:
         text = LOST_PARTLY if turn is not None and turn.content else LOST
+        asked = request_id  # the request id of the question: a team's is asked once, of all its members
+        if all(message.role != "user" for message in stored):
+            asked = request_id.removesuffix(f"/{ai_id}")
+            if row.waiting is not None and not await messages.of_request(asked):
+                await messages.append(
+                    StoredMessage(0, session_id, YOU, "user", row.waiting, time.time(), request_id=asked)
+                )
         if row.waiting is not None:
             text = NEVER_ASKED
-            if not stored:
-                await messages.append(
-                    StoredMessage(0, session_id, YOU, "user", row.waiting, time.time(), request_id=request_id)
-                )
         message = await messages.append(
             StoredMessage(
                 0,
@@ -87,7 +90,7 @@ async def _recover(
                 turn.content if turn else "",
                 time.time(),
                 reasoning=turn.reasoning if turn else "",
-                lane=turn.group if turn else "",
+                lane=turn.group if turn else asked if asked != request_id else "",
                 request_id=request_id,
                 error_code="backend_lost",
                 error=text,

@@ -165,11 +165,11 @@ async def test_a_question_and_the_turns_it_opens_are_one_change_and_what_waited_
     store: MemoryStore, again: Reopen
 ) -> None:
     session = await store.sessions.default("apollo-ai")
-    await store.turns.begin("r1", "apollo-ai", session.id, waiting="may I? \ud800")
-    assert [turn.waiting for turn in await store.turns.unfinished()] == ["may I? ?"]
+    await store.turns.wait({"r1": "apollo-ai", "r2/numa-ai": "numa-ai"}, session.id, "may I? \ud800")
+    assert [turn.waiting for turn in await store.turns.unfinished()] == ["may I? ?"] * 2
     with pytest.raises(TektonError):
         await say(store, "no-such-session", "x", request_id="r1", opens={"r1": "apollo-ai"})
-    assert [turn.waiting for turn in await store.turns.unfinished()] == ["may I? ?"]
+    assert [turn.waiting for turn in await store.turns.unfinished()] == ["may I? ?"] * 2
     opens = {"r1": "apollo-ai", "r2/numa-ai": "numa-ai"}
     await say(store, session.id, "may I?", request_id="r1", opens=opens)
     later = await again()
@@ -178,6 +178,8 @@ async def test_a_question_and_the_turns_it_opens_are_one_change_and_what_waited_
         ("r1", "apollo-ai", session.id, None),
         ("r2/numa-ai", "numa-ai", session.id, None),
     ]
+    await later.turns.end("r1", "r2/numa-ai")
+    assert await later.turns.unfinished() == []
 
 
 async def test_an_answer_whose_confirmation_was_lost_is_kept_once_when_it_is_given_again(
