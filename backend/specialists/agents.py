@@ -115,7 +115,7 @@ def agent_notes(context: SupervisorContext, agents: Iterable[Component]) -> list
             )
         for outer in (other for other in shared if other in folder.parents):
             notes.append(
-                f"{' and '.join(sorted(names))} work in {folder}, within {outer} of {' and '.join(sorted(shared[outer]))}, "
-                "and may overwrite each other: worktree = true gives each its own"
+                f"the folder {folder} of {' and '.join(sorted(names))} lies within {outer} of "
+                f"{' and '.join(sorted(shared[outer]))}: they may overwrite each other; worktree = true gives each its own"
             )
     return notes

@@ -39,6 +39,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Asyn
     config = (
         agent("guest", folder, "--login")
         + agent("helper", folder, more='offers = ["read", "terminal"]')
+        + agent("inner", folder / "inner")
         + rules
     )
     async with running(
@@ -119,6 +120,9 @@ async def test_two_in_one_folder_are_warned_of_before_they_are_launched(
 ) -> None:
     plan = await do(shared, "launch", ids=["guest", "helper"], dry_run=True)
     assert any(str(folder) in note and "guest and helper" in note for note in plan.plan.notes), plan
+    (folder / "inner").mkdir()
+    notes = (await do(shared, "launch", ids=["inner"], dry_run=True)).plan.notes
+    assert any(f"{folder}/inner of inner lies within {folder} of guest and helper" in note for note in notes)
 
 
 async def test_a_team_of_agents_and_our_own_answers_side_by_side(shared: Platform) -> None:

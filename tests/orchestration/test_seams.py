@@ -387,6 +387,10 @@ async def test_an_answer_whose_session_is_deleted_before_it_is_stored_holds_no_o
         while len(await platform.memory.messages.of_request(waits)) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert await platform.memory.messages.of_request(lost) == []
+    assert await platform.memory.turns.unfinished() == [], (
+        "the next start would tell it as lost with the backend"
+    )
+    assert not await platform.memory.turns.book(lost, None), "what it used is counted all the same"
 
 
 async def test_turns_of_ones_own_are_not_taken_for_those_of_a_gateway_that_is_gone(

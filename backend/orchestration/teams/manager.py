@@ -102,10 +102,7 @@ class TeamManager:
                     session.id, run.key, lambda ahead: self._show_place(run, ahead)
                 )
             waits = run.place is not None and run.place.waits
-            if waits:
-                await self._turn_store.wait(run.opens, run.session_id, run.request.content)
-            else:
-                await self._store_question(run)
+            await (self._keep_waiting(run) if waits else self._store_question(run))
         except BaseException:  # the caller went away, or the store failed: nobody was asked, nobody may wait
             self._release(run)
             run.done.set_result(run.outcome())
@@ -113,10 +110,7 @@ class TeamManager:
             raise
         self._events.publish("chat", run.start, key=run.key)
         if waits:
-            for request_id in run.opens:
-                self._turns.reserve(request_id)
-            if run.place is not None and run.place.waits:  # it may have come while the question was kept
-                self._show_place(run, self._sessions.ahead(run.place))
+            self._queue(run)
         else:
             # All members are asked before anybody can hear of the run: a call that follows finds each of them asked.
             self._ask_members(run, on_text)
@@ -252,6 +246,17 @@ class TeamManager:
             0, run.session_id, YOU, "user", run.request.content, time.time(), request_id=run.request_id
         )
         await self._messages.append(question, opens=run.opens)
+
+    async def _keep_waiting(self, run: TeamRun) -> None:
+        """Keep a question that waits, in case the backend ends meanwhile; its place may come before this returns."""
+        await self._turn_store.wait(run.opens, run.session_id, run.request.content)
+
+    def _queue(self, run: TeamRun) -> None:
+        """Make the members of a run that waits known, and how long it waits."""
+        for request_id in run.opens:
+            self._turns.reserve(request_id)
+        if run.place is not None and run.place.waits:
+            self._show_place(run, self._sessions.ahead(run.place))
 
     def _show_place(self, run: TeamRun, ahead: int) -> None:
         self._events.publish("chat", TeamQueued(run.request_id, ahead), key=run.key)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from backend.events import EventStream
-from backend.memory import MessageStore
+from backend.memory import MessageStore, TurnStore
 from backend.memory.errors import UnknownSession
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.sessions import Sessions
@@ -79,6 +79,7 @@ class TurnCompletion:
         *,
         fleet: Supervisor,
         messages: MessageStore,
+        turn_store: TurnStore,
         sessions: Sessions,
         events: EventStream,
         error_log: ErrorLog,
@@ -88,7 +89,7 @@ class TurnCompletion:
     ) -> None:
         self._max_unstored_bytes = max_unstored_bytes
         self._fleet, self._events = fleet, events
-        self._messages, self._sessions = messages, sessions
+        self._messages, self._turn_store, self._sessions = messages, turn_store, sessions
         self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
         self._recording: set[asyncio.Task[None]] = set()
         self._unstored: deque[_Unstored] = deque()
@@ -118,7 +119,9 @@ class TurnCompletion:
             self._error_log.record(
                 turn.ai_id, "internal", f"the answer could not be stored: {error}", request_id=turn.request_id
             )
-            if not isinstance(error, UnknownSession):
+            if isinstance(error, UnknownSession):
+                await self._close(turn, used)
+            else:
                 self._keep_unstored(_Unstored(turn, outcome, used, reasoning))
         turn.end(outcome)
         release()
@@ -240,6 +243,7 @@ class TurnCompletion:
                     "the session of %s was deleted before its answer was stored", waiting.turn.request_id
                 )
                 self._unstored.popleft()
+                await self._close(waiting.turn, waiting.used)
                 continue
             except Exception as error:
                 log.warning("the answer of %s is still not stored: %s", waiting.turn.request_id, error)
@@ -249,6 +253,14 @@ class TurnCompletion:
             self._events.publish("chat", MessageStored(shown(stored)), key=waiting.turn.key)
             await self._publish_session(waiting.turn.session_id)
         return True
+
+    async def _close(self, turn: Turn, used: UsageRow | None) -> None:
+        """Close a turn whose answer has no session any more, and count what it used all the same. Never raises."""
+        try:
+            await self._turn_store.end(turn.request_id)
+            await self._turn_store.book(turn.request_id, used)
+        except Exception:  # the next start closes it
+            log.exception("closing the turn %s", turn.request_id)
 
     async def _publish_session(self, session_id: str) -> None:
         try:

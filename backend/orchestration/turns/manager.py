@@ -86,6 +86,7 @@ class TurnManager:
         self._completion = TurnCompletion(
             fleet=fleet,
             messages=messages,
+            turn_store=turn_store,
             sessions=sessions,
             events=events,
             error_log=error_log,
