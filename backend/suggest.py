@@ -8,13 +8,17 @@ LONGEST = 100
 """Characters of the unknown name that are compared: the time this takes grows with their square."""
 
 
-def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Return the known names most like a misspelt one, most alike first; none when none is."""
+def nearest(name: str, known: Iterable[str], count: int = 1, likeness: float = 0.6) -> list[str]:
+    """Return the known names most like a misspelt one, most alike first; none when none is.
+
+    Args:
+        likeness: How alike a name must be, 0 to 1: the share of characters that both have in the same order.
+    """
     import difflib
 
     word = name[:LONGEST].lower().replace("-", "_")
     plain = {other.lower().replace("-", "_"): other for other in known}
-    return [plain[found] for found in difflib.get_close_matches(word, plain, n=count)]
+    return [plain[found] for found in difflib.get_close_matches(word, plain, n=count, cutoff=likeness)]
 
 
 def meant(name: str, known: Iterable[str], count: int = 1) -> str:

@@ -59,6 +59,8 @@ ANSWERED: list[tuple[str, ...]] = [
     ("tekton", "rules", "add", "deny", f"{H}:x"),
     ("tekton", "rules", "explain", H),
     ("tekton", "audit", H),
+    ("tekton", "options", H),
+    ("tekton", "options", "apollo", H, H),
     ("tekton", "sent", "apollo"),
     ("tekton", "sent", H),
     ("tekton", "worktree", "list", H),

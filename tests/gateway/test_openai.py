@@ -262,7 +262,7 @@ async def test_an_answer_cancelled_elsewhere_ends_as_an_error_and_not_as_an_answ
             "tools",
         ),
         ({"reasoning_effort": "huge"}, openai.BadRequestError, "reasoning_effort"),
-        ({"logprobs": True}, openai.BadRequestError, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 99}, openai.BadRequestError, "top_logprobs"),
         ({"stop": ["a", "b", "c", "d", "e"]}, openai.BadRequestError, "stop"),
         ({"stop": ""}, openai.BadRequestError, "stop"),
         ({"response_format": {"type": "xml"}}, openai.BadRequestError, "response_format"),

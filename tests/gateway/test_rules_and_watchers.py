@@ -121,13 +121,13 @@ async def test_a_reader_that_comes_and_goes_while_an_ask_waits_changes_nothing_o
             await reader.send("answer_ask", request_id="no", id=ask["id"], answer="allow")
             assert (await reader.until("error", request_id="no"))["code"] == "forbidden"
             if not leaves:
-                await desk.send("answer_ask", request_id="yes", id=ask["id"], answer="allow")
-                await desk.until("result", request_id="yes")
+                await desk.send("answer_ask", request_id=ask["id"], id=ask["id"], answer="allow")
+                await desk.until("result", request_id=ask["id"])
                 assert (await reader.until("ask_closed"))["verdict"] == "allow"
         if leaves:
             assert not talking.done()
-            await desk.send("answer_ask", request_id="yes", id=ask["id"], answer="allow")
-            await desk.until("result", request_id="yes")
+            await desk.send("answer_ask", request_id=ask["id"], id=ask["id"], answer="allow")
+            await desk.until("result", request_id=ask["id"])
         assert "wrote 1 characters" in await talking
     assert (tmp_path / "d.txt").read_text() == "x\n"
 
@@ -145,7 +145,7 @@ async def test_an_ask_outlives_its_only_console_and_the_next_one_that_may_answer
         told = await chat(tooled, writes, session_id=other)
         assert "no console is attached" in told, "another call has nobody to wait for"
     async with looking(tooled, "control") as desk:
-        await desk.send("answer_ask", request_id="no", id=ask["id"], answer="deny")
-        await desk.until("result", request_id="no")
+        await desk.send("answer_ask", request_id=ask["id"], id=ask["id"], answer="deny")
+        await desk.until("result", request_id=ask["id"])
     assert "said no" in await talking
     assert not (tmp_path / "e.txt").exists()

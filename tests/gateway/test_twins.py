@@ -109,6 +109,7 @@ COMMANDS: dict[str, list[str]] = {
     "conversation_history": ["aish", "history", "apollo"],
     "pin_message": ["tekton", "call", "pin_message", f"message_id={MESSAGE}"],
     "team_members": ["tekton", "call", "team_members"],
+    "set_agent_option": ["tekton", "options", "apollo", "mode", "plan"],
     "reset_member": ["tekton", "call", "reset_member", "id=athena"],
 }
 

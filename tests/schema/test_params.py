@@ -52,11 +52,17 @@ def values_for(params: type[Struct]) -> dict[str, Any]:
                 least = max([least, *(meta.min_length or 0 for meta in kind.__metadata__)])
                 kind = get_args(kind)[0]
             choices = get_args(kind) if get_origin(kind) is Literal else ()
-            given[field.name] = (
-                choices[0]
-                if choices
-                else plain.get(kind, ["x"] * least if get_origin(kind) in (list, UnionType) else {})
+            either = (
+                [each for each in get_args(kind) if each in plain] if get_origin(kind) is not list else []
             )
+            if choices:
+                given[field.name] = choices[0]
+            elif either:
+                given[field.name] = plain[either[0]]
+            elif get_origin(kind) in (list, UnionType):
+                given[field.name] = ["x"] * least
+            else:
+                given[field.name] = plain.get(kind, {})
     return given
 
 
