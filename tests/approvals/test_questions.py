@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -35,12 +36,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
     async with running(tmp_path_factory.mktemp("asks") / "home", "apollo", config=CONFIG) as platform:
-        watcher = Watcher(platform, "fleet")
-        while not any(row.tools for row in platform.fleet.status("apollo-ai").tools):
-            await asyncio.wait_for(watcher.until(SpecialistEvent), BOUND_S)
-            watcher.seen.clear()
-        watcher.close()
+        await until_tools(platform)
         yield platform
+
+
+async def until_tools(platform: Platform) -> None:
+    watcher = Watcher(platform, "fleet")
+    while not any(row.tools for row in platform.fleet.status("apollo-ai").tools):
+        await asyncio.wait_for(watcher.until(SpecialistEvent), BOUND_S)
+        watcher.seen.clear()
+    watcher.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -141,6 +146,38 @@ async def test_cancelling_the_turn_voids_the_question(shared: Platform, desk: Wa
     assert "Bo" in (await again).content
 
 
+async def test_a_server_that_ends_while_it_asks_ends_its_call_and_its_question(
+    shared: Platform, desk: Watcher
+) -> None:
+    asked = asyncio.create_task(chat(shared, asks_for("name")))
+    ask = (await desk.until(AskOpened)).ask
+    worker = psutil.Process(shared.fleet.status("apollo-ai").pid)
+    [server] = [one for one in worker.children(recursive=True) if one.cmdline()[-1:] == [SERVER]][-1:]
+    server.kill()
+    assert "Connection closed" in (await asyncio.wait_for(asked, BOUND_S)).content
+    closed = await desk.until(AskClosed, id=ask.id)
+    assert (closed.verdict, closed.by) == ("deny", "nobody")
+    with pytest.raises(TektonError, match="already denied by nobody"):
+        await do(shared, "answer_ask", id=ask.id, answer="allow", words="Ada")
+    [row] = shared.fleet.status("apollo-ai").tools
+    assert row.problem == "it ended" and not row.tools
+    said = (await do(shared, "list_errors")).errors
+    assert [one.message for one in said if one.code == "tool_server"] == ["the tool server files: it ended"]
+
+
+async def test_of_two_answers_at_once_the_second_hears_of_the_first(shared: Platform, desk: Watcher) -> None:
+    await do(shared, "restart", ids=["apollo"])
+    await until_tools(shared)
+    asked = asyncio.create_task(chat(shared, asks_for("name")))
+    ask = (await desk.until(AskOpened)).ask
+    answers = [do(shared, "answer_ask", id=ask.id, answer="allow", words=name) for name in ("Ada", "Bo")]
+    first, second = await asyncio.gather(*answers, return_exceptions=True)
+    assert (
+        not isinstance(first, BaseException) and isinstance(second, TektonError) and second.code == "conflict"
+    )
+    assert "Ada" in (await asked).content
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -152,6 +189,13 @@ async def test_cancelling_the_turn_voids_the_question(shared: Platform, desk: Wa
         {"properties": []},
         {"properties": {"a": {"oneOf": [1]}}},
         {"properties": {"a": {"enum": [1, 2]}}},
+        {"properties": {"a": {"enum": 5}}},
+        {"properties": {"a": {"enum": "yes"}}},
+        {"properties": {"a": {"oneOf": {"const": "x"}}}},
+        {"properties": {"a": {"type": ["string"]}}},
+        {"properties": {"a": {"type": "number", "enum": ["one", "two"]}}},
+        {"properties": {"a": {}}, "required": 5},
+        {"properties": {5: {}}},
         {},
     ],
 )

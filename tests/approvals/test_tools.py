@@ -21,7 +21,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import AskClosed, AskOpened, SpecialistEvent
 from backend.schema.frames import StreamError, StreamToolResult
 from backend.schema.records import TurnOutcome
-from tests.orchestration.running import BOUND_S, Watcher, do, running
+from tests.orchestration.running import BOUND_S, Watcher, disk_full, do, running
 
 SERVER = str(Path(__file__).with_name("server.py"))
 CONFIG = f"""
@@ -170,6 +170,18 @@ async def test_always_makes_a_rule_of_exactly_that_call_which_can_be_removed(
     assert rule.scope == "apollo-ai" and rule.at and rule.by
     await do(shared, "remove_rule", id=rule.id)
     assert [row for row in (await do(shared, "list_rules")).rules if row.id] == []
+
+
+async def test_a_rule_that_cannot_be_stored_is_not_in_force(shared: Platform) -> None:
+    n = 0
+    async with disk_full(shared):
+        with pytest.raises(TektonError, match="disk space"):
+            for n in range(100):  # until a page more is needed; the last one is refused
+                await do(shared, "add_rule", verdict="allow", pattern=f"files:write text={n}{'x' * 1_900}")
+    rules = [row for row in (await do(shared, "list_rules")).rules if row.id]
+    assert len(rules) == n
+    for rule in rules:
+        await do(shared, "remove_rule", id=rule.id)
 
 
 async def test_with_nobody_to_ask_a_call_is_denied_at_once(shared: Platform, tmp_path: Path) -> None:

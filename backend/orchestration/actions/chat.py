@@ -206,15 +206,16 @@ async def cancel(
 ) -> CancelResult:
     """End a turn, a team turn, a bulk, a pipeline or the fetching of a model, and answer once that is confirmed."""
     began = time.monotonic()
-    if teams.find(params.target) is not None:
-        run = await teams.cancel(params.target)
-        chunks = sum(turn.chunks for turn in run.turns.values())
-    elif pipelines.find(params.target) is not None:
+    # those first that are known only while they run: an ended team turn of the same id must not hide one
+    if pipelines.find(params.target) is not None:
         chunks = await pipelines.cancel(params.target)
     elif params.target in bulks.active:
         chunks = await bulks.cancel(params.target)
     elif params.target in models.pulls:
         chunks = await models.cancel_pull(params.target)
+    elif teams.find(params.target) is not None:
+        run = await teams.cancel(params.target)
+        chunks = sum(turn.chunks for turn in run.turns.values())
     else:
         turn = await turns.cancel(teams.turn_of_call(params.target) or params.target)
         chunks = turn.chunks if turn else 0

@@ -348,6 +348,8 @@ class Approvals:
         """
         waiting = self._open.get(ask_id)
         if waiting is None or waiting.answer.done():
+            if waiting is not None and not waiting.answer.cancelled():  # answered in this very moment
+                raise TektonError(f"{ask_id} was just answered by somebody else", code="conflict")
             if said := self._answered.get(ask_id):
                 raise TektonError(f"{ask_id} was already {said}", code="conflict")
             raise TektonError(f"nothing of the id {ask_id!r} waits for an answer", code="not_found")
@@ -380,7 +382,10 @@ class Approvals:
         return waiting.ask
 
     def finished(self, result: StreamToolResult) -> None:
-        """Complete the record of a call that ran."""
+        """Complete the record of a call that ran, and close the questions that it left."""
+        for one in self._open.values():  # the calls of a turn run one after another
+            if one.ask.form is not None and one.ask.request_id == result.request_id and not one.answer.done():
+                one.answer.set_result(("deny", NOBODY, "its call is over", ""))
         record = self._running.pop((result.request_id, result.index), None)
         if record is None:
             return
@@ -419,7 +424,11 @@ class Approvals:
         read_pattern(rule.pattern)
         rule.id = max((one.id for one in self._rules), default=0) + 1
         self._rules.append(rule)
-        await self._stored.put(RULES_KEY, self._rules)
+        try:
+            await self._stored.put(RULES_KEY, self._rules)
+        except TektonError:  # who is told that it is not kept must not find it in force
+            self._rules.remove(rule)
+            raise
         return rule
 
     async def remove_rule(self, number: int) -> Rule:
@@ -431,7 +440,11 @@ class Approvals:
         for rule in self._rules:
             if rule.id == number:
                 self._rules.remove(rule)
-                await self._stored.put(RULES_KEY, self._rules)
+                try:
+                    await self._stored.put(RULES_KEY, self._rules)
+                except TektonError:
+                    self._rules.append(rule)
+                    raise
                 return rule
         raise TektonError(f"there is no rule {number}; `tekton rules` lists them", code="not_found")
 

@@ -39,8 +39,13 @@ def question_of(text: str, schema: Mapping[str, Any]) -> Question | None:
     properties = schema.get("properties")
     if not isinstance(properties, dict) or len(cast(dict[str, Any], properties)) > MAX_FIELDS:
         return None
-    required = cast(list[Any], schema.get("required") or [])
-    form = [_field(name, value, name in required) for name, value in cast(dict[str, Any], properties).items()]
+    required: object = schema.get("required") or []
+    if not isinstance(required, list):
+        return None
+    form = [
+        _field(name, value, name in cast(list[object], required))
+        for name, value in cast(dict[object, object], properties).items()
+    ]
     known = [field for field in form if field is not None]
     if len(known) < len(form):
         return None
@@ -54,20 +59,27 @@ def answer_of(verdict: Request) -> tuple[str, dict[str, Any] | None]:
     return "accept", msgspec.json.decode(verdict.content or "{}", type=dict[str, Any])
 
 
-def _field(name: str, value: object, required: bool) -> AskField | None:
-    if not isinstance(value, dict) or not 0 < len(name) <= MAX_NAME or safe_line(name) != name:
+def _field(name: object, value: object, required: bool) -> AskField | None:
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or safe_line(name) != name:
+        return None
+    if not isinstance(value, dict):
         return None
     said = cast(dict[str, Any], value)
-    listed: object = said.get("oneOf") or [{"const": one} for one in said.get("enum") or ()]
-    rows = cast(list[object], listed) if isinstance(listed, list) else [None]
-    choices = [cast(dict[str, Any], one).get("const") if isinstance(one, dict) else None for one in rows]
-    if said.get("type", "string") not in KINDS or len(choices) > MAX_CHOICES:
+    named: object = said.get("oneOf") or []
+    listed: object = said.get("enum") or []
+    if not isinstance(named, list) or not isinstance(listed, list):
+        return None
+    rows = cast(list[object], named)
+    consts = [cast(dict[str, object], one).get("const") if isinstance(one, dict) else None for one in rows]
+    choices = consts or cast(list[object], listed)
+    kind = said.get("type", "string")
+    if kind not in KINDS or len(choices) > MAX_CHOICES or (choices and kind != "string"):
         return None
     if any(not isinstance(one, str) or safe_line(one) != one for one in choices):
         return None
     values = [one for one in choices if isinstance(one, str)]
     title = safe_line(str(said.get("title") or said.get("description") or ""))[:MAX_NAME]
-    return AskField(name, said.get("type", "string"), title, values, required)
+    return AskField(name, kind, title, values, required)
 
 
 def _options(form: list[AskField]) -> list[AskOption]:

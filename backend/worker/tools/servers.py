@@ -143,7 +143,9 @@ class ToolServer:
             text = f"{self.name}: {tool} did not answer within {self.spec.call_timeout_s:g} s"
             raise ToolFailure(text) from late
         except MCPError as error:
-            if self._task is None or self._task.done() or "closed" in error.message.lower():
+            if not self.failed and (
+                self._task is None or self._task.done() or "closed" in error.message.lower()
+            ):
                 self._fail(f"it ended: {safe_line(error.message)}")
             raise ToolFailure(f"{self.name}: {safe_line(error.message)}") from error
         except Exception as error:  # whatever the library meets in a server's answer costs this call only
@@ -233,7 +235,8 @@ class ToolServer:
             str(os.getpid()),
             *self.spec.command,
         ]
-        return pipes(guarded, get_default_environment() | named, self.spec.cwd or None, errors)
+        environment = get_default_environment() | named
+        return pipes(guarded, environment, self.spec.cwd or None, errors, self._ended)
 
     async def _read_tools(self, client: Client) -> None:
         found: dict[str, OfferedTool] = {}
@@ -254,6 +257,13 @@ class ToolServer:
         if len(found) > MAX_TOOLS:
             log.warning("%s offers more than %d tools: the others are left out", self.name, MAX_TOOLS)
         self.tools = dict(sorted(found.items())[:MAX_TOOLS])
+
+    def _ended(self) -> None:
+        """Say that it ended while it served, and give up what its calls asked of a person."""
+        if self._client is not None and not self._leave.is_set():
+            self._fail("it ended")
+            for under_way in self._calls:
+                under_way.end()
 
     def _fail(self, problem: str) -> None:
         self.problem, self.failed, self._client, self.tools = problem, True, None, {}

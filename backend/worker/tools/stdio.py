@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -86,9 +86,15 @@ def too_long(head: bytes, tail: bytes, size: int) -> bytes:
 
 @asynccontextmanager
 async def pipes(
-    command: Sequence[str], environment: Mapping[str, str], cwd: str | None, errors: TextIO
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: str | None,
+    errors: TextIO,
+    on_end: Callable[[], None],
 ) -> AsyncGenerator[tuple[Any, Any]]:
     """Run a server and yield the streams of messages from and to it; it has ended when this is left.
+
+    `on_end` is called when it says no more, which the library notices only where it waits for an answer.
 
     Raises:
         OSError: It cannot be started.
@@ -115,6 +121,7 @@ async def pipes(
                 while data := await process.stdout.read(CHUNK_BYTES):
                     for line in lines.feed(data):
                         await received.send(_message(line))
+        on_end()
 
     async def writing() -> None:
         assert process.stdin is not None
