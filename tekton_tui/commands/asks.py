@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from backend.schema.events import AskClosed
 from backend.schema.params import AnswerAsk
 from backend.schema.tools import Ask
 from tekton_tui.commands.navigator import Choice, Navigator
 from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.stores.asks import how_closed
 
 
 class AskCommands:
@@ -18,6 +20,12 @@ class AskCommands:
     def __init__(self, controller: Controller, navigator: Navigator, undo: Undo) -> None:
         self._controller, self._navigator, self._undo = controller, navigator, undo
         self._store = controller.stores.asks
+        self._store.closed.subscribe(self._closed)
+
+    def _closed(self, event: AskClosed) -> None:
+        """Forget an answer that is still held for a call that waits no more: there is nothing to take back."""
+        if self._undo.drop(event.id):
+            self._controller.notify(f"{how_closed(event)}; your answer was not sent", failed=True)
 
     def open(self, name: str = "") -> bool:
         """Show the oldest ask, of one specialist if it is named; return whether there is one."""

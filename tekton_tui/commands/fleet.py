@@ -13,6 +13,7 @@ from tekton_tui.commands.navigator import Navigator
 from tekton_tui.commands.undo import Undo
 from tekton_tui.formatting import turn_words
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.stores import LiveTurn
 
 
 class FleetCommands:
@@ -70,7 +71,8 @@ class FleetCommands:
                 return
             self._report("launched", [result for result in report.results if not result.ok])
             self._navigator.show_launched([who])
-            self._controller.notify("⏎ sends the question; esc, then 3: ask all of them at once")
+            self._controller.notify("⏎ sends the question")
+            self._offer_team(who)
             self._drafts.offer(who, first[1], lambda: self._navigator.open_chat(who))
 
         if weights:
@@ -79,6 +81,18 @@ class FleetCommands:
             launch()
         else:
             self._models.take(model, launch)
+
+    def _offer_team(self, who: str) -> None:
+        """Say once how all are asked, when the first answer is there."""
+
+        def ended(turn: LiveTurn) -> None:
+            if turn.ai_id != who or turn.code:
+                return
+            unsubscribe()
+            if not turn.group and (live := len(self._stores.fleet.live())) > 1:
+                self._controller.notify(f"esc, then 3: ask all {live} at once")
+
+        unsubscribe = self._stores.turns.ended.subscribe(ended)
 
     def _answered(self, answer: str, names: Sequence[str], plan: FleetPlan) -> None:
         """Launch, or plan anew with another model or another group."""

@@ -73,6 +73,13 @@ class Undo:
         done.back()
         self._controller.notify(f"taken back: {done.what}")
 
+    def drop(self, key: str) -> bool:
+        """Never send a call that is held, nor offer to take it back; return whether it was held."""
+        if key not in self._held:
+            return False
+        self._release(key)[2].cancel()
+        return True
+
     async def flush(self) -> None:
         """Send at once what is held: the console ends."""
         for key in list(self._held):

@@ -22,7 +22,7 @@ from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
-from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping
+from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping, why_no_rows
 from tekton_tui.widgets.fleet.buttons import FleetButtons
 from tekton_tui.widgets.fleet.columns import COLUMNS, NARROW
 from tekton_tui.widgets.fleet.detail import DetailPane
@@ -124,8 +124,10 @@ class FleetPane(Vertical):
         form, first = self.query_one(FirstRun), self.first_shown
         for child in self.children if first or form.display else ():
             child.styles.clear_rule("display")  # as the style sheet has it, but the filter: its key opens it
-            if first or child.id == "fleet-filter":
-                child.display = child is form
+            if first or child is form:
+                child.display = first and child is form
+            elif child.id == "fleet-filter":
+                child.display = bool(self.grid.filter_text)
         if first:
             return
         size = app_of(self).size
@@ -142,7 +144,7 @@ class FleetPane(Vertical):
         )
         room = self.size.height - self._plots.rows - field.display
         least = (NARROW_DETAIL if narrow or size.height < LOW else DETAIL) + self._detail_extra
-        frame = (1 if narrow else 2) + (4 if self._nothing_runs else 0)
+        frame = (1 if narrow else 2) + (4 if self._hint() else 0)
         self.grid.set_room(room - frame - (least if detail.display else 0))
         wanted = self.grid.lines_wanted + frame
         if self._zoomed != "detail" and detail.display:
@@ -150,8 +152,8 @@ class FleetPane(Vertical):
         else:
             detail.styles.height = "1fr"
         buttons = self.query_one(FleetButtons)
-        buttons.display = box.display
         buttons.place(size.width, self._plots.rows, 1 if narrow else 2)
+        buttons.display &= box.display
 
     def _show_unread(self) -> None:
         self.grid.show_unread(self._stores.attention.unread())
@@ -244,7 +246,7 @@ class FleetPane(Vertical):
             f"Fleet · {len(fleet.rows)}{hidden}{marked}",
             f" · {order}{wall}",
             self._services() or f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped",
-            self._hint() if self._nothing_runs else None,
+            self._hint(),
             self._stores.connection.stale,
             bool(fleet.live()),
             grid.lines_wanted,
@@ -289,18 +291,9 @@ class FleetPane(Vertical):
         self.query_one(FleetButtons).enable(shown.live)
         self._fit()
 
-    def _hint(self) -> tuple[str, str]:
-        connection, platform = self._stores.connection, self._stores.fleet.platform
-        if connection.state == "failed":
-            return "No backend is attached. F5 tries again.", connection.reason
-        if platform is None:
-            return "Attaching to the backend…", ""
-        if not platform.lifecycle_on:
-            return "The AI lifecycle is off (TEKTON_REGISTER_AI=false).", "Nothing launches or registers."
-        used = platform.provider
-        model = "the embedded model" if used.provider == "embedded" else used.display
-        words = f"Nothing runs. Enter starts a team: {', '.join(platform.starter)}."
-        return words, f"They answer with {model}: {used.reason}."
+    def _hint(self) -> tuple[str, str] | None:
+        stores = self._stores
+        return why_no_rows(stores.fleet, stores.connection, self.grid.filter_text, self.grid.hidden)
 
     def _services(self) -> str:
         """Return which services do not serve."""
@@ -352,8 +345,10 @@ class FleetPane(Vertical):
             self._commands.navigator.open_chat(row.id)
 
     def take_text(self, text: str) -> bool:
-        """Filter by text that was typed or pasted outside of a field."""
-        self.show_grid()
+        """Filter by text that was typed or pasted outside of a field; on the first form it is the first question."""
+        if self.first_shown:
+            self.query_one(FirstRun).ask_first(text)
+            return True
         self.query_one("#fleet-filter", Field).show_with(text)
         self._fit()
         return True

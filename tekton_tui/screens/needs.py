@@ -22,6 +22,7 @@ from tekton_tui.screens.ask import ask_body, what_it_does
 from tekton_tui.screens.dialogs import Question
 from tekton_tui.screens.errors import ErrorsPane
 from tekton_tui.stores import Stores
+from tekton_tui.stores.asks import how_closed
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.needs_list import KEYS, SIGNS, TABS, NeedsHead, NeedsList
@@ -29,6 +30,8 @@ from tekton_tui.widgets.common.needs_list import KEYS, SIGNS, TABS, NeedsHead, N
 CLOCK_S = 10.0
 LIST_SHARE = 0.45
 """Of the height that the list may take; the card of what the cursor is on has the rest."""
+LOW: Final = 12
+"""With fewer rows there is no air, and the card has a row at least."""
 ASK_KEYS: Final = (
     ("a", "once"),
     ("A", "always"),
@@ -85,10 +88,14 @@ class NeedsPane(Vertical):
 
     def _fit(self, items: int) -> None:
         """Give the card what the list leaves, and the list at most its share."""
-        room = self.size.height - 3  # the head, and a row above and below the list
+        low = self.size.height < LOW
+        room = self.size.height - (1 if low else 3)  # the head, and a row above and below the list
         rows = min(items + 1, max(4, int(room * LIST_SHARE)))
         self._list.styles.height = rows
-        self.query_one("#needs-card").styles.max_height = max(5, room - rows)
+        self._list.styles.margin = (0, 0) if low else (1, 0)
+        card = self.query_one("#needs-card")
+        card.styles.min_height = 3 if low else 5
+        card.styles.max_height = max(3 if low else 5, room - rows)
 
     def on_show(self) -> None:
         """What is under the cursor now could not be read before."""
@@ -104,7 +111,7 @@ class NeedsPane(Vertical):
         mine = event.id in self._sent
         self._sent.discard(event.id)
         if not mine and self.is_on_screen and self.screen.is_current and event.by:
-            self._commands.notify(f"{event.ai_id.removesuffix('-ai')}: {event.verdict} by {event.by}")
+            self._commands.notify(how_closed(event))
 
     @property
     def _list(self) -> NeedsList:

@@ -35,7 +35,7 @@ TABS: Final = {
 COMMANDS: Final = {"config": ("config", "show", "--origin"), "doctor": ("doctor",)}
 """Of the command line, whose words these tabs show."""
 KEY_CELLS, ORIGIN_CELLS, SHORT_VALUE_CELLS = 37, 24, 12
-"""Columns of a row of settings."""
+"""Columns of a row of settings: the value has what its key and its origin leave."""
 _setting = re.compile(r"(\S+)\s+(environment: \S+|\S+)\s*(.*)").fullmatch
 GAUGE_CELLS: Final = 20
 DETAIL_CELLS: Final = 72
@@ -56,6 +56,8 @@ class SystemPane(Vertical):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self.tab = "gateway"
+        self._looking: set[str] = set()
+        """Tabs whose command runs: another would only make both slower."""
 
     def compose(self) -> ComposeResult:
         yield Static("", id="system-head")
@@ -129,12 +131,16 @@ class SystemPane(Vertical):
                 literal(f"The backend runs elsewhere: `{command}` on its machine says it.", "$text-muted")
             )
             return
+        if tab in self._looking:
+            return
+        self._looking.add(tab)
         head = Content.assemble(
             (command, "bold $text-primary"), ("  R", "bold $text-primary"), (" again", "$text-muted")
         )
         shown.update(Content("\n").join([head, literal("looking…", "$text-muted")]))
 
         def said(code: int, text: str) -> None:
+            self._looking.discard(tab)
             if self.is_attached:
                 rows = _settings if tab == "config" and not code else _findings
                 shown.update(Content("\n").join([head, Content(""), *rows(text, self.size.width)]))
@@ -222,22 +228,19 @@ class SystemPane(Vertical):
 def _settings(text: str, width: int) -> list[Content]:
     """Return the settings with their values and where each comes from; those that somebody set stand out."""
     lines: list[Content] = []
-    values = max(SHORT_VALUE_CELLS, width - KEY_CELLS - ORIGIN_CELLS - 8)
     for line in text.splitlines():
         found = _setting(line)
         if found is None:
             lines.append(literal(line, "$text-error"))
             continue
         key, origin, value = found.groups()
-        own = origin != "default"
+        own, origin = origin != "default", one_line(origin.replace("environment: ", "$"), ORIGIN_CELLS)
+        room = max(SHORT_VALUE_CELLS, width - KEY_CELLS - len(origin) - 6)
         lines.append(
             Content.assemble(
                 literal(f"{one_line(key, KEY_CELLS):<{KEY_CELLS}} ", "bold" if own else "$text-muted"),
-                literal(f"{one_line(value, values):<{values}} ", "" if own else "$text-muted"),
-                literal(
-                    one_line(origin.replace("environment: ", "$"), ORIGIN_CELLS),
-                    "$text-primary" if own else "$text-muted",
-                ),
+                literal(f"{one_line(value, room):<{room}} ", "" if own else "$text-muted"),
+                literal(origin, "$text-primary" if own else "$text-muted"),
             )
         )
     return lines

@@ -39,3 +39,12 @@ class AskStore:
         self.asks.pop(event.id, None)
         self.changed.emit()
         self.closed.emit(event)
+
+
+def how_closed(event: AskClosed) -> str:
+    """Return who answered a call and how, or that nobody did: its turn ended, or no time was left."""
+    who = event.ai_id.removesuffix("-ai")
+    if event.by in ("", "nobody"):
+        return f"{who}: the call waits no more"
+    verdict = {"allow": "allowed", "deny": "denied"}.get(event.verdict, event.verdict)
+    return f"{who}: {verdict} by {event.by}"

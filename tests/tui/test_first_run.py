@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from textual.events import Paste
 from textual.pilot import Pilot
 
-from backend.schema.params import Launch, PullModel, UseModel
+from backend.schema.params import Chat, Launch, PullModel, UseModel
 from backend.schema.records import (
     FIRST_QUESTIONS,
     FleetPlan,
@@ -27,7 +28,7 @@ from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.fleet.first_run import FirstRun
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.conftest import settle
-from tests.tui.fake_client import EMBEDDED, STARTER, FakeClient, live, row
+from tests.tui.fake_client import EMBEDDED, STARTER, FakeClient, answer, live, row
 from tests.tui.test_console import screen_text
 from tests.tui.test_keymap import notices
 
@@ -245,3 +246,67 @@ async def test_missing_weights_are_fetched_before_the_team_starts(console: Maker
         await press(pilot, "enter")
         assert client.called(PullModel) == [PullModel("SmolLM2", "embedded")]
         assert launched(client) == [["numa-ai"]]
+
+
+@pytest.mark.parametrize("pasted", ["Name one risk\nof [b]this[/b] plan", "x" * 5_000])
+async def test_what_is_pasted_on_the_form_is_the_first_question_and_hides_nobody(
+    console: Maker, pasted: str
+) -> None:
+    app, client = console()
+    offering(client, STAND_IN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.post_message(Paste(pasted))
+        await settle(pilot)
+        shown = screen_text(app)
+        assert isinstance(app.focused, FirstRun) and "Who should answer?" in shown
+        assert f"“{pasted[:12]}" in shown and "tab another" in shown, (
+            "its beginning, and what else could be asked"
+        )
+        await press(pilot, "tab")
+        assert FIRST_QUESTIONS[0][1] in screen_text(app)
+        await press(pilot, *["tab"] * len(FIRST_QUESTIONS))
+        assert f"“{pasted[:12]}" in screen_text(app), "it comes round again"
+        await press(pilot, "enter")
+        client.changed(live("numa"))
+        await settle(pilot, 5)
+        assert app.screen.query_one(Composer).draft == pasted and client.called(Chat) == [], "not sent"
+        await press(pilot, "escape", "1")
+        assert "hidden by filter" not in screen_text(app)
+
+
+async def test_a_filter_set_before_the_form_is_seen_and_cleared_after_it(console: Maker) -> None:
+    app, client = console()
+    offering(client, STAND_IN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", *"zzz", "enter")
+        shown = screen_text(app)
+        assert "Nobody fits “zzz”." in shown and "esc clears the filter" in shown
+        await press(pilot, "enter")
+        assert isinstance(app.focused, FirstRun)
+        client.changed(live("numa"))
+        await settle(pilot)
+        assert "Nobody fits “zzz”." in screen_text(app), "it still hides who has started"
+        await press(pilot, "escape")
+        assert "● numa" in screen_text(app) and "Nobody fits" not in screen_text(app)
+
+
+async def test_after_the_first_answer_it_is_said_once_how_all_are_asked(console: Maker) -> None:
+    app, client = console()
+    offering(client, STAND_IN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "enter")
+        client.changed(live("numa"))
+        client.changed(live("apollo"))
+        await settle(pilot)
+        client.send(*answer("t0", "apollo-ai", "s", "", "somebody else's"))
+        await settle(pilot)
+        assert "at once" not in notices(app)
+        client.send(*answer("t1", "numa-ai", "s", "Who runs?", "Two run."))
+        await settle(pilot)
+        assert notices(app).count("3: ask all 2 at once") == 1
+        client.send(*answer("t2", "numa-ai", "s", "Who runs?", "Two run."))
+        await settle(pilot)
+        assert notices(app).count("3: ask all 2 at once") == 1

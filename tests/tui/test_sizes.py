@@ -115,3 +115,25 @@ def test_one_busy_row_writes_little_and_a_fleet_at_rest_nothing() -> None:
             written = console.read_for(5.0) / 5.0
             assert least <= written <= most, console.written[-400:]
         os.close(reading)
+
+
+@pytest.mark.usefixtures("still")
+async def test_the_smallest_size_shows_of_each_place_what_it_is_for() -> None:
+    wanted = {
+        "fleet": ["ergon", "exited 3", "numa"],
+        "needs": ["run pytest", "ModuleNotFound", "no token for"],
+        "team_18": ["athena", "14 more answered", "synthesis"],
+    }
+    for state, words in wanted.items():
+        running, drive = STATES[state]
+        client = FakeClient(snapshot(*busy_fleet(), services=[MODEL_SERVER], history=ten_minutes()))
+        app = TektonApp(client.connect)
+        async with app.run_test(size=(40, 10)) as pilot:
+            await settle(pilot)
+            await drive(app, client, pilot)
+            await settle(pilot, 10)
+            shown = screen_text(app)
+            assert running and [word for word in words if word not in shown] == [], shown
+            assert "Kill" not in shown and " all " not in shown.splitlines()[1], (
+                "no button says half of what it does"
+            )

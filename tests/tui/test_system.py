@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +113,42 @@ async def test_of_a_gateway_elsewhere_no_command_is_run_here(console: Maker) -> 
     async with app.run_test(size=(80, 24)) as pilot:
         await type_command(app, pilot, "doctor")
         assert "The backend runs elsewhere" in screen_text(app)
+
+
+async def test_a_slow_look_is_made_once_however_often_it_is_asked_for_or_left(
+    console: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _client = filled(console)
+    asked: list[Callable[[int, str], None]] = []
+
+    def run(words: Sequence[str], then: Callable[[int, str], None]) -> None:
+        asked.append(then)
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        monkeypatch.setattr(app.commands.console, "run_tekton", run)
+        await type_command(app, pilot, "doctor")
+        await pilot.press("R", "R", "left_square_bracket", "right_square_bracket", "1", "6")
+        await settle(pilot)
+        assert "looking…" in screen_text(app) and len(asked) == 2, "one for each of the two tabs"
+        asked[0](0, "ok   Python 3.12\n")
+        await settle(pilot)
+        assert "✓ Python 3.12" in screen_text(app)
+        await pilot.press("R")
+        await settle(pilot)
+        assert len(asked) == 3, "what was said is looked at again"
+
+
+async def test_a_long_value_has_the_room_that_its_origin_leaves(
+    console: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = 'providers.local   default   ["http://127.0.0.1:1234/v1"]\ngateway.port   environment: TEKTON_GATEWAY_PORT   8123\n'
+    app, _client = filled(console)
+
+    def run(words: Sequence[str], then: Callable[[int, str], None]) -> None:
+        then(0, said)
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        monkeypatch.setattr(app.commands.console, "run_tekton", run)
+        await type_command(app, pilot, "config")
+        text = screen_text(app)
+        assert '["http://127.0.0.1:1234/v1"]' in text and "$TEKTON_GATEWAY_PORT" in text

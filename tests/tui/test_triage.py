@@ -153,7 +153,7 @@ async def test_who_is_second_sees_who_was_first_and_the_next_call_is_not_answere
         await pilot.press("a")
         await settle(pilot)
         notices = " ".join(str(one.message) for one in app._notifications)  # pyright: ignore[reportPrivateUsage]
-        assert "apollo: deny by alice over HTTP" in notices and "press again" in screen_text(app)
+        assert "apollo: denied by alice over HTTP" in notices and "press again" in screen_text(app)
         assert client.called(AnswerAsk) == [] and "t-01" in app.stores.asks.asks
 
 

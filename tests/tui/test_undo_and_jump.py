@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backend.schema.events import AskOpened, AttentionChanged
+from backend.schema.events import AskClosed, AskOpened, AttentionChanged
 from backend.schema.params import AnswerAsk, SnoozeAttention
 from backend.schema.results import AttentionList
 from tekton_tui.app import TektonApp
@@ -55,6 +55,39 @@ async def test_u_within_the_grace_sends_no_answer_and_the_call_waits_again(
         await pilot.press(key)
         await settle(pilot)
     assert len(client.called(AnswerAsk)) == 1, "what is held is sent when the console ends"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "by", "said"),
+    [
+        ("deny", "alice over HTTP", "apollo: denied by alice over HTTP"),
+        ("allow", "bob", "apollo: allowed by bob"),
+        ("deny", "nobody", "apollo: the call waits no more"),
+    ],
+)
+async def test_an_answer_that_is_held_for_a_call_that_ended_is_not_sent_nor_taken_back(
+    console: Maker, monkeypatch: pytest.MonkeyPatch, verdict: str, by: str, said: str
+) -> None:
+    monkeypatch.setattr(Undo, "GRACE_S", 60.0)
+    app, client = console(live("apollo"))
+    client.answers[AnswerAsk] = answered
+    one, other = asks()[0], asks()[1]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(AskOpened(one), AskOpened(other), AttentionChanged([item(one), item(other)], []))
+        await settle(pilot)
+        await pilot.press("4")
+        await settle(pilot)
+        await pilot.press("a")
+        await settle(pilot)
+        client.send(AskClosed(one.id, one.ai_id, verdict, by), AttentionChanged([], [f"asks:{one.id}"]))
+        await settle(pilot)
+        assert f"{said}; your answer was not sent" in notices(app)
+        await pilot.press("u")
+        await settle(pilot)
+        assert "nothing to take back" in notices(app) and "taken back" not in notices(app)
+        assert "1 wait" in screen_text(app), "the other one is still here"
+    assert client.called(AnswerAsk) == []
 
 
 async def test_what_is_put_away_and_what_is_picked_comes_back(console: Maker) -> None:

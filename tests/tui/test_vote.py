@@ -102,3 +102,28 @@ async def test_the_row_below_says_what_the_team_turn_cost_where_it_is_known(cons
         await settle(pilot, 10)
         shown = next(line for line in screen_text(app).splitlines() if "2 answered" in line and "tok" in line)
         assert "600 tok" in shown and "$0.04" in shown
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        (("athena", "numa", "athena"), "vote athena 2 of 3"),
+        (("athena", "who?", ""), "vote athena 1 of 3, 2 named nobody"),
+        (("who?", "who?", "who?"), "vote: nobody named an answer"),
+    ],
+)
+async def test_who_named_nobody_is_counted_too(console: Maker, replies: tuple[str, ...], words: str) -> None:
+    app, client = console(*(live(name) for name in NAMES))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.show("team")
+        await settle(pilot)
+        client.send(team("t1", "What breaks first?", *NAMES))
+        for name in NAMES:
+            client.send(*answer(f"t1/{name}-ai", f"{name}-ai", "s", "", "Mine.", group="t1"))
+        client.send(TeamEnd("t1", 3, 0, 0, 3.0))
+        for name, reply in zip(NAMES, replies, strict=True):
+            client.send(*answer(f"t1/vote/{name}-ai", f"{name}-ai", "s", "", reply, group="t1"))
+        await settle(pilot, 10)
+        rounds = screen_text(app).splitlines()[3]
+        assert rounds.rstrip().endswith(words), rounds

@@ -25,6 +25,9 @@ from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet.drawing import Part, fitted, width_of
 
 WIDE: Final = 100
+NARROW: Final = 60
+"""With fewer columns the sign alone tells the kind: the room is for why."""
+WHO_CELLS, NARROW_WHO_CELLS = 14, 11
 SIGNS: Final = {"asks": ("◆", "you"), "down": ("✖", "bad"), "stalled": ("◐", "warn"), "error": ("✖", "bad"),
                 "budget": ("◐", "warn"), "done": ("●", "accent")}  # fmt: skip
 KEYS: Final = {
@@ -118,7 +121,8 @@ class NeedsList(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width, tokens = self.size.width, tokens_of(self)
         if y == 0:
-            head = "    WHAT       WHO            SINCE   WHY"
+            what, who = ("", NARROW_WHO_CELLS) if width < NARROW else (f"{'WHAT':<11}", WHO_CELLS)
+            head = f"    {what}{'WHO':<{who}} SINCE   WHY"
             return self._strip([Part(head, "muted")], width, tokens.ground)
         at = y - 1 + round(self.scroll_offset.y)
         if at >= len(self._items):
@@ -147,10 +151,11 @@ def _line(item: AttentionItem, width: int) -> list[Part]:
     count = f" ×{item.count}" if item.count > 1 else ""
     seconds = time.time() - item.since
     since = "today" if not item.since else f"{seconds:.0f} s" if seconds < 60 else age(item.since)
+    narrow, who = width < NARROW - 2, one_line(item.who.removesuffix("-ai"), 60)
     parts = [
         Part(f"{sign} ", tone),
-        *fitted([Part(item.kind, tone)], 11),
-        *fitted([Part(one_line(item.who.removesuffix("-ai"), 60), "text bold")], 14),
+        *([] if narrow else fitted([Part(item.kind, tone)], 11)),
+        *fitted([Part(who, "text bold")], NARROW_WHO_CELLS if narrow else WHO_CELLS),
         Part(f"{since:>6}   ", "muted"),
     ]
     keys: list[Part] = []

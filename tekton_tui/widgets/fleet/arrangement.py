@@ -9,6 +9,9 @@ from textual.fuzzy import FuzzySearch
 
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN
+from tekton_tui.safe_text import one_line
+from tekton_tui.stores import FleetStore
+from tekton_tui.stores.connection import ConnectionStore
 
 Grouping = Literal["need", "host", "group", "model", "role"]
 GROUPINGS: Final[tuple[Grouping, ...]] = ("need", "host", "group", "model", "role")
@@ -118,3 +121,24 @@ def hit_offsets(text: str, name: str) -> set[int]:
     if not wanted or wanted.startswith(("!", "cap:")):
         return set()
     return set(FuzzySearch().match(wanted, name)[1])
+
+
+def why_no_rows(
+    fleet: FleetStore, connection: ConnectionStore, pattern: str, hidden: int
+) -> tuple[str, str] | None:
+    """Return why there are no rows, or what starts them, and what helps; `None` while somebody runs in sight."""
+    if hidden and hidden == len(fleet.rows):
+        return f"Nobody fits “{one_line(pattern, 40)}”.", "esc clears the filter."
+    if any(row.state != "stopped" for row in fleet.rows.values()):
+        return None
+    if connection.state == "failed":
+        return "No backend is attached. F5 tries again.", connection.reason
+    platform = fleet.platform
+    if platform is None:
+        return "Attaching to the backend…", ""
+    if not platform.lifecycle_on:
+        return "The AI lifecycle is off (TEKTON_REGISTER_AI=false).", "Nothing launches or registers."
+    used = platform.provider
+    model = "the embedded model" if used.provider == "embedded" else used.display
+    words = f"Nothing runs. Enter starts a team: {', '.join(platform.starter)}."
+    return words, f"They answer with {model}: {used.reason}."

@@ -10,15 +10,11 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Button
 
-BUTTONS: Final = {
-    "launch": ("Launch", "Launch"),
-    "launch-all": ("Launch all", "all"),
-    "kill": ("Kill", "Kill"),
-    "kill-all": ("Kill all", "all"),
-}
-"""Names of the buttons, with their labels and what is left of these where there is little room."""
+BUTTONS: Final = {"launch": "Launch", "launch-all": "Launch all", "kill": "Kill", "kill-all": "Kill all"}
+"""Names of the buttons, with their labels."""
 NEED_LIVE: Final = ("kill", "kill-all")
-SHORT_WIDTH: Final = 70
+BUTTONS_WIDTH: Final = 60
+"""With fewer columns there are no buttons: an `all` that does not say what it does to all ends the wrong ones."""
 
 
 class FleetButtons(Horizontal):
@@ -32,7 +28,7 @@ class FleetButtons(Horizontal):
             self.name = name
 
     def compose(self) -> ComposeResult:
-        for name, (label, _) in BUTTONS.items():
+        for name, label in BUTTONS.items():
             button = Button(label, id=f"button-{name}", compact=True)
             button.can_focus = False  # the keys do the same; tab goes from pane to pane
             yield button
@@ -43,11 +39,9 @@ class FleetButtons(Horizontal):
             self.query_one(f"#button-{name}", Button).disabled = not live
 
     def place(self, width: int, row: int, end: int) -> None:
-        """Stand on a row, up to `end` cells from the right of `width`."""
-        short = width < SHORT_WIDTH
-        for name, (label, shortened) in BUTTONS.items():
-            self.query_one(f"#button-{name}", Button).label = shortened if short else label
-        cells = 1 + sum(len(shortened if short else label) + 3 for label, shortened in BUTTONS.values())
+        """Stand on a row, up to `end` cells from the right of `width`, or nowhere without the room."""
+        self.display = width >= BUTTONS_WIDTH
+        cells = 1 + sum(len(label) + 3 for label in BUTTONS.values())
         self.styles.offset = (max(0, width - cells - end), row)
 
     @on(Button.Pressed)

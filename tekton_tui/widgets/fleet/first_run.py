@@ -69,6 +69,8 @@ class FirstRun(Widget, can_focus=True):
         self._model: tuple[str, str] | None = None
         """Provider and model that were taken here; `None` leaves what the platform has."""
         self._question = 0
+        self._own = ""
+        """A first question of the operator's, typed or pasted here."""
         self._at = 0
         self._rows: list[_Row] = []
         self._top = 0
@@ -174,7 +176,8 @@ class FirstRun(Widget, can_focus=True):
         names = {item.name for item in self.chosen}
         model = self.model
         known = FIRST_QUESTIONS if model is not None and model.stand_in else QUESTIONS
-        fitting = [one for one in known if one[0] in names]
+        fitting = [(item.name, self._own) for item in self.chosen[:1] if self._own]
+        fitting += [one for one in known if one[0] in names]
         return fitting[self._question % len(fitting)] if fitting else None
 
     # drawing
@@ -295,7 +298,7 @@ class FirstRun(Widget, can_focus=True):
         if first is None:
             return [_Row(Content.assemble(ENTER, f" start {whom}{name}"), "start")]
         who, words = first
-        asked = Content.styled(f"“{words}”", "italic")
+        asked = Content.styled(f"“{one_line(words, max(8, cells - 34))}”", "italic")
         other: list[tuple[str, str]] = [("   tab", "bold $text-primary"), (" another", "$text-muted")]
         line = Content.assemble(ENTER, f" start {whom}{name} and ask {who}: ", asked)
         if line.cell_length + 14 <= cells:
@@ -346,6 +349,12 @@ class FirstRun(Widget, can_focus=True):
 
     def action_question(self) -> None:
         self._question += 1
+        self.refresh()
+
+    def ask_first(self, text: str) -> None:
+        """Offer the operator's own words as the first question; they stay in the composer, unsent."""
+        if text.strip():
+            self._own, self._question = text.strip(), 0
         self.refresh()
 
     def action_look(self) -> None:

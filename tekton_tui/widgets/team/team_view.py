@@ -27,7 +27,8 @@ from tekton_tui.widgets.team.vote import is_vote, question
 
 MOST_CARDS = 6
 LEAST_CELLS_FOR_CARDS = 110
-HEAD_ROWS = 2
+HEAD_ROWS, LOW = 2, 8
+"""Rows of question and rounds; with fewer rows in all the rounds go, the row at the bottom counts as well."""
 LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 6, 18
 """Least height of the reader below the list, and of both together for there to be one."""
 LEAST_JOINT_ROWS, MOST_JOINT_ROWS, LEAST_ROWS_FOR_LONG_JOINT = 3, 6, 26
@@ -117,7 +118,8 @@ class TeamView(Vertical, can_focus=True):
         box, listed = self.query_one("#team-joint"), self.query_one(TeamList)
         zooms_judge = self._zoomed and current is not None and current.is_judge
         box.display = judge is not None and (not self._zoomed or zooms_judge)
-        room = height - HEAD_ROWS
+        self.query_one("#team-rounds").display = height >= LOW
+        room = height - HEAD_ROWS + (height < LOW)
         if judge is not None and box.display:
             rows = room if zooms_judge else _joint_rows(judge.text, self.size.width, height)
             box.styles.height = rows

@@ -57,8 +57,10 @@ def vote_words(team: LiveTeam) -> str:
     ended = sum(turn.ended for turn in voters.values())
     most = max(counted.values(), default=0)
     leaders = [ai_id.removesuffix("-ai") for ai_id, count in counted.items() if count == most]
-    named = sum(counted.values())
+    none = ended - sum(counted.values())
     head = " and ".join(sorted(leaders)) if leaders else "nobody"
     if ended < len(voters):
         return f"vote {ended} of {len(voters)}"
-    return f"vote {head} {most} of {named}" if named else "vote: nobody named an answer"
+    if not counted:
+        return "vote: nobody named an answer"
+    return f"vote {head} {most} of {ended}" + (f", {none} named nobody" if none else "")
