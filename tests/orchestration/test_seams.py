@@ -408,9 +408,22 @@ async def test_turns_of_ones_own_are_not_taken_for_those_of_a_gateway_that_is_go
     """Who leads anew looks for what was left open while its own turns run."""
     session = (await do(platform, "create_session", owner="apollo")).id
     runs, waits = [await begin(platform, SLOW, session_id=session) for _ in range(2)]
+    await do(platform, "configure_orchestration", settings={"max_concurrent_specialists": 1})
+    teams = ["team-runs", "team-waits"]
+    for name in teams:
+        await do(
+            platform,
+            "team_chat",
+            content=SLOW,
+            target_ids=["apollo", "athena"],
+            request_id=name,
+            wait=False,
+        )
     await platform.turns.recover()
-    assert {turn.request_id for turn in await platform.memory.turns.unfinished()} == {runs, waits}
-    for name in (waits, runs):
+    members = {f"{name}/{ai_id}" for name in teams for ai_id in ("apollo-ai", "athena-ai")}
+    assert {turn.request_id for turn in await platform.memory.turns.unfinished()} == {runs, waits, *members}
+    await do(platform, "configure_orchestration", settings={"max_concurrent_specialists": 20})
+    for name in (waits, runs, *reversed(teams)):
         await do(platform, "cancel", target=name)
     answers = [row for row in await platform.memory.messages.read(session) if row.role == "assistant"]
     assert [(row.request_id, row.finish_reason) for row in answers] == [(runs, "cancelled")]

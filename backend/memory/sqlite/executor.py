@@ -151,7 +151,7 @@ class SqliteExecutor:
                 _do(job, connection)
                 # SQLite itself rolls everything back when the disk is full or broken
                 if not connection.in_transaction:
-                    raise cast(BaseException, job.error)
+                    raise job.error or sqlite3.OperationalError("the transaction was rolled back")
                 if job.error is not None:
                     connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")

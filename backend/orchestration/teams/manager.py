@@ -96,6 +96,9 @@ class TeamManager:
             raise TektonError("the discussion was cancelled before this round", code="cancelled")
         run = self._made(request, session.id, {ai_id: member_request_id(request, ai_id) for ai_id in members})
         self.active[run.request_id] = run
+        for member in run.opens:  # before they are open in the store: nobody takes them for a dead backend's
+            self._turns.reserve(member)
+        waits = False
         try:
             if request.messages is None:
                 run.place = self._sessions.enter(
@@ -106,11 +109,13 @@ class TeamManager:
         except BaseException:  # the caller went away, or the store failed: nobody was asked, nobody may wait
             self._release(run)
             run.done.set_result(run.outcome())
-            self._keep(asyncio.create_task(self._withdraw(run), name=f"withdraw {run.request_id}"))
+            if waits:
+                self._keep(asyncio.create_task(self._withdraw(run), name=f"withdraw {run.request_id}"))
             raise
         self._events.publish("chat", run.start, key=run.key)
         if waits:
-            self._queue(run)
+            if run.place is not None and run.place.waits:  # it may have come while the question was kept
+                self._show_place(run, self._sessions.ahead(run.place))
         else:
             # All members are asked before anybody can hear of the run: a call that follows finds each of them asked.
             self._ask_members(run, on_text)
@@ -248,15 +253,8 @@ class TeamManager:
         await self._messages.append(question, opens=run.opens)
 
     async def _keep_waiting(self, run: TeamRun) -> None:
-        """Keep a question that waits, in case the backend ends meanwhile; its place may come before this returns."""
+        """Keep a question that waits, in case the backend ends meanwhile."""
         await self._turn_store.wait(run.opens, run.session_id, run.request.content)
-
-    def _queue(self, run: TeamRun) -> None:
-        """Make the members of a run that waits known, and how long it waits."""
-        for request_id in run.opens:
-            self._turns.reserve(request_id)
-        if run.place is not None and run.place.waits:
-            self._show_place(run, self._sessions.ahead(run.place))
 
     def _show_place(self, run: TeamRun, ahead: int) -> None:
         self._events.publish("chat", TeamQueued(run.request_id, ahead), key=run.key)

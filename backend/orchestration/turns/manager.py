@@ -296,7 +296,7 @@ class TurnManager:
             self._events,
             self._error_log,
             shown or {},
-            is_ours=lambda name: name in self._starting or self.find(name) is not None,
+            is_ours=lambda name: name in self._reserved or self.is_known(name),
         )
 
     async def close(self) -> None:
