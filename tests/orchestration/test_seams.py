@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from backend.memory.errors import StoreFailed
 from backend.orchestration.platform import Platform
 from backend.orchestration.turns import completion
 from backend.orchestration.turns.turn import Turn
@@ -372,12 +373,21 @@ async def test_an_answer_the_full_disk_does_not_take_is_named_so_in_its_last_fra
 async def test_an_answer_whose_session_is_deleted_before_it_is_stored_holds_no_other_one_up(
     platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.5)  # not before the session is deleted
     gone = (await do(platform, "create_session", owner="apollo")).id
     kept = (await do(platform, "create_session", owner="athena")).id
     long = "[[repeat 6000]] [[first 0.5]]"
     lost = await begin(platform, long, session_id=gone)
     waits = await begin(platform, long, ai_id="athena", session_id=kept)
+    closes, full = platform.memory.turns.end, [StoreFailed("The conversation store failed: disk is full.")]
+
+    async def end_or_fail(name: str) -> None:
+        """Fail once for the turn whose session is gone, as a full disk may or may not do."""
+        if name == lost and full:
+            raise full.pop()
+        await closes(name)
+
+    monkeypatch.setattr(platform.memory.turns, "end", end_or_fail)
     async with disk_full(platform):
         for name in (lost, waits):  # in this order they wait for the store
             end = await watcher.until(StreamEnd, request_id=name)

@@ -55,7 +55,7 @@ async def test_a_model_nobody_has_is_refused_with_what_there_is_and_all_stays_as
     for provider, model, said in (
         ("ollama", "nosuch", "ollama pull nosuch"),
         ("anthropic", "claude-9", "no key for Anthropic"),
-        ("olama", "x", "known: auto, ollama"),
+        ("olama", "x", "did you mean 'ollama'"),
     ):
         call = {"ids": ["apollo"], "provider": provider, "model": model}
         [result] = (await one.client.request("set_model", {**call}))["results"]
@@ -77,7 +77,7 @@ async def test_a_session_has_a_model_of_its_own_and_others_do_not_notice(product
     outcome = await one.ask("apollo", "hello", session_id=session)
     assert (outcome["content"], outcome["model"]) == ("Hello there", "ollama:test-model")
     assert (await one.ask("apollo", "hello"))["model"] == "scripted:scripted"
-    with pytest.raises(TektonError, match="known: auto, ollama"):
+    with pytest.raises(TektonError, match="did you mean 'ollama'"):
         await one.client.request("patch_session", {"id": session, "provider": "olama"})
 
 

@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def test_f5_starts_a_backend_that_is_gone(home: Path) -> None:
     console = [sys.executable, "-P", "-m", "tekton_tui", "--home", str(home)]
     with Terminal(console, size=(100, 30), env={"TEKTON_GATEWAY_PORT": "0"}) as terminal:
-        terminal.wait_for("harmonia")
+        terminal.wait_for("Who should answer?")
         [first] = backends(home)
         os.kill(first.pid, signal.SIGKILL)
         terminal.wait_for("F5 starts it here")

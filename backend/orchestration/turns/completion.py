@@ -119,9 +119,7 @@ class TurnCompletion:
             self._error_log.record(
                 turn.ai_id, "internal", f"the answer could not be stored: {error}", request_id=turn.request_id
             )
-            if isinstance(error, UnknownSession):
-                await self._close(turn, used)
-            else:
+            if not isinstance(error, UnknownSession) or not await self._close(turn, used):
                 self._keep_unstored(_Unstored(turn, outcome, used, reasoning))
         turn.end(outcome)
         release()
@@ -242,8 +240,9 @@ class TurnCompletion:
                 log.warning(
                     "the session of %s was deleted before its answer was stored", waiting.turn.request_id
                 )
+                if not await self._close(waiting.turn, waiting.used):
+                    return False
                 self._unstored.popleft()
-                await self._close(waiting.turn, waiting.used)
                 continue
             except Exception as error:
                 log.warning("the answer of %s is still not stored: %s", waiting.turn.request_id, error)
@@ -254,13 +253,18 @@ class TurnCompletion:
             await self._publish_session(waiting.turn.session_id)
         return True
 
-    async def _close(self, turn: Turn, used: UsageRow | None) -> None:
-        """Close a turn whose answer has no session any more, and count what it used all the same. Never raises."""
+    async def _close(self, turn: Turn, used: UsageRow | None) -> bool:
+        """Close a turn whose answer has no session any more, and count what it used all the same.
+
+        Never raises; false when the store takes nothing now. A turn left open would look lost after the next start.
+        """
         try:
             await self._turn_store.end(turn.request_id)
             await self._turn_store.book(turn.request_id, used)
-        except Exception:  # the next start closes it
-            log.exception("closing the turn %s", turn.request_id)
+        except Exception as error:
+            log.warning("the turn %s cannot be closed yet: %s", turn.request_id, error)
+            return False
+        return True
 
     async def _publish_session(self, session_id: str) -> None:
         try:
