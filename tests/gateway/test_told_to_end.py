@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import Callable
 from typing import Any
+
+import httpx
 
 from tests.gateway.serving import END_S, Backend, start_backend
 
@@ -71,3 +74,25 @@ async def test_every_stream_has_a_last_frame_and_nobody_is_said_to_have_cancelle
     assert {error["code"] for error in errors} == {"backend_lost"}
     [run] = backend.ask("GET", "/api/v1/pipelines", params={"run_id": "pipe"})["runs"]
     assert run["code"] == "backend_lost"
+
+
+async def test_calls_of_mcp_that_come_while_it_ends_fail_with_a_reason(
+    new_backend: Callable[..., Backend],
+) -> None:
+    backend = new_backend(launch=("apollo",))
+    about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+    said: list[str] = []
+    async with backend.http() as http, asyncio.timeout(BOUND_S):
+        http.headers["accept"] = "application/json, text/event-stream"
+        answer = await http.post("/mcp", json=hello)
+        http.headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+        assert (await http.post("/mcp", json=call)).status_code == 200
+        backend.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(httpx.TransportError):
+            while True:
+                said.append((await http.post("/mcp", json=call)).text)
+    backend.process.wait(END_S)
+    assert "Internal Server Error" not in said
+    assert "Traceback" not in (backend.home.logs / "backend.log").read_text()

@@ -64,6 +64,7 @@ class McpEndpoint:
         self._users: dict[str, Any] = {}
         self._serving: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
+        self._closing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
@@ -84,6 +85,9 @@ class McpEndpoint:
             )
             await error_reply(refused)(scope, receive, send)
             return
+        if self._closing:
+            await _ending(scope, receive, send)
+            return
         try:
             await self._start()
         except ImportError as error:
@@ -93,7 +97,7 @@ class McpEndpoint:
         scope[PRINCIPAL] = principal
         scope["user"] = self._user(principal)
         if b"mcp-session-id" not in dict(scope["headers"]) or scope["method"] != "POST":
-            await self._manager.handle_request(scope, receive, send)
+            await self._handle(scope, receive, send)
             return
         try:
             request = bounded(Request(scope, receive), self._gateway.platform.settings.gateway.max_body_bytes)
@@ -104,10 +108,16 @@ class McpEndpoint:
         except ClientDisconnect:
             return
         _answer_plainly.set(b'"progressToken"' not in body)
-        await self._manager.handle_request(scope, _replaying(body, receive), send)
+        await self._handle(scope, _replaying(body, receive), send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # the SDK knows no end of its own: without this it fails, with a traceback and without a reason
+        handle = _ending if self._closing else self._manager.handle_request
+        await handle(scope, receive, send)
 
     async def close(self) -> None:
-        """End every session."""
+        """End every session; who comes later is told that the backend is ending."""
+        self._closing = True
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])
@@ -180,3 +190,7 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 def _scope_of(ctx: Any) -> Any:
     """Return what the token of this very request may do, not that of the session's first."""
     return ctx.request.scope[PRINCIPAL].scope
+
+
+async def _ending(scope: Scope, receive: Receive, send: Send) -> None:
+    await error_reply(TektonError("the backend is ending", code="backend_lost"))(scope, receive, send)
