@@ -257,6 +257,10 @@ class FleetPane(Vertical):
             self._show()
             if first:
                 self.query_one(FirstRun).show()
+            if turned and not first:
+                self.grid.action_move(
+                    -len(fleet.rows)
+                )  # who starts stands on top: a second Enter means nobody else
             if turned and had:
                 self.focus_content()
         self._name_keys()
@@ -336,6 +340,8 @@ class FleetPane(Vertical):
             self._offer_first(True)
         elif row is not None and row.state in LIVE:
             self._commands.navigator.open_chat(row.id)
+        elif row is not None and row.state == "starting":
+            self._commands.notify(f"{row.name} is starting")
         elif row is not None:
             self._commands.fleet.launch([row.id])
 

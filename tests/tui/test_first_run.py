@@ -310,3 +310,20 @@ async def test_after_the_first_answer_it_is_said_once_how_all_are_asked(console:
         client.send(*answer("t2", "numa-ai", "s", "Who runs?", "Two run."))
         await settle(pilot)
         assert notices(app).count("3: ask all 2 at once") == 1
+
+
+async def test_enter_pressed_twice_starts_the_team_and_asks_nothing_about_others(console: Maker) -> None:
+    app, client = console()
+    offering(client, STAND_IN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        plan = client.answers[Launch](Launch(["starter"], dry_run=True))
+        client.answers[Launch] = lambda params: (
+            plan if params.dry_run else LaunchReport()
+        )  # nobody is ready yet
+        await press(pilot, "enter")
+        client.changed(row("numa", state="starting"))
+        await settle(pilot)
+        await press(pilot, "enter", "enter")
+        assert len(app.screen_stack) == 1 and "numa is starting" in notices(app)
+        assert launched(client) == [[f"{name}-ai" for name in STARTER]]

@@ -250,3 +250,14 @@ async def test_a_filter_finds_names_first_and_capabilities_only_when_asked(conso
 def _line(app: TektonApp, name: str) -> str:
     """Return the first line of the screen a specialist's name stands in, the border's title apart."""
     return next(line for line in screen_text(app).splitlines() if f" {name} " in line and "╭" not in line)
+
+
+@pytest.mark.parametrize("cpu", [9.0, 14.0, 100.0])
+async def test_no_title_of_a_plot_is_cut_however_busy_the_host_is(console: Maker, cpu: float) -> None:
+    history = ten_minutes()
+    history.samples[-1].cpu = cpu
+    app, _ = console(live("apollo"), history=history)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        titles = next(line for line in screen_text(app).splitlines() if "host" in line)
+        assert f"host  {cpu:.0f} % cpu" in titles and "% mem ─" in titles, titles
