@@ -5,19 +5,58 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.providers.base import Completed, ProviderError, Reasoning, StreamItem, Text
+from backend.providers.base import Completed, Logprobs, ProviderError, Reasoning, StreamItem, Text
 from backend.providers.http import Upstream
-from backend.providers.streams import JsonLines, ServerSentEvents, StreamReader, anthropic, ollama, openai
-from backend.providers.streams.answer import ENDINGS, FAILURES, MAX_TOKENS
+from backend.providers.streams import (
+    JsonLines,
+    ServerSentEvents,
+    StreamReader,
+    anthropic,
+    ollama,
+    openai,
+    responses,
+)
+from backend.providers.streams.answer import ENDINGS, FAILURES, MAX_TOKENS, Answer, Malformed
 from backend.schema.frames import StreamEnd, StreamMetadata, Usage
 from tests.providers.vendor_streams import BAD, DONE, GOOD, Bad, Good, chunk, line, message, said, text
+
+UPSTREAM = Upstream("a server", "http://127.0.0.1")
+CALLING: list[tuple[Any, list[tuple[str, dict[str, Any]]]]] = [
+    (
+        openai,
+        [("", {"choices": [{"delta": {"tool_calls": [
+            {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+        ]}}]})],
+    ),
+    (
+        responses,
+        [
+            ("response.output_item.added", {"type": "response.output_item.added", "output_index": 0, "item":
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": ""}}),
+            ("response.function_call_arguments.delta",
+                {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{}"}),
+        ],
+    ),
+    (
+        anthropic,
+        [
+            ("content_block_start", {"type": "content_block_start", "index": 0, "content_block":
+                {"type": "tool_use", "id": "c", "name": "f", "input": {}}}),
+            ("content_block_delta", {"type": "content_block_delta", "index": 0, "delta":
+                {"type": "input_json_delta", "partial_json": "{}"}}),
+        ],
+    ),
+    (ollama, [("", {"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}})]),
+]  # fmt: skip
+"""A call for a tool in each dialect, object by object."""
+ODD: list[Any] = [[], {}, None, True, -1, 1.5, float("inf"), "", [[]], [None], {"a": []}]
 
 STREAMS = int(os.environ.get("TEKTON_STREAMS", "300"))
 """How many streams that nobody wrote are read of each vendor."""
@@ -342,3 +381,46 @@ def test_only_the_endings_on_the_list_say_that_an_answer_is_whole(vendor: str, w
 @given(data=st.data())
 def test_a_stream_that_nobody_wrote_is_an_answer_or_a_failure(vendor: str, data: st.DataObject) -> None:
     check(vendor, data.draw(streams(vendor)))
+
+
+def with_odd_values(value: object) -> Iterator[Any]:
+    """Yield an object once for each value in it and each odd one put there instead."""
+    yield from ODD
+    if isinstance(value, dict):
+        mapping = cast(dict[str, Any], value)
+        for name, held in mapping.items():
+            yield from ({**mapping, name: other} for other in with_odd_values(held))
+    elif isinstance(value, list):
+        rows = cast(list[Any], value)
+        for place, held in enumerate(rows):
+            yield from ([*rows[:place], other, *rows[place + 1 :]] for other in with_odd_values(held))
+
+
+@pytest.mark.parametrize(
+    ("vendor", "stream"), CALLING, ids=[vendor.__name__.rpartition(".")[2] for vendor, _ in CALLING]
+)
+async def test_a_call_for_a_tool_of_any_shape_is_read_or_refused_by_name(
+    vendor: Any, stream: list[tuple[str, dict[str, Any]]]
+) -> None:
+    read = 0
+    for place, (_, value) in enumerate(stream):
+        for odd in with_odd_values(value):
+            if not isinstance(odd, dict):
+                continue
+            answer = Answer(UPSTREAM, True)
+            for number, (event, whole) in enumerate(stream):
+                try:
+                    list(vendor.take(event, odd if number == place else whole, answer))
+                except (Malformed, ProviderError):
+                    break
+            else:
+                read += 1
+    assert read > 10
+
+
+async def test_alternatives_within_alternatives_are_left_out_however_deep() -> None:
+    row: dict[str, Any] = {"token": "x", "logprob": -1.0}
+    for _ in range(5_000):
+        row = {"token": "x", "logprob": -1.0, "top_logprobs": [row]}
+    [read] = list(Answer(UPSTREAM).logprobs([row]))
+    assert isinstance(read, Logprobs) and [token.top for token in read.tokens[0].top] == [[]]

@@ -240,13 +240,16 @@ def _written(value: object) -> str:
         return encodable(json.dumps(value, ensure_ascii=False))
 
 
-def _tokens(value: object) -> list[TokenLogprob]:
+def _tokens(value: object, *, alternatives: bool = True) -> list[TokenLogprob]:
     rows = cast(list[object], value) if isinstance(value, list) else []
-    return [token for row in rows if (token := _token(row)) is not None]
+    return [token for row in rows if (token := _token(row, alternatives)) is not None]
 
 
-def _token(value: object) -> TokenLogprob | None:
-    """Return a row as the chat protocols of OpenAI and Ollama have it; a probability of zero is OpenAI's -9999."""
+def _token(value: object, alternatives: bool) -> TokenLogprob | None:
+    """Return a row as the chat protocols of OpenAI and Ollama have it; a probability of zero is OpenAI's -9999.
+
+    Alternatives have none of their own, however deep an upstream nests them.
+    """
     if not isinstance(value, dict):
         return None
     row = cast(dict[str, Any], value)
@@ -259,7 +262,10 @@ def _token(value: object) -> TokenLogprob | None:
     except (TypeError, ValueError):
         octets = None
     return TokenLogprob(
-        encodable(token), logprob, octets, _tokens(row.get("top_logprobs"))[:MAX_TOP_LOGPROBS]
+        encodable(token),
+        logprob,
+        octets,
+        _tokens(row.get("top_logprobs"), alternatives=False)[:MAX_TOP_LOGPROBS] if alternatives else [],
     )
 
 
@@ -358,6 +364,8 @@ class Answer:
                 self._tools.append(name[:_WORD_CHARS])
             return
         call_id = encodable(call_id) if isinstance(call_id, str) else ""
+        if isinstance(key, list | dict):  # no place at all; nothing else of a JSON object cannot be a key
+            key = None
         call = self._latest.get(key)
         if call is None or (call_id and call.id and call.id != call_id):
             call = self._latest[key] = _Call(len(self._calls))
