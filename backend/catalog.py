@@ -157,9 +157,9 @@ class Catalog:
 
     def _unknown(self, name: str) -> str:
         known = sorted({c.name for c in self} | set(self.groups))
-        near = nearest(
-            name.lower().removesuffix("-ai"), known, 3, likeness=0.5
-        )  # also a long name of which only the beginning was typed
+        word = name.lower().removesuffix("-ai")
+        # also a long name of which only the beginning was typed
+        near = nearest(word, known, 3) or nearest(word, known, 3, likeness=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
         return f"There is no specialist or group {name[:80]!r}. {hint}"
 
