@@ -12,12 +12,15 @@ from textual.content import Content
 from tekton_tui.formatting import number, span, spent
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam
+from tekton_tui.transcript import MEASURE
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.vote import vote_words
 
 BAR_CELLS, SHORT_BAR_CELLS = 14, 8
 WIDE = 100
 """From so many cells on everything is said in full."""
+LEAST_JOINT_ROWS, MOST_JOINT_ROWS, LEAST_ROWS_FOR_LONG_JOINT = 3, 6, 26
+"""Rows of a joint answer beside the others, in a low and in a high view, and from when a view is high."""
 
 
 class Counts(NamedTuple):
@@ -159,3 +162,10 @@ def _count_words(counts: Counts, wide: bool, joint: str = "  ") -> list[tuple[st
             parts.append(((joint if wide else " ") if parts else " " if joint == "  " else "", "$text-muted"))
             parts.append((f"{count} {word}" if wide else f"{sign}{count}", tone))
     return parts
+
+
+def joint_rows(answer: str, width: int, height: int) -> int:
+    """Return the height of a joint answer beside the others: as high as its text, within a third of the view."""
+    cells = max(1, min(MEASURE, width - 6))
+    text = sum(1 + len(line) // cells for line in answer.splitlines()) or 1
+    return 2 + min(text, MOST_JOINT_ROWS if height >= LEAST_ROWS_FOR_LONG_JOINT else LEAST_JOINT_ROWS)

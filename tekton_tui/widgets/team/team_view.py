@@ -16,12 +16,12 @@ from backend.schema.results import MessageList
 from tekton_tui.commands import Answer, Commands
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
 from tekton_tui.stores.tool_calls import LiveCall
-from tekton_tui.transcript import MEASURE, Transcript
+from tekton_tui.transcript import Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_grid import LaneGrid
 from tekton_tui.widgets.team.lane_text import ORDERS
-from tekton_tui.widgets.team.status_line import question_row, rounds_row
+from tekton_tui.widgets.team.status_line import joint_rows, question_row, rounds_row
 from tekton_tui.widgets.team.team_list import TeamList
 from tekton_tui.widgets.team.vote import is_vote, question
 
@@ -31,8 +31,6 @@ HEAD_ROWS, LOW = 2, 8
 """Rows of question and rounds; with fewer rows in all the rounds go, the row at the bottom counts as well."""
 LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 6, 18
 """Least height of the reader below the list, and of both together for there to be one."""
-LEAST_JOINT_ROWS, MOST_JOINT_ROWS, LEAST_ROWS_FOR_LONG_JOINT = 3, 6, 26
-"""Rows of a joint answer beside the others, in a low and in a high view, and from when a view is high."""
 CLOCK_PARTS = 4
 CLOCK_S = 0.5 / CLOCK_PARTS
 """Each lane's clock moves twice a second, a part of the lanes at a time."""
@@ -121,7 +119,7 @@ class TeamView(Vertical, can_focus=True):
         self.query_one("#team-rounds").display = height >= LOW
         room = height - HEAD_ROWS + (height < LOW)
         if judge is not None and box.display:
-            rows = room if zooms_judge else _joint_rows(judge.text, self.size.width, height)
+            rows = room if zooms_judge else joint_rows(judge.text, self.size.width, height)
             box.styles.height = rows
             room -= rows
         listed.display = self.lists and not self._zoomed
@@ -493,10 +491,3 @@ class TeamView(Vertical, can_focus=True):
             self.update_status()
         else:
             self.post_message(self.Closed())
-
-
-def _joint_rows(answer: str, width: int, height: int) -> int:
-    """Return the height of a joint answer beside the others: as high as its text, within a third of the view."""
-    cells = max(1, min(MEASURE, width - 6))
-    text = sum(1 + len(line) // cells for line in answer.splitlines()) or 1
-    return 2 + min(text, MOST_JOINT_ROWS if height >= LEAST_ROWS_FOR_LONG_JOINT else LEAST_JOINT_ROWS)
