@@ -110,10 +110,10 @@ ASK = Ask(
     "r1",
     "s1",
     "shell:run",
-    '{"command": "pytest -q tests/test_queue.py --count 200", "cwd": "~/work/queue"}',
+    '{"command": "pytest -q tests/test_queue.py --count 200", "cwd": "~/code/queue"}',
     NOW - 40,
     NOW + 560,
-    always="shell:run command=pytest -q tests/test_queue.py --count 200 cwd=~/work/queue",
+    always="shell:run command=pytest -q tests/test_queue.py --count 200 cwd=~/code/queue",
     why="Fix the flaky test in tests/test_queue.py and prove it.",
     reason="no rule covers shell:run: the default is ask",
 )
