@@ -185,6 +185,7 @@ class EventStream:
     def _admitted(self, topic: Topic, key: str, count: int) -> bool:
         if self.wanted(topic, key):
             return True
+        # Whoever resumes from before this number would not notice that something is missing.
         self._unrecorded[topic] = self.seq
         self.skipped += count
         return False
@@ -339,6 +340,7 @@ class Subscription:
         """Close the subscription. Safe to call twice."""
         self._stream.open.discard(self)
         self._stream.release(self.topics, self.keys)
+        # Emptied, so that a second call releases nothing twice.
         self.topics = frozenset[Topic]()
         self.keys = set[str]()
 

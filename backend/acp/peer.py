@@ -186,6 +186,7 @@ class Peer:
             log.warning("an answer to no question of ours (id %r) was thrown away", frame.id)
             return
         waiting = call.waiting
+        # Before the future is resolved: frames behind the answer are handled before its waiter runs.
         call.answered()
         if isinstance(frame.error, wire.RpcError):
             error = frame.error
@@ -200,9 +201,8 @@ class Peer:
             if method == CANCEL_REQUEST:
                 number = msgspec.json.decode(params, type=CancelRequest).request_id
                 if (task := self._asked.get(number)) is not None:
-                    asyncio.get_running_loop().call_soon(
-                        task.cancel
-                    )  # behind its first step, so that it answers
+                    # Behind the task's first step: cancelled before that, it would never answer.
+                    asyncio.get_running_loop().call_soon(task.cancel)
             else:
                 self._handler.told(method, params)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

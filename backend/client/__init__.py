@@ -1,4 +1,4 @@
-"""All that the console, the command line and a program of yours need to know of the backend."""
+"""The client library: find, start and call a backend, read its events, or ask one specialist directly."""
 
 from backend.client.attach import BackendFailed, attach, locate, own_home, start_backend
 from backend.client.connection import Client, ConnectionChanged, ConnectionState, RemoteError

@@ -32,13 +32,13 @@ START_TOLERANCE_S = 1.0
 
 
 class BackendFailed(TektonError):
-    """A backend could not be started; message and code are its own last word."""
+    """A backend could not be started; message and code are those it reported before it ended."""
 
     code = "launch_failed"
 
 
 class _Facts(Struct):
-    """What a gateway says of itself in its home; `process_start` in unix seconds, 0 from older ones."""
+    """Facts that a gateway writes into its home; `process_start` in unix seconds, 0 from older versions."""
 
     url: str
     pid: int
@@ -61,7 +61,7 @@ def locate(home: Home) -> Place:
     """Return where the first gateway of a home serves, with the token.
 
     Raises:
-        RemoteError: No backend left its facts here (`backend_lost`).
+        RemoteError: `backend_lost` when no backend has written its facts into this home.
     """
     return _Gateways(home)()
 
@@ -96,14 +96,14 @@ class _Gateways:
 
 
 def _facts(home: Home) -> list[_Facts]:
-    """Return what the home's gateways say of themselves; of several, those whose process is there."""
+    """Return the facts that the home's gateways left in it; of several, those whose process is alive."""
     files = sorted(home.run.glob("backend*.json"), key=lambda path: (len(path.name), path.name))
     found = [msgspec.json.decode(path.read_bytes(), type=_Facts) for path in files]
     return [facts for facts in found if len(found) == 1 or _process(facts)]
 
 
 def _process(facts: _Facts) -> psutil.Process | None:
-    """Return the process of a gateway if it is there; one that was stopped or hangs is."""
+    """Return the process of a gateway, `None` when it is gone; one that is suspended or hangs counts as alive."""
     import psutil
 
     try:
@@ -202,6 +202,7 @@ async def start_backend(home: Home) -> str:
     finally:
         with contextlib.suppress(OSError):
             os.close(read_end)
+    # `Popen` warns when it is dropped before its process ended.
     process.returncode = 0  # it lives on without us; nobody waits for it here
     return _url_from(line, home)
 

@@ -68,7 +68,7 @@ Place = tuple[str, str]
 
 
 class ConnectionChanged(Struct, tag="connection"):
-    """The link itself changed. Made here, never on the wire. `since` is unix seconds."""
+    """The state of the connection changed. Made by the client, never sent by a gateway. `since` is unix seconds."""
 
     state: ConnectionState
     since: float
@@ -88,7 +88,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Client:
-    """A console's or a program's link to one gateway. Use `connect`, and `close` it."""
+    """A connection to one gateway, for a console or a program. Made by `connect`, ended by `close`."""
 
     def __init__(self, locate: Callable[[], Place], trust: Callable[[], Trust | None]) -> None:
         self._locate, self._trust = locate, trust
@@ -109,10 +109,10 @@ class Client:
         self.lost_reason = ""
         self.scopes: list[str] = []
         self.gateway_version: str = ""
-        """Version of the gateway, as it says itself."""
+        """Version that the gateway reports, empty before the first connection."""
         self._watch = LinkWatch()
         self.skipped = Counter[str]()
-        """Frames that could not be understood, by their type; those of a newer gateway, most likely."""
+        """Number of frames that could not be decoded, by their type; most likely they are of a newer gateway."""
         self._giving_up: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -125,11 +125,11 @@ class Client:
     ) -> Client:
         """Connect to a gateway; `place` may be a function that is asked anew after each drop, as `trust` is.
 
-        `trust` says whom to believe of gateways with `https`; without one, the system's authorities.
+        `trust` returns which certificates to accept from gateways with `https`; `None` means the system's authorities.
 
         Raises:
-            RemoteError: Nobody serves there (`backend_lost`), who does is silent (`timeout`) or refuses: the token
-                (`unauthorized`) or for its load (`too_many`).
+            RemoteError: `backend_lost` when nothing listens there, `timeout` when it does not answer, `unauthorized` when it
+                refuses the token, `too_many` when it accepts no more connections.
         """
         client = cls(place if callable(place) else lambda: place, trust)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -141,14 +141,15 @@ class Client:
             raise RemoteError(
                 f"the gateway at {client.url} did not answer in {timeout_s:g} s", code="timeout"
             ) from error
-        except BaseException:  # also when whoever waits is cancelled: nobody would close the link
+        # Cancellation too: nobody else would close the link.
+        except BaseException:
             await client.close()
             raise
         return client
 
     @property
     def pace(self) -> Pace:
-        """How the link does."""
+        """Delay and throughput of the link, as last measured."""
         return self._watch.pace
 
     @property
@@ -176,7 +177,7 @@ class Client:
         return cast(R, await self._call(params, result_types(type(params))[0], timeout_s))
 
     async def start(self, params: Startable[Any], *, timeout_s: float | None = None) -> Started:
-        """Start what takes long and return at once; the rest comes as events.
+        """Start a long action and return at once; its progress and its end come as events.
 
         Raises:
             RemoteError: As `call`.
@@ -184,12 +185,12 @@ class Client:
         return await self._call(replace(params, wait=False), Started, timeout_s)
 
     async def request(self, action: str, values: dict[str, Any], *, timeout_s: float | None = None) -> Any:
-        """Call an action by its wire name and return plain values: for programs that pass calls on.
+        """Call an action by its wire name and return plain values; for programs that forward calls of others.
 
         Raises:
             RemoteError: As `call`.
         """
-        try:  # an answer to a name that the gateway refuses could not be told from others
+        try:  # an error about an id that the gateway refuses carries no id, so it could not be matched to this call
             call_id = msgspec.convert(values.get("request_id") or f"c-{token_hex(8)}", RequestId)
         except msgspec.ValidationError as error:
             raise InvalidRequest(
@@ -218,7 +219,7 @@ class Client:
         await self._send(call_id, frame, CONNECT_TIMEOUT_S)
 
     async def events(self) -> AsyncIterator[list[tuple[int, Event | ConnectionChanged]]]:
-        """Yield batches of numbered events; changes of the link come among them with number 0.
+        """Yield batches of `(number, event)` in order; a `ConnectionChanged` comes with number 0.
 
         Ends when the client is closed. To be read by one reader.
         """
@@ -256,6 +257,7 @@ class Client:
             raise RemoteError(f"the backend is lost: {self.lost_reason}", code="backend_lost")
         try:
             async with asyncio.timeout(timeout_s):
+                # The same id is the same call: a second caller waits for its answer instead of sending it again.
                 if under_way := self._calls.get(call_id):
                     return await asyncio.shield(under_way[1])
                 future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -266,6 +268,7 @@ class Client:
                             await self._socket.send(frame, text=True)
                     return await future
                 finally:
+                    # After a drop the id may stand for a later call.
                     if self._calls.get(call_id) == (frame, future):
                         del self._calls[call_id]
         except TimeoutError as error:
@@ -284,12 +287,11 @@ class Client:
         return call_id, encoder.encode(wish)
 
     async def _keep(self, first: asyncio.Future[None]) -> None:
-        """Hold the link for the client's life; a failure of our own ends it visibly, with all calls."""
+        """Hold the link for the client's life; an unexpected failure closes the client and fails its calls."""
         try:
             await self._come_back_for_ever(first)
-        except (
-            Exception
-        ) as error:  # the boundary of the task: nobody awaits it, whoever waits for a call must know
+        # The boundary of the task: nobody awaits it, and whoever waits for a call must know.
+        except Exception as error:
             log.exception("the link to %s cannot go on", self.url)
             self.lost_reason = f"the link cannot go on: {error or type(error).__name__}"
             self._set_state("closed", self.lost_reason)
@@ -331,11 +333,12 @@ class Client:
                     self._fail_calls(failure.message)
             finally:
                 self._socket = None
+            # An attempt that itself took long has waited already.
             await asyncio.sleep(max(FIRST_DELAY_S, delay - (time.monotonic() - began)))
             delay = min(delay * 2, LONGEST_DELAY_S)
 
     async def _greet(self, socket: ClientConnection) -> None:
-        """Take the gateway's hello; put the subscription and the calls under way back in place."""
+        """Read the gateway's hello; send the subscription and the calls under way again."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             hello = self._understood(await socket.recv(decode=False))
         if not isinstance(hello, Hello):
@@ -349,6 +352,7 @@ class Client:
         self._set_state(
             "attached", "another backend" if other_life else f"now at {self.url}" if moved else ""
         )
+        # A subscription that is still under way is sent below, with the other calls.
         if self._topics is not None and not self._subscribing():
             await socket.send(self._subscription()[1], text=True)
         for frame, _ in list(self._calls.values()):
@@ -358,7 +362,7 @@ class Client:
         return any(call_id.startswith("s-") for call_id in self._calls)
 
     async def _read(self, socket: ClientConnection) -> str:
-        """Take frames until the connection ends, and return why it did.
+        """Read frames until the connection ends, and return why it did.
 
         What belongs to calls goes to them, the rest to the reader.
         """
@@ -366,6 +370,7 @@ class Client:
             while True:
                 data = await socket.recv(decode=False)
                 batch: list[tuple[int, Event | ConnectionChanged]] = []
+                # A frame holds several events where `batch` was asked for.
                 for line in data.split(b"\n"):
                     self._sort(line, batch)
                 if batch:
@@ -439,7 +444,7 @@ class Client:
             call[1].set_exception(error)
 
     def _fail_calls(self, reason: str, *, subscribing: bool = False) -> None:
-        """End the calls under way; each is forgotten, so that none is sent again after its caller was told."""
+        """Fail the calls under way; each is forgotten, so that none is sent again after it failed."""
         for call_id in list(self._calls):
             if subscribing or not call_id.startswith("s-"):
                 self._reject(call_id, RemoteError(reason, code="backend_lost"))
@@ -449,7 +454,7 @@ class Client:
         self._fail_calls(f"the backend has been lost for {LOST_CALLS_S:g} s: {self.lost_reason}")
 
     def _lost(self, reason: str) -> None:
-        """Tell that the link is lost, and again when another attempt meets another reason."""
+        """Publish that the link is lost, and again when a later attempt fails for another reason."""
         before, self.lost_reason = self.lost_reason, reason
         if self.state != "lost" or reason != before:
             self._set_state("lost", reason)

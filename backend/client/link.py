@@ -42,7 +42,7 @@ class RemoteError(TektonError):
 
 
 class Pace(NamedTuple):
-    """How a link does: seconds from a question to its answer, and bytes that came in the last second."""
+    """What was measured of a link: seconds from a ping to its answer, and bytes received in the last second."""
 
     delay_s: float = 0.0
     bytes_per_s: float = 0.0
@@ -65,7 +65,7 @@ class Link(ClientConnection):
 
 
 class LinkWatch:
-    """Measures one client's links, one after another; what one has shown, the next is granted."""
+    """Measures the links of one client, one after another; the silence granted to the next depends on the last one."""
 
     def __init__(self) -> None:
         self.pace = Pace()
@@ -103,6 +103,7 @@ class LinkWatch:
                 for _, pong in asked
                 if pong.done() and not pong.cancelled() and not pong.exception()
             ]
+            # Bounded: a link that is silent for long must not collect pings without end.
             asked = [(at, pong) for at, pong in asked if not pong.done()][-60:]
             waits_s = now - asked[0][0] - every_s if asked else 0.0
             waited_s = link.heard_at - asked[0][0] if asked else 0.0
@@ -115,6 +116,7 @@ class LinkWatch:
             silent_s = now - link.heard_at
             if silent_s > granted_s:
                 self.pace, self._cut_at = Pace(delay_s), now
+                # `close` would wait for an answer from a host that gives none.
                 link.transport.abort()
                 return f"nothing came for {silent_s:.1f} s: host or network is gone"
 
@@ -141,12 +143,15 @@ async def open_link(url: str, token: str, trust: Trust | None, *, within_s: floa
         create_connection=Link,
         additional_headers={"Authorization": f"Bearer {token}"},
         compression=None if near else "deflate",
+        # Otherwise the library connects through whatever proxy the environment names.
         proxy=None,
+        # The library's own limit, 1 MiB, is less than a long answer or a snapshot.
         max_size=None,
         max_queue=64,
         open_timeout=CONNECT_TIMEOUT_S,
         close_timeout=1,
         user_agent_header=f"tekton/{backend.__version__}",
+        # `LinkWatch` pings instead: it counts any byte as a sign of life, and its patience grows with the delay.
         ping_interval=None,
         ssl=secure,
     )
@@ -206,9 +211,9 @@ def refusal(error: Exception, url: str) -> RemoteError:
         )
     if isinstance(error, ssl.SSLError):
         unknown = isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_SIGNER
-        told = failure(error, urlsplit(url).hostname or url)
+        why = failure(error, urlsplit(url).hostname or url)
         hint = "; --ca-file (TEKTON_CA_FILE) names who signed it" if unknown else ""
-        return RemoteError(f"the gateway is not believed: {told} ({url}){hint}", code="unauthorized")
+        return RemoteError(f"the gateway is not trusted: {why} ({url}){hint}", code="unauthorized")
     return RemoteError(f"the gateway at {url} cannot be reached: {_why(error)}", code="backend_lost")
 
 

@@ -1,4 +1,4 @@
-"""A gateway on another machine: its address, its token and whom to believe, from what a person gives.
+"""Connect to a gateway on another machine, by the address, token file and CA file that a person gives.
 
 Knows no home; starts nothing.
 """
@@ -17,16 +17,16 @@ from backend.tls import Trust, trusting
 
 SCHEMES = ("http", "https", "ws", "wss")
 ADDRESS, TOKEN_FILE, CA_FILE = "TEKTON_CONNECT", "TEKTON_TOKEN_FILE", "TEKTON_CA_FILE"
-"""Names of the environment for what is not given by word."""
+"""Environment variables that stand in for options that are not given."""
 
 
 async def connect_to(url: str, token_file: str | None, ca_file: str | None = None) -> Client:
-    """Connect to a gateway elsewhere; `ca_file` signs its certificate where the system's authorities do not.
+    """Connect to a gateway elsewhere. `ca_file` is the authority that signed its certificate, if the system does not know it.
 
     `url` may name several that serve one fleet, with commas between: after a drop the next one is tried.
 
     Raises:
-        RemoteError: Something is missing or cannot be read, nobody serves there, or who does is not believed.
+        RemoteError: The address or token file is missing or wrong, nothing listens there, or its certificate is not trusted.
         TlsRefused: `ca_file` cannot be used.
     """
     urls = [part.strip() for part in url.split(",")]
@@ -52,7 +52,7 @@ async def connect_to(url: str, token_file: str | None, ca_file: str | None = Non
 
 
 def check_address(url: str) -> None:
-    """Refuse what is no address of a gateway, before anything is sent.
+    """Check the address of a gateway before anything is sent.
 
     Raises:
         RemoteError: It has no scheme of ours or no host.

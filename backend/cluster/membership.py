@@ -257,6 +257,7 @@ class Membership:
             try:
                 return await self._ask(incarnation, action, params, request_id)
             except TektonError as error:
+                # The gateway that had it may have died meanwhile: then the store is asked what came of it.
                 if error.code != "backend_lost" or await self.peers.is_member(incarnation):
                     raise
         if action.where == "owner":
@@ -395,8 +396,8 @@ class Membership:
     def _on_away(self, reason: str) -> None:
         """Show how the store is.
 
-        That it is away is told at once to whoever is connected, for the log's numbers cannot be had, and not once more when
-        they can: it would be told when the store is back, by each gateway.
+        That it is away is announced at once to the clients of this gateway, without a number, since only the store gives
+        numbers. It is not published a second time once it is back: every gateway would repeat it then.
         """
         if not reason:
             self._fleet.show_service(STORE, "Redis store", "answers again", ended="done")

@@ -196,6 +196,7 @@ class Peers:
                     "the gateway %s was silent for %g s: declared dead", member.name, self.shared_log.lease_s
                 )
                 fenced.append(f"{member.name} {member.incarnation}")
+        # Read anew: who leads may have changed by the fencing.
         if fenced:
             renewal = await self.shared_log.renew_lease()
         if renewal.epoch and renewal.epoch != self._stream.epoch:
@@ -205,6 +206,7 @@ class Peers:
             self._led = True
             log.warning("this gateway leads the fleet now")
             if self.on_lead is not None:
+                # A task of its own: taking over a fleet takes longer than the lease.
                 self._keep(asyncio.create_task(self.on_lead(), name="take the lead"))
         for entry in fenced:
             if self.on_peer_fenced is not None:

@@ -102,6 +102,7 @@ class ReplicatedLog(EventStream):
 
         A failure that happens while the store is unreachable is published at once, without a number.
         """
+        # The queue stands still while the store is away, and this is when an operator needs to see errors.
         if self.away and topic == "errors":
             self.announce(topic, event)
             return 0
@@ -272,7 +273,7 @@ class ReplicatedLog(EventStream):
         if reason:
             self._failed_at = now
         elif self.away and now - self._failed_at < STEADY_S:
-            return  # one connection works, another one has just failed: not to be told back and forth
+            return  # one connection works while another has just failed: the state must not flicker
         changed, self.away = bool(reason) != bool(self.away), reason
         if changed and self.on_away is not None:
             self.on_away(reason)

@@ -103,9 +103,11 @@ class Guard:
         if match[1].lower() not in self._hosts:
             raise Refused(403, f"the Host {match[1]} is not allowed here; see gateway.allowed_hosts")
         origins = headers.getlist("origin")
+        # A page that this gateway served itself names the address it was loaded from, under either scheme behind a proxy.
         own = {f"http://{hosts[0].lower()}", f"https://{hosts[0].lower()}"}
         if any(origin.lower() not in own and origin not in self._origins for origin in origins):
             raise Refused(403, f"the Origin {origins[0]} is not allowed here; see gateway.allowed_origins")
+        # Browsers leave Origin out of some requests, such as those of an <img>, but say where they come from.
         if not origins and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Refused(403, "a web page of another place may not call")
 
@@ -150,6 +152,7 @@ class Guard:
 
 
 def _digest(token: str) -> bytes:
+    # Digests are all of one length, so comparing them shows nothing of the token, its length included.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -79,9 +79,8 @@ class CallLog:
         for observe in [*self.on_call, *([self._write_audit] if scope == "control" else [])]:
             try:
                 observe(call)
-            except (
-                Exception
-            ) as error:  # the call is done: what only watches it must not turn it into a failure
+            # The call is done: what only watches it must not turn it into a failure.
+            except Exception as error:
                 log.exception("after %s %s", transport, action)
                 self._record_error("gateway", "internal", f"{action} was done, but not written down: {error}")
 

@@ -257,6 +257,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with contextlib.suppress(OSError):
+                # What the kernel holds cannot be overtaken: with little in it, a pong leaves behind little data.
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:

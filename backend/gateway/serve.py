@@ -127,9 +127,8 @@ def serve(
         return 0
     except TektonError as error:
         return ready.fail(error)
-    except (
-        Exception
-    ) as error:  # the boundary of the process: report to whoever waits for it; the log has the traceback
+    # The boundary of the process: whoever waits for it gets a sentence; the log has the traceback.
+    except Exception as error:
         log.exception("the backend cannot go on")
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.strerror:
@@ -210,6 +209,7 @@ async def _serve(
         if not settings.gateway.without_tls:
             raise TektonError(PLAIN_REFUSED.format(host=host), code="config_invalid")
         print(f"tekton: {PLAIN.format(host=host)}", file=sys.stderr, flush=True)
+    # Before the platform opens: a backend that cannot serve must neither open the store nor adopt workers.
     listener = _bind(host, port)
     platform = await open_platform(home, environment, place=place)
     stop = asyncio.get_running_loop().create_future()
@@ -229,6 +229,7 @@ async def _serve(
             lifespan="on",
             log_config=None,
             access_log=False,
+            # Whoever calls could write them, and the call log names who is at the other end.
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,

@@ -109,9 +109,8 @@ class FrameResponse(StreamingResponse):
         finally:
             self._gateway.streams -= 1
             comments.cancel()
-            await (
-                self._frames.aclose()
-            )  # now: left to the collector, the turns of a client that left would go on
+            # Now, not by the collector later: until then the turns of a client that left would go on.
+            await self._frames.aclose()
 
 
 class _Wire:

@@ -110,18 +110,18 @@ class _Connection:
             )
             self._sender = asyncio.create_task(self._forward())
             while True:
-                await self._take(await self._socket.receive())
+                await self._handle_frame(await self._socket.receive())
         except GONE:
             pass  # clients leave; a call under way runs on for whoever comes back for it
         finally:
             self._gone = True
-            self._say_sent()
+            self._notify_sent()
             if self._sender is not None:
                 self._sender.cancel()
             self._subscription.close()
             del self._gateway.clients[self._number]
 
-    async def _take(self, message: Any) -> None:
+    async def _handle_frame(self, message: Any) -> None:
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         text = message.get("text") or message.get("bytes") or b""
@@ -188,6 +188,7 @@ class _Connection:
         self._gateway.clients[self._number].topics = list(wish.topics)
         if self._sender is not None:
             self._sender.cancel()
+        # The answer before the snapshot: by it a client knows whether one follows.
         await self._send(Result(request_id, {"resumed": resumed, "seq": fresh.cursor}))
         if not resumed:
             await self._send_snapshot(resync=resync)
@@ -219,15 +220,16 @@ class _Connection:
                     self._subscription.follow(request_id)
             params = action.read_params(values)
             run = partial(action.run, self._gateway.platform, params)
+            # The id of an older client's `cancel` is the turn's: such a cancel must not join the call that began the turn.
             names_this_call = request_id and (own == "request_id" or own in values)
             result = await (
                 self._gateway.calls.run(request_id, kind, params, run) if names_this_call else run()
             )
-            await self._events_told()
+            await self._until_sent()
             await self._send(Result(request_id, result))
         except TektonError as error:
             status, refusal = getattr(error, "status", 400), error.message
-            await self._events_told()
+            await self._until_sent()
             await self._send_error(request_id, error)
         except GONE:
             pass
@@ -263,27 +265,26 @@ class _Connection:
                     for key in keys:
                         self._subscription.follow(key)
                     await self._send_snapshot(resync=True)
-                    self._say_sent()  # an answer may wait for what the snapshot holds
+                    self._notify_sent()  # an answer may wait for what the snapshot holds
                     continue
                 self._sending = True
                 whole = b"\n".join(blocks)
                 await self._write((whole,) if self._batch else whole.split(b"\n"))
-                del (
-                    blocks,
-                    whole,
-                )  # not to be held until the next event comes: an answer may be many megabytes
-                self._say_sent()
+                # Not to be held until the next event comes: an answer may be many megabytes.
+                del blocks, whole
+                self._notify_sent()
         except GONE:
             return  # the reader of this connection sees the end too, and cleans up
         finally:
-            self._say_sent()
+            self._notify_sent()
 
-    def _say_sent(self) -> None:
+    def _notify_sent(self) -> None:
         self._sending = False
+        # Set and cleared at once: it wakes those who wait now, and each looks again whether its events are out.
         self._sent.set()
         self._sent.clear()
 
-    async def _events_told(self) -> None:
+    async def _until_sent(self) -> None:
         """Wait until what happened up to now is sent: whoever reads the answer to a call has read all that led to it."""
         if self._events.settle is not None:
             await self._events.settle()

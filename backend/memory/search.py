@@ -256,6 +256,7 @@ async def search(
         if ids:
             page.hits += await asyncio.to_thread(_hits, await index.messages(ids), asked)
             compared, before_id = compared + len(ids), ids[-1]
+        # Nearly all candidates are hits, so few are read first and more only where those were not enough.
         size = min(size * 3, MAX_COMPARED)
     if len(page.hits) > limit:
         page.hits, complete, before_id = page.hits[:limit], False, page.hits[limit - 1].message.id

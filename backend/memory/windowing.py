@@ -155,6 +155,7 @@ def _as_chat(messages: Sequence[StoredMessage]) -> list[ChatMessage]:
                 chat[-1] = joined(chat[-1], said)
             else:
                 chat.append(said)
+    # Some providers refuse a conversation that an answer begins.
     if chat and chat[0].role == "assistant":
         chat.insert(0, ChatMessage("user", "(earlier messages are not shown)"))
     return chat
@@ -208,6 +209,7 @@ def raw_tokens(text: str) -> float:
     length = len(text)
     if text.isascii():
         return length / ASCII_CHARS_PER_TOKEN
+    # Encoding counts them in one call; a loop over a long text would take longer than the rest of windowing.
     ascii_length = len(text.encode("ascii", "ignore"))
     return ascii_length / ASCII_CHARS_PER_TOKEN + (length - ascii_length) * OTHER_TOKENS_PER_CHAR
 

@@ -260,6 +260,7 @@ class AttentionQueue:
 
     def _forget_ended(self, wanted: dict[str, AttentionItem]) -> None:
         """Drop what was done with items that are over, so that what is kept stays small."""
+        # Made anew without the filter: `wanted` lacks the acknowledged items, and what was done with those must stay.
         made = {item.id for item in self._made()} | wanted.keys()
         for table in (self._kept.acknowledged, self._kept.snoozed):
             for name in table.keys() - made:

@@ -169,6 +169,7 @@ class Platform:
             self.memory.close,
         ]
         if self.cluster is not None:
+            # Before the store closes, over which the other gateways hear of it.
             steps.insert(-1, self.cluster.end)
         await _end_in_order(steps)
 
@@ -193,6 +194,7 @@ async def open_platform(
     """
     home.prepare()
     env = {**config.read_env_file(home), **(os.environ if environment is None else environment)}
+    # Before the files are read, so that a change in between counts as one.
     read_at = stamp_of(home)
     settings = config.load(home, env)
     catalog = catalog_module.load(settings)
@@ -344,8 +346,8 @@ def _give_facts(platform: Platform, contexts: ContextBuilder) -> None:
     memory, budgets = platform.memory, platform.budgets
 
     async def platform_facts() -> str:
-        told = await platform.monitor.summary(await memory.errors.find(unacknowledged=True, limit=20))
-        return f"{told}\n\n{await budgets.facts()}"
+        summary = await platform.monitor.summary(await memory.errors.find(unacknowledged=True, limit=20))
+        return f"{summary}\n\n{await budgets.facts()}"
 
     contexts.give_facts("numa-ai", platform_facts)
     contexts.give_facts("penia-ai", budgets.facts)

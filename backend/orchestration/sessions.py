@@ -121,9 +121,8 @@ class Sessions:
         if queue is None or found is None:
             return
         found.places.remove(place)
-        place.on_moved = (
-            None  # whoever it calls holds the place: a long answer would wait for the collector of cycles
-        )
+        # It refers to the turn, which refers to the place: a long answer would wait for the collector of cycles.
+        place.on_moved = None
         if found.places:
             return
         queue.holders.remove(found)

@@ -78,9 +78,8 @@ class SpecialistWatch:
     async def _run(self) -> None:
         await asyncio.to_thread(self._keep_versions, self.settings.files)
         taken = seen = self._read_at
-        with suppress(
-            TektonError
-        ):  # as the file says it; what is in force knows the server that was found as well
+        # As the files have it: the settings in force also hold what was found at the start, such as a model server.
+        with suppress(TektonError):
             self._at_start = await asyncio.to_thread(config.load, self._home, self._environment)
         while True:
             await asyncio.sleep(EVERY_S)

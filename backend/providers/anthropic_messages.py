@@ -54,9 +54,8 @@ def anthropic_messages(messages: Iterable[ChatMessage], origin: str) -> list[dic
     for message in messages:
         content = _content(message, origin)
         if content:
-            role = (
-                "user" if message.role == "system" else message.role
-            )  # where it stands, it is the caller's word
+            # Anthropic takes system text apart from the messages only; in its place it is the caller's word.
+            role = "user" if message.role == "system" else message.role
             sent.append({"role": role, "content": content})
     if sent and sent[0]["role"] == "assistant":
         sent.insert(0, {"role": "user", "content": NOT_SHOWN})

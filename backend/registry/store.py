@@ -138,6 +138,7 @@ class Registry:
         try:
             return dict(self._load())
         except msgspec.MsgspecError:
+            # A transaction repairs the file; its lock lets only one of several readers do so.
             with self.transaction() as transaction:
                 return transaction.entries
 
@@ -164,6 +165,7 @@ class Registry:
                 if transaction.changed:
                     self._write(transaction.entries, transaction.audit)
         finally:
+            # Outside the lock: whoever is called may use the registry.
             if corruption is not None and self.on_corrupt is not None:
                 self.on_corrupt(corruption)
 
@@ -186,6 +188,7 @@ class Registry:
     def _locked(self) -> Generator[None]:
         deadline = time.monotonic() + self._timeout_s
         busy = f"{self.path}: another process held the lock for {self._timeout_s:g} s; nothing was written"
+        # Threads queue here, so that only one of them polls the lock of the file.
         if not self._mutex.acquire(timeout=self._timeout_s):
             raise RegistryBusy(busy)
         try:
@@ -193,6 +196,7 @@ class Registry:
                 f"{self.path}.lock",
                 mode=0o600,
                 poll_interval=LOCK_POLL_S,
+                # A soft lock would stay held by a process that died, and a lock file that is deleted lets two hold it.
                 fallback_to_soft=False,
                 preserve_lock_file=True,
             )

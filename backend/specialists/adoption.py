@@ -24,8 +24,8 @@ ANSWER_TIMEOUT_S = 3.0
 """How long a live worker may take to answer before it is shown as lost."""
 
 
-UNSAID_VERSION = "0.1"
-"""Of a worker that does not say its version."""
+UNREPORTED_VERSION = "0.1"
+"""Shown for a worker that does not report its version."""
 
 
 async def adopt_all(context: SupervisorContext) -> None:
@@ -33,6 +33,7 @@ async def adopt_all(context: SupervisorContext) -> None:
     for removed in await asyncio.to_thread(sweep, context.registry.registry):
         _show_dead(context, removed)
     entries = await context.registry.read()
+    # Endpoints have no process and are joined again elsewhere; entries of another launcher are not ours to judge.
     local = {
         ai_id: entry
         for ai_id, entry in entries.items()
@@ -84,6 +85,7 @@ async def adopt_one(
     placement = await context.launcher.adopt(ai_id, entry)
     if placement is None:
         return False
+    # Before it is asked anything: a worker that lives and does not answer can still be killed.
     context.placements[ai_id] = placement
     facts: dict[str, object] = {
         "pid": placement.identity.pid,
@@ -115,6 +117,7 @@ async def adopt_one(
             )
         )
     except TektonError as error:
+        # It serves: a registry that cannot be written is no reason to let it go.
         context.record_error(ai_id, error.code, error.message, phase="adoption")
     return True
 
@@ -148,7 +151,7 @@ async def _ask(context: SupervisorContext, ai_id: str, host: str, port: int) -> 
         choice = named(info.model_provider, info.model_name, reason)
         context.choices[ai_id] = choice
         facts |= choice_fields(choice)
-        facts["version"] = info.version or UNSAID_VERSION
+        facts["version"] = info.version or UNREPORTED_VERSION
     if isinstance(health, HealthResponse) and health.status == "degraded":
         warming = (health.detail or "").startswith("warming")
         facts |= {"detail": health.detail or "", "warming": warming}

@@ -82,6 +82,7 @@ class EndpointClient:
         closing.add_done_callback(self._tasks.discard)
 
     async def _close_providers(self) -> None:
+        # Turns still end over their providers, so these close last.
         while self._generations:
             await asyncio.wait([task for task in self._tasks if task is not asyncio.current_task()])
         await self.specialist.providers.aclose()

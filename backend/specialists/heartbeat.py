@@ -97,11 +97,14 @@ class Heartbeat:
             client = await self._context.connect(ai_id, placement.host, placement.port, ANSWER_TIMEOUT_S)
             self._context.channels[ai_id] = client
         answer = asyncio.ensure_future(client.call(Request(type="ping"), timeout_s=self._deadline_s))
+        # A worker may be slow to answer, but its host's kernel confirms what arrives whatever the worker does. So another
+        # host that confirms nothing is gone long before the deadline for an answer has passed.
         await asyncio.wait([answer], timeout=self._silence_s)
         if not answer.done() and self._context.launcher.remote and client.unacknowledged:
             host = self._context.table.rows[ai_id].host
             why = f"{host} has confirmed nothing for {self._silence_s:g} s: the host or its network is gone"
             answer.cancel()
+            # `close` would wait until the bytes are sent, to a host that takes none.
             client.abort(why)
             raise HostUnreachable(why)
         await answer

@@ -42,6 +42,7 @@ class Launching:
         if task is None:
             task = self.under_way[ai_id] = asyncio.create_task(self._launch(ai_id), name=f"launch {ai_id}")
             task.add_done_callback(lambda _: self.under_way.pop(ai_id, None))
+        # One caller that gives up must not end the launch for the others.
         return await asyncio.shield(task)
 
     async def _launch(self, ai_id: str) -> LaunchResult:
@@ -96,6 +97,7 @@ class Launching:
             await self._undo(ai_id, error)
             raise
         context.channels[ai_id] = client
+        # It may have ended, or been stopped, while we connected.
         if context.table.rows[ai_id].state == "starting":
             context.table.update(ai_id, state="ready")
             context.turns.refresh(ai_id)
@@ -189,6 +191,7 @@ class Launching:
                 lambda change: change.register(ai_id, entry_of(row, placement, "starting"), "launched")
             )
         except RegistryError:
+            # The launcher ends the process when this raises; `_undo` must not do so a second time.
             del context.placements[ai_id]
             raise
 

@@ -67,6 +67,7 @@ class LocalLauncher:
             await on_started(placement)
             await process.feed(encoder.encode(spec))
             await self._until_ready(spec, process, pipe, started)
+        # Cancellation too: no process may outlive a launch that nobody waits for.
         except BaseException:
             pipe.close()
             await process.stop(0, force=True)
@@ -122,6 +123,7 @@ class LocalLauncher:
     async def _spawn(self, spec: WorkerSpec, listener: socket) -> tuple[Process, StartPipe]:
         read_fd, write_fd = os.pipe()
         argv = [
+            # -P: a folder `backend` in the working directory must not be imported instead of ours.
             sys.executable, "-P", "-m", WORKER_MODULE, "--id", spec.ai_id, "--home", str(self._home.root),
             "--listen-fd", str(listener.fileno()), "--ready-fd", str(write_fd),
         ]  # fmt: skip
@@ -144,6 +146,7 @@ class LocalLauncher:
                 raise LaunchFailed(f"{spec.ai_id} cannot be started: {error.strerror}: {what}") from error
             raise
         finally:
+            # The child has its own copies. While ours were open, its end would not end the pipe.
             os.close(write_fd)
             listener.close()
         return process, StartPipe(read_fd)
@@ -152,6 +155,7 @@ class LocalLauncher:
         limit_s = self._settings.fleet.ready_timeout_s
         waited = {pipe.ready, process.exited}
         await asyncio.wait(waited, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        # First, because both may be done: a worker that reported `ready` and then ended does not serve.
         if process.exited.done():
             status = process.exited.result()
             after = f"{time.monotonic() - started:.1f} s after its start, before it was ready"
@@ -179,6 +183,7 @@ class LocalLauncher:
     def _follow(self, placement: Placement, process: Process) -> None:
         async def follow() -> None:
             status = await asyncio.shield(process.exited)
+            # A new launch may have put another process in its place.
             if self._processes.get(placement.ai_id) is process:
                 del self._processes[placement.ai_id]
             if (pipe := self._pipes.pop(placement.ai_id, None)) is not None:

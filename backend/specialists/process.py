@@ -124,6 +124,7 @@ class Process:
 
     async def _ended_within(self, seconds: float) -> ExitStatus:
         async with asyncio.timeout(seconds):
+            # Others wait for the same future: a time-out here must not cancel it.
             return await asyncio.shield(self.exited)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -196,6 +197,7 @@ class Process:
 
     def _kill_group(self, groups: dict[int, list[int]]) -> bool:
         """Kill the live processes of the group; return whether there were any."""
+        # Whoever is not our child is reaped by its parent, so its pid may be another process's by now.
         recycled = self._child is None and identify(self.pid) is not None
         members = [] if recycled or not group_exists(self.pid) else groups.get(self.pid)
         if members:
@@ -251,12 +253,14 @@ async def start(
     try:
         child = await asyncio.shield(spawning)
     except asyncio.CancelledError:
+        # A thread cannot be cancelled: wait for the child it makes, then end that.
         child = await spawning
         child.kill()
         if child.stdin is not None:
             child.stdin.close()
         await asyncio.to_thread(child.wait)
         raise
+    # A child that ended already still holds its pid until we reap it, so the pid names no other process.
     return Process(identify(child.pid) or Identity(child.pid, time.time()), child)
 
 

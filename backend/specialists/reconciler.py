@@ -104,6 +104,7 @@ class Reconciler:
         missing = [
             (row, placement)
             for ai_id, placement in list(context.placements.items())
+            # A launch or an end that is under way writes the registry itself.
             if (row := context.table.rows[ai_id]).state not in ("starting", "stopping")
             and (ai_id not in entries or entries[ai_id].pid != placement.identity.pid)
         ]

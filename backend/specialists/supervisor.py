@@ -312,6 +312,7 @@ class Supervisor:
         if kind == "embedded":
             self._model_server.ensure()
         if row.state in LIVE:
+            # The worker first: if it refuses, the choice and the row stay what they were.
             await self._configure(row, choice)
         context.choices[ai_id] = choice
         context.table.update(ai_id, **choice_fields(choice))
@@ -394,6 +395,7 @@ class Supervisor:
         sent = (row.pid, kind) in self._keys_sent
         if kind == row.provider or not values or row.transport != "socket" or sent:
             return
+        # Noted before the call, so that turns that begin meanwhile do not send them again.
         self._keys_sent.add((row.pid, kind))
         request = Request(type="configure", token=self._context.token, lent=values)
         await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)

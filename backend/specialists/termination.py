@@ -94,6 +94,7 @@ class Termination:
         context, started = self._context, time.monotonic()
         row = context.table.rows[ai_id]
         if ai_id in context.channels and ai_id not in context.placements:
+            # Only an endpoint has a channel and no process.
             return await self._endpoints.release(ai_id)
         if row.state == "starting" and ai_id not in context.placements:
             await asyncio.wait([self._launching.under_way[ai_id]])
@@ -102,6 +103,7 @@ class Termination:
             return LaunchResult(ai_id, True, row.state, message="does not run", code="not_running")
         context.table.update(ai_id, state="stopping", phase=None, detail="")
         status = await context.launcher.stop(ai_id, grace_s=context.settings.fleet.stop_grace_s, force=force)
+        # A launch that loses its process cleans up by itself; what follows is for those that had been launched.
         if (launch := self._launching.under_way.get(ai_id)) is not None:
             await asyncio.wait([launch])
         if context.placements.get(ai_id) == placement:

@@ -221,6 +221,7 @@ class WorkerClient(asyncio.Protocol):
             raise ValueError(f"a turn needs a request id of its own, not {name!r}")
         self._turns[name] = on_frames
         if self._transport is None:
+            # Not at once: as with an open connection, frames come after this call has returned.
             self._loop.call_soon(self._end_turn, name, on_frames, self._reason())
             return
         try:
@@ -244,6 +245,7 @@ class WorkerClient(asyncio.Protocol):
         self._send(Request(type="cancel", request_id=request_id))
         try:
             async with asyncio.timeout(timeout_s):
+                # Everybody who cancels this turn waits for the same future; one that gives up must not end it.
                 return await asyncio.shield(confirmed)
         except TimeoutError:
             return False
@@ -264,6 +266,7 @@ class WorkerClient(asyncio.Protocol):
 
     def close(self, reason: str = "closed by us") -> None:
         """Close the connection; open turns end with error frames saying `reason`. Safe to call twice."""
+        # The reason first: `connection_lost` then ends the open turns with it instead of waiting for one.
         if not self.closed.done():
             self.closed.set_result(reason)
         if self._transport is not None:
@@ -438,6 +441,7 @@ def _is_streamed(reply: Reply) -> TypeGuard[StreamReply]:
 
 def _only_turn(replies: list[Reply]) -> str | None:
     """Return the one turn whose frames all these replies are, `None` if they are of several turns or kinds."""
+    # Types before ids: replies of other types need not have a request id.
     if not set(map(type, replies)) <= _STREAMED_TYPES:
         return None
     names = {frame.request_id for frame in cast(list[StreamReply], replies)}

@@ -65,7 +65,7 @@ async def test_the_home_s_own_console_needs_no_authority_for_it_knows_the_certif
 async def test_whom_nobody_vouches_for_is_not_told_the_token(backend: Backend, tmp_path: Path) -> None:
     for ca in (Authority(tmp_path / "other", "other").ca, None):
         with pytest.raises(
-            RemoteError, match="the gateway is not believed: its certificate is not trusted"
+            RemoteError, match="the gateway is not trusted: its certificate is not trusted"
         ) as failed:
             await connect_to(backend.url, str(backend.home.token), ca)
         assert failed.value.code == "unauthorized"
@@ -132,7 +132,7 @@ async def test_commands_go_to_a_gateway_elsewhere_by_options_or_environment(
         "TEKTON_TOKEN_FILE": token,
     }
     done = await asyncio.to_thread(command, backend, "status", **named)
-    assert done.returncode != 0 and "not believed" in done.stderr and "Traceback" not in done.stderr, done
+    assert done.returncode != 0 and "not trusted" in done.stderr and "Traceback" not in done.stderr, done
     assert not (backend.home.root / "nowhere").exists(), "no backend was started here instead"
 
 

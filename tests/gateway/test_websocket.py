@@ -203,7 +203,7 @@ async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_of
     for number in range(20):  # in one step of the loop: the reader is woken, and too late
         events.publish("fleet", SpecialistGone(f"s{number}", 0.0))
     async with asyncio.timeout(WAIT_S / 10):
-        await connection._events_told()
+        await connection._until_sent()
     assert [line for line in written if b'"snapshot"' in line] and events.lost_replays == 1
     sender.cancel()
     await asyncio.gather(sender, return_exceptions=True)

@@ -106,6 +106,7 @@ def conversation(messages: Sequence[ChatMessage], system: str = "", where: str =
     prompt = left.pop() if left and left[-1].role == "user" else None
     while prompt is not None and left and left[-1].role == "user" and _has_results(left[-1]):
         prompt = joined(left.pop(), prompt)
+    # Some programs put all they have to say into a system message.
     if prompt is None and systems and not left:
         prompt = ChatMessage("user", systems.pop())
     if prompt is None:

@@ -33,6 +33,7 @@ from backend.schema.content import TokenLogprob
 from backend.schema.errors import TektonError
 
 FIRST_PIECE_S = 2.0
+"""How long the HTTP status of a stream waits for the first piece; see `_at_once`."""
 NOT_PASSED = "{} is not passed on to specialists"
 MAX_CHOICES = 8
 SSE = "text/event-stream"
@@ -142,6 +143,7 @@ async def merged(all_pieces: list[Pieces]) -> Pieces:
     try:
         while coming:
             done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+            # By choice, so that what comes at the same time leaves in a repeatable order.
             for future in sorted(done, key=lambda one: coming[one]):
                 number = coming.pop(future)
                 batch = future.result()

@@ -26,6 +26,7 @@ class Stopper:
             place, self.met = min(found)
             shown, self._held = self._held[:place], ""
             return shown
+        # What may begin a stop text must not be shown yet: it could not be taken back.
         keep = max(_overlap(self._held, stop) for stop in self._stops)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown

@@ -139,6 +139,7 @@ class RedisSharedLog:
     async def take_over(self, fenced: str) -> list[OpenTurn] | None:
         name, _, incarnation = fenced.rpartition(" ")
         connection = _made(self._writer)
+        # Its connections first: what they still have under way must not arrive after its turns were taken over.
         listed = await connection.call("CLIENT", "LIST")
         for line in listed.decode("utf-8", "replace").splitlines():
             facts = dict(part.partition("=")[::2] for part in line.split(" "))

@@ -74,6 +74,7 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Finish what was asked for and close. Safe to call twice."""
         executors, self._executors = self._executors, {}
+        # The writer last: it empties the write-ahead log, which no reader may hold open then.
         for executor in reversed(executors.values()):
             await asyncio.to_thread(executor.close)
         if executors:
@@ -108,6 +109,7 @@ class SqliteDatabase:
         """Write the log back into the file and cut both to their size, unless somebody reads at this moment."""
 
         def checkpoint(connection: sqlite3.Connection) -> None:
+            # Appends queue behind this job, so it does not wait for readers.
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
@@ -254,8 +256,10 @@ def _open_once(path: Path) -> None:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         if fresh:
+            # Only a file without tables takes this setting.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
+        # Opening alone reads nothing: this finds a file that is no database.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not fresh and (path.stat().st_size <= CHECKED_BYTES or _suspect_mark(path).exists()):
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -276,6 +280,7 @@ def _copy_aside(connection: sqlite3.Connection, aside: Path) -> None:
     """
     if aside.exists():
         return
+    # Under another name until it is whole: a copy cut short by a crash must not pass for one.
     coming = aside.with_name(f"{aside.name}.part")
     coming.unlink(missing_ok=True)
     os.close(os.open(coming, os.O_RDWR | os.O_CREAT, 0o600))

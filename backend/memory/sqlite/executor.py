@@ -84,12 +84,15 @@ class SqliteExecutor:
             if not batch:
                 break
             try:
+                # At the first job, not before: so a caller learns why it cannot be opened.
                 connection = connection or self._connect()
                 if self._writes:
                     self._write(connection, [job for job in batch if not job.alone])
+                    # SQLite refuses checkpoints and some pragmas inside a transaction.
                     self._read(connection, [job for job in batch if job.alone])
                 else:
                     self._read(connection, batch)
+            # Whatever it is: callers wait for these futures, and the thread has to serve the next ones.
             except BaseException as error:
                 for job in batch:
                     job.error = job.error or error
@@ -144,6 +147,7 @@ class SqliteExecutor:
 
     def _commit(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
         """Run the batch in one transaction; a job that fails undoes only itself."""
+        # Takes the lock for writing now: SQLite may refuse it to a transaction that began by reading.
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in batch:

@@ -201,6 +201,7 @@ def _merge(connection: sqlite3.Connection, pages: int) -> bool:
     """Merge about so many pages of the index; return whether there is more to merge."""
     before = connection.total_changes
     connection.execute("INSERT INTO found(found, rank) VALUES ('merge', ?)", (pages,))
+    # FTS5 counts one change even when nothing was left to merge.
     return connection.total_changes - before >= 2
 
 

@@ -80,9 +80,8 @@ def salvage(damaged: Path, path: Path) -> Salvaged:
             target.execute("BEGIN IMMEDIATE")
             with contextlib.closing(_Damaged(copy)) as source:
                 done = _Into(target).bring(source)
-            target.execute(
-                "UPDATE search_index SET version = 0"
-            )  # the index is made anew at the next opening
+            # The index is made anew at the next opening.
+            target.execute("UPDATE search_index SET version = 0")
             target.execute("COMMIT")
         finally:
             target.close()
@@ -107,6 +106,7 @@ class _Damaged:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
+        # By default one text that is no UTF-8 would make its whole row unreadable.
         self._connection.text_factory = _text
         self.unread = 0
 
@@ -116,11 +116,11 @@ class _Damaged:
 
     def rows(self, table: str) -> Iterator[Row]:
         """Yield the rows of a table that can be read, none when even its columns cannot."""
-        told = self._ask(f"PRAGMA table_info({table})")
-        if not told:
-            self.unread += told is None  # a database of an older version has fewer tables
+        described = self._ask(f"PRAGMA table_info({table})")
+        if not described:
+            self.unread += described is None  # a database of an older version has fewer tables
             return
-        columns = [row[1] for row in told]
+        columns = [row[1] for row in described]
         names = ", ".join(columns)
         if table in NUMBERED:
             found: Iterator[tuple[Any, ...]] = self._numbered(table, names)
@@ -279,6 +279,7 @@ class _Into:
             f"INSERT OR IGNORE INTO {table}({', '.join(names)}) VALUES ({marks})",
             [row[name] for name in names],
         )
+        # A table without row numbers has none to return.
         return done.lastrowid or 1 if done.rowcount > 0 else 0
 
     def _one(self, sql: str, *values: Any) -> Any:

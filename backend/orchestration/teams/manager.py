@@ -208,6 +208,7 @@ class TeamManager:
         Raises:
             TektonError: Nobody knows the request id.
         """
+        # A discussion is cancelled by the id of its first turn: the round that is under way has another one.
         rounds = [run for run in self.active.values() if run.request.key == request_id]
         run = rounds[-1] if rounds else self._known(request_id)
         self._stop(run)
@@ -246,7 +247,7 @@ class TeamManager:
         return TeamRun(request, session_id, start, asyncio.get_running_loop().create_future(), places)
 
     async def _store_question(self, run: TeamRun) -> None:
-        """Store the question with the turns of all members: also of one that waits for its place, the end is told."""
+        """Store the question and open the turns of all members, so that the next backend ends those this one leaves open."""
         question = StoredMessage(
             0, run.session_id, YOU, "user", run.request.content, time.time(), request_id=run.request_id
         )
@@ -364,7 +365,7 @@ class TeamManager:
         return True
 
     async def _withdraw(self, run: TeamRun) -> None:
-        """Keep the question of a run no longer that waited and will not be asked."""
+        """Close the open turns of a run that waited and will not be asked."""
         try:
             await self._turn_store.end(*run.opens)
         except TektonError as error:  # it shows up as never asked at the next start, which is all

@@ -94,6 +94,7 @@ class TeamMembers:
                 run.turns[request.ai_id] = await self._turns.start(request, on_text=on_text)
                 if run.stopped and not ended:
                     self._turns.cancel_soon(request.request_id)
+                # `start` knows the id by now, so this waits for the turn that was begun, with its time-out.
                 return await self._turns.ask(request)
         except TektonError as error:
             return await self._refused(run, request, error)

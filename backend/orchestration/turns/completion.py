@@ -213,6 +213,7 @@ class TurnCompletion:
 
     def _keep_unstored(self, waiting: _Unstored) -> None:
         self._unstored.append(waiting)
+        # The newest is kept whatever its size: it is the one somebody just read.
         while len(self._unstored) > 1 and sum(one.size for one in self._unstored) > self._max_unstored_bytes:
             lost = self._unstored.popleft()
             self._error_log.record(

@@ -18,7 +18,7 @@ from backend.catalog import Catalog
 from backend.config import Settings
 from backend.memory import TEAM, MessageStore, TokenEstimator, choose_window, with_tools
 from backend.memory.records import Conversation
-from backend.memory.windowing import Window
+from backend.memory.windowing import MESSAGE_TOKENS, Window
 from backend.orchestration.turns.history import as_heard, conversation_of
 from backend.orchestration.turns.request import ChatRequest
 from backend.orchestration.turns.sent import Sending, taken_apart
@@ -242,6 +242,7 @@ class ContextBuilder:
         stored = [*conversation.messages, *conversation.pinned]
         texts = [*fixed, *(text for message in stored for text in texts_of(message.content, message.parts))]
         count = await self._counter(info, link, texts)
+        # An answer as long as the window would leave no room for the conversation.
         answer = min(request.max_tokens or info.max_tokens, tokens // 2)
         room = max(0, tokens - answer - SAFETY_TOKENS - sum(count(text) for text in fixed if text))
         count = _within_line(count, room=room, fixed=fixed, conversation=conversation)
@@ -294,12 +295,14 @@ class ContextBuilder:
         own_provider, own_model = self._own_model(ai_id)
         key = ai_id, provider or own_provider, model or ("" if provider else own_model)
         known = self._infos.get(key)
+        # Another connection may be another process, of another version.
         if known is not None and known[0] is link:
             return known[1]
         asked = Request(type="info", phases=True, provider=provider, model=model)
         reply = await link.call(asked, timeout_s=CALL_TIMEOUT_S)
         if not isinstance(reply, InfoResponse):
             raise TektonError(f"{ai_id} answered `info` with {type(reply).__name__}")
+        # A provider that is not ready yet does not know its window: it is asked again at the next turn.
         if reply.context_window:
             self._infos[key] = (link, reply)
             while len(self._infos) > MAX_INFOS:
@@ -342,7 +345,9 @@ class ContextBuilder:
                 self._counts.update(
                     (keys[text], number) for text, number in zip(missing, reply.counts, strict=True)
                 )
-        known = {text: self._counts[key] + 5 for text, key in keys.items() if key in self._counts}
+        known = {
+            text: self._counts[key] + MESSAGE_TOKENS for text, key in keys.items() if key in self._counts
+        }
         while len(self._counts) > COUNTED_TEXTS:
             self._counts.popitem(last=False)
         return lambda text: found if (found := known.get(text)) is not None else estimate(text)

@@ -139,6 +139,7 @@ class TurnManager:
         request_id = request.request_id or new_request_id()
         if not request.request_id:
             request = msgspec.structs.replace(request, request_id=request_id)
+        # No await from here until it stands in `_starting`: two callers with one id must not both begin it.
         if known := self.find(request_id):
             _check_same(known.request, request)
             return known
@@ -174,6 +175,7 @@ class TurnManager:
             return await asyncio.wait_for(asyncio.shield(turn.done), request.timeout_s)
         except TimeoutError:
             await self.cancel(turn.request_id)
+            # A copy: others hold the same outcome, and for them the turn was cancelled.
             outcome = msgspec.structs.replace(await turn.done)
             outcome.code, outcome.error = "timeout", f"no full answer within {request.timeout_s:g} s"
             return outcome
@@ -272,11 +274,13 @@ class TurnManager:
         if turn.place is not None and turn.place.waits and not turn.done.done():
             await self._withdraw(turn)
             return turn
+        # It left the queue and is on its way to the worker, which knows no such turn yet.
         if turn.beginning is not None:
             await asyncio.wait([turn.beginning])
         if turn.done.done():
             return turn
         try:
+            # One that is ending has only to be stored.
             if not turn.ending:
                 await self._fleet.channel(turn.ai_id).cancel(request_id, timeout_s=CANCEL_TIMEOUT_S)
             await asyncio.wait_for(asyncio.shield(turn.done), CANCEL_TIMEOUT_S)
@@ -370,6 +374,7 @@ class TurnManager:
         self.active[turn.request_id] = turn
         self._runner.announce(turn)
         if turn.place is not None and turn.place.waits:
+            # Its place may have come while the question was stored.
             self._show_place(turn, self._sessions.ahead(turn.place))
         self._keep(self._begin_later(turn))
 
@@ -379,6 +384,7 @@ class TurnManager:
         await asyncio.wait([turn.place.granted, turn.done], return_when=asyncio.FIRST_COMPLETED)
         if turn.done.done() or turn.ending:
             return
+        # A task of its own, for which a cancel can wait.
         turn.beginning = asyncio.create_task(self._begin_queued(turn), name=f"begin {turn.request_id}")
         await asyncio.wait([turn.beginning])
 
@@ -414,6 +420,7 @@ class TurnManager:
 
     async def _withdraw(self, turn: Turn) -> None:
         """End a turn that waits; nobody was asked and nothing of it is stored."""
+        # First: from now on `_begin_later` leaves it alone.
         turn.ending = True
         facts = StreamMetadata(0, 0, 0.0, turn.ai_id, "", "cancelled", Usage())
         frame = StreamEnd(turn.request_id, facts)

@@ -105,10 +105,12 @@ class TurnRunner:
         """
         request = turn.request
         await self.check(request.ai_id)
+        # Checked a second time: it may have waited in its session's queue since it was accepted.
         link = self._fleet.channel(request.ai_id)
         if provider := request.provider or session.provider:
             await self._fleet.send_keys(request.ai_id, provider)
         sent = await self._contexts.build(request, session, link)
+        # Stored before it is sent: a backend that comes after a crash finds the turn open and says so.
         await self._open(turn)
         turn.begin()
         self.announce(turn)

@@ -306,6 +306,7 @@ class Turn:
                 outcome.code, outcome.error = frame.code, frame.message
                 outcome.evidence, outcome.detail = frame.evidence, frame.detail
                 if self.chunks:
+                    # Providers count at the end; of a stream that broke only its pieces are known.
                     outcome.usage = Usage(output_tokens=self.chunks, estimated=True)
         outcome.parts = self._parts.parts(outcome.content, self.reasoning, outcome.model)
         return outcome

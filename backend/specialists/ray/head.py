@@ -62,10 +62,12 @@ class Head:
                 "a cluster without authentication lets anybody run code on its nodes: start Ray and the gateway with "
                 "RAY_AUTH_MODE=token (docs/cluster.md)"
             )
+        # Before the import below: Ray reads its settings once, from the environment of the process.
         for name, value in environment.items():
             if name.startswith("RAY_"):
                 os.environ.setdefault(name, value)
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(RECONNECT_TIMEOUT_S))
+        # Ray reports its use to its makers unless this is set.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             self.ray = import_module("ray")
@@ -131,6 +133,7 @@ class Head:
             except BaseException as error:
                 answer.set_exception(error)
 
+        # A daemon: a call that never returns must not keep the process from ending.
         threading.Thread(target=run, name="ray call", daemon=True).start()
         try:
             return answer.result(timeout_s)

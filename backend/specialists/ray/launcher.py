@@ -205,6 +205,7 @@ class RayLauncher:
             lifetime="detached",
             max_restarts=0,
             max_task_retries=0,
+            # `alive` waits inside the actor for its whole life, and `warmed` for long; each holds one of these.
             max_concurrency=16,
             **options(resources, labels),
         )
@@ -247,6 +248,7 @@ class RayLauncher:
                 )
                 break
             except faults.ActorUnavailableError:
+                # The network or the head may be away for a moment: an actor is lost only with its node.
                 if await asyncio.to_thread(self._node_lives, placement.ai_id):
                     await asyncio.sleep(RECHECK_S)
                     continue
@@ -256,6 +258,7 @@ class RayLauncher:
                 break
             except faults.RayError as error:
                 cause = cause_of(error)
+                # Ray says it in the text of its error and nowhere else.
                 gone = "its node has died" in cause
                 event = LauncherEvent(
                     placement.ai_id,

@@ -110,7 +110,10 @@ class RayLogs:
             copy.node, soft=False
         )
         task = self._head.ray.remote(read_piece).options(
-            num_cpus=0, max_retries=0, scheduling_strategy=pinned
+            # No CPU: a node that is full must still give out its logs.
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=pinned,
         )
         return self._head.ask(task.remote, copy.path, copy.position)
 

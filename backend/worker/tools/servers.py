@@ -190,9 +190,8 @@ class ToolServer:
             await self._serve()
         except asyncio.CancelledError:
             raise
-        except (
-            BaseException
-        ) as error:  # groups of the library's, a command that is not there, an answer that is none
+        # The library raises exception groups, a missing command OSError, a bad answer its own errors.
+        except BaseException as error:
             self._fail(_sentence(error))
         else:
             if not self._leave.is_set():

@@ -132,9 +132,8 @@ async def pipes(
                     process.stdin.write(text.encode() + b"\n")
                     await process.stdin.drain()
             return
-        await (
-            received.aclose()
-        )  # so that calls under way end, and do not wait for a server that reads nothing
+        # Calls under way end now instead of waiting for a server that reads nothing any more.
+        await received.aclose()
 
     tasks = [asyncio.create_task(reading()), asyncio.create_task(writing())]
     try:
