@@ -1,4 +1,4 @@
-"""One end of a connection: asks with numbers of its own, answers what it is asked, and ends everything when it breaks.
+"""One end of a JSON-RPC connection: sends requests, serves those of the other side, and ends both when it breaks.
 
 Knows no process and no socket: bytes come by `feed` and leave by `send`. Every request of the other side gets exactly
 one answer. Nothing is asked twice.
@@ -41,7 +41,7 @@ Params = TypeVar("Params", bound=Struct)
 
 
 class RpcFailure(Exception):
-    """A request failed: as the other side says, or, raised by a handler, as the other side is told."""
+    """A request failed: the error that the other side answered, or, raised by a handler, the one it is sent."""
 
     def __init__(self, code: int, message: str, data: str = "") -> None:
         super().__init__(message)
@@ -55,20 +55,20 @@ class PeerClosed(Exception):
 class Handler(Protocol):
     """What serves the other side."""
 
-    async def asked(self, method: str, params: msgspec.Raw) -> Struct:
+    async def on_request(self, method: str, params: msgspec.Raw) -> Struct:
         """Answer a request. Cancelled when the other side takes it back, or the connection is gone.
 
         Raises:
-            RpcFailure: The other side is told so.
+            RpcFailure: Sent to the other side as the error of its request.
         """
         ...
 
-    def told(self, method: str, params: msgspec.Raw) -> None:
+    def on_notification(self, method: str, params: msgspec.Raw) -> None:
         """Take a notification; unknown ones are to be ignored. May raise `msgspec.MsgspecError`."""
         ...
 
-    def garbled(self, line: BadLine) -> None:
-        """Take that a line could not be used."""
+    def on_bad_line(self, line: BadLine) -> None:
+        """Note a line that could not be used."""
         ...
 
 
@@ -118,7 +118,7 @@ class Peer:
         timeout_s: float | None = None,
         answered: Callable[[], None] = lambda: None,
     ) -> Answer:
-        """Ask and return the answer; without `timeout_s` wait as long as the connection is there.
+        """Send a request and return its answer; without `timeout_s` wait as long as the connection is there.
 
         `answered` is called as soon as the answer is read, before any frame behind it.
 
@@ -144,7 +144,7 @@ class Peer:
             raise RpcFailure(INTERNAL_ERROR, f"the answer to {method} cannot be read: {error}") from error
 
     def notify(self, method: str, params: Struct) -> None:
-        """Tell something that gets no answer."""
+        """Send a notification, which gets no answer."""
         if not self.closed:
             self._send(wire.notification(method, params))
 
@@ -155,7 +155,7 @@ class Peer:
             if self.closed:
                 break
             if isinstance(frame, BadLine):
-                self._handler.garbled(frame)
+                self._handler.on_bad_line(frame)
             elif frame.method is UNSET:
                 self._on_response(frame)
             elif frame.id is UNSET or frame.id is None:
@@ -204,13 +204,13 @@ class Peer:
                     # Behind the task's first step: cancelled before that, it would never answer.
                     asyncio.get_running_loop().call_soon(task.cancel)
             else:
-                self._handler.told(method, params)
+                self._handler.on_notification(method, params)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            self._handler.garbled(BadLine(f"{method}: {error}"))
+            self._handler.on_bad_line(BadLine(f"{method}: {error}"))
 
     def _on_request(self, number: Id, method: str, params: msgspec.Raw) -> None:
         if number in self._asked:
-            self._handler.garbled(BadLine(f"two requests of the id {number!r} at a time"))
+            self._handler.on_bad_line(BadLine(f"two requests of the id {number!r} at a time"))
         elif len(self._asked) >= MAX_ASKED:
             self._send(wire.failure(number, TOO_MANY, f"{MAX_ASKED} requests are being answered: wait"))
         else:
@@ -220,7 +220,7 @@ class Peer:
 
     async def _answer(self, number: Id, method: str, params: msgspec.Raw) -> None:
         try:
-            line = wire.result(number, await self._handler.asked(method, params))
+            line = wire.result(number, await self._handler.on_request(method, params))
         except asyncio.CancelledError:
             line = wire.failure(number, REQUEST_CANCELLED, "cancelled")
         except RpcFailure as refusal:

@@ -28,10 +28,9 @@ from backend.providers.base import (
 from backend.providers.choice import display_name
 from backend.providers.http import (
     Upstream,
-    client_options,
-    from_connection,
-    from_status,
+    as_provider_error,
     quiet_libraries,
+    sdk_options,
     split_user,
 )
 from backend.providers.keys import key_of
@@ -88,6 +87,7 @@ class AnthropicProvider:
         reader = StreamReader(
             self._upstream(model), take, ServerSentEvents(), offered=bool(request.options.offered)
         )
+        # Anthropic caches a prompt only where a request says so, hence `cache_control` below.
         messages = self._ready().messages.with_streaming_response
         try:
             async with messages.create(
@@ -151,6 +151,7 @@ class AnthropicProvider:
         if len(texts) > COUNTED_TEXTS:
             return None
         try:
+            # The server refuses an empty message, so a full stop stands for a text without characters.
             counted = [
                 self._ready().messages.count_tokens(
                     model=model, messages=[{"role": "user", "content": text if text.strip() else "."}]
@@ -169,19 +170,11 @@ class AnthropicProvider:
     def _open(self) -> Any:
         """Import the library and make the client; seconds, so it runs in a thread."""
         import anthropic
-        import httpx2
 
         quiet_libraries()
         warnings.filterwarnings("ignore", message="The model '", category=DeprecationWarning)  # noted instead
-        timeout = httpx2.Timeout(None, connect=self._own.timeouts.connect)
         client: Any = anthropic.AsyncAnthropic(
-            api_key=self._key,
-            base_url=self._address,
-            max_retries=0,
-            timeout=timeout,
-            http_client=anthropic.DefaultAsyncHttpxClient(
-                timeout=timeout, **client_options(httpx2, self._address)
-            ),
+            api_key=self._key, **sdk_options(anthropic, self._address, self._own.timeouts.connect)
         )
         _ = client.messages.with_streaming_response, client.models  # they import the rest
         return client
@@ -207,21 +200,13 @@ class AnthropicProvider:
         return Upstream(WHO, self._where, model, self._own.api_key_env, setting, (self._key,))
 
     def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
-        found = self._translated(error, model, begun)
+        found = as_provider_error(self._upstream(model), error, begun=begun)
         if isinstance(found, ModelNotFound) and self._where == API:
             return ModelNotFound(_unknown(model, current_models()), evidence=found.evidence)
         if isinstance(found, ContextOverflow):
             info = self._infos.get(model)
             found.detail["window"] = info.context_window if info and info.context_window else DEFAULT_WINDOW
         return found
-
-    def _translated(self, error: Exception, model: str, begun: bool) -> ProviderError:
-        if isinstance(error, ProviderError):
-            return error
-        response = getattr(error, "response", None)
-        if response is not None and hasattr(error, "status_code"):
-            return from_status(self._upstream(model), response.status_code, response.text, response.headers)
-        return from_connection(self._upstream(model), error, begun=begun)
 
 
 _DAY = re.compile(r"-(?:\d{8}|latest)$")

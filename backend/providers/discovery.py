@@ -210,10 +210,10 @@ async def _look_at_server(
     who = next((_SERVERS[owner] for owner in owners if owner in _SERVERS), "an OpenAI-compatible server")
     facts: dict[str, dict[str, Any]] = {}
     if who == LM_STUDIO:
-        told = await fetch_listing(
+        detailed = await fetch_listing(
             f"{where.removesuffix('/v1')}/api/v0/models", authorization, timeout_s=timeout_s
         )
-        facts = {entry["id"]: entry for entry in told.entries("data", "id")}
+        facts = {entry["id"]: entry for entry in detailed.entries("data", "id")}
     found = [
         _server_candidate(
             entry, facts.get(entry["id"], {}), who, where, configured_model, address == configured

@@ -157,6 +157,20 @@ def client_options(library: Any, url: str) -> dict[str, Any]:
     return {"trust_env": False, "transport": transport, "follow_redirects": False}
 
 
+def sdk_options(sdk: Any, url: str, connect_s: float) -> dict[str, Any]:
+    """Return the options that the clients of the vendors' libraries have in common; imports httpx2, so call it in a thread.
+
+    `sdk` is the library (`anthropic`, `openai`), `connect_s` how long a connection may take to be made, in seconds.
+    """
+    import httpx2
+
+    # Connecting is limited, reading is not: between two tokens minutes may pass, and the worker watches those.
+    timeout = httpx2.Timeout(None, connect=connect_s)
+    http_client = sdk.DefaultAsyncHttpxClient(timeout=timeout, **client_options(httpx2, url))
+    # The libraries ask twice more by default; one prompt is one upstream call.
+    return {"base_url": url, "max_retries": 0, "timeout": timeout, "http_client": http_client}
+
+
 def _proxy_for(url: str) -> tuple[str, str | None]:
     """Return the proxy of the environment for an address and the variable that names it; `NO_PROXY` is honoured."""
     from urllib.request import getproxies, proxy_bypass
@@ -341,6 +355,7 @@ def from_connection(upstream: Upstream, error: BaseException, *, begun: bool = F
     `begun` says that a part of the answer had come. Before that, a connection that breaks is `provider_unavailable`
     whatever it broke with: a connection kept from an earlier call may have been closed by the upstream just now.
     """
+    # Libraries wrap the system's errors, some of them as text alone, so types, names and words are all looked at.
     causes = chain(error)
     evidence = upstream.evidence(" ← ".join(f"{type(e).__name__}: {e}" for e in causes))
     text = " ".join(str(cause) for cause in causes).lower()
@@ -367,6 +382,16 @@ def from_connection(upstream: Upstream, error: BaseException, *, begun: bool = F
     else:
         said = f"the connection to {where} broke before an answer began: ask again"
     return ProviderUnavailable(f"{who}: {said}", evidence=evidence)
+
+
+def as_provider_error(upstream: Upstream, error: Exception, *, begun: bool = False) -> ProviderError:
+    """Return any failure of a call as a provider error: one that is already, an answer with a status, a connection."""
+    if isinstance(error, ProviderError):
+        return error
+    response = getattr(error, "response", None)
+    if response is not None and hasattr(error, "status_code"):
+        return from_status(upstream, response.status_code, response.text, response.headers)
+    return from_connection(upstream, error, begun=begun)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

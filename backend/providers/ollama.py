@@ -31,8 +31,8 @@ from backend.providers.chat_messages import arguments_object, chat_tools, result
 from backend.providers.choice import display_name
 from backend.providers.http import (
     Upstream,
+    as_provider_error,
     client_options,
-    from_connection,
     from_error,
     from_status,
     quiet_libraries,
@@ -146,6 +146,7 @@ class OllamaProvider:
                                 item.notes[:0] = notes
                             yield item
                 finally:
+                    # Before the stream is closed: a generator that somebody still awaits cannot be.
                     first.cancel()
                     await asyncio.gather(first, return_exceptions=True)
         except Exception as error:
@@ -348,9 +349,7 @@ class OllamaProvider:
         return from_status(upstream, response.status_code, body, response.headers)
 
     def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
-        if isinstance(error, ProviderError):
-            return error
-        return from_connection(self._upstream(model), error, begun=begun)
+        return as_provider_error(self._upstream(model), error, begun=begun)
 
 
 async def _some(response: httpx.Response) -> str:

@@ -23,10 +23,9 @@ from backend.providers.base import (
 from backend.providers.chat_messages import chat_messages, chat_options
 from backend.providers.http import (
     Upstream,
-    client_options,
-    from_connection,
-    from_status,
+    as_provider_error,
     quiet_libraries,
+    sdk_options,
     split_user,
 )
 from backend.providers.keys import key_of
@@ -186,6 +185,7 @@ class OpenAIProvider:
 
     def _chat(self, request: CompletionRequest, model: str) -> tuple[dict[str, Any], list[str]]:
         messages = [{"role": "system", "content": request.system}] if request.system else []
+        # OpenAI's own chat completions take no thinking back; servers of open models do.
         own = "" if self._where == API else f"{self.kind}:{model}"
         messages += chat_messages(request.messages, thinking_to=own)
         options, notes = self._options(request)
@@ -244,19 +244,11 @@ class OpenAIProvider:
 
     def _open(self) -> Any:
         """Import the library and make the client; a second or so, so it runs in a thread."""
-        import httpx2
         import openai
 
         quiet_libraries()
-        timeout = httpx2.Timeout(None, connect=self._own.timeouts.connect)
         client: Any = openai.AsyncOpenAI(
-            api_key=self._key or NO_KEY,
-            base_url=self._address,
-            max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=timeout, **client_options(httpx2, self._address)
-            ),
+            api_key=self._key or NO_KEY, **sdk_options(openai, self._address, self._own.timeouts.connect)
         )
         own = client.responses if self._own.api == "responses" else client.chat.completions
         _ = own.with_streaming_response, client.models  # they import the rest
@@ -272,12 +264,7 @@ class OpenAIProvider:
         return Upstream(WHO, self._where, model, self._own.api_key_env, setting, (self._key,), PARAMETERS)
 
     def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
-        if isinstance(error, ProviderError):
-            return error
-        response = getattr(error, "response", None)
-        if response is not None and hasattr(error, "status_code"):
-            return from_status(self._upstream(model), response.status_code, response.text, response.headers)
-        return from_connection(self._upstream(model), error, begun=begun)
+        return as_provider_error(self._upstream(model), error, begun=begun)
 
 
 def _window(entry: Any) -> int:

@@ -103,6 +103,7 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._deadline = self._loop.call_later(FIRST_LINE_S, self._on_silence)
+        # Nothing is read before it is known who this is.
         self._transport.pause_reading()
         self._checking = self._loop.create_task(self._check_client())
 
@@ -128,6 +129,7 @@ class WorkerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._first and not self._splitter.pending:
             data = data.lstrip()
+            # By its first byte: a client of another protocol may never send the newline that ends a line of ours.
             if data and data[:1] != b"{" and not self._refused:
                 self._refuse("invalid_json", FIRST_LINE)
         if not self._authorized and not self._refused:

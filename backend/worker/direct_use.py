@@ -1,4 +1,4 @@
-"""Questions that come straight to a worker's port: the platform is asked before, and told after, what they use.
+"""Questions that come straight to a worker's port: their budget is checked with the platform, and their use reported to it.
 
 While no platform is connected, what was used is kept in a file until one counts it. Where a budget is set nobody is
 asked then: it could not be held. Knows no socket; the platform is a sink of frames.
@@ -33,7 +33,7 @@ MAX_UNCOUNTED = 10_000
 
 
 class DirectUse:
-    """Of one worker. A use is reported until a platform says that it is counted, by this worker or the next one."""
+    """The direct questions of one worker. A use is reported, by this worker or the next one, until a platform has counted it."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -86,7 +86,7 @@ class DirectUse:
         finally:
             turn = generation.used(name, client)
             if refused:
-                self._tell(turn)  # nothing was used: it is told for the call log only
+                self._send(turn)  # nothing was used: it is sent for the call log only
             else:
                 self._report(turn)
 
@@ -132,13 +132,13 @@ class DirectUse:
                 os.close(descriptor)
         except OSError as error:
             log.warning("what a direct question used is kept in memory only: %s", error)
-        self._tell(turn)
+        self._send(turn)
 
     def _report_all(self, platform: Sink) -> None:
         for turn in self._uncounted.values():
             platform.send(turn)
 
-    def _tell(self, turn: DirectTurn) -> None:
+    def _send(self, turn: DirectTurn) -> None:
         if self._platforms:
             self._platforms[-1].send(turn)
 

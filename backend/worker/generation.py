@@ -123,11 +123,13 @@ class Generation(Turn):
         asked = sum(len(m.content) for m in self._request.messages or []) + len(self._request.prompt)
         asked += len(self._spec.persona)
         answered = sum(map(len, self._parts))
+        # -(-a // b) rounds up.
         return Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
 
     async def _answer(self) -> None:
         request: CompletionRequest | None = None
         while True:
+            # One slot for each round: while tools run, others may ask the model.
             async with self._providers.queue(self._kind).slot(self._on_position):
                 if not self._providers.is_prepared(self._kind):
                     self._send_phase("queued", detail="warming")
@@ -222,6 +224,7 @@ class Generation(Turn):
                     if self._request.stream and self._request.phases:
                         self._sink.send(StreamLogprobs(self.request_id, tokens))
                 case Queued(position=position, detail=detail):
+                    # Waiting for a free place is no silence of the model.
                     timeout.start()
                     self._send_phase("queued", position, detail)
                 case Loading(detail=detail):

@@ -84,6 +84,7 @@ class ProviderPool:
         if task is None:
             task = self._preparing[kind] = asyncio.create_task(self._prepare(kind), name=f"prepare {kind}")
             task.add_done_callback(lambda _: self._preparing.pop(kind, None))
+        # One caller that gives up must not end the preparation for the others.
         return await asyncio.shield(task)
 
     def queue(self, kind: str) -> AdmissionQueue:

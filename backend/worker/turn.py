@@ -81,6 +81,7 @@ class Turn(ABC):
             if self._ending is None:
                 await self._answer()
         except asyncio.CancelledError:
+            # Without an ending nobody called `cancel`: the task itself is ended, with the connection or the worker.
             if self._ending is None:
                 raise
         except TektonError as error:
@@ -122,7 +123,7 @@ class Turn(ABC):
 
     @abstractmethod
     def decided(self, verdict: Request) -> None:
-        """Take the platform's word on what the turn wants to do; one on nothing that is open changes nothing."""
+        """Apply the platform's verdict on a call or question; a verdict on nothing that is open is ignored."""
 
     # what differs
 
@@ -144,7 +145,7 @@ class Turn(ABC):
         """Return what is used whether it failed or not; `None` when nobody was asked."""
 
     def _stop(self) -> None:
-        """Stop what answers; the turn's task is told by being cancelled."""
+        """Stop what answers, by cancelling the turn's task."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
 

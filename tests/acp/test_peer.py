@@ -18,7 +18,7 @@ class Side:
         self.told_of, self.bad = [], []
         self.hold = asyncio.Event()
 
-    async def asked(self, method, params):
+    async def on_request(self, method, params):
         match method:
             case "session/new":
                 return m.SessionOpened(read_params(params, m.NewSession).cwd)
@@ -30,10 +30,10 @@ class Side:
             case _:
                 raise unknown(method)
 
-    def told(self, method, params):
+    def on_notification(self, method, params):
         self.told_of.append((method, msgspec.json.decode(params, type=m.SessionId)))
 
-    def garbled(self, line):
+    def on_bad_line(self, line):
         self.bad.append(line.why)
 
 

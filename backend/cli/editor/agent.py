@@ -74,7 +74,7 @@ class EditorAgent:
 
     # what the editor asks
 
-    async def asked(self, method: str, params: msgspec.Raw) -> Struct:
+    async def on_request(self, method: str, params: msgspec.Raw) -> Struct:
         """Answer a request of the editor."""
         try:
             match method:
@@ -102,12 +102,12 @@ class EditorAgent:
         except TektonError as error:
             raise failure(error) from error
 
-    def told(self, method: str, params: msgspec.Raw) -> None:
+    def on_notification(self, method: str, params: msgspec.Raw) -> None:
         """Take a notification of the editor; unknown ones are ignored."""
         if method == acp.SESSION_CANCEL:
             self._cancel_session(msgspec.json.decode(params, type=acp.SessionId).session_id)
 
-    def garbled(self, line: BadLine) -> None:
+    def on_bad_line(self, line: BadLine) -> None:
         """Log a line that could not be used."""
         log.warning("a line of the editor was left out: %s", line.why)
 

@@ -353,6 +353,7 @@ class Conversations:
         self.open[conversation.agent_id] = conversation
         if conversation.name:
             self._named[conversation.name] = conversation
+            # Taken out first, so that it stands last: the ones at the front are forgotten first.
             self._file.conversations.pop(conversation.name, None)
             self._file.conversations[conversation.name] = _Kept(conversation.agent_id, spec.cwd, time.time())
             while len(self._file.conversations) > MAX_KEPT:

@@ -116,6 +116,7 @@ class AgentSpecialist(Specialist):
         """Wait for the agent's end and return its status; the turns it leaves end first, and say so."""
         status = await asyncio.shield(self._process.ended)
         log.error("the agent ended: %s", ending_of(status))
+        # One step of the loop, in which the turns send their last frames.
         await asyncio.sleep(0)
         return status if status >= 0 else 128 - status
 
@@ -376,7 +377,7 @@ class AgentSpecialist(Specialist):
 
     # what the agent says and asks: `backend.acp.peer.Handler`
 
-    def told(self, method: str, params: msgspec.Raw) -> None:
+    def on_notification(self, method: str, params: msgspec.Raw) -> None:
         """Take an update of a conversation; those of conversations that are not open are dropped."""
         if method != acp.SESSION_UPDATE:
             return
@@ -427,7 +428,7 @@ class AgentSpecialist(Specialist):
                 return
         self.report_soon()
 
-    async def asked(self, method: str, params: msgspec.Raw) -> msgspec.Struct:
+    async def on_request(self, method: str, params: msgspec.Raw) -> msgspec.Struct:
         """Answer what the agent asks; every question gets one answer, also when nobody is there to decide."""
         if method == acp.REQUEST_PERMISSION:
             asked = read_params(params, acp.RequestPermission)
@@ -444,7 +445,7 @@ class AgentSpecialist(Specialist):
         conversation = self._conversations.open.get(session)
         return conversation.turn if conversation is not None and not conversation.broken else None
 
-    def garbled(self, line: BadLine) -> None:
+    def on_bad_line(self, line: BadLine) -> None:
         """Take a line that is no frame: noise goes to the log, a broken frame costs the turns under way."""
         self._bad_lines += 1
         log.warning("the agent wrote %s", safe_line(line.why)[:300])

@@ -220,6 +220,7 @@ class AgentTurn(Turn):
             self._thinks = thought
         self._gathered.append(text)
         if self._gathering is None:
+            # The first piece goes out at once: it is what the first-token latency is measured by.
             is_first = self._characters == len(text)
             self._gathering = self._loop.call_later(0 if is_first else GATHER_S, self._flush)
 
@@ -251,6 +252,7 @@ class AgentTurn(Turn):
     def _on_cost(self, update: acp.Update) -> None:
         conversation = self._conversation
         if update.cost is not None and conversation is not None:
+            # An agent reports what the whole conversation has cost.
             self._cost = (self._cost or 0.0) + max(0.0, update.cost.amount - conversation.spent)
             self._currency = update.cost.currency if len(update.cost.currency) == 3 else "USD"
             conversation.spent = update.cost.amount

@@ -56,7 +56,7 @@ class ToolLoop:
         return self.rounds >= self._toolbox.max_rounds
 
     def decided(self, verdict: Request) -> None:
-        """Take the platform's word on a call; one that came twice, or for no call, changes nothing."""
+        """Apply the platform's verdict on a call; one that came twice, or for no call, is ignored."""
         waiting = self._verdicts.get(verdict.index)
         if waiting is not None and not waiting.done():
             waiting.set_result(verdict)

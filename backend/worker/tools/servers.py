@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 CLOSE_S = 6.0
 """How long a server may take to end: the library's own steps (end of input, TERM, KILL) take up to 4 s."""
 LONGEST_S = 86_400.0
-"""What the library is told of a call's time: its clock does not stand still while a person is asked, ours does."""
+"""Time-out of a call that is given to the library, in seconds: its clock goes on while a person is asked, ours stops."""
 MAX_DESCRIPTION = 2_000
 MAX_TOOLS = 128
 """Tools taken of one server; others are left out, and said so."""

@@ -111,6 +111,7 @@ async def pipes(
         start_new_session=True,
     )
     received, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    # Both without a buffer: a server that writes faster than it is read has to wait.
     write, to_send = anyio.create_memory_object_stream[SessionMessage](0)
 
     async def reading() -> None:
