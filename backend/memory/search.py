@@ -14,6 +14,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import snowballstemmer
@@ -101,12 +102,23 @@ def index_words(text: str) -> list[tuple[str, str]]:
 
     Of a run of a script without spaces, each two neighbouring characters are a word, and so is its last one.
     """
+    folded = fold(text)
+    pieces = dict.fromkeys(_pieces(folded))
+    if not folded.isascii():
+        pieces = _apart(pieces)
+    # cut after the repeated ones went: an answer is stored while its last tokens are shown, so this has to be quick
+    found = dict.fromkeys(piece[:MAX_WORD_CHARS] for piece in islice(pieces, MAX_INDEXED_WORDS))
+    return [(word, _stem(word)) for word in found]
+
+
+def _apart(pieces: Iterable[str]) -> dict[str, None]:
+    """Return pieces with each run of a script without spaces as its pairs of characters."""
     found: dict[str, None] = {}
-    for piece in _pieces(fold(text)):
-        found.update(dict.fromkeys(_pairs(piece) if _IS_UNSPACED(piece) else (piece[:MAX_WORD_CHARS],)))
+    for piece in pieces:
+        found.update(dict.fromkeys(_pairs(piece) if _IS_UNSPACED(piece) else (piece,)))
         if len(found) >= MAX_INDEXED_WORDS:
             break
-    return [(word, _stem(word)) for word in found]
+    return found
 
 
 def _pieces(folded: str) -> list[str]:
