@@ -97,7 +97,7 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", plain)
 
 
-def index_words(text: str) -> list[tuple[str, str]]:
+def index_words(text: str) -> dict[str, str]:
     """Return the different words of a text with the stem of each, in order.
 
     Of a run of a script without spaces, each two neighbouring characters are a word, and so is its last one.
@@ -108,7 +108,7 @@ def index_words(text: str) -> list[tuple[str, str]]:
         pieces = _apart(pieces)
     # cut after the repeated ones went: an answer is stored while its last tokens are shown, so this has to be quick
     found = dict.fromkeys(piece[:MAX_WORD_CHARS] for piece in islice(pieces, MAX_INDEXED_WORDS))
-    return [(word, _stem(word)) for word in found]
+    return {word: _stem(word) for word in found}
 
 
 def _apart(pieces: Iterable[str]) -> dict[str, None]:

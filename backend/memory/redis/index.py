@@ -81,7 +81,7 @@ class RedisIndex:
 
 def words_of(message: StoredMessage) -> list[str]:
     """Return the words of a message as the scripts take them: `WORD STEM`."""
-    return [f"{word} {stem}" for word, stem in index_words(message.content)]
+    return [f"{word} {stem}" for word, stem in index_words(message.content).items()]
 
 
 async def prepare(connection: RedisConnection) -> bool:

@@ -146,12 +146,13 @@ def index_older(connection: sqlite3.Connection, limit: int) -> bool:
 
 def add(connection: sqlite3.Connection, rows: Iterable[Indexed]) -> None:
     """Put messages into the index."""
-    texts = [(row.id, _words(row)) for row in rows]
-    connection.executemany("INSERT INTO found(rowid, words) VALUES (?, ?)", texts)
-    long = {word for _, words in texts for word in words.split() if len(word) > LISTED_PREFIX_CHARS}
-    connection.executemany(
-        "INSERT OR IGNORE INTO search_words VALUES (?)", [(word,) for word in sorted(long) if word[0] != "_"]
-    )
+    long: set[str] = set()
+    for row in rows:
+        words = _words(row)
+        connection.execute("INSERT INTO found(rowid, words) VALUES (?, ?)", (row.id, " ".join(words)))
+        long.update([word for word in words if len(word) > LISTED_PREFIX_CHARS and word[0] != "_"])
+    # in order, so that neighbours land on one page of the table
+    connection.executemany("INSERT OR IGNORE INTO search_words VALUES (?)", zip(sorted(long), strict=False))
 
 
 def remove_messages(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Indexed]:
@@ -160,7 +161,7 @@ def remove_messages(connection: sqlite3.Connection, where: str, values: Sequence
     first = unindexed_from(connection)
     connection.executemany(
         "INSERT INTO found(found, rowid, words) VALUES ('delete', ?, ?)",
-        [(row.id, _words(row)) for row in rows if row.id >= first],
+        [(row.id, " ".join(_words(row))) for row in rows if row.id >= first],
     )
     connection.executemany("DELETE FROM messages WHERE id = ?", [(row.id,) for row in rows])
     return rows
@@ -174,12 +175,10 @@ def _indexed(connection: sqlite3.Connection, where: str, values: Sequence[object
     return [Indexed(*row) for row in rows]
 
 
-def _words(row: Indexed) -> str:
-    """Return the words under which a message is found, each once."""
-    found = {f"_s{row.session}": None, _owner_word(row.owner): None}
-    for word, stem in index_words(unpack(row.content)):
-        found[word] = found[stem] = None
-    return " ".join(found)
+def _words(row: Indexed) -> dict[str, None]:
+    """Return the words under which a message is found."""
+    found = index_words(unpack(row.content))
+    return dict.fromkeys((f"_s{row.session}", _owner_word(row.owner), *found, *found.values()))
 
 
 def _alternatives(connection: sqlite3.Connection, group: Group) -> tuple[list[str], bool]:
