@@ -39,7 +39,7 @@ from terminal import Terminal
 from tests.tui.fake_client import answer, answer_of, live, snapshot, team, usual_answers
 
 FEED_S, KEY_S, TAIL_S = 0.02, 0.1, 1.0
-NEXT_TAB = "\x1b[6;5~"
+SWITCHER = "\x0f"
 
 
 class Reader(threading.Thread):
@@ -56,9 +56,10 @@ class Reader(threading.Thread):
             if self.terminal.pump(0.05):
                 self._stamps.append((len(self.terminal.written), time.monotonic()))
 
-    def when(self, mark: bytes) -> float | None:
-        """Return when the last byte of a mark was first read."""
-        at = self.terminal.written.find(mark)
+    def when(self, mark: bytes, since: float = 0.0) -> float | None:
+        """Return when the last byte of a mark was first read after a moment."""
+        begin = max((length for length, moment in self._stamps if moment <= since), default=0)
+        at = self.terminal.written.find(mark, begin)
         if at < 0:
             return None
         return next(moment for length, moment in self._stamps if length >= at + len(mark))
@@ -113,10 +114,12 @@ async def type_keys(terminal: Terminal, after_s: float, first: int = FIRST_KEY) 
 async def show(terminal: Terminal, load: Load) -> None:
     """Go to the screen whose turns will stream, every conversation opened once."""
     terminal.send("3" if load.team else "2")
-    await asyncio.to_thread(terminal.until, "Ask the team" if load.team else f"to {NAMES[0]}")
-    for name in NAMES[1 : load.lanes] if not load.team else ():
-        terminal.send(NEXT_TAB)
-        await asyncio.to_thread(terminal.until, f"to {name}")
+    await asyncio.to_thread(terminal.until, "Ask the team" if load.team else "⏎ send")
+    for name in () if load.team else NAMES[: load.lanes]:
+        terminal.send(SWITCHER)
+        await asyncio.to_thread(terminal.until, "who, or which conversation")
+        terminal.send(f"{name}\r")
+        await asyncio.to_thread(terminal.until, f"to {name} ")
 
 
 async def run(load: Load, folder: Path) -> dict[str, Any]:
@@ -152,8 +155,11 @@ def sights(reader: Reader, load: Load, ended: list[float], pressed: list[float])
         for n, moment in enumerate(pressed)
     ]
     shown = [n for n in range(load.lanes) if load.team or n == load.lanes - 1]
+    # a row of Team Chat shows the newest words twice a second, and the first sentence as soon as its turn has ended
+    mark = "HEAD" if load.team else "LAST"
     tails = [
-        1000 * (seen - ended[n]) if (seen := reader.when(f"LAST{n:02d}END".encode())) else None for n in shown
+        1000 * (seen - ended[n]) if (seen := reader.when(f"{mark}{n:02d}END".encode(), ended[n])) else None
+        for n in shown
     ]
     return {"keys": keys, "tails": tails, "written": len(reader.terminal.written)}
 

@@ -50,7 +50,10 @@ LOADS = (
 
 def texts_of(load: Load) -> list[list[str]]:
     each = int(load.rate * load.seconds) // load.lanes
-    return [[*tokens(each - 1, seed), f"\n\nLAST{seed:02d}END"] for seed in range(load.lanes)]
+    return [
+        [f"HEAD{seed:02d}END breaks. ", *tokens(each - 2, seed), f"\n\nLAST{seed:02d}END"]
+        for seed in range(load.lanes)
+    ]
 
 
 def request_of(load: Load, lane: int) -> str:
@@ -107,7 +110,7 @@ def report(load: Load, runs: list[dict[str, Any]]) -> None:
     print(f"  loop lag ms p50 {over(runs, 'lag', 0.5, 1000).told('.1f')}", end="")
     print(f"  p95 {lag.told('.1f')}{verdict(lag.middle, load.max_lag_ms)}", end="")
     print(f"  p99 {over(runs, 'lag', 0.99, 1000).told('.1f')}; own work in it p95 {work.told('.1f')}")
-    for title, name, bar in (("key to screen", "keys", 50.0), ("last token on screen", "tails", 100.0)):
+    for title, name, bar in (("key to screen", "keys", 50.0), ("last token on screen" if not load.team else "finished row on screen", "tails", 100.0)):
         missing = sum(value is None for run in runs for value in run[name])
         if missing:
             print(f"  {title}: {missing} NEVER SEEN")

@@ -47,7 +47,7 @@ ANSWER = (
     "```python\ndef drain(self):\n    items, self.items = self.items, []\n    return [send(i) for i in items]\n```\n"
 )
 FRAME = b" tekton "
-SHIFT_TAB, NEXT_TAB = "\x1b[Z", "\x1b[6;5~"
+ESCAPE, SWITCHER = "\x1b", "\x0f"
 SETTLED_S = 60.0
 """After this the clocks of the rows count minutes."""
 
@@ -132,15 +132,18 @@ async def seed(home: Home, client: Client) -> list[str]:
 
 def to_transcript(terminal: Terminal) -> None:
     """Leave the composer: letters are keys then. The footer says when."""
-    terminal.until("⏎ Send")
-    terminal.send(SHIFT_TAB)
-    terminal.until("Ask again")
+    terminal.until("⏎ send")
+    terminal.send(ESCAPE)
+    terminal.until("R ask again")
 
 
 def read_all(terminal: Terminal, names: list[str]) -> None:
     """Open each conversation and read it back to its first message."""
-    terminal.send("2")
     for name in names:
+        terminal.send(SWITCHER)
+        terminal.until("who, or which conversation")
+        terminal.send(f"{name}\r")
+        terminal.until(f"to {name} ")
         terminal.until(f"MARK{MESSAGES - 1}{name}")
         to_transcript(terminal)
         for _ in range(MESSAGES // 20):
@@ -148,7 +151,6 @@ def read_all(terminal: Terminal, names: list[str]) -> None:
                 terminal.send("g")
                 terminal.pump_for(0.3)
         terminal.until(f"MARK0{name}", 1.0)
-        terminal.send(NEXT_TAB)
 
 
 async def main() -> None:
@@ -172,9 +174,8 @@ async def main() -> None:
             memory(f"19 conversations of {MESSAGES} messages read", terminal, 110)
             await asyncio.to_thread(terminal.pump_for, SETTLED_S - (time.monotonic() - terminal.started))
             await asyncio.to_thread(idle, "idle, 19 at 1 Hz, a chat shown", terminal, options.idle)
-            await asyncio.to_thread(to_transcript, terminal)
             terminal.send("1")
-            await asyncio.to_thread(terminal.until, "NOTE")
+            await asyncio.to_thread(terminal.until, "d detail")
             await asyncio.to_thread(idle, "idle, 19 at 1 Hz, fleet shown", terminal, options.idle)
 
 
