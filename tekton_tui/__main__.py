@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None, before_run: Callable[[], None] | No
     if problem := _why_not(options):
         print(f"tekton-tui: {problem}", file=sys.stderr)
         return EXIT_REFUSED
+    # imports make many objects and no garbage: collections would take a tenth of the time to the first frame
+    gc.disable()
     from tekton_tui.app import TektonApp
     from tekton_tui.runtime.connect import connector
     from tekton_tui.runtime.hangup import EXIT_HANGUP, leave_on_hangup

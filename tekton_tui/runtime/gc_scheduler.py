@@ -43,8 +43,9 @@ class GcScheduler:
         """Collections of all objects, frozen ones included."""
 
     def start(self) -> None:
-        """Collect now, and set Python's thresholds."""
+        """Collect now, set Python's thresholds, and switch its collections on again if they were off while all was imported."""
         gc.set_threshold(*THRESHOLDS)
+        gc.enable()
         self._collect()
 
     def note_activity(self) -> None:
