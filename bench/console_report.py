@@ -110,7 +110,10 @@ def report(load: Load, runs: list[dict[str, Any]]) -> None:
     print(f"  loop lag ms p50 {over(runs, 'lag', 0.5, 1000).told('.1f')}", end="")
     print(f"  p95 {lag.told('.1f')}{verdict(lag.middle, load.max_lag_ms)}", end="")
     print(f"  p99 {over(runs, 'lag', 0.99, 1000).told('.1f')}; own work in it p95 {work.told('.1f')}")
-    for title, name, bar in (("key to screen", "keys", 50.0), ("last token on screen" if not load.team else "finished row on screen", "tails", 100.0)):
+    for title, name, bar in (
+        ("key to screen", "keys", 50.0),
+        ("last token on screen" if not load.team else "finished row on screen", "tails", 100.0),
+    ):
         missing = sum(value is None for run in runs for value in run[name])
         if missing:
             print(f"  {title}: {missing} NEVER SEEN")
