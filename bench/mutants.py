@@ -4,7 +4,8 @@
     python bench/mutants.py --count 20 backend/client=tests/client "backend/memory=tests/memory/test_windowing.py tests/memory/contract"
 
 A mutant turns a comparison, a constant, a condition or an operator into another, or leaves a `raise` or a call out. It is
-killed when a test fails. Works in a copy of the tree, so that nothing here is changed. Prints every survivor with its line.
+killed when a test fails; the test files that speak most of the changed module run first. Works in a copy of the tree, so
+that nothing here is changed. Prints every survivor with its line.
 """
 
 from __future__ import annotations
@@ -105,13 +106,37 @@ def _change(node: ast.expr | ast.stmt) -> None:
             raise AssertionError(ast.dump(node))
 
 
+def nearest_first(tests: list[str], path: Path, tree: Path) -> list[str]:
+    """Return the test files that are meant, those first that name most of what a module defines: they end a run soonest."""
+    options = [word for word in tests if word.startswith("-")]
+    files = [
+        file
+        for word in tests
+        if not word.startswith("-")
+        for file in ([tree / word] if word.endswith(".py") else sorted((tree / word).rglob("test_*.py")))
+        if f"--ignore={file.relative_to(tree)}" not in options
+    ]
+    names = {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+    def named(file: Path) -> int:
+        text = file.read_text(encoding="utf-8")
+        return 100 * (module in text) + sum(name.lstrip("_") in text for name in names)
+
+    return [*options, *map(str, sorted(files, key=named, reverse=True))]
+
+
 def survives(mutant: Mutant, tree: Path, tests: str) -> bool:
     """Return whether all tests pass with a mutant in a copy of the tree."""
     target = tree / mutant.path.relative_to(ROOT)
     whole = target.read_text(encoding="utf-8")
     target.write_text(mutant.source, encoding="utf-8")
     pytest = str(Path(sys.executable).with_name("pytest"))
-    command = [pytest, "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
+    command = [pytest, "-q", "-x", "-p", "no:cacheprovider", *nearest_first(tests.split(), mutant.path, tree)]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(command, cwd=tree, capture_output=True, timeout=TIMEOUT_S, env=environment)

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from backend.schema.events import Event, PipelineEnd, PipelineStart, TeamEnd, TeamStart, TurnStarted
+from backend.schema.events import (
+    Event,
+    PipelineEnd,
+    PipelineStart,
+    TeamEnd,
+    TeamStart,
+    TurnChanged,
+    TurnStarted,
+)
 from backend.schema.frames import Phase, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
 from backend.schema.records import ActiveTurn
 
@@ -74,6 +82,11 @@ class Replica:
             case TeamStart():
                 self._own(event.request_id, origin)
                 self.teams[event.request_id] = ReplicaTeam(origin, event)
+            case TurnChanged():
+                if (run := self.turns.get(event.request_id)) is not None:
+                    run.turn.prompt = event.prompt
+                elif (team := self.teams.get(event.request_id)) is not None:
+                    team.start.prompt = event.prompt
             case TeamEnd():
                 self.teams.pop(event.request_id, None)
             case PipelineStart():

@@ -6,9 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import msgspec
 
 from backend.catalog import Catalog
 from backend.memory import SessionStore
+from backend.orchestration.request_names import BULK, RequestNames, taken
+from backend.orchestration.stored import Stored
 from backend.orchestration.turns.manager import Turn, TurnManager, new_request_id
 from backend.orchestration.turns.request import ChatRequest
 from backend.orchestration.turns.turn import Reservation
@@ -18,6 +23,9 @@ from backend.schema.records import TurnOutcome
 from backend.schema.results import BulkReport, BulkResult
 
 MAX_REQUESTS = 1_000
+KEPT_BULKS = 500
+"""Ended bulks of which it is known what their request ids name."""
+INDEX_KEY = "bulks"
 OWNER = "bulk"
 """Owner of the sessions in which bulks are recorded, apart from what was said to specialists directly."""
 
@@ -54,10 +62,25 @@ class BulkRun:
 class BulkManager:
     """Run bulks. `active` maps request ids to those under way."""
 
-    def __init__(self, turns: TurnManager, catalog: Catalog, sessions: SessionStore) -> None:
+    def __init__(
+        self,
+        turns: TurnManager,
+        catalog: Catalog,
+        sessions: SessionStore,
+        store: Stored,
+        names: RequestNames,
+    ) -> None:
         self._turns, self._catalog, self._sessions = turns, catalog, sessions
+        self._store, self._names = store, names
+        names.register(BULK, self._is_known)
         self.active: dict[str, BulkRun] = {}
+        self._asked: dict[str, str] = {}
+        """What bulks asked, as digests, by request id; the oldest first."""
         self._starting = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Read what earlier bulks asked."""
+        self._asked = await self._store.get(INDEX_KEY, dict[str, str]) or {}
 
     async def run(
         self, items: list[BulkItem], *, max_concurrency: int, timeout_s: float | None, request_id: str = ""
@@ -88,8 +111,13 @@ class BulkManager:
     def check(self, items: list[BulkItem], request_id: str) -> None:
         """Refuse what `run` would refuse at once: see there."""
         check_items(items)
-        if (run := self.active.get(request_id)) is not None and run.items != items:
-            raise TektonError(f"the request id {request_id!r} names another bulk already", code="conflict")
+        self._names.check(request_id, BULK)
+        if self._asked.get(request_id, digest := _digest(items)) != digest:
+            raise taken(request_id, "another bulk")
+
+    def in_session(self, session_id: str) -> list[BulkRun]:
+        """Return the bulks under way that are recorded in a session of their own."""
+        return [run for run in self.active.values() if run.session_id == session_id]
 
     async def cancel(self, request_id: str) -> int:
         """Cancel every item of a bulk, confirmed by the workers; return how many pieces of text had come.
@@ -113,6 +141,8 @@ class BulkManager:
             self.check(items, request_id)
             if (run := self.active.get(request_id)) is not None:
                 return run
+            if request_id not in self._asked and await self._turns.is_stored(request_id):
+                raise taken(request_id)
             session_id = ""
             if not all(item.session_id for item in items):
                 earlier = await self._turns.recall(f"{request_id}/0")
@@ -122,9 +152,27 @@ class BulkManager:
                     else (await self._sessions.create(OWNER, f"bulk {request_id}")).id
                 )
             run = BulkRun(request_id, items, session_id, timeout_s, asyncio.Semaphore(max_concurrency))
+            self._names.check(request_id, BULK)
+            await self._remember(request_id, items)
             run.tasks = [self._begin(run, index, item) for index, item in enumerate(items)]
             self.active[request_id] = run
         return run
+
+    def _is_known(self, request_id: str) -> bool:
+        return request_id in self._asked
+
+    async def _remember(self, request_id: str, items: list[BulkItem]) -> None:
+        """Keep what an id names; it is known from the first step on, so that nothing else takes it meanwhile."""
+        if request_id in self._asked:
+            return
+        self._asked[request_id] = _digest(items)
+        while len(self._asked) > KEPT_BULKS:
+            del self._asked[next(name for name in self._asked if name not in self.active)]
+        try:
+            await self._store.put(INDEX_KEY, self._asked)
+        except BaseException:  # nothing of it was asked
+            del self._asked[request_id]
+            raise
 
     def _begin(self, run: BulkRun, index: int, item: BulkItem) -> asyncio.Task[BulkResult]:
         reservation = self._turns.reserve(f"{run.request_id}/{index}")
@@ -169,6 +217,10 @@ class BulkManager:
             return await self._turns.ask(request)
         finally:
             run.asked.discard(request_id)
+
+
+def _digest(items: list[BulkItem]) -> str:
+    return blake2b(msgspec.json.encode(items), digest_size=16).hexdigest()
 
 
 async def report(results: AsyncIterator[BulkResult], request_id: str) -> BulkReport:

@@ -14,6 +14,7 @@ from typing import Any
 from backend.catalog import Catalog
 from backend.config import AUTO, Settings, find_provider, is_provider, provider_kinds, providers
 from backend.home import Home
+from backend.orchestration.request_names import FETCH, RequestNames, taken
 from backend.orchestration.turns.turn import new_request_id
 from backend.providers import create, opened
 from backend.providers.base import ModelInfo
@@ -54,7 +55,10 @@ class ModelService:
         fleet: Supervisor,
         choice: ProviderChoice,
         publish: Callable[[ProviderChanged], object],
+        names: RequestNames,
     ) -> None:
+        self._names = names
+        names.register(FETCH, lambda request_id: request_id in self.pulls)
         self._home, self._settings, self._environment = home, settings, environment
         self._catalog, self._fleet = catalog, fleet
         self.choice = choice
@@ -203,7 +207,8 @@ class ModelService:
             raise InvalidRequest(f"{provider} has no way to fetch a model; ollama and embedded have")
         request_id = request_id or new_request_id()
         if request_id in self.pulls:
-            raise TektonError(f"request_id {request_id!r} already fetches a model", code="conflict")
+            raise taken(request_id, FETCH)
+        self._names.check(request_id, FETCH)
         fetching = self.pulls[request_id] = asyncio.create_task(self._fetch(client, model, tell))
         try:
             await asyncio.wait([fetching])

@@ -33,6 +33,7 @@ from backend.orchestration.maintenance import Maintenance
 from backend.orchestration.models import ModelService
 from backend.orchestration.pipelines.manager import PipelineManager
 from backend.orchestration.recent import RememberedBytes
+from backend.orchestration.request_names import RequestNames
 from backend.orchestration.selection import Selector
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.settings import OrchestrationSettingsStore
@@ -240,6 +241,7 @@ async def open_platform(
     await _survive(error_log, "reading the rules over tools", approvals.open())
     contexts = ContextBuilder(settings, catalog, memory.messages, fleet.own_model, fleet.own_tools)
     sessions = Sessions(memory.sessions)
+    names = RequestNames()
     turns = TurnManager(
         fleet=fleet,
         messages=memory.messages,
@@ -251,6 +253,7 @@ async def open_platform(
         budgets=budgets,
         remembered=remembered,
         approvals=approvals,
+        names=names,
     )
     selector = Selector(catalog, fleet, Matcher(catalog), orchestration)
     platform = Platform(
@@ -289,8 +292,9 @@ async def open_platform(
             selector=selector,
             settings=orchestration,
             max_bytes=remembered.teams,
+            names=names,
         ),
-        bulks=BulkManager(turns, catalog, memory.sessions),
+        bulks=BulkManager(turns, catalog, memory.sessions, stored, names),
         pipelines=PipelineManager(
             catalog=catalog,
             fleet=fleet,
@@ -300,10 +304,18 @@ async def open_platform(
             store=stored,
             events=events,
             error_log=error_log,
+            names=names,
         ),
         approvals=approvals,
         models=ModelService(
-            home, settings, env, catalog, fleet, provider, lambda event: events.publish("fleet", event)
+            home,
+            settings,
+            env,
+            catalog,
+            fleet,
+            provider,
+            lambda event: events.publish("fleet", event),
+            names,
         ),
         backpressure=Backpressure(events, fleet.pause_streams),
         maintenance=Maintenance(memory, error_log, settings.memory, contexts.estimator),
@@ -335,6 +347,8 @@ async def open_platform(
     else:
         platform.cluster = Membership(joined, fleet, _LocalGateway(platform))
         await _start_shared(platform, platform.cluster)
+    await _survive(error_log, "reading which pipelines ran", platform.pipelines.open())
+    await _survive(error_log, "reading which bulks ran", platform.bulks.open())
     await _survive(error_log, "reading what was learned of token counts", platform.maintenance.open())
     platform.maintenance.start()
     _start_watching(platform, platform.watch)

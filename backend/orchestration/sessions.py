@@ -96,9 +96,8 @@ class Sessions:
         Raises:
             TektonError: `conflict` while the session is being deleted.
         """
+        self.check_open(session_id)
         queue = self._queues.setdefault(session_id, _Queue())
-        if queue.closing:
-            raise TektonError(f"the session {session_id!r} is being deleted", code="conflict")
         found = next((one for one in queue.holders if one.name == holder), None)
         if found is None:
             found = _Holder(holder)
@@ -108,6 +107,16 @@ class Sessions:
         if queue.holders[0] is found:
             place.granted.set_result(None)
         return place
+
+    def check_open(self, session_id: str) -> None:
+        """Refuse whoever asks in a session without a place in it, while it is being deleted.
+
+        Raises:
+            TektonError: `conflict`.
+        """
+        queue = self._queues.get(session_id)
+        if queue is not None and queue.closing:
+            raise TektonError(f"the session {session_id!r} is being deleted", code="conflict")
 
     def ahead(self, place: Place) -> int:
         """Return how many holders are asked before this one; 0 for the one that works."""

@@ -404,6 +404,9 @@ class TurnStore:
         if turn := self.turns.get(event.request_id):
             turn.prompt = event.prompt
             self.reloaded.emit()
+        elif team := self.teams.get(event.request_id):
+            team.start.prompt = event.prompt
+            self.reloaded.emit()
 
     def end_team(self, event: TeamEnd) -> None:
         if team := self.teams.get(event.request_id):

@@ -230,8 +230,15 @@ async def cancel(
     mcp="EditQueuedTurn",
     cli="tekton call edit_turn",
 )
-async def edit_turn(params: EditTurn, *, turns: TurnManager) -> TurnEdited:
+async def edit_turn(
+    params: EditTurn, *, pipelines: PipelineManager, teams: TeamManager, turns: TurnManager
+) -> TurnEdited:
     """Change a question that waits behind another one in its session; one that is being answered is refused."""
+    if teams.is_known(params.target):
+        run = await teams.edit(params.target, params.content)
+        return TurnEdited(run.request_id, run.request.content)
+    if pipelines.find(params.target) is not None:
+        raise TektonError("a pipeline cannot be changed: cancel it and run another one", code="conflict")
     turn = await turns.edit(params.target, params.content)
     return TurnEdited(turn.request_id, turn.request.content)
 

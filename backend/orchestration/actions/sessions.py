@@ -11,6 +11,7 @@ from backend.catalog import Catalog
 from backend.events import EventStream
 from backend.memory import TEAM, MemoryStore, export
 from backend.orchestration.action import action
+from backend.orchestration.bulk import BulkManager
 from backend.orchestration.models import ModelService
 from backend.orchestration.pipelines.manager import PipelineManager
 from backend.orchestration.sessions import Sessions
@@ -133,6 +134,7 @@ async def patch_session(
 async def delete_session(
     params: DeleteSession,
     *,
+    bulks: BulkManager,
     events: EventStream,
     memory: MemoryStore,
     pipelines: PipelineManager,
@@ -142,7 +144,7 @@ async def delete_session(
 ) -> SessionDeleted:
     """Delete a session with its messages, for good; what is asked in it is cancelled first."""
     async with sessions.closing(params.id):
-        await _end_questions(params.id, pipelines=pipelines, teams=teams, turns=turns)
+        await _end_questions(params.id, bulks=bulks, pipelines=pipelines, teams=teams, turns=turns)
         await memory.sessions.delete(params.id)
     events.publish("chat", SessionRemoved(params.id))
     return SessionDeleted(params.id)
@@ -305,13 +307,20 @@ async def reset_member(
 
 
 async def _end_questions(
-    session_id: str, *, pipelines: PipelineManager, teams: TeamManager, turns: TurnManager
+    session_id: str,
+    *,
+    bulks: BulkManager,
+    pipelines: PipelineManager,
+    teams: TeamManager,
+    turns: TurnManager,
 ) -> None:
     """End all that waits or runs in a session.
 
     Raises:
         TektonError: A worker did not confirm: it may still be answering, and what it says needs its session.
     """
+    for bulk in bulks.in_session(session_id):
+        await bulks.cancel(bulk.request_id)
     for run in pipelines.in_session(session_id):
         await pipelines.cancel(run.request_id)
     for run in teams.in_session(session_id):

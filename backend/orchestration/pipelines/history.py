@@ -28,7 +28,14 @@ class RunHistory:
 
     def __init__(self, store: Stored) -> None:
         self._store = store
+        self.names = set[str]()
+        """The runs that are kept, once opened."""
         self._lock = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Read the index."""
+        async with self._lock:
+            self.names = set(await self._index())
 
     async def remember(self, record: RunRecord) -> None:
         """Keep a run, and forget the oldest beyond the caps."""
@@ -45,6 +52,7 @@ class RunHistory:
                     del index[run_id]
                     await self._store.put(RUN_KEY + run_id, None)
             await self._store.put(INDEX_KEY, index)
+            self.names = set(index)
 
     async def get(self, run_id: str) -> RunRecord:
         """Return one run.

@@ -25,10 +25,11 @@ from backend.orchestration.pipelines.records import (
 )
 from backend.orchestration.pipelines.runner import AUTO, OWNER, TEAM, StageRunner
 from backend.orchestration.pipelines.saved import SavedPipelines
+from backend.orchestration.request_names import PIPELINE, RequestNames, taken
 from backend.orchestration.selection import Selector
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.stored import Stored
-from backend.orchestration.turns.manager import RequestIdTaken, TurnManager, new_request_id
+from backend.orchestration.turns.manager import TurnManager, new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, StageText
 from backend.schema.params import RunPipeline
@@ -61,7 +62,10 @@ class PipelineManager:
         store: Stored,
         events: EventStream,
         error_log: ErrorLog,
+        names: RequestNames,
     ) -> None:
+        self._names = names
+        names.register(PIPELINE, self._is_known)
         self._catalog, self._turns = catalog, turns
         self._sessions, self._events, self._error_log = sessions, events, error_log
         self._kept = RunHistory(store)
@@ -76,6 +80,10 @@ class PipelineManager:
         )
         self.active: dict[str, PipelineRun] = {}
 
+    async def open(self) -> None:
+        """Read which runs are kept."""
+        await self._kept.open()
+
     async def run(self, params: RunPipeline) -> RunRecord | Started:
         """Run a pipeline; with `wait` return its record, otherwise at once its id and stages.
 
@@ -89,15 +97,18 @@ class PipelineManager:
         request_id = params.request_id or new_request_id()
         known = await self.known(request_id) if params.request_id else None
         if known is not None and (known.pipeline, known.input) != (text, given):
-            raise RequestIdTaken(
-                f"the request id {request_id!r} names another pipeline already: choose a new one"
-            )
+            raise taken(request_id, "another pipeline")
+        if known is None and params.request_id:
+            self._names.check(request_id, PIPELINE)
+            if await self._turns.is_stored(request_id):
+                raise taken(request_id)
         run = self.active.get(request_id)
         if known is not None and run is None:
             return _result(known) if params.wait else _started(known)
-        joined = run is not None
         if run is None:
             run = await self._prepared(params, request_id, text, given, earlier)
+        joined = run.task is not None
+        if run.task is None:
             run.task = asyncio.create_task(self._work(run), name=f"pipeline {request_id}")
         if not params.wait:
             return _started(run.record)
@@ -219,7 +230,10 @@ class PipelineManager:
     async def _prepared(
         self, params: RunPipeline, request_id: str, text: str, given: str, earlier: RunRecord | None
     ) -> PipelineRun:
-        """Check everything that can be known before the first call, and make the run visible."""
+        """Check everything that can be known before the first call, and make the run visible.
+
+        Another call of this id that came first and means the same is joined.
+        """
         pipeline = parse(text)
         self._check(pipeline)
         check(params.rules)
@@ -230,8 +244,12 @@ class PipelineManager:
             if params.session_id
             else self._sessions.resolve("", (OWNER,))
         )
-        if request_id in self.active:  # looked at last: from here on nobody else gets in between
-            raise TektonError(f"a pipeline {request_id!r} runs already", code="conflict")
+        if (first := self.active.get(request_id)) is not None:
+            # looked at last: from here on nobody else gets in between
+            if (first.text, first.input) != (text, given):
+                raise taken(request_id, "another pipeline")
+            return first
+        self._names.check(request_id, PIPELINE)
         run = PipelineRun(
             request_id, pipeline, text, given, session.id, history=bool(params.session_id), rules=params.rules
         )
@@ -242,6 +260,9 @@ class PipelineManager:
         self.active[request_id] = run
         self._events.publish("pipes", start_event(run.record, params.session_id), key=request_id)
         return run
+
+    def _is_known(self, request_id: str) -> bool:
+        return request_id in self.active or request_id in self._kept.names
 
     def _check(self, pipeline: Pipeline) -> None:
         if pipeline.input_path or pipeline.output_path or any(isinstance(s, Cat) for s in pipeline.stages):

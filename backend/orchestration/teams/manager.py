@@ -14,20 +14,23 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from backend.catalog import Catalog
 from backend.events import EventStream
 from backend.memory import YOU, MessageStore, TurnStore
 from backend.orchestration.recent import Recent
+from backend.orchestration.request_names import MEMBER_CALL, TEAM_QUESTION, RequestNames, taken
 from backend.orchestration.selection import Selector
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.settings import OrchestrationSettingsStore
 from backend.orchestration.teams.members import TeamMembers, member_request_id
 from backend.orchestration.teams.moderator import Moderator, round_prompt
 from backend.orchestration.teams.team_turn import TeamOutcome, TeamRequest, TeamRun
-from backend.orchestration.turns.manager import RequestIdTaken, TurnManager, new_request_id
+from backend.orchestration.turns.manager import TurnManager, new_request_id
 from backend.orchestration.turns.turn import outcome_of
 from backend.schema.errors import TektonError
-from backend.schema.events import TeamEnd, TeamQueued, TeamStart
+from backend.schema.events import TeamEnd, TeamQueued, TeamStart, TurnChanged
 from backend.schema.frames import PreviousOutput
 from backend.schema.orchestration import Mode
 from backend.schema.records import StoredMessage, TurnOutcome
@@ -59,7 +62,11 @@ class TeamManager:
         selector: Selector,
         settings: OrchestrationSettingsStore,
         max_bytes: int,
+        names: RequestNames,
     ) -> None:
+        self._names = names
+        names.register(TEAM_QUESTION, self.is_known)
+        names.register(MEMBER_CALL, self._is_call)
         self._catalog, self._fleet, self._messages, self._events = catalog, fleet, messages, events
         self._turn_store = turn_store
         self._sessions, self._turns, self._selector, self._settings = sessions, turns, selector, settings
@@ -84,6 +91,7 @@ class TeamManager:
             return known
         if not request.content.strip():
             raise TektonError("the prompt is empty: type something to ask", code="invalid_request")
+        self._names.check(request.request_id, TEAM_QUESTION)
         if ended := await self._recall(request):
             return ended
         request.mode = request.mode or self._settings.current.moderation_mode
@@ -91,6 +99,7 @@ class TeamManager:
         session = await self._sessions.resolve(request.session_id, request.owners)
         if known := self._known_as(request):  # another call with this id passed while the session was read
             return known
+        self._names.check(request.request_id, TEAM_QUESTION)
         first = self.find(request.key) if request.key else None
         if first is not None and first.stopped:
             raise TektonError("the discussion was cancelled before this round", code="cancelled")
@@ -157,6 +166,7 @@ class TeamManager:
                 question=question,
                 owners=run.request.owners,
                 rules=run.request.rules,
+                about=request_id,
             )
         )
 
@@ -181,6 +191,11 @@ class TeamManager:
             TektonError: No such team turn is remembered, nobody has this name, or the member cannot be asked now.
         """
         run = self._known(team_request_id)
+        if request_id:
+            self._names.check(request_id, MEMBER_CALL)
+            known = self.turn_of_call(request_id)
+            if known and known != self._members.lane(run, self._catalog.get(ai_id).id, request_id):
+                raise taken(request_id, MEMBER_CALL)
         task = self._members.ask_again(run, self._catalog.get(ai_id).id, request_id)
         self._keep(task)
         return task
@@ -202,8 +217,14 @@ class TeamManager:
         runs = [*self.active.values(), *self._ended.values()]
         return next((run.calls[request_id] for run in runs if request_id in run.calls), "")
 
+    def _is_call(self, request_id: str) -> bool:
+        """Return whether an id was given to a call of `ask_again`, and is not just the name of its turn."""
+        return self.turn_of_call(request_id) not in ("", request_id)
+
     async def cancel(self, request_id: str) -> TeamRun:
         """Cancel every member of a team turn, and the rounds of its discussion that are left; wait for its end.
+
+        Whoever judges, merges or votes over its answers is cancelled too, also after its end.
 
         Raises:
             TektonError: Nobody knows the request id.
@@ -212,7 +233,9 @@ class TeamManager:
         rounds = [run for run in self.active.values() if run.request.key == request_id]
         run = rounds[-1] if rounds else self._known(request_id)
         self._stop(run)
-        await asyncio.gather(*map(self._turns.cancel, run.open_turns), return_exceptions=True)
+        over = [turn.request_id for turn in self._turns.in_group(run.request_id)]
+        named = {*run.open_turns, *over}
+        await asyncio.gather(*map(self._turns.cancel, named), return_exceptions=True)
         await asyncio.shield(run.done)
         return run
 
@@ -221,6 +244,31 @@ class TeamManager:
         self._stop(run)
         for request_id in run.open_turns:
             self._turns.cancel_soon(request_id)
+
+    async def edit(self, request_id: str, content: str) -> TeamRun:
+        """Change a team question that still waits in its session.
+
+        Raises:
+            TektonError: Nobody knows the request id; `conflict` when it does not wait any more, `invalid_request` for an
+                empty question.
+        """
+        run = self._known(request_id)
+        if run.place is None or not run.place.waits or run.stopped:
+            raise TektonError("this question is being answered already", code="conflict")
+        if not content.strip():
+            raise TektonError("the prompt is empty: type something to ask", code="invalid_request")
+        before = run.request
+        # before anything is waited for: its place may come meanwhile, and what is shown is what is asked
+        run.ask(msgspec.structs.replace(before, content=content))
+        changed = run.request
+        try:
+            await self._keep_waiting(run)
+        except TektonError:
+            if run.place.waits and run.request is changed:
+                run.ask(before)
+            raise
+        self._events.publish("chat", TurnChanged(request_id, content), key=run.key)
+        return run
 
     async def close(self) -> None:
         """Wait a moment for what ends by itself, as when its turns were ended, and end the rest."""
@@ -281,7 +329,7 @@ class TeamManager:
         """Return the run a request id names. Raises `RequestIdTaken` when it names another question."""
         run = self.find(request.request_id)
         if run is not None and not run.request.asks_the_same(request):
-            raise _taken(request.request_id)
+            raise taken(request.request_id)
         return run
 
     async def _recall(self, request: TeamRequest) -> TeamRun | None:
@@ -294,10 +342,12 @@ class TeamManager:
         question = next((message for message in stored if message.role == "user"), None)
         if question is None:
             if stored:
-                raise _taken(request.request_id)
+                raise taken(request.request_id)
             return None
-        if question.content != request.content or len(stored) > 1:
-            raise _taken(request.request_id)
+        if question.content != request.content or question.lane or len(stored) > 1:
+            raise taken(request.request_id)
+        if (await self._sessions.get(question.session_id)).owner not in request.owners:
+            raise taken(request.request_id)
         lanes: dict[str, StoredMessage] = {}
         for ai_id in self._catalog.components:
             answers = await self._messages.of_request(member_request_id(request, ai_id))
@@ -412,7 +462,3 @@ class TeamManager:
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _taken(request_id: str) -> RequestIdTaken:
-    return RequestIdTaken(f"the request id {request_id!r} names another question already: choose a new one")

@@ -51,8 +51,7 @@ class TeamMembers:
                 f"{ai_id} was not asked in this team turn; its members: {members}", code="not_found"
             )
         call = request_id or new_request_id()
-        prefix = f"{member_request_id(run.request, ai_id)}/"
-        lane = call if call.startswith(prefix) else prefix + call
+        lane = self.lane(run, ai_id, call)
         if (asking := run.asking.get(ai_id)) is not None and not asking.done():
             if asking.get_name() == lane:
                 return asking
@@ -64,6 +63,11 @@ class TeamMembers:
         run.calls[call] = lane
         key = call if run.gathered else run.key
         return self._begin(run, self._request(run, ai_id, lane, key), None)
+
+    def lane(self, run: TeamRun, ai_id: str, call: str) -> str:
+        """Return the request id of the turn that a call of `ask_again` begins, which may be named by that itself."""
+        prefix = f"{member_request_id(run.request, ai_id)}/"
+        return call if call.startswith(prefix) else prefix + call
 
     def _begin(self, run: TeamRun, request: ChatRequest, on_text: OnText | None) -> asyncio.Task[TurnOutcome]:
         reservation = self._turns.reserve(request.request_id)

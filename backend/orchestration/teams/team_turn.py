@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import Struct
 
 from backend.memory import TEAM
@@ -53,6 +54,8 @@ class TeamRequest(Struct, omit_defaults=True):
     key: str = ""
     owners: tuple[str, ...] = (TEAM,)
     attend: bool = False
+    about: str = ""
+    """The team turn that a discussion round is about."""
     rules: CallRules | None = None
 
     def asks_the_same(self, other: TeamRequest) -> bool:
@@ -61,6 +64,7 @@ class TeamRequest(Struct, omit_defaults=True):
             self.content == other.content
             and self.target_ids == other.target_ids
             and self.messages == other.messages
+            and self.about == other.about
             and (self.session_id == other.session_id or not (self.session_id and other.session_id))
         )
 
@@ -123,6 +127,10 @@ class TeamRun:
     def key(self) -> str:
         """The conversation this run's events are published under."""
         return self.request.key or self.request.request_id
+
+    def ask(self, request: TeamRequest) -> None:
+        """Ask something else, while nobody was asked."""
+        self.request, self.start = request, msgspec.structs.replace(self.start, prompt=request.content)
 
     def take(self, outcome: TurnOutcome) -> None:
         """Let an outcome stand for its member: an answer over what was before, a failure over no answer."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from backend.events import EventStream
 from backend.memory import MessageStore, TurnStore
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.recent import Recent, RememberedBytes
+from backend.orchestration.request_names import QUESTION, RequestIdTaken, RequestNames, taken
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.turns.budgets import Budgets
 from backend.orchestration.turns.completion import NOT_OURS, TurnCompletion
@@ -56,12 +57,6 @@ class UnknownTurn(TektonError):
     code = "not_found"
 
 
-class RequestIdTaken(TektonError):
-    """The request id names another question, or one to somebody else."""
-
-    code = "conflict"
-
-
 class TurnManager:
     """Start, follow, change and cancel turns. `active` maps request ids to turns that wait or run."""
 
@@ -78,8 +73,11 @@ class TurnManager:
         budgets: Budgets,
         remembered: RememberedBytes,
         approvals: DecidesTools,
+        names: RequestNames,
     ) -> None:
         self._fleet, self._events, self._error_log, self._sessions = fleet, events, error_log, sessions
+        self._names = names
+        names.register(QUESTION, self.is_known)
         self._messages, self._turn_store = messages, turn_store
         self._contexts = contexts
         self.active: dict[str, Turn] = {}
@@ -147,6 +145,7 @@ class TurnManager:
             earlier, coming = self._starting[request_id]
             _check_same(earlier, request)
             return await asyncio.shield(coming)
+        self._names.check(request_id, QUESTION)
         if reservation := self._reserved.get(request_id):
             reservation.check()
         if self._closing:
@@ -207,10 +206,18 @@ class TurnManager:
         """Return what a running specialist's model takes beside text, and its window in tokens."""
         return await self._contexts.abilities(ai_id, self._fleet.channel(ai_id))
 
+    async def is_stored(self, request_id: str) -> bool:
+        """Return whether anything was ever stored under a request id: a question, or an answer."""
+        return bool(await self._messages.of_request(request_id))
+
     async def recall(self, request_id: str) -> TurnOutcome | None:
         """Return what is stored of the answer to a request id, `None` when nothing is."""
         answer = _answer(await self._messages.of_request(request_id))
         return answer and outcome_of(answer)
+
+    def in_group(self, group: str) -> list[Turn]:
+        """Return the turns that wait or run for a team turn or a run: members, and who judges or merges."""
+        return [turn for turn in self.active.values() if turn.request.group == group]
 
     def in_session(self, session_id: str) -> list[Turn]:
         """Return the turns that wait or run in a session."""
@@ -231,11 +238,11 @@ class TurnManager:
         _check_content(content)
         before = turn.request
         # before anything is waited for: its place may come meanwhile, and what is shown is what is asked
-        turn.request = msgspec.structs.replace(before, content=content)
+        changed = turn.request = msgspec.structs.replace(before, content=content)
         try:
             await self._turn_store.wait({request_id: turn.ai_id}, turn.session_id, content)
         except TektonError:
-            if turn.place.waits:
+            if turn.place.waits and turn.request is changed:  # nobody else changed it since
                 turn.request = before
             raise
         self._events.publish("chat", TurnChanged(request_id, content), key=turn.key)
@@ -339,9 +346,13 @@ class TurnManager:
         if (ended := _recalled(request, stored)) is not None:
             return ended
         await self._runner.check(request.ai_id)
-        session = await self._sessions.resolve(request.session_id, request.owners or (request.ai_id,))
+        owners = request.owners or (request.ai_id,)
+        session = await self._sessions.resolve(request.session_id, owners)
+        question = next((message for message in stored if message.role == "user"), None)
+        if question is not None and question.session_id != session.id:
+            await self._check_owner(question, owners)
         turn = Turn(request, session.id, asyncio.get_running_loop().create_future(), on_text=on_text)
-        if question := next((m for m in stored if m.role == "user"), None):
+        if question is not None:
             turn.prompt_id = question.id
         if request.reads_session:
             turn.place = self._sessions.enter(
@@ -350,8 +361,15 @@ class TurnManager:
             if turn.place.waits:
                 await self._queue(turn)
                 return turn
+        else:
+            self._sessions.check_open(session.id)
         await self._begin(turn, session)
         return turn
+
+    async def _check_owner(self, question: StoredMessage, owners: Sequence[str]) -> None:
+        """Refuse the id of a question that was asked in somebody else's session, as the team's are."""
+        if (await self._sessions.get(question.session_id)).owner not in owners:
+            raise taken(question.request_id)
 
     async def _stored(self, request_id: str) -> list[StoredMessage]:
         """Return question and answer of a request id, as far as they are stored.
@@ -471,7 +489,7 @@ def _recalled(request: ChatRequest, stored: list[StoredMessage]) -> Turn | None:
     if (question is not None and not _is_asked(question, request)) or (
         answer is not None and (question is None or answer.author != request.ai_id)
     ):
-        raise _taken(request.request_id)
+        raise taken(request.request_id)
     if answer is None:
         return None
     turn = Turn(request, answer.session_id, asyncio.get_running_loop().create_future())
@@ -480,16 +498,13 @@ def _recalled(request: ChatRequest, stored: list[StoredMessage]) -> Turn | None:
 
 
 def _is_asked(question: StoredMessage, request: ChatRequest) -> bool:
-    return question.content == request.content and question.parts == request.stored_parts
+    lane = request.group if request.aside else ""
+    return (question.content, question.parts, question.lane) == (request.content, request.stored_parts, lane)
 
 
 def _check_same(earlier: ChatRequest, request: ChatRequest) -> None:
     if not earlier.asks_the_same(request):
-        raise _taken(request.request_id)
-
-
-def _taken(request_id: str) -> RequestIdTaken:
-    return RequestIdTaken(f"the request id {request_id!r} names another question already: choose a new one")
+        raise taken(request.request_id)
 
 
 def _check_content(content: str) -> None:

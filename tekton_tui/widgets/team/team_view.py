@@ -236,7 +236,8 @@ class TeamView(Vertical, can_focus=True):
             self.lay_out()
 
     def _recall(self) -> None:
-        """Fetch how lanes ended while the connection was lost."""
+        """Show the question as it is now, and fetch how lanes ended while the connection was lost."""
+        self.update_status()
         team = self.team
         if team is None or not any(turn.unseen for turn in team.lanes.values()):
             return
