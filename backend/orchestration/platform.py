@@ -347,9 +347,7 @@ async def open_platform(
     else:
         platform.cluster = Membership(joined, fleet, _LocalGateway(platform))
         await _start_shared(platform, platform.cluster)
-    await _survive(error_log, "reading which pipelines ran", platform.pipelines.open())
-    await _survive(error_log, "reading which bulks ran", platform.bulks.open())
-    await _survive(error_log, "reading what was learned of token counts", platform.maintenance.open())
+    await _read_kept(platform)
     platform.maintenance.start()
     _start_watching(platform, platform.watch)
     return platform
@@ -378,6 +376,14 @@ def _give_facts(platform: Platform, contexts: ContextBuilder) -> None:
 def _start_watching(platform: Platform, watch: SpecialistWatch) -> None:
     watch.start(platform.catalog)
     platform.models.watch()
+
+
+async def _read_kept(platform: Platform) -> None:
+    """Read what earlier lives left: which ids name runs and bulks, and what was learned of token counts."""
+    errors = platform.error_log
+    await _survive(errors, "reading which pipelines ran", platform.pipelines.open())
+    await _survive(errors, "reading which bulks ran", platform.bulks.open())
+    await _survive(errors, "reading what was learned of token counts", platform.maintenance.open())
 
 
 async def _survive(error_log: ErrorLog, what: str, work: Awaitable[None]) -> None:

@@ -195,14 +195,16 @@ class World:
                 assert request_id in answers, f"{request_id} ({question!r}) is not in {session_id} of {owner}"
                 found = [row for row in rows if row.request_id == request_id and row.role == "assistant"]
                 assert [(row.author, row.content) for row in found] == [(ai_id, content)], (request_id, found)
-        left = self.run(self.platform.memory.turns.unfinished())
-        mine = {row.request_id for row in left}
-        assert mine <= {*self.platform.turns.active, *self._unstored()}, mine
+        known = {*self.platform.turns.active, *self._unstored()}
+        left = {row.request_id for row in self.run(self.platform.memory.turns.unfinished())}
+        # what ended while that was read, or began, is known before or after it
+        lost = left - known - {*self.platform.turns.active, *self._unstored()}
+        assert not lost, {name: self.platform.turns.find(name) for name in lost}
         assert upstream_calls(self.platform) <= self.asked
 
     def _unstored(self) -> set[str]:
         waiting = cast(Any, self.platform.turns)._completion._unstored
-        return {one.turn.request_id for one in waiting}
+        return {one.outcome.request_id for one in waiting}
 
 
 class Interleavings(RuleBasedStateMachine):

@@ -100,14 +100,14 @@ async def test_each_stage_answers_what_the_one_before_said(desk: Desk) -> None:
     assert record.stages[2].first_token_ms is not None and record.stages[2].elapsed_s > 0
 
 
-async def test_of_two_runs_of_one_name_started_at_once_one_is_refused_and_nothing_is_asked_twice(
+async def test_two_equal_runs_of_one_name_started_at_once_are_one_and_another_is_refused(
     desk: Desk,
 ) -> None:
     before = desk.calls
-    runs = [desk.run("apollo", "once", request_id="one-name") for _ in range(2)]
-    outcomes = await asyncio.gather(*runs, return_exceptions=True)
-    assert sum(isinstance(outcome, RunRecord) for outcome in outcomes) == 1
-    assert [outcome.code for outcome in outcomes if isinstance(outcome, TektonError)] == ["conflict"]
+    runs = [desk.run("apollo", text, request_id="one-name") for text in ("once", "once", "else")]
+    first, second, other = await asyncio.gather(*runs, return_exceptions=True)
+    assert isinstance(first, RunRecord) and first is second
+    assert isinstance(other, TektonError) and other.code == "conflict"
     assert desk.calls == before + 1
 
 

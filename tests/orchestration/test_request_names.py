@@ -84,7 +84,12 @@ async def test_a_bulk_is_refused_as_a_whole_when_its_id_names_another(platform: 
     first = await do(platform, "bulk", requests=items, request_id="whole")
     calls = upstream_calls(platform)
     assert (await do(platform, "bulk", requests=items, request_id="whole")).results == first.results
-    for other in (items[:1], [*items, items[0]], items[::-1], [{**items[0], "specialist_id": "athena"}, items[1]]):
+    for other in (
+        items[:1],
+        [*items, items[0]],
+        items[::-1],
+        [{**items[0], "specialist_id": "athena"}, items[1]],
+    ):
         with pytest.raises(TektonError) as error:
             await do(platform, "bulk", requests=other, request_id="whole")
         assert error.value.code == "conflict"

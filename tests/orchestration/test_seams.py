@@ -298,10 +298,6 @@ async def test_request_ids_mean_the_same_after_a_restart(tmp_path: Path) -> None
                 "requests": [{**items[0], "message": "else"}],
             }
             changed = {key: other.get(key, value) for key, value in values.items()}
-            if action == "bulk":
-                report = await do(again, action, **changed)
-                assert [row.outcome.code for row in report.results] == ["conflict"]
-                continue
             with pytest.raises(TektonError) as refused:
                 await do(again, action, **changed)
             assert refused.value.code == "conflict", action
@@ -403,15 +399,6 @@ async def test_an_answer_whose_session_is_deleted_before_it_is_stored_holds_no_o
         while await platform.memory.turns.unfinished():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert not await platform.memory.turns.book(lost, None), "what it used is counted all the same"
-
-
-async def test_an_ended_team_turn_of_the_same_id_hides_no_pipeline_from_a_cancel(
-    platform: Platform, watcher: Watcher
-) -> None:
-    await do(platform, "team_chat", content="hello", target_ids=["apollo"], request_id="twice")
-    await do(platform, "pipeline", pipeline="apollo", input=SLOW, request_id="twice", wait=False)
-    await do(platform, "cancel", target="twice")
-    assert not (await watcher.until(PipelineEnd, request_id="twice")).ok
 
 
 async def test_turns_of_ones_own_are_not_taken_for_those_of_a_gateway_that_is_gone(

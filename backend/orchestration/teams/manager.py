@@ -392,6 +392,8 @@ class TeamManager:
             else:
                 run.fail_rest("internal", f"failed inside the backend: {error}")
             outcome = run.outcome()
+            if not run.asking:
+                await self._withdraw(run)
         except asyncio.CancelledError:
             for task in run.pending:
                 task.cancel()
@@ -416,10 +418,8 @@ class TeamManager:
 
     async def _withdraw(self, run: TeamRun) -> None:
         """Close the open turns of a run that waited and will not be asked."""
-        try:
-            await self._turn_store.end(*run.opens)
-        except TektonError as error:  # it shows up as never asked at the next start, which is all
-            log.warning("closing the withdrawn team turn %s: %s", run.request_id, error.message)
+        for request_id, ai_id in run.opens.items():
+            await self._turns.close_in_store(TurnOutcome(request_id, ai_id, "", session_id=run.session_id))
 
     def _ask_members(self, run: TeamRun, on_text: OnMemberText | None) -> None:
         for ai_id in run.start.lanes:

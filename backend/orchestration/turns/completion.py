@@ -11,8 +11,9 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -56,15 +57,15 @@ Observer = Callable[[Turn, TurnOutcome], None]
 
 @dataclass
 class _Unstored:
-    turn: Turn
-    outcome: TurnOutcome
-    used: UsageRow | None
-    reasoning: str
+    """What the store did not take: the end of a turn, with its answer or without."""
 
-    @property
-    def size(self) -> int:
-        texts = (self.outcome.content, self.reasoning, self.turn.request.content)
-        return sum(map(sys.getsizeof, texts))
+    outcome: TurnOutcome
+    key: str
+    """The conversation in which it is told once it is stored."""
+    store: Callable[[], Awaitable[StoredMessage | None]]
+    used: UsageRow | None = None
+    size: int = 0
+    """About how many bytes of text wait."""
 
 
 class TurnCompletion:
@@ -119,8 +120,11 @@ class TurnCompletion:
             self._error_log.record(
                 turn.ai_id, "internal", f"the answer could not be stored: {error}", request_id=turn.request_id
             )
-            if not isinstance(error, UnknownSession) or not await self._close(turn, used):
-                self._keep_unstored(_Unstored(turn, outcome, used, reasoning))
+            if not isinstance(error, UnknownSession) or not await self._close(turn.request_id, used):
+                texts = (outcome.content, reasoning, turn.request.content)
+                store = partial(self._store, turn, outcome, used, reasoning)
+                size = sum(map(sys.getsizeof, texts))
+                self._keep_unstored(_Unstored(outcome, turn.key, store, used, size))
         turn.end(outcome)
         release()
         self._events.publish_lines("chat", [line], key=turn.key)
@@ -131,12 +135,13 @@ class TurnCompletion:
             self._events.publish("chat", MessageStored(shown(stored)), key=turn.key)
             await self._publish_session(turn.session_id)
 
-    def withdraw(self, turn: Turn, outcome: TurnOutcome, frame: StreamEnd) -> None:
-        """End a turn that was never asked: nothing of it is stored."""
+    async def withdraw(self, turn: Turn, outcome: TurnOutcome, frame: StreamEnd) -> None:
+        """End a turn that was never asked: nothing of it is stored. Never raises."""
         turn.end(outcome)
         self._events.publish("chat", frame, key=turn.key)
         for observe in self.on_ended:
             self._observe(lambda observe=observe: observe(turn, outcome), "an observer of turns")
+        await self.close(outcome)
 
     async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a member of a team that could not be asked visible: an ended stream, and a line in the session.
@@ -162,13 +167,30 @@ class TurnCompletion:
             error_code=outcome.code,
             error=outcome.error,
         )
+        store = partial(self._messages.append, refused, ends_turn=True)
         try:
-            stored = await self._messages.append(refused, ends_turn=True)
+            stored = await store()
+        except UnknownSession:
+            await self.close(outcome)
+            return
         except Exception:
             log.exception("cannot store that %s could not be asked", outcome.ai_id)
+            self._keep_unstored(_Unstored(outcome, key, store))
             return
         outcome.message_id = stored.id
         self._events.publish("chat", MessageStored(stored), key=key)
+
+    async def close(self, outcome: TurnOutcome) -> None:
+        """Close a turn in the store of which nothing is kept, as soon as that is possible. Never raises."""
+
+        async def close() -> None:
+            await self._turn_store.end(outcome.request_id)
+
+        try:
+            await close()
+        except Exception as error:
+            log.warning("the turn %s cannot be closed yet: %s", outcome.request_id, error)
+            self._keep_unstored(_Unstored(outcome, "", close))
 
     async def settled(self) -> None:
         """Wait until every ending so far is in the error log, and try once more to store what waits."""
@@ -217,10 +239,10 @@ class TurnCompletion:
         while len(self._unstored) > 1 and sum(one.size for one in self._unstored) > self._max_unstored_bytes:
             lost = self._unstored.popleft()
             self._error_log.record(
-                lost.turn.ai_id,
+                lost.outcome.ai_id,
                 "internal",
                 "an answer was given up: the store took nothing for too long",
-                request_id=lost.turn.request_id,
+                request_id=lost.outcome.request_id,
             )
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store_later(), name="store answers later")
@@ -235,35 +257,35 @@ class TurnCompletion:
         """Store what waits, oldest first; return whether nothing waits any more."""
         while self._unstored:
             waiting = self._unstored[0]
+            name = waiting.outcome.request_id
             try:
-                stored = await self._store(waiting.turn, waiting.outcome, waiting.used, waiting.reasoning)
+                stored = await waiting.store()
             except UnknownSession:
-                log.warning(
-                    "the session of %s was deleted before its answer was stored", waiting.turn.request_id
-                )
-                if not await self._close(waiting.turn, waiting.used):
+                log.warning("the session of %s was deleted before its answer was stored", name)
+                if not await self._close(name, waiting.used):
                     return False
                 self._unstored.popleft()
                 continue
             except Exception as error:
-                log.warning("the answer of %s is still not stored: %s", waiting.turn.request_id, error)
+                log.warning("the end of %s is still not stored: %s", name, error)
                 return False
             self._unstored.popleft()
-            waiting.outcome.message_id = stored.id
-            self._events.publish("chat", MessageStored(shown(stored)), key=waiting.turn.key)
-            await self._publish_session(waiting.turn.session_id)
+            if stored is not None:
+                waiting.outcome.message_id = stored.id
+                self._events.publish("chat", MessageStored(shown(stored)), key=waiting.key)
+                await self._publish_session(waiting.outcome.session_id)
         return True
 
-    async def _close(self, turn: Turn, used: UsageRow | None) -> bool:
+    async def _close(self, request_id: str, used: UsageRow | None) -> bool:
         """Close a turn whose answer has no session any more, and count what it used all the same.
 
         Never raises; false when the store takes nothing now. A turn left open would look lost after the next start.
         """
         try:
-            await self._turn_store.end(turn.request_id)
-            await self._turn_store.book(turn.request_id, used)
+            await self._turn_store.end(request_id)
+            await self._turn_store.book(request_id, used)
         except Exception as error:
-            log.warning("the turn %s cannot be closed yet: %s", turn.request_id, error)
+            log.warning("the turn %s cannot be closed yet: %s", request_id, error)
             return False
         return True
 

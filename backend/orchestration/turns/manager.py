@@ -321,6 +321,10 @@ class TurnManager:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._completion.settled()
 
+    async def close_in_store(self, outcome: TurnOutcome) -> None:
+        """Close a turn in the store that was never asked, as soon as the store can do that. Never raises."""
+        await self._completion.close(outcome)
+
     async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a turn that could not be started visible: an ended stream, and a line in its session."""
         await self._completion.refuse(outcome, group=group, key=key)
@@ -445,11 +449,7 @@ class TurnManager:
         outcome = turn.outcome_of(frame)
         outcome.error = "cancelled while it waited"
         self._release(turn)
-        self._completion.withdraw(turn, outcome, frame)
-        try:
-            await self._turn_store.end(turn.request_id)
-        except TektonError as error:  # it shows up as lost at the next start, which is all
-            log.warning("closing the withdrawn turn %s: %s", turn.request_id, error.message)
+        await self._completion.withdraw(turn, outcome, frame)
 
     def _on_end(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
         self._keep(self._finish(turn, frame, line))

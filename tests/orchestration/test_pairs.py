@@ -1,0 +1,187 @@
+"""Pairs of actions in one moment, each harmless alone: what is told is true, and nothing goes on that was ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from backend.memory.errors import StoreFailed
+from backend.orchestration.platform import Platform
+from backend.orchestration.turns import completion
+from backend.schema.errors import TektonError
+from backend.schema.events import TeamEnd, TeamQueued, TeamStart, TurnChanged
+from backend.schema.frames import StreamChunk, StreamEnd
+from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, running, upstream_calls
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
+    async with running(tmp_path_factory.mktemp("pairs") / "home", "apollo", "athena") as platform:
+        yield platform
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def watcher(platform: Platform) -> AsyncIterator[Watcher]:
+    watcher = Watcher(platform, "chat")
+    yield watcher
+    watcher.close()
+
+
+async def ask_team(platform: Platform, content: str, **values: Any) -> Any:
+    return await do(platform, "team_chat", content=content, target_ids=["apollo", "athena"], **values)
+
+
+async def nothing_open(platform: Platform) -> None:
+    """Wait until the store knows of no turn under way."""
+    async with asyncio.timeout(BOUND_S):
+        while await platform.memory.turns.unfinished():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own session", "sessions its items name"])
+async def test_a_bulk_asks_nobody_any_more_in_a_session_that_is_deleted(
+    platform: Platform, watcher: Watcher, own: bool
+) -> None:
+    named = "" if own else (await do(platform, "create_session", owner="apollo")).id
+    items = [{"specialist_id": "apollo", "message": f"{SLOW} {n}", "session_id": named} for n in range(6)]
+    name = f"bulk-{own}"
+    bulk = asyncio.create_task(
+        do(platform, "bulk", requests=items, max_concurrency=2, request_id=name), name=name
+    )
+    await watcher.until(StreamChunk, request_id=f"{name}/0")
+    turn = platform.turns.find(f"{name}/0")
+    assert turn is not None
+    calls = upstream_calls(platform)
+    await do(platform, "delete_session", id=turn.session_id)
+    report = await bulk
+    codes = {row.outcome.code for row in report.results}
+    assert codes <= {"cancelled", "conflict", "unknown_session"}, codes
+    assert upstream_calls(platform) == calls and not platform.turns.active
+    await nothing_open(platform)
+
+
+async def test_a_question_without_history_is_refused_while_its_session_is_deleted(platform: Platform) -> None:
+    bulk = await do(platform, "bulk", requests=[{"specialist_id": "apollo", "message": "hello"}])
+    session = bulk.results[0].outcome.session_id
+    calls = upstream_calls(platform)
+    async with platform.sessions.closing(session):
+        items = [{"specialist_id": "apollo", "message": "again", "session_id": session}]
+        report = await do(platform, "bulk", requests=items)
+    assert [row.outcome.code for row in report.results] == ["conflict"] or upstream_calls(platform) == calls
+    assert upstream_calls(platform) == calls
+
+
+async def test_a_cancel_of_a_team_turn_ends_who_merges_its_answers_too(
+    platform: Platform, watcher: Watcher
+) -> None:
+    team = await ask_team(platform, "hello")
+    values = {"ai_id": "apollo", "group": team.request_id, "session_id": team.session_id, "wait": False}
+    merge = (await do(platform, "chat", content=SLOW, **values)).request_id
+    await watcher.until(StreamChunk, request_id=merge)
+    assert (await do(platform, "cancel", target=team.request_id)).confirmed
+    assert (await watcher.until(StreamEnd, request_id=merge)).metadata.finish_reason == "cancelled"
+    assert not platform.turns.active
+
+
+async def test_a_team_question_that_waits_is_changed_by_two_consoles_and_asked_as_it_is_shown(
+    platform: Platform, watcher: Watcher
+) -> None:
+    session = (await do(platform, "create_session", owner="team")).id
+    first = (await ask_team(platform, SLOW, session_id=session, wait=False)).request_id
+    second = (await ask_team(platform, "helo", session_id=session, wait=False)).request_id
+    assert (await watcher.until(TeamStart, request_id=second)).prompt == "helo"
+    await watcher.until(TeamQueued, request_id=second, ahead=1)
+    words = ["hello", "hello there"]
+    await asyncio.gather(*(do(platform, "edit_turn", target=second, content=text) for text in words))
+    for text in words:
+        await watcher.until(TurnChanged, request_id=second, prompt=text)
+    [shown] = [start for start in platform.snapshot().teams if start.request_id == second]
+    waiting = {row.waiting for row in await platform.memory.turns.unfinished() if row.waiting}
+    assert shown.prompt == words[-1] and waiting == {words[-1]}
+    for target, code, text in ((first, "conflict", "late"), (second, "invalid_request", " ")):
+        with pytest.raises(TektonError) as refused:
+            await do(platform, "edit_turn", target=target, content=text)
+        assert refused.value.code == code
+    await do(platform, "cancel", target=first)
+    await watcher.until(TeamEnd, request_id=second)
+    rows = (await do(platform, "session_messages", id=session)).messages
+    assert [row.content for row in rows if row.request_id.startswith(second)] == [
+        words[-1],
+        *[f"You said: {words[-1]}"] * 2,
+    ]
+
+
+async def test_a_pipeline_that_waits_says_that_it_cannot_be_changed(
+    platform: Platform, watcher: Watcher
+) -> None:
+    session = (await do(platform, "create_session", owner="apollo")).id
+    values: dict[str, Any] = {"session_id": session, "wait": False}
+    slow = (await do(platform, "chat", ai_id="apollo", content=SLOW, **values)).request_id
+    run = (await do(platform, "pipeline", pipeline="apollo", input="helo", **values)).request_id
+    with pytest.raises(TektonError) as refused:
+        await do(platform, "edit_turn", target=run, content="hello")
+    assert (refused.value.code, "cancel it" in refused.value.message) == ("conflict", True)
+    for name in (run, slow):
+        await do(platform, "cancel", target=name)
+
+
+async def test_what_the_store_does_not_take_of_a_refused_or_withdrawn_question_is_made_up_for_later(
+    platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left open, it would be told as lost with the backend by the next start."""
+    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.05)
+    session = (await do(platform, "create_session", owner="team")).id
+    slow = (await ask_team(platform, SLOW, session_id=session, wait=False)).request_id
+    waits = (await ask_team(platform, "never asked", session_id=session, wait=False)).request_id
+    alone = (await do(platform, "create_session", owner="apollo")).id
+    ahead, queued = [
+        (await do(platform, "chat", ai_id="apollo", content=SLOW, session_id=alone, wait=False)).request_id
+        for _ in range(2)
+    ]
+    full = True
+    messages, turns = platform.memory.messages, platform.memory.turns
+    append, end = messages.append, turns.end
+
+    async def append_or_fail(message: Any, **values: Any) -> Any:
+        if full and message.error_code == "not_running":
+            raise StoreFailed("The conversation store failed: disk is full.")
+        return await append(message, **values)
+
+    async def end_or_fail(*names: str) -> None:
+        if full:
+            raise StoreFailed("The conversation store failed: disk is full.")
+        await end(*names)
+
+    monkeypatch.setattr(messages, "append", append_or_fail)
+    monkeypatch.setattr(turns, "end", end_or_fail)
+    for target in (waits, queued):
+        assert (await do(platform, "cancel", target=target)).confirmed
+    await do(platform, "kill", ids=["athena"], force=True)
+    try:
+        refused = await do(platform, "team_chat", content="who is there?", target_ids=["athena"])
+        assert [row.code for row in refused.failures] == ["not_running"]
+        for target in (slow, ahead):
+            await do(platform, "cancel", target=target)
+        left = {row.request_id for row in await turns.unfinished()}
+        assert left == {
+            f"{refused.request_id}/athena-ai",
+            queued,
+            *(f"{waits}/{n}-ai" for n in ("apollo", "athena")),
+        }
+        full = False
+        await nothing_open(platform)
+        rows = await messages.read(refused.session_id)
+        assert [(row.role, row.error_code) for row in rows][-2:] == [
+            ("user", None),
+            ("assistant", "not_running"),
+        ]
+        kept = [row.request_id for name in (session, alone) for row in await messages.read(name)]
+        assert waits not in kept and queued not in kept
+    finally:
+        await do(platform, "launch", ids=["athena"])
