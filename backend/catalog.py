@@ -84,7 +84,7 @@ class Component(Struct, frozen=True):
 
     @property
     def command_name(self) -> str:
-        """The program of an agent of others, without its folder."""
+        """The program of an external agent, without its folder."""
         return self.command[0].rpartition("/")[2] if self.command else ""
 
 
@@ -314,13 +314,13 @@ AGENT_KEYS = ("command", "cwd", "env", "mode", "options", "login", "offers", "wo
 
 
 def _check_agent(name: str, own: SpecialistSettings) -> None:
-    """Refuse an agent of others that cannot be started, and keys of one that is none."""
+    """Refuse an external agent that cannot be started, and keys of one that is none."""
     key = f"{FILE}: key 'specialists.{name}"
     if own.transport != "acp":
         for word in AGENT_KEYS:
             if getattr(own, word) is not None:
                 raise ConfigError(
-                    f'{key}.{word}\': only for an agent of others: say transport = "acp" as well'
+                    f'{key}.{word}\': only for an external agent: say transport = "acp" as well'
                 )
         return
     if not own.command or not own.command[0]:
@@ -329,7 +329,7 @@ def _check_agent(name: str, own: SpecialistSettings) -> None:
         )
     if own.provider not in (None, "acp") or own.tools:
         word = "tools" if own.tools else "provider"
-        raise ConfigError(f"{key}.{word}': an agent of others has its own: leave it out")
+        raise ConfigError(f"{key}.{word}': an external agent has its own: leave it out")
     if own.cwd is not None and not own.cwd.startswith(("/", "~/")):
         raise ConfigError(f"{key}.cwd': expected an absolute path; found {own.cwd!r}")
     if own.worktree and own.cwd is None:
@@ -374,7 +374,7 @@ def _check_servers(settings: Settings) -> None:
     """Refuse names of tool servers under which rules mean something else, or nothing."""
     for name in settings.tools:
         if name in (OWN_SERVER, AGENTS_SERVER):
-            whose = "the platform's own tools" if name == OWN_SERVER else "what agents of others do"
+            whose = "the platform's own tools" if name == OWN_SERVER else "what external agents do"
             raise ConfigError(
                 f"{FILE}: key 'tools.{name}': under this name stand {whose}; give the server another"
             )

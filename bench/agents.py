@@ -1,4 +1,4 @@
-"""Eighteen agents of others at once, each with 300 small updates a second, before one console in which somebody types.
+"""Eighteen external agents at once, each with 300 small updates a second, before one console in which somebody types.
 
     python bench/agents.py [--seconds 8] [--agents 18] [--rate 300] [--alone]
 

@@ -1,4 +1,4 @@
-"""How soon a call of a tool is on a console's desk, eighteen specialists asking in the same moment.
+"""How soon a tool call is on a console's desk, eighteen specialists asking in the same moment.
 
 A real backend, eighteen workers, a vendor on loopback that holds every answer until all have asked, then lets all go. Prints
 milliseconds from the last byte of the model's call to the ask at a client of the WebSocket, and to the row of what waits.
@@ -40,7 +40,7 @@ Times = dict[str, float]
 
 
 class Vendor:
-    """Answers when `MANY` have asked: each with a call of a tool, and once that is denied, with a text."""
+    """Answers when `MANY` have asked: each with a tool call, and once that is denied, with a text."""
 
     def __init__(self) -> None:
         self.sent: dict[str, Times] = {"call": {}, "text": {}}

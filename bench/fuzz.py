@@ -3,7 +3,7 @@
     python bench/fuzz.py [--frames 3000] [--bodies 1500] [--steps 0] [--asks 0] [--seed N]
 
 With `--steps` the backend is then driven by random steps (asked, cancelled, killed, its disk full, and so on), and after
-each what was acknowledged must be there. With `--asks` specialists ask for so many calls of tools, which are answered,
+each what was acknowledged must be there. With `--asks` specialists ask for so many tool calls, which are answered,
 cancelled, killed and forgotten: none may run unallowed or twice. `make fuzz` runs the long version of each. Ends with an error at the first
 frame or body that ends a connection, hangs, or makes the gateway fail, and at the first step after which something is lost.
 """

@@ -98,13 +98,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--token-file", help="file with the token for --connect (default: TEKTON_TOKEN_FILE)")
     parser.add_argument(
-        "--ca-file", help="who signed that gateway's certificate (PEM; default: TEKTON_CA_FILE, the system's)"
+        "--ca-file", help="CA that signed its certificate (PEM; default: TEKTON_CA_FILE, else the system's)"
     )
     parser.add_argument(
-        "--theme", default="", help="for this run: tekton-dark, tekton-light or one of Textual's"
+        "--theme", default="", help="theme for this run: tekton-dark, tekton-light or one of Textual's"
     )
     parser.add_argument(
-        "--serve", action="store_true", help="offer the console to a browser, behind the token"
+        "--serve", action="store_true", help="serve the console to a browser, which needs the token"
     )
     parser.add_argument("--serve-port", type=int, default=8890, help="port for --serve (default 8890)")
     parser.add_argument(
@@ -117,14 +117,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without-tls",
         action="store_true",
-        help="--serve-host beyond this machine may go without a certificate: what is typed can be read on the way",
+        help="allow --serve-host beyond this machine without TLS: what is typed can be read on the way",
     )
     parser.add_argument(
         "--plain",
         action="store_true",
         help="line by line, without moving the cursor: for screen readers, dumb terminals and pipes",
     )
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     return parser
 
 

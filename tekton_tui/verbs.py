@@ -261,7 +261,7 @@ VERBS: Final = (
           At("team", "attach_file", show=False), words="attach", takes="text"),
     _verb("effort", "", "effort", "how hard its model is to think: :effort high, :effort default", At("chat", "effort", show=False),
           words="effort", takes="text"),
-    _verb("options", "", "options", "what can be set at an agent of others: its mode, its model and more",
+    _verb("options", "", "options", "what can be set at an external agent: its mode, its model and more",
           At("chat", "options", show=False), words="options"),
     _verb("panel", "f3", "panel", "facts beside the conversation", At("chat", "panel", show=False), words="panel"),
     _verb("quit", "ctrl+q", "quit", "leave; asks what becomes of the fleet", At("app", "quit", show=False), words="quit q"),

@@ -308,7 +308,7 @@ class ToolContent(_Message):
 
 
 class ToolUpdate(_Message):
-    """A call of a tool, or what of it has changed; lists stand for the lists before, absent fields for no change.
+    """A tool call, or what of it has changed; lists stand for the lists before, absent fields for no change.
 
     `kind` is read, edit, delete, move, search, execute, think, fetch, switch_mode or other; `status` is pending,
     in_progress, completed or failed.
@@ -374,7 +374,7 @@ class Update(_Message):
 
     @property
     def tool(self) -> ToolUpdate:
-        """The call of a tool that this is about."""
+        """The tool call that this is about."""
         return ToolUpdate(
             self.tool_call_id,
             self.title,

@@ -22,23 +22,23 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("logs", "the log of a process"),
         "discover": ("fleet", "find specialists by capability, role, state"),
         "match": ("fleet", "rank specialists for a request in plain words"),
-        "options": ("options", "what can be set at an agent of others; set it"),
+        "options": ("options", "list and set the options of external agents"),
         "worktree": ("worktree", "git worktrees of agents: list, diff, merge, remove"),
         "specialists": ("specialists", "your own: list, show, new, edit, remove, check, versions"),
     },
     "questions": {
         "team": ("ask", "ask the whole team"),
         "pipe": ("ask", "run a pipeline; list earlier runs, run one again from a stage"),
-        "bulk": ("ask", "ask many things at the same time, JSON lines in and out"),
+        "bulk": ("ask", "run many requests at the same time, JSON lines in and out"),
     },
     "tools": {
-        "asks": ("tools", "calls of tools that wait for your word; allow, deny"),
+        "asks": ("tools", "tool calls that wait for approval: list, allow, deny"),
         "rules": ("tools", "what specialists may do with tools: list, add, remove, explain"),
         "audit": ("tools", "which tools were called, and who allowed it"),
     },
     "history": {
         "sessions": ("memory", "conversations: list, show, search, new, rename, pin, delete"),
-        "sent": ("sent", "what a turn sent its model: parts, tokens, left out, new"),
+        "sent": ("sent", "what a turn sent to its model: parts, tokens, left out, new"),
         "export": ("memory", "a conversation as Markdown or JSON"),
         "desk": ("desk", "what waits for you: who is down, what failed, what was answered"),
         "errors": ("memory", "errors nobody has acknowledged; `errors ack` acknowledges"),
@@ -69,7 +69,7 @@ EXAMPLES = (
 REMOTE_OPTIONS = {
     "--connect": "URL of a gateway on another machine (default: TEKTON_CONNECT)",
     "--token-file": "file with its token (default: TEKTON_TOKEN_FILE)",
-    "--ca-file": "who signed its certificate (default: TEKTON_CA_FILE)",
+    "--ca-file": "CA that signed its certificate (default: TEKTON_CA_FILE)",
 }
 """Options before the command."""
 

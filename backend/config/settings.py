@@ -210,7 +210,7 @@ class Memory(Table, frozen=True):
     errors_days: Annotated[int, Meta(ge=0)] = 90
     usage_days: Annotated[int, Meta(ge=0)] = 730
     tool_calls_days: Annotated[int, Meta(ge=0)] = 0
-    """The record of calls of tools (`tekton audit`); those that wait or run stay."""
+    """The record of tool calls (`tekton audit`); those that wait or run stay."""
     remembered_mib: Annotated[int, Meta(ge=16, le=65536)] = 256
     hint_results: Annotated[int, Meta(ge=0, le=20)] = 3
     """Memories that a turn may bring along."""
@@ -258,7 +258,7 @@ class Console(Table, frozen=True):
 
 
 class Rules(Table, frozen=True):
-    """Rules over calls of tools, each `SERVER:TOOL [ARGUMENT=GLOB …]`. Where several match, deny stands before ask and ask
+    """Rules over tool calls, each `SERVER:TOOL [ARGUMENT=GLOB …]`. Where several match, deny stands before ask and ask
     before allow; where none does, a person is asked.
     """
 
@@ -289,7 +289,7 @@ class SpecialistSettings(Table, frozen=True):
     model: str | None = None
     port: Port | None = None
     transport: Transport = "socket"
-    """`socket`: a worker of ours; `api`: an endpoint elsewhere; `acp`: an agent of others, started by `command`."""
+    """`socket`: a worker of ours; `api`: an endpoint elsewhere; `acp`: an external agent, started by `command`."""
     base_url: Address | None = None
     command: list[str] | None = None
     """With `acp`: the agent's command and its arguments, such as `["opencode", "acp"]`."""

@@ -70,7 +70,7 @@ class Retention(Struct, frozen=True):
     errors_days: int = 0
     usage_days: int = 0
     tool_calls_days: int = 0
-    """Of calls of tools that have ended; those that wait or run stay."""
+    """Of tool calls that have ended; those that wait or run stay."""
 
 
 class RetentionReport(Struct):

@@ -207,7 +207,7 @@ class ErrorStore(Protocol):
 
 
 class ToolCallStore(Protocol):
-    """The calls of tools, each written before it runs and completed after it."""
+    """The tool calls, each written before it runs and completed after it."""
 
     async def put(self, record: ToolRecord) -> None:
         """Store a record in the place of the one with its id, if there is one."""

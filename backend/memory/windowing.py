@@ -167,7 +167,7 @@ def _lasting(parts: Sequence[Part]) -> list[Part]:
 
 
 def with_tools(message: StoredMessage, *, taken: bool) -> StoredMessage:
-    """Return a message of a conversation as it is sent again: with the calls for tools whose results are known.
+    """Return a message of a conversation as it is sent again: with the tool calls whose results are known.
 
     Old results are cut. Where tools are not `taken`, no call and no result is left: a model without them would refuse both.
     """
@@ -190,7 +190,7 @@ def with_tools(message: StoredMessage, *, taken: bool) -> StoredMessage:
 
 
 def _rounds(message: StoredMessage) -> list[ChatMessage]:
-    """Return an answer with calls for tools as it was said: each call before its result, which a user's message holds."""
+    """Return an answer with tool calls as it was said: each call before its result, which a user's message holds."""
     if not any(isinstance(part, ToolResult) for part in message.parts):
         return []
     rounds: list[ChatMessage] = []

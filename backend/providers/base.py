@@ -129,7 +129,7 @@ class Logprobs(Struct, tag=True):
 
 
 class ToolPiece(Struct, tag=True):
-    """The beginning of a call for a tool, with `id` and `name`, or more of its arguments. Calls may interleave."""
+    """The beginning of a tool call, with `id` and `name`, or more of its arguments. Calls may interleave."""
 
     index: int
     id: str = ""

@@ -61,7 +61,7 @@ class OpenAISettings(KeyedSettings, frozen=True):
     without the second most do not count tokens, which are estimated then. `max_tokens_name` is what the cap on an answer
     is called: `auto` follows OpenAI for its own address and everybody else for others. `tools` and `images` say whether
     the model takes them, where the server does not: false refuses before the call. `api` is the protocol: with
-    `responses` signed thinking goes back to its model between calls for tools, which chat completions cannot.
+    `responses` signed thinking goes back to its model between tool calls, which chat completions cannot.
     """
 
     send_temperature: bool = True

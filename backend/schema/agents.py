@@ -1,4 +1,4 @@
-"""Agents of others as specialists: how one is started, and what is known of one that runs.
+"""External agents as specialists: how one is started, and what is known of one that runs.
 
 An agent is a program that speaks the Agent Client Protocol (ACP) over its standard input and output.
 """

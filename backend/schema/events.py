@@ -3,7 +3,7 @@
 Every event on the wire carries `seq` as its first key; the stream stamps it, so it is no field here.
 The streamed frames of `frames.py` are events too, unchanged. Topics: `fleet` (states, services),
 `metrics` (1 Hz figures), `chat` (turns and their tokens), `errors`, `logs`, `gateway` (calls and refusals),
-`pipes` (pipeline stages), `tools` (calls for tools and signatures of thinking: a topic of its own, because consoles of
+`pipes` (pipeline stages), `tools` (tool calls and signatures of thinking: a topic of its own, because consoles of
 before it know no such frames), `asks` (what waits for a person; who reads it and may answer is taken to be there to do so).
 """
 
@@ -292,13 +292,13 @@ class ErrorsAcknowledged(Struct, tag="errors_acknowledged"):
 
 
 class AskOpened(Struct, tag="ask"):
-    """A call for a tool waits for a person."""
+    """A tool call waits for a person."""
 
     ask: Ask
 
 
 class AskClosed(Struct, tag="ask_closed"):
-    """A call for a tool waits no more: it was allowed or denied, by somebody, or nobody in time."""
+    """A tool call waits no more: it was allowed or denied, by somebody, or nobody in time."""
 
     id: str
     ai_id: str

@@ -152,7 +152,7 @@ class Request(Struct, omit_defaults=True):
     `index`, `allow`, `content` and `result` belong to `tool_verdict`: whether call `index` of the turn may run, why not,
     and what came of it where the platform itself ran it; `option` is the answer chosen of those an agent offered.
 
-    `session` is the conversation that an agent of others keeps itself; without one it is asked in a conversation that ends
+    `session` is the conversation that an external agent keeps itself; without one it is asked in a conversation that ends
     with the turn.
     """
 
@@ -187,7 +187,7 @@ class Request(Struct, omit_defaults=True):
     option: str = ""
     session: str = ""
     settings: dict[str, str | bool] | None = None
-    """Of `configure`: options of an agent of others, by name, for all its conversations from now on."""
+    """Of `configure`: options of an external agent, by name, for all its conversations from now on."""
 
     @property
     def prompt(self) -> str:
@@ -293,7 +293,7 @@ class StreamReasoning(Struct, tag="stream_reasoning"):
 
 
 class StreamToolCall(Struct, tag="stream_tool_call", omit_defaults=True, gc=False):
-    """The beginning of a call for a tool, with `id` and `name`, or more of its arguments. Calls may interleave.
+    """The beginning of a tool call, with `id` and `name`, or more of its arguments. Calls may interleave.
 
     Only comes where tools were offered.
     """
@@ -328,7 +328,7 @@ class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
     """The worker wants to run the tool `tool` (`SERVER:TOOL`) and waits for a `tool_verdict` on call `index`.
 
     Only sent to the platform. `read_only` is what the tool's server says of it, a hint. `options` are the answers that an
-    agent of others offers itself, `diff` what it wants to change. With `form` nothing is to run: a tool that runs already
+    external agent offers itself, `diff` what it wants to change. With `form` nothing is to run: a tool that runs already
     asks a person to fill it, and the verdict's `content` holds the values.
     """
 
@@ -363,7 +363,7 @@ class ToolsReport(Struct, tag="tools_report"):
 
 
 class AgentReport(Struct, tag="agent_report"):
-    """How an agent of others is; sent to the platform at its `hello` and at changes, a few times a second at most."""
+    """How an external agent is; sent to the platform at its `hello` and at changes, a few times a second at most."""
 
     ai_id: str
     agent: AgentState
@@ -392,11 +392,11 @@ class StreamMetadata(Struct, omit_defaults=True):
     stop: str = ""
     """The stop text that ended the answer, where the upstream says which."""
     context_tokens: int = 0
-    """Tokens of the newest prompt and answer, where calls of tools made it several; `usage` sums them up."""
+    """Tokens of the newest prompt and answer, where tool calls made it several; `usage` sums them up."""
     changes: str = ""
-    """What an agent of others changed in files, as one diff."""
+    """What an external agent changed in files, as one diff."""
     cost: float | None = None
-    """What the turn cost as an agent of others says, in `currency`."""
+    """What the turn cost as an external agent says, in `currency`."""
     currency: str = "USD"
 
 

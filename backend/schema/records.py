@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 Transport = Literal["socket", "api", "acp"]
-"""How a specialist is reached: a worker of ours, an endpoint elsewhere, a worker that speaks to an agent of others."""
+"""How a specialist is reached: a worker of ours, an endpoint elsewhere, a worker that speaks to an external agent."""
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 """Three capital letters, as in ISO 4217."""
 
@@ -210,7 +210,7 @@ class SpecialistStatus(Struct, omit_defaults=True):
     tools: list[ToolState] = []
     """Its tool servers; none where it has no tools."""
     agent: AgentState | None = None
-    """Of an agent of others, what it says of itself."""
+    """Of an external agent, what it says of itself."""
 
 
 class ServiceStatus(Struct, omit_defaults=True):
@@ -492,14 +492,14 @@ class TurnOutcome(Struct, omit_defaults=True):
     message_id: int = 0
     notes: list[str] = []
     parts: list[Part] = []
-    """The answer in order, where it is more than text: thinking with its signatures, calls for tools."""
+    """The answer in order, where it is more than text: thinking with its signatures, tool calls."""
     stop: str = ""
     context_tokens: int = 0
-    """Tokens of the newest prompt and answer, where calls of tools made it several."""
+    """Tokens of the newest prompt and answer, where tool calls made it several."""
     changes: str = ""
-    """What an agent of others changed in files, as a diff."""
+    """What an external agent changed in files, as a diff."""
     cost: float | None = None
-    """As an agent of others says, in `currency`."""
+    """As an external agent says, in `currency`."""
     currency: str = "USD"
 
     @property

@@ -139,7 +139,7 @@ class SetModelResult(Struct):
 
 
 class AgentOptionSet(Struct):
-    """An option of an agent of others, as it is now."""
+    """An option of an external agent, as it is now."""
 
     id: str
     option: str
@@ -479,7 +479,7 @@ class GatewayReport(Struct):
 
 
 class AskList(Struct):
-    """Calls of tools that wait for a person, the oldest first."""
+    """Tool calls that wait for a person, the oldest first."""
 
     asks: list[Ask]
 
@@ -495,13 +495,13 @@ class AskAnswered(Struct):
 
 
 class RuleList(Struct):
-    """Rules over calls of tools: those of the configuration, then those that were added, by `id`."""
+    """Rules over tool calls: those of the configuration, then those that were added, by `id`."""
 
     rules: list[Rule]
 
 
 class ToolCallList(Struct):
-    """Calls of tools, newest first."""
+    """Tool calls, newest first."""
 
     calls: list[ToolRecord]
 

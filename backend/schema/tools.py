@@ -52,7 +52,7 @@ class Decision(Struct, omit_defaults=True):
 
 
 class AskOption(Struct, omit_defaults=True):
-    """An answer that an agent of others offers: `kind` is allow_once, allow_always, reject_once or reject_always.
+    """An answer that an external agent offers: `kind` is allow_once, allow_always, reject_once or reject_always.
 
     What "always" means is the agent's own affair: it keeps that itself, out of our sight.
     """
@@ -83,7 +83,7 @@ class AskField(Struct, omit_defaults=True):
 
 
 class Ask(Struct, omit_defaults=True):
-    """A call of a tool that waits for a person. `arguments` is JSON as the model wrote it.
+    """A tool call that waits for a person. `arguments` is JSON as the model wrote it.
 
     `since` and `until` are unix seconds; past `until` it is denied. `always` is the rule that answering "always" makes.
     """
@@ -103,7 +103,7 @@ class Ask(Struct, omit_defaults=True):
     read_only: bool | None = None
     """What the server says of its tool; a hint, no promise."""
     options: list[AskOption] = []
-    """The answers that an agent of others offers itself, beside ours; of a form of one choice, its choices."""
+    """The answers that an external agent offers itself, beside ours; of a form of one choice, its choices."""
     form: list[AskField] | None = None
     """What the tool's server wants to know of a person while its call runs; the answer's `words` fill it."""
     diff: str = ""
@@ -111,7 +111,7 @@ class Ask(Struct, omit_defaults=True):
 
 
 class ToolRecord(Struct, omit_defaults=True):
-    """One call of a tool, as kept (`memory.tool_calls_days`): written before the tool runs, completed after it.
+    """One tool call, as kept (`memory.tool_calls_days`): written before the tool runs, completed after it.
 
     `digest` is the SHA-256 of the arguments, `preview` their beginning with secrets masked. `by` names who decided: a
     rule, a person's client, or why nobody could. `state` is `waiting`, `denied`, `running`, `done`, `failed`, `ended`
@@ -181,7 +181,7 @@ class ToolState(Struct, omit_defaults=True):
 OWN_SERVER = "tekton"
 """The server under whose name the platform's own tools stand."""
 AGENTS_SERVER = "agent"
-"""Under which what agents of others do stands: its arguments are the agent's word."""
+"""Under which what external agents do stands: its arguments are the agent's word."""
 QUESTION = f"{AGENTS_SERVER}:question"
 """What an agent asks a person without doing anything: only one of its own options answers it."""
 

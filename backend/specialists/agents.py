@@ -1,4 +1,4 @@
-"""Agents of others as specialists: those we know, how one is started, and what stands against it.
+"""External agents as specialists: those we know, how one is started, and what stands against it.
 
 Starts nothing.
 """
@@ -51,7 +51,7 @@ def check_agent(context: SupervisorContext, component: Component) -> None:
     name = component.name
     if context.launcher.remote:
         raise TektonError(
-            f"{name} is an agent of others: those run on this machine only", code="launch_refused"
+            f"{name} is an external agent: those run on this machine only", code="launch_refused"
         )
     program = str(Path(component.command[0]).expanduser())
     if shutil.which(program, path=context.environment.get("PATH")) is None:

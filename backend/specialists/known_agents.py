@@ -1,4 +1,4 @@
-"""Agents of others that are known to speak the protocol: their commands, what they need, and a file of a specialist for one.
+"""External agents that are known to speak the protocol: their commands, what they need, and a file of a specialist for one.
 
 What is not known here can be a specialist all the same, by its command.
 """

@@ -318,14 +318,14 @@ class Supervisor:
         context.table.update(ai_id, **choice_fields(choice))
 
     async def set_agent_option(self, ai_id: str, option: str, value: str | bool) -> None:
-        """Set an option of an agent of others, for all its conversations until it ends.
+        """Set an option of an external agent, for all its conversations until it ends.
 
         Raises:
             TektonError: It is none, does not run, or has no such option or value; nothing was changed.
         """
         row = self.status(ai_id)
         if self._context.catalog.get(ai_id).transport != "acp":
-            raise TektonError(f"{row.name} is no agent of others: it has no options", code="invalid_request")
+            raise TektonError(f"{row.name} is no external agent: it has no options", code="invalid_request")
         if row.state not in LIVE:
             raise TektonError(
                 f"{row.name} does not run: launch it, or set it in config.toml for every start",

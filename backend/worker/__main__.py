@@ -42,7 +42,7 @@ async def serve_specialist(
     *,
     make_provider: ProviderFactory | None = None,
 ) -> int:
-    """Serve until cancelled; every generation then ends with an error frame. Return how an agent of others ended.
+    """Serve until cancelled; every generation then ends with an error frame. Return how an external agent ended.
 
     `report` is called with `Ready` once clients are accepted, then with `Warm`. `make_provider` replaces
     `backend.providers.create`.

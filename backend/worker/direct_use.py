@@ -52,7 +52,7 @@ class DirectUse:
             self._report_all(platform)
 
     def left(self, platform: Sink) -> None:
-        """Forget a platform's connection. Questions that wait for its word are decided without."""
+        """Forget a platform's connection. Questions that wait for its verdict are decided without."""
         if platform in self._platforms:
             reported_to = self._platforms[-1]
             self._platforms.remove(platform)

@@ -102,7 +102,7 @@ class Generation(Turn):
             )
 
     def decided(self, verdict: Request) -> None:
-        """Take the platform's word on a call for a tool."""
+        """Apply the platform's verdict on a tool call."""
         if self._tools is not None:
             self._tools.decided(verdict)
 

@@ -47,7 +47,7 @@ class WorkerSpec(Struct, omit_defaults=True):
     tls_cert: str = ""
     tls_key: str = ""
     agent: AgentSpec | None = None
-    """The agent of others that answers; then `provider` is `acp`."""
+    """The external agent that answers; then `provider` is `acp`."""
     tools: ToolsSpec = msgspec.field(default_factory=ToolsSpec)
     settings: msgspec.Raw = msgspec.Raw(b"{}")
 

@@ -1,4 +1,4 @@
-"""Commands on what waits for the operator's word: calls of tools."""
+"""Commands on what waits for the operator's word: tool calls."""
 
 from __future__ import annotations
 

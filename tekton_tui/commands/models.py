@@ -40,12 +40,12 @@ class ModelCommands:
             use()
 
     def options(self, ai_id: str) -> None:
-        """Ask which option of an agent of others is to be set, and to what."""
+        """Ask which option of an external agent is to be set, and to what."""
         row = self._controller.stores.fleet.rows.get(ai_id)
         agent, name = row.agent if row else None, row.name if row else ai_id
         if agent is None or not agent.settable:
             why = "nothing is known yet: it says it with its first conversation" if agent else (
-                "it is no agent of others that runs: m changes its model"
+                "it is no external agent that runs: m changes its model"
             )  # fmt: skip
             self._controller.notify(f"{name}: {why}", failed=True)
             return

@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the operator says to a call of a tool: `allow`, `always`, `deny` or `later`; `words` are for the model.
+    """What the operator says to a tool call: `allow`, `always`, `deny` or `later`; `words` are for the model.
 
     `option` is one of the agent's own answers, by its id.
     """
@@ -135,7 +135,7 @@ class Navigator(Protocol):
         ...
 
     def open_ask(self, ask: Ask, then: Callable[[Choice], None], *, say_why: bool = False) -> None:
-        """Show a call of a tool that waits; `then` gets what the operator says to it. `say_why` begins with a denial."""
+        """Show a tool call that waits; `then` gets what the operator says to it. `say_why` begins with a denial."""
         ...
 
     def ask_quit(self, live: Sequence[str], then: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""A call of a tool that waits for the operator: who, what exactly, why; allowed, allowed for good, or denied with a word."""
+"""A tool call that waits for the operator: who, what exactly, why; allowed, allowed for good, or denied with a word."""
 
 from __future__ import annotations
 

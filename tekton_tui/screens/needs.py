@@ -313,7 +313,7 @@ class NeedsPane(Vertical):
         if item.id in marked:
             marked.discard(item.id)
         elif ask is None:
-            self._commands.notify("only calls of tools are answered together", failed=True)
+            self._commands.notify("only tool calls are answered together", failed=True)
             return
         elif any(one.tool != ask.tool for one in others):
             self._commands.notify(

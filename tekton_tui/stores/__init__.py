@@ -39,7 +39,7 @@ class Stores:
         self.turns.shown.subscribe(lambda whose: self.waiting_changed.emit())
 
     def waiting(self) -> int:
-        """Return how much waits for the operator: no answer that is on the screen, and calls of tools as they come."""
+        """Return how much waits for the operator: no answer that is on the screen, and tool calls as they come."""
         others = sum(item.kind != "asks" and not self._on_screen(item) for item in self.attention.open())
         return len(self.asks.asks) + others
 

@@ -1,4 +1,4 @@
-"""The calls for tools in one answer: as they come by events, and as memory has them."""
+"""The tool calls in one answer: as they come by events, and as memory has them."""
 
 from __future__ import annotations
 

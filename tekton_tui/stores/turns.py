@@ -90,7 +90,7 @@ class LiveTurn:
     after: str = ""
     """Behind which question it stands, where that is not the newest one."""
     calls: dict[int, LiveCall] = field(default_factory=dict[int, LiveCall])
-    """Its calls for tools, in the order they began."""
+    """Its tool calls, in the order they began."""
 
     @property
     def content(self) -> str:
@@ -216,7 +216,7 @@ class TurnStore:
         self.reasoning: Signal[[LiveTurn, str]] = Signal()
         self.phase: Signal[[LiveTurn]] = Signal()
         self.tool: Signal[[LiveTurn, LiveCall]] = Signal()
-        """Emitted with a call for a tool that began or changed."""
+        """Emitted with a tool call that began or changed."""
         self.ended: Signal[[LiveTurn]] = Signal()
         self.team_started: Signal[[LiveTeam]] = Signal()
         self.team_ended: Signal[[LiveTeam]] = Signal()
@@ -309,7 +309,7 @@ class TurnStore:
                 self.tool.emit(turn, call)
 
     def call_tool(self, event: StreamToolCall) -> None:
-        """Take the beginning of a call for a tool, or more of its arguments."""
+        """Take the beginning of a tool call, or more of its arguments."""
         if turn := self.turns.get(event.request_id):
             call = self._call(turn, event.index)
             call.name = call.name or shown_name(event.name)

@@ -15,7 +15,7 @@ ToolState = Literal["calling", "asking", "running", "done", "failed", "denied", 
 
 
 class ToolRow(NamedTuple):
-    """A call for a tool as its row shows it.
+    """A tool call as its row shows it.
 
     Attributes:
         number: Which of the message's calls.
@@ -83,7 +83,7 @@ class Entry:
         message_id: Number in memory, 0 while only the stream has told of it.
         branch: Which of several ways the conversation goes here, in words; empty where there is one.
         files: What went along with it, a few words each ("plan.png 12K").
-        tools: The calls for tools in it, in order.
+        tools: The tool calls in it, in order.
         pinned: Whether it stays in the context when the history is pruned.
     """
 

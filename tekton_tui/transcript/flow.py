@@ -118,7 +118,7 @@ class Flow:
         return number
 
     def set_tool(self, key: str, row: ToolRow) -> int | None:
-        """Show a call for a tool in a stream; return the message's number, `None` if there is no such stream."""
+        """Show a tool call in a stream; return the message's number, `None` if there is no such stream."""
         if (message := self.streaming(key)) is not None:
             message.set_tool(row)
         return self._streaming.get(key)

@@ -65,7 +65,7 @@ class Message:
         self._pending_reasoning: list[str] = []
         self._splitter: Splitter | None = None
         self._bodies: list[Prose | Code] = []
-        """The parts of the text since the last call for a tool."""
+        """The parts of the text since the last tool call."""
         self._reasoning: Reasoning | None = None
         self._waiting: Waiting | None = None
         self._tops: list[int] | None = None
@@ -89,7 +89,7 @@ class Message:
                 piece.changed()
 
     def set_tool(self, row: ToolRow) -> None:
-        """Show a call for a tool that begins, behind the text so far, or how one goes on."""
+        """Show a tool call that begins, behind the text so far, or how one goes on."""
         self.settle_pending()
         tools = self.entry.tools
         for place, known in enumerate(tools):
@@ -281,7 +281,7 @@ class Message:
             self.pieces.append(piece)
 
     def _end_segment(self) -> None:
-        """Settle the text so far: what comes next stands behind a call for a tool."""
+        """Settle the text so far: what comes next stands behind a tool call."""
         if self._splitter is not None and not self.raw:
             self._splitter.finish()
             self._match_blocks()

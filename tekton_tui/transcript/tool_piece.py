@@ -1,4 +1,4 @@
-"""The row of a call for a tool: its name, arguments and result in a few words; all of them when it is unfolded."""
+"""The row of a tool call: its name, arguments and result in a few words; all of them when it is unfolded."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Transcript(ScrollView, can_focus=True):
             self._request_frame()
 
     def set_tool(self, key: str, row: ToolRow) -> None:
-        """Show a call for a tool in a streaming answer, or how it goes on; with the next frame. Unknown keys are ignored."""
+        """Show a tool call in a streaming answer, or how it goes on; with the next frame. Unknown keys are ignored."""
         if (number := self._flow.set_tool(key, row)) is not None:
             self._viewport.note_news(number)
             self._request_frame()

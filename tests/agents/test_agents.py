@@ -1,4 +1,4 @@
-"""An agent of others as a specialist, from its launch to its end: a real one, written with the protocol's own SDK."""
+"""An external agent as a specialist, from its launch to its end: a real one, written with the protocol's own SDK."""
 
 from __future__ import annotations
 

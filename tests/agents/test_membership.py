@@ -1,4 +1,4 @@
-"""Agents of others where specialists of ours stand: as judge, as moderator, judged, within a budget, at a fork of the road."""
+"""External agents where specialists of ours stand: as judge, as moderator, judged, within a budget, at a fork of the road."""
 
 from __future__ import annotations
 
@@ -211,8 +211,8 @@ async def test_its_options_are_set_while_it_runs_and_how_hard_it_thinks_by_a_que
     ("resumer", "mode", "yolo", "has no mode 'yolo'; it has: ask, plan"),
     ("resumer", "colour", "red", "has no option 'colour'; it has: model, effort, terse"),
     ("resumer", "terse", "maybe", "has no Terse 'maybe'; it has: true, false"),
-    ("apollo", "mode", "plan", "no agent of others"),
-    ("athena", "mode", "plan", "no agent of others"),
+    ("apollo", "mode", "plan", "no external agent"),
+    ("athena", "mode", "plan", "no external agent"),
 ])  # fmt: skip
 async def test_what_an_agent_does_not_have_is_refused_with_what_it_has(
     shared: Platform, ai_id: str, option: str, value: str, why: str

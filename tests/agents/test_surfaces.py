@@ -1,4 +1,4 @@
-"""An agent of others asked by every way a specialist of ours is asked: it answers the same words everywhere."""
+"""An external agent asked by every way a specialist of ours is asked: it answers the same words everywhere."""
 
 from __future__ import annotations
 

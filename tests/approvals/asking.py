@@ -1,4 +1,4 @@
-"""Calls of tools under every kind of bad luck, and what must hold of them: used by `test_asking.py` and `bench/fuzz.py`.
+"""Tool calls under every kind of bad luck, and what must hold of them: used by `test_asking.py` and `bench/fuzz.py`.
 
 Two specialists with a real tool server each are asked for calls with names of their own. Operators answer, twice and at
 once; turns are cancelled; workers and backends are killed; consoles go and come; rules change; nobody answers in time. The

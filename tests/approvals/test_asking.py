@@ -1,4 +1,4 @@
-"""A few hundred calls of tools in every kind of bad luck; `make fuzz` takes ten thousand."""
+"""A few hundred tool calls in every kind of bad luck; `make fuzz` takes ten thousand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules over calls of tools: what an allow covers, what a deny holds, and in which order."""
+"""Rules over tool calls: what an allow covers, what a deny holds, and in which order."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _text(content: Any) -> str:
 
 
 def spoken(kind: str, text: str, calls: list[tuple[str, str]]) -> bytes:
-    """Return the stream of an answer: a text, or one call for a tool."""
+    """Return the stream of an answer: a text, or one tool call."""
     if kind == "ollama":
         wanted = [{"function": {"name": name, "arguments": json.loads(given)}} for name, given in calls]
         return line(text, message={"tool_calls": wanted} if wanted else {}) + LAST

@@ -1,4 +1,4 @@
-"""Coding agents of others finish a turn with a command run, against a specialist, offline; `make test-clients`."""
+"""External coding agents finish a turn with a command run, against a specialist, offline; `make test-clients`."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from tests.gateway.serving import Backend
 
 SLOW = "[[repeat 100000]] [[rate 50]]"
 NOT_CALLED = {
-    "SetAgentOption": "needs an agent of others (tests/agents)",
-    "AnswerAsk": "needs a call of a tool that waits (tests/approvals)",
+    "SetAgentOption": "needs an external agent (tests/agents)",
+    "AnswerAsk": "needs a tool call that waits (tests/approvals)",
     "PullModel": "needs an upstream that fetches models (tests/providers)",
     "ShutDownBackend": "ends the backend (called last)",
 }

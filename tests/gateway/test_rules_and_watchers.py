@@ -1,4 +1,4 @@
-"""Calls of tools from outside: rules that a body brings along, and who counts as somebody that watches."""
+"""Tool calls from outside: rules that a body brings along, and who counts as somebody that watches."""
 
 from __future__ import annotations
 

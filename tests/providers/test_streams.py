@@ -55,7 +55,7 @@ CALLING: list[tuple[Any, list[tuple[str, dict[str, Any]]]]] = [
     ),
     (ollama, [("", {"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}})]),
 ]  # fmt: skip
-"""A call for a tool in each dialect, object by object."""
+"""A tool call in each dialect, object by object."""
 ODD: list[Any] = [[], {}, None, True, -1, 1.5, float("inf"), "", [[]], [None], {"a": []}]
 
 STREAMS = int(os.environ.get("TEKTON_STREAMS", "300"))

@@ -1,4 +1,4 @@
-"""How an agent of others is shown: its login, its plan, what it changed; its commands behind `/`, and its options."""
+"""How an external agent is shown: its login, its plan, what it changed; its commands behind `/`, and its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call of a tool that waits is seen everywhere, answered by one key, and never by accident."""
+"""A tool call that waits is seen everywhere, answered by one key, and never by accident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A turn's calls for tools stand in its answer as rows: live, read back, after a reconnect, and whatever they hold."""
+"""A turn's tool calls stand in its answer as rows: live, read back, after a reconnect, and whatever they hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of tools are answered in the place of what waits: by keys on a terminal, several at once, and with two operators."""
+"""Tool calls are answered in the place of what waits: by keys on a terminal, several at once, and with two operators."""
 
 from __future__ import annotations
 

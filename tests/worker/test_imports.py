@@ -1,4 +1,4 @@
-"""What a worker loads: an ordinary one nothing of agents of others, nor of the backend that started it."""
+"""What a worker loads: an ordinary one nothing of external agents, nor of the backend that started it."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ from backend.schema.results import PipelineRuns
         "--to", nargs="+", metavar="NAME", values=(SPECIALISTS,), help="only these (default: all that run)"
     ),
     argument("--mode", choices=("pass_through", "synthesis", "consensus", "directed")),
-    argument("--timeout", type=seconds, metavar="S", help="seconds each member has"),
-    argument("--discuss", metavar="ID", help="one more round over the team turn with this id"),
+    argument("--timeout", type=seconds, metavar="S", help="time limit of each member, in seconds"),
+    argument("--discuss", metavar="ID", help="start a discussion round over the team turn with this id"),
     argument("--json", action="store_true", help="JSON lines: one for each answer"),
     examples=[
         ("tekton team 'name one risk'", "everybody that runs"),
@@ -191,13 +191,13 @@ def _run(result: PipelineRuns, options: argparse.Namespace) -> int:
 @command(
     "bulk",
     argument("file", nargs="?", default="-", values=(FILES,), help="JSON lines (default: what is piped in)"),
-    argument("--at-once", type=count, metavar="N", help="how many at the same time"),
-    argument("--timeout", type=seconds, metavar="S", help="seconds each has"),
+    argument("--at-once", type=count, metavar="N", help="requests at the same time"),
+    argument("--timeout", type=seconds, metavar="S", help="time limit of each, in seconds"),
     examples=[('echo \'{"specialist_id": "apollo", "message": "hello"}\' | tekton bulk', "a request a line")],
 )
 async def bulk(options: argparse.Namespace) -> int:
-    """Ask many things at the same time. A line in: {"specialist_id": "apollo", "message": "hello"}; a line out for
-    each, in the same order.
+    """Run many requests at the same time. Each line of input is a JSON object such as {"specialist_id": "apollo",
+    "message": "hello"}; each gets one line of output, in the same order.
     """
     text = read_file(options.file) if options.file != "-" else read_stdin()
     requests: list[BulkItem] = []

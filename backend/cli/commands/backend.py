@@ -37,7 +37,7 @@ END_WAIT_S = 5.0
     argument(
         "--without-tls",
         action="store_true",
-        help="an address that other machines reach may go without certificates (default: gateway.without_tls)",
+        help="allow an address that other machines can reach without TLS (default: gateway.without_tls)",
     ),
     argument("--port", type=int, help="port to listen on (default: gateway.port)"),
     argument(
@@ -91,7 +91,7 @@ async def gateway(options: argparse.Namespace) -> int:
 )
 async def stop(options: argparse.Namespace) -> int:
     """End the backend and wait until its process is gone. The specialists go on running, unless --fleet is given. A
-    backend that runs and does not answer is ended by signals, after a question or with --force.
+    backend that runs but does not answer is ended by signals, after a confirmation or with --force.
     """
     from backend.client.attach import backend_process, own_home
 

@@ -20,17 +20,17 @@ SNOOZE_S = 600.0
 @command(
     "desk",
     argument("what", nargs="?", choices=("list", "ack", "snooze"), default="list"),
-    argument("ids", nargs="*", help="items, as `tekton desk` names them"),
-    argument("--minutes", type=float, default=SNOOZE_S / 60, help="snooze: for how long; 0 takes back"),
+    argument("ids", nargs="*", help="ids of items, as `tekton desk` lists them"),
+    argument("--minutes", type=float, default=SNOOZE_S / 60, help="snooze: for how long; 0 shows them again"),
     JSON,
     examples=[
-        ("tekton desk", "who is down, what failed, what was answered and not seen"),
+        ("tekton desk", "who is down, what failed, which answers nobody has seen"),
         ("tekton desk --json", "the same for programs"),
     ],
 )
 async def desk(options: argparse.Namespace) -> int:
-    """List what waits for you, the most urgent first. `desk ack` says that it has been seen, `desk snooze` puts it away
-    for a while.
+    """List what waits for you, the most urgent first. `desk ack` marks items as seen, `desk snooze` hides them for a
+    while.
     """
     if options.what != "list" and not options.ids:
         raise TektonError("name what `tekton desk` lists", code="invalid_request")

@@ -47,7 +47,7 @@ class Finding(NamedTuple):
 )
 async def doctor(options: argparse.Namespace) -> int:
     """Check Python, permissions, configuration, weights, ports, disk, provider and backend, and say for each thing
-    that is wrong how to fix it. Changes nothing, unless --repair is given: that mends a damaged database first.
+    that is wrong how to fix it. Changes nothing, unless --repair is given: that repairs a damaged database first.
     """
     here_only("`tekton doctor`")
     worst = OK
@@ -354,7 +354,7 @@ async def _asked(
 
 
 def _agents(settings: Settings) -> Iterator[Finding]:
-    """Yield the agents of others that are found, and those that are configured and lack something."""
+    """Yield the external agents that are found, and those that are configured and lack something."""
     from backend.specialists.known_agents import KNOWN
 
     configured = {

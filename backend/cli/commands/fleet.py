@@ -92,8 +92,8 @@ async def restart(options: argparse.Namespace) -> int:
     ],
 )
 async def discover(options: argparse.Namespace) -> int:
-    """List specialists by capability, role or state. A terminal gets cells cut to its width; a pipe and --json
-    get all of each cell.
+    """List specialists by capability, role or state. On a terminal, cells are cut to its width; a pipe and --json get
+    them whole.
     """
     wish = ListSpecialists(
         capability=options.capability, role=options.role, state=options.state, active_only=options.active

@@ -30,7 +30,7 @@ TAIL_BYTES = 1 << 20
     argument("name", values=(SPECIALISTS,), help="a specialist, backend, embedded or control-audit"),
     argument("-f", "--follow", action="store_true", help="print new lines as they are written"),
     argument("--tail", type=count, default=200, help="lines (default 200)"),
-    argument("--previous", action="store_true", help="the run before"),
+    argument("--previous", action="store_true", help="of the run before this one"),
     examples=[("tekton logs apollo --tail 20", "the newest lines")],
 )
 async def logs(options: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ SESSION_VERBS = ("list", "show", "search", "rename", "resume", "delete", "new", 
     argument("what", nargs="?", choices=("list", "ack"), default="list"),
     argument("ids", nargs="*", type=count, help="record numbers to acknowledge"),
     argument("--all", action="store_true", help="list acknowledged ones too; ack: all"),
-    argument("--evidence", action="store_true", help="with the evidence of each"),
+    argument("--evidence", action="store_true", help="show the evidence of each"),
     JSON,
     examples=[
         ("tekton errors", "what nobody has acknowledged"),
@@ -82,7 +82,7 @@ async def errors(options: argparse.Namespace) -> int:
         "words", nargs="*", help="a session id and a title, words to find, or the number of a message (pin)"
     ),
     argument("--owner", default="", values=(SPECIALISTS,), help="a specialist, or team"),
-    argument("-y", "--yes", action="store_true", help="delete: without asking"),
+    argument("-y", "--yes", action="store_true", help="delete: do not ask"),
     argument("--limit", type=count, default=50, help="show, search: rows (default 50)"),
     JSON,
     examples=[

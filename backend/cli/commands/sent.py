@@ -21,18 +21,18 @@ FIRST_WORDS = 120
 @command(
     "sent",
     argument("what", values=(SPECIALISTS,), help="a specialist, for its newest turn; or a turn's request id"),
-    argument("--session", default="", help="the specialist's newest turn in this conversation"),
+    argument("--session", default="", help="take the specialist's newest turn in this conversation"),
     argument("--full", action="store_true", help="print every text whole"),
     JSON,
     examples=[
-        ("tekton sent apollo", "what its last question was sent with"),
+        ("tekton sent apollo", "what was sent with its last question"),
         ("tekton sent apollo --full", "every text of it, and the lines that are new"),
     ],
 )
 async def sent(options: argparse.Namespace) -> int:
-    """Show what a turn sent its model, in the order in which the model read it: persona, tools, memories, history, prompt.
-    Each part stands with its tokens (about, unless the provider counted), then what was left out and why, then what is
-    new since the turn before. Keys are masked.
+    """Show what a turn sent to its model, in the order in which the model read it: persona, tools, memories, history,
+    prompt. Each part is shown with its number of tokens (estimated, unless the provider counted), then what was left
+    out and why, then what is new since the turn before. Keys are masked.
     """
     report = await _report(options.what, options.session)
     if options.json:

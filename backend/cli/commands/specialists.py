@@ -40,24 +40,31 @@ Files = Mapping[str, bytes]
     argument(
         "verb", nargs="?", choices=VERBS, default="list", metavar="verb", help="list when there is none"
     ),
-    argument("words", nargs="*", values=(SPECIALISTS,), help="a name; compare, restore: numbers of versions"),
+    argument(
+        "words", nargs="*", values=(SPECIALISTS,), help="a name; for compare and restore also version numbers"
+    ),
     argument(
         "--from", dest="source", default="", help="new: a folder with a SKILL.md, such a file, or its URL"
     ),
     argument("--title", default="", help="new: what it is, such as 'Code critic'"),
     argument("--persona", default="", help="new: the system prompt; without it an editor is opened"),
-    argument("--capability", action="append", default=[], help="new: what people ask for; may be repeated"),
+    argument(
+        "--capability",
+        action="append",
+        default=[],
+        help="new: what it can do, such as planning; may be repeated",
+    ),
     argument("--model", default="", help="new: a model of its own"),
     argument("--provider", default="", help="new: a provider of its own"),
     argument(
         "--agent",
         default="",
         metavar="NAME",
-        help=f"new: an agent of others: {', '.join(NAMES)}, or a command",
+        help=f"new: an external agent: {', '.join(NAMES)}, or a command",
     ),
-    argument("--cwd", default="", help="new --agent: the folder it works in; by default this one"),
+    argument("--cwd", default="", help="new --agent: the folder it works in (default: this one)"),
     argument("--worktree", action="store_true", help="new --agent: in a git worktree of its own"),
-    argument("-y", "--yes", action="store_true", help="new --from, remove: without asking"),
+    argument("-y", "--yes", action="store_true", help="new --from, remove: do not ask"),
     JSON,
     examples=[
         ("tekton specialists", "all of them, and where each is declared"),
@@ -67,8 +74,9 @@ Files = Mapping[str, bytes]
 )
 async def specialists(options: argparse.Namespace) -> int:
     """Work with specialists of your own: list, show NAME, new NAME, edit NAME, remove NAME, check, versions NAME,
-    compare NAME [A [B]], restore NAME A. They stand in the home's folder `specialists`; a backend that runs takes a
-    change within a second. `new --from` shows all it would bring before it writes, and runs nothing of it.
+    compare NAME [A [B]], restore NAME A. They are files in the folder `specialists` of the home; a running backend
+    applies a change within a second. `new --from` shows everything it would add before it writes, and runs none of
+    it.
     """
     here_only("`tekton specialists`")
     home = Home.from_environment().prepare()
@@ -200,7 +208,7 @@ async def _new(home: Home, options: argparse.Namespace) -> int:
 
 
 def _new_agent(home: Home, name: str, options: argparse.Namespace) -> int:
-    """Write the file of an agent of others; say what it still needs, and start nothing."""
+    """Write the file of an external agent; say what it still needs, and start nothing."""
     known = next((one for one in KNOWN if one.name == options.agent), None)
     command = known.command if known else shlex.split(options.agent)
     where = f"{name}.toml"

@@ -31,7 +31,7 @@ WATCH_EVERY_S = 1.0
 @command(
     "status",
     JSON,
-    argument("--watch", action="store_true", help="every second again, in place"),
+    argument("--watch", action="store_true", help="refresh every second, in place"),
     examples=[("tekton status", "a table"), ("tekton status --json", "everything, for a program")],
 )
 async def status(options: argparse.Namespace) -> int:

@@ -33,15 +33,15 @@ VERDICTS: tuple[Verdict, ...] = ("allow", "ask", "deny")
     argument("verb", nargs="?", choices=("list", "allow", "deny"), default="list"),
     argument("id", nargs="?", default="", help="allow, deny: which one, as the list shows it"),
     argument("words", nargs="*", help="deny: what the model is told; allow: the answer to a question"),
-    argument("--always", action="store_true", help="also make a rule of exactly this call"),
+    argument("--always", action="store_true", help="also add a rule for exactly this call"),
     argument("--option", default="", help="answer with this option of the agent's own, by its id"),
-    argument("--rule", default="", help="also make this rule, such as 'files:write path=notes/*'"),
+    argument("--rule", default="", help="also add this rule, such as 'files:write path=notes/*'"),
     JSON,
-    examples=[("tekton asks", "what waits for your word")],
+    examples=[("tekton asks", "what waits for approval")],
 )
 async def asks(options: argparse.Namespace) -> int:
-    """List the calls of tools that wait for a person: who wants to call what, with which arguments, since when.
-    `allow ID` lets one run, `deny ID [WHY]` does not; the first answer counts, from wherever it comes.
+    """List the tool calls that wait for approval: who wants to call what, with which arguments, since when. `allow
+    ID` lets one run, `deny ID [WHY]` refuses it; the first answer counts, whichever client it comes from.
     """
     waiting = (await call(ListAsks())).asks
     if options.verb != "list":
@@ -103,14 +103,14 @@ def show_ask(ask: Ask) -> None:
     ),
     JSON,
     examples=[
-        ("tekton rules", "every rule over tools, and where it comes from"),
+        ("tekton rules", "all rules, and where each comes from"),
         ("tekton rules explain 'files:write path=notes/today.md' --for apollo", "which rule decides"),
-        ("tekton rules add allow 'files:read*' --for apollo", "let one specialist read unasked"),
+        ("tekton rules add allow 'files:read*' --for apollo", "let one specialist read without asking"),
     ],
 )
 async def rules(options: argparse.Namespace) -> int:
-    """Work with the rules over calls of tools. A pattern is `SERVER:TOOL [ARGUMENT=GLOB …]`; where several rules match,
-    deny stands before ask, and ask before allow; where none does, a person is asked.
+    """Manage the rules for tool calls. A pattern is `SERVER:TOOL [ARGUMENT=GLOB …]`; where several rules match, deny
+    wins over ask and ask over allow; where none matches, a person is asked.
     """
     verb, words = options.verb, options.words
     if verb == "add":
@@ -155,7 +155,7 @@ async def rules(options: argparse.Namespace) -> int:
     examples=[("tekton audit", "which tools were called, and who allowed it")],
 )
 async def audit(options: argparse.Namespace) -> int:
-    """List the calls of tools, newest first: each with its verdict, the rule or the person that gave it, and its end."""
+    """List the tool calls, newest first: each with its verdict, the rule or person that gave it, and how it ended."""
     found = (await call(ListToolCalls(options.name, options.limit), start=True)).calls
     if options.json:
         terminal.print_json(found)

@@ -22,17 +22,17 @@ from backend.text import safe, safe_line
 @command(
     "worktree",
     argument("verb", nargs="?", choices=("list", "diff", "merge", "remove"), default="list"),
-    argument("name", nargs="?", default="", values=(SPECIALISTS,), help="whose worktree"),
-    argument("--force", action="store_true", help="remove: also what is merged nowhere"),
+    argument("name", nargs="?", default="", values=(SPECIALISTS,), help="the agent whose worktree it is"),
+    argument("--force", action="store_true", help="remove: even if its changes are merged nowhere"),
     JSON,
     examples=[
         ("tekton worktree", "which agents have one, and what is in it"),
     ],
 )
 async def worktree(options: argparse.Namespace) -> int:
-    """List the git worktrees that agents with `worktree = true` work in; `diff NAME` shows what one holds that its beginning
-    does not, `merge NAME` commits that and merges it into what the repository has checked out, `remove NAME` throws
-    it away. Nothing of this happens by itself.
+    """List the git worktrees that agents with `worktree = true` work in; `diff NAME` shows what changed in one since
+    it was made, `merge NAME` commits that and merges it into the branch that the repository has checked out, `remove
+    NAME` deletes it. None of this happens automatically.
     """
     here_only("`tekton worktree`")
     home = Home.from_environment().prepare()

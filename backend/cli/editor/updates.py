@@ -1,4 +1,4 @@
-"""What editors see of a turn: messages, thoughts, calls of tools and plans as the protocol's values, and prompts read. Pure."""
+"""What editors see of a turn: messages, thoughts, tool calls and plans as the protocol's values, and prompts read. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CODES: dict[ErrorCode, int] = {
 
 
 class Call(Struct):
-    """A call of a tool, as far as it is known: `name` as the model writes it, `arguments` as they come."""
+    """A tool call, as far as it is known: `name` as the model writes it, `arguments` as they come."""
 
     id: str
     name: str

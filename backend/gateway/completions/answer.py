@@ -166,7 +166,7 @@ def _refuse_for_many(asked: Asked) -> None:
     """
     options, who = asked.options, f"the model {asked.target!r} is several specialists"
     if options.tools:
-        raise refused("tools", f"tools: {who}, who cannot own one call for a tool; name one of them")
+        raise refused("tools", f"tools: {who}, who cannot own one tool call; name one of them")
     if options.format is not None and options.format.kind != "text":
         raise refused("response_format", f"response_format: {who}, who answer in one text; name one of them")
     if options.logprobs is not None:

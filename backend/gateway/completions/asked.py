@@ -89,7 +89,7 @@ def conversation(messages: Sequence[ChatMessage], system: str = "", where: str =
     the next one is to begin. A system message in the middle stays there; one behind the prompt comes right before it.
 
     Raises:
-        InvalidRequest: There is nothing to answer, or a call for a tool without its result.
+        InvalidRequest: There is nothing to answer, or a tool call without its result.
     """
     left, systems, prefill = list(messages), [system] if system else [], ""
     while left and left[0].role == "system":

@@ -1,6 +1,6 @@
 """A chat or a generation as it is asked for in Ollama's words. Pure.
 
-Calls for tools have no ids in this dialect: results belong to the calls before them by name, then in order.
+Tool calls have no ids in this dialect: results belong to the calls before them by name, then in order.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A chat or a generation as it is answered in Ollama's words: a JSON document a line. Pure.
 
-Calls for tools come whole, behind the text.
+Tool calls come whole, behind the text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls of tools in Redis: a hash of records as JSON, and their ids by time."""
+"""Tool calls in Redis: a hash of records as JSON, and their ids by time."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ async def retain(database: SqliteDatabase, ages: Retention, now: float) -> Reten
 
 
 async def _delete_tool_calls(database: SqliteDatabase, before: float) -> int:
-    """Delete the calls of tools that have ended and began before a moment; return how many."""
+    """Delete the tool calls that have ended and began before a moment; return how many."""
     old = f"SELECT id FROM tool_calls WHERE at < ? AND state NOT IN ('waiting', 'running') LIMIT {SLICE_ROWS}"
     deleted = 0
     while gone := await _slice(

@@ -1,4 +1,4 @@
-"""Calls of tools in SQL: one row a call, the record itself as JSON."""
+"""Tool calls in SQL: one row a call, the record itself as JSON."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ async def get_specialist(params: GetSpecialist, *, catalog: Catalog, fleet: Supe
     console="options",
 )
 async def set_agent_option(params: SetAgentOption, *, catalog: Catalog, fleet: Supervisor) -> AgentOptionSet:
-    """Set an option of an agent of others (its mode, model or what it names) until it ends."""
+    """Set an option of an external agent (its mode, model or what it names) until it ends."""
     component = catalog.get(params.id)
     await fleet.set_agent_option(component.id, params.option, params.value)
     return AgentOptionSet(component.id, params.option, params.value)

@@ -22,7 +22,7 @@ from backend.schema.tools import Decision, Rule
 
 @action(scope="read", routes=(("GET", "/api/v1/asks"),), mcp="ListAsks", cli="tekton asks", console="asks")
 async def list_asks(params: ListAsks, *, approvals: Approvals) -> AskList:
-    """List the calls of tools that wait for a person, the oldest first."""
+    """List the tool calls that wait for a person, the oldest first."""
     return AskList(approvals.asks)
 
 
@@ -34,7 +34,7 @@ async def list_asks(params: ListAsks, *, approvals: Approvals) -> AskList:
     console="asks.answer",
 )
 async def answer_ask(params: AnswerAsk, *, approvals: Approvals) -> AskAnswered:
-    """Allow or deny a call of a tool that waits; the first answer counts, a later one is told by whom it was."""
+    """Allow or deny a tool call that waits; the first answer counts, a later one is told by whom it was."""
     by = caller.get()
     ask = await approvals.answer(
         params.id, params.answer, by, always=params.always, words=params.words, option=params.option
@@ -44,13 +44,13 @@ async def answer_ask(params: AnswerAsk, *, approvals: Approvals) -> AskAnswered:
 
 @action(scope="read", routes=(("GET", "/api/v1/rules"),), mcp="ListToolRules", cli="tekton rules")
 async def list_rules(params: ListRules, *, approvals: Approvals) -> RuleList:
-    """List the rules over calls of tools: those of the configuration, then those made from answers."""
+    """List the rules over tool calls: those of the configuration, then those made from answers."""
     return RuleList(approvals.rules)
 
 
 @action(scope="control", routes=(("POST", "/api/v1/rules"),), mcp="AddToolRule", cli="tekton rules add")
 async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog) -> Rule:
-    """Add a rule over calls of tools, for the platform, a group, a specialist or a session."""
+    """Add a rule over tool calls, for the platform, a group, a specialist or a session."""
     return await approvals.add_rule(
         Rule(params.verdict, params.pattern, _scope(catalog, params.scope), by=caller.get())
     )
@@ -74,14 +74,14 @@ async def remove_rule(params: RemoveRule, *, approvals: Approvals) -> Rule:
     cli="tekton rules explain",
 )
 async def explain_rule(params: ExplainRule, *, approvals: Approvals, catalog: Catalog) -> Decision:
-    """Say which rule decides over a call of a tool, without calling it."""
+    """Say which rule decides over a tool call, without calling it."""
     ai_id = catalog.get(params.ai_id).id if params.ai_id else ""
     return approvals.explain(params.tool, params.arguments, ai_id, params.session_id)
 
 
 @action(scope="read", routes=(("GET", "/api/v1/tool-calls"),), mcp="ListToolCalls", cli="tekton audit")
 async def list_tool_calls(params: ListToolCalls, *, approvals: Approvals, catalog: Catalog) -> ToolCallList:
-    """List the calls of tools, newest first: each with its verdict, who or which rule gave it, and its end."""
+    """List the tool calls, newest first: each with its verdict, who or which rule gave it, and its end."""
     ai_id = catalog.get(params.ai_id).id if params.ai_id else None
     return ToolCallList(await approvals.calls(ai_id, params.limit))
 

@@ -1,4 +1,4 @@
-"""Approvals: every call of a tool is decided here, by a rule or by a person, and written down before it runs.
+"""Approvals: every tool call is decided here, by a rule or by a person, and written down before it runs.
 
 A worker asks and waits; nothing runs at a worker without a verdict from here, and no verdict leaves before its record is
 stored. An ask belongs to its turn: when the turn ends, or this backend does, the ask is void and runs nothing.
@@ -76,7 +76,7 @@ class _Open:
 
 
 class Approvals:
-    """Decides calls of tools, keeps what waits for a person, the rules and the record."""
+    """Decides tool calls, keeps what waits for a person, the rules and the record."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class Approvals:
     # calls
 
     def take(self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Send) -> None:
-        """Take a worker's call of a tool; `send` gets the verdict, exactly once unless the turn ends before."""
+        """Take a worker's tool call; `send` gets the verdict, exactly once unless the turn ends before."""
         task = asyncio.create_task(
             self._decide(use, session_id, asked, send), name=f"tool call {use.index} of {use.request_id}"
         )

@@ -1,4 +1,4 @@
-"""Rules over calls of tools: `deny`, `ask` or `allow`, by the tool's name and its arguments. Pure.
+"""Rules over tool calls: `deny`, `ask` or `allow`, by the tool's name and its arguments. Pure.
 
 A pattern is `SERVER:TOOL [ARGUMENT=GLOB …]`, such as `files:write path=notes/*` or `shell:run command=git status*`.
 `*` stands for any characters, `\\*` for a star. An `allow` is read narrowly: what it does not clearly cover it does not

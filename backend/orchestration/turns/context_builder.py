@@ -161,7 +161,7 @@ class ContextBuilder:
         return sent
 
     async def _for_agent(self, request: ChatRequest, session: Session) -> Request:
-        """Return the request for an agent of others, which keeps the conversation itself.
+        """Return the request for an external agent, which keeps the conversation itself.
 
         Raises:
             TektonError: `invalid_request` for another provider or model: an agent has its own.

@@ -50,7 +50,7 @@ Ended = Callable[[Turn, StreamEnd | StreamError, bytes], None]
 
 
 class DecidesTools(Protocol):
-    """Who decides over the calls for tools of a turn."""
+    """Who decides over the tool calls of a turn."""
 
     def take(
         self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Callable[[Request], None]

@@ -207,7 +207,7 @@ def _attached(parts: Iterable[Part]) -> list[SentPart]:
 
 
 def _words_of(message: ChatMessage | StoredMessage) -> str:
-    """Return a message's text with its calls for tools and their results."""
+    """Return a message's text with its tool calls and their results."""
     said = [message.content]
     for part in message.parts:
         if isinstance(part, ToolCall):

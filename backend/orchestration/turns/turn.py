@@ -120,7 +120,7 @@ class Turn:
     """Its last frame has come; its answer may still have to be stored."""
     beginning: asyncio.Task[None] | None = None
     answer_tool: Callable[[Request], None] = lambda _: None
-    """Sends a verdict on a call for a tool to the worker."""
+    """Sends a verdict on a tool call to the worker."""
     prompt_id: int = 0
     """Number of the stored question, 0 while it is not stored."""
     sent_upstream: bool = False
@@ -182,7 +182,7 @@ class Turn:
         self._reasoning.add([piece])
 
     def add_part(self, piece: StreamToolCall | StreamToolResult | StreamSignature) -> None:
-        """Take a signature, more of a call for a tool, or what came of one."""
+        """Take a signature, more of a tool call, or what came of one."""
         if isinstance(piece, StreamSignature):
             self._parts.sign(piece, self._text.characters, self.reasoning)
             return

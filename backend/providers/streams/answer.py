@@ -201,7 +201,7 @@ class ThinkingTags:
 
 
 class _Call:
-    """A call for a tool that grows. It is handed on once its name is known; what came of it before is held."""
+    """A tool call that grows. It is handed on once its name is known; what came of it before is held."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -355,7 +355,7 @@ class Answer:
     def tool(
         self, key: object, name: object, arguments: object = None, call_id: object = None
     ) -> Iterator[StreamItem]:
-        """Take the beginning of a call for a tool or more of it; `key` is what the upstream tells calls apart by.
+        """Take the beginning of a tool call or more of it; `key` is what the upstream tells calls apart by.
 
         A new id under a known key is a new call: some servers number all of theirs 0.
         """

@@ -75,7 +75,7 @@ class TurnThere(Protocol):
         ...
 
     async def verdict(self, asked: Question) -> Request | None:
-        """Return the platform's word on what the agent wants; `None` once the turn is over."""
+        """Return the platform's verdict on what the agent wants; `None` once the turn is over."""
         ...
 
 

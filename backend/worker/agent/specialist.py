@@ -1,4 +1,4 @@
-"""A specialist that is an agent of others: the agent's program, its conversations, and the turns that speak to it.
+"""A specialist that is an external agent: the agent's program, its conversations, and the turns that speak to it.
 
 When the agent ends, its worker ends the same way, so that its end is seen and recorded as that of any specialist.
 """

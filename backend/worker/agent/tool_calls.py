@@ -1,4 +1,4 @@
-"""What an agent does in one turn: its calls of tools, merged from their updates, and the files it changed. Pure.
+"""What an agent does in one turn: its tool calls, merged from their updates, and the files it changed. Pure.
 
 All of it is the agent's word: a title, a command or a diff says what it claims, which is shown as such.
 """
@@ -31,7 +31,7 @@ CONTEXT_LINES = 3
 
 
 class ToolRun:
-    """One call of a tool by the agent. `index` is its number in the turn."""
+    """One tool call by the agent. `index` is its number in the turn."""
 
     def __init__(self, index: int, call_id: str) -> None:
         self.index, self.id = index, call_id

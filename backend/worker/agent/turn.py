@@ -39,7 +39,7 @@ CANCEL_S = 1.7
 SILENT_S = 0.1
 """How long the platform may take before the turn shows that it waits for a person."""
 MAX_TOOLS = 1_000
-"""Calls of tools that are followed in one turn."""
+"""Tool calls that are followed in one turn."""
 MAX_RESULT_BYTES = 32 * 1024
 MAX_OPTIONS = 12
 MAX_CHARS = 8 * 1024 * 1024
@@ -69,7 +69,7 @@ class AgentTurn(Turn):
         self._runs: dict[str, ToolRun] = {}
         self._verdicts: dict[int, asyncio.Future[Request]] = {}
         self._asks = 0
-        """Questions of the agent's that are numbered behind every call of a tool."""
+        """Questions of the agent's that are numbered behind every tool call."""
         self._stop_reason = ""
         self._usage: acp.TokenUse | None = None
         self._cost: float | None = None
@@ -94,7 +94,7 @@ class AgentTurn(Turn):
             raise self._agent.refusal(failure) from failure
 
     def _settle(self) -> None:
-        """Close what the turn leaves open: questions, calls of tools, text that was gathered, timers."""
+        """Close what the turn leaves open: questions, tool calls, text that was gathered, timers."""
         self._void_asks()
         self._flush()
         for run in self._runs.values():
@@ -110,7 +110,7 @@ class AgentTurn(Turn):
             super()._stop()
 
     def decided(self, verdict: Request) -> None:
-        """Take the platform's word on a question of the agent's; one for no question changes nothing."""
+        """Apply the platform's verdict on a question of the agent's; one for no question changes nothing."""
         waiting = self._verdicts.get(verdict.index)
         if waiting is not None and not waiting.done():
             waiting.set_result(verdict)
@@ -258,7 +258,7 @@ class AgentTurn(Turn):
             conversation.spent = update.cost.amount
 
     def on_tool(self, update: acp.ToolUpdate) -> ToolRun | None:
-        """Take a call of a tool, or what of it changed."""
+        """Take a tool call, or what of it changed."""
         run = self._runs.get(update.tool_call_id)
         if run is None:
             if len(self._runs) >= MAX_TOOLS:
@@ -344,7 +344,7 @@ class AgentTurn(Turn):
         return _chosen(chosen)
 
     async def verdict(self, asked: Question) -> Request | None:
-        """Return the platform's word on what the agent wants; `None` once the turn is over."""
+        """Return the platform's verdict on what the agent wants; `None` once the turn is over."""
         if self._ending is not None or self._answered or self._ended.is_set() or not self._decides:
             return None
         index = asked.call

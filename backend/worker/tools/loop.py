@@ -1,4 +1,4 @@
-"""The calls for tools in one turn: put to the platform, run at their servers, and given back to the model.
+"""The tool calls in one turn: put to the platform, run at their servers, and given back to the model.
 
 Nothing runs without the platform's word. A call that is refused, fails or is too long comes back as a result that says
 so: the model goes on with that.

@@ -361,7 +361,7 @@ class ChatView(Vertical):
         self.focus_composer()
 
     def action_options(self) -> None:
-        """Have the operator set an option of an agent of others."""
+        """Have the operator set an option of an external agent."""
         self._commands.models.options(self.ai_id)
 
     def action_effort(self) -> None:

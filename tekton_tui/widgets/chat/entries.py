@@ -32,7 +32,7 @@ def paired(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
 
 
 def tool_row(call: LiveCall) -> ToolRow:
-    """Return a call for a tool as the transcript takes it."""
+    """Return a tool call as the transcript takes it."""
     return ToolRow(
         call.index, call.at, call.name, call.arguments, call.state, call.since, call.detail, call.result,
         call.size, call.took_s,

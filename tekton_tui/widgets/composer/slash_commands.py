@@ -37,7 +37,7 @@ VERBS = (
     Verb("pipe", "run a pipeline: /pipe apollo | athena"),
     Verb("attach", "have a file go along: /attach FILE, or /attach FILE QUESTION"),
     Verb("effort", "how hard its model is to think: /effort high, /effort default"),
-    Verb("options", "what can be set at an agent of others: its mode, its model and more"),
+    Verb("options", "what can be set at an external agent: its mode, its model and more"),
     Verb("sessions", "earlier conversations"),
     Verb("search", "find in this conversation: /search WORDS"),
     Verb("export", "write this conversation to a file: /export md or /export json"),
@@ -53,7 +53,7 @@ AS_IT_IS = "//"
 
 
 def verbs_of(agent: AgentState | None) -> list[Choice]:
-    """Return what `/` completes: our verbs, then the commands of an agent of others; behind `//` those named as one of ours."""
+    """Return what `/` completes: our verbs, then the commands of an external agent; behind `//` those named as one of ours."""
     ours = [Choice(verb.name, verb.help) for verb in VERBS]
     commands = agent.commands if agent is not None else []
     return ours + [

@@ -68,7 +68,7 @@ def tone_of(row: SpecialistStatus) -> str:
 
 
 def needs_login(row: SpecialistStatus) -> bool:
-    """Return whether somebody has to log in before an agent of others can be asked."""
+    """Return whether somebody has to log in before an external agent can be asked."""
     return row.agent is not None and row.agent.state == "login"
 
 

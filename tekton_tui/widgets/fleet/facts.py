@@ -130,7 +130,7 @@ def _asked(
 
 
 def _agent(row: SpecialistStatus, width: int) -> list[Row]:
-    """Return what an agent of others says of its work: its plan, the files it changed, how it works."""
+    """Return what an external agent says of its work: its plan, the files it changed, how it works."""
     agent = row.agent
     if agent is None or row.state not in RUNNING:
         return []

@@ -152,7 +152,7 @@ class Lane(Vertical):
             self.transcript.append_reasoning(self.turn.request_id, text)
 
     def show_call(self, call: LiveCall) -> None:
-        """Show a call for a tool that began or changed."""
+        """Show a tool call that began or changed."""
         if self.turn is not None and self._ready:
             self.transcript.set_tool(self.turn.request_id, tool_row(call))
 
