@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.cli import terminal
@@ -76,6 +77,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int] | int]) -> int:
     except TektonError as error:
         return report(error)
     except KeyboardInterrupt:
+        terminal.drop_unread()
         return CANCELLED
     except asyncio.CancelledError:
         if not ended_by:
@@ -86,18 +88,34 @@ def run(work: Callable[[], Coroutine[Any, Any, int] | int]) -> int:
 
 
 async def _until_signal(work: Coroutine[Any, Any, int], ended_by: list[int]) -> int:
-    """Run a command; TERM and HUP cancel it as ctrl-c does, so that the turns it waits for are cancelled, too."""
+    """Run a command; TERM and HUP cancel it as ctrl-c does, so that the turns it waits for are cancelled, too.
+
+    They do so also where the loop stands still because nobody reads what was written: a handler of the loop would not run
+    then, and a write that is interrupted is tried again.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
+    interrupted: Any = signal.getsignal(signal.SIGINT)
 
-    def end(number: int) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         ended_by.append(number)
-        task.cancel()
+        terminal.drop_unread()
+        loop.call_soon_threadsafe(task.cancel)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        terminal.drop_unread()
+        interrupted(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(number, end, number)
-    return await work
+            signal.signal(number, end)
+    if not callable(interrupted):
+        return await work
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        return await work
+    finally:
+        signal.signal(signal.SIGINT, interrupted)
 
 
 def report(error: TektonError) -> int:

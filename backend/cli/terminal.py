@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from backend.cli.exit_codes import FAILED, PIPE_CLOSED
@@ -76,6 +78,17 @@ def unwritten(failure: OSError) -> int:
     words = failure.strerror or str(failure)
     error(f"cannot write the output: {words}" if output else f"{failure.filename or 'the system'}: {words}")
     return FAILED
+
+
+def drop_unread() -> None:
+    """Let go of output that nobody reads, so that who ends a command does not wait for a pipe that is full.
+
+    May be called by a signal's handler while a write waits: the write then goes on into nothing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            if not select.select([], [stream], [], 0)[1]:
+                _drop(stream)
 
 
 def _drop(stream: TextIO) -> None:

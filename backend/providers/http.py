@@ -70,6 +70,7 @@ OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 """How servers without a code for it begin the message of an error when a prompt does not fit."""
+_STATUS = re.compile(r"[45]\d\d")
 PARAMETER = re.compile(
     r"(?:unsupported (?:parameter|value)|unrecognized request arguments? supplied|unknown (?:parameter|field|name))"
     r"[^\w]{1,4}(\w+)",
@@ -242,7 +243,8 @@ def _code(error: Mapping[str, object], outer: Mapping[str, object]) -> tuple[str
         where.get(name) for where in (error, outer) for name in ("code", "type", "status", "status_code")
     ]
     words = [value.lower() for value in values if isinstance(value, str)]
-    given = next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and 400 <= v < 600), 0)
+    numbers = [int(v) if isinstance(v, str) and _STATUS.fullmatch(v) else v for v in values]
+    given = next((v for v in numbers if isinstance(v, int) and not isinstance(v, bool) and 400 <= v < 600), 0)
     known = next((word for word in words if word in STATUS_OF), "")
     return known or (words[0] if words else ""), given or STATUS_OF.get(known, 0)
 
@@ -374,6 +376,9 @@ def from_connection(upstream: Upstream, error: BaseException, *, begun: bool = F
         said = f"no answer from {where} in time: ask again"
     elif "connecterror" in names:
         said = f"no connection to {where}: start it, or {correct}"
+    elif "decodingerror" in names:
+        text = f"{who} sent a body that is not packed as its content-encoding says: {correct}"
+        return ProviderFault(text, evidence=evidence)
     elif not any(_is_network(cause) for cause in causes):
         text = f"{who} sent something that is not its format: is {where} really one? Else {correct}"
         return ProviderFault(text, evidence=evidence)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,7 @@ import pytest
 from tests.cli.commandline import BOUND_S, Line
 
 ENDLESS = "[[repeat 9999]] [[rate 50]]"
+FLOOD = "[[repeat 99999]] [[rate 5000]]"
 COMMANDS = (
     "tekton --help",
     "tekton launch --help",
@@ -151,6 +158,61 @@ def test_a_signal_ends_the_command_and_its_turns(
         _, told = process.communicate(timeout=BOUND_S)
     assert process.returncode == code and b"Traceback" not in told, told
     line.until("apollo", "ready")
+
+
+@contextlib.contextmanager
+def with_nobody_reading(line: Line, *words: str, both: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command until its output fills a pipe that nobody reads, `both` its errors as well."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        with subprocess.Popen(
+            line.argv(*words), stdin=subprocess.DEVNULL, stdout=writing, stderr=writing if both else subprocess.PIPE,
+            env=line.environment,
+        ) as process:  # fmt: skip
+            deadline = time.monotonic() + BOUND_S
+            while select.select([], [writing], [], 0)[1]:
+                assert process.poll() is None and time.monotonic() < deadline, "the pipe was never full"
+                select.select([], [], [], 0.01)
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the size of a pipe")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("aish", "apollo", FLOOD),
+        ("aish", "--json", "apollo", FLOOD),
+        ("aish", "-c", f'echo x | apollo "{FLOOD}"'),
+        ("tekton", "pipe", "--json", f'apollo "{FLOOD}"'),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_a_signal_ends_a_command_whose_output_nobody_reads(
+    line: Line, words: tuple[str, ...], number: signal.Signals, code: int, both: bool
+) -> None:
+    with with_nobody_reading(line, *words, both=both) as process:
+        process.send_signal(number)
+        assert process.wait(BOUND_S) == code
+    line.until("apollo", "ready")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the size of a pipe")
+@pytest.mark.parametrize("words", [("completion", "bash"), ("completion", "zsh")])
+def test_ctrl_c_ends_a_listing_that_nobody_reads(line: Line, words: tuple[str, ...]) -> None:
+    with with_nobody_reading(line, "tekton", *words) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(BOUND_S) == 130
 
 
 def test_a_signal_ends_a_bulk(line: Line) -> None:

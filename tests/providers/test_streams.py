@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.providers import streams as streams_module
 from backend.providers.base import Completed, Logprobs, ProviderError, Reasoning, StreamItem, Text
 from backend.providers.http import Upstream
 from backend.providers.streams import (
@@ -23,9 +25,10 @@ from backend.providers.streams import (
     openai,
     responses,
 )
+from backend.providers.streams import read as read_stream
 from backend.providers.streams.answer import ENDINGS, FAILURES, MAX_TOKENS, Answer, Malformed
 from backend.schema.frames import StreamEnd, StreamMetadata, Usage
-from tests.providers.vendor_streams import BAD, DONE, GOOD, Bad, Good, chunk, line, message, said, text
+from tests.providers.vendor_streams import BAD, DONE, GOOD, Bad, Good, chunk, event, line, message, said, text
 
 UPSTREAM = Upstream("a server", "http://127.0.0.1")
 CALLING: list[tuple[Any, list[tuple[str, dict[str, Any]]]]] = [
@@ -64,6 +67,7 @@ VENDORS = {
     "openai": (openai.take, ServerSentEvents),
     "anthropic": (anthropic.take, ServerSentEvents),
     "ollama": (ollama.take, JsonLines),
+    "responses": (responses.take, ServerSentEvents),
 }
 
 
@@ -154,6 +158,55 @@ def test_an_error_object_is_classified_by_its_code_and_not_by_an_echo_of_the_pro
         assert found.error is not None and found.error[0] == "internal", data
 
 
+@pytest.mark.parametrize(
+    ("response", "text", "finish"),
+    [
+        ({"status": "completed"}, "", "stop"),
+        ({}, "", "stop"),
+        (
+            {"output": [{"type": "message", "content": [{"type": "output_text", "text": "whole"}]}]},
+            "whole",
+            "stop",
+        ),
+        ({"status": "in_progress"}, "", "other"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "", "length"),
+        ({"status": "incomplete"}, "", "other"),
+        ({"status": "cancelled"}, "", ""),
+        ({"status": "failed"}, "", ""),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_response_ends_as_its_status_says_and_its_text_is_taken_where_no_delta_came(
+    streamed: bool, response: dict[str, Any], text: str, finish: str
+) -> None:
+    data = event({"type": "response.completed", "response": response})
+    found = read("responses", [data if streamed else encoded({"object": "response", **response})])
+    assert found.text == text
+    assert (found.completed.finish_reason if found.completed else "") == finish
+    assert bool(found.error) is not bool(finish)
+
+
+async def test_pieces_behind_an_ending_are_waited_for_and_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some servers mark each piece as the last: what comes later than the wait for one piece is still the answer."""
+    monkeypatch.setattr(streams_module, "AFTER_END_S", 0.2)
+    pieces = [
+        chunk({"content": "a"}, "stop"),
+        chunk({"content": "b"}, "stop"),
+        chunk({"content": "c"}, "stop"),
+        DONE,
+    ]
+
+    async def arriving() -> AsyncIterator[bytes]:
+        for place, piece in enumerate(pieces):
+            if place == 2:  # longer than is waited for the usage behind an ending
+                await asyncio.sleep(0.3)
+            yield piece
+
+    reader = StreamReader(UPSTREAM, openai.take, ServerSentEvents())
+    items = [item async for item in read_stream(arriving(), reader)]
+    assert "".join(item.content for item in items if isinstance(item, Text)) == "abc"
+
+
 # streams that nobody wrote
 
 WORDS = st.text(st.characters(exclude_characters="\x00"), max_size=12)
@@ -239,6 +292,14 @@ MESSAGES = objects(
     ),
     usage=USAGES,
 )
+ITEMS = objects(
+    type=st.sampled_from(["message", "reasoning", "function_call", "web_search_call"]), content=PARTS, summary=PARTS,
+    name=WORDS, arguments=WORDS, call_id=WORDS, encrypted_content=WORDS,
+)  # fmt: skip
+RESPONSES = objects(
+    output=st.lists(ITEMS, max_size=2), usage=USAGES, error=ERRORS, incomplete_details=objects(reason=ENDS),
+    status=st.one_of(st.sampled_from(["completed", "incomplete", "failed", "cancelled", "in_progress"]), ENDS),
+)  # fmt: skip
 OBJECTS: dict[str, st.SearchStrategy[Any]] = {
     "openai": objects(choices=st.lists(CHOICES, max_size=2), usage=USAGES, error=ERRORS, object=TEXTS, prompt_progress=objects(total=NUMBERS, processed=NUMBERS)),
     "anthropic": objects(
@@ -254,11 +315,20 @@ OBJECTS: dict[str, st.SearchStrategy[Any]] = {
         message=objects(content=PARTS, thinking=TEXTS, tool_calls=CALLS), response=TEXTS, done=st.sampled_from([False, False, True]),
         done_reason=ENDS, prompt_eval_count=NUMBERS, eval_count=NUMBERS, error=ERRORS,
     ),
+    "responses": objects(
+        type=st.sampled_from(
+            ["response.created", "response.output_text.delta", "response.output_text.delta", "response.reasoning_text.delta", "response.refusal.delta",
+             "response.output_item.added", "response.output_item.done", "response.completed", "response.incomplete", "response.cancelled", "response.failed", "error", "later"]
+        ),
+        delta=PARTS, item=ITEMS, response=RESPONSES, output_index=NUMBERS, error=ERRORS, object=st.sampled_from(["response", "x"]),
+        output=st.lists(ITEMS, max_size=2), status=ENDS,
+    ),
 }  # fmt: skip
 ENDED = {
     "openai": st.builds(lambda word: {"choices": [{"index": 0, "delta": {}, "finish_reason": word}]}, ENDS),
     "anthropic": st.builds(lambda word: {"type": "message_delta", "delta": {"stop_reason": word}}, ENDS),
     "ollama": st.builds(lambda word: {"message": {"content": ""}, "done": True, "done_reason": word}, ENDS),
+    "responses": st.builds(lambda word: {"type": "response.completed", "response": {"status": word}}, ENDS),
 }
 
 
@@ -334,10 +404,12 @@ def check(vendor: str, pieces: list[bytes]) -> None:
     msgspec.json.decode(msgspec.json.encode(StreamEnd("r1", facts)), type=StreamEnd)
     if last.finish_reason == "stop":
         words = [word for word, finish in ENDINGS.items() if finish == "stop"]
-        unsaid = vendor == "ollama" and any(
-            b'"done": true' in part and b"done_reason" not in part for part in whole.splitlines()
-        )  # as older versions end
+        unsaid = vendor == "responses" or (
+            vendor == "ollama"
+            and any(b'"done": true' in part and b"done_reason" not in part for part in whole.splitlines())
+        )  # as older versions end, and by the event's name
         assert unsaid or any(word.encode() in whole.lower() for word in words)
+        assert found.text or last.notes, "an empty answer is not named"
     else:
         assert last.notes or last.finish_reason == "length", "an ending that is not a stop is not named"
 
@@ -364,9 +436,13 @@ def test_only_the_endings_on_the_list_say_that_an_answer_is_whole(vendor: str, w
         "openai": text("a") + chunk({}, word) + DONE,
         "anthropic": message(deltas=(said("a"),), end=word),
         "ollama": line("a") + line(done=True, done_reason=word),
+        "responses": event({"type": "response.output_text.delta", "delta": "a"})
+        + event({"type": "response.completed", "response": {"status": word}}),
     }[vendor]
     found = read(vendor, [data])
     name = word.strip().lower() if isinstance(word, str) else ""
+    if vendor == "responses" and name == "incomplete":
+        name = ""  # the reason stands elsewhere
     whole = found.completed is not None and found.completed.finish_reason == "stop"
     assert whole is (name in COMPLETE), word
     assert found.text == "a"
@@ -408,9 +484,9 @@ async def test_a_call_for_a_tool_of_any_shape_is_read_or_refused_by_name(
             if not isinstance(odd, dict):
                 continue
             answer = Answer(UPSTREAM, True)
-            for number, (event, whole) in enumerate(stream):
+            for number, (name, whole) in enumerate(stream):
                 try:
-                    list(vendor.take(event, odd if number == place else whole, answer))
+                    list(vendor.take(name, odd if number == place else whole, answer))
                 except (Malformed, ProviderError):
                     break
             else:

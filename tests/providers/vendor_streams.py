@@ -169,7 +169,30 @@ GOOD = {
         message(start={"input_tokens": 7.5}, deltas=(said("x"),), end="end_turn", usage={"output_tokens": 3.5}),
         "x", usage=(0, 1, 0, True),
     ),
+    "counts that end in nothing": Good(
+        "openai", text("ok") + chunk({}, "stop") + usage(5, 3) + usage(None, None) + DONE, "ok", usage=(5, 3, 0, False)
+    ),
+    "counts that grow": Good(
+        "openai", chunk({"content": "a"}, usage={"prompt_tokens": 5, "completion_tokens": 1}) + chunk({"content": "b"}, "stop", usage={"prompt_tokens": 5, "completion_tokens": 2}) + DONE,
+        "ab", usage=(5, 2, 0, False),
+    ),
+    "counts of a message that come before its end": Good(
+        "anthropic",
+        message(start={"input_tokens": 5}, deltas=(said("one "), said("two")), end="end_turn", usage={"output_tokens": None}).replace(
+            event({"type": "content_block_delta", "index": 0, "delta": said("two")}),
+            event({"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 2}})
+            + event({"type": "content_block_delta", "index": 0, "delta": said("two")}),
+        ),
+        "one two", usage=(5, 2, 0, False),
+    ),
     # endings
+    "an end on every piece": Good("openai", b"".join(chunk({"content": piece}, "stop") for piece in "abc") + DONE, "abc"),
+    "an end nobody knows on every piece but the last": Good(
+        "openai", chunk({"content": "a"}, "going") + chunk({"content": "b"}, "going") + chunk({"content": "c"}, "stop") + DONE, "abc"
+    ),
+    "an end called None until the end": Good("openai", chunk({"content": "a"}, "None") + chunk({}, "stop") + DONE, "a"),
+    "nothing at all": Good("openai", chunk({"role": "assistant"}) + chunk({}, "stop") + DONE, "", note="no text"),
+    "thinking alone": Good("openai", chunk({"reasoning_content": "hm"}) + chunk({}, "stop") + DONE, "", thinking="hm", note="only thinking"),
     "an end in capitals": Good("openai", text("half") + chunk({}, "MAX_TOKENS") + DONE, "half", "length"),
     "an end in Mistral's word": Good("openai", text("half") + chunk({}, "model_length") + DONE, "half", "length"),
     "an end nobody knows": Good("openai", text("a") + chunk({}, "sunset") + DONE, "a", "other", note="'sunset'"),
@@ -233,6 +256,20 @@ GOOD = {
     "another choice beside ours": Good(
         "openai", event({"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": "yes"}, "finish_reason": "stop"}]}) + DONE, "yes"
     ),
+    "text in the delta and once more beside it": Good(
+        "openai",
+        event({"choices": [{"index": 0, "text": "Hel", "delta": {"content": "Hel"}}]}) + event({"choices": [{"index": 0, "text": "lo", "delta": {"content": "lo"}}]})
+        + event({"choices": [{"index": 0, "text": "<end>", "delta": {"content": ""}, "finish_reason": "eos"}]}) + DONE, "Hello",
+    ),
+    "a message that repeats it trimmed": Good(
+        "openai", text("\nall ", "of it ") + event({"choices": [{"index": 0, "delta": {}, "message": {"content": "all of it"}, "finish_reason": "stop"}]}) + DONE,
+        "\nall of it ",
+    ),
+    "a message that repeats it with its thinking": Good(
+        "openai", text("<think>hm</think>", "So.") + event({"choices": [{"index": 0, "message": {"content": "<think>hm</think>So."}, "finish_reason": "stop"}]}) + DONE,
+        "So.", thinking="hm",
+    ),
+    "a message and a response that say the same": Good("ollama", b'{"message":{"content":"x"},"response":"x","done":false}\n' + LAST, "x"),
     # thinking
     "thinking in tags": Good(
         "openai", text("<think>\nsecret</th", "ink>\n\nFinal.") + chunk({}, "stop") + DONE, "Final.", thinking="\nsecret"
@@ -257,7 +294,7 @@ GOOD = {
     "thinking marked by a flag": Good("openai", chunk({"thought": True, "content": "a"}) + text("b") + chunk({}, "stop") + DONE, "b", thinking="a"),
     "thinking of a message": Good(
         "anthropic", message(block={"type": "thinking", "thinking": "a"}, deltas=({"type": "thinking_delta", "thinking": "b"}, {"type": "signature_delta", "signature": "x"}), end="end_turn"),
-        "", thinking="ab",
+        "", thinking="ab", note="only thinking",
     ),
     # lines
     "a line separator in text": Good("ollama", line("a\u2028b\u2029c\x85") + LAST, "a\u2028b\u2029c\x85"),
@@ -269,6 +306,14 @@ GOOD = {
         "openai", b"\xef\xbb\xbf: PROCESSING\n\nid: 4\nretry: 9\n" + text("a") + event({"type": "ping"}, "ping") + chunk({}, "stop") + DONE, "a"
     ),
     "ends of lines as on Windows": Good("openai", (text("a") + chunk({}, "stop") + DONE).replace(b"\n", b"\r\n"), "a"),
+    "ends of lines as on old Macs": Good("openai", (text("a", "b") + chunk({}, "stop") + DONE).replace(b"\n", b"\r"), "ab"),
+    "no blank lines": Good("openai", (text("a", "b") + chunk({}, "stop") + DONE).replace(b"\n\n", b"\n"), "ab"),
+    "events on one line": Good("openai", (text("a", "b") + chunk({}, "stop") + DONE).replace(b"\n\n", b"") + b"\n\n", "ab"),
+    "objects on one line": Good("ollama", line("a").rstrip() + line("b").rstrip() + LAST, "ab"),
+    "a mark of byte order before lines": Good("ollama", b"\xef\xbb\xbf" + line("a") + LAST, "a"),
+    "a mark of byte order before a document": Good(
+        "openai", b'\xef\xbb\xbf{"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}]}', "whole"
+    ),
     "no blank line at the end": Good("openai", text("a") + chunk({}, "stop").rstrip(), "a"),
     "an object without its field": Good("openai", text("a") + b'{"choices":[{"delta":{},"finish_reason":"stop"}]}\n', "a"),
     "noise behind the end": Good("openai", text("a") + chunk({}, "stop") + DONE + b"data: {broken\n\n", "a"),
@@ -301,6 +346,10 @@ BAD = {
     "cut off": Bad("openai", text("half"), "internal", "without saying", "half"),
     "a message cut off": Bad("anthropic", message(deltas=(said("half"),)).split(b"event: message_delta")[0], "internal", "without saying", "half"),
     "a chat cut off": Bad("ollama", line("half"), "internal", "without saying", "half"),
+    "a failure in words of its own": Bad(
+        "openai", event({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}) + DONE, "internal", "insufficient balance"
+    ),
+    "a status written as text": Bad("openai", text("half") + event({"error": {"message": "slow down", "code": "429"}}), "provider_rate_limited", "slow down", "half"),
     "an end that is an error": Bad("openai", text("half") + chunk({}, "error") + DONE, "internal", "'error'", "half"),
     "an end that was aborted": Bad("ollama", line("half") + line(done=True, done_reason="aborted"), "internal", "'aborted'", "half"),
     "a model that was only loaded": Bad("ollama", line(done=True, done_reason="load"), "internal", "only loaded"),
@@ -312,6 +361,7 @@ BAD = {
     "JSON that is too deep": Bad("openai", text("a") + b"data: " + b"[" * 100_000 + b"\n\n", "internal", "not its format", "a"),
     "a page": Bad("openai", b"<html><body>Sign in</body></html>", "internal", "Sign in"),
     "nothing": Bad("openai", b"", "internal", "nothing came"),
+    "half an object behind a whole one": Bad("ollama", line("a") + line("b").rstrip() + b'{"message": \n', "internal", "not its format", "a"),
     "plain words": Bad("openai", b"upstream is away\n", "internal", "upstream is away"),
     "plain words to Ollama": Bad("ollama", b"upstream is away\n", "internal", "upstream is away"),
     "a page to Ollama": Bad("ollama", b"<html>Sign in</html>", "internal", "Sign in"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, cast
@@ -18,6 +19,7 @@ from backend.providers.base import ProviderFault, StreamItem
 from backend.providers.http import Upstream, from_error
 from backend.providers.streams.answer import MAX_TOKENS, Answer
 from backend.providers.streams.framing import (
+    BOM,
     MAX_FRAME_BYTES,
     Frame,
     Framing,
@@ -28,10 +30,14 @@ from backend.providers.streams.framing import (
 
 AFTER_END_S = 1.0
 """How long what comes behind an ending is waited for: the usage, the end of the connection."""
+AFTER_FALSE_END_S = 15.0
+"""The same where more came behind an ending: such an upstream may mark each piece as the last."""
 AFTER_LAST_S = 0.1
 """How long the end of the body is waited for after the last frame: a connection that was read to its end can be kept."""
 FIRST_BYTES = 500
 _SPACE = b" \t\r\n"
+_BETWEEN = re.compile(r"(?:[\s,]|data:)+")
+"""What may stand between objects that a server put into one frame."""
 
 Take = Callable[[str, dict[str, Any], Answer], Iterator[StreamItem]]
 """Takes one frame, by its event's name and its object; yields what it holds and puts the rest into the answer.
@@ -56,6 +62,8 @@ class StreamReader:
         self._start = bytearray()
         """What came while nothing of it was a frame."""
         self._whole = self._framed = False
+        self._unread = b""
+        """The beginning of the latest frame that brought nothing."""
         self._next_try = 0
         """From which size on a body that is a document is looked at again."""
 
@@ -68,6 +76,18 @@ class StreamReader:
     def over(self) -> bool:
         """Whether nothing will follow."""
         return self._answer.over
+
+    @property
+    def patience_s(self) -> float:
+        """How long what comes behind the ending is waited for."""
+        if self.over:
+            return AFTER_LAST_S
+        return AFTER_FALSE_END_S if self._answer.went_on else AFTER_END_S
+
+    @property
+    def pieces(self) -> int:
+        """How many frames brought something."""
+        return self._answer.pieces
 
     @property
     def begun(self) -> bool:
@@ -119,7 +139,7 @@ class StreamReader:
                 self._refuse(error)
         if not self._framed:
             raise self._no_stream()
-        yield from self._answer.completed()
+        yield from self._answer.completed(self._unread.decode(errors="replace"))
 
     def _frame(self, frame: Frame) -> Iterator[StreamItem]:
         if self.over:
@@ -130,16 +150,24 @@ class StreamReader:
         try:
             value = decode(frame.data)
         except Malformed:
-            if frame.event != "error":
+            if frame.event == "error":
+                value = frame.data.decode(errors="replace")
+            elif values := several(frame.data):
+                for data in values:
+                    yield from self._frame(Frame(frame.event, data))
+                return
+            else:
                 raise
-            value = frame.data.decode(errors="replace")
         self._framed = True
         self._start.clear()
         if frame.event == "error":
             raise from_error(self._upstream, value)
         if not isinstance(value, dict):
             raise Malformed(f"an object was expected, not {frame.data[:FIRST_BYTES]!r}")
+        before = self._answer.pieces
         yield from self._object(frame.event, cast(dict[str, Any], value), self._answer)
+        if self._answer.pieces == before:
+            self._unread = frame.data[:FIRST_BYTES]
 
     def _object(self, event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
         if value.get("error") or "error" in (value.get("object"), value.get("type")):
@@ -212,6 +240,7 @@ def decode(data: bytes) -> object:
     Raises:
         Malformed: It is no JSON.
     """
+    data = data.removeprefix(BOM)
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
         return msgspec.json.decode(data)
     try:
@@ -220,9 +249,37 @@ def decode(data: bytes) -> object:
         raise Malformed(f"{data[:FIRST_BYTES]!r}: {error}") from error
 
 
+def several(data: bytes) -> list[bytes]:
+    """Return the objects, and the last word of a stream, that stand in one frame where their server forgot to end each.
+
+    Empty where anything else stands between them, or there are not two.
+    """
+    text, found, place = data.decode("utf-8", "replace"), list[bytes](), 0
+    while place < len(text):
+        start = _BETWEEN.match(text, place)
+        place = start.end() if start else place
+        if text.startswith(("[DONE]", "[done]"), place):
+            found.append(b"[DONE]")
+            place += len("[DONE]")
+            continue
+        if not text.startswith("{", place):
+            return []
+        try:
+            _, end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return []
+        found.append(text[place:end].encode("utf-8", "replace"))
+        rest = _BETWEEN.match(text, end)
+        place = rest.end() if rest else end
+    return found if len(found) > 1 else []
+
+
 def _integer(digits: str) -> float | int:
     """Return a number; one that is too long to be a count is only a large number."""
     return int(digits) if len(digits) < 30 else float(MAX_TOKENS + 1)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 async def read(chunks: AsyncIterator[bytes], reader: StreamReader) -> AsyncGenerator[StreamItem]:
@@ -237,10 +294,14 @@ async def read(chunks: AsyncIterator[bytes], reader: StreamReader) -> AsyncGener
     """
     loop = asyncio.get_running_loop()
     deadline: float | None = None
+    pieces = 0
     while True:
-        if reader.over or (reader.settled and deadline is None):
-            latest = loop.time() + (AFTER_LAST_S if reader.over else AFTER_END_S)
-            deadline = latest if deadline is None else min(deadline, latest)
+        if not (reader.over or reader.settled):
+            deadline = None
+        elif reader.over or deadline is None or reader.pieces > pieces:
+            latest = loop.time() + reader.patience_s
+            deadline = min(deadline or latest, latest) if reader.over else latest
+        pieces = reader.pieces
         try:
             if deadline is None:
                 data = await anext(chunks, None)

@@ -96,6 +96,17 @@ class Counts(Struct):
     thought: object = None
     inside: bool = True
 
+    def with_later(self, later: Counts) -> Counts:
+        """Return these counts with those that came later; where they say nothing, the earlier ones stand."""
+        return Counts(
+            *(
+                old if new is None else new
+                for old, new in zip(
+                    msgspec.structs.astuple(self), msgspec.structs.astuple(later), strict=True
+                )
+            )
+        )
+
     def usage(self, pieces: int) -> Usage:
         """Return the usage; `pieces` of text and thinking stand for output tokens that were not counted."""
         prompt, output, cached, written, thought = map(
@@ -280,7 +291,8 @@ class Answer:
         self.upstream, self._offered = upstream, offered
         self.counts = Counts()
         self.notes: list[str] = []
-        self.ended = self.over = False
+        self.ended = self.over = self.went_on = False
+        """How far it is; `went_on` says that more came behind an ending, so that the upstream's endings mean little."""
         self.pieces = 0
         """Frames that brought text or thinking."""
         self._word: str | None = None
@@ -333,8 +345,11 @@ class Answer:
     def message(self, value: object) -> Iterator[StreamItem]:
         """Take the text of a whole message: what of it did not come in pieces before."""
         said = "".join(self._said)
-        if isinstance(value, str) and said and value.startswith(said):
-            value = value[len(said) :]
+        if isinstance(value, str) and said:
+            if value.startswith(said):
+                value = value[len(said) :]
+            elif value.strip().endswith(said.strip()):  # all of it again, trimmed or with its thinking
+                return
         yield from self.content(value)
 
     def thinking(self, value: object) -> Iterator[StreamItem]:
@@ -371,12 +386,17 @@ class Answer:
             call = self._latest[key] = _Call(len(self._calls))
             self._calls.append(call)
         call.id = call.id or call_id
-        self.pieces += 1
+        self._more()
         yield from call.add(name, arguments)
 
     @property
     def asked_for_tools(self) -> bool:
         return bool(self._calls)
+
+    @property
+    def empty(self) -> bool:
+        """Whether neither text nor a call for a tool has come."""
+        return not (self._said or self._calls or self._tools)
 
     def sign(self, piece: object) -> None:
         """Take a piece of the signature of the thinking that is coming."""
@@ -413,8 +433,8 @@ class Answer:
         if text not in self.notes and len(self.notes) < MAX_NOTES:
             self.notes.append(text)
 
-    def completed(self) -> Iterator[StreamItem]:
-        """Yield what was held back, then how the answer ended.
+    def completed(self, unread: str = "") -> Iterator[StreamItem]:
+        """Yield what was held back, then how the answer ended. `unread` is what came last and brought nothing.
 
         Raises:
             ProviderFault: The upstream never said how it ended, or said that it failed.
@@ -429,7 +449,8 @@ class Answer:
         who, word = self.upstream.who, (self._word or "").strip().lower()
         if not self.ended:
             raise ProviderFault(
-                f"{who} ended the stream without saying that the answer is complete: ask again"
+                f"{who} ended the stream without saying that the answer is complete: ask again",
+                evidence=self.upstream.evidence(unread),
             )
         if word in FAILURES:
             raise ProviderFault(f"{who} ended the answer with {word!r}: {FAILURES[word]}")
@@ -449,6 +470,8 @@ class Answer:
                 self.note("the model asked for a tool without a name: that call is left out")
         elif finish == "tool_calls":
             self.note("the model asked for a tool it was not given")
+        if finish == "stop" and self.empty:
+            self.note(f"the model sent no text{', only thinking' if self.pieces else ''}: ask again")
         if finish == "other":
             said = (
                 f"with {_word(self._word)}, which is no ending that is known"
@@ -460,14 +483,24 @@ class Answer:
             self.note(f"{words}: {self.upstream.quoted(self._explanation)}" if self._explanation else words)
         return finish
 
+    def _more(self) -> None:
+        """Take it that a frame brought something. Behind an ending that nobody knows it says that this was none."""
+        self.pieces += 1
+        if self.ended:
+            self.went_on = True
+            word = (self._word or "").strip().lower()
+            self.ended = word in ENDINGS or word in FAILURES
+
     def _shown(self, text: str) -> Iterator[StreamItem]:
-        self.pieces += bool(text)
+        if text:
+            self._more()
         if text := self._text.feed(text):
             self._said.append(text)
             yield Text(text)
 
     def _thinking(self, text: str) -> Iterator[StreamItem]:
-        self.pieces += bool(text)
+        if text:
+            self._more()
         if text := self._thought.feed(text):
             self._unsigned = True
             yield Reasoning(text)

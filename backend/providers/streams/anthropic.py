@@ -31,7 +31,8 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
             explanation = (
                 cast(dict[str, Any], details).get("explanation") if isinstance(details, dict) else None
             )
-            answer.end(delta.get("stop_reason"), explanation)
+            if (reason := delta.get("stop_reason")) is not None:  # counts may come before the end
+                answer.end(reason, explanation)
             _stop_text(delta, answer)
         case "message_stop":
             answer.ended = answer.over = True
@@ -111,7 +112,8 @@ def _usage(holder: dict[str, Any], answer: Answer) -> None:
     counts.prompt = said.get("input_tokens") or counts.prompt
     counts.cached = said.get("cache_read_input_tokens") or counts.cached
     counts.written = said.get("cache_creation_input_tokens") or counts.written
-    counts.output = said.get("output_tokens", counts.output)
+    if (output := said.get("output_tokens")) is not None:
+        counts.output = output
     counts.thought = thought or counts.thought
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 MAX_FRAME_BYTES = 8 << 20
 """The longest line or event that is read."""
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class Malformed(Exception):
@@ -77,16 +77,23 @@ class ServerSentEvents:
     """Events as the HTML standard defines them, with three habits of servers on top.
 
     An object alone on a line is an event, and so is `error: {…}` (llama.cpp until late 2025); the last event needs no
-    blank line behind it.
+    blank line behind it. Lines end as the standard allows: with LF, with CR, or with both.
     """
 
     def __init__(self) -> None:
         self._lines = _LineSplitter()
+        self._returned = False
+        """Whether the last byte was a CR, whose LF may still come."""
         self._event = ""
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
+        if self._returned and data:
+            data, self._returned = data.removeprefix(b"\n"), False
+        if b"\r" in data:
+            self._returned = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         for line in self._lines.feed(data):
             yield from self._line(line)
 
@@ -95,7 +102,7 @@ class ServerSentEvents:
         yield from self._line(b"")
 
     def _line(self, line: bytes) -> Iterator[Frame]:
-        line = line.removeprefix(_BOM).rstrip(b"\r")
+        line = line.removeprefix(BOM)
         if not line:
             if self._data:
                 yield Frame(self._event, b"\n".join(self._data))

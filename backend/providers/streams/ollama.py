@@ -26,8 +26,9 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
                 yield from answer.tool(object(), said.get("name"), said.get("arguments"))
     elif message is not None:
         raise Malformed(f"message should be an object, not {message!r:.60}")
-    yield from answer.thinking(value.get("thinking"))
-    yield from answer.content(value.get("response"))  # the protocol of `generate`
+    if not isinstance(message, dict):  # the protocol of `generate`
+        yield from answer.thinking(value.get("thinking"))
+        yield from answer.content(value.get("response"))
     if value.get("done") is True:
         answer.counts = Counts(prompt=value.get("prompt_eval_count"), output=value.get("eval_count"))
         answer.end(value.get("done_reason", "stop"))  # older versions give no reason

@@ -19,7 +19,7 @@ THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Where servers put thinking; several may repeat the same, so the first that holds text counts."""
 
 
-NOT_YET = (None, "", "null")
+NOT_YET = (None, "", "null", "None", "none")
 """What servers give as the ending of a chunk that ends nothing."""
 
 
@@ -30,7 +30,7 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
         cast(dict[str, Any], groq).get("usage") if isinstance(groq, dict) else None
     )
     if isinstance(usage, dict):
-        answer.counts = _counts(cast(dict[str, Any], usage))
+        answer.counts = answer.counts.with_later(_counts(cast(dict[str, Any], usage)))
     yield from _progress(value.get("prompt_progress"))
     choices: Any = value.get("choices") or []
     if not isinstance(choices, list):
@@ -46,16 +46,19 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
 def _choice(choice: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     if isinstance(said := choice.get("logprobs"), dict):
         yield from answer.logprobs(cast(dict[str, Any], said).get("content"))
-    if delta := _object(choice, "delta"):
+    delta, message = _object(choice, "delta"), _object(choice, "message")
+    if delta:
         yield from _before_text(delta, answer)
         if delta.get("thought") is True:
             yield from answer.thinking(delta.get("content"))
         else:
             yield from answer.content(delta.get("content"))
-    if message := _object(choice, "message"):
+    if message:
         yield from _before_text(message, answer, whole=True)
         yield from answer.message(message.get("content"))
-    yield from answer.content(choice.get("text"))  # the older completions protocol
+    if delta.get("content") is None and message.get("content") is None:
+        # the older completions protocol; some servers repeat there what they say in the delta
+        yield from answer.content(choice.get("text"))
     if choice.get("finish_reason") not in NOT_YET:
         answer.end(choice["finish_reason"])
 

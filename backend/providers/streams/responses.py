@@ -24,8 +24,7 @@ THINKING = (
 def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     """Take an event, or a response that was not streamed; see `Take`."""
     if value.get("object") == "response":
-        for place, one in enumerate(_objects(value.get("output"))):
-            yield from _whole(one, place, answer)
+        yield from _output(value, answer)
         _end(value, answer)
         return
     kind = str(value.get("type") or event)
@@ -40,8 +39,11 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
             yield from _begun(_object(value.get("item")), value.get("output_index"), answer)
         case "response.output_item.done":
             yield from _signed(_object(value.get("item")), answer)
-        case "response.completed" | "response.incomplete":
-            _end(_object(value.get("response")), answer)
+        case "response.completed" | "response.incomplete" | "response.cancelled":
+            response = _object(value.get("response"))
+            if answer.empty:  # a server that sends no deltas
+                yield from _output(response, answer)
+            _end(response, answer)
             answer.over = True
         case "response.failed":
             raise from_error(answer.upstream, _object(value.get("response")).get("error"))
@@ -81,6 +83,14 @@ def _signed(item: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
         yield from answer.signed_as(item.get("encrypted_content"), item.get("id"))
 
 
+def _output(response: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    """Take what a whole response holds; thinking that came in pieces before is left out."""
+    thought = answer.pieces > 0
+    for place, one in enumerate(_objects(response.get("output"))):
+        if not (thought and one.get("type") == "reasoning"):
+            yield from _whole(one, place, answer)
+
+
 def _whole(item: dict[str, Any], place: int, answer: Answer) -> Iterator[StreamItem]:
     match item.get("type"):
         case "message":
@@ -100,10 +110,11 @@ def _end(response: dict[str, Any], answer: Answer) -> None:
         cached=_object(usage.get("input_tokens_details")).get("cached_tokens"),
         thought=_object(usage.get("output_tokens_details")).get("reasoning_tokens"),
     )
-    if response.get("status") == "incomplete":
+    status = response.get("status", "completed")
+    if status == "incomplete":
         answer.end(_object(response.get("incomplete_details")).get("reason"))
     else:
-        answer.end("stop")
+        answer.end(status)
 
 
 def _objects(values: object) -> list[dict[str, Any]]:
