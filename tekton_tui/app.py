@@ -114,6 +114,7 @@ class TektonApp(App[None]):
         if theme and theme != self.theme:
             self.preferences.problems.append(f"there is no theme {theme!r}; f2 shows those there are")
         self.set_class(self.preferences.density == "compact", "-compact")
+        # `App.__init__` has made these of Textual's default theme already.
         self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
@@ -220,6 +221,7 @@ class TektonApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         """Handle keys and the mouse before frames of streams."""
         if isinstance(event, events.InputEvent):
+            # Before Textual acts on it, so that no frame of a stream comes between a key and what it changes.
             self.frame_scheduler.pause_for_input()
             self._gc_scheduler.note_activity()
         if isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded:

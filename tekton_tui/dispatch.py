@@ -58,6 +58,7 @@ def _feed(stores: Stores, events: Sequence[Event]) -> None:
     texts: dict[str, list[str]] = {}
     for event in events:
         if isinstance(event, StreamChunk):
+            # Joined over texts of other turns: order matters only within a turn.
             texts.setdefault(event.request_id, []).append(event.content)
             continue
         if texts:
@@ -166,6 +167,7 @@ def _feed_one(stores: Stores, event: Event) -> None:
             stores.pipes.load(event.pipelines)
             stores.errors.count(event.unacknowledged)
             stores.asks.load(event.asks)
+            # After the turns, whose calls these mark as waiting.
             for ask in event.asks:
                 stores.turns.ask_opened(ask)
             stores.attention.load(event.attention)

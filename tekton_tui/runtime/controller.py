@@ -77,6 +77,7 @@ class Controller:
         this called again.
         """
         self.stores.connection.set("attaching")
+        # A run after a failure still has the client of the one before.
         await self._close_client()
         try:
             self._client = await self._connect()

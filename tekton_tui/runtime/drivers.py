@@ -45,6 +45,7 @@ class InputReader:
     @property
     def patience(self) -> float:
         """How many seconds to wait for bytes before `tick`."""
+        # What is held back must not wait for a whole tick of the parser.
         return BRACKET_S if self._splitter.waiting else TICK_S
 
     def feed(self, data: bytes) -> None:

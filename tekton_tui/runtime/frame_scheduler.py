@@ -60,6 +60,7 @@ class FrameScheduler:
         self._last: weakref.WeakKeyDictionary[FrameClient, float] = weakref.WeakKeyDictionary()
         self._handle: asyncio.TimerHandle | None = None
         self._due_at = self._ticked_at = self._paused_until = 0.0
+        # Ticks run in the app's own context, in which Textual finds the app; a frame may be requested from any task.
         self._context = contextvars.copy_context()
         self.ticks = 0
         """Ticks so far; constant while the console is idle."""
@@ -123,6 +124,7 @@ class FrameScheduler:
         self._draw(now)
         if self._waiting:
             done = perf_counter()
+            # Twice the time that a tick took, its lateness included, stays free: drawing takes a third of the loop at most.
             rest = min(SLOWEST_TICK_S, max(TICK_S, 2 * (late + done - now)))
             self._arm(max(now + rest, min(self._waiting.values())))
 
@@ -143,6 +145,7 @@ class FrameScheduler:
         due = [
             client
             for client, earliest in self._waiting.items()
+            # A frame that is due in a moment is drawn now instead of a whole tick later.
             if earliest <= now + TICK_S / 4 and client not in self._urgent
         ]
         if len(due) > FEW_WIDGETS:

@@ -67,6 +67,7 @@ class GcScheduler:
 
     def _collect_if_idle(self) -> None:
         idle_s = self._long_idle_s if self._collected else self._idle_s
+        # A turn under way is no idle time, though the operator may touch nothing.
         remaining = idle_s if self._busy() else self._last_activity + idle_s - monotonic()
         if remaining > 0:
             self._schedule(remaining)

@@ -66,6 +66,7 @@ class PartialCompositor(Compositor):
                 continue
             lines = visible.widget.render_lines(region.translate(-visible.region.offset))
             strips += [(region.x, y, line) for y, line in zip(region.line_range, lines, strict=False)]
+        # What was rendered here is done; Textual's own update takes the regions that are left.
         self._dirty_regions = rest
         return PartialUpdate(strips, super().render_partial_update())
 

@@ -101,6 +101,7 @@ class FleetStore:
     def put(self, row: SpecialistStatus) -> None:
         before = self.rows.get(row.id)
         self.rows[row.id] = row
+        # The header shows states and models only, so other changes of a row need not redraw it.
         news = before is None or (before.state, before.model_display) != (row.state, row.model_display)
         self._changed({row.id}, summary=news)
         if news and row.state in BROKEN and before is not None and before.state not in BROKEN:

@@ -49,6 +49,7 @@ class Signal(Generic[P]):
 
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call every listener with these arguments."""
+        # A copy: a listener may end its own subscription.
         for listener in list(self._listeners):
             try:
                 listener(*args, **kwargs)

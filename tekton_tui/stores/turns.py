@@ -252,6 +252,7 @@ class TurnStore:
         for team in snapshot.teams:
             self.teams.setdefault(team.request_id, LiveTeam(team))
         for active in snapshot.turns:
+            # The same object as before where there is one: widgets hold it.
             turn = known.get(active.request_id) or _from(active)
             turn.text = [active.content] if active.content else []
             turn.reasoning = [active.reasoning]

@@ -187,6 +187,7 @@ class Canvas:
         here = marks.cursor is not None and self._is_here(marks.cursor, line)
         here = here and not line.drawn.bare
         key = (line.drawn, colour, here, thumb)
+        # The very same strip where a row did not change: `_differences` then compares by identity.
         strip = self._strips.get(key) or self._before.get(key)
         if strip is None:
             strip = self._palette.strip(

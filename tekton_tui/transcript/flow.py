@@ -73,6 +73,7 @@ class Flow:
         lengths, lines = _shapes(entries)
         self._lengths, self._lines = lengths + self._lengths, lines + self._lines
         self.heights.prepend(self._estimates(len(entries)))
+        # The first message has another before it now, and so perhaps no line with its day any more.
         if (message := self._laid.get(first)) is not None:
             message.set_day(self._day(first))
             self.measure(first)
@@ -181,6 +182,7 @@ class Flow:
             return
         self.width = width
         for number in [number for number, message in self._laid.items() if not message.streaming]:
+            # Each that is kept is measured anew below, so only a few may be.
             if len(self._laid) > 2 * LAID_STEP:
                 del self._laid[number]
         self._looked_at = min(self._looked_at, len(self._laid))

@@ -249,6 +249,7 @@ class Transcript(ScrollView, can_focus=True):
                 return False
             if not self._any_app.screen.is_modal and not screen.is_current:
                 return False
+            # A widget under a dialog is still drawn; one on a screen beneath another is not.
             return bool(screen.find_widget(self).visible_region)
         except (NoScreen, NoWidget):
             return False
@@ -268,6 +269,7 @@ class Transcript(ScrollView, can_focus=True):
             return
         beside = self._canvas.bar_cells + palette.SCROLL_CELLS + (size.width >= ROOMY)
         self._viewport.resize(max(1, min(MEASURE, size.width - beside)), size.height)
+        # A reader who scrolled up will scroll on: the screen above is drawn exactly, so that nothing jumps then.
         margin = 0 if self._viewport.following else size.height
         self._place(self._viewport.settle(margin=margin))
         for region in self._canvas.update(self._marks(), size.width):
@@ -282,6 +284,7 @@ class Transcript(ScrollView, can_focus=True):
         self._placing = True
         try:
             if size != self.virtual_size:
+                # `set_reactive` sets it without the watchers, which would ask for a layout of the whole screen.
                 self.set_reactive(Widget.virtual_size, size)  # pyright: ignore[reportArgumentType]
             self.scroll_y = float(top)
             self.scroll_target_y = float(top)
@@ -344,6 +347,7 @@ class Transcript(ScrollView, can_focus=True):
         """Return the rows on screen; the strips are kept, so the terminal codes in them are too."""
         if self._stale:
             self._catch_up()
+        # Textual's way would build each line anew, for the border, tint and filters that are not there.
         if self._canvas.plain and len(self.get_line_filters()) == 1:  # Textual's own alone
             return self._canvas.lines(crop)
         self._painting = True
