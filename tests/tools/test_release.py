@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import backend
-from tools.release import check_version
+from tools.release import check_version, paint
 
 CHANGELOG = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
 
@@ -45,3 +48,15 @@ def test_every_data_file_of_a_package_is_in_its_wheel(package: str) -> None:
     shipped = {path for pattern in patterns for path in (root / package).glob(pattern)}
     there = {path for path in (root / package).rglob("*.*") if path.suffix not in (".py", ".pyc")}
     assert there and there <= shipped
+
+
+def test_the_console_of_a_fresh_home_is_opened_for_a_release(tmp_path: Path) -> None:
+    programs, home = Path(sys.executable).parent, tmp_path / "home"
+    environment = {"TEKTON_HOME": str(home), "TEKTON_GATEWAY_PORT": "0", "HOME": str(tmp_path)}
+    try:
+        shown = paint([str(programs / "tekton-tui")], environment)
+    finally:
+        subprocess.run(
+            [programs / "tekton", "stop", "--fleet"], env={**os.environ, **environment}, check=True
+        )
+    assert "harmonia" in shown
