@@ -314,7 +314,7 @@ AGENT_KEYS = ("command", "cwd", "env", "mode", "options", "login", "offers", "wo
 
 
 def _check_agent(name: str, own: SpecialistSettings) -> None:
-    """Refuse an external agent that cannot be started, and keys of one that is none."""
+    """Refuse an external agent that cannot be started, and an agent's keys on a specialist that is none."""
     key = f"{FILE}: key 'specialists.{name}"
     if own.transport != "acp":
         for word in AGENT_KEYS:

@@ -65,7 +65,7 @@ class ScreenNavigator:
             self._show("system", lambda pane: pane.show_tab(screen))
             return
         screen = ADDRESSES.get(screen, screen)
-        # The ledger says what the notices say, and they would cover its evidence.
+        # The error log says what the notices say, and they would cover its evidence.
         if screen == "needs":
             self._app.clear_notifications()
         switcher = self._app.query_one("#panes", ContentSwitcher)

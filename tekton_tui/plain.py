@@ -387,11 +387,11 @@ class PlainConsole:
             for ask in asks:
                 self._asked(ask)
 
-    def _errors(self, ledger: ErrorList) -> None:
-        for record in reversed(ledger.errors):
+    def _errors(self, listed: ErrorList) -> None:
+        for record in reversed(listed.errors):
             times = f", {record.count} times" if record.count > 1 else ""
             self._say(f"{self._name(record.where)}: {record.code.replace('_', ' ')}{times}: {record.message}")
-        self._say(f"{ledger.unacknowledged} not seen yet." if ledger.errors else "No errors.")
+        self._say(f"{listed.unacknowledged} not seen yet." if listed.errors else "No errors.")
 
     def _cancel(self) -> None:
         running = list(self._stores.turns.turns.values())

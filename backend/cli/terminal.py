@@ -182,7 +182,7 @@ def table(
     """Return columns: fitted to a terminal's width, else plain and whole.
 
     On a terminal what does not fit is cut with an ellipsis. With `wrap` nothing of the last column is cut: it is wrapped
-    inside itself or, where it would get too narrow, told below the table under the name in the first column.
+    inside itself or, where it would get too narrow, listed below the table under the name in the first column.
     `drop_empty` leaves out columns in which nothing stands but `-`.
     """
     cells = [[safe(" ".join(str(cell).split())) for cell in row] for row in rows]
@@ -298,25 +298,25 @@ class Grid(NamedTuple):
             max([cell_len(title), *(cell_len(row[index]) for row in self.rows)])
             for index, title in enumerate(self.titles)
         ]
-        told_below = wrap and self._last_is_squeezed(widths, width)
-        columns = len(widths) - 1 if told_below else len(widths)
-        widths = _shared(widths[:columns], width, wrap=wrap and not told_below)
+        as_list_below = wrap and self._last_is_squeezed(widths, width)
+        columns = len(widths) - 1 if as_list_below else len(widths)
+        widths = _shared(widths[:columns], width, wrap=wrap and not as_list_below)
         grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
         for index, column in enumerate(widths):
-            wrapped = wrap and not told_below and index == columns - 1
+            wrapped = wrap and not as_list_below and index == columns - 1
             overflow = "fold" if wrapped else "ellipsis"
             grid.add_column(Text(self.titles[index]), width=column, no_wrap=not wrapped, overflow=overflow)
         for row, tone in zip(self.rows, tones, strict=True):
             cells = row[:columns]
             grid.add_row(*(Text(cell, tone if i == tone_column else "") for i, cell in enumerate(cells)))
-        return _printed([grid, *(self._below(width) if told_below else ())], width, colours)
+        return _printed([grid, *(self._below(width) if as_list_below else ())], width, colours)
 
     def _below(self, width: int) -> list[Text]:
         """Return what the last column says of each row, with the row's name."""
         from rich.text import Text
 
-        told = [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] not in ("", "-")]
-        return [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in told]
+        sentences = [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] not in ("", "-")]
+        return [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in sentences]
 
     def _last_is_squeezed(self, widths: Sequence[int], width: int) -> bool:
         others = sum(widths[:-1]) + GAP * (len(widths) - 1)

@@ -264,12 +264,12 @@ def _spending(rows: list[UsageRow]) -> list[Metric]:
 
 
 def _gateway(platform: Platform, clients: int, streams: int) -> list[Metric]:
-    ledger = platform.error_log
+    error_log = platform.error_log
     return [
         _gauge("tekton_gateway_websocket_clients", "WebSockets open.", [((), clients)]),
         _gauge("tekton_gateway_streams", "SSE streams open.", [((), streams)]),
-        _gauge("tekton_errors_unacknowledged", "Failures nobody has seen.", [((), ledger.unacknowledged)]),
-        _counter("tekton_errors", "Failures recorded.", ledger.counts.items(), "where", "code"),
+        _gauge("tekton_errors_unacknowledged", "Failures nobody has seen.", [((), error_log.unacknowledged)]),
+        _counter("tekton_errors", "Failures recorded.", error_log.counts.items(), "where", "code"),
     ]
 
 

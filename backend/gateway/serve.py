@@ -32,6 +32,7 @@ from backend import log as jsonlog
 from backend.config import Settings
 from backend.gateway.app import build_app, build_gateway
 from backend.gateway.auth import check_bind, read_or_make_token
+from backend.gateway.context import Gateway
 from backend.gateway.protocols import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
 from backend.orchestration.platform import Platform, open_platform
@@ -63,7 +64,7 @@ GC_THRESHOLDS = (20_000, 20, 50)
 """The collector looks rarely: tokens make no cycles, and the log of events is large."""
 
 
-class PortTaken(TektonError):
+class GatewayPortTaken(TektonError):
     """The gateway's port is held by another program."""
 
     code = "foreign_port"
@@ -217,7 +218,35 @@ async def _serve(
     url = _url(listener, "https" if secured else "http")
     gateway = build_gateway(platform, host, url)
     platform.in_clear = not secured and not tls.is_loopback(host)
-    server = _Server(
+    server = _http_server(gateway, settings, secured=secured)
+    _on_signals(stop)
+    if platform.cluster is not None:
+        await platform.cluster.publish_address(url)
+    _write_facts(home.facts_of(place), platform, url, listener, settings.tls.cert if secured else "")
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
+    try:
+        ready.serving(url)
+        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop_fleet = bool(stop.done() and stop.result())
+        # No new requests from here. Then what is asked ends as visible errors, so that open streams and sockets can end, for
+        # which the server waits last.
+        server.should_exit = True
+        await platform.end_questions()
+        await gateway.close()
+        await platform.close(stop_fleet=stop_fleet)
+        if gateway.tracing is not None:
+            await asyncio.to_thread(gateway.tracing.close)
+        await serving
+        home.facts_of(place).unlink(missing_ok=True)
+        log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
+    if platform.cluster is not None and platform.cluster.fenced:
+        raise TektonError(platform.cluster.fenced, code="conflict")
+
+
+def _http_server(gateway: Gateway, settings: Settings, *, secured: bool) -> _Server:
+    """Return the server of a gateway's application, which listens on sockets it is given."""
+    return _Server(
         uvicorn.Config(
             build_app(gateway),
             http=http_protocol(settings.gateway),
@@ -236,34 +265,13 @@ async def _serve(
             ssl_context_factory=_certificates(settings) if secured else None,
         )
     )
-    _on_signals(stop)
-    if platform.cluster is not None:
-        await platform.cluster.publish_address(url)
-    _write_facts(home.facts_of(place), platform, url, listener, settings.tls.cert if secured else "")
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
-    try:
-        ready.serving(url)
-        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stop_fleet = bool(stop.done() and stop.result())
-        server.should_exit = True
-        await platform.end_questions()
-        await gateway.close()
-        await platform.close(stop_fleet=stop_fleet)
-        if gateway.tracing is not None:
-            await asyncio.to_thread(gateway.tracing.close)
-        await serving
-        home.facts_of(place).unlink(missing_ok=True)
-        log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
-    if platform.cluster is not None and platform.cluster.fenced:
-        raise TektonError(platform.cluster.fenced, code="conflict")
 
 
 def _bind(host: str, port: int) -> socket.socket:
     """Bind the gateway's port; a program that already holds it is named.
 
     Raises:
-        PortTaken: Somebody holds the port.
+        GatewayPortTaken: Somebody holds the port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -275,7 +283,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         owner = find_holder(port)
         held = f"held by {owner}" if error.errno == errno.EADDRINUSE else f"not available ({error.strerror})"
-        raise PortTaken(
+        raise GatewayPortTaken(
             f"the gateway's port {port} is {held}; set gateway.port in config.toml or TEKTON_GATEWAY_PORT"
         ) from error
     listener.setblocking(False)

@@ -1,6 +1,6 @@
 """How messages are found, the same in every store: texts folded to words, queries read as terms, hits ranked and shown.
 
-A store brings an `Index`: which messages have a word. An index may return too many messages, so each candidate is compared
+A store brings a `MessageIndex`: which messages have a word. An index may return too many messages, so each candidate is compared
 with the query here; it must not return too few. Latin and other spaced scripts are found by word, by word stem and by the
 beginning of the last word; scripts written without spaces (Chinese, Japanese, Korean, Thai …) anywhere inside a text.
 """
@@ -137,7 +137,7 @@ Group = Sequence[Key]
 """Alternatives: a message has to have one of the keys."""
 
 
-class Index(Protocol):
+class MessageIndex(Protocol):
     """The inverted index of a store."""
 
     async def newest(
@@ -252,7 +252,13 @@ def _telling(query: str) -> list[Term]:
 
 
 async def search(
-    index: Index, query: str, *, owner: str | None, session_id: str | None, before_id: int | None, limit: int
+    index: MessageIndex,
+    query: str,
+    *,
+    owner: str | None,
+    session_id: str | None,
+    before_id: int | None,
+    limit: int,
 ) -> SearchPage:
     """Return messages with all the terms, newest first; where there are too few of them, those with some, best first."""
     asked = terms(query)
@@ -283,7 +289,7 @@ async def search(
 
 
 async def recall(
-    index: Index, hints: Sequence[str], *, limit: int, owners: Sequence[str], exclude_session: str
+    index: MessageIndex, hints: Sequence[str], *, limit: int, owners: Sequence[str], exclude_session: str
 ) -> list[MemoryHit]:
     """Return memories for the hints: the best of each in turn, equal texts once."""
     scope = _Scope(owners, without_session=exclude_session)
@@ -299,7 +305,7 @@ async def recall(
     return list(chosen.values())
 
 
-async def sessions_with(index: Index, query: str, owner: str | None) -> tuple[set[str], bool]:
+async def sessions_with(index: MessageIndex, query: str, owner: str | None) -> tuple[set[str], bool]:
     """Return the ids of the sessions whose newest messages have all the terms, and whether there are no others."""
     asked = terms(query)
     if not asked:
@@ -337,7 +343,7 @@ class _Scope(NamedTuple):
     without_session: str = ""
 
     async def newest(
-        self, index: Index, groups: Sequence[Group], limit: int, before_id: int | None
+        self, index: MessageIndex, groups: Sequence[Group], limit: int, before_id: int | None
     ) -> tuple[list[int], bool]:
         return await index.newest(
             groups,
@@ -350,7 +356,7 @@ class _Scope(NamedTuple):
 
 
 async def _with_some(
-    index: Index, query: str, scope: _Scope, limit: int
+    index: MessageIndex, query: str, scope: _Scope, limit: int
 ) -> tuple[list[tuple[StoredMessage, str]], bool]:
     """Return messages with one telling term or more, best first, and whether there are others."""
     asked = _telling(query)

@@ -94,11 +94,11 @@ def summarise_pruned(pruned: Sequence[StoredMessage], room: int, count: Callable
             kept.append(line)
     if not kept:
         return ""
-    told: dict[int, str] = {}
+    lines: dict[int, str] = {}
     for line in sorted(kept, key=lambda line: (line.index, line.place)):
-        before = told.get(line.index, f"- {line.who}:")
-        told[line.index] = f"{before} {line.said.text}"
-    return "\n".join([HEADING, *told.values()])
+        before = lines.get(line.index, f"- {line.who}:")
+        lines[line.index] = f"{before} {line.said.text}"
+    return "\n".join([HEADING, *lines.values()])
 
 
 def _lines(index: int, message: StoredMessage) -> list[_Line]:

@@ -14,7 +14,7 @@ import backend
 from backend import catalog as catalog_module
 from backend import config
 from backend.catalog import Catalog
-from backend.cluster.membership import Membership, join
+from backend.cluster.membership import Joined, Membership, join
 from backend.config import Settings
 from backend.events import EventStream
 from backend.home import Home
@@ -37,7 +37,7 @@ from backend.orchestration.request_names import RequestNames
 from backend.orchestration.selection import Selector
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.settings import OrchestrationSettingsStore
-from backend.orchestration.specialist_watch import SpecialistWatch, stamp_of
+from backend.orchestration.specialist_watch import SpecialistWatch, Stamp, stamp_of
 from backend.orchestration.stored import Stored
 from backend.orchestration.teams.manager import TeamManager
 from backend.orchestration.turns.budgets import Budgets
@@ -202,13 +202,7 @@ async def open_platform(
     memory = choose_store(home, settings, env, place=place)
     await memory.open()
     remembered = RememberedBytes.of(settings.memory.remembered_mib)
-    shared_log = memory.shared_log
-    joined = None if shared_log is None else await join(shared_log, max_bytes=remembered.events)
-    events = EventStream(max_bytes=remembered.events) if joined is None else joined.stream
-    error_log = ErrorLog(memory.errors, events)
-    await error_log.open()
-    if memory.damage:
-        error_log.record("memory", "internal", memory.damage)
+    joined, events, error_log = await _open_logs(memory, remembered)
     provider = await choose(settings, home, env)
     settings = settings_with(settings, provider)
     launcher = await choose_launcher(home, settings, env)
@@ -321,36 +315,61 @@ async def open_platform(
         maintenance=Maintenance(memory, error_log, settings.memory, contexts.estimator),
     )
 
+    watch = _watch_files(platform, read_at)
+    _give_facts(platform, contexts)
+    platform.attention.follow(turns.on_ended, platform.teams.on_ended)
+    await _start(platform, joined, watch)
+    return platform
+
+
+async def _open_logs(
+    memory: MemoryStore, remembered: RememberedBytes
+) -> tuple[Joined | None, EventStream, ErrorLog]:
+    """Open the event log and the error log; join the log that gateways share, where the store has one."""
+    shared_log = memory.shared_log
+    joined = None if shared_log is None else await join(shared_log, max_bytes=remembered.events)
+    events = EventStream(max_bytes=remembered.events) if joined is None else joined.stream
+    error_log = ErrorLog(memory.errors, events)
+    await error_log.open()
+    if memory.damage:
+        error_log.record("memory", "internal", memory.damage)
+    return joined, events, error_log
+
+
+def _watch_files(platform: Platform, read_at: Stamp) -> SpecialistWatch:
+    """Return the watch over the files of specialists, which puts changed settings into force."""
+
     def take(changed: Settings) -> None:
         platform.settings = changed
-        approvals.reconfigure(changed)
+        platform.approvals.reconfigure(changed)
 
     platform.watch = SpecialistWatch(
-        home,
-        env,
-        settings,
-        fleet=fleet,
-        selector=selector,
-        budgets=budgets,
-        error_log=error_log,
+        platform.home,
+        platform.environment,
+        platform.settings,
+        fleet=platform.fleet,
+        selector=platform.selector,
+        budgets=platform.budgets,
+        error_log=platform.error_log,
         take=take,
         read_at=read_at,
     )
+    return platform.watch
 
-    _give_facts(platform, contexts)
-    platform.attention.follow(turns.on_ended, platform.teams.on_ended)
+
+async def _start(platform: Platform, joined: Joined | None, watch: SpecialistWatch) -> None:
+    """Begin to work: alone, or beside the gateways that share the store."""
     if joined is None:
-        await turns.recover()
-        await fleet.start()
+        await platform.turns.recover()
+        await platform.fleet.start()
         platform.monitor.start()
-        await _survive(error_log, "reading what waits for the operator", platform.attention.open())
+        await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
     else:
-        platform.cluster = Membership(joined, fleet, _LocalGateway(platform))
+        platform.cluster = Membership(joined, platform.fleet, _LocalGateway(platform))
         await _start_shared(platform, platform.cluster)
     await _read_kept(platform)
     platform.maintenance.start()
-    _start_watching(platform, platform.watch)
-    return platform
+    _start_watching(platform, watch)
 
 
 def _give_facts(platform: Platform, contexts: ContextBuilder) -> None:

@@ -61,7 +61,7 @@ class SpecialistWatch:
         self._told: set[str] = set()
         self._at_start = settings
         self._waiting: list[str] = []
-        """Tables that a restart of the backend would take, as they were told last."""
+        """Tables whose changes take a restart of the backend, as they were last reported."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self, catalog: Catalog) -> None:

@@ -153,7 +153,7 @@ def _part(part: TextPart | ImagePart | FilePart) -> dict[str, Any]:
 
 
 def arguments_object(call: ToolCall) -> dict[str, Any]:
-    """Return a call's arguments as an object, for vendors that take no text; what is none is kept as it was written."""
+    """Return a call's arguments as an object, for vendors that take no text; text that is no object is kept as it was written."""
     try:
         value = msgspec.json.decode(call.arguments or "{}")
     except msgspec.DecodeError:

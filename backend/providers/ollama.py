@@ -68,7 +68,7 @@ SHOW_TIMEOUT_S = 10.0
 REFUSAL_TIMEOUT_S = 5.0
 MAX_REFUSAL_BYTES = 64 * 1024
 MAX_BYTES = 1 << 50
-"""More than any model has; a larger size is none."""
+"""More than any model has; a larger number is not taken for a size."""
 DEFAULT_WINDOW = 4096
 """Tokens Ollama gives a model when nobody asks for more."""
 PORT = 11434

@@ -353,7 +353,7 @@ class ScriptedProvider:
         return
 
     def _script(self, request: CompletionRequest) -> tuple[Script, str]:
-        """Return what to do, and the prompt; results of tools that stand alone are told."""
+        """Return what to do, and the prompt; results of tools without a text become the prompt."""
         last = next((m for m in reversed(request.messages) if m.role == "user"), None)
         prompt, results = (last.content, results_of(last)) if last else ("", [])
         if results and not prompt:

@@ -4,7 +4,7 @@ Every event on the wire carries `seq` as its first key; the stream stamps it, so
 The streamed frames of `frames.py` are events too, unchanged. Topics: `fleet` (states, services),
 `metrics` (1 Hz figures), `chat` (turns and their tokens), `errors`, `logs`, `gateway` (calls and refusals),
 `pipes` (pipeline stages), `tools` (tool calls and signatures of thinking: a topic of its own, because consoles of
-before it know no such frames), `asks` (what waits for a person; who reads it and may answer is taken to be there to do so).
+before it know no such frames), `asks` (what waits for a person; a client that subscribes to it and may answer counts as somebody who will).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Hello(Struct, tag="hello"):
 
 
 class Snapshot(Struct, tag="snapshot", omit_defaults=True):
-    """The whole state at `at_seq`. Sent after `subscribe`; with `resync` true when the replay buffer was passed.
+    """The whole state at event `at_seq`. Sent after `subscribe`, and with `resync` true when events were missed.
 
     Turns that ended during a gap are in memory: a client that was away reads its sessions again.
     """
@@ -279,7 +279,7 @@ class PipelineEnd(Struct, tag="pipeline_end", omit_defaults=True):
 
 
 class ErrorEntry(Struct, tag="error_entry"):
-    """A failure entered the ledger, or happened again."""
+    """A failure entered the error log, or happened again."""
 
     record: ErrorRecord
     unacknowledged: int

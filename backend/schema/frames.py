@@ -64,7 +64,7 @@ to say whether a tool may run; `tool`: one runs."""
 
 
 class Usage(Struct, omit_defaults=True):
-    """Tokens of one turn as the provider counted them; `estimated` when it did not and we did.
+    """Tokens of one turn as the provider counted them; `estimated` when the backend had to.
 
     The prompt is `input_tokens` + `cached_tokens`. Of `input_tokens`, `written_tokens` were put into the upstream's
     prompt cache, and of `output_tokens`, `reasoning_tokens` were thinking.
@@ -292,6 +292,7 @@ class StreamReasoning(Struct, tag="stream_reasoning"):
     content: str
 
 
+# gc=False: frames that come by the thousand hold no references that could form a cycle, so the collector skips them.
 class StreamToolCall(Struct, tag="stream_tool_call", omit_defaults=True, gc=False):
     """The beginning of a tool call, with `id` and `name`, or more of its arguments. Calls may interleave.
 

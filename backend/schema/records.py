@@ -96,17 +96,17 @@ STAND_IN = (
     "The embedded model is a small stand-in and its answers are often wrong: for real work start Ollama with a model "
     "(`ollama pull qwen3:8b`), then run `tekton models use auto`."
 )
-"""What is said once of the model that comes along, and what to do about it."""
+"""Shown once to whoever uses the embedded model: what it is, and how to get a better one."""
 FIRST_QUESTIONS = (
     ("numa", "Who runs?"),
     ("athena", "What is Python used for?"),
     ("athena", "Is the earth flat?"),
 )
-"""Whom to ask what, that it answers well (`bench/answers.py --set newcomers`)."""
+"""Specialists and questions for the first run, which the embedded model answers well (`bench/answers.py --set newcomers`)."""
 
 
 class ProviderChoice(Struct, omit_defaults=True):
-    """Which provider and model a specialist uses, and why in words for the operator."""
+    """Which provider and model a specialist uses; `reason` says why, for the operator."""
 
     provider: str
     model: str
@@ -115,7 +115,7 @@ class ProviderChoice(Struct, omit_defaults=True):
     address: str = ""
     """Of the server, where it is not the one the configuration names."""
     stand_in: bool = False
-    """It is the small model that comes along, see `STAND_IN`."""
+    """Whether it is the small embedded model, see `STAND_IN`."""
 
 
 class ModelCandidate(Struct, omit_defaults=True):
@@ -280,7 +280,7 @@ class LaunchPlanItem(Struct, omit_defaults=True):
     """What would happen to one specialist. `ok` false: `problem` says why and `code` classifies it.
 
     `title` and `short` are its role, in full and in a word. `model_problem` says why its model would not answer now:
-    it starts all the same, and answers nothing until that is mended.
+    it starts all the same, and answers nothing until that is fixed.
     """
 
     id: str
@@ -400,7 +400,7 @@ class SearchPage(Struct):
 
 
 class ErrorRecord(Struct, omit_defaults=True):
-    """A failure in the ledger. Equal failures of one worker share a record: `count`, `first`, `last`.
+    """A failure in the error log. Equal failures of one worker share a record: `count`, `first`, `last`.
 
     `where` is a specialist id or a part of the platform; `phase` what it was doing; `evidence` the last lines of
     its stderr or the upstream's own words. `acknowledged` is when a person did so, 0 while nobody has.
@@ -579,7 +579,7 @@ class LaneRecord(Struct, omit_defaults=True):
 
     @property
     def source(self) -> str:
-        """What another specialist is told of who said it."""
+        """What another specialist is shown about who said it."""
         return self.label or self.ai_id
 
 

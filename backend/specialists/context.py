@@ -1,4 +1,4 @@
-"""What the parts of the supervisor share: settings, rows, placements, channels, the registry, the error ledger.
+"""What the parts of the supervisor share: settings, rows, placements, channels, the registry, the error log.
 
 Holds state and opens connections; decides nothing.
 """
@@ -27,7 +27,7 @@ from backend.tls import Trust, is_loopback
 
 
 class RecordError(Protocol):
-    """Enters a failure into the error ledger. `where` is a specialist's id or a part of the platform."""
+    """Enters a failure into the error log. `where` is a specialist's id or a part of the platform."""
 
     def __call__(
         self,

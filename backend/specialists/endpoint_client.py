@@ -17,7 +17,7 @@ from backend.wire import encoder
 from backend.worker.provider_pool import ProviderFactory
 from backend.worker.spec import WorkerSpec
 from backend.worker.specialist import Specialist
-from backend.worker.turn import Turn
+from backend.worker.turn import WorkerTurn
 
 
 class EndpointClient:
@@ -26,7 +26,7 @@ class EndpointClient:
     def __init__(self, spec: WorkerSpec, make: ProviderFactory | None = None) -> None:
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.specialist = Specialist(spec, make)
-        self._generations: dict[str, Turn] = {}
+        self._generations: dict[str, WorkerTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
 
@@ -87,7 +87,7 @@ class EndpointClient:
             await asyncio.wait([task for task in self._tasks if task is not asyncio.current_task()])
         await self.specialist.providers.aclose()
 
-    async def _run(self, name: str, generation: Turn) -> None:
+    async def _run(self, name: str, generation: WorkerTurn) -> None:
         try:
             await generation.run()
         finally:

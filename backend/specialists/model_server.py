@@ -58,7 +58,7 @@ class ModelServer:
     def ensure(self) -> bool:
         """Start the server in the background unless it runs or is being started; return whether this call did.
 
-        A failure shows in the service's row and in the error ledger.
+        A failure shows in the service's row and in the error log.
         """
         if self._context.table.copied:
             return False  # the gateway that leads the fleet runs it

@@ -96,7 +96,7 @@ class Reconciler:
         context = self._context
         for removed in await asyncio.to_thread(sweep, context.registry.registry):
             log.info("%s removed from the registry: %s", removed.ai_id, removed.reason)
-        reported = self._registry_damaged  # the damage was entered into the error ledger when it was found
+        reported = self._registry_damaged  # the damage was entered into the error log when it was found
         if self._registry_damaged:
             self._registry_damaged = False
             await adopt_unregistered(context)

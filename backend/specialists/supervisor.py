@@ -429,7 +429,7 @@ class Supervisor:
             )
 
     def report(self, where: str, code: str, message: str) -> None:
-        """Enter a failure of another part of the platform into the error ledger."""
+        """Enter a failure of another part of the platform into the error log."""
         self._context.record_error(where, code, message)
 
     # reports of the turn manager

@@ -31,7 +31,7 @@ NAMED_TURNS = 10
 
 
 class _Death(NamedTuple):
-    """The ledger entry of an end that nobody asked for; `turns` are those it ended."""
+    """The record of an end that nobody asked for; `turns` are those it ended."""
 
     ai_id: str
     code: str
@@ -41,7 +41,7 @@ class _Death(NamedTuple):
 
 
 class Termination:
-    """Stops specialists, and updates row, registry, channel and error ledger when one has ended."""
+    """Stops specialists, and updates row, registry, channel and error log when one has ended."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Termination:
         )
 
     async def settled(self, ids: Collection[str] | None = None) -> None:
-        """Wait until every end so far, of all specialists or of these, is in the registry and in the error ledger."""
+        """Wait until every end so far, of all specialists or of these, is in the registry and in the error log."""
         while tasks := [task for task, ai_id in self._concluding.items() if ids is None or ai_id in ids]:
             await asyncio.wait(tasks)
 

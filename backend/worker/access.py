@@ -15,7 +15,7 @@ from pathlib import Path
 from backend.worker.spec import WorkerSpec
 
 MAX_CONNECTIONS = 64
-"""Connections of programs other than the platform. Further ones are told so, unless a hello with the token comes."""
+"""Connections of programs other than the platform. Further ones are refused, unless a hello with the token comes."""
 MAX_OPEN = 512
 """Connections of any kind, those that are being refused included; further ones are cut."""
 MAX_HELD_BYTES = 64 * 1024 * 1024
@@ -60,7 +60,7 @@ class Access:
 
     @property
     def why(self) -> str:
-        """What who is not served is told."""
+        """The text with which a client is refused."""
         who = (
             "" if self.rule == "token" else f"; without one, programs of user {os.getuid()} alone are served"
         )

@@ -23,7 +23,7 @@ from backend.worker.access import FIRST_LINE_S, MAX_FIRST_LINE, MAX_OPEN, Access
 from backend.worker.direct_use import DirectUse
 from backend.worker.keepalive import keep_alive
 from backend.worker.specialist import CHAT_TYPES, Specialist
-from backend.worker.turn import Turn
+from backend.worker.turn import WorkerTurn
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class WorkerConnection(asyncio.Protocol):
         """Bytes held for this client: of requests under way and of a line that is not complete, of which these."""
         self._refused = False
         self._leaving = False
-        self._generations: dict[str, Turn] = {}
+        self._generations: dict[str, WorkerTurn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ordered: deque[_Waiting] = deque()
         self._ordering: asyncio.Task[None] | None = None
@@ -365,12 +365,12 @@ class WorkerConnection(asyncio.Protocol):
             self._ordering = None
             self._close_if_left()
 
-    def _begin(self, request: Request, request_id: str) -> Turn:
+    def _begin(self, request: Request, request_id: str) -> WorkerTurn:
         """Register a generation before it runs, so that a cancel on the next line finds it."""
         generation = self._generations[request_id] = self._specialist.generation(request, request_id, self)
         return generation
 
-    async def _serve(self, request: Request, generation: Turn | None) -> None:
+    async def _serve(self, request: Request, generation: WorkerTurn | None) -> None:
         if generation is None:
             self.send(await self._specialist.answer(request))
             return

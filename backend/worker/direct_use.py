@@ -20,7 +20,7 @@ from backend.schema.errors import TektonError
 from backend.schema.frames import DirectAsk, DirectTurn, Request
 from backend.wire import encode_line
 from backend.worker.spec import WorkerSpec
-from backend.worker.turn import Sink, Turn
+from backend.worker.turn import Sink, WorkerTurn
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class DirectUse:
         elif (verdict := self._verdicts.get(name)) is not None and not verdict.done():
             verdict.set_result(request.content or "")
 
-    async def run(self, generation: Turn, client: str) -> None:
+    async def run(self, generation: WorkerTurn, client: str) -> None:
         """Run a generation for a client of the port, if the budget allows it, and report what it used."""
         name = f"direct-{uuid4().hex[:16]}"
         refused = False

@@ -47,7 +47,7 @@ from backend.worker.provider_pool import ProviderPool
 from backend.worker.spec import WorkerSpec
 from backend.worker.token_timeout import TokenTimeout
 from backend.worker.tools.loop import ToolLoop
-from backend.worker.turn import CHARS_PER_TOKEN, Sink, Turn
+from backend.worker.turn import CHARS_PER_TOKEN, Sink, WorkerTurn
 
 if TYPE_CHECKING:
     from backend.worker.tools.toolbox import Toolbox
@@ -56,7 +56,7 @@ ITEMS_PER_STEP = 64
 """Items relayed in a row from a provider that never waits, before other tasks get the event loop."""
 
 
-class Generation(Turn):
+class Generation(WorkerTurn):
     """One answer of a model: the request goes to the provider, its stream comes back as frames."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Generation(Turn):
             await self._run_tools(self._tools, request, calls)
 
     async def _check_abilities(self, request: CompletionRequest) -> None:
-        """Refuse what the model cannot do; of our own tools it is only not told where it takes none."""
+        """Refuse what the model cannot do; our own tools are just not offered to a model that takes none."""
         needs = needed(request)
         if not needs and self._toolbox is None:
             return

@@ -30,7 +30,7 @@ from backend.worker.generation import Generation
 from backend.worker.provider_pool import ProviderFactory, ProviderPool
 from backend.worker.spec import WorkerSpec
 from backend.worker.tools.toolbox import Toolbox
-from backend.worker.turn import Sink, Turn
+from backend.worker.turn import Sink, WorkerTurn
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Specialist:
         self.spec = spec
         self.providers = ProviderPool(spec, make)
         self.platforms: list[Sink] = []
-        """Connections of platforms, which are told how the tool servers are."""
+        """Connections of platforms, which get reports on the tool servers."""
         self.tools = Toolbox(spec.tools, os.environ, self._tools_changed)
         self.clients = 0
 
@@ -83,7 +83,7 @@ class Specialist:
             # Only speed is lost: the first generation meets the same failure and reports it.
             log.info("the persona could not be read ahead: %s", error)
 
-    def generation(self, request: Request, request_id: str, sink: Sink) -> Turn:
+    def generation(self, request: Request, request_id: str, sink: Sink) -> WorkerTurn:
         """Return a generation that does not run yet; of a platform's request one that may call tools."""
         generation = Generation(self.spec, self.providers, request, request_id, sink)
         if any(platform is sink for platform in self.platforms):

@@ -1,6 +1,6 @@
 """A turn as its worker answers it, whoever thinks: first frame, phases, text, and exactly one last frame.
 
-Knows no socket: frames go to a `Sink`. Where the words come from is the business of whoever derives from `Turn`.
+Knows no socket: frames go to a `Sink`. Where the words come from is the business of whoever derives from `WorkerTurn`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Sink(Protocol):
     async def drain(self) -> None: ...
 
 
-class Turn(ABC):
+class WorkerTurn(ABC):
     """Await `run` once, in a task of its own. `cancel` ends it early; the last frame then says so."""
 
     def __init__(self, ai_id: str, request: Request, request_id: str, sink: Sink) -> None:

@@ -46,7 +46,7 @@ class AskCommands:
             self._answer(ask, choice, otherwise)
 
     def _answer(self, ask: Ask, choice: Choice, otherwise: Callable[[Ask], None] | None = None) -> None:
-        """Send an answer after a moment in which it can be taken back; one that came too late is told by whom it was."""
+        """Send an answer after a moment in which it can be taken back; one that is late fails with the name of who was first."""
         if choice.answer == "later" or self._undo.holds(ask.id):
             return
         says_no = choice.answer == "deny" and not (ask.form is not None and choice.words)

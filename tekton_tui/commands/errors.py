@@ -1,4 +1,4 @@
-"""Commands on the error ledger."""
+"""Commands on the error log."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ LOADED_ERRORS = 500
 
 
 class ErrorCommands:
-    """Reads the ledger and acknowledges its entries."""
+    """Reads the error log and acknowledges its entries."""
 
     def __init__(self, controller: Controller, navigator: Navigator) -> None:
         self._controller, self._navigator = controller, navigator
         self._store = controller.stores.errors
 
     def load(self) -> None:
-        """Read the ledger; errors that are new after this come as events."""
+        """Read the error log; errors that are new after this come as events."""
         self._controller.request(
             ListErrors(limit=LOADED_ERRORS),
-            lambda ledger: self._store.load(ledger.errors, ledger.unacknowledged),
+            lambda listed: self._store.load(listed.errors, listed.unacknowledged),
             quiet=True,
         )
 

@@ -63,7 +63,7 @@ class Navigator(Protocol):
         ...
 
     def open_errors(self, where: str = "") -> None:
-        """Show the error ledger, with the cursor on the newest error of a specialist."""
+        """Show the error log, with the cursor on the newest error of a specialist."""
         ...
 
     def open_needs(self, item_id: str) -> None:

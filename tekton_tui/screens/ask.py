@@ -69,7 +69,7 @@ class AskDialog(LongQuestion[Choice]):
             box.border_subtitle = f" {waiting} wait " if waiting > 1 else None
             with VerticalScroll(id="ask-body", can_focus=False):
                 yield Static(ask_body(self._ask, self._stores), id="ask-text")
-            yield Input(placeholder="why not? the model is told", id="ask-why")
+            yield Input(placeholder="why not? the model reads it", id="ask-why")
             if self._ask.options:
                 with Horizontal(id="ask-own"):
                     for at in range(1, min(len(self._ask.options), MOST_KEYS) + 1):

@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class Question(ModalScreen[T]):
-    """A screen whose keys decide something: those typed before it could be read are not heard."""
+    """A screen whose keys decide something: those typed before it could be read are ignored."""
 
     EARLY_S: ClassVar[float] = 0.3
-    """How long after it is drawn it hears nothing yet."""
+    """How long after it is drawn it ignores keys, in seconds."""
 
     _drawn_at = math.inf
 

@@ -1,4 +1,4 @@
-"""The error ledger: the newest records, and how many nobody has acknowledged."""
+"""The error log: the newest records, and how many nobody has acknowledged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ErrorStore:
         self.changed.emit()
 
     def load(self, records: list[ErrorRecord], unacknowledged: int) -> None:
-        """Add records of the ledger; one that an event brought meanwhile stays if it is newer."""
+        """Add records of the error log; one that an event brought meanwhile stays if it is newer."""
         for record in records:
             known = self.records.get(record.id)
             if known is None or record.last >= known.last:

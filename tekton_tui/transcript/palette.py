@@ -114,7 +114,7 @@ BAR: Final = "▎"
 """The speaker's bar."""
 THUMB: Final = "▐"
 BAR_HERE: Final = "▌"
-"""The bar of what the cursor is on: told by shape as well as by colour."""
+"""The bar of what the cursor is on: shown by shape as well as by colour."""
 
 
 class Themed(Protocol):

@@ -1,4 +1,4 @@
-"""The Markdown parser: CommonMark with tables and strikethrough, told to lose nothing; imported with the first message.
+"""The Markdown parser: CommonMark with tables and strikethrough, set up to lose nothing; imported with the first message.
 
 Beyond CommonMark: emphasis works beside Chinese, Japanese and Korean text, whose words have no spaces around them; TeX
 between `$`, `$$`, `\\( \\)`, `\\[ \\]` or `\\begin \\end` is kept as written; blocks nested too deep and cells beyond a

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from backend.schema.attention import AttentionItem
 from backend.schema.events import AskClosed, AskOpened, AttentionChanged
 from backend.schema.params import AnswerAsk
+from backend.schema.records import SpecialistStatus
 from backend.schema.results import AskAnswered
 from backend.schema.tools import QUESTION, Ask, AskOption
 from tekton_tui.app import TektonApp
@@ -21,6 +23,8 @@ from tests.tui.fake_client import NOW, FakeClient, live
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
+Press = Callable[..., Awaitable[None]]
+"""Presses keys and waits until the console has acted on them."""
 ASK = Ask(
     "t-1",
     "apollo-ai",
@@ -40,6 +44,30 @@ def answered(params: AnswerAsk) -> AskAnswered:
     return AskAnswered(params.id, "apollo-ai", "files:write", params.answer, "owner over WebSocket")
 
 
+@asynccontextmanager
+async def asking(
+    console: Maker,
+    *keys: str,
+    ask: Ask = ASK,
+    rows: tuple[SpecialistStatus, ...] = (live("apollo"),),
+    size: tuple[int, int] = (80, 24),
+) -> AsyncGenerator[tuple[TektonApp, FakeClient, Press]]:
+    """Run a console at which a call waits, by default with its card opened by `e`."""
+    app, client = console(*rows)
+    client.answers[AnswerAsk] = answered
+    async with app.run_test(size=size) as pilot:
+
+        async def press(*pressed: str) -> None:
+            await pilot.press(*pressed)
+            await settle(pilot)
+
+        await settle(pilot)
+        client.send(AskOpened(ask))
+        await settle(pilot)
+        await press(*(keys or ("e",)))
+        yield app, client, press
+
+
 @pytest.mark.parametrize(
     ("keys", "answer", "always", "words"),
     [
@@ -52,21 +80,14 @@ def answered(params: AnswerAsk) -> AskAnswered:
 async def test_one_key_goes_to_what_waits_and_one_answers_it(
     console: Maker, keys: str, answer: str, always: str, words: str
 ) -> None:
-    app, client = console(live("apollo", state="busy", phase="waiting", detail="files:write"), live("athena"))
-    client.answers[AnswerAsk] = answered
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(ASK))
-        await settle(pilot)
-        await pilot.press("e")
-        await settle(pilot)
+    rows = live("apollo", state="busy", phase="waiting", detail="files:write"), live("athena")
+    async with asking(console, rows=rows) as (app, client, press):
         assert isinstance(app.screen, AskDialog)
-        await pilot.press(*keys.split())
-        await settle(pilot)
+        await press(*keys.split())
         [sent] = client.called(AnswerAsk)
         assert (sent.id, sent.answer, sent.always, sent.words) == ("t-1", answer, always, words)
         client.send(AskClosed("t-1", "apollo-ai", answer, "owner"))
-        await settle(pilot)
+        await press()
         assert not isinstance(app.screen, AskDialog) and app.stores.asks.asks == {}
 
 
@@ -74,34 +95,20 @@ async def test_one_key_goes_to_what_waits_and_one_answers_it(
 async def test_a_long_call_is_read_to_its_end_and_its_answers_stay_in_sight(
     console: Maker, size: tuple[int, int]
 ) -> None:
-    app, client = console(live("apollo"))
     arguments = msgspec.json.encode({"path": "/srv/x", "text": "\n".join(f"line {n}" for n in range(60))})
-    async with app.run_test(size=size) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(msgspec.structs.replace(ASK, arguments=arguments.decode())))
-        await settle(pilot)
-        await pilot.press("e")
-        await settle(pilot)
+    ask = msgspec.structs.replace(ASK, arguments=arguments.decode())
+    async with asking(console, ask=ask, size=size) as (app, client, press):
         assert "line 0" in screen_text(app) and "always means" not in screen_text(app)
-        for key in ("", "down"):
-            await pilot.press(*[key] * 30 if key else [])
-            await settle(pilot)
+        for keys in ([], ["down"] * 30):
+            await press(*keys)
             assert all(words in screen_text(app) for words in ("a once", "x no", "esc later"))
         assert "always means" in screen_text(app) and not client.called(AnswerAsk)
 
 
 @pytest.mark.parametrize("keys", ["enter", "space", "escape", "y"])
 async def test_nothing_but_its_keys_allows_a_call(console: Maker, keys: str) -> None:
-    app, client = console(live("apollo"))
-    client.answers[AnswerAsk] = answered
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(ASK))
-        await settle(pilot)
-        await pilot.press("e")
-        await settle(pilot)
-        await pilot.press(keys)
-        await settle(pilot)
+    async with asking(console) as (app, client, press):
+        await press(keys)
         assert client.called(AnswerAsk) == [] and list(app.stores.asks.asks) == ["t-1"]
 
 
@@ -109,14 +116,7 @@ async def test_keys_typed_before_it_could_be_read_do_not_answer_it(
     console: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Question, "EARLY_S", 3600.0)
-    app, client = console(live("apollo"))
-    client.answers[AnswerAsk] = answered
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(ASK))
-        await settle(pilot)
-        await pilot.press("e", "a", "A")
-        await settle(pilot)
+    async with asking(console, "e", "a", "A") as (_, client, _press):
         assert client.called(AnswerAsk) == []
 
 
@@ -138,16 +138,9 @@ async def test_letters_in_the_composer_never_answer_and_tab_goes_to_the_ask(cons
 
 
 async def test_another_operators_answer_closes_the_question(console: Maker) -> None:
-    app, client = console(live("apollo"))
-    client.answers[AnswerAsk] = answered
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(ASK))
-        await settle(pilot)
-        await pilot.press("e")
-        await settle(pilot)
+    async with asking(console) as (app, client, press):
         client.send(AskClosed("t-1", "apollo-ai", "deny", "alice over HTTP"))
-        await settle(pilot)
+        await press()
         assert not isinstance(app.screen, AskDialog)
         assert any("alice over HTTP" in str(notice.message) for notice in app._notifications)  # pyright: ignore[reportPrivateUsage]
 
@@ -181,50 +174,32 @@ QUESTION_ASK = msgspec.structs.replace(
 async def test_the_agents_own_answers_stand_on_the_card_in_its_order_and_a_key_gives_one(
     console: Maker, key: str, answer: str, option: str, way: str, size: tuple[int, int]
 ) -> None:
-    app, client = console(live("apollo"))
-    client.answers[AnswerAsk] = answered
-    async with app.run_test(size=size) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(AGENTS_ASK))
+    async with asking(console, "escape", ask=AGENTS_ASK, size=size) as (app, client, press):
         client.send(
             AttentionChanged([AttentionItem("asks:t-1", "asks", "apollo-ai", NOW, "asks", "make")], [])
         )
-        await settle(pilot)
-        await pilot.press(*(["e"] if way == "card" else ["4", "c"]))
-        await settle(pilot)
+        await press(*(["e"] if way == "card" else ["4", "c"]))
         assert isinstance(app.screen, AskDialog)
         shown = screen_text(app)
         for _ in range(2):
-            await pilot.press("down")
-            await settle(pilot)
+            await press("down")
             shown += screen_text(app)
         places = [shown.index(f"{at}  {safe_inline(one.name)}") for at, one in enumerate(OFFERED, 1)]
         assert places == sorted(places) and "\x1b" not in shown
         assert "allow always" in shown
-        await pilot.press("7")  # there is no such answer
-        await settle(pilot)
+        await press("7")  # there is no such answer
         assert client.called(AnswerAsk) == []
-        await pilot.press(key)
-        await settle(pilot)
+        await press(key)
         [sent] = client.called(AnswerAsk)
         assert (sent.id, sent.answer, sent.always, sent.option) == ("t-1", answer, "", option)
 
 
 async def test_a_question_of_an_agents_is_answered_by_its_own_answers_alone(console: Maker) -> None:
-    app, client = console(live("apollo"))
-    client.answers[AnswerAsk] = answered
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        client.send(AskOpened(QUESTION_ASK))
-        await settle(pilot)
-        await pilot.press("e")
-        await settle(pilot)
+    async with asking(console, ask=QUESTION_ASK) as (app, client, press):
         shown = screen_text(app)
         assert "asks you a question" in shown and "a once" not in shown and "always means" not in shown
-        await pilot.press("a", "A")
-        await settle(pilot)
+        await press("a", "A")
         assert client.called(AnswerAsk) == []
-        await pilot.press("2")
-        await settle(pilot)
+        await press("2")
         [sent] = client.called(AnswerAsk)
         assert (sent.answer, sent.option) == ("allow", "1")

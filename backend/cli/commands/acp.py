@@ -110,7 +110,7 @@ class _Unread:
             waiting = writer.transport.get_write_buffer_size()
             if waiting > MAX_UNREAD:
                 self.why = (
-                    f"the editor does not read what it is told: {waiting:,} bytes wait for it. "
+                    f"the editor does not read what it is sent: {waiting:,} bytes wait for it. "
                     "What it asked is cancelled; start the agent again in the editor"
                 )
                 self._gone.leave()

@@ -111,7 +111,7 @@ async def stop(options: argparse.Namespace) -> int:
         print(f"{row.id.removesuffix('-ai')}: {row.message or 'stopped'}")
     if process is not None and not await asyncio.to_thread(_gone, process, STOP_WAIT_S):
         terminal.error(
-            f"the backend (pid {process.pid}) was told to end and still runs after {STOP_WAIT_S:g} s; "
+            f"the backend (pid {process.pid}) was asked to end and still runs after {STOP_WAIT_S:g} s; "
             "`tekton stop --force` ends one that does not answer"
         )
         return TIMEOUT

@@ -32,7 +32,7 @@ VERDICTS: tuple[Verdict, ...] = ("allow", "ask", "deny")
     "asks",
     argument("verb", nargs="?", choices=("list", "allow", "deny"), default="list"),
     argument("id", nargs="?", default="", help="allow, deny: which one, as the list shows it"),
-    argument("words", nargs="*", help="deny: what the model is told; allow: the answer to a question"),
+    argument("words", nargs="*", help="deny: the reason given to the model; allow: the answer to a question"),
     argument("--always", action="store_true", help="also add a rule for exactly this call"),
     argument("--option", default="", help="answer with this option of the agent's own, by its id"),
     argument("--rule", default="", help="also add this rule, such as 'files:write path=notes/*'"),

@@ -46,7 +46,7 @@ class EditorAgent:
         self.client, self._target = client, target
         self.peer: Peer
         self.drain: Callable[[], Awaitable[None]]
-        """Waits until the editor has read most of what it was told."""
+        """Waits until the editor has read most of what it was sent."""
         self._folders: dict[str, str] = {}
         """Working folders of the sessions, as the editor said them."""
         self._prompts: dict[str, Prompt] = {}

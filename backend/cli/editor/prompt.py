@@ -98,7 +98,7 @@ class Prompt:
         self._members: dict[str, str] = {}
         """Of a team: each member by the request id of its turn."""
         self._texts: dict[str, list[str]] = {}
-        self._told_members: set[str] = set()
+        self._announced_members: set[str] = set()
         self._plan: dict[str, str] = {}
         self._calls: dict[tuple[str, int], Call] = {}
         self._stages: list[str] = []
@@ -149,7 +149,7 @@ class Prompt:
             self._editor.soon(lambda: self._editor.client.call(Cancel(target=self.request_id)))
 
     def lost(self, reason: str) -> None:
-        """Say that the backend cannot be heard; the prompt fails by itself when it does not come back."""
+        """Show that the backend is lost; the prompt fails by itself when it does not come back."""
         self._tell(chunk("agent_thought_chunk", f"The connection to the backend is lost: {reason}. "))
 
     def close(self) -> None:
@@ -210,9 +210,9 @@ class Prompt:
 
     def _on_member(self, event: StreamEnd | StreamError) -> None:
         member = self._members.get(event.request_id)
-        if member is None or member in self._told_members:
+        if member is None or member in self._announced_members:
             return
-        self._told_members.add(member)
+        self._announced_members.add(member)
         failed = f"failed: {event.message}" if isinstance(event, StreamError) else ""
         self._say(member_said(member, "".join(self._texts.pop(event.request_id, [])), failed))
         self._show_plan({member: "completed"})
@@ -238,7 +238,7 @@ class Prompt:
         if call is None:
             call = self._calls[key] = Call(f"{event.request_id}#{event.index}", event.name)
             self._tell(tool_update(call, "tool_call", "pending"))
-            call.told = True
+            call.announced = True
         call.arguments += event.arguments
 
     def _on_result(self, event: StreamToolResult) -> None:
@@ -247,7 +247,9 @@ class Prompt:
         )
         call.ended = True
         status = "failed" if event.is_error else "completed"
-        self._tell(tool_update(call, "tool_call_update" if call.told else "tool_call", status, event.content))
+        self._tell(
+            tool_update(call, "tool_call_update" if call.announced else "tool_call", status, event.content)
+        )
 
     async def _ask(self, ask: Ask) -> None:
         """Put a question about a tool to the editor, and its answer to the platform."""
@@ -299,8 +301,8 @@ class Prompt:
             *((one.socket_id, one.partial, f"failed: {one.error}") for one in result.failures),
         ]
         for member, text, failed in given:
-            if member not in self._told_members:
-                self._told_members.add(member)
+            if member not in self._announced_members:
+                self._announced_members.add(member)
                 self._say(member_said(member, text, failed))
         if joint := result.synthesis or result.consensus:
             self._say(member_said("together", joint))

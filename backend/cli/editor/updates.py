@@ -43,7 +43,7 @@ class Call(Struct):
     id: str
     name: str
     arguments: str = ""
-    told: bool = False
+    announced: bool = False
     ended: bool = False
 
     @property

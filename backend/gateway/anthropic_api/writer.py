@@ -120,8 +120,8 @@ class MessageWriter:
     def close(self, finishes: list[Finish]) -> bytes:
         [finish] = finishes
         delta = {"stop_reason": _reason(finish), "stop_sequence": finish.stop or None}
-        told = {"delta": delta, "usage": usage_value(finish.usage), **self._head.warnings(finish)}
-        return _event("message_delta", **told) + _event("message_stop")
+        changes = {"delta": delta, "usage": usage_value(finish.usage), **self._head.warnings(finish)}
+        return _event("message_delta", **changes) + _event("message_stop")
 
     def failed(self, error: TektonError) -> bytes:
         return b"event: error\ndata: %b\n\n" % data_of(error_value(error))

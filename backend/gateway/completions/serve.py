@@ -205,7 +205,7 @@ async def _at_once(coming: asyncio.Future[Batch]) -> None:
 async def _frames(
     writer: Writer, first: Batch | asyncio.Future[Batch], pieces: Pieces
 ) -> AsyncGenerator[bytes]:
-    """Yield a stream; what came together leaves together. Its failure is told in the dialect's own way."""
+    """Yield a stream; pieces that came together leave together. A failure is written as the dialect writes errors."""
     finishes: list[Finish] = []
     try:
         yield writer.begin()

@@ -116,7 +116,7 @@ class McpEndpoint:
         await handle(scope, receive, send)
 
     async def close(self) -> None:
-        """End every session; who comes later is told that the backend is ending."""
+        """End every session; later requests get the error that the backend is ending."""
         self._closing = True
         if self._serving is not None:
             self._serving.cancel()

@@ -108,14 +108,14 @@ def _teller(ctx: Context, tool: Tool) -> Tell | None:
     """
     if not tool.is_long or not ctx.meta or ctx.meta.get("progress_token") is None:
         return None
-    told, left_out = 0, "message" if tool.one_voice else "chunk"
+    reported, left_out = 0, "message" if tool.one_voice else "chunk"
 
     async def tell(notice: Notice) -> None:
-        nonlocal told
+        nonlocal reported
         if notice.kind == left_out:
             return
-        told += 1
-        await ctx.session.report_progress(told, message=notice.words())
+        reported += 1
+        await ctx.session.report_progress(reported, message=notice.words())
 
     return tell
 
@@ -133,7 +133,7 @@ def _answered(tool: Tool, value: Any) -> types.CallToolResult:
 
 
 def _failed(error: TektonError) -> types.CallToolResult:
-    """Return a failure as a tool error: the model that called may read it and mend its call.
+    """Return a failure as a tool error: the model that called may read it and correct its call.
 
     Without structured content: strict clients check that against the tool's output schema, which a failure is not.
     """

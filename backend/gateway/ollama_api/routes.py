@@ -129,8 +129,8 @@ class _Surface:
         texts = [body.input] if isinstance(body.input, str) else body.input
         made = await embed(self._gateway, model_name(body.model), texts)
         count = made.usage.input_tokens + made.usage.cached_tokens
-        told = {"model": body.model, "embeddings": made.vectors, "prompt_eval_count": count}
-        return name_unused(json_reply(told), unused)
+        answer = {"model": body.model, "embeddings": made.vectors, "prompt_eval_count": count}
+        return name_unused(json_reply(answer), unused)
 
     async def version(self, request: Request) -> Response:
         return json_reply({"version": backend.__version__})

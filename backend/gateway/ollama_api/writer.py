@@ -30,7 +30,7 @@ def error_reply(error: TektonError) -> Response:
 
 
 class ChatWriter:
-    """See `Writer`. `media` has no comments: a client that waits is told nothing."""
+    """See `Writer`. `media` has no comments: a client that waits gets nothing to keep it waiting."""
 
     media, alive = NDJSON, None
 
@@ -80,8 +80,8 @@ class ChatWriter:
     def _base(self) -> dict[str, Any]:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._head.created))
         likely, self._likely = self._likely, []
-        told = {"logprobs": [token_value(token) for token in likely]} if likely else {}
-        return {"model": self._head.model, "created_at": moment, **told}
+        logprobs = {"logprobs": [token_value(token) for token in likely]} if likely else {}
+        return {"model": self._head.model, "created_at": moment, **logprobs}
 
     def _done(self, finish: Finish) -> dict[str, Any]:
         took = int((time.monotonic() - self._began) * NANOSECONDS)

@@ -96,9 +96,13 @@ class ResponseWriter:
                 return begin + self._delta(self._message, piece.text)
             likely, self._likely = self._likely, []
             self._message.likely += likely
-            told = {"item_id": self._message.id, "output_index": self._message.index, "content_index": 0}
+            item_place = {
+                "item_id": self._message.id,
+                "output_index": self._message.index,
+                "content_index": 0,
+            }
             return begin + self._event(
-                "response.output_text.delta", **told, logprobs=likely, delta=piece.text
+                "response.output_text.delta", **item_place, logprobs=likely, delta=piece.text
             )
         if piece.logprobs:
             self._likely += [token_value(token) for token in piece.logprobs]

@@ -247,7 +247,7 @@ def _encoded(command: Command) -> Command:
 
 
 def store_failed(error: BaseException, address: Address) -> StoreFailed:
-    """Say in words what the server refused and what mends it."""
+    """Return the failure that says what the server refused, and how to fix it."""
     text = str(error) or type(error).__name__
     match error:
         case AuthenticationError():

@@ -25,7 +25,7 @@ INDEXED_AT_ONCE = 200
 
 
 class RedisIndex:
-    """An `Index` in Redis."""
+    """A `MessageIndex` in Redis."""
 
     def __init__(self, connections: RedisConnections) -> None:
         self._connections = connections

@@ -118,8 +118,10 @@ class RedisMessages:
         first = newest[0].id if newest else 0
         high = "+inf" if for_ai else f"({first}"
         older = await connection.call("ZRANGE", f"{PREFIX}sp:{session_id}", "-inf", high, "BYSCORE")
-        heard = (for_ai, YOU, "system")
-        pinned = [m for m in await read_messages(connection, older) if m.id < first or m.author not in heard]
+        authors = (for_ai, YOU, "system")
+        pinned = [
+            m for m in await read_messages(connection, older) if m.id < first or m.author not in authors
+        ]
         earlier = 0
         if len(newest) == limit:
             earlier = sum([int(await connection.call("ZCOUNT", key, "-inf", f"({first}")) for key in keys])

@@ -198,7 +198,7 @@ def _settle(jobs: list[Job]) -> None:
 
 
 def store_failed(error: sqlite3.Error) -> StoreFailed:
-    """Return the failure that says in words what the database refused and what mends it."""
+    """Return the failure that says what the database refused, and how to fix it."""
     text = str(error)
     if "full" in text:
         advice = "Free some disk space and try again."

@@ -43,7 +43,7 @@ class Indexed(NamedTuple):
 
 
 class SqliteIndex:
-    """An `Index` in the database. `purpose` names the thread that looks."""
+    """A `MessageIndex` in the database. `purpose` names the thread that looks."""
 
     def __init__(self, database: SqliteDatabase, purpose: Purpose) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Actions on the error ledger."""
+"""Actions on the error log."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ async def list_asks(params: ListAsks, *, approvals: Approvals) -> AskList:
     console="asks.answer",
 )
 async def answer_ask(params: AnswerAsk, *, approvals: Approvals) -> AskAnswered:
-    """Allow or deny a tool call that waits; the first answer counts, a later one is told by whom it was."""
+    """Allow or deny a tool call that waits; the first answer counts, a later one fails and says who gave the first."""
     by = caller.get()
     ask = await approvals.answer(
         params.id, params.answer, by, always=params.always, words=params.words, option=params.option

@@ -61,7 +61,7 @@ NOBODY = "nobody"
 PREVIEW_CHARS = 2_000
 SAID_CHARS = 200
 ANSWERED_KEPT = 500
-"""Answered asks that are remembered, so that who answers late is told by whom it was."""
+"""Answered asks that are remembered, so that a late answer can be refused with the name of who answered first."""
 
 Send = Callable[[Request], None]
 Mask = Callable[[str], str]
@@ -239,7 +239,7 @@ class Approvals:
     async def _verdict(
         self, use: StreamToolUse, record: ToolRecord, asked: ChatRequest
     ) -> tuple[bool, str, str]:
-        """Return whether a call may run, why not, and the agent's own option chosen; `record` is told by whom."""
+        """Return whether a call may run, why not, and the agent's own option chosen; `record` gets who decided."""
         if len(use.arguments.encode()) > MAX_ARGUMENTS:
             record.by = "the limit of arguments"
             return False, f"the arguments are longer than {MAX_ARGUMENTS:,} bytes", ""

@@ -231,8 +231,8 @@ def _labels(members: list[_Member]) -> list[str]:
     labels: list[str] = []
     for ai_id, target in members:
         options = ",".join(f"{name}={value}" for name, value in target.options)
-        told = f"[{options}]" if options and often[ai_id] > 1 else ""
-        labels.append(ai_id.removesuffix("-ai") + told)
+        suffix = f"[{options}]" if options and often[ai_id] > 1 else ""
+        labels.append(ai_id.removesuffix("-ai") + suffix)
     return labels
 
 

@@ -24,7 +24,7 @@ from backend.orchestration.request_names import MEMBER_CALL, TEAM_QUESTION, Requ
 from backend.orchestration.selection import Selector
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.settings import OrchestrationSettingsStore
-from backend.orchestration.teams.members import TeamMembers, member_request_id
+from backend.orchestration.teams.members import MemberTurns, member_request_id
 from backend.orchestration.teams.moderator import Moderator, round_prompt
 from backend.orchestration.teams.team_turn import TeamOutcome, TeamRequest, TeamRun
 from backend.orchestration.turns.manager import TurnManager, new_request_id
@@ -70,7 +70,7 @@ class TeamManager:
         self._catalog, self._fleet, self._messages, self._events = catalog, fleet, messages, events
         self._turn_store = turn_store
         self._sessions, self._turns, self._selector, self._settings = sessions, turns, selector, settings
-        self._members, self._moderator = TeamMembers(turns, settings), Moderator(turns, settings)
+        self._members, self._moderator = MemberTurns(turns, settings), Moderator(turns, settings)
         self.active: dict[str, TeamRun] = {}
         self.on_ended: list[Callable[[TeamRun, TeamEnd], None]] = []
         """Called with every run that ended."""
@@ -183,7 +183,7 @@ class TeamManager:
     def ask_again(
         self, team_request_id: str, ai_id: str, *, request_id: str = ""
     ) -> asyncio.Task[TurnOutcome]:
-        """Ask one member of a team turn its question once more; see `TeamMembers.ask_again`.
+        """Ask one member of a team turn its question once more; see `MemberTurns.ask_again`.
 
         What it answers stands for it from then on, in a discussion too; a failure leaves an earlier answer standing.
 

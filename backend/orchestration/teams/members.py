@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 OnText = Callable[[str], None]
 
 
-class TeamMembers:
+class MemberTurns:
     """Asks members of team turns; what they answer is taken into the run."""
 
     def __init__(self, turns: TurnManager, settings: OrchestrationSettingsStore) -> None:

@@ -233,7 +233,7 @@ def _called(name: str) -> str:
 
 
 def over_limit(limit: Budget, used: Used) -> str:
-    """Return why no further turn fits, empty when one does. A limit of 0 is none; only its own currency counts."""
+    """Return why no further turn fits, empty when one does. A limit of 0 means no limit; only its own currency counts."""
     if limit.tokens_per_day and used.tokens >= limit.tokens_per_day:
         return f"has used {used.tokens:,} of {limit.tokens_per_day:,} tokens today"
     spent = used.costs.get(limit.currency, 0.0)

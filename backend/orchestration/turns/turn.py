@@ -313,7 +313,7 @@ class Turn:
 
 
 def shown(message: StoredMessage) -> StoredMessage:
-    """Return a message as it is listed and told of: of images and files the sizes, not the bytes."""
+    """Return a message as it is listed and published: images and files by their sizes, without the bytes."""
     return msgspec.structs.replace(message, parts=lightened(message.parts)) if message.parts else message
 
 

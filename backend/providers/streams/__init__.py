@@ -224,7 +224,7 @@ class StreamReader:
         )
 
     def _refuse(self, error: Malformed) -> None:
-        """Fail for a frame that is none, unless the answer is complete without it."""
+        """Fail for a malformed frame, unless the answer is complete without it."""
         if self._answer.ended:
             return
         if not self._framed:

@@ -80,7 +80,7 @@ _HIGH = re.compile("[\ud800-\udbff]\\Z")
 
 
 def count(value: object, most: int = MAX_TOKENS) -> int | None:
-    """Return a whole number; `None` for what is none: negative, fractional, not finite, above `most`, no number."""
+    """Return a count; `None` for a value that is not one: negative, fractional, not finite, above `most`, not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         return None
     return int(value) if value == int(value) else None
@@ -363,7 +363,7 @@ class Answer:
             yield from self._shown(_words(value))
 
     def logprobs(self, value: object) -> Iterator[StreamItem]:
-        """Take the log probabilities of the text that comes next, a row a token; what is none is left out."""
+        """Take the log probabilities of the text that comes next, a row a token; malformed rows are left out."""
         if tokens := _tokens(value):
             yield Logprobs(tokens)
 

@@ -85,7 +85,7 @@ def _before_text(part: dict[str, Any], answer: Answer, *, whole: bool = False) -
 
 
 def _objects(values: object) -> list[dict[str, Any]]:
-    """Return the objects of a list; what is none is left out."""
+    """Return the objects of a list; other values are left out."""
     rows = cast(list[object], values) if isinstance(values, list) else []
     return [cast(dict[str, Any], row) for row in rows if isinstance(row, dict)]
 

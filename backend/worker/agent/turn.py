@@ -30,7 +30,7 @@ from backend.worker.agent.conversations import Conversation, Question
 from backend.worker.agent.prompt import blocks_of
 from backend.worker.agent.tool_calls import Changes, ToolRun, bounded
 from backend.worker.tools.loop import shortened
-from backend.worker.turn import CHARS_PER_TOKEN, Sink, Turn
+from backend.worker.turn import CHARS_PER_TOKEN, Sink, WorkerTurn
 
 GATHER_S = 0.03
 """How long pieces of text are gathered to one: agents send a piece for each token."""
@@ -53,7 +53,7 @@ _STOPS: dict[str, tuple[FinishReason, str]] = {
 }
 
 
-class AgentTurn(Turn):
+class AgentTurn(WorkerTurn):
     """One question to the agent. `decides`: the platform is there to decide what the agent asks."""
 
     def __init__(self, agent: Agent, request: Request, request_id: str, sink: Sink, *, decides: bool) -> None:
@@ -104,7 +104,7 @@ class AgentTurn(Turn):
             self._clock.cancel()
 
     def _stop(self) -> None:
-        """Have the agent told, which has to confirm; before it was asked there is nothing to tell it."""
+        """Have a cancel sent to the agent, which has to confirm it; before it was asked there is nothing to cancel."""
         self._cancel.set()
         if not self._asked:
             super()._stop()
@@ -415,7 +415,7 @@ class AgentTurn(Turn):
         return self._tokens() if self._asked else None
 
     def _tokens(self) -> Usage:
-        """Return the tokens as the agent counted them, else about how many they were; a count of nothing is none."""
+        """Return the tokens as the agent counted them, else an estimate; a count of zero is not taken for one."""
         used = self._usage
         if used is None or (not used.input_tokens and not used.output_tokens):
             return Usage(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backend.worker.tools.toolbox import Tool, Toolbox
 
 MAX_CALLS = 8
-"""Calls of one answer that are run; further ones are refused, and the model is told."""
+"""Calls of one answer that are run; further ones get a result that refuses them."""
 SILENT_S = 0.1
 """How long the platform may take before the turn shows that it waits for a person."""
 
@@ -34,7 +34,7 @@ QUESTION = "question"
 """Under which name a server's questions stand in rules and records."""
 
 
-class _Frames(Protocol):
+class _FrameSink(Protocol):
     def send(self, frame: Struct) -> None: ...
 
 
@@ -42,7 +42,7 @@ class ToolLoop:
     """Runs the calls of one turn. `phase` shows what goes on: `waiting` for a person, or a `tool` at work."""
 
     def __init__(
-        self, toolbox: Toolbox, ai_id: str, request_id: str, frames: _Frames, phase: SetPhase
+        self, toolbox: Toolbox, ai_id: str, request_id: str, frames: _FrameSink, phase: SetPhase
     ) -> None:
         self._toolbox, self._ai_id, self._request_id = toolbox, ai_id, request_id
         self._frames, self._phase = frames, phase

@@ -53,7 +53,7 @@ def question_of(text: str, schema: Mapping[str, Any]) -> Question | None:
 
 
 def answer_of(verdict: Request) -> tuple[str, dict[str, Any] | None]:
-    """Return what the server is told: `accept` with the values, `decline`, or `cancel` where nobody answered."""
+    """Return the answer for the server: `accept` with the values, `decline`, or `cancel` where nobody answered."""
     if not verdict.allow:
         return ("cancel" if verdict.option == NOBODY else "decline"), None
     return "accept", msgspec.json.decode(verdict.content or "{}", type=dict[str, Any])

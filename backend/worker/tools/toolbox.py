@@ -79,7 +79,7 @@ class Toolbox:
         return self._tools.get(name)
 
     async def start(self) -> None:
-        """Start every server side by side. A server that cannot is told by `state`; the others serve."""
+        """Start every server side by side. A server that fails is named by `state`; the others serve."""
         self._starting = asyncio.gather(*(server.start() for server in self._servers))
         await self._starting
 
@@ -107,7 +107,7 @@ class Toolbox:
         await asyncio.gather(*(server.close() for server in self._servers))
 
     async def run(self, tool: Tool, arguments: str, progress: Progress, put: Put) -> ToolResult:
-        """Run a tool of a server. What fails is a result that says so: the model is told, and goes on."""
+        """Run a tool of a server. A failure is a result that says so, and the model goes on with it."""
         try:
             values = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
             if tool.server is None:

@@ -159,10 +159,10 @@ class Header(Widget):
         connection = self._stores.connection
         what = "F5 starts it here" if connection.starts_here else "F5 connects again"
         if connection.state == "lost":
-            told = f"  backend lost {span(time.time() - connection.since)} ago · {what}"
+            notice = f"  backend lost {span(time.time() - connection.since)} ago · {what}"
         else:
-            told = f"  no backend · {what}"
-        line = Content.assemble(self._brand(), literal(told, "bold $text-error"))
+            notice = f"  no backend · {what}"
+        line = Content.assemble(self._brand(), literal(notice, "bold $text-error"))
         room = width - line.cell_length - 3
         why = one_line(connection.reason, room) if connection.reason and room > LEAST_MODEL_CELLS else ""
         return Content.assemble(line, literal(f" · {why}" if why else "", "$text-muted"))

@@ -118,6 +118,17 @@ def read_line(
         view.put_draft(text)
         composer.add_files(files)
 
+    def ask(words: str) -> None:
+        commands.chat.ask(
+            ai_id,
+            words,
+            session_id,
+            files=parts,
+            effort=effort,
+            after=after,
+            on_refused=put_back,
+        )
+
     parts = [file.part for file in files]
     match = _ADDRESS.fullmatch(text)
     name, _, rest = text[1:].partition(" ") if text.startswith("/") else ("", "", "")
@@ -125,17 +136,10 @@ def read_line(
     offered = (
         {one.id for one in row.agent.commands} if row is not None and row.agent is not None else set[str]()
     )
+    # A command of the agent's own goes to it as it was typed, unless one of ours has the same name.
     as_it_is = text.startswith(AS_IT_IS) or (name.strip() in offered and name.strip() not in OWN_NAMES)
     if as_it_is:
-        commands.chat.ask(
-            ai_id,
-            text.removeprefix("/") if text.startswith(AS_IT_IS) else text,
-            session_id,
-            files=parts,
-            effort=effort,
-            after=after,
-            on_refused=put_back,
-        )
+        ask(text.removeprefix("/") if text.startswith(AS_IT_IS) else text)
     elif text.startswith("/"):
         composer.add_files(files)
         _verb(name.strip(), rest.strip(), commands, ai_id, view, composer, text)
@@ -152,15 +156,7 @@ def read_line(
             commands.navigator.open_pipes()
             commands.pipelines.run(text, on_refused=view.put_draft)
     else:
-        commands.chat.ask(
-            ai_id,
-            text or ABOUT_FILES,
-            session_id,
-            files=parts,
-            effort=effort,
-            after=after,
-            on_refused=put_back,
-        )
+        ask(text or ABOUT_FILES)
 
 
 def read_team_line(text: str, commands: Commands, *, view: TeamActions, composer: Composer) -> None:

@@ -128,9 +128,9 @@ class DetailPane(ScrollView, can_focus=True):
             self._messages = history.messages
             self._write()
 
-    def _show_ends(self, ledger: ErrorList) -> None:
+    def _show_ends(self, listed: ErrorList) -> None:
         if self.is_attached:
-            self._ends = [record for record in ledger.errors if record.where == self._shown]
+            self._ends = [record for record in listed.errors if record.where == self._shown]
             self._write()
 
     def _changed(self, ids: set[str]) -> None:

@@ -323,7 +323,7 @@ def process(
                 ]
             )
     elif row.state not in RUNNING:
-        lines.append([Part("does not run; no failure of it is in the ledger", "muted")])
+        lines.append([Part("does not run; no failure of it is in the error log", "muted")])
     return lines
 
 

@@ -23,7 +23,7 @@ PHASES: Final[dict[Phase, tuple[str, str]]] = {
     "queued": ("╌", "muted"), "prefill": ("─", "muted"), "streaming": ("━", "accent"), "tool": ("═", "steel"),
     "waiting": ("╌", "you"), "stalled": ("╌", "warn"),
 }  # fmt: skip
-"""What a phase is drawn with, and its colour; told apart by the sign first."""
+"""What a phase is drawn with, and its colour; phases differ by the sign first."""
 HEADS: Final[dict[Phase, str]] = {"waiting": "◆", "stalled": "◐"}
 WORDS: Final[dict[Phase, str]] = {"tool": " tool ", "waiting": " asks you ", "stalled": " stalled "}
 STOPS: Final[dict[Phase, str]] = {"tool": "tools", "waiting": "waited for you", "stalled": "stalled"}
