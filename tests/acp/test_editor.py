@@ -37,7 +37,7 @@ PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 
 
 class Editor:
-    """An editor's side: keeps what it is told, and answers permission requests with the option of this kind."""
+    """An editor's side: keeps what it is sent, and answers permission requests with the option of this kind."""
 
     def __init__(self) -> None:
         self.updates: list[Any] = []
@@ -341,7 +341,7 @@ async def test_an_editor_that_does_not_read_is_left_with_a_reason_and_its_turns_
         if process.returncode is None:
             process.kill()
         cast(Any, process)._transport.close()
-    assert process.returncode == 7 and "the editor does not read what it is told" in said, said
+    assert process.returncode == 7 and "the editor does not read what it is sent" in said, said
     assert most < 250 * 1024 * 1024, f"{most:,} bytes"
     row = next(r for r in fleet.ask("GET", "/api/v1/snapshot")["specialists"] if r["name"] == "athena")
     assert row["state"] == "ready" and not row.get("queue")
