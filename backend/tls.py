@@ -113,6 +113,7 @@ def pinning(pem: str) -> Trust:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
+    # without it OpenSSL looks on for the signer, and a certificate signed by an authority could not be pinned
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cadata=pem)
@@ -131,6 +132,7 @@ def rehearse(server: ssl.SSLContext, trust: Trust, host: str = "") -> Certificat
     name = (trust.name or host or None) if trust.context.check_hostname else None
     client = trust.context.wrap_bio(to_client, to_server, server_hostname=name)
     other = server.wrap_bio(to_server, to_client, server_side=True)
+    # TLS 1.2 takes two rounds, 1.3 fewer; a step too many does nothing
     for side in (client, other, client, other):
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()

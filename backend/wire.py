@@ -55,6 +55,7 @@ class LineSplitter:
     def feed_block(self, data: bytes) -> bytes:
         """Add what was read and return the lines it completes unchanged, without the last one's newline."""
         end = data.rfind(b"\n")
+        # only up to the first newline: what is pending belongs to that line alone
         self._pending += len(data) if end < 0 else data.find(b"\n")
         if self._pending > self.limit:
             raise LineTooLong
@@ -63,6 +64,7 @@ class LineSplitter:
             return b""
         block = b"".join((*self._parts, data[:end]))
         tail = data[end + 1 :]
+        # a block over the limit may be many short lines: split only then, which hardly ever happens
         too_long = len(block) > self.limit and any(len(line) > self.limit for line in block.split(b"\n"))
         if too_long or len(tail) > self.limit:
             raise LineTooLong

@@ -41,6 +41,7 @@ class _SafeWriter(io.TextIOWrapper):
         from backend.text import CONTEXT, safe
 
         super().write(safe(text, self._before))
+        # a sequence may be split over two writes: what came last is needed to judge how the next one begins
         self._before = (self._before + text)[-CONTEXT:]
         return len(text)
 

@@ -250,6 +250,7 @@ class Membership:
             named: str = getattr(params, action.params.about)
             incarnation = await self._owner(named)
         else:
+            # the first gateway to claim a request id runs it: a client that asks again at another one joins there
             incarnation = await self.shared_log.claim(request_id) if request_id else ""
         if not incarnation or incarnation == self.shared_log.incarnation:
             return await here()
@@ -280,6 +281,7 @@ class Membership:
     def _on_lines(self, origin: str, topic: Topic, lines: Sequence[bytes], old: bool) -> None:
         if topic not in FOLDED:
             return
+        # what was in the log before we joined is in the rows already; what is ours was applied when it was published
         foreign = not old and not self._ours(origin)
         for line in lines:
             event: Event = event_decoder.decode(line)
@@ -325,7 +327,7 @@ class Membership:
                     self._reading_usage = asyncio.create_task(self._read_usage(), name="read usage")
 
     async def _read_usage(self) -> None:
-        """Read what others spent: it counts against the same budgets. One read answers a burst of endings."""
+        """Read what turns of other gateways used: it counts against the same budgets. One read covers a burst of endings."""
         await asyncio.sleep(READ_USAGE_AFTER_S)
         try:
             await self._local.read_again("usage")

@@ -146,6 +146,7 @@ class Peers:
         Raises:
             TektonError: What the action raised there, or `backend_lost` when that gateway died before it answered.
         """
+        # otherwise it would wait with the queue, and be run long after the caller went away
         if self._stream.away:
             raise TektonError(
                 f"the gateway this is for cannot be reached: {self._stream.away}", code="backend_lost"

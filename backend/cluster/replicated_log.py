@@ -120,7 +120,7 @@ class ReplicatedLog(EventStream):
         self._put(data)
 
     def announce(self, topic: Topic, event: msgspec.Struct) -> None:
-        """Tell who reads the topic and is connected here, without a number: what must be seen while no numbers can be had."""
+        """Send an event, without a number, to this gateway's readers of the topic: what must be seen while the store is away."""
         line = encoder.encode(event)
         for reader in [reader for reader in self.open if topic in reader.topics]:
             reader.aside.append(line)
@@ -209,6 +209,7 @@ class ReplicatedLog(EventStream):
         doubt = False
         while True:
             try:
+                # after a failure the store may have come back from an older copy, which lacks the newest entry we read
                 if doubt and self._newest is not None and not await self._shared_log.contains(self._newest):
                     await self._begin_anew()
                 doubt = False
@@ -232,10 +233,12 @@ class ReplicatedLog(EventStream):
             if entry.origin.endswith(f" {self._shared_log.incarnation}"):
                 self._returned += max(1, entry.count)
             self._after, self._newest = entry.id, entry
+            # a note has no number. One that comes before this gateway follows the log was for an earlier one
             if not entry.count:
                 if self.on_note is not None and self._tasks:
                     self.on_note(entry.origin, entry.data)
                 continue
+            # an entry's number is that of its last event; at the first read, or behind trimmed ones, there is a gap
             if not self._begun or entry.seq - entry.count != self.seq:
                 self._rebase(entry.seq - entry.count)
             for (topic, key), group in groupby(_lines.decode(entry.data), key=_topic_and_key):
@@ -261,6 +264,7 @@ class ReplicatedLog(EventStream):
             return
         self.epoch = self._shared_log.epoch = epoch
         self._after, self._newest, self._begun = "0-0", None, False
+        # what was handed over in the old epoch never comes back: `_settle` must not wait for it
         self._returned = self._given - len(self._waiting)
         self._log.clear()
         self._bytes, self._first = 0, self.seq + 1

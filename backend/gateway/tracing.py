@@ -91,6 +91,7 @@ def model_attributes(turn: Turn, outcome: TurnOutcome, kind: str, name: str) -> 
     }
     if usage is not None:
         values |= {
+            # ours leave the cached ones out, the conventions count them in
             "gen_ai.usage.input_tokens": usage.input_tokens + usage.cached_tokens,
             "gen_ai.usage.output_tokens": usage.output_tokens,
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens or None,
@@ -129,7 +130,7 @@ class Tracing:
         self._metrics = None if exporter else _ModelMetrics(resource)
 
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
-        """Tell one turn as a span of its whole length, and what of it was the worker's as a span within."""
+        """Export one turn as a span of its whole length, and the worker's part of it as a span within."""
         began = int(turn.started_at * NS)
         attributes = {f"tekton.{name}": value for name, value in facts(turn, outcome).items()}
         attributes["tekton.request_id"] = turn.request_id
@@ -158,7 +159,7 @@ class Tracing:
         span.end(end_time=ended)
 
     def _model_span(self, turn_span: Any, turn: Turn, outcome: TurnOutcome, ended: int) -> None:
-        """Tell the call of the model, from the request's arrival at the worker, by the worker's own clock."""
+        """Export the model call, from the request's arrival at the worker, by the worker's own clock."""
         model = outcome.model or turn.request.model or ""
         kind, colon, name = model.partition(":")
         kind, name = (kind, name) if colon else ("", model)
@@ -187,7 +188,7 @@ class Tracing:
             self._joined.put(name, (trace_id, span_id), 1)
 
     def call_ended(self, call: GatewayCall) -> None:
-        """Tell one call, answered or refused."""
+        """Export one call, answered or refused."""
         ended = int(call.timestamp * NS)
         attributes = {
             "tekton.transport": call.transport,
@@ -197,6 +198,7 @@ class Tracing:
         }
         caller = self._joined.get(call.request_id)
         if call.request_id and not call.refusal:
+            # its turns are exported before it and named it as their parent by these ids, which come from the request id
             self._ids.planned = self._ids_of(call.request_id)
         span = self._tracer.start_span(
             f"{call.transport} {call.action}",

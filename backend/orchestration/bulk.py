@@ -141,6 +141,7 @@ class BulkManager:
             self.check(items, request_id)
             if (run := self.active.get(request_id)) is not None:
                 return run
+            # the items of a bulk are stored under `id/0`, `id/1` …: what is stored under the bare id was a chat
             if request_id not in self._asked and await self._turns.is_stored(request_id):
                 raise taken(request_id)
             session_id = ""
@@ -182,6 +183,7 @@ class BulkManager:
             return BulkResult(index, outcome.code is None, outcome)
 
         task = asyncio.create_task(ask(), name=reservation.request_id)
+        # a callback, not a `finally` in the task: one cancelled before its first step never enters its `try`
         task.add_done_callback(lambda _: self._turns.release(reservation.request_id))
         return task
 

@@ -126,6 +126,7 @@ class McpEndpoint:
         if self._started is None:
             self._started = asyncio.get_running_loop().create_future()
             self._serving = asyncio.create_task(self._serve(self._started), name="mcp")
+        # shielded: the future is shared, and the first client may go away while others wait for it
         await asyncio.shield(self._started)
 
     async def _serve(self, started: asyncio.Future[None]) -> None:
@@ -145,6 +146,7 @@ class McpEndpoint:
             max_request_body_size=limits.max_body_bytes,
             max_sessions=limits.max_connections,
         )
+        # the SDK's task group must be left by the task that entered it: hence a task that only holds it open
         async with self._manager.run():
             started.set_result(None)
             await asyncio.get_running_loop().create_future()

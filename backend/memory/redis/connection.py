@@ -74,6 +74,7 @@ def connect(address: Address, *, name: str = "tekton", on_connect: ConnectHook |
             socket_timeout=ANSWER_TIMEOUT_S,
             client_name=name,
             redis_connect_func=on_connect,
+            # RESP3 would answer with maps and doubles where the stores expect lists and bytes
             protocol=2,
         )
     except ValueError as error:
@@ -189,6 +190,7 @@ class RedisConnection:
             start = end
 
     async def _trip(self, commands: Sequence[Command]) -> list[Any]:
+        # no MULTI: what must be one step is a script, and jobs of different callers may fail each by itself
         pipeline: Any = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)

@@ -138,7 +138,7 @@ class Approvals:
             if where.endswith(f"/{SKILL}"):
                 table = msgspec.structs.replace(table, allow=[])
             if wrong := _unreadable(table):
-                text = f"{where}: {wrong}. Every call of {name} is denied until that is mended."
+                text = f"{where}: {wrong}. Every call of {name} is denied until that is corrected."
                 self._error_log.record("specialists", "config_invalid", text)
                 table = Rules(deny=["*"])
             own[ai_id] = table
@@ -220,6 +220,7 @@ class Approvals:
             text = f"the call of {use.tool} was denied: its record could not be written: {error}"
             self._error_log.record(use.ai_id, "internal", text, request_id=use.request_id)
             allowed, why, option = False, text, ""
+        # the server's protocol knows the difference: a person who declined, or nobody who could be asked
         if use.form is not None and record.by.startswith(NOBODY):
             option = NOBODY
         verdict = Request(
@@ -231,6 +232,7 @@ class Approvals:
             option=option,
         )
         if allowed and use.form is None:
+            # noted before the verdict leaves: a quick tool's result may come in before this function goes on
             self._running[use.request_id, use.index] = record
             if use.tool.startswith(OWN) and self.own is not None:
                 verdict.result = await self.own.run(use, asked)
@@ -263,6 +265,7 @@ class Approvals:
             why = "this call needs a person's word, and no console is attached that may give it; a rule could allow it"
             return False, why, ""
         answer = await self._ask(use, record, decision, asked.content)
+        # the wait may have been minutes: a rule that denies and was made meanwhile is stronger than the answer
         now = self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
         if answer[0] and now.verdict == "deny":
             record.rule = f"deny {now.rule.pattern}" if now.rule else record.rule
@@ -376,6 +379,7 @@ class Approvals:
             rule = Rule(answer, always, waiting.ask.ai_id, by=by, at=time.time())
             if not decide([rule], waiting.ask.tool, waiting.ask.arguments, [rule.scope]).rule:
                 raise RuleError(f"the rule {always!r} does not cover this call of {waiting.ask.tool}")
+        # before the rule is stored, which awaits: another answer may come in between, and the first one counts
         waiting.answer.set_result((answer, by, words, option))
         if rule is not None:
             await self.add_rule(rule)

@@ -114,6 +114,7 @@ class PipelineManager:
             return _started(run.record)
         assert run.task is not None
         try:
+            # shielded: one of several callers that goes away must not end the run for the others
             record = await asyncio.shield(run.task)
         except asyncio.CancelledError:
             if not joined:
@@ -302,6 +303,7 @@ class PipelineManager:
             log.exception("pipeline %s failed", run.request_id)
             fail_stage(run.record.stages[run.current], "internal", f"failed inside the backend: {error}")
         finally:
+            # kept first, then no longer active, then announced: at no moment does a look-up find neither
             record = run.finish()
             await self._keep(record)
             self.active.pop(run.request_id, None)

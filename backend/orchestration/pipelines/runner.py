@@ -119,6 +119,7 @@ class StageRunner:
             self._request(run, number, stage, ai_id, target, f"{prefix}/{name}", prompt)
             for name, (ai_id, target) in zip(names, members, strict=True)
         ]
+        # reserved before they are announced: whoever reads an id in the event may cancel it at once
         reservations = [self._turns.reserve(request.request_id) for request in requests]
         self._publish(run, number, [request.request_id for request in requests])
         sole = len(requests) == 1
