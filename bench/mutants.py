@@ -1,11 +1,11 @@
 """Change the code at random places, one at a time, and see whether the tests of that room notice.
 
-    python bench/mutants.py [--count 80] [--seed N] ROOM=TESTS …
+    python bench/mutants.py [--count 80] [--seed N] [--nearest FILES] ROOM=TESTS …
     python bench/mutants.py --count 20 backend/client=tests/client "backend/memory=tests/memory/test_windowing.py tests/memory/contract"
 
 A mutant turns a comparison, a constant, a condition or an operator into another, or leaves a `raise` or a call out. It is
-killed when a test fails; the test files that speak most of the changed module run first. Works in a copy of the tree, so
-that nothing here is changed. Prints every survivor with its line.
+killed when a test fails; the test files that speak most of the changed module run first, with `--nearest` so many of them
+only. Works in a copy of the tree, so that nothing here is changed. Prints every survivor with its line.
 """
 
 from __future__ import annotations
@@ -106,8 +106,11 @@ def _change(node: ast.expr | ast.stmt) -> None:
             raise AssertionError(ast.dump(node))
 
 
-def nearest_first(tests: list[str], path: Path, tree: Path) -> list[str]:
-    """Return the test files that are meant, those first that name most of what a module defines: they end a run soonest."""
+def nearest_first(tests: list[str], path: Path, tree: Path, most: int) -> list[str]:
+    """Return the test files that are meant, those first that name most of what a module defines: they end a run soonest.
+
+    `most` is how many of them, 0 for all.
+    """
     options = [word for word in tests if word.startswith("-")]
     files = [
         file
@@ -127,16 +130,23 @@ def nearest_first(tests: list[str], path: Path, tree: Path) -> list[str]:
         text = file.read_text(encoding="utf-8")
         return 100 * (module in text) + sum(name.lstrip("_") in text for name in names)
 
-    return [*options, *map(str, sorted(files, key=named, reverse=True))]
+    return [*options, *map(str, sorted(files, key=named, reverse=True)[: most or None])]
 
 
-def survives(mutant: Mutant, tree: Path, tests: str) -> bool:
+def survives(mutant: Mutant, tree: Path, tests: str, nearest: int) -> bool:
     """Return whether all tests pass with a mutant in a copy of the tree."""
     target = tree / mutant.path.relative_to(ROOT)
     whole = target.read_text(encoding="utf-8")
     target.write_text(mutant.source, encoding="utf-8")
     pytest = str(Path(sys.executable).with_name("pytest"))
-    command = [pytest, "-q", "-x", "-p", "no:cacheprovider", *nearest_first(tests.split(), mutant.path, tree)]
+    command = [
+        pytest,
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        *nearest_first(tests.split(), mutant.path, tree, nearest),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(command, cwd=tree, capture_output=True, timeout=TIMEOUT_S, env=environment)
@@ -153,6 +163,7 @@ def main() -> None:
     )
     parser.add_argument("rooms", nargs="*", default=DEFAULT, metavar="ROOM=TESTS")
     parser.add_argument("--count", type=int, default=80)
+    parser.add_argument("--nearest", type=int, default=0)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     options = parser.parse_args()
     chance = random.Random(options.seed)
@@ -176,7 +187,7 @@ def main() -> None:
             if not found:
                 continue
             mutant, began = chance.choice(found), time.monotonic()
-            lives = survives(mutant, tree, tests)
+            lives = survives(mutant, tree, tests, options.nearest)
             killed, survived = killed + (not lives), survived + lives
             word = "SURVIVED" if lives else "killed"
             where = f"{path.relative_to(ROOT)}:{mutant.line}"

@@ -259,6 +259,11 @@ class Client:
             async with asyncio.timeout(timeout_s):
                 # The same id is the same call: a second caller waits for its answer instead of sending it again.
                 if under_way := self._calls.get(call_id):
+                    if under_way[0] != frame:
+                        raise RemoteError(
+                            f"the request id {call_id!r} names another call that is under way: choose a new one",
+                            code="conflict",
+                        )
                     return await asyncio.shield(under_way[1])
                 future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
                 self._calls[call_id] = (frame, future)

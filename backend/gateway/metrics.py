@@ -105,7 +105,7 @@ class Meters:
         if outcome.code:
             self._errors.labels(turn.ai_id, outcome.code).inc()
         if outcome.usage is not None:
-            self._tokens.labels(turn.ai_id, "in").inc(outcome.usage.input_tokens)
+            self._tokens.labels(turn.ai_id, "in").inc(outcome.usage.prompt)
             self._tokens.labels(turn.ai_id, "out").inc(outcome.usage.output_tokens)
         if outcome.first_token_ms is not None:
             self._first.labels(turn.ai_id).observe(outcome.first_token_ms / 1000)

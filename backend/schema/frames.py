@@ -78,9 +78,14 @@ class Usage(Struct, omit_defaults=True):
     written_tokens: int = 0
 
     @property
+    def prompt(self) -> int:
+        """Tokens of the prompt, read from the upstream's cache or not."""
+        return self.input_tokens + self.cached_tokens
+
+    @property
     def total(self) -> int:
         """Tokens of its model's context that prompt and answer took."""
-        return self.input_tokens + self.cached_tokens + self.output_tokens
+        return self.prompt + self.output_tokens
 
 
 def summed(usages: list[Usage]) -> Usage:
@@ -330,7 +335,8 @@ class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
 
     Only sent to the platform. `read_only` is what the tool's server says of it, a hint. `options` are the answers that an
     external agent offers itself, `diff` what it wants to change. With `form` nothing is to run: a tool that runs already
-    asks a person to fill it, and the verdict's `content` holds the values.
+    asks a person to fill it, and the verdict's `content` holds the values. `used` is what the turn's calls of its model took
+    up to now, where that is known.
     """
 
     request_id: str
@@ -342,6 +348,7 @@ class StreamToolUse(Struct, tag="stream_tool_use", omit_defaults=True):
     options: list[AskOption] = []
     diff: str = ""
     form: list[AskField] | None = None
+    used: Usage | None = None
 
 
 class StreamToolResult(Struct, tag="stream_tool_result", omit_defaults=True):

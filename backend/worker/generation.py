@@ -119,12 +119,13 @@ class Generation(WorkerTurn):
         if self._completed is not None:
             return summed(self._used)
         if not self._asked or (failed and failed.code in REFUSED_UPSTREAM and not self._parts):
-            return None
+            return summed(self._used) if self._used else None
         asked = sum(len(m.content) for m in self._request.messages or []) + len(self._request.prompt)
         asked += len(self._spec.persona)
-        answered = sum(map(len, self._parts))
+        answered = sum(map(len, self._parts[self._round_text :]))
         # -(-a // b) rounds up.
-        return Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
+        cut = Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
+        return summed([*self._used, cut])
 
     async def _answer(self) -> None:
         request: CompletionRequest | None = None
@@ -189,7 +190,7 @@ class Generation(WorkerTurn):
         for part in parts:
             if isinstance(part, ToolCall):
                 part.id = next(named).id
-        results = await tools.run(list(enumerate(calls, first)))
+        results = await tools.run(list(enumerate(calls, first)), summed(self._used))
         request.messages = [
             *request.messages,
             ChatMessage("assistant", said, parts),
@@ -327,11 +328,10 @@ class Generation(WorkerTurn):
 
     def _metadata(self) -> StreamMetadata:
         done = self._completed
-        usage = (
-            summed(self._used)
-            if done
-            else Usage(output_tokens=-(-self._characters // CHARS_PER_TOKEN), estimated=True)
-        )
+        usage = summed(self._used)
+        if not done:  # what its model's last call took nobody counted
+            cut = -(-(self._characters - self._round_chars) // CHARS_PER_TOKEN)
+            usage = summed([*self._used, Usage(output_tokens=cut, estimated=True)])
         finish = "cancelled" if self._ending == "cancelled" else done.finish_reason if done else "stop"
         summary = self._summary(finish, usage, done.notes if done else ())
         if done:

@@ -98,5 +98,5 @@ class TurnLog:
             turn.ended_at = max(turn.started_at, min(turn.ended_at, turn.started_at + facts.total_time))
             turn.code = "cancelled" if facts.finish_reason == "cancelled" else None
             turn.first_token_ms = facts.first_token_ms
-            turn.tokens_in, turn.tokens_out = facts.usage.input_tokens, facts.usage.output_tokens
+            turn.tokens_in, turn.tokens_out = facts.usage.prompt, facts.usage.output_tokens
         self.changed.emit()

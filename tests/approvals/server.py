@@ -1,4 +1,4 @@
-"""An MCP server with a few tools, over stdio: what a specialist's tools are tested against."""
+"""An MCP server with a few tools, over stdio or, given a port, over HTTP: what a specialist's tools are tested against."""
 
 from __future__ import annotations
 
@@ -105,5 +105,8 @@ def crash() -> str:
 
 
 if __name__ == "__main__":
-    server.run(transport="stdio")
+    if len(sys.argv) > 1:
+        server.run(transport="streamable-http", port=int(sys.argv[1]))
+    else:
+        server.run(transport="stdio")
     sys.exit(0)

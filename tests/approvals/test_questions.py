@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -163,6 +166,50 @@ async def test_a_server_that_ends_while_it_asks_ends_its_call_and_its_question(
     assert row.problem == "it ended" and not row.tools
     said = (await do(shared, "list_errors")).errors
     assert [one.message for one in said if one.code == "tool_server"] == ["the tool server files: it ended"]
+
+
+async def test_a_server_over_http_that_ends_while_it_asks_ends_its_question_before_anybody_answers(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, SERVER, str(port), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(BOUND_S):
+            while not await answers(port):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        config = CONFIG.replace(
+            f"command = {json.dumps([sys.executable, SERVER])}", f'url = "http://127.0.0.1:{port}/mcp"'
+        )
+        async with running(tmp_path / "home", "apollo", config=config) as platform:
+            await until_tools(platform)
+            desk = Watcher(platform, "asks", "tools", "chat")
+            asked = asyncio.create_task(chat(platform, asks_for("name")))
+            ask = (await desk.until(AskOpened)).ask
+            server.kill()
+            closed = await desk.until(AskClosed, id=ask.id)
+            assert (closed.verdict, closed.by) == ("deny", "nobody")
+            assert "The tool said:" in (await asyncio.wait_for(asked, BOUND_S)).content
+            [row] = platform.fleet.status("apollo-ai").tools
+            assert row.problem and not row.tools
+            desk.close()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            server.kill()
+        await server.wait()
+
+
+async def answers(port: int) -> bool:
+    """Return whether somebody listens at a port of this machine."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def test_of_two_answers_at_once_the_second_hears_of_the_first(shared: Platform, desk: Watcher) -> None:

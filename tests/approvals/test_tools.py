@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 import pytest_asyncio
@@ -20,8 +21,8 @@ from backend.schema.content import ToolCall, ToolResult
 from backend.schema.errors import TektonError
 from backend.schema.events import AskClosed, AskOpened, SpecialistEvent
 from backend.schema.frames import StreamError, StreamToolResult
-from backend.schema.records import TurnOutcome
-from tests.orchestration.running import BOUND_S, Watcher, disk_full, do, running
+from backend.schema.records import Budget, TurnOutcome
+from tests.orchestration.running import BOUND_S, Watcher, disk_full, do, running, upstream_calls
 
 SERVER = str(Path(__file__).with_name("server.py"))
 CONFIG = f"""
@@ -333,6 +334,58 @@ async def test_the_context_of_a_turn_with_tools_is_its_newest_prompt_and_not_the
     assert outcome.usage is not None and outcome.usage.input_tokens > 2_000
     assert 1_000 < outcome.context_tokens < 1_500
     assert shared.fleet.status("athena-ai").context_used == outcome.context_tokens
+
+
+async def left_today(platform: Platform, tokens: int) -> None:
+    """Set how many tokens apollo may still use today."""
+    used = [row for row in (await do(platform, "usage")).specialists if row.ai_id == "apollo-ai"]
+    spent = sum(row.tokens_in + row.tokens_out for row in used)
+    specialists = {**platform.settings.specialists}
+    specialists["apollo"] = msgspec.structs.replace(
+        specialists["apollo"], budget=Budget(tokens_per_day=spent + tokens)
+    )
+    platform.budgets.reconfigure(msgspec.structs.replace(platform.settings, specialists=specialists))
+
+
+async def test_a_turn_over_its_budget_is_ended_before_its_model_is_called_again(
+    shared: Platform, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("forty-two")
+    text = f"{asks_for('read', path=str(tmp_path / 'a.txt'))} {'word ' * 1_000}"
+    calls = upstream_calls(shared)
+    await left_today(shared, 500)
+    try:
+        with pytest.raises(TektonError, match="over budget: apollo has used") as cut:
+            await chat(shared, text)
+        assert cut.value.code == "budget_exceeded" and upstream_calls(shared) == calls + 1
+        with pytest.raises(TektonError, match="over budget") as refused:
+            await chat(shared, "hello")
+        assert refused.value.code == "budget_exceeded" and upstream_calls(shared) == calls + 1
+        await left_today(shared, 10_000)
+        assert (await chat(shared, asks_for("read", path=str(tmp_path / "a.txt")))).code is None
+    finally:
+        shared.budgets.reconfigure(shared.settings)
+
+
+async def test_a_call_that_was_allowed_when_others_had_used_the_budget_up_does_not_run(
+    shared: Platform, desk: Watcher, tmp_path: Path
+) -> None:
+    path = tmp_path / "late.txt"
+    try:
+        here, there = [(await do(shared, "create_session", owner="apollo")).id for _ in range(2)]
+        await left_today(shared, 10_000)
+        text = asks_for("write", path=str(path), text="late")
+        asked = asyncio.create_task(chat(shared, text, session_id=here))
+        ask = (await desk.until(AskOpened)).ask
+        await chat(shared, "word " * 12_000, session_id=there)
+        await do(shared, "answer_ask", id=ask.id, answer="allow")
+        with pytest.raises(TektonError, match="over budget"):
+            await asked
+        assert not path.exists()
+        [row] = (await do(shared, "session_messages", id=ask.session_id, limit=1)).messages
+        assert row.error_code == "budget_exceeded" and row.usage is not None and row.usage.input_tokens > 0
+    finally:
+        shared.budgets.reconfigure(shared.settings)
 
 
 async def test_rules_a_question_brings_along_make_the_platforms_narrower_and_never_wider(

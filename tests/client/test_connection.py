@@ -274,3 +274,16 @@ async def test_a_gateway_that_refuses_is_quoted(body: bytes, told: str) -> None:
         with pytest.raises(RemoteError, match=told) as refused:
             await Client.connect((url, "token"))
     assert refused.value.code == "too_many"
+
+
+async def test_a_request_id_names_one_call_of_a_client_and_not_another_one() -> None:
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        first = asyncio.create_task(client.call(Chat("apollo", "alpha", request_id="k")))
+        await asked(gateway, 1)
+        for other in (Chat("apollo", "beta", request_id="k"), Chat("athena", "alpha", request_id="k")):
+            error = await failed(asyncio.create_task(client.call(other)))
+            assert error.code == "conflict" and "another call" in error.message
+        assert len(gateway.asked) == 1 and not first.done()
+        await client.close()
+        assert (await failed(first)).code == "backend_lost"

@@ -115,7 +115,13 @@ class World:
         self.ready()
 
     def ready(self) -> None:
-        """Launch who does not run."""
+        """Launch who does not run; on a busy machine one that lives may need a moment until it answers the new backend."""
+
+        async def answered() -> None:
+            while any(one.state == "lost" and one.pid for one in self.platform.fleet.statuses()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+        self.run(answered())
         down = [n for n in NAMES if self.platform.fleet.status(f"{n}-ai").state not in LIVE]
         if down:
             results = self.run(do(self.platform, "launch", ids=down)).results
@@ -420,7 +426,7 @@ class Interleavings(RuleBasedStateMachine):
         report = self.attempt("bulk", requests=items)
         assert report is None or [row.index for row in report.results] == list(range(len(items)))
 
-    @step(n=_number, text=st.sampled_from(["apollo | athena", "apollo & athena", "athena"]))
+    @step(n=_number, text=st.sampled_from(["apollo | athena", "{apollo, athena}", "athena"]))
     def pipeline(self, n: int, text: str) -> None:
         self.world.asked += 2
         record = self.attempt("pipeline", pipeline=text, input=self.question())

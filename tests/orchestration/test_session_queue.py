@@ -218,6 +218,19 @@ async def test_a_session_of_somebody_else_is_refused_and_nothing_of_it_is_sent(
     assert upstream_calls(platform) == calls and await history(platform, session) == []
 
 
+async def test_a_pipeline_that_comes_to_somebody_else_is_refused_before_anybody_is_asked(
+    platform: Platform,
+) -> None:
+    session = await new_session(platform)
+    calls = upstream_calls(platform)
+    for text in ("apollo | athena", "{apollo, athena}", "athena"):
+        with pytest.raises(TektonError, match="belongs to apollo") as refused:
+            await do(platform, "pipeline", pipeline=text, input="hello", session_id=session)
+        assert refused.value.code == "invalid_request"
+    assert upstream_calls(platform) == calls
+    assert (await do(platform, "pipeline", pipeline="apollo | apollo", input="hi", session_id=session)).ok
+
+
 async def test_the_team_is_not_asked_in_a_specialists_session(platform: Platform) -> None:
     session = await new_session(platform)
     with pytest.raises(TektonError) as refused:

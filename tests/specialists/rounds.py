@@ -139,6 +139,8 @@ class Rounds:
     async def _backend(self) -> None:
         """Hand the fleet to a backend of its own process, kill that, and adopt what it left."""
         assert self.platform is not None
+        # one that still starts is nobody's yet, and ends with who starts it
+        await self.platform.until(lambda: self._server_state() in ("", "ready", "exited", "killed"), 60)
         before = {ai_id: self.platform.pid(ai_id) for ai_id in self.ids}
         server = self._server_pid()
         await self.platform.supervisor.close(stop_fleet=False)

@@ -240,11 +240,7 @@ class PipelineManager:
         check(params.rules)
         if len(given.encode()) > MAX_TEXT_BYTES:
             raise TektonError(f"the input is longer than {MAX_TEXT_BYTES:,} bytes", code="too_large")
-        session = await (
-            self._sessions.get(params.session_id)
-            if params.session_id
-            else self._sessions.resolve("", (OWNER,))
-        )
+        session = await self._sessions.resolve(params.session_id, (OWNER, *self._asked_in(pipeline)))
         if (first := self.active.get(request_id)) is not None:
             # looked at last: from here on nobody else gets in between
             if (first.text, first.input) != (text, given):
@@ -276,6 +272,20 @@ class PipelineManager:
             for target in getattr(stage, "targets", ()):
                 if target.name != TEAM and target.name.lower() != AUTO:
                     self._catalog.expand([target.name])
+
+    def _asked_in(self, pipeline: Pipeline) -> list[str]:
+        """Return who may own the session that a pipeline reads: a specialist only if nobody else is named.
+
+        Whom `@auto` or the team come to is known later, and each stage looks again.
+        """
+        named = {
+            row.id
+            for stage in pipeline.stages
+            for target in getattr(stage, "targets", ())
+            if target.name != TEAM and target.name.lower() != AUTO
+            for row in self._catalog.expand([target.name])
+        }
+        return [*named] if len(named) == 1 else []
 
     def _take_over(self, run: PipelineRun, earlier: RunRecord | None, from_stage: int) -> None:
         """Begin behind stages that an earlier run finished, with their outputs."""

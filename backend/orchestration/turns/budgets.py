@@ -14,6 +14,7 @@ from backend.memory import TurnStore
 from backend.providers import prices
 from backend.schema import money
 from backend.schema.errors import TektonError
+from backend.schema.frames import Usage
 from backend.schema.records import Budget, TurnOutcome, UsageRow, Used
 from backend.schema.results import LimitRow, UsageReport
 from backend.specialists.supervisor import Supervisor
@@ -90,6 +91,18 @@ class Budgets:
                     f"over budget: {_called(name)} {reason}. Raise it in config.toml, or wait for tomorrow."
                 )
 
+    def over_with(self, ai_id: str, used: Usage) -> str:
+        """Return why a turn may not call its model again that used so much already; empty when it may."""
+        status = self._fleet.status(ai_id)
+        cost, currency = self._prices.cost(status.provider, status.model, used) or (0.0, "")
+        for name in (PLATFORM, ai_id):
+            if (limit := self._limits.get(name)) is not None:
+                before = self._of(name) if self._day == self._today() else Used()
+                after = before.plus(used.prompt, used.output_tokens, cost, currency)
+                if reason := over_limit(limit, after):
+                    return f"{_called(name)} {reason}"
+        return ""
+
     async def priced(self, ai_id: str, outcome: TurnOutcome) -> UsageRow | None:
         """Return what a turn that ended used, to be stored with its answer; `None` when it reached no model.
 
@@ -106,7 +119,7 @@ class Budgets:
         cost, currency = price or (0.0, "")
         return UsageRow(
             self._day, ai_id, kind, model, currency,
-            usage.input_tokens, usage.output_tokens, cost, turns=1, unpriced=int(price is None),
+            usage.prompt, usage.output_tokens, cost, turns=1, unpriced=int(price is None),
         )  # fmt: skip
 
     def count(self, row: UsageRow) -> None:

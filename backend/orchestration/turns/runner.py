@@ -6,6 +6,7 @@ is kept of an answer, or of request ids used before.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -19,7 +20,7 @@ from backend.orchestration.turns.context_builder import ContextBuilder
 from backend.orchestration.turns.request import ChatRequest
 from backend.orchestration.turns.turn import Turn, shown
 from backend.schema.content import attachments_of
-from backend.schema.errors import ErrorCode
+from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import MessageStored, TurnStarted
 from backend.schema.frames import (
     Phase,
@@ -43,6 +44,7 @@ from backend.wire import encoder, split_lines
 
 log = logging.getLogger(__name__)
 
+CUT_TIMEOUT_S = 2.0
 PARTS = (StreamToolCall, StreamToolUse, StreamToolResult, StreamSignature, StreamLogprobs)
 
 Ended = Callable[[Turn, StreamEnd | StreamError, bytes], None]
@@ -87,6 +89,7 @@ class TurnRunner:
         self._messages, self._turn_store = messages, turn_store
         self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
         self._approvals, self._on_end = approvals, on_end
+        self._cutting: set[asyncio.Task[None]] = set()
 
     async def check(self, ai_id: str) -> None:
         """Refuse a turn that could not begin now.
@@ -196,12 +199,45 @@ class TurnRunner:
                 self._set_phase(turn, "streaming", "", 0)
             turn.add_part(frame)
         elif isinstance(frame, StreamToolUse):
-            self._approvals.take(frame, turn.session_id, turn.request, turn.answer_tool)
+            if frame.used is not None:
+                turn.count(frame.used)
+            if not self._is_cut(turn):
+                self._approvals.take(
+                    frame, turn.session_id, turn.request, lambda verdict: self._answer_tool(turn, verdict)
+                )
         elif isinstance(frame, StreamToolResult):
             turn.add_part(frame)
             self._approvals.finished(frame)
         elif isinstance(frame, StreamPhase):
             self._set_phase(turn, frame.phase, frame.detail, frame.position)
+
+    def _answer_tool(self, turn: Turn, verdict: Request) -> None:
+        """Give a worker the word on a call, unless others have used up the budget while that was waited for."""
+        if not self._is_cut(turn):
+            turn.answer_tool(verdict)
+
+    def _is_cut(self, turn: Turn) -> bool:
+        """Return whether a turn with tools is over its budget; it then ends, as its model is called once more after each."""
+        if turn.used is None or not (why := self._budgets.over_with(turn.ai_id, turn.used)):
+            return False
+        text = f"over budget: {why}. It was ended before its model was called again."
+        # not within the batch that brought the call: its other frames are passed on first
+        asyncio.get_running_loop().call_soon(self._cut, turn, text)
+        return True
+
+    def _cut(self, turn: Turn, text: str) -> None:
+        if turn.ending:
+            return
+        self.fail(turn, "budget_exceeded", text)
+        task = asyncio.create_task(self._cancel(turn), name=f"cut {turn.request_id}")
+        self._cutting.add(task)
+        task.add_done_callback(self._cutting.discard)
+
+    async def _cancel(self, turn: Turn) -> None:
+        try:
+            await self._fleet.channel(turn.ai_id).cancel(turn.request_id, timeout_s=CUT_TIMEOUT_S)
+        except TektonError as error:
+            log.warning("ending %s at its worker: %s", turn.request_id, error.message)
 
     def _on_texts(self, turn: Turn, texts: list[str]) -> None:
         if turn.phase != "streaming":

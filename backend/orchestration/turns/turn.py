@@ -30,6 +30,7 @@ from backend.schema.frames import (
     StreamToolCall,
     StreamToolResult,
     Usage,
+    summed,
 )
 from backend.schema.history import TurnPhase, TurnRecord
 from backend.schema.records import ActiveTurn, StoredMessage, TurnOutcome
@@ -124,6 +125,10 @@ class Turn:
     prompt_id: int = 0
     """Number of the stored question, 0 while it is not stored."""
     sent_upstream: bool = False
+    used: Usage | None = None
+    """What the calls of its model before the one under way took, as its worker counted them: a turn with tools has several."""
+    _chunks_used: int = 0
+    """Pieces of text that those calls brought."""
     served: StreamMetadata | None = None
     """What the worker reported at its end."""
     origin: str = field(default_factory=jsonlog.request_id.get)
@@ -197,6 +202,10 @@ class Turn:
     def has_answer(self) -> bool:
         """Whether anything of an answer came."""
         return bool(self.chunks or self._parts)
+
+    def count(self, used: Usage) -> None:
+        """Take what its calls of a model up to now used."""
+        self.used, self._chunks_used = used, self.chunks
 
     def begin(self) -> None:
         """Leave the queue: times count from here."""
@@ -305,9 +314,11 @@ class Turn:
             case StreamError():
                 outcome.code, outcome.error = frame.code, frame.message
                 outcome.evidence, outcome.detail = frame.evidence, frame.detail
-                if self.chunks:
+                counted = [self.used] if self.used is not None else []
+                if cut := self.chunks - self._chunks_used:
                     # Providers count at the end; of a stream that broke only its pieces are known.
-                    outcome.usage = Usage(output_tokens=self.chunks, estimated=True)
+                    counted.append(Usage(output_tokens=cut, estimated=True))
+                outcome.usage = summed(counted) if counted else None
         outcome.parts = self._parts.parts(outcome.content, self.reasoning, outcome.model)
         return outcome
 

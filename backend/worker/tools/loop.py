@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from backend.schema.content import ToolCall, ToolResult, shortened
-from backend.schema.frames import Phase, Request, StreamToolResult, StreamToolUse
+from backend.schema.frames import Phase, Request, StreamToolResult, StreamToolUse, Usage
 
 if TYPE_CHECKING:
     from backend.worker.tools.questions import Question
@@ -61,8 +61,10 @@ class ToolLoop:
         if waiting is not None and not waiting.done():
             waiting.set_result(verdict)
 
-    async def run(self, calls: Sequence[tuple[int, ToolCall]]) -> list[ToolResult]:
+    async def run(self, calls: Sequence[tuple[int, ToolCall]], used: Usage) -> list[ToolResult]:
         """Run the calls of one answer in their order, each once it is allowed; return a result for each.
+
+        `used` is what the turn took up to now.
 
         All of them are put to the platform at once, so that a person sees them together. Cancelling this cancels the
         tool that runs.
@@ -74,7 +76,13 @@ class ToolLoop:
                 self._verdicts[index] = asyncio.get_running_loop().create_future()
                 self._frames.send(
                     StreamToolUse(
-                        self._request_id, self._ai_id, index, tool.name, call.arguments, tool.read_only
+                        self._request_id,
+                        self._ai_id,
+                        index,
+                        tool.name,
+                        call.arguments,
+                        tool.read_only,
+                        used=used,
                     )
                 )
         results = [

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
@@ -34,6 +37,8 @@ CLOSE_S = 6.0
 """How long a server may take to end: the library's own steps (end of input, TERM, KILL) take up to 4 s."""
 LONGEST_S = 86_400.0
 """Time-out of a call that is given to the library, in seconds: its clock goes on while a person is asked, ours stops."""
+WATCH_EVERY_S, CONNECT_S = 1.0, 5.0
+"""Between two looks whether a server over HTTP still listens, and how long one may take."""
 MAX_DESCRIPTION = 2_000
 MAX_TOOLS = 128
 """Tools taken of one server; others are left out, and said so."""
@@ -173,7 +178,12 @@ class ToolServer:
             )
             log.warning("%s asks, and %s", self.name, why)
             return ElicitResult(action="cancel" if under_way is None else "decline")
-        verdict = await under_way.ask(question)
+        watch = asyncio.create_task(self._watch(), name=f"watch of {self.name}") if self.spec.url else None
+        try:
+            verdict = await under_way.ask(question)
+        finally:
+            if watch is not None:
+                watch.cancel()
         action, values = answer_of(verdict)
         return ElicitResult(action=cast(Any, action), content=values)
 
@@ -257,17 +267,28 @@ class ToolServer:
             log.warning("%s offers more than %d tools: the others are left out", self.name, MAX_TOOLS)
         self.tools = dict(sorted(found.items())[:MAX_TOOLS])
 
+    async def _watch(self) -> None:
+        """Notice that a server over HTTP is gone while a person thinks: until the answer no connection need be open."""
+        while True:
+            if await _refuses(self.spec.url):
+                self._ended()
+                return
+            await asyncio.sleep(WATCH_EVERY_S)
+
     def _ended(self) -> None:
         """Say that it ended while it served, and give up what its calls asked of a person."""
         if self._client is not None and not self._leave.is_set():
             self._fail("it ended")
-            for under_way in self._calls:
-                under_way.end()
 
     def _fail(self, problem: str) -> None:
+        """Say once why it serves no more, and give up what its calls asked of a person."""
+        if self.failed:
+            return
         self.problem, self.failed, self._client, self.tools = problem, True, None, {}
         log.warning("the tool server %s: %s", self.name, problem)
         self._changed()
+        for under_way in self._calls:
+            under_way.end()
 
 
 def read_result(result: Any) -> ToolResult:
@@ -294,6 +315,28 @@ def read_result(result: Any) -> ToolResult:
     return ToolResult(
         "", text, is_error=bool(result.is_error), parts=[TextPart(text), *parts] if parts else []
     )
+
+
+async def _refuses(url: str) -> bool:
+    """Return whether nobody listens at an address any more; false where a proxy stands before it, or it is not known."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return False
+    loop, refused = asyncio.get_running_loop(), 0
+    try:
+        places = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for *_, place in places:
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    _, writer = await asyncio.open_connection(place[0], place[1])
+                writer.close()
+                return False
+            except ConnectionRefusedError:
+                refused += 1
+    except (OSError, TimeoutError):
+        return False
+    return refused > 0
 
 
 def _log_file() -> TextIO:
