@@ -46,8 +46,9 @@ class Home:
                 raise HomeRefused(f"TEKTON_HOME: {self.root} is not a folder")
             mode = stat.S_IMODE(found.st_mode)
             if mode & 0o077 and (mode & stat.S_ISVTX or not self._is_ours()):
+                held = "" if self._is_ours() else ", with other files in it"
                 raise HomeRefused(
-                    f"TEKTON_HOME: {self.root} is a folder that others use, too (mode {mode:o}, with other files in it); "
+                    f"TEKTON_HOME: {self.root} is a folder that others use, too (mode {mode:o}{held}); "
                     f"name a folder of its own, or make it private: chmod 700 {self.root}"
                 )
         except FileNotFoundError:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,8 @@ DEFAULT = [
     "backend/orchestration=tests/orchestration",
 ]
 TIMEOUT_S = 300.0
-"""Of one run of tests; a mutant that hangs is killed, too."""
+"""Of one run of tests; a mutant that hangs is noticed, too, on a machine with nothing else to do."""
+KILLED, SURVIVED, HUNG = "killed", "SURVIVED", "hung"
 _OTHER: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -133,14 +135,15 @@ def nearest_first(tests: list[str], path: Path, tree: Path, most: int) -> list[s
     return [*options, *map(str, sorted(files, key=named, reverse=True)[: most or None])]
 
 
-def survives(mutant: Mutant, tree: Path, tests: str, nearest: int) -> bool:
-    """Return whether all tests pass with a mutant in a copy of the tree."""
+def verdict(mutant: Mutant, tree: Path, tests: str, nearest: int) -> str:
+    """Return what the tests say to a mutant in a copy of the tree."""
     target = tree / mutant.path.relative_to(ROOT)
     whole = target.read_text(encoding="utf-8")
     target.write_text(mutant.source, encoding="utf-8")
-    pytest = str(Path(sys.executable).with_name("pytest"))
     command = [
-        pytest,
+        sys.executable,
+        "-m",
+        "pytest",
         "-q",
         "-x",
         "-p",
@@ -150,9 +153,9 @@ def survives(mutant: Mutant, tree: Path, tests: str, nearest: int) -> bool:
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(command, cwd=tree, capture_output=True, timeout=TIMEOUT_S, env=environment)
-        return done.returncode == 0
+        return SURVIVED if done.returncode == 0 else KILLED
     except subprocess.TimeoutExpired:
-        return False
+        return HUNG
     finally:
         target.write_text(whole, encoding="utf-8")
 
@@ -174,25 +177,27 @@ def main() -> None:
         for path in ([ROOT / room] if room.endswith(".py") else sorted((ROOT / room).rglob("*.py")))
     ]
     print(f"seed {options.seed}, {len(files)} files", flush=True)
-    killed = survived = 0
+    seen = Counter[str]()
     with tempfile.TemporaryDirectory(prefix="tk-mutants-") as folder:
         tree = Path(folder)
         for name in COPIED:
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, tree / name)
-        while killed + survived < options.count:
+        while seen.total() < options.count:
             path, tests = chance.choices(files, weights=[path.stat().st_size for path, _ in files])[0]
             found = list(mutants_of(path))
             if not found:
                 continue
             mutant, began = chance.choice(found), time.monotonic()
-            lives = survives(mutant, tree, tests, options.nearest)
-            killed, survived = killed + (not lives), survived + lives
-            word = "SURVIVED" if lives else "killed"
+            word = verdict(mutant, tree, tests, options.nearest)
+            seen[word] += 1
             where = f"{path.relative_to(ROOT)}:{mutant.line}"
             print(f"{word:8} {where}  {mutant.what[:120]}  ({time.monotonic() - began:.0f} s)", flush=True)
-    print(f"{killed} of {killed + survived} killed ({killed / (killed + survived):.0%})")
+    noticed = seen.total() - seen[SURVIVED]
+    print(
+        f"{noticed} of {seen.total()} killed, {seen[HUNG]} of them by hanging ({noticed / seen.total():.0%})"
+    )
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Replica:
                 if (run := self.turns.get(event.request_id)) is not None:
                     run.turn.prompt = event.prompt
                 elif (team := self.teams.get(event.request_id)) is not None:
-                    team.start.prompt = event.prompt
+                    team.start = msgspec.structs.replace(team.start, prompt=event.prompt)
             case TeamEnd():
                 self.teams.pop(event.request_id, None)
             case PipelineStart():

@@ -400,7 +400,9 @@ def _start_watching(platform: Platform, watch: SpecialistWatch) -> None:
 async def _read_kept(platform: Platform) -> None:
     """Read what earlier lives left: which ids name runs and bulks, and what was learned of token counts."""
     errors = platform.error_log
-    await _survive(errors, "reading which pipelines ran", platform.pipelines.open())
+    await _survive(
+        errors, "reading which pipelines ran", platform.pipelines.open(alone=platform.cluster is None)
+    )
     await _survive(errors, "reading which bulks ran", platform.bulks.open())
     await _survive(errors, "reading what was learned of token counts", platform.maintenance.open())
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from backend.schema.content import Attachment
 from backend.schema.events import (
     AskClosed,
@@ -178,6 +180,16 @@ def earlier_teams(messages: Sequence[StoredMessage]) -> list[LiveTeam]:
     return found
 
 
+def _complete(team: LiveTeam) -> None:
+    """Give each member of a team turn that ended unseen a turn: one that waited had none, and the store knows its end."""
+    for ai_id, request_id in team.start.lanes.items():
+        if ai_id not in team.lanes:
+            start = team.start
+            turn = LiveTurn(request_id, ai_id, start.session_id, "", start.request_id, start.timestamp)
+            turn.ended = turn.unseen = True
+            team.lanes[turn.lane] = turn
+
+
 def _of_earlier(message: StoredMessage) -> LiveTurn:
     usage, took = message.usage or Usage(), message.total_time or 0.0
     code = message.error_code or ("cancelled" if message.finish_reason == "cancelled" else "")
@@ -247,6 +259,7 @@ class TurnStore:
         for known_id, team in self.teams.items():
             if team.end is None and known_id not in running:
                 answered = sum(turn.ended for turn in team.lanes.values())
+                _complete(team)
                 took_s = time.time() - team.start.timestamp
                 self.end_team(TeamEnd(known_id, answered, len(team.lanes) - answered, 0, took_s))
         for team in snapshot.teams:
@@ -406,7 +419,7 @@ class TurnStore:
             turn.prompt = event.prompt
             self.reloaded.emit()
         elif team := self.teams.get(event.request_id):
-            team.start.prompt = event.prompt
+            team.start = msgspec.structs.replace(team.start, prompt=event.prompt)
             self.reloaded.emit()
 
     def end_team(self, event: TeamEnd) -> None:

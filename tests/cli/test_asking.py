@@ -97,6 +97,27 @@ def test_a_named_session_goes_on(line: Line) -> None:
     assert "You said: first" in line("aish", "--session", "of its own", "history", "apollo").stdout
 
 
+@pytest.mark.parametrize(
+    ("title", "spelled"),
+    [
+        ("my  chat", "my chat"),
+        ("  a lead ", "a lead"),
+        ("t" * 260, "t" * 260),
+        ("one\ttwo", "one two"),
+        ("Strasse ß", "Strasse ß"),
+    ],
+    ids=["two blanks", "blanks around", "long", "a tab", "beyond ASCII"],
+)
+def test_a_session_goes_on_however_its_title_is_spelled(line: Line, title: str, spelled: str) -> None:
+    """A title is kept in one line and cut: what is typed is brought into the same shape before it is looked for."""
+    before = len(json.loads(line("tekton", "sessions", "--json").stdout)["sessions"])
+    for name in (title, spelled, title):
+        done = line("aish", "--session", name, "athena", "[[messages]]")
+        assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 5
+    assert len(json.loads(line("tekton", "sessions", "--json").stdout)["sessions"]) == before + 1
+
+
 def test_the_socket_itself_can_be_asked(line: Line) -> None:
     done = line("aish", "--direct", "apollo", "straight")
     assert (done.returncode, done.stdout) == (0, "You said: straight\n"), done.stderr

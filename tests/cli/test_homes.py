@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,19 @@ def test_what_stands_in_the_way_of_a_start_is_named_by_the_start_and_by_doctor(
     assert found.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("specialists", _binary), ("logs/control-audit.log", _folder), ("state/engram.sqlite3-wal", _folder)],
+)
+def test_what_is_of_the_wrong_kind_is_named_by_doctor_also_where_a_start_passes_over_it(
+    quiet: Line, name: str, make: Callable[[Path], None]
+) -> None:
+    quiet.home.mkdir(mode=0o700)
+    make(quiet.home / name)
+    found = quiet("tekton", "doctor")
+    assert found.returncode == 1 and f"FAIL {quiet.home / name} is not a " in found.stdout, found.stdout
+
+
 def test_a_configuration_with_the_mark_of_windows_editors_is_read(quiet: Line) -> None:
     quiet.home.mkdir(mode=0o700)
     (quiet.home / "config.toml").write_bytes(b"\xef\xbb\xbf[gateway]\nmax_streams = 7\n")
@@ -127,3 +141,43 @@ def test_specialists_are_killed_through_any_spelling_of_their_home(quiet: Line, 
         quiet.environment["TEKTON_HOME"] = str(spelling)
         done = quiet("tekton", "kill", "--all")
         assert done.returncode == 0 and done.stdout.startswith("apollo: "), (spelling, done)
+
+
+@pytest.mark.parametrize("behind", ["\n# my note\n", " and more", "\n\n{}"])
+def test_a_token_with_something_behind_it_is_refused_and_never_said(quiet: Line, behind: str) -> None:
+    assert quiet("tekton", "launch", "apollo").returncode == 0
+    file = quiet.home / "token"
+    token = file.read_text().strip()
+    file.write_text(token + behind.format(token))
+    commands = [("tekton", *words) for words in (("status",), ("errors",), ("kill", "apollo"), ("doctor",))]
+    for program, *words in [*commands, ("aish", "apollo", "hello"), ("aish", "list")]:
+        done = quiet(program, *words)
+        said = done.stdout + done.stderr
+        assert token not in said and "Traceback" not in said, (program, words)
+        assert done.returncode != 0 and f"{file}: expected a token and nothing else" in " ".join(said.split())
+    file.write_text(f"{token}\n")
+    assert quiet("aish", "apollo", "hello").stdout == "You said: hello\n"
+
+
+@pytest.mark.parametrize("how", ["moved away", "removed", "a file in its place"])
+def test_what_was_done_is_no_failure_when_the_folder_of_logs_is_gone(quiet: Line, how: str) -> None:
+    assert quiet("tekton", "launch", "apollo").returncode == 0
+    logs = quiet.home / "logs"
+    if how == "moved away":
+        logs.rename(quiet.home / "away")
+    else:
+        shutil.rmtree(logs)
+        if how != "removed":
+            logs.write_text("")
+    done = quiet("tekton", "kill", "apollo")
+    assert done.returncode == 0 and "apollo: " in done.stdout, done
+    assert quiet("aish", "apollo", "hello").returncode != 0  # it is told as it is
+    launched = quiet("tekton", "launch", "apollo")
+    if how == "a file in its place":
+        assert (
+            launched.returncode != 0 and str(logs) in launched.stderr and "Traceback" not in launched.stderr
+        )
+        logs.unlink()
+        launched = quiet("tekton", "launch", "apollo")
+    assert launched.returncode == 0, launched
+    assert quiet("aish", "apollo", "hello").stdout == "You said: hello\n"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -313,6 +315,29 @@ async def test_what_was_set_aside_earlier_is_brought_into_a_store_that_is_in_use
     await store.close()
 
 
+@pytest.mark.parametrize("told", [0, 5, 100_000, None])
+async def test_every_row_is_brought_back_whatever_the_file_says_of_the_highest_number(
+    path: Path, told: int | None
+) -> None:
+    await kept(path)
+    aside = database.set_aside(path)
+    with contextlib.closing(sqlite3.connect(aside)) as connection:
+        if told is None:
+            connection.execute("DELETE FROM sqlite_sequence")
+        else:
+            connection.execute("UPDATE sqlite_sequence SET seq = ?", (told,))
+        connection.execute("DELETE FROM errors")  # a table without any row has no highest number
+        connection.commit()
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    [done] = database.repair(path)
+    assert "300 messages" in done and "lost" not in done
+    await store.open()
+    assert len(await search_all(store, "precious")) == 300
+    await store.close()
+
+
 @pytest.mark.parametrize("how", ["emptied", "removed", "without its log"])
 async def test_a_lost_database_is_told_once(how: str, path: Path) -> None:
     await kept(path)
@@ -327,6 +352,51 @@ async def test_a_lost_database_is_told_once(how: str, path: Path) -> None:
     await store.close()
     await store.open()
     assert store.damage == ""
+    await store.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+async def test_nothing_is_told_as_kept_that_the_next_start_would_not_find(
+    path: Path, suffix: str, replaced: bool
+) -> None:
+    """Files removed or restored under a running backend: what is written then is in no file with a name."""
+    store = SqliteStore(path)
+    await store.open()
+    session = await store.sessions.create("apollo-ai")
+    await say(store, session.id, "kept")
+    file, away = path.with_name(path.name + suffix), path.with_name("away")
+    file.rename(away)
+    if replaced:
+        shutil.copyfile(away, file)
+    for _ in range(2):
+        with pytest.raises(StoreFailed, match="was removed or replaced while the backend ran"):
+            await say(store, session.id, "lost")
+    assert [row.content for row in await store.messages.read(session.id)] == ["kept"]
+    away.rename(file)
+    await say(store, session.id, "kept, too")
+    await store.close()
+    again = SqliteStore(path)
+    await again.open()
+    assert [row.content for row in await again.messages.read(session.id)] == ["kept", "kept, too"]
+    assert again.damage == ""
+    await again.close()
+
+
+async def test_a_backup_put_in_place_under_a_running_backend_is_told_at_the_next_start(path: Path) -> None:
+    await kept(path)
+    backup = path.with_name("backup")
+    shutil.copyfile(path, backup)
+    store = SqliteStore(path)
+    await store.open()
+    session = await store.sessions.create("apollo-ai")
+    await say(store, session.id, "after the backup")
+    await store.close()
+    await store.open()
+    os.replace(backup, path)
+    await store.close()
+    await store.open()
+    assert "conversations are lost" in store.damage
     await store.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ import pytest_asyncio
 
 from backend.memory.errors import StoreFailed
 from backend.orchestration.platform import Platform
+from backend.orchestration.teams.team_turn import TeamRequest
 from backend.orchestration.turns import completion
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamQueued, TeamStart, TurnChanged
 from backend.schema.frames import StreamChunk, StreamEnd
-from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, running, upstream_calls
+from backend.schema.orchestration import Mode
+from backend.specialists.killall import kill_all
+from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, running, start, upstream_calls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -185,3 +189,56 @@ async def test_what_the_store_does_not_take_of_a_refused_or_withdrawn_question_i
         assert waits not in kept and queued not in kept
     finally:
         await do(platform, "launch", ids=["athena"])
+
+
+async def test_a_pipeline_under_way_when_its_backend_is_killed_is_a_run_that_failed_and_says_so(
+    tmp_path: Path,
+) -> None:
+    """Also one that waits for its place; asked for again, neither is run again."""
+    first = await start(tmp_path / "home")
+    try:
+        await do(first, "launch", ids=["apollo"])
+        session = (await do(first, "create_session", owner="apollo")).id
+        values: dict[str, Any] = {"pipeline": "apollo | apollo", "session_id": session, "wait": False}
+        for name in ("runs", "waits"):
+            await do(first, "pipeline", input=SLOW, request_id=name, **values)
+        done = await do(first, "pipeline", pipeline="apollo", input="hello", request_id="done")
+        # the store as a killed process leaves it: nothing is closed in order
+        again = await start(tmp_path / "home")
+        try:
+            runs = {run.request_id: run for run in (await do(again, "list_pipelines")).runs}
+            assert runs.pop("done") == done
+            for name in ("runs", "waits"):
+                run = runs.pop(name)
+                assert (run.ok, run.code, run.failed_stage, run.input) == (False, "backend_lost", 1, SLOW)
+                assert [stage.state for stage in run.stages] == ["failed", "not run"]
+                calls = upstream_calls(again)
+                with pytest.raises(TektonError) as lost:
+                    await do(again, "pipeline", input=SLOW, request_id=name, **{**values, "wait": True})
+                assert lost.value.code == "backend_lost" and upstream_calls(again) == calls
+            assert not runs
+            errors = (await do(again, "list_errors")).errors
+            assert [one.count for one in errors if one.where == "pipelines"] == [2]
+        finally:
+            await again.close(stop_fleet=False)
+    finally:
+        await first.close(stop_fleet=True)
+        await asyncio.to_thread(kill_all, first.home, grace_s=1.0)
+
+
+async def test_a_team_question_is_moderated_as_it_asks_or_else_as_the_settings_say(
+    platform: Platform,
+) -> None:
+    """Whoever asks without an action, as streams do, is treated alike."""
+    await do(platform, "configure_orchestration", settings={"moderation_mode": "consensus"})
+    try:
+        wishes: list[tuple[Mode | None, Mode]] = [
+            ("synthesis", "synthesis"),
+            (None, "consensus"),
+            ("pass_through", "pass_through"),
+        ]
+        for asked, held in wishes:
+            run = await platform.teams.start(TeamRequest("hello", target_ids=["apollo"], mode=asked))
+            assert (await asyncio.wait_for(asyncio.shield(run.done), BOUND_S)).mode == held
+    finally:
+        await do(platform, "configure_orchestration", settings={"moderation_mode": "pass_through"})

@@ -11,7 +11,10 @@ from backend.schema.events import (
     PipelineStart,
     SpecialistEvent,
     TeamEnd,
+    TeamQueued,
     TeamStart,
+    TurnChanged,
+    TurnStarted,
 )
 from tekton_tui.dispatch import dispatch
 from tekton_tui.stores import Stores
@@ -43,6 +46,26 @@ def test_what_is_not_in_a_snapshot_any_more_has_ended_unseen() -> None:
     assert stores.turns.teams["t1"].end is not None
     end = stores.pipes.runs["p1"].end
     assert end is not None and "ended while the console was away" in end.error
+
+
+def test_the_members_of_a_team_question_that_waited_have_ended_unseen_too() -> None:
+    """None of them had a turn yet; how each ended is read from the store."""
+    stores = Stores()
+    dispatch(stores, [TEAM, TeamQueued("t1", 1), snapshot(live("apollo"))])
+    team = stores.turns.teams["t1"]
+    [turn] = team.lanes.values()
+    assert (turn.request_id, turn.ai_id, turn.ended, turn.unseen) == ("t1/apollo-ai", "apollo-ai", True, True)
+    assert team.end is not None and (team.end.answered, team.end.failed) == (0, 1)
+
+
+def test_a_question_that_waits_is_shown_as_it_was_changed() -> None:
+    stores = Stores()
+    dispatch(stores, [TEAM, TurnStarted("r1", "apollo-ai", "s", "helo", NOW, "")])
+    seen: list[None] = []
+    stores.turns.reloaded.subscribe(lambda: seen.append(None))
+    dispatch(stores, [TurnChanged("t1", "Name two."), TurnChanged("r1", "hello"), TurnChanged("gone", "x")])
+    assert stores.turns.teams["t1"].start.prompt == "Name two."
+    assert stores.turns.turns["r1"].prompt == "hello" and len(seen) == 2
 
 
 def test_a_gateway_that_does_not_name_its_pipelines_ends_none() -> None:

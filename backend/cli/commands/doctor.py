@@ -204,9 +204,20 @@ def _files(home: Home) -> Iterator[Finding]:
     from backend.home import read_token
     from backend.registry.store import Registry
 
-    folders = (home.registry.parent, home.logs, home.run, home.state)
+    folders = (home.registry.parent, home.logs, home.run, home.state, home.specialists)
     tokens = (home.token, home.worker_token)
-    files = (*tokens, home.registry, home.audit, home.database, home.backend_lock, home.backend_facts)
+    log_of_database = home.database.with_name(f"{home.database.name}-wal")
+    files = (
+        *(
+            *tokens,
+            home.registry,
+            home.audit,
+            home.logs / "control-audit.log",
+            home.database,
+            log_of_database,
+        ),
+        *(home.backend_lock, home.backend_facts),
+    )
     wrong = [
         Finding(False, f"{path} is not a {kind}", "move it away")
         for kind, paths, fits in (("folder", folders, os.path.isdir), ("file", files, os.path.isfile))

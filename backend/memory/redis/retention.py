@@ -16,6 +16,7 @@ from backend.memory.redis.connection import RedisConnection
 from backend.memory.redis.index import words_of
 from backend.memory.redis.layout import PREFIX, packed, read_messages, sessions_by_id
 from backend.memory.redis.tool_calls import delete_old
+from backend.memory.redis.turns import decode_turn
 from backend.schema.records import StoredMessage
 
 DAY_S = 86_400.0
@@ -29,9 +30,12 @@ async def retain(connection: RedisConnection, ages: Retention, now: float) -> Re
     await finish_removals(connection)
     if ages.messages_days:
         before = now - ages.messages_days * DAY_S
-        while gone := await _delete_messages(connection, before):
-            report.messages_deleted += gone
-        report.sessions_deleted = await _delete_empty_sessions(connection, before)
+        busy = await _busy_sessions(connection)
+        passed = 0
+        while found := await _delete_messages(connection, before, busy, passed):
+            gone, kept = found
+            report.messages_deleted, passed = report.messages_deleted + gone, passed + kept
+        report.sessions_deleted = await _delete_empty_sessions(connection, before, busy)
         await sent.forget_before(connection, before)
     if ages.compress_after_days:
         before = now - ages.compress_after_days * DAY_S
@@ -63,24 +67,45 @@ async def finish_removals(connection: RedisConnection) -> None:
         await _drop_messages(connection, session_id.decode())
 
 
-async def _delete_messages(connection: RedisConnection, before: float) -> int:
-    """Delete up to `STEP_ROWS` unpinned messages older than `before`; return how many went."""
-    limit = ("BYSCORE", "LIMIT", 0, STEP_ROWS)
+async def _busy_sessions(connection: RedisConnection) -> set[str]:
+    """Return the sessions in which any gateway is being answered, or a question waits: nothing of them goes."""
+    found, cursor = set[str](), b"0"
+    while True:
+        cursor, names = await connection.call("SCAN", cursor, "MATCH", f"{PREFIX}turns:*", "COUNT", 1_000)
+        for name in names:
+            found |= {decode_turn(row).session_id for row in await connection.call("HVALS", name)}
+        if int(cursor) == 0:
+            return found
+
+
+async def _delete_messages(
+    connection: RedisConnection, before: float, busy: set[str], passed: int
+) -> tuple[int, int] | None:
+    """Delete up to `STEP_ROWS` unpinned messages older than `before`, but for those of `busy` sessions.
+
+    The first `passed` are known to stay. Returns how many went and how many were passed over, `None` behind the last.
+    """
+    limit = ("BYSCORE", "LIMIT", passed, STEP_ROWS)
     ids = await connection.call("ZRANGE", f"{PREFIX}time", "-inf", f"({before!r}", *limit)
+    if not ids:
+        return None
     old = await read_messages(connection, ids)
     there = await sessions_by_id(connection, [message.session_id for message in old])
     # a message whose session is being removed by someone else goes with it
-    gone = [message for message in old if message.session_id in there]
+    gone = [m for m in old if m.session_id in there and m.session_id not in busy]
     owners = {session_id: session.owner for session_id, session in there.items()}
-    return await drop(connection, gone, owners)
+    went = await drop(connection, gone, owners)
+    return (went, len(ids) - went) if busy or went else None
 
 
-async def _delete_empty_sessions(connection: RedisConnection, before: float) -> int:
+async def _delete_empty_sessions(connection: RedisConnection, before: float, busy: set[str]) -> int:
     """Delete the sessions that held only what was deleted; default sessions stay. Returns how many went."""
     members = await connection.call("ZRANGE", f"{PREFIX}sessions", "-inf", f"({before!r}", "BYSCORE")
     gone = 0
     for member in members:
         session_id = member.decode().partition(":")[2]
+        if session_id in busy:
+            continue
         if await connection.run(scripts.REMOVE_SESSION, PREFIX, session_id, repr(before)):
             await _drop_messages(connection, session_id)
             gone += 1

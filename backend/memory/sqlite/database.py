@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -43,6 +44,8 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._executors: dict[Purpose, SqliteExecutor] = {}
+        self._files: dict[str, tuple[int, int] | None] = {}
+        """Device and inode of the files that are open, by suffix."""
         self.damage = ""
         """What was wrong with the file at `open`, and what became of it; empty when all was well."""
 
@@ -62,6 +65,8 @@ class SqliteDatabase:
             await asyncio.to_thread(note_newest, self.path)
         except sqlite3.Error as error:
             raise store_failed(error) from error
+        found = self.path.stat()
+        self._files = {"": (found.st_dev, found.st_ino)}
         read = partial(connect, self.path, read_only=True)
         self._executors = {
             "writer": SqliteExecutor("writer", partial(connect, self.path), writes=True),
@@ -78,11 +83,43 @@ class SqliteDatabase:
         for executor in reversed(executors.values()):
             await asyncio.to_thread(executor.close)
         if executors:
-            await asyncio.to_thread(note_newest, self.path)
+            try:
+                self._check_files(SIDE_FILES[:1])
+            except StoreFailed as error:  # who put another file there is told at the next start what it lacks
+                log.error("%s", error.message)
+            else:
+                await asyncio.to_thread(note_newest, self.path)
 
     async def write(self, work: Work[T]) -> T:
-        """Run work in a transaction; it is committed once this returns."""
-        return await self.run("writer", work)
+        """Run work in a transaction; it is committed once this returns.
+
+        Raises:
+            StoreFailed: The database refused, or its files are no more the ones that were opened: what would be written
+                now is in no file that the next start finds.
+        """
+
+        def there(connection: sqlite3.Connection) -> T:
+            self._check_files()
+            return work(connection)
+
+        return await self.run("writer", there)
+
+    def _check_files(self, suffixes: Sequence[str] = SIDE_FILES[:2]) -> None:
+        """See whether the opened files still stand under their names; the log is there from the first write on."""
+        for suffix in suffixes:
+            name = self.path.with_name(self.path.name + suffix)
+            try:
+                found = name.stat()
+                identity = found.st_dev, found.st_ino
+            except FileNotFoundError:
+                identity = None
+            if self._files.setdefault(suffix, identity) is None:
+                self._files[suffix] = identity
+            if identity != self._files[suffix]:
+                raise StoreFailed(
+                    f"The conversation store failed: {name} was removed or replaced while the backend ran. Nothing is kept "
+                    "until it stands there again; after a restore, stop the backend first and start it afterwards."
+                )
 
     async def read(self, work: Work[T]) -> T:
         """Run a quick read."""

@@ -20,6 +20,7 @@ from backend.memory.sqlite.layout import session_key
 from backend.memory.values import pack
 
 DAY_S = 86_400.0
+AT_REST = "id NOT IN (SELECT session_id FROM open_turns)"
 SLICE_MESSAGES = 100
 """Messages deleted or packed in one transaction (some tens of milliseconds)."""
 SLICE_ROWS = 1_000
@@ -122,7 +123,8 @@ async def finish_removals(database: SqliteDatabase) -> None:
 
 
 def _delete_messages(connection: sqlite3.Connection, before: float) -> int:
-    where = "m.created_at < ? AND m.pinned = 0 ORDER BY m.created_at LIMIT ?"
+    """Delete some old messages, but none of a session in which somebody is being answered or waits."""
+    where = f"m.created_at < ? AND m.pinned = 0 AND s.{AT_REST} ORDER BY m.created_at LIMIT ?"
     gone = remove_messages(connection, where, (before, SLICE_MESSAGES))
     connection.executemany(
         "UPDATE sessions SET messages = messages - 1 WHERE number = ?", [(row.session,) for row in gone]
@@ -132,7 +134,9 @@ def _delete_messages(connection: sqlite3.Connection, before: float) -> int:
 
 def _delete_empty_sessions(connection: sqlite3.Connection, before: float) -> int:
     """Delete some sessions that held only what was deleted; default sessions stay."""
-    empty = f"messages = 0 AND is_default = 0 AND removed = 0 AND updated_at < ? LIMIT {SLICE_ROWS}"
+    empty = (
+        f"messages = 0 AND is_default = 0 AND removed = 0 AND {AT_REST} AND updated_at < ? LIMIT {SLICE_ROWS}"
+    )
     return _delete_rows(
         connection, f"sessions WHERE number IN (SELECT number FROM sessions WHERE {empty})", before
     )

@@ -15,6 +15,7 @@ KEPT_BYTES = 32 * 1024 * 1024
 """Of all runs together; the oldest go first, the newest always stays."""
 RUN_KEY = "pipeline:"
 INDEX_KEY = "pipelines"
+OPEN_KEY = "pipelines-under-way"
 
 
 class UnknownRun(TektonError):
@@ -30,12 +31,26 @@ class RunHistory:
         self._store = store
         self.names = set[str]()
         """The runs that are kept, once opened."""
+        self._open = set[str]()
+        """Those that this backend began and has not ended."""
         self._lock = asyncio.Lock()
 
-    async def open(self) -> None:
-        """Read the index."""
+    async def open(self) -> list[RunRecord]:
+        """Read the index; return the runs that were under way when an earlier backend ended, as they had begun."""
         async with self._lock:
             self.names = set(await self._index())
+            names = await self._store.get(OPEN_KEY, list[str]) or []
+            found = [await self._store.get(RUN_KEY + name, RunRecord) for name in names]
+        return [record for record in found if record is not None]
+
+    async def begin(self, record: RunRecord) -> None:
+        """Keep a run as it begins, so that it is known should this backend not live to keep its end."""
+        async with self._lock:
+            names = {*self._open, record.request_id}
+            await asyncio.gather(
+                self._store.put(RUN_KEY + record.request_id, record), self._store.put(OPEN_KEY, sorted(names))
+            )
+            self._open = names
 
     async def remember(self, record: RunRecord) -> None:
         """Keep a run, and forget the oldest beyond the caps."""
@@ -52,6 +67,8 @@ class RunHistory:
                     del index[run_id]
                     await self._store.put(RUN_KEY + run_id, None)
             await self._store.put(INDEX_KEY, index)
+            self._open.discard(record.request_id)
+            await self._store.put(OPEN_KEY, sorted(self._open))
             self.names = set(index)
 
     async def get(self, run_id: str) -> RunRecord:

@@ -17,9 +17,11 @@ from backend.orchestration.approvals.rules import check
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.pipelines.history import RunHistory, UnknownRun
 from backend.orchestration.pipelines.records import (
+    LOST,
     PipelineRun,
     end_event,
     fail_stage,
+    lose,
     stage_event,
     start_event,
 )
@@ -79,10 +81,16 @@ class PipelineManager:
             max_bytes=MAX_TEXT_BYTES,
         )
         self.active: dict[str, PipelineRun] = {}
+        self._alone = True
 
-    async def open(self) -> None:
-        """Read which runs are kept."""
-        await self._kept.open()
+    async def open(self, *, alone: bool) -> None:
+        """Read which runs are kept; where this backend has the store `alone`, end those that the one before left."""
+        self._alone = alone
+        for record in await self._kept.open():
+            if alone:
+                lose(record)
+                self._error_log.record("pipelines", "backend_lost", LOST, request_id=record.request_id)
+                await self._keep(record)
 
     async def run(self, params: RunPipeline) -> RunRecord | Started:
         """Run a pipeline; with `wait` return its record, otherwise at once its id and stages.
@@ -111,6 +119,7 @@ class PipelineManager:
         if run.task is None:
             run.task = asyncio.create_task(self._work(run), name=f"pipeline {request_id}")
         if not params.wait:
+            await run.begun.wait()
             return _started(run.record)
         assert run.task is not None
         try:
@@ -177,7 +186,8 @@ class PipelineManager:
 
     async def history(self, limit: int) -> list[RunRecord]:
         """Return the newest runs, newest first, those under way included."""
-        records = await self._kept.newest(limit)
+        kept = await self._kept.newest(limit)
+        records = [record for record in kept if record.request_id not in self.active]
         known = {record.request_id for record in records}
         records += [run.record for run in self.active.values() if run.request_id not in known]
         return sorted(records, key=lambda record: record.started_at, reverse=True)[:limit]
@@ -306,6 +316,7 @@ class PipelineManager:
     async def _work(self, run: PipelineRun) -> RunRecord:
         """Run, keep the record, publish the end: a run that a client saw ending can be looked at and run again."""
         try:
+            await self._keep_begun(run)
             if run.place is not None:
                 await run.place.granted
             await self._runner.run(run)
@@ -322,6 +333,15 @@ class PipelineManager:
             run.ended.set()
             self._events.publish("pipes", end_event(record), key=run.request_id)
         return record
+
+    async def _keep_begun(self, run: PipelineRun) -> None:
+        try:
+            if self._alone:
+                await self._kept.begin(run.record)
+        except Exception:  # its end is kept if that is possible then, and told if not
+            log.exception("the beginning of the pipeline run %s is not kept", run.request_id)
+        finally:
+            run.begun.set()
 
     async def _keep(self, record: RunRecord) -> None:
         try:

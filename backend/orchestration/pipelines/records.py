@@ -14,6 +14,7 @@ from backend.schema.events import PipelineEnd, PipelineStart, StageEvent
 from backend.schema.records import LaneRecord, RunRecord, StageRecord, TurnOutcome
 from backend.schema.tools import CallRules
 
+LOST = "the backend ended while this run was under way; what its turns came to is in their session"
 StageState = Literal["waiting", "running", "done", "failed", "cancelled", "not run"]
 
 
@@ -41,6 +42,16 @@ def lane_text(lane: LaneRecord) -> str:
 def fail_stage(stage: StageRecord, code: ErrorCode, error: str) -> None:
     """End a stage with an error; one with the code `cancelled` is cancelled, not failed."""
     stage.state, stage.code, stage.error = "cancelled" if code == "cancelled" else "failed", code, error
+
+
+def lose(record: RunRecord) -> None:
+    """End a run with the backend that ran it: how far it came is not known."""
+    for stage in record.stages:
+        if stage.state in ("waiting", "running"):
+            stage.state = "not run"
+    number = next((place for place, stage in enumerate(record.stages) if stage.state != "done"), 0)
+    fail_stage(record.stages[number], "backend_lost", LOST)
+    record.failed_stage, record.code, record.error = number + 1, "backend_lost", LOST
 
 
 def conclude_stage(stage: StageRecord, outcomes: list[TurnOutcome], labels: list[str]) -> None:
@@ -128,6 +139,8 @@ class PipelineRun:
     place: Place | None = None
     """Its place in the queue of its session, where it reads that."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is kept, so that its end is told whatever becomes of this backend."""
     began: float = field(default_factory=time.monotonic)
     record: RunRecord = field(init=False)
 

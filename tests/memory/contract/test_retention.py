@@ -38,6 +38,35 @@ async def test_old_messages_are_deleted_but_pinned_ones_and_defaults_stay(store:
     assert len((await store.messages.search("ancient")).hits) == 1
 
 
+async def test_nothing_goes_of_a_session_in_which_somebody_is_answered_or_waits(store: MemoryStore) -> None:
+    runs, waits, rests = [
+        await store.sessions.create("apollo-ai", name) for name in ("runs", "waits", "rests")
+    ]
+    for number in range(300):  # more than one step, so that those which stay are passed over
+        for session in (runs, rests):
+            await say(store, session.id, f"old {number}", created_at=1000.0 + number)
+    await say(store, runs.id, "asked", created_at=999.0, request_id="r", opens={"r": "apollo-ai"})
+    await store.turns.wait({"w": "apollo-ai"}, waits.id, "may I?")
+    later = runs.updated_at + 5 * DAY_S
+    report = await store.retain(Retention(messages_days=4), later)
+    assert (report.messages_deleted, report.sessions_deleted) == (300, 1)
+    assert len(await store.messages.read(runs.id, limit=500)) == 301
+    assert (await store.sessions.get(waits.id)).id == waits.id
+    await say(
+        store,
+        runs.id,
+        "yes",
+        author="apollo-ai",
+        role="assistant",
+        request_id="r",
+        ends_turn=True,
+        created_at=1400.0,
+    )
+    await store.turns.end("w")
+    assert (await store.retain(Retention(messages_days=4), later)).messages_deleted == 302
+    assert {session.id for session in (await store.sessions.find()).sessions} == set()
+
+
 async def test_packed_sessions_read_search_export_and_delete_as_before(store: MemoryStore) -> None:
     session = await store.sessions.create("apollo-ai", "long")
     for number in range(450):
