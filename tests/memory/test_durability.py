@@ -400,6 +400,35 @@ async def test_a_backup_put_in_place_under_a_running_backend_is_told_at_the_next
     await store.close()
 
 
+@pytest.mark.parametrize("how", ["removed", "garbled", "emptied"])
+async def test_a_log_that_is_lost_after_a_kill_is_told(
+    path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill all that was said in that life may lie in the log alone."""
+    monkeypatch.setattr(database, "NOTE_EVERY_S", 0.0)
+    store = SqliteStore(path)
+    await store.open()
+    session = await store.sessions.create("apollo-ai")
+    for number in range(3):
+        await say(store, session.id, f"precious {number}")
+    mark = path.with_name(f"{path.name}.newest")
+    async with asyncio.timeout(60.0):
+        while mark.read_text() != "3":  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    home = path.parent.with_name("as a kill leaves it")
+    shutil.copytree(path.parent, home)
+    await store.close()
+    killed, log = home / path.name, home / f"{path.name}-wal"
+    if how == "removed":
+        log.unlink()
+    else:
+        log.write_bytes(os.urandom(32) + log.read_bytes()[32:] if how == "garbled" else b"")
+    again = SqliteStore(killed)
+    await again.open()
+    assert "conversations are lost" in again.damage and "message 3 was in it" in again.damage
+    await again.close()
+
+
 def test_two_damaged_databases_of_one_second_are_both_kept(path: Path) -> None:
     path.parent.mkdir()
     kept: set[Path] = set()

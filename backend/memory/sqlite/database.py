@@ -31,6 +31,8 @@ CHECKED_BYTES = 16 * 1024 * 1024
 PAGE_CACHE_KIB = 8 * 1024
 MAX_LOG_BYTES = 8 * 1024 * 1024
 """Size to which the write-ahead log is cut after a burst of writes."""
+NOTE_EVERY_S = 1.0
+"""How often the number of the newest message is written down while messages come."""
 SUSPECT_SUFFIX = ".suspect"
 """A file of this suffix says that damage was met while running: the next start checks the whole database."""
 SIDE_FILES = ("", "-wal", "-shm")
@@ -46,6 +48,9 @@ class SqliteDatabase:
         self._executors: dict[Purpose, SqliteExecutor] = {}
         self._files: dict[str, tuple[int, int] | None] = {}
         """Device and inode of the files that are open, by suffix."""
+        self._newest = 0
+        """Number of the newest message that was committed in this life."""
+        self._noting: asyncio.TimerHandle | None = None
         self.damage = ""
         """What was wrong with the file at `open`, and what became of it; empty when all was well."""
 
@@ -79,6 +84,9 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Finish what was asked for and close. Safe to call twice."""
         executors, self._executors = self._executors, {}
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
         # The writer last: it empties the write-ahead log, which no reader may hold open then.
         for executor in reversed(executors.values()):
             await asyncio.to_thread(executor.close)
@@ -103,6 +111,18 @@ class SqliteDatabase:
             return work(connection)
 
         return await self.run("writer", there)
+
+    def stored(self, number: int) -> None:
+        """Take note of the number of a message that was committed: by it the next start knows that the log was lost."""
+        if number <= self._newest:
+            return
+        self._newest = number
+        if self._noting is None and self._executors:
+            self._noting = asyncio.get_running_loop().call_later(NOTE_EVERY_S, self._note)
+
+    def _note(self) -> None:
+        self._noting = None
+        _write_mark(self.path, self._newest)
 
     def _check_files(self, suffixes: Sequence[str] = SIDE_FILES[:2]) -> None:
         """See whether the opened files still stand under their names; the log is there from the first write on."""
@@ -199,9 +219,14 @@ def missing(path: Path) -> str:
 def note_newest(path: Path) -> None:
     """Write down the number of the newest message, by which a lost database is known."""
     with contextlib.suppress(OSError, sqlite3.Error):
+        _write_mark(path, _newest(path))
+
+
+def _write_mark(path: Path, number: int) -> None:
+    with contextlib.suppress(OSError):
         mark = _newest_mark(path)
         mark.touch(mode=0o600)
-        mark.write_text(str(_newest(path)), encoding="ascii")
+        mark.write_text(str(number), encoding="ascii")
 
 
 def _newest(path: Path) -> int:

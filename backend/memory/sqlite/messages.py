@@ -56,7 +56,9 @@ class SqliteMessages:
                 sent_turns.put(connection, number, sent)
             return given
 
-        return await self._database.write(append)
+        stored = await self._database.write(append)
+        self._database.stored(stored.id)
+        return stored
 
     async def read(
         self, session_id: str, *, before_id: int | None = None, after_id: int | None = None, limit: int = 50
