@@ -81,6 +81,7 @@ class EventStream:
         self._unrecorded: dict[Topic, int] = dict.fromkeys(TOPICS, 0)
         self.sleepers: set[Subscription] = set()
         self._keys: dict[str, int] = {}
+        self._attended: dict[str, int] = {}
         self.skipped = 0
         """Events not recorded because nobody subscribed to them."""
         self.trimmed = 0
@@ -120,8 +121,18 @@ class EventStream:
         )
 
     def watched(self, topic: Topic, key: str) -> bool:
-        """Return whether anybody who may act on what is published is subscribed to the topic, or acts on that conversation."""
-        return any((reader.acts and topic in reader.topics) or key in reader.acts_on for reader in self.open)
+        """Return whether anybody who may act on what is published is subscribed to the topic, or attends to that conversation."""
+        return key in self._attended or any(reader.acts and topic in reader.topics for reader in self.open)
+
+    def attend(self, key: str) -> None:
+        """Count somebody who acts on what is published under a key, whatever is read of it, until as many `leave` it."""
+        self._attended[key] = self._attended.get(key, 0) + 1
+
+    def leave(self, key: str) -> None:
+        """Count one fewer."""
+        self._attended[key] -= 1
+        if not self._attended[key]:
+            del self._attended[key]
 
     def publish(self, topic: Topic, event: msgspec.Struct, *, key: str = "") -> int:
         """Number an event and put it into the log; return its number, or 0 when nobody wants it."""
@@ -255,8 +266,6 @@ class Subscription:
 
     def __init__(self, stream: EventStream, topics: frozenset[Topic], cursor: int, acts: bool = True) -> None:
         self.topics, self.acts = topics, acts
-        self.acts_on: set[str] = set()
-        """Conversations whose questions its reader answers, whatever it is subscribed to."""
         self.keys: set[str] = set()
         self.cursor = cursor
         self.aside: list[bytes] = []

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,8 @@ from backend.cluster.replicated_log import ReplicatedLog
 from backend.memory.shared_log import SharedLog
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import (
+    AskClosed,
+    AskOpened,
     ErrorEntry,
     ErrorsAcknowledged,
     Event,
@@ -44,10 +46,11 @@ from backend.schema.records import (
     SpecialistStatus,
     TurnOutcome,
 )
+from backend.schema.tools import Ask
 
 log = logging.getLogger(__name__)
 
-FOLDED: frozenset[Topic] = frozenset({"chat", "fleet", "errors", "pipes"})
+FOLDED: frozenset[Topic] = frozenset({"chat", "fleet", "errors", "pipes", "asks"})
 EMPTIED = (
     "the store was emptied, or brought back from an older copy, while this gateway ran: conversations, errors and usage that "
     "it does not hold any more are lost. This gateway goes on"
@@ -55,6 +58,10 @@ EMPTIED = (
 STORE = "store"
 """Name of the service row that shows the state of the store."""
 READ_USAGE_AFTER_S = 1.0
+WATCHED = "watched"
+"""Name of the call by which a gateway asks another one whether somebody there may answer a question."""
+WATCHED_WITHIN_S = 2.0
+"""A gateway that does not say so in this time has nobody who counts."""
 
 
 Where = Literal["here", "leader", "owner"]
@@ -126,6 +133,22 @@ class LocalGateway(Protocol):
         """Run an action another gateway handed over. Raises `TektonError`."""
         ...
 
+    def watched(self, conversation: str) -> bool:
+        """Return whether somebody connected here may answer what is asked, or what is asked in that conversation."""
+        ...
+
+    def caller(self) -> str:
+        """Return who calls now, in words."""
+        ...
+
+    def act_for(self, by: str) -> None:
+        """Have what this task does be put down to somebody."""
+        ...
+
+    def asks_changed(self) -> None:
+        """Learn that what waits for a person at another gateway has changed."""
+        ...
+
     async def recall(self, request_id: str) -> TurnOutcome:
         """Return the stored answer to a request. Raises `TektonError` when it failed, or none is stored."""
         ...
@@ -138,7 +161,7 @@ class LocalGateway(Protocol):
         """Store and publish the end of turns whose gateway is gone, by request id, as others saw them."""
         ...
 
-    async def read_again(self, what: Literal["usage", "orchestration"]) -> None:
+    async def read_again(self, what: Literal["usage", "orchestration", "rules"]) -> None:
         """Read from the store what another gateway changed there."""
         ...
 
@@ -186,11 +209,11 @@ class Membership:
         self.shared_log, self.stream, self.replica, self.peers = joined
         self.fenced = ""
         """Why this gateway had to end, once another one declared it dead."""
-        self.run_here = local.run_action
         self._fleet, self._local = fleet, local
         self._reading_usage: asyncio.Task[None] | None = None
         self.stream.on_lines = self._on_lines
         self.stream.on_away = self._on_away
+        self.peers.caller, self.peers.act_for = local.caller, local.act_for
         self.peers.on_lead = self._lead
         self.peers.on_peer_fenced = self._take_over
         self.peers.on_changed = self._changed
@@ -267,6 +290,44 @@ class Membership:
             )
         return await self._local.recall(request_id)
 
+    async def run_here(self, name: str, params: dict[str, Any]) -> Any:
+        """Run what another gateway handed over. Raises `TektonError`."""
+        if name == WATCHED:
+            return self._local.watched(params["conversation"])
+        return await self._local.run_action(name, params)
+
+    # questions to a person
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What waits for a person at the other gateways, the oldest first."""
+        return [ask for origin, ask in self.replica.asks.values() if not self._ours(origin)]
+
+    def rules_changed(self) -> None:
+        """Have the other gateways read the rules over tools again."""
+        self.peers.tell_changed("rules")
+
+    async def watched(self, conversation: str) -> bool:
+        """Return whether somebody at another gateway may answer; one that does not say so in time has nobody."""
+        others = [one for one in self.peers.members if one.incarnation != self.shared_log.incarnation]
+        asking = [asyncio.create_task(self._watches(one.incarnation, conversation)) for one in others]
+        try:
+            for said in asyncio.as_completed(asking, timeout=WATCHED_WITHIN_S):
+                if await said:
+                    return True
+        except TimeoutError:
+            log.warning("a gateway did not say within %g s whether anybody watches there", WATCHED_WITHIN_S)
+        finally:
+            for task in asking:
+                task.cancel()
+        return False
+
+    async def _watches(self, incarnation: str, conversation: str) -> bool:
+        try:
+            return await self.peers.ask(incarnation, WATCHED, {"conversation": conversation}) is True
+        except TektonError:  # it ended, or is of an older version
+            return False
+
     async def _owner(self, request_id: str) -> str:
         known = self.replica.owner(request_id).rpartition(" ")[2]
         return known or await self.shared_log.claimant(request_id)
@@ -301,6 +362,8 @@ class Membership:
                 fleet.follower.copy_service(event.status)
             case ErrorEntry() | ErrorsAcknowledged():
                 self._local.show_unacknowledged(event.unacknowledged)
+            case AskOpened() | AskClosed():
+                self._local.asks_changed()
             case TurnStarted() if event.ai_id in self._rows():
                 fleet.turn_began(event.ai_id, event.request_id)
             case StreamChunk() | StreamPhase() | StreamEnd() | StreamError():
@@ -358,6 +421,10 @@ class Membership:
                 )
                 fleet.turn_ended(run.turn.ai_id, name, outcome)
         await self._local.end_lost_turns({key: run.as_active() for key, run in runs.items()})
+        for origin, ask in list(replica.asks.values()):
+            if lost(origin):
+                gone = AskClosed(ask.id, ask.ai_id, "deny", "its gateway ended")
+                self.stream.publish("asks", gone, key=ask.request_id)
         for team in [team for team in replica.teams.values() if lost(team.origin)]:
             start = team.start
             failed = team.failed + max(0, len(start.lanes) - team.answered - team.failed - team.cancelled)
@@ -376,8 +443,8 @@ class Membership:
         return name == self.shared_log.name and incarnation != self.shared_log.incarnation
 
     async def _changed(self, what: str) -> None:
-        if what == "orchestration":
-            await self._local.read_again("orchestration")
+        if what in ("orchestration", "rules"):
+            await self._local.read_again(cast('Literal["orchestration", "rules"]', what))
 
     def _copy_rows_again(self) -> None:
         if not self.peers.leads:

@@ -32,13 +32,14 @@ RunHere = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 
 
 class Call(Struct, tag="call"):
-    """An action handed to another gateway; `to` is its incarnation."""
+    """An action handed to another gateway; `to` is its incarnation, `by` who called, in words."""
 
     to: str
     number: str
     action: str
     params: dict[str, Any]
     request_id: str = ""
+    by: str = ""
 
 
 class Answer(Struct, tag="answer", omit_defaults=True):
@@ -67,7 +68,8 @@ class Peers:
 
     `on_lead` is awaited when this gateway takes the lead, `on_peer_fenced` with `NAME INCARNATION` of a gateway whose
     turns are to be taken over, `on_changed` with what another gateway changed. `on_renewed` is called after each
-    renewal. `run_here` is given by whoever can run an action.
+    renewal. `run_here` is given by whoever can run an action; `caller` says who calls now, and `act_for` is told for whom
+    another gateway's call is run, in the task that runs it.
     """
 
     def __init__(self, shared_log: SharedLog, stream: ReplicatedLog) -> None:
@@ -79,6 +81,8 @@ class Peers:
         self.on_changed: Callable[[str], Awaitable[None]] | None = None
         self.on_renewed: Callable[[], None] | None = None
         self.run_here: RunHere | None = None
+        self.caller: Callable[[], str] = lambda: ""
+        self.act_for: Callable[[str], None] = lambda by: None
         self._stream = stream
         self._asked: dict[str, tuple[str, asyncio.Future[Any]]] = {}
         self._numbers = count(1)
@@ -154,7 +158,9 @@ class Peers:
         number = f"{self.shared_log.incarnation}-{next(self._numbers)}"
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[number] = (incarnation, future)
-        self._stream.note(encoder.encode(Call(incarnation, number, action, params, request_id)))
+        self._stream.note(
+            encoder.encode(Call(incarnation, number, action, params, request_id, self.caller()))
+        )
         try:
             return await future
         finally:
@@ -256,6 +262,8 @@ class Peers:
         try:
             if self.run_here is None:
                 raise TektonError("this gateway is still starting", code="conflict")
+            if call.by:
+                self.act_for(call.by)
             answer.result = await self.run_here(call.request_id, call.action, call.params)
         except TektonError as error:
             answer.code, answer.message = error.code, error.message

@@ -1,4 +1,4 @@
-"""What is under way at any gateway of a fleet, folded from the shared log: turns, team turns, pipelines.
+"""What is under way at any gateway of a fleet, folded from the shared log: turns, team turns, pipelines, questions.
 
 Exact as of the newest event applied, so snapshots are built from it. Makes no calls and publishes nothing.
 """
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from backend.schema.events import (
+    AskClosed,
+    AskOpened,
     Event,
     PipelineEnd,
     PipelineStart,
@@ -22,6 +24,7 @@ from backend.schema.events import (
 )
 from backend.schema.frames import Phase, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
 from backend.schema.records import ActiveTurn
+from backend.schema.tools import Ask
 
 REMEMBERED_OWNERS = 5_000
 
@@ -56,16 +59,20 @@ class ReplicaTeam:
 
 
 class Replica:
-    """`turns`, `teams` and `pipes` under way by request id."""
+    """`turns`, `teams` and `pipes` under way by request id; `asks` that wait for a person by their own."""
 
     def __init__(self) -> None:
         self.turns: dict[str, ReplicaTurn] = {}
         self.teams: dict[str, ReplicaTeam] = {}
         self.pipes: dict[str, tuple[str, PipelineStart]] = {}
+        self.asks: dict[str, tuple[str, Ask]] = {}
         self._owners: OrderedDict[str, str] = OrderedDict()
 
     def owner(self, request_id: str) -> str:
-        """Return `NAME INCARNATION` of the gateway a request id was begun at, empty when that is not known."""
+        """Return `NAME INCARNATION` of the gateway a request id was begun at, empty when that is not known.
+
+        The id of an ask names the gateway that asks.
+        """
         return self._owners.get(request_id, "")
 
     def take(self, origin: str, event: Event) -> None:
@@ -94,6 +101,11 @@ class Replica:
                 self.pipes[event.request_id] = (origin, event)
             case PipelineEnd():
                 self.pipes.pop(event.request_id, None)
+            case AskOpened(ask):
+                self._own(ask.id, origin)
+                self.asks[ask.id] = (origin, ask)
+            case AskClosed():
+                self.asks.pop(event.id, None)
             case _:
                 pass
 

@@ -48,6 +48,13 @@ GONE = (WebSocketDisconnect, RuntimeError, ConnectionResetError)
 _numbers = itertools.count(1)
 
 
+class Attend(Struct):
+    """The questions of one conversation, a call's request id, are answered by this connection, or with `on` false no more."""
+
+    conversation: RequestId
+    on: bool = True
+
+
 class Subscribe(Struct, forbid_unknown_fields=False):
     """`after_seq` with its `epoch` resumes; `batch` allows several JSON objects a frame, newline between."""
 
@@ -89,6 +96,7 @@ class _Connection:
         self._acts = principal.may(ACTIONS[AnswerAsk.action].scope)
         self._subscription: Subscription = self._events.subscribe()
         self._batch = False
+        self._attended: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._number = next(_numbers)
@@ -119,6 +127,8 @@ class _Connection:
             if self._sender is not None:
                 self._sender.cancel()
             self._subscription.close()
+            for conversation in self._attended:
+                self._events.leave(conversation)
             del self._gateway.clients[self._number]
 
     async def _handle_frame(self, message: Any) -> None:
@@ -151,6 +161,8 @@ class _Connection:
             await self._send(Pong(GATEWAY_ID, time.time(), request_id or msgspec.UNSET))
         elif kind == "subscribe":
             await self._subscribe(request_id, values)
+        elif kind == "attend":
+            await self._attend(request_id, values)
         elif isinstance(kind, str) and kind in ACTIONS:
             # a full connection can still cancel
             most = MAX_CALLS_AT_ONCE * (2 if ACTIONS[kind].params is Cancel else 1)
@@ -193,6 +205,25 @@ class _Connection:
         if not resumed:
             await self._send_snapshot(resync=resync)
         self._sender = asyncio.create_task(self._forward())
+
+    async def _attend(self, request_id: str, values: dict[str, Any]) -> None:
+        try:
+            wish = msgspec.convert(values, Attend)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"attend: {error}") from error
+        if wish.on and not self._acts:
+            raise Refused(403, f"the token {self._principal.label!r} may not answer what is asked")
+        if wish.on and wish.conversation not in self._attended:
+            if len(self._attended) >= MAX_CALLS_AT_ONCE:
+                raise TektonError(
+                    f"{MAX_CALLS_AT_ONCE} conversations are attended to on this connection", code="too_many"
+                )
+            self._attended.add(wish.conversation)
+            self._events.attend(wish.conversation)
+        elif not wish.on and wish.conversation in self._attended:
+            self._attended.remove(wish.conversation)
+            self._events.leave(wish.conversation)
+        await self._send(Result(request_id, {"attends": wish.on}))
 
     async def _send_snapshot(self, *, resync: bool) -> None:
         """Send the whole state as it is now; reading goes on behind it, so that nothing comes twice."""

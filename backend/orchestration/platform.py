@@ -28,6 +28,7 @@ from backend.orchestration.approvals.own_tools import OwnTools
 from backend.orchestration.attention import AttentionQueue
 from backend.orchestration.backpressure import Backpressure
 from backend.orchestration.bulk import BulkManager
+from backend.orchestration.caller import caller
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.maintenance import Maintenance
 from backend.orchestration.models import ModelService
@@ -142,7 +143,7 @@ class Platform:
             unacknowledged=self.error_log.unacknowledged,
             resync=resync,
             teams=[run.start for run in teams.values()],
-            asks=self.approvals.asks,
+            asks=[ask for _, ask in shared.asks.values()] if shared else self.approvals.asks,
             history=self.monitor.history.record(),
             attention=self.attention.items,
             pipelines=list(shared.pipes if shared else self.pipelines.active),
@@ -232,7 +233,8 @@ async def open_platform(
         error_log=error_log,
         mask=redact,
     )
-    await _survive(error_log, "reading the rules over tools", approvals.open())
+    under_way = () if joined is None else joined.replica.turns
+    await _survive(error_log, "reading the rules over tools", approvals.open(under_way))
     contexts = ContextBuilder(settings, catalog, memory.messages, fleet.own_model, fleet.own_tools)
     sessions = Sessions(memory.sessions)
     names = RequestNames()
@@ -366,6 +368,7 @@ async def _start(platform: Platform, joined: Joined | None, watch: SpecialistWat
         await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
     else:
         platform.cluster = Membership(joined, platform.fleet, _LocalGateway(platform))
+        platform.approvals.elsewhere = platform.cluster
         await _start_shared(platform, platform.cluster)
     await _read_kept(platform)
     platform.maintenance.start()
@@ -440,6 +443,18 @@ class _LocalGateway:
             )
         return await found.run_here(self._platform, found.read_params(params))
 
+    def watched(self, conversation: str) -> bool:
+        return self._platform.events.watched("asks", conversation)
+
+    def caller(self) -> str:
+        return caller.get()
+
+    def act_for(self, by: str) -> None:
+        caller.set(by)
+
+    def asks_changed(self) -> None:
+        self._platform.approvals.on_changed()
+
     async def recall(self, request_id: str) -> TurnOutcome:
         outcome = await self._platform.turns.recall(request_id)
         if outcome is None:
@@ -467,10 +482,13 @@ class _LocalGateway:
 
     async def end_lost_turns(self, turns: Mapping[str, ActiveTurn]) -> None:
         await self._platform.turns.recover(turns)
+        await self._platform.approvals.end_left(turns)
 
-    async def read_again(self, what: Literal["usage", "orchestration"]) -> None:
+    async def read_again(self, what: Literal["usage", "orchestration", "rules"]) -> None:
         if what == "usage":
             await self._platform.budgets.open()
+        elif what == "rules":
+            await self._platform.approvals.read_rules()
         else:
             await self._platform.orchestration.open()
 

@@ -101,7 +101,7 @@ Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 class Params(Struct, Generic[R], forbid_unknown_fields=True, omit_defaults=True):
     """Base of all parameters. `action` is the wire's name of what they are for, `R` the type of its result.
 
-    `about` names the field with the request id of the turn it is about, where it is about one.
+    `about` names the field with the request id of the turn, or the id of the ask, that it is about, where it is about one.
     """
 
     action: ClassVar[str] = ""
@@ -528,6 +528,7 @@ class AnswerAsk(Params[AskAnswered]):
     """
 
     action: ClassVar[str] = "answer_ask"
+    about: ClassVar[str] = "id"
     id: Annotated[str, Meta(max_length=MAX_NAME)]
     answer: Answer
     always: Annotated[str, Meta(max_length=2_000)] = ""

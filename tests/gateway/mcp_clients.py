@@ -21,8 +21,9 @@ BOUND_S = 60.0
 
 @contextlib.asynccontextmanager
 async def over_http(
-    backend: Backend, mode: str = "auto", scope: str = "", token: str = "", **headers: str
+    backend: Backend, mode: str = "auto", scope: str = "", token: str = "", asked: Any = None, **headers: str
 ) -> AsyncIterator[Client]:
+    """Yield a client; `asked` answers what the server asks by elicitation, which it offers only with it."""
     auth = {"Authorization": f"Bearer {token}"} if token else backend.auth(scope)
     async with (
         httpx2.AsyncClient(headers={**auth, **headers}, trust_env=False, timeout=BOUND_S) as http,
@@ -30,13 +31,16 @@ async def over_http(
             streamable_http_client(f"{backend.url}/mcp", http_client=http),
             mode=mode,
             read_timeout_seconds=BOUND_S,
+            elicitation_callback=asked,
         ) as client,
     ):
         yield client
 
 
 @contextlib.asynccontextmanager
-async def over_stdio(backend: Backend, mode: str = "auto", *words: str) -> AsyncIterator[Client]:
+async def over_stdio(
+    backend: Backend, mode: str = "auto", *words: str, asked: Any = None
+) -> AsyncIterator[Client]:
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "backend.cli.tekton", "mcp", *words],
@@ -44,7 +48,9 @@ async def over_stdio(backend: Backend, mode: str = "auto", *words: str) -> Async
             key: value for key, value in backend.environment().items() if key.startswith(("TEKTON", "PYTHON"))
         },
     )
-    async with Client(stdio_client(parameters), mode=mode, read_timeout_seconds=BOUND_S) as client:
+    async with Client(
+        stdio_client(parameters), mode=mode, read_timeout_seconds=BOUND_S, elicitation_callback=asked
+    ) as client:
         yield client
 
 

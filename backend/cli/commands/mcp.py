@@ -14,7 +14,8 @@ import logging
 import sys
 import time
 from asyncio.streams import FlowControlMixin
-from collections.abc import AsyncGenerator, Generator
+from collections import Counter
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any
 
 import anyio
@@ -36,13 +37,16 @@ from backend.cli.command import argument, command
 from backend.cli.exit_codes import OK
 from backend.cli.runner import attached
 from backend.cli.stdio import Writer, ended_by_signals, flush, open_stdin, open_stdout
-from backend.client import Client
+from backend.client import Client, ConnectionChanged
 from backend.gateway.mcp.run_tool import Events
-from backend.gateway.mcp.server import make_server
+from backend.gateway.mcp.server import Who, make_server
 from backend.schema.errors import TektonError
-from backend.schema.events import Event
-from backend.schema.params import Cancel
+from backend.schema.events import AskClosed, AskOpened, Event
+from backend.schema.params import Cancel, ListAsks
+from backend.schema.tools import Ask
 from backend.wire import MAX_LINE_BYTES
+
+log = logging.getLogger(__name__)
 
 FINISH_S = 2.0
 """Seconds the end waits for cancellations that are on their way to the gateway."""
@@ -63,10 +67,11 @@ async def mcp(options: argparse.Namespace) -> int:
     async with attached(start=True) as client:
         caller = RemoteCaller(client)
         pumping = asyncio.create_task(caller.pump())
-        server = make_server(caller, lambda _: options.scope, time.monotonic, _ignore)
+        gone = asyncio.Event()
+        server = make_server(caller, lambda _: Who(options.scope, gone=gone), time.monotonic, _ignore)
         try:
             with ended_by_signals():
-                async with stdio_pipes() as (reading, writing):
+                async with stdio_pipes(gone) as (reading, writing):
                     await server.run(reading, writing, server.create_initialization_options())
         finally:
             await caller.finish(FINISH_S)
@@ -104,12 +109,16 @@ class RemoteCaller:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._readers: dict[str, _RemoteEvents] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        self._attended: Counter[str] = Counter()
+        self._endings: set[asyncio.Task[object]] = set()
 
     async def pump(self) -> None:
         """Give each event to the reader of its request, until the connection ends."""
         async for batch in self._client.events():
             for _, event in batch:
+                if isinstance(event, ConnectionChanged) and event.state == "attached":
+                    for conversation in self._attended:  # another connection, which the gateway does not know
+                        self._soon(self._tell(conversation))
                 self._sort(event)
 
     async def call(self, action: str, values: dict[str, Any]) -> Any:
@@ -123,12 +132,43 @@ class RemoteCaller:
         finally:
             self._readers.pop(request_id, None)
 
+    async def attend(self, request_id: str) -> bool:
+        self._attended[request_id] += 1
+        if self._attended[request_id] > 1 or await self._tell(request_id):
+            return True
+        self._drop(request_id)
+        return False
+
+    def leave(self, request_id: str, after_s: float = 0.0) -> None:
+        asyncio.get_running_loop().call_later(after_s, self._drop, request_id)
+
+    def _drop(self, request_id: str) -> None:
+        self._attended[request_id] -= 1
+        if not self._attended[request_id]:
+            del self._attended[request_id]
+            self._soon(self._tell(request_id, on=False))
+
+    async def _tell(self, request_id: str, *, on: bool = True) -> bool:
+        """Tell the gateway whether questions of a conversation are answered here; return whether it took note."""
+        try:
+            await self._client.request("attend", {"conversation": request_id, "on": on})
+        except TektonError as error:  # it is of an older version, or gone
+            log.warning("questions are not passed on: %s", error.message)
+            return False
+        return True
+
+    async def asks(self) -> list[Ask]:
+        return (await self._client.call(ListAsks())).asks
+
     def cancel_soon(self, request_id: str) -> None:
         async def cancel() -> None:
             with contextlib.suppress(TektonError):  # it ended by itself meanwhile, or never began
                 await self._client.call(Cancel(target=request_id))
 
-        task = asyncio.create_task(cancel())
+        self._soon(cancel())
+
+    def _soon(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
 
@@ -139,7 +179,11 @@ class RemoteCaller:
 
     def _sort(self, event: Any) -> None:
         """Find the reader. A member of a team or a stage has the request id of its call, a slash and more."""
-        name = getattr(event, "request_id", "")
+        if isinstance(event, AskClosed):  # it names no request
+            for reader in self._readers.values():
+                reader.put(event)
+            return
+        name = event.ask.request_id if isinstance(event, AskOpened) else getattr(event, "request_id", "")
         while name:
             if reader := self._readers.get(name):
                 reader.put(event)
@@ -190,8 +234,8 @@ class _Accepted(FlowControlMixin):
 
 
 @contextlib.asynccontextmanager
-async def stdio_pipes() -> AsyncGenerator[tuple[Reading, Writing]]:
-    """Serve stdin and stdout. When stdin ends, what was read before is answered first.
+async def stdio_pipes(gone: asyncio.Event) -> AsyncGenerator[tuple[Reading, Writing]]:
+    """Serve stdin and stdout. When stdin ends, `gone` is set, and what was read before is answered first.
 
     Raises:
         OSError: An answer could not be written.
@@ -212,7 +256,7 @@ async def stdio_pipes() -> AsyncGenerator[tuple[Reading, Writing]]:
                     failures.append(error)
                     tasks.cancel_scope.cancel()
 
-            tasks.start_soon(_take, reader, to_server, writer, accepted)
+            tasks.start_soon(_take, reader, to_server, writer, accepted, gone)
             tasks.start_soon(give)
             yield reading, writing
             tasks.cancel_scope.cancel()
@@ -230,12 +274,14 @@ async def _take(
     to_server: MemoryObjectSendStream[SessionMessage | Exception],
     writer: Writer,
     accepted: _Accepted,
+    gone: asyncio.Event,
 ) -> None:
     async with to_server:
         while True:
             try:
                 line = await reader.readline()
                 if not line:
+                    gone.set()
                     return await accepted.answered()
                 message = jsonrpc_message_adapter.validate_json(line, by_name=False)
             except ValidationError:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from typing import Any
 
+import msgspec
+from msgspec import Struct
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
@@ -29,6 +33,9 @@ from backend.schema.errors import TektonError
 log = logging.getLogger(__name__)
 
 PRINCIPAL = "tekton.principal"
+GONE = "tekton.gone"
+"""Under which name a request holds the event that is set once nobody reads its answer any more."""
+SESSION = b"mcp-session-id"
 
 
 def mcp_route(gateway: Gateway) -> Route:
@@ -36,6 +43,20 @@ def mcp_route(gateway: Gateway) -> Route:
     endpoint = McpEndpoint(gateway)
     gateway.closers.append(endpoint.close)
     return Route("/mcp", endpoint, methods=["GET", "POST", "DELETE"])
+
+
+class _Abilities(Struct):
+    elicitation: dict[str, Any] | None = None
+
+
+class _Declared(Struct):
+    capabilities: _Abilities
+
+
+class _Opening(Struct):
+    """Of an `initialize` what the transport has to know."""
+
+    params: _Declared
 
 
 _answer_plainly: ContextVar[bool] = ContextVar("answer_plainly", default=False)
@@ -62,6 +83,8 @@ class McpEndpoint:
         self._caller = LocalCaller(gateway)
         self._manager: Any = None
         self._users: dict[str, Any] = {}
+        self._asked: dict[str, None] = {}
+        """Sessions whose client can be asked while its call runs: their answers have to be streams."""
         self._serving: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
         self._closing = False
@@ -96,7 +119,7 @@ class McpEndpoint:
             return
         scope[PRINCIPAL] = principal
         scope["user"] = self._user(principal)
-        if b"mcp-session-id" not in dict(scope["headers"]) or scope["method"] != "POST":
+        if scope["method"] != "POST":
             await self._handle(scope, receive, send)
             return
         try:
@@ -107,8 +130,29 @@ class McpEndpoint:
             return
         except ClientDisconnect:
             return
-        _answer_plainly.set(b'"progressToken"' not in body)
-        await self._handle(scope, _replaying(body, receive), send)
+        session = dict(scope["headers"]).get(SESSION, b"").decode("latin-1")
+        if not session and _can_be_asked(body):
+            send = self._noting(send)
+        _answer_plainly.set(b'"progressToken"' not in body and bool(session) and session not in self._asked)
+        gone = scope[GONE] = asyncio.Event()
+        try:
+            await self._handle(scope, _replaying(body, receive), send)
+        finally:
+            gone.set()
+
+    def _noting(self, send: Send) -> Send:
+        """Return a `send` that takes note of the session that its answer opens."""
+
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                for name, value in message["headers"]:
+                    if name.lower() == SESSION:
+                        self._asked[value.decode("latin-1")] = None
+                while len(self._asked) > self._gateway.platform.settings.gateway.max_connections:
+                    del self._asked[next(iter(self._asked))]
+            await send(message)
+
+        return note
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         # the SDK knows no end of its own: without this it fails, with a traceback and without a reason
@@ -139,7 +183,9 @@ class McpEndpoint:
             return
         logging.getLogger("mcp").setLevel(logging.WARNING)
         limits = self._gateway.platform.settings.gateway
-        server = server_module.make_server(self._caller, _scope_of, time.monotonic, self._ended)
+        server = server_module.make_server(
+            self._caller, partial(_who, server_module.Who), time.monotonic, self._ended
+        )
         self._manager = manager_module.StreamableHTTPSessionManager(
             server,
             json_response=_Plainly(),
@@ -189,9 +235,20 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _scope_of(ctx: Any) -> Any:
-    """Return what the token of this very request may do, not that of the session's first."""
-    return ctx.request.scope[PRINCIPAL].scope
+def _who(make: Callable[..., Any], ctx: Any) -> Any:
+    """Return who sent this very request: what its token may do, not that of the session's first."""
+    principal: Principal = ctx.request.scope[PRINCIPAL]
+    return make(principal.scope, principal.label, ctx.request.scope.get(GONE))
+
+
+def _can_be_asked(body: bytes) -> bool:
+    """Return whether a body opens a session whose client takes questions."""
+    if b'"initialize"' not in body or b'"elicitation"' not in body:
+        return False
+    try:
+        return msgspec.json.decode(body, type=_Opening).params.capabilities.elicitation is not None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False  # which the SDK refuses in its own words
 
 
 async def _ending(scope: Scope, receive: Receive, send: Send) -> None:

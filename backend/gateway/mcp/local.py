@@ -13,6 +13,7 @@ from backend.gateway.mcp.run_tool import Events
 from backend.orchestration.actions import ACTIONS
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, event_decoder
+from backend.schema.tools import Ask
 
 
 class _LocalEvents:
@@ -43,6 +44,16 @@ class LocalCaller:
     def __init__(self, gateway: Gateway) -> None:
         self._platform = gateway.platform
         self._endings: set[asyncio.Task[Any]] = set()
+
+    async def attend(self, request_id: str) -> bool:
+        self._platform.events.attend(request_id)
+        return True
+
+    def leave(self, request_id: str, after_s: float = 0.0) -> None:
+        asyncio.get_running_loop().call_later(after_s, self._platform.events.leave, request_id)
+
+    async def asks(self) -> list[Ask]:
+        return self._platform.approvals.asks
 
     async def call(self, action: str, values: dict[str, Any]) -> Any:
         found = ACTIONS[action]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from functools import partial
+from typing import Annotated, Any, NamedTuple, cast
 
 import mcp_types as types
 import msgspec
@@ -15,15 +16,21 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 import backend
 from backend import log as jsonlog
+from backend.gateway.mcp.asking import AskedAtOnce, AskedBetween, Said
+from backend.gateway.mcp.elicitation import Question
 from backend.gateway.mcp.progress import Notice
-from backend.gateway.mcp.run_tool import Caller, Tell, run_tool
+from backend.gateway.mcp.run_tool import Caller, Paused, Questions, Tell, run_tool
 from backend.gateway.mcp.tools import Tool, UnknownTool, allowed_tools, find_tool
-from backend.orchestration.action import Scope
+from backend.orchestration.action import SCOPE_RANK, Scope
+from backend.orchestration.actions import ACTIONS
+from backend.orchestration.caller import caller as acting
 from backend.orchestration.turns.turn import new_request_id
 from backend.schema.errors import TektonError
+from backend.schema.params import MAX_REQUEST_ID, AnswerAsk
 from backend.wire import encoder
 
 INSTRUCTIONS = (
@@ -35,18 +42,40 @@ LIST_FRESH_MS = 60_000
 """How long a client may keep the list of tools; it changes only with the token's scope."""
 
 Context = ServerRequestContext[Any, Any]
-ScopeOf = Callable[[Context], Scope]
+
+
+class Who(NamedTuple):
+    """Who sent a request: what it may do, what it is called, and what is set once it has left, where that can be told."""
+
+    scope: Scope
+    name: str = ""
+    gone: asyncio.Event | None = None
+
+
+WhoOf = Callable[[Context], Who]
 Ended = Callable[[Context, Tool, TektonError | None, float], None]
 """Told of each call's end: the tool, its failure if it failed, and when it began by `time.monotonic()`."""
 
 
-def make_server(caller: Caller, scope_of: ScopeOf, clock: Callable[[], float], ended: Ended) -> Server[Any]:
-    """Return the MCP server over a caller; `scope_of` says what whoever sent a request may do."""
+class _State(msgspec.Struct, omit_defaults=True):
+    """What a client hands back with its answers: which call it goes on with, and how often it was asked what.
+
+    It gives nobody more than the request itself: a call is named by its id, and answers are checked as any.
+    """
+
+    call: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REQUEST_ID)]
+    tries: Annotated[dict[str, int], msgspec.Meta(max_length=1_000)] = {}
+
+
+def make_server(caller: Caller, who_of: WhoOf, clock: Callable[[], float], ended: Ended) -> Server[Any]:
+    """Return the MCP server over a caller; `who_of` says who sent a request, the transport's way."""
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_listed(tool) for tool in allowed_tools(scope_of(ctx))])
+        return types.ListToolsResult(tools=[_listed(tool) for tool in allowed_tools(who_of(ctx).scope)])
 
-    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        ctx: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         try:
             tool = find_tool(params.name)
         except UnknownTool as unknown:
@@ -54,9 +83,36 @@ def make_server(caller: Caller, scope_of: ScopeOf, clock: Callable[[], float], e
         began = clock()
         jsonlog.request_id.set(new_request_id())
         failure: TektonError | None = None
+        who, state = who_of(ctx), _state_of(params)
+        if who.name:
+            acting.set(f"{who.name} over MCP")
+        asked: AskedBetween | None = None
+
+        def at_once(_: str) -> Questions:
+            return AskedAtOnce(caller, partial(_elicit, ctx), who.gone)
+
+        def between(request_id: str) -> Questions:
+            nonlocal asked
+            asked = AskedBetween(caller, request_id, _said(params), state.tries if state else {})
+            return asked
+
+        questions = None
+        if tool.is_long and _may_be_asked(ctx, who.scope):
+            questions = between if _is_stateless(ctx) else at_once
         try:
-            value = await run_tool(caller, tool, params.arguments or {}, scope_of(ctx), _teller(ctx, tool))
+            value = await run_tool(
+                caller,
+                tool,
+                params.arguments or {},
+                who.scope,
+                _teller(ctx, tool),
+                request_id=state.call if state else "",
+                questions=questions,
+            )
             return _answered(tool, value)
+        except Paused:
+            assert asked is not None
+            return _input_required(asked)
         except TektonError as error:
             failure = error
             return _failed(error)
@@ -118,6 +174,55 @@ def _teller(ctx: Context, tool: Tool) -> Tell | None:
         await ctx.session.report_progress(reported, message=notice.words())
 
     return tell
+
+
+def _may_be_asked(ctx: Context, scope: Scope) -> bool:
+    """Return whether a client can be asked by a form, and may answer for the operator."""
+    known = ctx.session.client_capabilities
+    asks = known.elicitation if known is not None else None
+    if asks is None or (asks.form is None and asks.url is not None):
+        return False
+    if SCOPE_RANK[scope] < SCOPE_RANK[ACTIONS[AnswerAsk.action].scope]:
+        return False
+    return _is_stateless(ctx) or ctx.session.can_send_request
+
+
+def _is_stateless(ctx: Context) -> bool:
+    """Return whether the client speaks the era in which a server asks nothing while a call runs."""
+    return ctx.session.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+async def _elicit(ctx: Context, question: Question) -> Said:
+    said = await ctx.session.elicit_form(question.message, question.schema, ctx.request_id)
+    return Said(said.action, said.content)
+
+
+def _state_of(params: types.CallToolRequestParams) -> _State | None:
+    if not params.request_state:
+        return None
+    try:
+        return msgspec.json.decode(params.request_state, type=_State)
+    except msgspec.MsgspecError as error:
+        raise MCPError(types.INVALID_PARAMS, f"requestState is none of ours: {error}") from error
+
+
+def _said(params: types.CallToolRequestParams) -> dict[str, Said]:
+    return {
+        name: Said(reply.action, reply.content)
+        for name, reply in (params.input_responses or {}).items()
+        if isinstance(reply, types.ElicitResult)
+    }
+
+
+def _input_required(asked: AskedBetween) -> types.InputRequiredResult:
+    forms = {
+        name: types.ElicitRequest(
+            params=types.ElicitRequestFormParams(message=question.message, requested_schema=question.schema)
+        )
+        for name, question in asked.asks.items()
+    }
+    state = encoder.encode(_State(asked.request_id, asked.tries)).decode()
+    return types.InputRequiredResult(input_requests={**forms}, request_state=state)
 
 
 def _answered(tool: Tool, value: Any) -> types.CallToolResult:

@@ -32,6 +32,7 @@ async def list_asks(params: ListAsks, *, approvals: Approvals) -> AskList:
     mcp="AnswerAsk",
     cli="tekton asks allow",
     console="asks.answer",
+    where="owner",
 )
 async def answer_ask(params: AnswerAsk, *, approvals: Approvals) -> AskAnswered:
     """Allow or deny a tool call that waits; the first answer counts, a later one fails and says who gave the first."""
@@ -48,7 +49,13 @@ async def list_rules(params: ListRules, *, approvals: Approvals) -> RuleList:
     return RuleList(approvals.rules)
 
 
-@action(scope="control", routes=(("POST", "/api/v1/rules"),), mcp="AddToolRule", cli="tekton rules add")
+@action(
+    scope="control",
+    where="leader",
+    routes=(("POST", "/api/v1/rules"),),
+    mcp="AddToolRule",
+    cli="tekton rules add",
+)
 async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog) -> Rule:
     """Add a rule over tool calls, for the platform, a group, a specialist or a session."""
     return await approvals.add_rule(
@@ -58,6 +65,7 @@ async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog) -
 
 @action(
     scope="control",
+    where="leader",
     routes=(("DELETE", "/api/v1/rules/{id}"),),
     mcp="RemoveToolRule",
     cli="tekton rules remove",

@@ -10,8 +10,9 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from secrets import token_hex
+from typing import Protocol
 
 import msgspec
 
@@ -60,6 +61,8 @@ OWN = "tekton:"
 NOBODY = "nobody"
 PREVIEW_CHARS = 2_000
 SAID_CHARS = 200
+MAX_LEFT = 10_000
+"""Records of calls that are closed at a start."""
 ANSWERED_KEPT = 500
 """Answered asks that are remembered, so that a late answer can be refused with the name of who answered first."""
 
@@ -68,11 +71,28 @@ Mask = Callable[[str], str]
 
 
 class _Open:
-    """An ask that waits, with the future that its answer resolves."""
+    """An ask that waits, with the future that its answer resolves, and the conversation whose readers are told."""
 
-    def __init__(self, ask: Ask) -> None:
-        self.ask = ask
+    def __init__(self, ask: Ask, conversation: str) -> None:
+        self.ask, self.conversation = ask, conversation
         self.answer: asyncio.Future[tuple[Answer, str, str, str]] = asyncio.get_running_loop().create_future()
+
+
+class Elsewhere(Protocol):
+    """What of the same waits at other gateways of the fleet."""
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What waits there, the oldest first."""
+        ...
+
+    async def watched(self, conversation: str) -> bool:
+        """Return whether somebody who may answer reads what is asked there, or in that conversation."""
+        ...
+
+    def rules_changed(self) -> None:
+        """Have the rules made from answers read again there."""
+        ...
 
 
 class Approvals:
@@ -94,10 +114,13 @@ class Approvals:
         self._events, self._error_log, self._mask = events, error_log, mask
         self.own: OwnTools | None = None
         """What runs the platform's own tools; given once the parts it works on are there."""
+        self.elsewhere: Elsewhere | None = None
+        """The other gateways, where several serve one fleet."""
         self.on_changed: Callable[[], None] = lambda: None
         """Called whenever what waits has changed."""
         self._home = home
         self._rules: list[Rule] = []
+        self._changing_rules = asyncio.Lock()
         self._open: dict[str, _Open] = {}
         self._running: dict[tuple[str, int], ToolRecord] = {}
         self._answered: dict[str, str] = {}
@@ -113,13 +136,30 @@ class Approvals:
                 raise ConfigError(f"{FILE}: {whose}: {wrong}") from wrong
         self.reconfigure(settings)
 
-    async def open(self) -> None:
-        """Read the rules, and close the records of calls that an earlier backend left open: none of them runs on."""
+    async def open(self, under_way: Container[str] = ()) -> None:
+        """Read the rules, and close the records of calls that an earlier backend left open: none of them runs on.
+
+        `under_way` are the request ids of turns that other gateways run, whose calls are theirs.
+        """
+        await self.read_rules()
+        for record in await self._calls.find(states=("waiting", "running"), limit=MAX_LEFT):
+            if record.request_id not in under_way:
+                await self._end_left(record)
+
+    async def read_rules(self) -> None:
+        """Read the rules made from answers: at the start, and when another gateway changed them."""
         self._rules = await self._stored.get(RULES_KEY, list[Rule]) or []
-        for record in await self._calls.find(states=("waiting", "running"), limit=10_000):
-            record.state = "void" if record.state == "waiting" else "ended"
-            record.by, record.ended_at = record.by or "the backend ended before an answer", time.time()
-            await self._calls.put(record)
+
+    async def end_left(self, request_ids: Container[str]) -> None:
+        """Close the records of calls whose gateway is gone."""
+        for record in await self._calls.find(states=("waiting", "running"), limit=MAX_LEFT):
+            if record.request_id in request_ids:
+                await self._end_left(record)
+
+    async def _end_left(self, record: ToolRecord) -> None:
+        record.state = "void" if record.state == "waiting" else "ended"
+        record.by, record.ended_at = record.by or "the backend ended before an answer", time.time()
+        await self._calls.put(record)
 
     def reconfigure(self, settings: Settings) -> None:
         """Take the rules of the specialists' tables and files as they are now; the catalogue has taken its own.
@@ -146,8 +186,11 @@ class Approvals:
 
     @property
     def asks(self) -> list[Ask]:
-        """What waits for a person, the oldest first."""
-        return [one.ask for one in self._open.values()]
+        """What waits for a person, at every gateway of the fleet, the oldest first."""
+        here = [one.ask for one in self._open.values()]
+        if self.elsewhere is None:
+            return here
+        return sorted([*here, *self.elsewhere.asks], key=lambda ask: ask.since)
 
     @property
     def rules(self) -> list[Rule]:
@@ -260,11 +303,11 @@ class Approvals:
         if decision.verdict != "ask":
             record.by = "rule" if decision.rule else "default"
             return decision.verdict == "allow", decision.reason, ""
-        if not self._events.watched("asks", use.request_id):
+        if not await self._watched(asked.asked_by or asked.conversation):
             record.by = "nobody watches"
             why = "this call needs a person's word, and no console is attached that may give it; a rule could allow it"
             return False, why, ""
-        answer = await self._ask(use, record, decision, asked.content)
+        answer = await self._ask(use, record, decision, asked)
         # the wait may have been minutes: a rule that denies and was made meanwhile is stronger than the answer
         now = self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
         if answer[0] and now.verdict == "deny":
@@ -273,7 +316,7 @@ class Approvals:
         return answer
 
     async def _ask(
-        self, use: StreamToolUse, record: ToolRecord, decision: Decision, prompt: str
+        self, use: StreamToolUse, record: ToolRecord, decision: Decision, asked: ChatRequest
     ) -> tuple[bool, str, str]:
         wait_s = self._settings.rules.answer_within_s
         ask = Ask(
@@ -286,7 +329,7 @@ class Approvals:
             since=record.at,
             until=record.at + wait_s,
             always=exact_pattern(use.tool, use.arguments) if use.form is None else "",
-            why=prompt[:SAID_CHARS],
+            why=asked.content[:SAID_CHARS],
             reason=decision.reason,
             read_only=use.read_only,
             options=use.options,
@@ -298,8 +341,8 @@ class Approvals:
                 )
             ),
         )
-        waiting = self._open[ask.id] = _Open(ask)
-        self._events.publish("asks", AskOpened(ask), key=use.request_id)
+        waiting = self._open[ask.id] = _Open(ask, asked.asked_by or asked.conversation)
+        self._events.publish("asks", AskOpened(ask), key=waiting.conversation)
         self.on_changed()
         verdict, by, words, option = "deny", "nobody", "", ""
         try:
@@ -308,7 +351,7 @@ class Approvals:
         except TimeoutError:
             by, words = "nobody", f"nobody answered within {wait_s:g} s"
         finally:
-            self._close_ask(ask, verdict, by)
+            self._close_ask(waiting, verdict, by)
         record.by = by
         if option:
             record.by = f"{by}, {option!r}"
@@ -323,12 +366,20 @@ class Approvals:
         words = [word.rpartition("=")[2] for word in server.command[1:]]
         return [word for word in (server.cwd, *words) if word.startswith(("/", "~/"))]
 
-    def _close_ask(self, ask: Ask, verdict: str, by: str) -> None:
+    async def _watched(self, conversation: str) -> bool:
+        """Return whether anybody who may answer is there to be asked, here or at another gateway."""
+        if self._events.watched("asks", conversation):
+            return True
+        return self.elsewhere is not None and await self.elsewhere.watched(conversation)
+
+    def _close_ask(self, waiting: _Open, verdict: str, by: str) -> None:
+        ask = waiting.ask
         self._open.pop(ask.id, None)
         self._answered[ask.id] = f"{'allowed' if verdict == 'allow' else 'denied'} by {by}"
         while len(self._answered) > ANSWERED_KEPT:
             del self._answered[next(iter(self._answered))]
-        self._events.publish("asks", AskClosed(ask.id, ask.ai_id, verdict, by), key=ask.request_id)
+        closed = AskClosed(ask.id, ask.ai_id, verdict, by)
+        self._events.publish("asks", closed, key=waiting.conversation)
         self.on_changed()
 
     async def _void(self, record: ToolRecord) -> None:
@@ -359,7 +410,7 @@ class Approvals:
         rule = None
         if waiting.ask.form is not None and always:
             raise RuleError(f"{ask_id} is a question of {waiting.ask.tool}: no rule answers it")
-        if waiting.ask.tool == QUESTION and answer == "allow" and not option:
+        if waiting.ask.tool == QUESTION and waiting.ask.form is None and answer == "allow" and not option:
             known = ", ".join(f"{one.id} ({one.name})" for one in waiting.ask.options if one.allows)
             raise TektonError(
                 f"{ask_id} is a question: answer it with one of its options: {known}", code="invalid_request"
@@ -387,8 +438,11 @@ class Approvals:
 
     def finished(self, result: StreamToolResult) -> None:
         """Complete the record of a call that ran, and close the questions that it left."""
-        for one in self._open.values():  # the calls of a turn run one after another
-            if one.ask.form is not None and one.ask.request_id == result.request_id and not one.answer.done():
+        for one in (
+            self._open.values()
+        ):  # of our own tools one runs after another, and what an agent asks is no call's
+            asks = one.ask.form is not None and one.ask.tool != QUESTION
+            if asks and one.ask.request_id == result.request_id and not one.answer.done():
                 one.answer.set_result(("deny", NOBODY, "its call is over", ""))
         record = self._running.pop((result.request_id, result.index), None)
         if record is None:
@@ -426,13 +480,12 @@ class Approvals:
             RuleError: Its pattern cannot be read.
         """
         read_pattern(rule.pattern)
-        rule.id = max((one.id for one in self._rules), default=0) + 1
-        self._rules.append(rule)
-        try:
-            await self._stored.put(RULES_KEY, self._rules)
-        except TektonError:  # who is told that it is not kept must not find it in force
-            self._rules.remove(rule)
-            raise
+
+        def added(rules: list[Rule]) -> list[Rule]:
+            rule.id = max((one.id for one in rules), default=0) + 1
+            return [*rules, rule]
+
+        await self._change_rules(added)
         return rule
 
     async def remove_rule(self, number: int) -> Rule:
@@ -441,16 +494,29 @@ class Approvals:
         Raises:
             TektonError: `not_found`.
         """
-        for rule in self._rules:
-            if rule.id == number:
-                self._rules.remove(rule)
-                try:
-                    await self._stored.put(RULES_KEY, self._rules)
-                except TektonError:
-                    self._rules.append(rule)
-                    raise
-                return rule
-        raise TektonError(f"there is no rule {number}; `tekton rules` lists them", code="not_found")
+        removed: list[Rule] = []
+
+        def without(rules: list[Rule]) -> list[Rule]:
+            removed.extend(one for one in rules if one.id == number)
+            return [one for one in rules if one.id != number]
+
+        await self._change_rules(without)
+        if not removed:
+            raise TektonError(f"there is no rule {number}; `tekton rules` lists them", code="not_found")
+        return removed[0]
+
+    async def _change_rules(self, change: Callable[[list[Rule]], list[Rule]]) -> None:
+        """Change the rules made from answers, one change after the other; one that is not stored is not in force."""
+        async with self._changing_rules:
+            if self.elsewhere is not None:  # another gateway may have changed them in this very moment
+                await self.read_rules()
+            changed = change(self._rules)
+            if changed == self._rules:
+                return
+            await self._stored.put(RULES_KEY, changed)
+            self._rules = changed
+        if self.elsewhere is not None:
+            self.elsewhere.rules_changed()
 
     async def close(self) -> None:
         """Void what waits, complete what ran, and end."""

@@ -81,6 +81,7 @@ class OwnTools:
                 session_id=session.id,
                 request_id=f"{use.request_id}/{use.index}",
                 context=TurnContext(trail=trail),
+                asked_by=asked.asked_by or asked.conversation,
                 rules=asked.rules,
             )
         )

@@ -61,8 +61,17 @@ class ChatRequest(Struct, omit_defaults=True):
     """Behind which question of its session it stands; by default the newest."""
     tools: bool = True
     """Whether it may call its own tools; what is `aside` never does."""
+    is_new: bool = False
+    """Whether its id was made for it just now: nothing is stored under it."""
+    asked_by: str = ""
+    """The conversation of the turn that asks this one by a tool: who answers its questions, answers these too."""
     rules: CallRules | None = None
     """Narrows the platform's rules over tools for this question and all it leads to."""
+
+    @property
+    def conversation(self) -> str:
+        """Under which name its events are published: that of the call that started it."""
+        return self.key or self.group or self.request_id
 
     @property
     def may_use_tools(self) -> bool:

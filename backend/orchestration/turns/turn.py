@@ -148,7 +148,7 @@ class Turn:
     @property
     def key(self) -> str:
         """The conversation this turn's events are published under: the call that started it."""
-        return self.request.key or self.request.group or self.request.request_id
+        return self.request.conversation
 
     @property
     def text(self) -> str:
