@@ -51,7 +51,8 @@ def check_agent(context: SupervisorContext, component: Component) -> None:
     name = component.name
     if context.launcher.remote:
         raise TektonError(
-            f"{name} is an external agent: those run on this machine only", code="launch_refused"
+            f"{name} is an external agent, which runs on this machine only: launch it from a gateway without --cluster",
+            code="launch_refused",
         )
     program = str(Path(component.command[0]).expanduser())
     if shutil.which(program, path=context.environment.get("PATH")) is None:

@@ -7,7 +7,7 @@
     run COMMAND       a tool that runs a command in a session of its own, and waits for it
     remember TEXT     keep TEXT with the conversation, on disk; recall answers it
     echo              answer all that was sent
-    ask TEXT          a question with two answers, wish TEXT one with an open answer
+    ask TEXT          a question with two answers, wish TEXT one with an open answer, form TEXT one of several fields
     offer NAMES       say that there are these commands, typed as `/name`; one that is sent is answered with its words
     effort            answer how hard it is to think, an option of the conversation
     uncounted         leave out of the turn's end what it used; zeros says that it was nothing
@@ -33,7 +33,13 @@ from pathlib import Path
 from typing import Any
 
 import acp
-from acp import schema, update_agent_message_text, update_agent_thought_text
+from acp import (
+    schema,
+    start_tool_call,
+    update_agent_message_text,
+    update_agent_thought_text,
+    update_tool_call,
+)
 from acp.exceptions import RequestError
 
 OPTIONS = [
@@ -231,9 +237,26 @@ class Agent:
     async def do_wish(self, session: str, text: str) -> None:
         await self._elicit(session, text, {"type": "string"})
 
-    async def _elicit(self, session: str, text: str, kind: dict[str, Any]) -> None:
+    async def do_form(self, session: str, text: str) -> None:
+        more = {"cups": {"type": "integer", "title": "How many"}, "sweet": {"type": "boolean"}}
+        await self._elicit(session, text, {"type": "string", "title": "Which"}, **more)
+
+    async def do_odd(self, session: str, text: str) -> None:
+        several = {"type": "array", "items": {"type": "string", "enum": ["milk", "sugar"]}}
+        await self._elicit(session, text, several)
+
+    async def do_between(self, session: str, text: str) -> None:
+        """Ask, and end a call of a tool while the question waits."""
+        asking = asyncio.create_task(self._elicit(session, text, {"type": "string"}))
+        call = start_tool_call("c-1", "a tool beside", kind="other", status="in_progress")
+        await self.client.session_update(session_id=session, update=call)
+        done = update_tool_call("c-1", status="completed")
+        await self.client.session_update(session_id=session, update=done)
+        await asking
+
+    async def _elicit(self, session: str, text: str, kind: dict[str, Any], **more: Any) -> None:
         asked = schema.ElicitationSchema.model_validate(
-            {"type": "object", "properties": {"drink": kind}, "required": ["drink"]}
+            {"type": "object", "properties": {"drink": kind, **more}, "required": ["drink"]}
         )
         mode = schema.ElicitationFormSessionMode(session_id=session, requested_schema=asked)
         answer = await self.client.create_elicitation(text, mode)

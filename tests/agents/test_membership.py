@@ -12,6 +12,7 @@ import pytest_asyncio
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
 from backend.schema.events import AskOpened
+from backend.schema.frames import StreamToolResult
 from tests.agents.test_agents import chat, config, until_agent
 from tests.orchestration.running import Watcher, do, running
 
@@ -127,7 +128,7 @@ async def test_an_agent_moderates_a_team_of_agents_and_ours(shared: Platform) ->
 @pytest.mark.parametrize(("answer", "option", "said"), [
     ("allow", "0", '["accept", {"drink": "tea"}]'),
     ("allow", "1", '["accept", {"drink": "coffee"}]'),
-    ("deny", "decline", '["decline", null]'),
+    ("deny", "no", '["decline", null]'),
     ("deny", "", '["decline", null]'),
 ])  # fmt: skip
 async def test_a_question_of_the_agents_with_fixed_answers_waits_for_a_person(
@@ -139,7 +140,7 @@ async def test_a_question_of_the_agents_with_fixed_answers_waits_for_a_person(
         opened = (await watcher.until(AskOpened)).ask
         assert opened.tool == "agent:question" and "which drink?" in opened.arguments
         assert [one.name for one in opened.options] == ["tea", "coffee", "no answer"]
-        with pytest.raises(TektonError, match=r"one of its options: 0 \(tea\), 1 \(coffee\)"):
+        with pytest.raises(TektonError, match="'drink' is missing"):
             await do(shared, "answer_ask", id=opened.id, answer="allow")
         await do(shared, "answer_ask", id=opened.id, answer=answer, option=option)
         assert (await answering).content == said
@@ -147,9 +148,45 @@ async def test_a_question_of_the_agents_with_fixed_answers_waits_for_a_person(
         watcher.close()
 
 
-async def test_an_open_question_and_one_that_nobody_sees_are_declined(shared: Platform) -> None:
-    assert (await chat(shared, "wish anything?", ai_id="coder")).content == '["decline", null]'
-    assert (await chat(shared, "ask which?", ai_id="coder")).content == '["decline", null]'
+@pytest.mark.parametrize(("step", "words", "said"), [
+    ("wish anything?", "mint tea", '["accept", {"drink": "mint tea"}]'),
+    ("form what then?", "drink: tea\ncups: 2\nsweet: no", '["accept", {"drink": "tea", "cups": 2, "sweet": false}]'),
+    ("form what then?", '{"drink": "tea", "cups": 2}', '["accept", {"drink": "tea", "cups": 2}]'),
+])  # fmt: skip
+async def test_an_open_question_of_the_agents_is_a_form_that_a_person_fills(
+    shared: Platform, step: str, words: str, said: str
+) -> None:
+    watcher = Watcher(shared, "asks")
+    try:
+        answering = asyncio.create_task(chat(shared, step, ai_id="coder"))
+        opened = (await watcher.until(AskOpened)).ask
+        assert opened.tool == "agent:question" and opened.form is not None and opened.form[0].name == "drink"
+        with pytest.raises(TektonError, match="there is no field 'sugar'"):
+            await do(shared, "answer_ask", id=opened.id, answer="allow", words='{"sugar": 1}')
+        await do(shared, "answer_ask", id=opened.id, answer="allow", words=words)
+        assert (await answering).content == said
+    finally:
+        watcher.close()
+
+
+async def test_a_call_that_ends_meanwhile_leaves_the_agents_question_open(shared: Platform) -> None:
+    watcher = Watcher(shared, "asks", "tools")
+    try:
+        answering = asyncio.create_task(chat(shared, "between which then?", ai_id="coder"))
+        opened = (await watcher.until(AskOpened)).ask
+        await watcher.until(StreamToolResult)
+        await do(shared, "answer_ask", id=opened.id, answer="allow", words="tea")
+        assert (await answering).content == '["accept", {"drink": "tea"}]'
+    finally:
+        watcher.close()
+
+
+async def test_a_question_that_nobody_sees_is_cancelled_and_one_without_a_form_we_know_declined(
+    shared: Platform,
+) -> None:
+    assert (await chat(shared, "wish anything?", ai_id="coder")).content == '["cancel", null]'
+    assert (await chat(shared, "ask which?", ai_id="coder")).content == '["cancel", null]'
+    assert (await chat(shared, "odd which?", ai_id="coder")).content == '["decline", null]'
 
 
 async def test_a_conversation_is_resumed_where_the_agent_can_that(
@@ -205,6 +242,19 @@ async def test_its_options_are_set_while_it_runs_and_how_hard_it_thinks_by_a_que
     wrong = await chat(shared, "effort", ai_id="resumer", options={"effort": "minimal"})
     assert wrong.content == "low True"
     assert wrong.notes == ["the agent has no effort 'minimal'; it has: low, high"]
+
+
+async def test_what_was_set_while_it_ran_holds_after_a_restart(shared: Platform) -> None:
+    for option, value in (("terse", "true"), ("mode", "plan"), ("model", "large")):
+        await do(shared, "set_agent_option", id="resumer", option=option, value=value)
+    await do(shared, "restart", ids=["resumer"])
+    for session in ("", (await do(shared, "create_session", owner="resumer")).id):
+        told = await chat(shared, "mode\neffort", ai_id="resumer", session_id=session)
+        assert (told.content, told.model) == ("planlow True", "acp:large")
+    for option, value in (("terse", "false"), ("mode", "ask"), ("model", "small")):
+        await do(shared, "set_agent_option", id="resumer", option=option, value=value)
+    await do(shared, "restart", ids=["resumer"])
+    assert (await chat(shared, "mode\neffort", ai_id="resumer")).content == "asklow False"
 
 
 @pytest.mark.parametrize(("ai_id", "option", "value", "why"), [

@@ -6,16 +6,20 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from backend.config import Settings
+from backend.home import Home
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
 from backend.schema.events import AskOpened, SpecialistEvent
+from backend.specialists.local import LocalLauncher
+from tests.agents.test_agents import config
 from tests.orchestration.running import BOUND_S, Watcher, do, running
 
 AGENT = str(Path(__file__).with_name("agent.py"))
@@ -131,3 +135,21 @@ async def test_a_team_of_agents_and_our_own_answers_side_by_side(shared: Platfor
     )
     said = {answer.socket_id: answer.content for answer in found.responses}
     assert said["guest-ai"] == said["helper-ai"] == "together " and "say together" in said["apollo-ai"]
+
+
+async def test_an_agent_is_refused_where_specialists_run_on_the_hosts_of_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def elsewhere(home: Home, settings: Settings, environment: Mapping[str, str]) -> LocalLauncher:
+        launcher = LocalLauncher(home, settings, environment)
+        launcher.remote = True
+        return launcher
+
+    monkeypatch.setattr("backend.orchestration.platform.choose_launcher", elsewhere)
+    (tmp_path / "work").mkdir()
+    async with running(tmp_path / "home", config=config(tmp_path / "work")) as platform:
+        [planned] = (await do(platform, "launch", ids=["coder"], dry_run=True)).items
+        assert not planned.ok and "runs on this machine only" in planned.problem
+        [refused] = (await do(platform, "launch", ids=["coder"])).results
+        assert not refused.ok and "launch it from a gateway without --cluster" in refused.message
+        assert platform.fleet.status("coder-ai").state in ("stopped", "exited")

@@ -22,7 +22,7 @@ from backend.schema.params import (
     ListToolCalls,
     RemoveRule,
 )
-from backend.schema.tools import Ask, Verdict
+from backend.schema.tools import QUESTION, Ask, Verdict
 from backend.text import escaped, escaped_line
 
 VERDICTS: tuple[Verdict, ...] = ("allow", "ask", "deny")
@@ -79,11 +79,15 @@ async def asks(options: argparse.Namespace) -> int:
 
 def show_ask(ask: Ask) -> None:
     """Print a call that waits, with all the answers it takes."""
-    print(f"{ask.id}  {_who(ask.ai_id)} asks to call {escaped_line(ask.tool)}, {terminal.ago(ask.since)}")
+    asks = "asks by" if ask.form is not None or ask.tool == QUESTION else "asks to call"
+    print(f"{ask.id}  {_who(ask.ai_id)} {asks} {escaped_line(ask.tool)}, {terminal.ago(ask.since)}")
     print(f"    with   {escaped_line(ask.arguments)}")
     if ask.why:
         print(f"    for    {escaped_line(ask.why)}")
     print(f"    since  {escaped_line(ask.reason)}")
+    if ask.form is not None and not ask.options:
+        fields = ", ".join(f'"{escaped_line(field.name)}": …' for field in ask.form)
+        print(f"    answer allow {ask.id} '{{{fields}}}'")
     for option in ask.options:
         verb = "allow" if option.allows else "deny"
         print(

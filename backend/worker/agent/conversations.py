@@ -21,7 +21,7 @@ from backend.home import write_private
 from backend.schema.agents import AgentChoice, AgentOption, AgentSpec
 from backend.schema.errors import TektonError
 from backend.schema.frames import FinishReason, Request
-from backend.schema.tools import AskOption
+from backend.schema.tools import AskField, AskOption
 from backend.text import safe_line
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Question(NamedTuple):
     options: list[AskOption]
     diff: str = ""
     call: int | None = None
+    form: list[AskField] | None = None
 
 
 class TurnThere(Protocol):
@@ -85,9 +86,17 @@ class _Kept(Struct, omit_defaults=True):
     at: float = 0.0
 
 
-class _File(Struct):
+class _Chosen(Struct):
+    """What somebody set while the agent ran, and what the configuration said of it then."""
+
+    value: str | bool
+    configured: str | bool
+
+
+class _File(Struct, omit_defaults=True):
     command: list[str]
     conversations: dict[str, _Kept] = {}
+    chosen: dict[str, _Chosen] = {}
 
 
 class Conversation:
@@ -178,6 +187,12 @@ class Conversations:
         """By ours."""
         self._opening: dict[str, asyncio.Lock] = {}
         self._file = self._read()
+        self._configured = {name: self._value(name) for name in ("mode", "model", *spec.options)}
+        for name, one in list(self._file.chosen.items()):
+            if one.configured == self._configured.get(name, ""):
+                self._set_spec(name, one.value)
+            else:  # the configuration was changed since: it was meant
+                del self._file.chosen[name]
 
     @property
     def can_resume(self) -> bool:
@@ -224,6 +239,29 @@ class Conversations:
                 )
             except (RpcFailure, TimeoutError) as error:
                 log.info("a conversation was not closed at the agent: %s", error)
+
+    def keep(self, name: str, value: str | bool) -> None:
+        """Have a mode, a model or an option hold for every conversation, also after a restart."""
+        self._set_spec(name, value)
+        self._file.chosen[name] = _Chosen(value, self._configured.get(name, ""))
+        self._write()
+
+    def _forget(self, name: str) -> None:
+        """Go back to what the configuration says."""
+        if name in self._configured:
+            self._set_spec(name, self._configured[name])
+        else:
+            self._spec.options.pop(name, None)
+
+    def _value(self, name: str) -> str | bool:
+        known: dict[str, str | bool] = {"mode": self._spec.mode, "model": self._spec.model}
+        return known[name] if name in known else self._spec.options.get(name, "")
+
+    def _set_spec(self, name: str, value: str | bool) -> None:
+        if name in ("mode", "model"):
+            setattr(self._spec, name, str(value))
+        else:
+            self._spec.options[name] = value
 
     async def choose(self, conversation: Conversation, name: str, value: str | bool) -> None:
         """Set a mode, a model or an option, by its name. Raises `TektonError` for what the agent does not have."""
@@ -344,12 +382,19 @@ class Conversations:
         """Set what the configuration says, and only then let a conversation be used."""
         conversation.take(opened)
         spec = self._spec
-        if spec.mode and conversation.mode != spec.mode:
-            await self.set_mode(conversation, spec.mode)
-        if spec.model and conversation.model != spec.model:
-            await self.set_model(conversation, spec.model)
-        for option, value in spec.options.items():
-            await self.set_option(conversation, option, value)
+        for name, value in {"mode": spec.mode, "model": spec.model, **spec.options}.items():
+            if value == "" or (name == "mode" and conversation.mode == value):
+                continue
+            if name == "model" and conversation.model == value:
+                continue
+            try:
+                await self.choose(conversation, name, value)
+            except TektonError as error:
+                if name not in self._file.chosen:
+                    raise
+                log.warning("what was set of %s holds no more: %s", name, error.message)
+                del self._file.chosen[name]
+                self._forget(name)
         self.open[conversation.agent_id] = conversation
         if conversation.name:
             self._named[conversation.name] = conversation

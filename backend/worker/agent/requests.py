@@ -7,6 +7,7 @@ request. A terminal's command runs under a guard, as the agent itself does.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -29,12 +30,14 @@ from backend.text import safe_line
 from backend.worker.agent.conversations import Question, TurnThere
 from backend.worker.agent.tool_calls import unified
 from backend.worker.tools import guard
+from backend.worker.tools.questions import answer_of, question_of
+
+log = logging.getLogger(__name__)
 
 MAX_FILE = 4 * 1024 * 1024
 MAX_OUTPUT = 1024 * 1024
 MAX_TERMINALS = 16
 REFUSED = -32003
-DECLINE = "decline"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 TurnOf = Callable[[str], TurnThere | None]
@@ -111,23 +114,18 @@ class ClientRequests:
         if self._terminals:
             await asyncio.wait([one.done for one in self._terminals.values()], timeout=2.0)
 
-    async def elicit(self, question: acp.Elicitation, turn: TurnThere | None) -> acp.ElicitationAnswer:
-        """Put a question with a few fixed answers to a person; any other is declined."""
-        name, values = _choices(question.requested_schema)
-        if turn is None or not values:
+    async def elicit(self, asked: acp.Elicitation, turn: TurnThere | None) -> acp.ElicitationAnswer:
+        """Put a question with its form to a person; one whose form cannot be shown is declined."""
+        found = question_of(asked.message, asked.requested_schema or {}) if asked.mode == "form" else None
+        if turn is None or found is None:
+            log.warning("a question of the agent's was declined: its form cannot be put to a person")
             return acp.ElicitationAnswer("decline")
-        options = [
-            AskOption(str(at), safe_line(str(value))[:200], "allow_once") for at, value in enumerate(values)
-        ]
-        options.append(AskOption(DECLINE, "no answer", "reject_once"))
-        message = safe_line(question.message)[:2_000]
-        arguments = msgspec.json.encode({"question": message}).decode()
-        verdict = await turn.verdict(Question(QUESTION, arguments, message[:200], options))
+        verdict = await turn.verdict(
+            Question(QUESTION, found.arguments, found.text[:200], found.options, form=found.form)
+        )
         if verdict is None:
             return acp.ElicitationAnswer("cancel")
-        if not verdict.option.isdecimal() or int(verdict.option) >= len(values):
-            return acp.ElicitationAnswer("decline")
-        return acp.ElicitationAnswer("accept", {name: values[int(verdict.option)]})
+        return acp.ElicitationAnswer(*answer_of(verdict))
 
     def _below(self, path: str) -> Path:
         """Return a path of a request, worked out; outside of the agent's folder nothing is served."""
@@ -255,19 +253,3 @@ def _write_text(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise RpcFailure(REFUSED, f"{path}: {error.strerror}") from error
-
-
-def _choices(schema: dict[str, Any] | None) -> tuple[str, list[Any]]:
-    """Return the one property that a schema asks for, and its few fixed values; none for any other schema."""
-    found = (schema or {}).get("properties")
-    if not isinstance(found, dict) or len(cast("dict[str, Any]", found)) != 1:
-        return "", []
-    [(name, kind)] = cast("dict[str, Any]", found).items()
-    if not isinstance(kind, dict):
-        return "", []
-    described = cast("dict[str, Any]", kind)
-    if described.get("type") == "boolean":
-        return name, [True, False]
-    listed = cast("list[dict[str, Any]]", described.get("oneOf") or [])
-    values = cast("list[Any]", described.get("enum") or [one.get("const") for one in listed])
-    return name, values[:10]

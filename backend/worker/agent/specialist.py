@@ -198,7 +198,7 @@ class AgentSpecialist(Specialist):
 
     async def _choose(self, wanted: dict[str, str | bool]) -> None:
         """Set options in every open conversation, else in one that is opened to see whether the agent has them."""
-        spec, held = self.agent_spec, [one for one in self._conversations.open.values() if not one.broken]
+        held = [one for one in self._conversations.open.values() if not one.broken]
         tried = None if held else (await self.conversation(""))[0]
         try:
             for conversation in held or ([tried] if tried else []):
@@ -209,10 +209,7 @@ class AgentSpecialist(Specialist):
             if tried is not None:
                 self.forget(tried)
         for name, value in wanted.items():
-            if name in ("mode", "model"):
-                setattr(spec, name, str(value))
-            else:
-                spec.options[name] = value
+            self._conversations.keep(name, value)
 
     # as its turns see the agent
 

@@ -362,6 +362,7 @@ class AgentTurn(WorkerTurn):
                 None,
                 asked.options,
                 bounded(asked.diff),
+                asked.form,
             )
         )
         try:
