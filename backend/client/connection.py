@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -53,6 +54,9 @@ from backend.wire import encoder
 R = TypeVar("R")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+_UNKNOWN_TOPIC = re.compile(r"\$\.topics\[(\d+)\]")
+"""How a gateway names a topic that it does not know."""
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 1.0
 """Waits from one attempt to come back to the next; each attempt doubles the wait. The state is `lost` meanwhile, and shown."""
@@ -212,11 +216,22 @@ class Client:
             ) from error
 
     async def subscribe(self, topics: Iterable[Topic]) -> None:
-        """Read these topics from now on; a `Snapshot` comes first among the events."""
+        """Read these topics from now on; a `Snapshot` comes first among the events.
+
+        Those that a gateway of an older version does not know are left out.
+        """
         self._topics = list(topics)
         self._last_seq = None
-        call_id, frame = self._subscription()
-        await self._send(call_id, frame, CONNECT_TIMEOUT_S)
+        while True:
+            call_id, frame = self._subscription()
+            try:
+                await self._send(call_id, frame, CONNECT_TIMEOUT_S)
+                return
+            except RemoteError as error:
+                unknown = _UNKNOWN_TOPIC.search(error.message)
+                if unknown is None or not self.version_note or int(unknown[1]) >= len(self._topics):
+                    raise
+                log.warning("%s knows no topic %r", self.url, self._topics.pop(int(unknown[1])))
 
     async def events(self) -> AsyncIterator[list[tuple[int, Event | ConnectionChanged]]]:
         """Yield batches of `(number, event)` in order; a `ConnectionChanged` comes with number 0.

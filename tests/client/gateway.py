@@ -9,6 +9,7 @@ import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from backend.schema.events import Hello
+from backend.schema.frames import ErrorReply
 from backend.wire import encoder
 
 
@@ -20,6 +21,9 @@ class Gateway:
         self.asked: list[dict[str, Any]] = []
         self.answers = list[bytes]()
         """Frames sent after each call, `ID` in them replaced by the call's id."""
+        self.topics: frozenset[str] | None = None
+        """The topics it knows, where it is of a version that knows fewer; `subscribed` are those it took at last."""
+        self.subscribed: list[str] = []
         self._server: Server | None = None
         self.url = ""
 
@@ -55,10 +59,22 @@ class Gateway:
         async for data in connection:
             call: dict[str, Any] = msgspec.json.decode(data)
             if call["type"] == "subscribe":
-                await connection.send(
-                    b'{"type":"result","request_id":"%s","result":{}}' % call["request_id"].encode()
-                )
+                self.subscribed = call["topics"]
+                for place, topic in enumerate(self.subscribed):
+                    if self.topics is not None and topic not in self.topics:
+                        words = f"subscribe: Invalid enum value {topic!r} - at `$.topics[{place}]`"
+                        refusal = ErrorReply(
+                            "gateway", "invalid_request", words, words, request_id=call["request_id"]
+                        )
+                        await connection.send(encoder.encode(refusal), text=True)
+                        break
+                else:
+                    await self._confirm(connection, call)
                 continue
             self.asked.append(call)
             for frame in self.answers:
                 await connection.send(frame.replace(b"ID", call["request_id"].encode()), text=True)
+
+    async def _confirm(self, connection: ServerConnection, call: dict[str, Any]) -> None:
+        frame = b'{"type":"result","request_id":"%s","result":{}}' % call["request_id"].encode()
+        await connection.send(frame, text=True)

@@ -244,6 +244,24 @@ async def test_a_gateway_of_another_version_is_told_in_a_sentence() -> None:
         await client.close()
 
 
+async def test_topics_that_an_older_gateway_does_not_know_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Gateway() as gateway:
+        gateway.topics = frozenset({"fleet", "errors"})
+        client = await attached(gateway)
+        await client.subscribe(["asks", "fleet", "tools", "errors"])
+        assert gateway.subscribed == ["fleet", "errors"]
+        await client.drop()
+        gateway.subscribed = []
+        await until(lambda: gateway.subscribed)
+        assert gateway.subscribed == ["fleet", "errors"], "nor are they asked for when the link comes back"
+        monkeypatch.setattr("backend.__version__", "9.9")  # of our own version a gateway knows all of them
+        with pytest.raises(RemoteError, match="Invalid enum value 'asks'"):
+            await client.subscribe(["asks", "fleet"])
+        await client.close()
+
+
 async def test_a_call_waits_for_its_whole_result_and_a_start_does_not() -> None:
     async with Gateway() as gateway:
         gateway.answers = [
