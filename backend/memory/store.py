@@ -28,8 +28,11 @@ from backend.schema.tools import ToolRecord
 class SessionStore(Protocol):
     """The sessions. Methods that take a session id raise `UnknownSession`."""
 
-    async def default(self, owner: str) -> Session:
-        """Return the owner's default session, made at the first call. `owner` is a specialist id or `team`."""
+    async def default(self, owner: str, *, counted: bool = True) -> Session:
+        """Return the owner's default session, made at the first call. `owner` is a specialist id or `team`.
+
+        Where it need not be `counted`, its messages, times, title and preview may be those of an earlier moment.
+        """
         ...
 
     async def create(self, owner: str, title: str = "") -> Session:

@@ -76,7 +76,7 @@ class Sessions:
 
     async def _default(self, owner: str) -> Session:
         """Return an owner's default session; one that was archived is replaced by a new one."""
-        session = await self._store.default(owner)
+        session = await self._store.default(owner, counted=False)
         if not session.archived:
             return session
         async with self._replacing:

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -116,7 +116,16 @@ def main() -> None:
         sys.exit(f"worker: the specification on stdin cannot be read: {error}")
     jsonlog.configure(spec.ai_id, os.environ)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    _end_as(asyncio.run(_run(spec, options.listen_fd, options.ready_fd)))
+    _end_as(_runner(spec)(_run(spec, options.listen_fd, options.ready_fd)))
+
+
+def _runner(spec: WorkerSpec) -> Callable[[Coroutine[Any, Any, int]], int]:
+    """Return what runs a worker: the faster loop, unless it has programs to watch, which asyncio's own does as we need it."""
+    if spec.agent is not None or spec.tools.servers or sys.platform == "win32":
+        return asyncio.run
+    import uvloop
+
+    return uvloop.run
 
 
 def _end_as(status: int) -> None:

@@ -175,7 +175,7 @@ def _refuse_for_many(asked: Asked) -> None:
         raise refused("messages", f"messages: {who}, who take text alone; name one of them")
 
 
-def _order(asked: Asked, ai_id: str, origin: str, session_id: str, request_id: str) -> ChatRequest:
+def _order(asked: Asked, ai_id: str, origin: str, request_id: str) -> ChatRequest:
     talk = asked.talk
     return ChatRequest(
         ai_id=ai_id,
@@ -187,12 +187,12 @@ def _order(asked: Asked, ai_id: str, origin: str, session_id: str, request_id: s
         persona=not asked.raw,
         prefill=talk.prefill or None,
         options=asked.options if asked.options != type(asked.options)() else None,
-        session_id=session_id,
         request_id=request_id,
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
         owners=(OWNER,),
         rules=asked.rules,
+        is_new=True,
     )
 
 
@@ -207,8 +207,7 @@ def _owned(message: ChatMessage, origin: str) -> ChatMessage:
 async def _chat(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> Pieces:
     platform = gateway.platform
     status = platform.fleet.status(ai_id)
-    session = await platform.memory.sessions.default(OWNER)
-    order = _order(asked, ai_id, f"{status.provider}:{status.model}", session.id, request_id)
+    order = _order(asked, ai_id, f"{status.provider}:{status.model}", request_id)
     subscription = platform.events.subscribe()
     subscription.follow(request_id)
     running, offered = False, bool(asked.options.offered)

@@ -92,17 +92,15 @@ def _alone(token: TokenLogprob) -> dict[str, Any]:
     return {"token": token.token, "logprob": token.logprob, "bytes": token.bytes}
 
 
-async def serve(
-    gateway: Gateway, request: Request, asked: Asked, make: Callable[[Head], Writer], name: str = ""
-) -> Response:
-    """Answer a request. `name` is its request id, by default a new one.
+async def serve(gateway: Gateway, request: Request, asked: Asked, make: Callable[[Head], Writer]) -> Response:
+    """Answer a request under a new request id.
 
     Raises:
         TektonError: It cannot be answered, or failed before its first piece.
     """
     platform = gateway.platform
     ai_id = find_target(platform, asked)
-    name = name or new_request_id()
+    name = new_request_id()
     names = [name, *(f"{name}-{number}" for number in range(1, asked.choices))]
     pieces = merged([_one(gateway, asked, ai_id, one) for one in names])
     writer = make(Head(name, time.time(), asked))

@@ -25,7 +25,7 @@ class RedisSessions:
         self._connections = connections
         self._index = RedisIndex(connections)
 
-    async def default(self, owner: str) -> Session:
+    async def default(self, owner: str, *, counted: bool = True) -> Session:
         reader = self._connections.reader
         if (found := await reader.call("HGET", f"{PREFIX}defaults", owner)) is not None:
             for session in (await sessions_by_id(reader, [found.decode()])).values():

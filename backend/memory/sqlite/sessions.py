@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import time
 from secrets import token_hex
 from typing import Any, Unpack
+
+import msgspec
 
 from backend.memory import search
 from backend.memory.errors import StoreFailed
@@ -14,6 +17,7 @@ from backend.memory.records import SessionChanges, SessionPage
 from backend.memory.search import fold
 from backend.memory.sqlite import retention
 from backend.memory.sqlite.database import SqliteDatabase
+from backend.memory.sqlite.executor import T, Work
 from backend.memory.sqlite.index import SqliteIndex
 from backend.memory.sqlite.layout import get_session, select_sessions
 from backend.memory.values import PREVIEW_CHARS, TITLE_CHARS, auto_title, check_integers, one_line
@@ -28,12 +32,33 @@ class SqliteSessions:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._index = SqliteIndex(database, "search")
+        self._defaults: dict[str, Session] = {}
+        """Default sessions by owner, as they were read last; of this process alone, which alone changes them."""
+        self._changes = 0
 
-    async def default(self, owner: str) -> Session:
+    async def default(self, owner: str, *, counted: bool = True) -> Session:
+        if not counted and (known := self._defaults.get(owner)) is not None:
+            return msgspec.structs.replace(known)
+        changes = self._changes
         found = await self._database.read(lambda c: _default(c, owner))
-        return found or await self._database.write(
+        found = found or await self._database.write(
             lambda c: _default(c, owner) or _create(c, owner, "", is_default=True)
         )
+        if changes == self._changes:  # else somebody has changed one while this was read
+            self._defaults[owner] = msgspec.structs.replace(found)
+        return found
+
+    async def _change(self, work: Work[T]) -> T:
+        """Run work that may change a default session, and know none of before from then on, whoever still waits for it."""
+        writing = asyncio.ensure_future(self._database.write(work))
+        writing.add_done_callback(self._changed)
+        return await asyncio.shield(writing)
+
+    def _changed(self, writing: asyncio.Future[Any]) -> None:
+        self._changes += 1
+        self._defaults.clear()
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            log.debug("a session was not changed: %s", error)
 
     async def create(self, owner: str, title: str = "") -> Session:
         return await self._database.write(lambda c: _create(c, owner, title))
@@ -85,10 +110,10 @@ class SqliteSessions:
                 connection.execute(f"UPDATE sessions SET {column} = ? WHERE id = ?", (value, session_id))
             return get_session(connection, session_id)
 
-        return await self._database.write(patch)
+        return await self._change(patch)
 
     async def delete(self, session_id: str) -> None:
-        number = await self._database.write(lambda c: retention.begin_removal(c, session_id))
+        number = await self._change(lambda c: retention.begin_removal(c, session_id))
         try:
             await retention.finish_removal(self._database, number)
         except StoreFailed:  # the session is gone for everybody; its rows go with the next retention or start

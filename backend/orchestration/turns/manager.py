@@ -136,7 +136,7 @@ class TurnManager:
         """
         request_id = request.request_id or new_request_id()
         if not request.request_id:
-            request = msgspec.structs.replace(request, request_id=request_id)
+            request = msgspec.structs.replace(request, request_id=request_id, is_new=True)
         # No await from here until it stands in `_starting`: two callers with one id must not both begin it.
         if known := self.find(request_id):
             _check_same(known.request, request)
@@ -346,7 +346,7 @@ class TurnManager:
     async def _start(self, request: ChatRequest, on_text: Callable[[str], None] | None) -> Turn:
         if not request.parts:
             _check_content(request.content)
-        stored = await self._stored(request.request_id)
+        stored = [] if request.is_new else await self._stored(request.request_id)
         if (ended := _recalled(request, stored)) is not None:
             return ended
         await self._runner.check(request.ai_id)

@@ -9,7 +9,7 @@ import pytest
 
 from backend.memory import TEAM, MemoryStore, OutOfRange, UnknownMessage, UnknownSession
 from backend.schema.frames import Usage
-from backend.schema.records import MAX_INTEGER, StoredMessage
+from backend.schema.records import MAX_INTEGER, Session, StoredMessage
 from tests.memory.contract.conftest import Reopen
 from tests.stores import say
 
@@ -248,3 +248,37 @@ async def test_the_largest_number_a_store_can_hold_is_taken(store: MemoryStore) 
     assert (await store.sessions.find(limit=0)).sessions == []
     with pytest.raises(UnknownMessage):
         await store.messages.pin(MAX_INTEGER)
+
+
+async def test_a_default_session_that_need_not_be_counted_is_never_one_of_before_a_change(
+    store: MemoryStore,
+) -> None:
+    """Whatever was read meanwhile, and although whoever changes it stops waiting."""
+    home = await store.sessions.default("apollo-ai")
+
+    async def known() -> Session:
+        return await store.sessions.default("apollo-ai", counted=False)
+
+    assert (await known()).id == home.id
+    for provider, model in [("openai", "m"), ("ollama", "n")]:
+        _, *read = await asyncio.gather(
+            store.sessions.patch(home.id, provider=provider, model=model), *(known() for _ in range(20))
+        )
+        assert {one.provider for one in read} <= {"", "openai", "ollama"}
+        now = await known()
+        assert (now.provider, now.model) == (provider, model)
+    changing = asyncio.create_task(store.sessions.patch(home.id, archived=True))
+    await asyncio.sleep(0)
+    await known()
+    changing.cancel()
+    await asyncio.wait([changing])
+    counted = await store.sessions.default("apollo-ai")
+    if counted.archived:  # it was on its way, and came about
+        assert (await known()).archived
+    other = await store.sessions.create("apollo-ai")
+    await store.sessions.patch(other.id, is_default=True)
+    assert (await known()).id == other.id
+    await store.sessions.delete(other.id)
+    assert (await known()).id != other.id
+    (await known()).provider = "spoilt"
+    assert (await known()).provider == "", "whoever reads it has a copy"
