@@ -11,7 +11,11 @@ from backend.gateway.completions.asked import (
     Asked,
     ModelName,
     StopText,
+    checked_base64,
     conversation,
+    file_of,
+    image_of,
+    picture,
     plain_or_rich,
     read_body,
     refused,
@@ -23,7 +27,6 @@ from backend.schema.content import (
     ChatMessage,
     Effort,
     FilePart,
-    ImagePart,
     Part,
     ReasoningPart,
     ResponseFormat,
@@ -311,8 +314,13 @@ def _attached(block: Block, where: str) -> Part:
     source = block.source
     if source is None or source.type not in ("base64", "url", "text"):
         raise refused("messages", f"{where}.source: expected base64, url or text")
-    if block.type == "image":
-        return ImagePart(source.media_type, source.data, source.url)
     if source.type == "text":
         return TextPart(source.data)
-    return FilePart(block.title or "", source.media_type, source.data, source.url)
+    if source.type == "url":
+        address = source.url
+        return (
+            image_of(address, where) if block.type == "image" else file_of(address, where, block.title or "")
+        )
+    if block.type == "image":
+        return picture(source.media_type, source.data, where)
+    return FilePart(block.title or "", source.media_type, checked_base64(source.data, where))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -151,7 +152,7 @@ def image_of(address: str, where: str, detail: str = "") -> ImagePart:
     """
     kind, data = _bytes_of(address)
     if data:
-        return ImagePart(kind, data, detail=detail)
+        return picture(kind, data, where, detail)
     if not address.startswith(("https://", "http://")):
         raise refused(
             where.partition("[")[0], f"{where}: a picture needs an http(s) address or data:image/…;base64,…"
@@ -159,11 +160,37 @@ def image_of(address: str, where: str, detail: str = "") -> ImagePart:
     return ImagePart(url=address, detail=detail)
 
 
+def picture(kind: str, data: str, where: str, detail: str = "") -> ImagePart:
+    """Return a picture of its type and its bytes in base64.
+
+    Raises:
+        InvalidRequest: The type is no picture's, or the bytes are no base64.
+    """
+    if not kind.startswith("image/"):
+        raise refused(where.partition("[")[0], f"{where}: a picture is of a type image/…, not {kind[:60]!r}")
+    return ImagePart(kind, checked_base64(data, where), detail=detail)
+
+
+def checked_base64(data: str, where: str) -> str:
+    """Return base64 as it is sent on: line breaks within are left out.
+
+    Raises:
+        InvalidRequest: It is none, which a model's server would say in its own way, or not at all.
+    """
+    whole = "".join(data.split())
+    try:
+        if binascii.a2b_base64(whole, strict_mode=True):
+            return whole
+    except (binascii.Error, ValueError):
+        pass
+    raise refused(where.partition("[")[0], f"{where}: the bytes are not base64")
+
+
 def file_of(address: str, where: str, name: str = "") -> FilePart:
     """Return a file by its address or its bytes, as `image_of`."""
     kind, data = _bytes_of(address)
     if data:
-        return FilePart(name, kind, data)
+        return FilePart(name, kind, checked_base64(data, where))
     if not address.startswith(("https://", "http://")):
         raise refused(where.partition("[")[0], f"{where}: a file needs an http(s) address or data:…;base64,…")
     return FilePart(name, url=address)

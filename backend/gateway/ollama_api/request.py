@@ -15,6 +15,8 @@ from backend.gateway.completions.asked import (
     Asked,
     ModelName,
     conversation,
+    image_of,
+    picture,
     plain_or_rich,
     read_body,
     refused,
@@ -25,7 +27,6 @@ from backend.schema.content import (
     AnswerOptions,
     ChatMessage,
     Effort,
-    ImagePart,
     Part,
     ResponseFormat,
     TextPart,
@@ -172,7 +173,7 @@ def read_generate(values: dict[str, Any]) -> Asked:
     unused = GENERATE.check(values)
     body = read_body(values, GenerateBody, GENERATE.name)
     system = [ChatMessage("system", body.system)] if body.system else []
-    asked = plain_or_rich("user", [TextPart(body.prompt), *_images(body.images)])
+    asked = plain_or_rich("user", [TextPart(body.prompt), *_images(body.images, "")])
     return _asked(body, unused, [*system, asked], [])
 
 
@@ -243,7 +244,9 @@ def _messages(given: list[Message]) -> list[ChatMessage]:
             case "system":
                 found.append(ChatMessage("system", message.content or ""))
             case "user":
-                found.append(plain_or_rich("user", [*_text(message), *_images(message.images)]))
+                found.append(
+                    plain_or_rich("user", [*_text(message), *_images(message.images, f"messages[{place}].")])
+                )
             case "assistant":
                 calls = [
                     ToolCall(
@@ -282,8 +285,13 @@ def _text(message: Message) -> list[Part]:
     return [TextPart(message.content)] if message.content else []
 
 
-def _images(images: list[str] | None) -> list[Part]:
-    return [
-        ImagePart(next((kind for start, kind in MAGIC.items() if data.startswith(start)), "image/png"), data)
-        for data in images or ()
-    ]
+def _images(images: list[str] | None, where: str) -> list[Part]:
+    found: list[Part] = []
+    for place, data in enumerate(images or ()):
+        at = f"{where}images[{place}]"
+        if data.startswith("data:"):
+            found.append(image_of(data, at))
+            continue
+        kind = next((kind for start, kind in MAGIC.items() if data.startswith(start)), "image/png")
+        found.append(picture(kind, data, at))
+    return found

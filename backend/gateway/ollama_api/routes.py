@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 import backend
 from backend.gateway.completions.answer import find_model
-from backend.gateway.completions.asked import read_body
+from backend.gateway.completions.asked import read_body, refused
 from backend.gateway.completions.embeddings import embed
 from backend.gateway.completions.serve import name_unused, serve
 from backend.gateway.context import Gateway
@@ -91,12 +91,31 @@ class _Surface:
         self._gateway, self._platform = gateway, gateway.platform
 
     async def chat(self, request: Request) -> Response:
-        asked = read_chat(decode_object(await request.body()))
-        return await serve(self._gateway, request, asked, ChatWriter)
+        values = decode_object(await request.body())
+        if not values.get("messages"):
+            return self._loaded(values, {"message": {"role": "assistant", "content": ""}})
+        return await serve(self._gateway, request, read_chat(values), ChatWriter)
 
     async def generate(self, request: Request) -> Response:
-        asked = read_generate(decode_object(await request.body()))
-        return await serve(self._gateway, request, asked, GenerateWriter)
+        values = decode_object(await request.body())
+        if not values.get("prompt") and not values.get("images"):
+            return self._loaded(values, {"response": ""})
+        return await serve(self._gateway, request, read_generate(values), GenerateWriter)
+
+    def _loaded(self, values: dict[str, Any], empty: dict[str, Any]) -> Response:
+        """Answer a request without a question, by which clients have a model loaded, or with `keep_alive` 0 unloaded.
+
+        Raises:
+            TektonError: The specialist does not run; nothing is started or stopped by a question.
+        """
+        model = str(values.get("model") or "")
+        found = find_model(self._platform, model_name(model))
+        self._platform.fleet.channel(found)
+        if values.get("keep_alive") in (0, "0", "0s"):
+            raise refused("keep_alive", f"keep_alive: {model} is stopped by `tekton kill`, not by a question")
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        told = {"model": model, "created_at": moment, **empty, "done": True, "done_reason": "load"}
+        return json_reply(told)
 
     async def tags(self, request: Request) -> Response:
         statuses = sorted(self._platform.fleet.statuses(), key=lambda one: one.state not in LIVE)

@@ -87,6 +87,8 @@ async def _stored(
 async def _one(store: MessageStore, response_id: str) -> tuple[list[ChatMessage], str | None]:
     """Return the messages a response added, and the id of the one before it."""
     question, answer, kept = await _stored(store, response_id)
+    if question is not None and kept is not None and answer is None:
+        raise _unknown(response_id, "it is still being answered, or had no answer: wait for it, or")
     if question is None or answer is None or kept is None:
         raise _unknown(response_id)
     parts: list[Part] = [part for part in question.parts if not isinstance(part, OpaquePart)]
@@ -100,9 +102,9 @@ def _kept(question: StoredMessage) -> dict[str, Any] | None:
     return next((part.value for part in found), None)
 
 
-def _unknown(response_id: str | None) -> TektonError:
+def _unknown(response_id: str | None, why: str = "") -> TektonError:
     return TektonError(
-        f"previous_response_id: nothing is kept of {response_id!r:.80}: send all messages",
+        f"previous_response_id: nothing is kept of {response_id!r:.80}: {f'{why} ' if why else ''}send all messages",
         code="invalid_request",
         detail={"param": "previous_response_id", "error_code": "previous_response_not_found"},
     )

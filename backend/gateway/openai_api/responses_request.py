@@ -5,7 +5,7 @@ Items and tools we do not know are left out, as the vendor's own are, and named 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -125,7 +125,7 @@ class ResponseBody(Struct):
     include: list[str] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     rules: CallRules | None = None
-    truncation: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
 
 
 PARAMETERS = Parameters(
