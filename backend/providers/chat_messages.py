@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from backend.providers.base import Unable
 from backend.schema.content import (
     AnswerOptions,
     ChatMessage,
@@ -147,6 +148,12 @@ def _part(part: TextPart | ImagePart | FilePart) -> dict[str, Any]:
         case ImagePart():
             detail = {"detail": part.detail} if part.detail else {}
             return {"type": "image_url", "image_url": {"url": data_url(part), **detail}}
+        case FilePart(url=str(address)) if address:
+            raise Unable(
+                f"chat completions take the bytes of a file, not its address ({address[:100]}): send the bytes, or ask by "
+                'Responses (providers.openai.api = "responses")',
+                detail={"lacks": ["files"]},
+            )
         case FilePart():
             named = {"filename": part.name} if part.name else {}
             return {"type": "file", "file": {"file_data": data_url(part), **named}}

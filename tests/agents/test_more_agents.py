@@ -20,7 +20,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import AskOpened, SpecialistEvent
 from backend.specialists.local import LocalLauncher
 from tests.agents.test_agents import config
-from tests.orchestration.running import BOUND_S, Watcher, do, running
+from tests.orchestration.running import BOUND_S, Watcher, do, running, start
 
 AGENT = str(Path(__file__).with_name("agent.py"))
 
@@ -147,9 +147,12 @@ async def test_an_agent_is_refused_where_specialists_run_on_the_hosts_of_a_clust
 
     monkeypatch.setattr("backend.orchestration.platform.choose_launcher", elsewhere)
     (tmp_path / "work").mkdir()
-    async with running(tmp_path / "home", config=config(tmp_path / "work")) as platform:
-        [planned] = (await do(platform, "launch", ids=["coder"], dry_run=True)).items
+    platform = await start(tmp_path / "home", config=config(tmp_path / "work"))
+    try:
+        [planned] = (await do(platform, "launch", ids=["coder"], dry_run=True)).plan.items
         assert not planned.ok and "runs on this machine only" in planned.problem
         [refused] = (await do(platform, "launch", ids=["coder"])).results
         assert not refused.ok and "launch it from a gateway without --cluster" in refused.message
         assert platform.fleet.status("coder-ai").state in ("stopped", "exited")
+    finally:
+        await platform.close(stop_fleet=True)
