@@ -222,6 +222,12 @@ def _item(context: SupervisorContext, component: Component) -> LaunchPlanItem:
     if component.transport == "api":
         item.host = component.base_url or ""
         return item
+    if component.transport == "acp":
+        try:
+            check_agent(context, component)
+        except TektonError as error:
+            item.ok, item.problem, item.code = False, error.message, error.code
+            return item
     if context.launcher.remote:
         item.host, item.problem = context.launcher.preflight(worker_spec(context, component, 0))
         item.port = 0
@@ -230,8 +236,6 @@ def _item(context: SupervisorContext, component: Component) -> LaunchPlanItem:
         return item
     item.memory_estimate = memory_of(context, [component])
     try:
-        if component.transport == "acp":
-            check_agent(context, component)
         item.environment = context.launcher.environment_names(
             worker_spec(context, component, component.ai_port)
         )

@@ -150,7 +150,7 @@ async def test_an_agent_is_refused_where_specialists_run_on_the_hosts_of_a_clust
     platform = await start(tmp_path / "home", config=config(tmp_path / "work"))
     try:
         [planned] = (await do(platform, "launch", ids=["coder"], dry_run=True)).plan.items
-        assert not planned.ok and "runs on this machine only" in planned.problem
+        assert not planned.ok and "runs on this machine only" in planned.problem, planned
         [refused] = (await do(platform, "launch", ids=["coder"])).results
         assert not refused.ok and "launch it from a gateway without --cluster" in refused.message
         assert platform.fleet.status("coder-ai").state in ("stopped", "exited")
