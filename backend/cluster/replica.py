@@ -90,10 +90,7 @@ class Replica:
                 self._own(event.request_id, origin)
                 self.teams[event.request_id] = ReplicaTeam(origin, event)
             case TurnChanged():
-                if (run := self.turns.get(event.request_id)) is not None:
-                    run.turn.prompt = event.prompt
-                elif (team := self.teams.get(event.request_id)) is not None:
-                    team.start = msgspec.structs.replace(team.start, prompt=event.prompt)
+                self._change(event)
             case TeamEnd():
                 self.teams.pop(event.request_id, None)
             case PipelineStart():
@@ -108,6 +105,12 @@ class Replica:
                 self.asks.pop(event.id, None)
             case _:
                 pass
+
+    def _change(self, event: TurnChanged) -> None:
+        if (run := self.turns.get(event.request_id)) is not None:
+            run.turn.prompt = event.prompt
+        elif (team := self.teams.get(event.request_id)) is not None:
+            team.start = msgspec.structs.replace(team.start, prompt=event.prompt)
 
     def _end(self, event: StreamEnd | StreamError) -> None:
         run = self.turns.pop(event.request_id, None)
