@@ -278,3 +278,40 @@ async def test_a_connection_attends_to_one_conversation_as_long_as_it_lasts(
 async def _clients(backend: Backend) -> int:
     async with backend.http() as http:
         return len((await http.get("/api/v1/gateway")).json()["clients"])
+
+
+async def test_what_a_call_asks_after_its_client_left_has_nobody_to_be_asked(
+    tooled: Backend, tmp_path: Path
+) -> None:
+    """The first stage's question waits on for the desk; by the time the second one asks, the client counts no more."""
+
+    def stage(who: str, path: Path) -> str:
+        written = writes(path).replace('"', '\\"')
+        return f'{who} "{written}"'
+
+    pipeline = f"{stage('apollo', tmp_path / 'a')} | {stage('athena', tmp_path / 'b')}"
+    head = {**tooled.auth(), "Accept": "application/json, text/event-stream"}
+    async with httpx.AsyncClient(base_url=tooled.url, headers=head, trust_env=False, timeout=BOUND_S) as http:
+        declared = {"capabilities": {"elicitation": {}}, "clientInfo": {"name": "raw", "version": "1"}}
+        opening = {"protocolVersion": "2025-11-25", **declared}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": opening}
+        opened = await http.post("/mcp", json=body)
+        session = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+        said = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        await http.post("/mcp", json=said, headers=session)
+        called = {"name": "RunPipeline", "arguments": {"pipeline": pipeline, "input": "go"}}
+        body = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": called}
+        async with http.stream("POST", "/mcp", json=body, headers=session) as stream:
+            async for line in stream.aiter_lines():
+                if "elicitation/create" in line:
+                    break
+        ask = await one_that_waits(tooled)
+        await answer(tooled, ask, "allow")
+        async with asyncio.timeout(BOUND_S):
+            while True:
+                calls = (await http.get("/api/v1/tool-calls", params={"ai_id": "athena"})).json()["calls"]
+                mine = [one for one in calls if str(tmp_path) in one["preview"]]
+                if mine and mine[0]["state"] not in ("waiting", "running"):
+                    break
+    assert (mine[0]["state"], mine[0]["by"]) == ("denied", "nobody watches")
+    assert (tmp_path / "a").exists() and not (tmp_path / "b").exists()
