@@ -242,3 +242,47 @@ async def test_a_team_question_is_moderated_as_it_asks_or_else_as_the_settings_s
             assert (await asyncio.wait_for(asyncio.shield(run.done), BOUND_S)).mode == held
     finally:
         await do(platform, "configure_orchestration", settings={"moderation_mode": "pass_through"})
+
+
+async def test_who_asked_before_a_question_was_changed_and_asks_again_means_the_same_question(
+    platform: Platform,
+) -> None:
+    """A client whose link dropped sends its call once more, with the words it knows."""
+    alone, team = [(await do(platform, "create_session", owner=owner)).id for owner in ("apollo", "team")]
+    chat: dict[str, Any] = {"ai_id": "apollo", "session_id": alone, "request_id": "changed"}
+    both: dict[str, Any] = {"target_ids": ["apollo"], "session_id": team, "request_id": "changed-team"}
+    for action, values, name in (("chat", chat, "changed"), ("team_chat", both, "changed-team")):
+        ahead = {key: value for key, value in values.items() if key != "request_id"}
+        slow = (await do(platform, action, content=SLOW, wait=False, **ahead)).request_id
+        await do(platform, action, content="first", wait=False, **values)
+        for words in ("second", "third"):
+            await do(platform, "edit_turn", target=name, content=words)
+        calls = upstream_calls(platform)
+        for words in ("first", "third"):
+            assert (await do(platform, action, content=words, wait=False, **values)).request_id == name
+        for words in ("second", "else"):
+            with pytest.raises(TektonError) as other:
+                await do(platform, action, content=words, **values)
+            assert other.value.code == "conflict"
+        assert upstream_calls(platform) == calls
+        await do(platform, "cancel", target=slow)
+        done = await do(platform, action, content="first", **values)
+        assert "You said: third" in str(done)
+
+
+async def test_a_discussion_whose_session_is_deleted_between_two_rounds_ends_with_what_it_had(
+    platform: Platform, watcher: Watcher
+) -> None:
+    session = (await do(platform, "create_session", owner="team")).id
+    holding = asyncio.create_task(
+        ask_team(platform, "hello", session_id=session, max_rounds=5, request_id="held")
+    )
+    await watcher.until(TeamEnd, request_id="held")
+    await do(platform, "delete_session", id=session)
+    try:
+        result = await holding
+        assert 1 <= len(result.rounds) < 5
+    except TektonError as error:  # it was in the middle of the deletion that the next round would have begun
+        assert error.code == "conflict" and "is being deleted" in error.message
+    assert not platform.teams.active
+    await nothing_open(platform)

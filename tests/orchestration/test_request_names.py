@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import permutations
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest_asyncio
 
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
-from tests.orchestration.running import SLOW, do, running, upstream_calls
+from tests.orchestration.running import BOUND_S, SLOW, do, running, upstream_calls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ASKING = ("chat", "team_chat", "discuss", "ask_member", "pipeline", "bulk")
@@ -73,7 +74,11 @@ async def test_an_id_is_refused_while_what_it_names_is_under_way(
     platform: Platform, first: str, second: str
 ) -> None:
     name = f"{first}-under-way-{second}"
+    begun = upstream_calls(platform) + (2 if first == "team_chat" else 1)
     await asked(platform, first, name, SLOW, wait=False)
+    async with asyncio.timeout(BOUND_S):
+        while upstream_calls(platform) < begun:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     await refused(platform, second, name, content=SLOW)
     await refused(platform, "bulk", name, content=SLOW)
     await do(platform, "cancel", target=name)

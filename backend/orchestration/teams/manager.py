@@ -328,7 +328,7 @@ class TeamManager:
     def _known_as(self, request: TeamRequest) -> TeamRun | None:
         """Return the run a request id names. Raises `RequestIdTaken` when it names another question."""
         run = self.find(request.request_id)
-        if run is not None and not run.request.asks_the_same(request):
+        if run is not None and not run.is_asked_by(request):
             raise taken(request.request_id)
         return run
 

@@ -43,8 +43,8 @@ async def run_rounds(teams: TeamManager, request: TeamRequest, rounds: int) -> l
                     key=request.request_id,
                 )
         except TektonError as error:
-            if error.code != "cancelled" or not outcomes:
-                raise
+            if error.code not in ("cancelled", "unknown_session") or not outcomes:
+                raise  # else it was ended between two rounds, by itself or with its session
             return outcomes
         except asyncio.CancelledError:
             teams.cancel_soon(run)

@@ -95,6 +95,8 @@ class TeamRun:
     began: float = field(default_factory=time.monotonic)
     gathered: bool = False
     """Every member's call has ended: what is asked of one from now on is no part of this turn's outcome."""
+    first: TeamRequest | None = None
+    """What it was before it was changed while it waited."""
     stopped: bool = False
     """Cancelled: members not asked yet are not asked any more."""
     place: Place | None = None
@@ -128,8 +130,15 @@ class TeamRun:
         """The conversation this run's events are published under."""
         return self.request.key or self.request.request_id
 
+    def is_asked_by(self, request: TeamRequest) -> bool:
+        """Return whether a request asks what this run asks, or did before it was changed."""
+        return self.request.asks_the_same(request) or (
+            self.first is not None and self.first.asks_the_same(request)
+        )
+
     def ask(self, request: TeamRequest) -> None:
         """Ask something else, while nobody was asked."""
+        self.first = self.first or self.request
         self.request, self.start = request, msgspec.structs.replace(self.start, prompt=request.content)
 
     def take(self, outcome: TurnOutcome) -> None:

@@ -139,11 +139,13 @@ class TurnManager:
             request = msgspec.structs.replace(request, request_id=request_id, is_new=True)
         # No await from here until it stands in `_starting`: two callers with one id must not both begin it.
         if known := self.find(request_id):
-            _check_same(known.request, request)
+            if not known.is_asked_by(request):
+                raise taken(request_id)
             return known
         if request_id in self._starting:
             earlier, coming = self._starting[request_id]
-            _check_same(earlier, request)
+            if not earlier.asks_the_same(request):
+                raise taken(request_id)
             return await asyncio.shield(coming)
         self._names.check(request_id, QUESTION)
         if reservation := self._reserved.get(request_id):
@@ -239,6 +241,7 @@ class TurnManager:
         before = turn.request
         # before anything is waited for: its place may come meanwhile, and what is shown is what is asked
         changed = turn.request = msgspec.structs.replace(before, content=content)
+        turn.first = turn.first or before
         try:
             await self._turn_store.wait({request_id: turn.ai_id}, turn.session_id, content)
         except TektonError:
@@ -500,11 +503,6 @@ def _recalled(request: ChatRequest, stored: list[StoredMessage]) -> Turn | None:
 def _is_asked(question: StoredMessage, request: ChatRequest) -> bool:
     lane = request.group if request.aside else ""
     return (question.content, question.parts, question.lane) == (request.content, request.stored_parts, lane)
-
-
-def _check_same(earlier: ChatRequest, request: ChatRequest) -> None:
-    if not earlier.asks_the_same(request):
-        raise taken(request.request_id)
 
 
 def _check_content(content: str) -> None:

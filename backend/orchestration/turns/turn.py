@@ -125,6 +125,8 @@ class Turn:
     prompt_id: int = 0
     """Number of the stored question, 0 while it is not stored."""
     sent_upstream: bool = False
+    first: ChatRequest | None = None
+    """What it was before it was changed while it waited: who asked that, and asks again after a drop, means this turn."""
     used: Usage | None = None
     """What the calls of its model before the one under way took, as its worker counted them: a turn with tools has several."""
     _chunks_used: int = 0
@@ -202,6 +204,12 @@ class Turn:
     def has_answer(self) -> bool:
         """Whether anything of an answer came."""
         return bool(self.chunks or self._parts)
+
+    def is_asked_by(self, request: ChatRequest) -> bool:
+        """Return whether a request asks what this turn asks, or did before it was changed."""
+        return self.request.asks_the_same(request) or (
+            self.first is not None and self.first.asks_the_same(request)
+        )
 
     def count(self, used: Usage) -> None:
         """Take what its calls of a model up to now used."""

@@ -1,0 +1,48 @@
+"""Which backend of a home lives, by the facts it left there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from backend.client.attach import backend_process, living_backend, locate
+from backend.client.connection import RemoteError
+from backend.home import Home
+
+URL = "http://127.0.0.1:1"
+OURS = psutil.Process().create_time()
+
+
+@pytest.mark.parametrize(
+    ("facts", "lives"),
+    [
+        (None, False),
+        ("{", False),
+        ({"url": URL, "pid": os.getpid(), "process_start": OURS}, True),
+        ({"url": URL, "pid": os.getpid()}, True),
+        ({"url": URL, "pid": os.getpid(), "process_start": OURS - 60.0}, False),
+        ({"url": URL, "pid": 2**22 + 1, "process_start": OURS}, False),
+    ],
+    ids=["no facts", "no JSON", "lives", "of an older version", "another process of that pid", "gone"],
+)
+def test_a_backend_lives_when_the_process_that_left_its_facts_does(
+    tmp_path: Path, facts: dict[str, object] | str | None, lives: bool
+) -> None:
+    home = Home(tmp_path / "home").prepare()
+    if facts is not None:
+        text = facts if isinstance(facts, str) else msgspec.json.encode(facts).decode()
+        home.backend_facts.write_text(text)
+    assert living_backend(home) == (os.getpid() if lives else 0)
+    found = backend_process(home, URL)
+    assert (found is not None and found.pid == os.getpid()) == lives
+    assert backend_process(home, "http://127.0.0.1:2") is None
+
+
+def test_where_no_backend_left_its_facts_none_runs(tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match="no backend runs") as error:
+        locate(Home(tmp_path / "home").prepare())
+    assert error.value.code == "backend_lost"
