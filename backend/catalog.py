@@ -24,7 +24,7 @@ from backend.schema.tools import AGENTS_SERVER, OWN_SERVER
 from backend.suggest import nearest
 
 RESERVED = frozenset(
-    {"all", "team", "starter", "you", "system", "echo", "cat", "embedded", "gateway", "backend"}
+    {"all", "auto", "team", "starter", "you", "system", "echo", "cat", "embedded", "gateway", "backend"}
 )
 """Words that mean something else wherever a person types a specialist's name, or that name logs and authors."""
 FILE = "config.toml"

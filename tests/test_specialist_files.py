@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from backend import catalog, config
 from backend.config import ConfigError, FoundFiles, Settings, SpecialistSettings
-from backend.config.specialist_files import MAX_NODES, read_files, scan, with_last_good
+from backend.config.specialist_files import MAX_NODES, read_files, scan, unused, with_last_good
 from backend.config.versions import MAX_VERSIONS, difference, keep, version, versions
 from backend.home import Home
 from backend.schema.errors import TektonError
@@ -116,6 +117,49 @@ def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
     home.config.write_text("[files]\n")
     with pytest.raises(ConfigError, match="specialists of your own stand in"):
         config.load(home)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "words"),
+    [
+        ("critic/skill.md", "critic", "rename it SKILL.md"),
+        ("critic/Skill.MD", "critic", "rename it SKILL.md"),
+        ("critic.TOML", "critic", "rename it critic.toml"),
+    ],
+)
+def test_a_name_in_the_wrong_case_is_told_and_not_passed_over(where: str, name: str, words: str) -> None:
+    read = read_files({where: b"---\ntitle: x\n---\nYou are critic."})
+    assert [(fault.name, fault.where) for fault in read.faults] == [(name, where)] and words in read.faults[
+        0
+    ].reason
+    beside = read_files({"a/SKILL.md": b"---\ntitle: x\n---\nYou are a.", "a/skill.md": b"more"})
+    assert list(beside.found) == ["a"] and beside.faults == []
+
+
+def test_what_declares_nobody_is_named_with_why(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "specialists", tmp_path / "elsewhere"
+    for path in (
+        folder / "good",
+        folder / "empty",
+        folder / "odd" / "SKILL.md",
+        folder / "dir.toml",
+        folder / "cased",
+        elsewhere,
+    ):
+        path.mkdir(parents=True)
+    for path in (folder / "good" / "SKILL.md", folder / "cased" / "skill.md", folder / "notes.yaml", folder / "mine.toml",
+                 folder / ".hidden", elsewhere / "SKILL.md"):  # fmt: skip
+        path.write_text("x")
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "out").symlink_to(elsewhere)
+    (folder / "linked").mkdir()
+    (folder / "linked" / "SKILL.md").symlink_to(elsewhere / "SKILL.md")
+    (folder / "gone.toml").symlink_to("nowhere")
+    (folder / "loop").symlink_to(".")
+    assert list(unused(folder)) == [
+        "dir.toml", "empty", "gone.toml", "linked/SKILL.md", "loop", "notes.yaml", "odd", "out", "pipe.toml",
+    ]  # fmt: skip
+    assert unused(tmp_path / "none") == {}
 
 
 def test_links_out_of_the_folder_and_hidden_files_are_not_read(tmp_path: Path) -> None:

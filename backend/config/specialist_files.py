@@ -53,8 +53,8 @@ class SpecialistFiles(NamedTuple):
     faults: list[FileFault]
 
 
-class _Wrong(Exception):
-    """A file cannot be used: the line, counted from 1, and why."""
+class WrongFile(Exception):
+    """A file, or its name, cannot be used: the line, counted from 1, and why."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
@@ -105,39 +105,86 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def check_name(name: str) -> None:
+    """Raise `WrongFile` for what can name no specialist: such a name is no part of a path either."""
+    if not _NAME.fullmatch(name.lower().replace("-", "_")):
+        raise WrongFile(1, f"{name[:60]!r} names no specialist: {NAME_RULE}")
+
+
+def unused(folder: Path) -> dict[str, str]:
+    """Return what stands below a folder, declares nobody and looks as if it should, with why; hidden files left out."""
+    found: dict[str, str] = {}
+    inside = folder.resolve()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        below = path / SKILL
+        if path.name.startswith(".") or path.name.endswith("~"):
+            continue
+        leads = next((one for one in (path, below) if one.is_symlink() and not _is_within(one, inside)), None)
+        if leads is not None:
+            found[leads.relative_to(folder).as_posix()] = (
+                "a link that leads out of the folder, or nowhere: copy it here"
+            )
+        elif path.is_symlink() and path.is_dir():
+            found[path.name] = "a link to a folder: copy the folder here"
+        elif path.is_dir():
+            if not any(one.name.lower() == SKILL.lower() and one.is_file() for one in path.iterdir()):
+                found[path.name] = f"a folder without a {SKILL}"
+        elif not path.is_file() or not _is_toml(path.name):
+            found[path.name] = f"a specialist is NAME.toml, or a folder NAME with a {SKILL}"
+    return found
+
+
+def _is_within(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(folder)
+    except (OSError, RuntimeError):
+        return False
+
+
+def _is_toml(name: str) -> bool:
+    return name.lower().endswith(".toml")
+
+
 def read_files(files: Mapping[str, bytes]) -> SpecialistFiles:
     """Read specialists from files given by path; a broken one is a fault and disturbs no other."""
     found: dict[str, SpecialistFile] = {}
     faults: list[FileFault] = []
     for where in sorted(files):
         folder, _, file = where.rpartition("/")
-        if folder.count("/") or (folder and file != SKILL) or not (folder or file.endswith(".toml")):
+        if folder.count("/") or (folder and file.lower() != SKILL.lower()) or not (folder or _is_toml(file)):
             continue  # reference material, or nothing of ours
-        name = (folder or file.removesuffix(".toml")).lower().replace("-", "_")
+        if folder and file != SKILL and f"{folder}/{SKILL}" in files:
+            continue
+        name = (folder or file[: -len(".toml")]).lower().replace("-", "_")
         try:
-            if not _NAME.fullmatch(name):
-                raise _Wrong(1, f"{name[:60]!r} names no specialist: {NAME_RULE}")
+            check_name(name)
+            if folder and file != SKILL:
+                raise WrongFile(1, f"the file is called {file}: rename it {SKILL}, in capitals")
+            if not (folder or file.endswith(".toml")):
+                raise WrongFile(
+                    1, f"the file is called {file}: rename it {file[: -len('.toml')]}.toml, in small letters"
+                )
             if name in found:
-                raise _Wrong(1, f"{found[name].where} declares {name!r} already: keep one of the two")
+                raise WrongFile(1, f"{found[name].where} declares {name!r} already: keep one of the two")
             text = _text(files[where])
             if folder:
                 found[name] = _read_skill(name, where, text, _references(files, folder))
             else:
                 found[name] = SpecialistFile(name, where, _read_toml(text))
-        except _Wrong as wrong:
+        except WrongFile as wrong:
             faults.append(FileFault(name, where, wrong.line, redact(wrong.reason)))
     return SpecialistFiles(found, faults)
 
 
 def _text(data: bytes) -> str:
     if len(data) > MAX_FILE_BYTES:
-        raise _Wrong(1, f"the file is longer than {MAX_FILE_BYTES >> 10} KiB")
+        raise WrongFile(1, f"the file is longer than {MAX_FILE_BYTES >> 10} KiB")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _Wrong(data[: error.start].count(b"\n") + 1, "this is no UTF-8 text") from error
+        raise WrongFile(data[: error.start].count(b"\n") + 1, "this is no UTF-8 text") from error
     if "\0" in text:
-        raise _Wrong(text[: text.index("\0")].count("\n") + 1, "this is no text: it holds a zero byte")
+        raise WrongFile(text[: text.index("\0")].count("\n") + 1, "this is no text: it holds a zero byte")
     return text.replace("\r\n", "\n")
 
 
@@ -147,7 +194,7 @@ def _read_toml(text: str) -> SpecialistSettings:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         place = _TOML_PLACE.search(str(error))
         line = int(place[1]) if place else text.count("\n") + 1
-        raise _Wrong(line, f"not valid TOML: {_TOML_PLACE.sub('', str(error)).strip()}") from error
+        raise WrongFile(line, f"not valid TOML: {_TOML_PLACE.sub('', str(error)).strip()}") from error
     return _checked(table, lambda key: line_of(text, key), strict=True)
 
 
@@ -174,26 +221,26 @@ def line_of(text: str, key: str) -> int:
 def _read_skill(name: str, where: str, text: str, references: dict[str, str]) -> SpecialistFile:
     lines = text.split("\n")
     if lines[0].rstrip() != "---":
-        raise _Wrong(
+        raise WrongFile(
             1, "expected front matter: a first line ---, keys such as title: …, and a line --- behind them"
         )
     end = next((at for at, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 0)
     if not end:
-        raise _Wrong(1, "the front matter is not closed: expected a second line ---")
+        raise WrongFile(1, "the front matter is not closed: expected a second line ---")
     table, places = _read_yaml("\n".join(lines[1:end]))
     notes = [f"{key}: not used" for key in sorted(FOREIGN_KEYS & table.keys())]
     given = str(table.pop("name", name)).lower().replace("-", "_")
     if given != name:
-        raise _Wrong(
+        raise WrongFile(
             places.get("name", 2), f"the folder is {name!r} and the name in it {given[:60]!r}: make them one"
         )
     if "persona" in table:
-        raise _Wrong(places["persona"], "the persona is the text behind the front matter")
+        raise WrongFile(places["persona"], "the persona is the text behind the front matter")
     for key in FOREIGN_KEYS:
         table.pop(key, None)
     persona = "\n".join(lines[end + 1 :]).strip()
     if not persona:
-        raise _Wrong(end + 1, "the persona is missing: write it behind the front matter")
+        raise WrongFile(end + 1, "the persona is missing: write it behind the front matter")
     own = _checked(table, lambda key: places.get(key.partition("[")[0].partition(".")[0], 2), strict=False)
     return SpecialistFile(
         name, where, msgspec.structs.replace(own, persona=persona + _material(references)), notes
@@ -206,7 +253,7 @@ def _material(references: dict[str, str]) -> str:
 
 
 def _references(files: Mapping[str, bytes], folder: str) -> dict[str, str]:
-    """Return the text files beside a `SKILL.md` by name; raises `_Wrong` when they are too many or too long."""
+    """Return the text files beside a `SKILL.md` by name; raises `WrongFile` when they are too many or too long."""
     found: dict[str, str] = {}
     for where in sorted(files):
         name = where.removeprefix(f"{folder}/")
@@ -216,12 +263,14 @@ def _references(files: Mapping[str, bytes], folder: str) -> dict[str, str]:
             continue  # pictures and programs are no reading matter
         try:
             found[name.translate(_PLAIN_NAME)] = _text(files[where])
-        except _Wrong as wrong:
-            raise _Wrong(1, f"{name}, line {wrong.line}: {wrong.reason}") from wrong
+        except WrongFile as wrong:
+            raise WrongFile(1, f"{name}, line {wrong.line}: {wrong.reason}") from wrong
     if len(found) > MAX_REFERENCES:
-        raise _Wrong(1, f"the folder has {len(found)} further text files: at most {MAX_REFERENCES} are read")
+        raise WrongFile(
+            1, f"the folder has {len(found)} further text files: at most {MAX_REFERENCES} are read"
+        )
     if (size := sum(len(text.encode()) for text in found.values())) > MAX_REFERENCE_BYTES:
-        raise _Wrong(
+        raise WrongFile(
             1,
             f"the folder's further files have {size >> 10} KiB: at most {MAX_REFERENCE_BYTES >> 10} are read",
         )
@@ -239,7 +288,7 @@ def _read_yaml(text: str) -> tuple[dict[str, Any], dict[str, int]]:
         if root is None:
             return {}, {}
         if not isinstance(root, yaml.MappingNode):
-            raise _Wrong(2, "expected keys such as title: Reviewer")
+            raise WrongFile(2, "expected keys such as title: Reviewer")
         places = {
             str(key.value): key.start_mark.line + 2
             for key, _ in root.value
@@ -249,21 +298,21 @@ def _read_yaml(text: str) -> tuple[dict[str, Any], dict[str, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
-        raise _Wrong(mark.line + 2 if mark else 2, f"not valid YAML: {reason}") from error
+        raise WrongFile(mark.line + 2 if mark else 2, f"not valid YAML: {reason}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _Wrong(2, f"not valid YAML: {str(error)[:200] or 'nested too deep'}") from error
+        raise WrongFile(2, f"not valid YAML: {str(error)[:200] or 'nested too deep'}") from error
 
 
 def _plain(node: yaml.Node, count: list[int]) -> object:
     count[0] += 1
     if count[0] > MAX_NODES:
-        raise _Wrong(node.start_mark.line + 2, f"the front matter has more than {MAX_NODES:,} values")
+        raise WrongFile(node.start_mark.line + 2, f"the front matter has more than {MAX_NODES:,} values")
     if isinstance(node, yaml.MappingNode):
         table: dict[str, object] = {}
         for key, value in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
             if name in table:
-                raise _Wrong(key.start_mark.line + 2, f"the key {name[:60]!r} is given twice")
+                raise WrongFile(key.start_mark.line + 2, f"the key {name[:60]!r} is given twice")
             table[name] = _plain(value, count)
         return table
     if isinstance(node, yaml.SequenceNode):
@@ -281,7 +330,7 @@ def _checked(table: dict[str, Any], line: Callable[[str], int], *, strict: bool)
         shown = (
             f"; found {str(fault.value)[:60]!r}" if fault and not isinstance(fault.value, dict | list) else ""
         )
-        raise _Wrong(line(key), f"key '{key}': {expected}{shown}") from error
+        raise WrongFile(line(key), f"key '{key}': {expected}{shown}") from error
 
 
 def with_last_good(before: FoundFiles, now: FoundFiles) -> dict[str, SpecialistSettings]:

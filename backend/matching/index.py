@@ -15,7 +15,7 @@ from msgspec import Struct
 from backend.catalog import Catalog
 from backend.matching import model
 from backend.matching.tokenizer import FILL_WORDS, Speller, stem, words
-from backend.matching.vocabulary import CODE, GAP, Phrase, everyday, profile
+from backend.matching.vocabulary import CODE, GAP, Phrase, everyday, headline, profile
 
 TYPO_SHARE = 0.7
 """How much a word counts that was only found as the nearest to a misspelt one."""
@@ -27,6 +27,13 @@ MODEL_SHARE, MODEL_CEILING = 0.5, 5.0
 """The likeliest specialist gets nearly the ceiling, the others less by this share of their log probability, none below 0."""
 MODEL_REASON = 0.1
 """How strong a word that only the model knows stands among the reasons: behind those of the vocabulary."""
+FIT_CEILING, LEAST_FIT = 5.0, 0.5
+"""What the operator's own specialists get in the place of the model, which knows shipped ones only: the first for the whole
+request, less for a share of its words, nothing below the second."""
+BESIDE_SHARE = 0.5
+"""How much of that a word counts that stands neither in their name nor in their title or capabilities."""
+OWN_PHRASE = 1.5
+"""How much a whole capability of theirs counts: somebody wrote it down for just this."""
 COMMON_SHARE, CROWD = 0.25, 200
 """In a crowd, a word that more than this share of it has says nothing and is not looked up."""
 MAX_GAP = 3
@@ -57,6 +64,8 @@ class Index:
         self._words: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._phrases: defaultdict[str, dict[Phrase, dict[str, float]]] = defaultdict(dict)
         self._shipped: dict[str, str] = {}
+        self._headlines: defaultdict[str, set[str]] = defaultdict(set)
+        """By stem, the operator's own specialists in whose name, title or capabilities it stands."""
         entries, spellings = everyday(), set[str]()
         for component in catalog:
             entry = None if component.own else entries.get(component.name)
@@ -64,10 +73,15 @@ class Index:
                 self._shipped[component.name] = component.id
             known = profile(component, entry)
             spellings |= known.spellings
+            if entry is None:
+                for key in headline(component):
+                    self._headlines[key].add(component.id)
             for word, weight in known.weights.items():
                 self._words[word][component.id] = weight
             for phrase in known.phrases:
-                self._phrases[phrase.stems[0]].setdefault(phrase, {})[component.id] = 1.0
+                self._phrases[phrase.stems[0]].setdefault(phrase, {})[component.id] = (
+                    OWN_PHRASE if entry is None else 1.0
+                )
         self._speller = Speller(spellings)
         self._model = model.shipped()
         self._rarity = {word: _rarity(len(rows), self._size) for word, rows in self._words.items()}
@@ -90,7 +104,11 @@ class Index:
         corrected = [word for word, _ in spoken]
         if not pieces and all(word in FILL_WORDS for word in corrected):
             return []  # a greeting is meant for nobody in particular
-        return [*pieces, *self._model_evidence(corrected)]
+        asked = [
+            key for place, (key, word) in enumerate(zip(stems, corrected, strict=True))
+            if word not in FILL_WORDS and place <= topic
+        ]  # fmt: skip
+        return [*pieces, *self._fit_evidence(list(dict.fromkeys(asked))), *self._model_evidence(corrected)]
 
     def _is_specific(self, key: str) -> bool:
         """Return whether a stem is known and, in a crowd, not of too many."""
@@ -121,6 +139,25 @@ class Index:
                     share = phrase.weight / math.sqrt(len(rows)) * (TOPIC_SHARE if start > topic else 1.0)
                     found[phrase] = Evidence(rows, share, f"“{phrase.text}”")
         return list(found.values())
+
+    def _fit_evidence(self, asked: list[str]) -> list[Evidence]:
+        """Return how well the operator's own specialists fit what is asked, by the words that are theirs, rare ones more.
+
+        A word that more than a crowd of them have in common says nothing of any one.
+        """
+        named = {key: ids for key in asked if 0 < len(ids := self._headlines.get(key, ())) <= CROWD}
+        weights = {key: self._rarity.get(key, 1.0) for key in asked}
+        rows: dict[str, float] = {}
+        for ai_id in set[str]().union(*named.values()):
+            theirs = sum(
+                weight
+                * (1.0 if ai_id in named.get(key, ()) else BESIDE_SHARE * (ai_id in self._words.get(key, ())))
+                for key, weight in weights.items()
+            )
+            share = theirs / sum(weights.values())
+            if share >= LEAST_FIT:
+                rows[ai_id] = FIT_CEILING * share
+        return [Evidence(rows, 1.0, "")] if rows else []
 
     def _model_evidence(self, spoken: list[str]) -> list[Evidence]:
         """Return the model's score of each shipped specialist, and the words that contributed to it."""

@@ -85,6 +85,12 @@ def profile(component: Component, entry: _Entry | None) -> Profile:
     return Profile(dict(weights), list(phrases.values()), spellings)
 
 
+def headline(component: Component) -> set[str]:
+    """Return the stems of a specialist's name, title and capabilities: what it is for, in few words."""
+    names = [component.name.replace("_", " "), *component.aliases, component.title, *component.capabilities]
+    return {stem(word) for word in words(" ".join(names)) if word not in FILL_WORDS}
+
+
 def as_phrase(text: str) -> Phrase:
     """Return a phrase of the data, its words cut to stems."""
     parts = [part for piece in text.lower().split() for part in ([GAP] if piece == GAP else words(piece))]

@@ -30,10 +30,14 @@ PATIENT_TIMEOUT_S = 2.0
 FIT_SHARE = 0.75
 """Of this machine's memory, how much a model's file may take and still leave room for its work."""
 _NO_CHAT = re.compile(
-    r"embed|(^|[/:_-])(bge|e5|gte|minilm|all-mpnet|paraphrase|clip|whisper|rerank\w*|tts|colbert|splade)([:_.-]|$)",
+    r"embed|transcri|moderation|rerank|diffusion|guardian|shieldgemma|(^|[/:_-])("
+    r"bge|e5|gte|minilm|all-mpnet|paraphrase|instructor|stella|colbert|colqwen\w*|colpali|splade|clip|siglip\w*"
+    r"|whisper|parakeet|canary|x?tts|speecht5|kokoro|bark|piper|musicgen|vad"
+    r"|dall-e|gpt-image|image|sdxl|sd\d\S*|flux|t2v|i2v|sora|veo"
+    r"|(?:llama|prompt|qwen3?)-?guard\d*)([:_.-]|$)",
     re.IGNORECASE,
 )
-"""Names of models for embedding, reranking, speech or transcription, which do not chat."""
+"""Names of models for embedding, reranking, speech, pictures or the judging of texts, which do not chat."""
 _NO_CHAT_FAMILIES = frozenset({"bert", "nomic-bert", "xlm-roberta", "clip", "jina-bert-v2"})
 LM_STUDIO = "LM Studio"
 _SERVERS = {
@@ -52,6 +56,7 @@ _USUAL = {
 """Whose usual port it is."""
 SUGGESTED = "qwen3:8b"
 """What to pull where Ollama has nothing that chats and nobody named a model: 5 GB, and good for its size."""
+NO_KEY = ("answers 401", "answers 403")
 LOCAL_KEY = "TEKTON_LOCAL_API_KEY"
 """Variable whose key goes to servers found on this machine; the key for OpenAI goes to nobody who merely listens."""
 
@@ -103,7 +108,9 @@ async def look_around(
 
     Takes at most `timeout_s` and a little: all places are asked at once. Nothing is sent to a service that is paid.
     """
-    looks = await asyncio.gather(*_ollama(settings, timeout_s), *_servers(settings, environment, timeout_s))
+    looks = await asyncio.gather(
+        *_ollama(settings, home, environment, timeout_s), *_servers(settings, home, environment, timeout_s)
+    )
     looks += _paid(settings, home, environment)
     looks += _embedded(settings, home)
     found = [candidate for look in looks for candidate in look.candidates]
@@ -127,29 +134,35 @@ def _rank(one: ModelCandidate) -> tuple[bool, bool, int, int, int]:
 # Ollama
 
 
-def _ollama(settings: Settings, timeout_s: float) -> list[Awaitable[_Look]]:
+def _ollama(
+    settings: Settings, home: Home, environment: Mapping[str, str], timeout_s: float
+) -> list[Awaitable[_Look]]:
     info = usable_provider("ollama")
     if info is None:
         return []
     own: Any = info.own(settings)
     where, user = split_user(own.address)
     own_choice = own.model != info.settings().model
-    return [_look_at_ollama(where.rstrip("/"), user, own.model, own_choice, timeout_s)]
+    key = _key_or_none(own, home, environment)
+    allowed = f"Bearer {key}" if key else user
+    return [_look_at_ollama(where.rstrip("/"), allowed, own, own_choice, timeout_s)]
 
 
-async def _look_at_ollama(where: str, user: str, model: str, own_choice: bool, timeout_s: float) -> _Look:
+async def _look_at_ollama(where: str, user: str, own: Any, own_choice: bool, timeout_s: float) -> _Look:
+    model: str = own.model
     listing, running = await asyncio.gather(
-        fetch_listing(f"{where}/api/tags", user, timeout_s=timeout_s),
+        fetch_listing(f"{where}/api/tags", user, timeout_s=timeout_s, key="models"),
         fetch_listing(f"{where}/api/ps", user, timeout_s=timeout_s),
     )
     name = f"Ollama at {where}"
     if listing.problem:
-        why = "Ollama not found" if listing.nobody else f"{name} {listing.problem}"
+        said = _with_hint(listing.problem, own.api_key_file or own.api_key_env)
+        why = "Ollama not found" if listing.nobody else f"{name} {said}"
         wanted = model if own_choice else SUGGESTED
-        return _Look(name, listing.problem, [_unusable("ollama", wanted, where, why)])
+        return _Look(name, said, [_unusable("ollama", wanted, where, why)])
     models = listing.entries("models")
     loaded = {entry["name"] for entry in running.entries("models")}
-    found = [_ollama_candidate(entry, where, model, loaded) for entry in models if _chats(entry)]
+    found = [_ollama_candidate(entry, where, model, loaded, own_choice) for entry in models if _chats(entry)]
     said = _counted(len(found), len(models))
     named_one = any(one.model in (model, f"{model}:latest") for one in found)
     if not found or (own_choice and not named_one):
@@ -159,11 +172,14 @@ async def _look_at_ollama(where: str, user: str, model: str, own_choice: bool, t
     return _Look(name, said, found)
 
 
-def _ollama_candidate(entry: dict[str, Any], where: str, configured: str, loaded: set[str]) -> ModelCandidate:
+def _ollama_candidate(
+    entry: dict[str, Any], where: str, configured: str, loaded: set[str], own_choice: bool
+) -> ModelCandidate:
+    """Return a model that Ollama has. The one of the settings' default counts as chosen only where it fits."""
     name = entry["name"]
     size = _size(entry.get("size"))
-    fits = size <= psutil.virtual_memory().total * FIT_SHARE
-    chosen = name in (configured, f"{configured}:latest")
+    fits = not is_this_machine(where) or size <= psutil.virtual_memory().total * FIT_SHARE
+    chosen = name in (configured, f"{configured}:latest") and (own_choice or fits)
     cloud = name.endswith(("-cloud", ":cloud")) or bool(entry.get("remote_host"))
     why = "the model named in the configuration" if chosen else "loaded now" if name in loaded else "pulled"
     if not fits:
@@ -178,7 +194,9 @@ def _ollama_candidate(entry: dict[str, Any], where: str, configured: str, loaded
 # servers that speak OpenAI's protocol
 
 
-def _servers(settings: Settings, environment: Mapping[str, str], timeout_s: float) -> list[Awaitable[_Look]]:
+def _servers(
+    settings: Settings, home: Home, environment: Mapping[str, str], timeout_s: float
+) -> list[Awaitable[_Look]]:
     info = usable_provider("openai")
     if info is None:
         return []
@@ -188,23 +206,50 @@ def _servers(settings: Settings, environment: Mapping[str, str], timeout_s: floa
     if configured and is_near(configured):
         addresses = {configured: None} | addresses
     key = environment.get(LOCAL_KEY, "").strip()
-    return [_look_at_server(address, own.model, key, configured, timeout_s) for address in addresses]
+    # an address that the operator wrote down is asked with the key of its table, as each chat is
+    keys = {configured: (_key_or_none(own, home, environment), own.api_key_file or own.api_key_env)}
+    return [
+        _look_at_server(address, own.model, *keys.get(address, (key, LOCAL_KEY)), configured, timeout_s)
+        for address in addresses
+    ]
+
+
+def _key_or_none(own: KeyedSettings, home: Home, environment: Mapping[str, str]) -> str:
+    """Return a key, empty where there is none or its file cannot be used: whoever asks in earnest says why."""
+    try:
+        return find_key(own, home, environment)
+    except ConfigError:
+        return ""
+
+
+def _with_hint(problem: str, variable: str) -> str:
+    """Return what a server said; where it refused for want of a key, with where to set one."""
+    return f"{problem}: it wants the key that {variable} names" if problem in NO_KEY else problem
 
 
 async def _look_at_server(
-    address: str, configured_model: str, key: str, configured: str, timeout_s: float
+    address: str, configured_model: str, key: str, variable: str, configured: str, timeout_s: float
 ) -> _Look:
     where, user = split_user(address)
     authorization = f"Bearer {key}" if key else user
-    listing = await fetch_listing(f"{where}/models", authorization, timeout_s=timeout_s)
+    listing = await fetch_listing(f"{where}/models", authorization, timeout_s=timeout_s, key="data")
     usual = _USUAL.get(urlsplit(where).port or 0, "")
     place = f"{where} (usual port of {usual})" if usual else where
     if listing.problem:
         found: list[ModelCandidate] = []
+        said = _with_hint(listing.problem, variable)
         if address == configured:  # of the others, nobody said that a server should be there
-            why = f"the server at {where} " + ("does not answer" if listing.nobody else listing.problem)
+            if not listing.nobody and not urlsplit(where).path:
+                below = await fetch_listing(
+                    f"{where}/v1/models", authorization, timeout_s=timeout_s, key="data"
+                )
+                if not below.problem:
+                    said += (
+                        f", and {where}/v1 does: write that as providers.openai.base_url (OPENAI_BASE_URL)"
+                    )
+            why = f"the server at {where} " + ("does not answer" if listing.nobody else said)
             found = [_unusable("openai", configured_model, where, why)]
-        return _Look(place, listing.problem, found)
+        return _Look(place, said, found)
     models = listing.entries("data", "id")
     owners = [owner for entry in models if isinstance(owner := entry.get("owned_by"), str)]
     who = next((_SERVERS[owner] for owner in owners if owner in _SERVERS), "an OpenAI-compatible server")

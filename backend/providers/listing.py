@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from backend.providers.http import is_this_machine
 
-MAX_LISTING_BYTES = 1 << 20
+MAX_LISTING_BYTES = 4 << 20
+"""More than ten thousand models take."""
 MAX_NAME_CHARS = 200
 _MAX_HEAD_BYTES = 32 * 1024
 
@@ -37,8 +38,8 @@ class Listing(NamedTuple):
         return found
 
 
-async def fetch_listing(url: str, authorization: str = "", *, timeout_s: float) -> Listing:
-    """Ask for a listing once; after `timeout_s` the connection is closed."""
+async def fetch_listing(url: str, authorization: str = "", *, timeout_s: float, key: str = "") -> Listing:
+    """Ask for a listing once; after `timeout_s` the connection is closed. `key`: under which a list has to stand."""
     ask = _ask_here if is_this_machine(url) and url.startswith("http://") else _ask_through_proxies
     try:
         async with asyncio.timeout(timeout_s):
@@ -52,9 +53,12 @@ async def fetch_listing(url: str, authorization: str = "", *, timeout_s: float) 
     if status != 200:
         return Listing(problem=f"answers {status}")
     try:
-        return Listing(json.loads(body))
+        data = json.loads(body)
     except (ValueError, RecursionError):
         return Listing(problem="answers no listing of models")
+    if key and not (isinstance(data, dict) and isinstance(cast(dict[str, object], data).get(key), list)):
+        return Listing(problem="answers no listing of models")
+    return Listing(data)
 
 
 async def _ask_here(url: str, authorization: str, timeout_s: float) -> tuple[int, bytes]:

@@ -6,7 +6,10 @@ import asyncio
 import json
 import re
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -30,6 +33,35 @@ def _findings(line: Line, **environment: str) -> tuple[int, dict[str, str]]:
     bad = {row[5:]: rows[number + 1].strip() for number, row in enumerate(rows) if row.startswith("FAIL")}
     assert all(fix.startswith("fix: ") and len(fix) > 10 for fix in bad.values()), bad
     return done.returncode, bad
+
+
+class _Models(BaseHTTPRequestHandler):
+    """A server of OpenAI's protocol with one model."""
+
+    def do_GET(self) -> None:
+        data = b'{"data": [{"id": "gemma3-12b", "object": "model", "created": 1, "owned_by": "organization_owner"}]}'
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_server_that_was_found_is_asked_as_the_backend_asks_it(quiet: Line) -> None:
+    """`auto` took LM Studio, and it was called broken for want of a key for OpenAI."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Models) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"http://127.0.0.1:{server.server_port}/v1"
+        quiet.home.mkdir(mode=0o700)
+        config = f'[providers]\nlocal = ["{where}"]\n[providers.ollama]\nhost = "http://127.0.0.1:9"\n'
+        (quiet.home / "config.toml").write_text(config)
+        code, bad = _findings(quiet, TEKTON_PROVIDER="auto")
+        assert (code, bad) == (0, {})
+        assert f"{where} answers" in quiet("tekton", "doctor").stdout
+        server.shutdown()
 
 
 def test_a_healthy_home_has_nothing_to_mend_and_looking_changes_nothing(quiet: Line) -> None:

@@ -123,3 +123,46 @@ def test_one_from_elsewhere_is_shown_whole_before_anything_is_written(
     brought = quiet("tekton", "specialists", "new", "other", "--from", str(folder), "--yes")
     assert brought.returncode == 0 and "Know this." in brought.stdout, brought.stderr
     assert "other/SKILL.md" in quiet("tekton", "specialists").stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "critic/../../evil", "a b", "9x", "ünï", "x" * 40, "auto", "team"]
+)
+def test_what_names_no_specialist_is_refused_and_nothing_is_written_anywhere(quiet: Line, name: str) -> None:
+    source = quiet.home.parent / "source"
+    source.mkdir()
+    (source / "SKILL.md").write_text(f"---\nname: {name}\ntitle: x\n---\nYou are x.")
+    before = sorted(quiet.home.parent.rglob("SKILL.md"))
+    for words in (
+        ("new", name, "--persona", "You are x."),
+        ("new", name, "--agent", "cat"),
+        ("new", "--from", str(source), "--yes"),
+    ):
+        done = quiet("tekton", "specialists", *words)
+        assert done.returncode == 2 and "name" in done.stderr and "Traceback" not in done.stderr, (
+            words,
+            done,
+        )
+    assert sorted(quiet.home.parent.rglob("SKILL.md")) == before and not list(quiet.home.rglob("*.toml"))
+
+
+def test_one_named_like_a_shipped_specialist_is_said_to_change_that(quiet: Line) -> None:
+    done = quiet("tekton", "specialists", "new", "apollo", "--persona", "You are kind.")
+    assert done.returncode == 0 and "it changes the shipped apollo" in done.stdout
+    assert "changes" not in quiet(*NEW).stdout
+
+
+def test_check_names_what_is_not_used(quiet: Line) -> None:
+    quiet.home.mkdir(mode=0o700)
+    folder = quiet.home / "specialists"
+    (folder / "critic").mkdir(parents=True)
+    (folder / "notes.yaml").write_text("title: x")
+    done = quiet("tekton", "specialists", "check")
+    assert done.returncode == 0
+    assert (
+        "notes.yaml: not used" in done.stdout
+        and "critic: not used: a folder without a SKILL.md" in done.stdout
+    )
+    (folder / "critic" / "skill.md").write_text("---\ntitle: x\n---\nYou are x.")
+    done = quiet("tekton", "specialists", "check")
+    assert done.returncode == 1 and "rename it SKILL.md" in done.stderr

@@ -178,6 +178,59 @@ def test_an_own_specialist_is_found_by_its_own_texts() -> None:
     assert own.match("review this pull request")[0].id == "apollo-ai"
 
 
+OWN = {
+    "reviewer": ("Code reviewer", ["code review"], "You are Reviewer. You read a change and name the one line most likely to break."),
+    "lawyer": ("Contract lawyer", ["contracts", "legal risk"], "You read contracts."),
+    "translator": ("Translator", ["translation", "german"], "You translate texts."),
+    "tester": ("Test writer", ["unit tests"], "You write tests."),
+    "analyst": ("Data analyst", ["analyse data", "charts"], "You look at figures."),
+    "tutor": ("Math tutor", ["explain mathematics"], "You are a tutor."),
+    "holiday": ("Holiday planner", ["plan holidays"], "You plan journeys."),
+}  # fmt: skip
+FITS = {
+    "reviewer": ["review my change", "review this change", "review my code", "code review", "can you do a code review?"],
+    "lawyer": ["read this contract", "is there legal risk in this contract?"],
+    "translator": ["translate this to german", "translation of a letter"],
+    "tester": ["write unit tests for this function", "unit tests for the parser"],
+    "analyst": ["analyse this data"],
+    "tutor": ["explain this mathematics exercise"],
+    "holiday": ["plan our holiday"],
+}  # fmt: skip
+
+
+def with_own(*names: str) -> Matcher:
+    """Return a matcher over the shipped specialists and these of one's own."""
+    own = {
+        name: SpecialistSettings(title=title, capabilities=capabilities, persona=persona)
+        for name, (title, capabilities, persona) in OWN.items()
+        if name in names
+    }
+    return Matcher(catalog.load(Settings(specialists=own)))
+
+
+@pytest.mark.parametrize(
+    ("name", "query"), [(name, query) for name, asked in FITS.items() for query in asked]
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_own_specialist_made_for_what_is_asked_comes_before_the_shipped_ones(
+    name: str, query: str, beside: bool
+) -> None:
+    matcher = with_own(*(OWN if beside else [name]))
+    assert matcher.match(query)[0].id == f"{name}-ai"
+
+
+def test_own_specialists_take_few_requests_that_are_meant_for_others() -> None:
+    matcher = with_own(*OWN)
+    asked = [
+        (text, name)
+        for half in ("training", "held_out")
+        for name, texts in REQUESTS[half].items()
+        for text in texts
+    ]
+    taken = sum(matcher.match(text, limit=1)[0].id.removesuffix("-ai") in OWN for text, _ in asked)
+    assert taken / len(asked) < 0.015
+
+
 def test_a_request_without_a_known_word_goes_to_the_coordinator_and_says_so() -> None:
     ranked = MATCHER.match("qqqq zzzzzx", limit=19)
     assert ranked[0].id == "apollo-ai"

@@ -174,24 +174,98 @@ async def test_a_server_that_answers_nonsense_is_not_taken(home: Home, listing: 
     assert found.provider == "embedded"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "nomic-embed-text",
-        "mxbai-embed-large:latest",
-        "bge-m3",
-        "all-minilm:33m",
-        "snowflake-arctic-embed2",
-        "whisper-large",
-        "jina/e5-base",
-        "bge-reranker-v2",
-    ],
-)
+NO_CHAT = """
+nomic-embed-text mxbai-embed-large:latest bge-m3 all-minilm:33m snowflake-arctic-embed2 jina/e5-base bge-reranker-v2 gte-qwen2
+Qwen3-Embedding-8B qwen3-reranker:0.6b ms-marco-MiniLM-L6 stella_en_1.5B instructor-xl colqwen2 siglip-so400m whisper-large
+faster-whisper-small tts-1 xtts_v2 speecht5_tts kokoro-82m kokoro bark-small parakeet-tdt-0.6b gpt-4o-transcribe gpt-4o-mini-tts
+dall-e-3 gpt-image-1 stable-diffusion-xl sdxl-turbo flux.1-dev FLUX.1-schnell qwen-image sd3.5-large sora-2 wan2.2-t2v musicgen-small
+text-moderation-latest omni-moderation-latest llama-guard3:8b shieldgemma:9b granite3-guardian:8b silero-vad
+""".split()
+
+
+@pytest.mark.parametrize("name", NO_CHAT)
 async def test_models_that_do_not_chat_are_known_by_their_names(home: Home, name: str) -> None:
     server = await models_server({"data": [{"id": name}], "models": [{"name": name}]})
     found = await choose(looking_at(f"{server.url}/v1", ollama={"host": server.url}), home, {})
     await server.stop()
     assert found.provider == "embedded"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen3:8b", "llama3.3:70b", "gemma3-12b", "hf.co/unsloth/Qwen3-8B-GGUF:Q4_K_M", "mistral-small", "gpt-oss:20b", "phi4",
+        "deepseek-r1:14b", "qwen2.5-vl:7b", "sdlc-coder", "bargain-7b", "imagine-chat", "stellaris-8b", "guardrails-chat:8b",
+    ],
+)  # fmt: skip
+async def test_models_that_chat_are_taken_whatever_they_are_called(home: Home, name: str) -> None:
+    server = await models_server({"data": [{"id": name}], "models": [{"name": name}]})
+    found = await choose(looking_at(f"{server.url}/v1", ollama={"host": server.url}), home, {})
+    await server.stop()
+    assert found.model == name
+
+
+async def test_a_model_that_nobody_chose_and_memory_does_not_hold_stands_behind_one_that_fits(
+    home: Home,
+) -> None:
+    listing = {
+        "models": [{"name": "llama3.3:70b", "size": 1 << 48}, {"name": "qwen3:8b", "size": 5_000_000_000}]
+    }
+    server = await models_server(listing)
+    first = await choose(settings(ollama={"host": server.url}), home, {})
+    named = await choose(settings(ollama={"host": server.url, "model": "qwen3:8b"}), home, {})
+    await server.stop()
+    assert (first.model, named.model) == ("qwen3:8b", "qwen3:8b")
+    assert "more than this machine's memory" not in first.reason
+
+
+async def test_five_thousand_models_are_read(home: Home) -> None:
+    details = {
+        "format": "gguf",
+        "family": "x",
+        "parameter_size": "8B",
+        "quantization_level": "Q4",
+        "families": ["x"],
+    }
+    rows = [{"name": f"model-{n}", "size": n, "digest": "a" * 64, "details": details} for n in range(5_000)]
+    server = await models_server({"models": rows})
+    found = await look_around(settings(ollama={"host": server.url}), home, {}, timeout_s=20.0)
+    await server.stop()
+    assert found.looked[0].said == "5000 chat models" and found.candidates[0].model == "model-4999"
+
+
+async def test_an_address_that_was_written_down_is_asked_with_its_key_and_others_are_not(home: Home) -> None:
+    async def locked(call: Call) -> None:
+        right = call.headers.get("authorization") in ("Bearer own", "Bearer for-ollama")
+        listing = {"data": [{"id": "mine"}], "models": [{"name": "mine:8b"}]}
+        await call.reply(200 if right else 401, listing if right else {})
+
+    server, other = await Upstream(locked).start(), await Upstream(locked).start()
+    own = looking_at(f"{other.url}/v1", openai={"base_url": f"{server.url}/v1"})
+    found = await look_around(own, home, {"OPENAI_API_KEY": "own"})
+    assert [one.model for one in found.candidates if one.usable and not one.stand_in] == ["mine"]
+    said = {one.where: one.said for one in found.looked}
+    assert said[f"{other.url}/v1"] == "answers 401: it wants the key that TEKTON_LOCAL_API_KEY names"
+    without = await look_around(own, home, {})
+    assert any(one.said.endswith("the key that OPENAI_API_KEY names") for one in without.looked)
+    behind = await look_around(settings(ollama={"host": server.url}), home, {"OLLAMA_API_KEY": "for-ollama"})
+    await server.stop()
+    await other.stop()
+    assert behind.candidates[0].model == "mine:8b"
+
+
+async def test_an_address_without_its_v1_is_told_where_the_server_is(home: Home) -> None:
+    async def below(call: Call) -> None:
+        found = call.path == "/v1/models"
+        await call.reply(
+            200, {"data": [{"id": "m"}]} if found else {"error": "Unexpected endpoint or method."}
+        )
+
+    server = await Upstream(below).start()
+    found = await look_around(looking_at(openai={"base_url": server.url}), home, {})
+    await server.stop()
+    [why] = [one.why for one in found.candidates if one.provider == "openai"]
+    assert f"{server.url}/v1 does" in why and "OPENAI_BASE_URL" in why
 
 
 async def test_a_server_that_never_answers_costs_a_start_little(home: Home) -> None:
@@ -231,7 +305,7 @@ async def test_every_place_that_was_looked_at_says_what_it_said(home: Home) -> N
     await server.stop()
     said = {one.where: one.said for one in found.looked}
     assert said[f"Ollama at {NOWHERE}"] == "nobody listens there"
-    assert said[f"{server.url}/v1"] == "answers 401"
+    assert said[f"{server.url}/v1"] == "answers 401: it wants the key that TEKTON_LOCAL_API_KEY names"
     assert said["http://127.0.0.1:9/v1"] == "nobody listens there"
     assert said["Anthropic, ANTHROPIC_API_KEY"] == "a key is set; nothing was sent"
     assert said["OpenAI, OPENAI_API_KEY"] == "no key is set"

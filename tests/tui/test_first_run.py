@@ -102,6 +102,19 @@ async def test_every_model_is_one_row_with_where_it_is_and_why_and_every_member_
             assert sum(all(word in line for word in words) for line in rows) == 1, words
 
 
+async def test_of_many_models_some_are_shown_and_the_team_stays_in_sight(console: Maker) -> None:
+    app, client = console()
+    many = [replace(LOCAL, model=f"model-{at}", display=f"model-{at}") for at in range(5_000)]
+    offering(client, *many, STAND_IN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        text = screen_text(app)
+        assert "model-5" in text and "model-6" not in text and "and 4,994 more: F4" in text
+        assert "◉ SmolLM2 135M" in text and "✓ apollo" in text
+        await press(pilot, "up", "enter")
+        assert "start the four with model-5" in screen_text(app)
+
+
 async def test_enter_starts_the_ticked_and_leaves_the_first_question_unsent_in_the_composer(
     console: Maker,
 ) -> None:

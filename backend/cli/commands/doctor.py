@@ -324,11 +324,12 @@ async def _providers(settings: Settings, home: Home, environment: dict[str, str]
     """Ask the platform's provider, and each provider and address that specialists have of their own."""
     from backend.catalog import load
     from backend.config import AUTO
-    from backend.providers.choice import default_model
+    from backend.providers.choice import default_model, settings_with
     from backend.providers.discovery import choose
     from backend.specialists.plan import worker_settings
 
     choice = await choose(settings, home, environment)
+    settings = settings_with(settings, choice)  # as the backend asks a server that was found
     what = f"provider {choice.provider} {choice.display}: {choice.reason}"
     asked = {(choice.provider, ""): _asked(what, choice.provider, choice.model, settings, home, environment)}
     for row in load(settings):

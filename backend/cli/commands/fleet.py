@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 
 from backend.cli import terminal
 from backend.cli.command import JSON, SPECIALISTS, argument, command, count
@@ -159,6 +160,10 @@ def _plan(plan: FleetPlan) -> int:
     return OK if all(item.ok for item in plan.items) else FAILED
 
 
+MOST_OTHERS = 8
+"""How many models that could answer as well are listed."""
+
+
 def _models(plan: FleetPlan) -> None:
     """Say which model answers and why, and which others could be taken."""
     choice = plan.provider
@@ -171,12 +176,16 @@ def _models(plan: FleetPlan) -> None:
     if choice.stand_in:
         tries = " · ".join(f'aish {who} "{asked}"' for who, asked in FIRST_QUESTIONS)
         print(terminal.filled(f"it answers well: {tries}", "  "))
-    for one in plan.candidates:
-        if one.usable and (one.provider, one.model) != (choice.provider, choice.model):
-            size = f", {one.size / 1e9:.1f} GB" if one.size else ""
-            cost = ", paid" if one.paid else ""
-            what = f"or: {one.provider} {one.display}{size}{cost}: {one.why} (tekton models use {one.provider} {one.model})"
-            print(terminal.filled(terminal.safe(what), "  "))
+    now = (choice.provider, choice.model)
+    others = [one for one in plan.candidates if one.usable and (one.provider, one.model) != now]
+    for one in others[:MOST_OTHERS]:
+        size = f", {one.size / 1e9:.1f} GB" if one.size else ""
+        cost = ", paid" if one.paid else ""
+        take = f"tekton models use {one.provider} {shlex.quote(one.model)}"
+        what = f"or: {one.provider} {one.display}{size}{cost}: {one.why} ({take})"
+        print(terminal.filled(terminal.safe(what), "  "))
+    if len(others) > MOST_OTHERS:
+        print(f"and {len(others) - MOST_OTHERS:,} more: tekton models found")
 
 
 def _results(results: list[LaunchResult], done: str) -> int:

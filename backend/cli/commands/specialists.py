@@ -23,7 +23,16 @@ from backend.cli.command import JSON, SPECIALISTS, argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import here_only
 from backend.config import FileFault, Settings
-from backend.config.specialist_files import MAX_FILE_BYTES, SKILL, SpecialistFile, read_files, scan
+from backend.config.specialist_files import (
+    MAX_FILE_BYTES,
+    SKILL,
+    SpecialistFile,
+    WrongFile,
+    check_name,
+    read_files,
+    scan,
+    unused,
+)
 from backend.config.versions import difference, keep, version, versions
 from backend.home import Home, write_private
 from backend.schema.errors import TektonError
@@ -154,6 +163,8 @@ def _check(home: Home) -> int:
     for name, file in read_files(scan(home.specialists)).found.items():
         for note in file.notes:
             print(f"{name}: {note}")
+    for where, why in unused(home.specialists).items():
+        print(f"{where}: not used: {why}")
     if not faults:
         print(
             f"{home.specialists}: good; {len(settings.files.own)} of your own, {len(catalog.components)} in all"
@@ -194,7 +205,7 @@ async def _new(home: Home, options: argparse.Namespace) -> int:
         return await _import(home, given, options.source, asked=not options.yes)
     if not given:
         raise TektonError("name it: tekton specialists new NAME", code="invalid_request")
-    name = given.lower().replace("_", "-")
+    name = _fit(given)
     if options.agent:
         return _new_agent(home, name, options)
     where = f"{name}/{SKILL}"
@@ -204,7 +215,28 @@ async def _new(home: Home, options: argparse.Namespace) -> int:
         text = _edited(text, where)
     _write(home, {where: text.encode()})
     print(f"{home.specialists / where}: written. `tekton launch {name}` starts it.")
+    _tell_shipped(home, name)
     return OK
+
+
+def _fit(given: str) -> str:
+    """Return a name as files are called; raises `TektonError` for what can name no specialist."""
+    name = given.lower().replace("_", "-")
+    try:
+        check_name(name)
+    except WrongFile as wrong:
+        raise TektonError(wrong.reason, code="invalid_request") from wrong
+    return name
+
+
+def _tell_shipped(home: Home, name: str) -> None:
+    """Say that a file of this name stands over a shipped specialist."""
+    row = _loaded(home)[1].get(name)
+    if not row.own:
+        print(
+            f"it changes the shipped {row.name}: what it sets stands in place of what shipped, until "
+            f"`tekton specialists remove {row.name}`"
+        )
 
 
 def _new_agent(home: Home, name: str, options: argparse.Namespace) -> int:
@@ -260,7 +292,7 @@ async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
     """Bring a specialist from elsewhere: everything is shown first, nothing of it is run."""
     files = await _fetched(source) if "://" in source else _from_disk(Path(source))
     skill = files[SKILL].decode("utf-8", "replace")
-    name = (given or _named(skill) or Path(source.rstrip("/")).stem).lower().replace("_", "-")
+    name = _fit(given or _named(skill) or Path(source.rstrip("/")).stem)
     if given and (own := _named(skill)):
         files[SKILL] = skill.replace(f"name: {own}", f"name: {name}", 1).encode()
     _refuse_existing(home, name)
@@ -275,6 +307,7 @@ async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
         return FAILED
     _write(home, changes)
     print(f"{home.specialists / name}: written. `tekton launch {name}` starts it.")
+    _tell_shipped(home, name)
     return OK
 
 

@@ -132,7 +132,7 @@ def _drawn(seen: _Seen, options: argparse.Namespace) -> str:
                 "FIRST",
                 "IN/OUT",
                 "COST",
-                "LAST ERROR",
+                "NOTE",
             ),
             [_row(row) for row in seen.specialists],
             state_column=2,
@@ -195,7 +195,7 @@ def _row(row: SpecialistStatus) -> tuple[str, ...]:
         f"{first:.0f} ms" if first else "-",
         f"{row.tokens_in}/{row.tokens_out}",
         cost or "-",
-        row.last_error if live else row.cause or row.last_error,
+        (row.last_error or row.detail) if live else row.cause or row.last_error,
     )
 
 

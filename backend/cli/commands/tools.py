@@ -143,7 +143,9 @@ async def rules(options: argparse.Namespace) -> int:
                 rule.verdict,
                 escaped_line(rule.pattern),
                 rule.scope or "platform",
-                f"{rule.by}, {terminal.ago(rule.at)}" if rule.at else "config.toml",
+                ", ".join([rule.by or "added", *([terminal.ago(rule.at)] if rule.at else [])])
+                if rule.id
+                else "config.toml",
             )
             for rule in found
         ]

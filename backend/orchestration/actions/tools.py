@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from backend.catalog import Catalog
 from backend.orchestration.action import action
 from backend.orchestration.approvals.manager import Approvals
@@ -59,7 +61,7 @@ async def list_rules(params: ListRules, *, approvals: Approvals) -> RuleList:
 async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog) -> Rule:
     """Add a rule over tool calls, for the platform, a group, a specialist or a session."""
     return await approvals.add_rule(
-        Rule(params.verdict, params.pattern, _scope(catalog, params.scope), by=caller.get())
+        Rule(params.verdict, params.pattern, _scope(catalog, params.scope), by=caller.get(), at=time.time())
     )
 
 

@@ -32,6 +32,8 @@ QUESTIONS: Final = (("numa", "What is this machine short of?"), *FIRST_QUESTIONS
 MEASURE: Final = 92
 """Cells of the form, where there are so many."""
 NAME_CELLS, WHENCE_CELLS, ROLE_CELLS = 15, 20, 13
+MOST_MODELS: Final = 6
+"""Models that are shown; more would push the team out of sight, and stand behind F4."""
 MOST_AWAY: Final = 2
 """Models that do not answer and are named all the same, with why."""
 COUNTS: Final = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -109,7 +111,7 @@ class FirstRun(Widget, can_focus=True):
 
     @property
     def models(self) -> list[ModelCandidate]:
-        """Those that can be taken, the best first; what is named in the configuration also where it was not found."""
+        """The best that can be taken, and what is; what is named in the configuration also where it was not found."""
         if self._plan is None:
             return []
         found = [one for one in self._plan.candidates if one.usable]
@@ -121,7 +123,7 @@ class FirstRun(Widget, can_focus=True):
                 now.provider, now.model, now.address, now.display, 0, now.reason, usable=True
             )
             found.insert(0, own)
-        return found
+        return [*found[:MOST_MODELS], *(one for one in found[MOST_MODELS:] if self._is_taken(one))]
 
     def _is_now(self, one: ModelCandidate) -> bool:
         return self._now is not None and (one.provider, one.model) == (self._now.provider, self._now.model)
@@ -240,6 +242,8 @@ class FirstRun(Widget, can_focus=True):
     def _model_rows(self, plan: FleetPlan) -> list[_Row]:
         here = self.model
         rows = [_Row(_model_row(one, taken=one == here), "model", at) for at, one in enumerate(self.models)]
+        if (more := sum(one.usable for one in plan.candidates) - len(self.models)) > 0:
+            rows.append(_Row(literal(f"   and {more:,} more: F4", "$text-muted")))
         away = [one for one in plan.candidates if not one.usable and not self._is_now(one)][:MOST_AWAY]
         rows += [_Row(_away_row(one)) for one in away]
         if not plan.candidates:
