@@ -132,7 +132,7 @@ class Catalog:
         Raises:
             UnknownSpecialist: No row answers to the name.
         """
-        found = self._names.get(_plain(name)) or self._names.get(name.strip().lower())
+        found = self._names.get(plain(name)) or self._names.get(name.strip().lower())
         if found is None:
             raise UnknownSpecialist(self._unknown(name))
         return self.components[found]
@@ -219,10 +219,8 @@ def _load(settings: Settings) -> Catalog:
             )
             row = _changed(base, changes)
             rows.append(msgspec.structs.replace(row, short=_short_of(row.title)))
-    own = {_plain(name) for row in rows for name in (row.name, *row.aliases)} | {
-        *map(_plain, settings.groups)
-    }
-    jobs = [job for job in file.job if _plain(job.name) not in own]
+    own = {plain(name) for row in rows for name in (row.name, *row.aliases)} | {*map(plain, settings.groups)}
+    jobs = [job for job in file.job if plain(job.name) not in own]
     shipped = {**file.groups, **{job.name: job.members for job in jobs}}
     groups = {name: list(members) for name, members in {**shipped, **settings.groups}.items()}
     for row in rows:
@@ -336,23 +334,23 @@ def _check_agent(name: str, own: SpecialistSettings) -> None:
         raise ConfigError(f"{key}.worktree': needs cwd, the repository the worktree is made of")
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return the one form of a name under which `-`, capitals and the ending `-ai` make no difference."""
     return name.strip().lower().replace("-", "_").removesuffix("_ai")
 
 
 def _check_names(rows: list[Component], groups: dict[str, list[str]], settings: Settings) -> None:
-    taken = {_plain(word): f"{word!r}, a word of the command line" for word in RESERVED}
-    taken |= {_plain(group): f"the group {group!r}" for group in groups}
+    taken = {plain(word): f"{word!r}, a word of the command line" for word in RESERVED}
+    taken |= {plain(group): f"the group {group!r}" for group in groups}
     for group in settings.groups:
-        if _plain(group) in {_plain(word) for word in RESERVED}:
-            raise ConfigError(f"{FILE}: key 'groups.{group}': {taken[_plain(group)]}, cannot name a group")
+        if plain(group) in {plain(word) for word in RESERVED}:
+            raise ConfigError(f"{FILE}: key 'groups.{group}': {taken[plain(group)]}, cannot name a group")
     for row in rows:
         for name in (row.name, *row.aliases):
             what = f"{row.name!r}" if name == row.name else f"the alias {name!r} of {row.name!r}"
-            if other := taken.get(_plain(name)):
+            if other := taken.get(plain(name)):
                 raise ConfigError(_collision(row, name, what, other, settings))
-            taken[_plain(name)] = f"the specialist {what}" if name == row.name else what
+            taken[plain(name)] = f"the specialist {what}" if name == row.name else what
 
 
 def _collision(row: Component, name: str, what: str, other: str, settings: Settings) -> str:
@@ -363,7 +361,7 @@ def _collision(row: Component, name: str, what: str, other: str, settings: Setti
         if other.startswith("the alias"):
             owner = other.rpartition(" of ")[2].strip("'")
             fix += f", or write [specialists.{owner}] to change the shipped one"
-    elif name in settings.groups or _plain(name) in {_plain(group) for group in settings.groups}:
+    elif name in settings.groups or plain(name) in {plain(group) for group in settings.groups}:
         key, fix = f"groups.{name}", "give the group another name"
     else:
         key, fix = f"specialists.{row.name}", "choose another alias"

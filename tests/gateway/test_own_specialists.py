@@ -85,6 +85,8 @@ def test_a_folder_becomes_a_specialist_that_is_launched_changed_broken_and_remov
     backend.home.config.unlink()
     skill.unlink()
     assert "no longer configured" in _until(row, lambda now: "longer" in now.get("detail", ""))["detail"]
+    [one] = backend.ask("POST", "/api/v1/fleet/kill", json={"ids": ["critic"]})["results"]
+    assert one["ok"] and one["id"] == "critic-ai", "it runs until it is stopped, and can be"
     backend.ask("POST", "/api/v1/fleet/kill", json={"ids": ["all"]})
     assert len(list((backend.home.specialist_versions / "critic").iterdir())) == 2
 

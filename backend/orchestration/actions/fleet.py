@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from backend.catalog import Catalog
+from backend.catalog import Catalog, plain
 from backend.config import Settings
 from backend.orchestration.action import action
 from backend.orchestration.discovery import describe, discover
@@ -180,9 +180,18 @@ async def launch_one(
 )
 async def kill(params: Kill, *, catalog: Catalog, fleet: Supervisor, settings: Settings) -> KillResult:
     """Stop specialists: asked to end, then killed when the grace time is over; `force` kills at once."""
-    return KillResult(
-        await fleet.kill(resolve(params.ids, catalog=catalog, settings=settings), force=params.force)
-    )
+    wanted = [params.ids] if isinstance(params.ids, str) else list(params.ids)
+    left = _left_running(fleet, catalog)
+    named = [name for name in wanted if plain(name) not in left]
+    ids = resolve(named, catalog=catalog, settings=settings) if named or not wanted else []
+    ids += [ai_id for name, ai_id in left.items() if name in map(plain, wanted) or "all" in wanted]
+    return KillResult(await fleet.kill(list(dict.fromkeys(ids)), force=params.force))
+
+
+def _left_running(fleet: Supervisor, catalog: Catalog) -> dict[str, str]:
+    """Return the ids, by name, of those that run though nothing declares them any more."""
+    gone = [row for row in fleet.statuses() if row.pid and row.id not in catalog.components]
+    return {plain(row.name): row.id for row in gone}
 
 
 @action(
@@ -194,9 +203,10 @@ async def kill(params: Kill, *, catalog: Catalog, fleet: Supervisor, settings: S
 )
 async def kill_one(params: KillOne, *, catalog: Catalog, fleet: Supervisor, settings: Settings) -> KillResult:
     """Stop one specialist."""
-    return await kill(
-        Kill([catalog.get(params.id).name], params.force), catalog=catalog, fleet=fleet, settings=settings
-    )
+    name = plain(params.id)
+    if name not in _left_running(fleet, catalog):
+        name = catalog.get(params.id).name
+    return await kill(Kill([name], params.force), catalog=catalog, fleet=fleet, settings=settings)
 
 
 @action(
