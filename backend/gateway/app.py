@@ -60,7 +60,7 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
     platform.direct.on_ended.append(partial(_note_direct, gateway.log))
     platform.turns.on_ended += [gateway.meters.turn_ended, log_turn]
     if wanted(platform.environment):
-        gateway.tracing = Tracing()
+        gateway.tracing = Tracing(model_of=partial(_model_of, platform))
         gateway.log.on_call.append(gateway.tracing.call_ended)
         platform.turns.on_ended.append(gateway.tracing.turn_ended)
     platform.gateway_address = address
@@ -68,6 +68,12 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
     if platform.cluster is not None:
         platform.cluster.peers.run_here = partial(_run_for_another, gateway, platform.cluster.run_here)
     return gateway
+
+
+def _model_of(platform: Platform, ai_id: str) -> str:
+    """Return which model a specialist has, empty where it is gone."""
+    row = next((row for row in platform.fleet.statuses() if row.id == ai_id), None)
+    return f"{row.provider}:{row.model}" if row is not None and row.model else ""
 
 
 def _note_direct(log: CallLog, turn: DirectTurn) -> None:

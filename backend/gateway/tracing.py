@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend import log as jsonlog
@@ -107,9 +107,12 @@ def provider_name(kind: str) -> str:
 
 
 class Tracing:
-    """Spans and metrics of one gateway. `exporter` of spans replaces those of the standard variables."""
+    """Spans and metrics of one gateway. `exporter` of spans replaces those of the standard variables.
 
-    def __init__(self, exporter: Any = None) -> None:
+    `model_of` says which model a specialist has, as `provider:model`, for turns that failed before it answered.
+    """
+
+    def __init__(self, exporter: Any = None, model_of: Callable[[str], str] = lambda ai_id: "") -> None:
         try:
             from opentelemetry import trace
             from opentelemetry.sdk.resources import Resource
@@ -118,7 +121,10 @@ class Tracing:
         except ImportError as error:
             raise ConfigError(_missing(error)) from error
         self._trace: Any = trace
+        self._model_of = model_of
         self._joined: Recent[tuple[int, int]] = Recent(JOINED, JOINED)
+        self._parents: Recent[bool] = Recent(JOINED, JOINED)
+        """Calls of which a turn was told that names them as its parent."""
         self._ids = _PlannedIds()
         resource = Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith(UNNAMED):
@@ -141,6 +147,7 @@ class Tracing:
             "gen_ai.agent.id": turn.ai_id,
             "gen_ai.conversation.id": turn.session_id,
         }
+        self._parents.put(turn.origin or turn.key, True, 1)
         span = self._tracer.start_span(
             f"invoke_agent {name}",
             context=self._below(turn.origin or turn.key),
@@ -153,14 +160,14 @@ class Tracing:
             span.add_event("first token", timestamp=began + int(outcome.first_token_ms * 1e6))
         ended = began + int(outcome.total_time * NS)
         if turn.served is not None or turn.sent_upstream:
-            self._model_span(span, turn, outcome, ended)
+            model = outcome.model or turn.request.model or self._model_of(turn.ai_id)
+            self._model_span(span, turn, outcome, model, ended)
             if self._metrics is not None:
-                self._metrics.count(outcome)
+                self._metrics.count(outcome, model)
         span.end(end_time=ended)
 
-    def _model_span(self, turn_span: Any, turn: Turn, outcome: TurnOutcome, ended: int) -> None:
+    def _model_span(self, turn_span: Any, turn: Turn, outcome: TurnOutcome, model: str, ended: int) -> None:
         """Export the model call, from the request's arrival at the worker, by the worker's own clock."""
-        model = outcome.model or turn.request.model or ""
         kind, colon, name = model.partition(":")
         kind, name = (kind, name) if colon else ("", model)
         took_s = turn.served.total_time if turn.served is not None else outcome.total_time
@@ -197,9 +204,11 @@ class Tracing:
             "tekton.token": call.token,
         }
         caller = self._joined.get(call.request_id)
-        if call.request_id and not call.refusal:
+        # a call that was refused has nothing below it, and may bear the id of one that was not
+        if call.request_id and (not call.refusal or self._parents.get(call.request_id)):
             # its turns are exported before it and named it as their parent by these ids, which come from the request id
             self._ids.planned = self._ids_of(call.request_id)
+            self._parents.put(call.request_id, False, 1)
         span = self._tracer.start_span(
             f"{call.transport} {call.action}",
             context=self._remote(*caller)
@@ -268,13 +277,13 @@ class _ModelMetrics:
             explicit_bucket_boundaries_advisory=MODEL_TOKENS,
         )
 
-    def count(self, outcome: TurnOutcome) -> None:
+    def count(self, outcome: TurnOutcome, model: str) -> None:
         """Count one call of a model."""
-        kind, colon, name = outcome.model.partition(":")
+        kind, colon, name = model.partition(":")
         known = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": provider_name(kind) if colon else "",
-            "gen_ai.request.model": name if colon else outcome.model,
+            "gen_ai.request.model": name if colon else model,
         }
         called = {key: value for key, value in known.items() if value}
         failed = {"error.type": outcome.code} if outcome.code else {}

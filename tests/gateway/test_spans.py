@@ -12,6 +12,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from backend.client import attach
+from backend.schema.errors import TektonError
 from tests.gateway.serving import Backend
 
 SECRET = "words-that-stay-inside"
@@ -133,6 +135,10 @@ async def test_each_call_is_a_trace_with_its_turns_and_their_workers_below(
             await http.post(path, json=body, headers={"X-Request-Id": name, **parent})
         stranger = {"Authorization": "Bearer unknown", "X-Request-Id": "a-stranger"}
         await http.get("/api/v1/platform", headers=stranger)
+    client = await attach(backend.home)
+    with pytest.raises(TektonError):
+        await client.request("chat", {"ai_id": "apollo", "content": "[[fail]]", "request_id": "a-ws-failure"})
+    await client.close()
     backend.stop()
     [outside] = [row for row in collector.rows() if row[1] == "?"]
     assert outside == ("http chat", "?", "a-part"), "every other parent is told as well"
@@ -150,7 +156,8 @@ async def test_each_call_is_a_trace_with_its_turns_and_their_workers_below(
         "chat scripted", "chat scripted", "http team_chat", "invoke_agent apollo", "invoke_agent athena",
     ]  # fmt: skip
     assert shapes["a-stream"] == ["chat scripted", "invoke_agent apollo", "sse chat stream"]
-    assert shapes["a-failure"] == ["chat", "http chat", "invoke_agent apollo"]
+    assert shapes["a-failure"] == ["chat scripted", "http chat", "invoke_agent apollo"]
+    assert shapes["a-ws-failure"] == ["chat scripted", "invoke_agent apollo", "ws chat"]
     assert shapes["a-tool"] == [
         "chat scripted", "chat scripted", "invoke_agent apollo", "invoke_agent athena", "mcp RunPipeline",
     ]  # fmt: skip
@@ -171,14 +178,14 @@ async def test_each_call_is_a_trace_with_its_turns_and_their_workers_below(
 
 
 def _check_metrics(points: list[tuple[str, Any]]) -> None:
-    """Check the histograms of the seven calls of a model: six answered, one failed."""
+    """Check the histograms of the eight calls of a model: six answered, two failed."""
     found = [
         (name, {kv.key: kv.value.string_value for kv in point.attributes}, point) for name, point in points
     ]
     durations = [row for row in found if row[0] == "gen_ai.client.operation.duration"]
-    assert sum(point.count for _, _, point in durations) == 7
+    assert sum(point.count for _, _, point in durations) == 8
     [failed] = [facts for _, facts, _ in durations if "error.type" in facts]
-    assert failed["error.type"] == "internal"
+    assert failed["error.type"] == "internal" and failed["gen_ai.provider.name"] == "scripted"
     answered = next(facts for _, facts, _ in durations if "error.type" not in facts)
     assert answered == {
         "gen_ai.operation.name": "chat",
@@ -190,6 +197,6 @@ def _check_metrics(points: list[tuple[str, Any]]) -> None:
         for name, facts, point in found
         if name == "gen_ai.client.token.usage" and "gen_ai.request.model" in facts
     }
-    assert {name: point.count for name, point in tokens.items()} == {"input": 6, "output": 6}
+    assert {name: point.count for name, point in tokens.items()} == {"input": 8, "output": 8}
     assert all(point.sum for point in tokens.values())
     assert list(tokens["input"].explicit_bounds)[:3] == [1, 4, 16]
