@@ -7,6 +7,7 @@ object anew would change its bytes. A part's kind is its `type` on the wire.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -284,3 +285,26 @@ def _light(part: Part) -> Part:
 def size_of(data: str) -> int:
     """Return how many bytes a text in base64 stands for."""
     return len(data) * 3 // 4 - data[-2:].count("=")
+
+
+def is_base64(data: str) -> bool:
+    """Return whether a text is base64 of at least a byte, padded and without anything else in it."""
+    try:
+        return bool(binascii.a2b_base64(data, strict_mode=True))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def wrong_with(part: object) -> str:
+    """Return what is wrong with a picture or a file that is to be sent to a model; empty for every other part."""
+    if isinstance(part, ToolResult):
+        return next(filter(None, map(wrong_with, part.parts)), "")
+    if not isinstance(part, ImagePart | FilePart):
+        return ""
+    if part.data and isinstance(part, ImagePart) and not part.media_type.startswith("image/"):
+        return f"a picture is of a type image/…, not {part.media_type[:60]!r}"
+    if part.data and not is_base64(part.data):
+        return "the bytes are not base64"
+    if part.url and not part.url.startswith(("https://", "http://")):
+        return "an address is http(s)://…"
+    return ""

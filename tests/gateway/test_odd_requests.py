@@ -54,7 +54,21 @@ def generate(kind: str, data: str) -> dict[str, Any]:
     return {"stream": False, "prompt": "x", "images": [f"data:{kind};base64,{data}"]}
 
 
+def native(kind: str, data: str) -> dict[str, Any]:
+    return {
+        "message": "x",
+        "parts": [{"type": "text", "text": "x"}, {"type": "image", "media_type": kind, "data": data}],
+    }
+
+
+def native_result(kind: str, data: str) -> dict[str, Any]:
+    picture = {"type": "image", "media_type": kind, "data": data}
+    return {"message": "x", "parts": [{"type": "tool_result", "call_id": "t", "parts": [picture]}]}
+
+
 DIALECTS = [
+    ("/api/v1/chat/apollo", native),
+    ("/api/v1/chat/apollo", native_result),
     ("/v1/chat/completions", chat),
     ("/v1/responses", responses),
     ("/v1/messages", messages),
@@ -62,6 +76,10 @@ DIALECTS = [
     ("/api/chat", ollama),
     ("/api/generate", generate),
 ]
+
+
+def asked(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    return body if path.startswith("/api/v1") else {"model": "apollo", **body}
 
 
 @pytest.mark.parametrize(("path", "body"), DIALECTS)
@@ -75,10 +93,10 @@ async def test_a_picture_that_is_none_is_refused_before_anybody_is_asked(
             ("image/png", PNG[:-3], "the bytes are not base64"),
             ("image/png", PNG + "é", "the bytes are not base64"),
         ]:
-            refused = await http.post(path, json={"model": "apollo", **body(kind, data)})
+            refused = await http.post(path, json=asked(path, body(kind, data)))
             assert (refused.status_code, why in refused.text) == (400, True), refused.text
-        for data in (PNG, WRAPPED):
-            taken = await http.post(path, json={"model": "apollo", **body("image/png", data)})
+        for data in (PNG,) if path.startswith("/api/v1") else (PNG, WRAPPED):
+            taken = await http.post(path, json=asked(path, body("image/png", data)))
             assert "bytes are not base64" not in taken.text and taken.status_code < 500, taken.text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,8 +17,10 @@ from backend.schema.content import (
     TextPart,
     ToolCall,
     ToolResult,
+    is_base64,
     joined,
     text_of,
+    wrong_with,
 )
 from backend.schema.errors import TektonError
 from backend.schema.params import InvalidRequest, explain
@@ -166,9 +167,10 @@ def picture(kind: str, data: str, where: str, detail: str = "") -> ImagePart:
     Raises:
         InvalidRequest: The type is no picture's, or the bytes are no base64.
     """
-    if not kind.startswith("image/"):
-        raise refused(where.partition("[")[0], f"{where}: a picture is of a type image/…, not {kind[:60]!r}")
-    return ImagePart(kind, checked_base64(data, where), detail=detail)
+    found = ImagePart(kind, "".join(data.split()), detail=detail)
+    if wrong := wrong_with(found):
+        raise refused(where.partition("[")[0], f"{where}: {wrong}")
+    return found
 
 
 def checked_base64(data: str, where: str) -> str:
@@ -178,12 +180,9 @@ def checked_base64(data: str, where: str) -> str:
         InvalidRequest: It is none, which a model's server would say in its own way, or not at all.
     """
     whole = "".join(data.split())
-    try:
-        if binascii.a2b_base64(whole, strict_mode=True):
-            return whole
-    except (binascii.Error, ValueError):
-        pass
-    raise refused(where.partition("[")[0], f"{where}: the bytes are not base64")
+    if not is_base64(whole):
+        raise refused(where.partition("[")[0], f"{where}: the bytes are not base64")
+    return whole
 
 
 def file_of(address: str, where: str, name: str = "") -> FilePart:

@@ -19,7 +19,7 @@ from backend.orchestration.teams.rounds import run_rounds
 from backend.orchestration.teams.team_turn import TeamOutcome, TeamRequest, TeamRun
 from backend.orchestration.turns.manager import TurnManager, new_request_id
 from backend.orchestration.turns.request import ChatRequest
-from backend.schema.content import text_of
+from backend.schema.content import text_of, wrong_with
 from backend.schema.errors import TektonError
 from backend.schema.params import (
     AskMember,
@@ -57,6 +57,9 @@ def chat_request(params: Chat, *, catalog: Catalog, selector: Selector, turns: T
         known = turns.find(params.request_id)
         ai_id = known.ai_id if known else selector.pick(params.content)[0]
     ai_id = catalog.get(ai_id).id
+    for place, part in enumerate(params.parts or ()):
+        if wrong := wrong_with(part):
+            raise InvalidRequest(f"parts[{place}]: {wrong}", detail={"param": "parts"})
     if params.parts and not params.content:
         params.content = text_of(params.parts)
     return ChatRequest(
