@@ -48,8 +48,8 @@ class Talk(Struct):
 class Asked(Struct, kw_only=True):
     """A request as we understand it. `unused` are the parameters that change nothing here; the answer names them.
 
-    `choices` answers are wished for. `name` is the request id of the (first) turn, empty for a new one; `kept` is stored
-    with the question, for whoever goes on from it. `rules` make those over the specialists' own tools narrower.
+    `choices` answers are wished for. `kept` is stored with the question, for whoever goes on from it. `rules` make those
+    over the specialists' own tools narrower.
     """
 
     model: str
