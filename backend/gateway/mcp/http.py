@@ -136,7 +136,7 @@ class McpEndpoint:
         _answer_plainly.set(b'"progressToken"' not in body and bool(session) and session not in self._asked)
         gone = scope[GONE] = asyncio.Event()
         try:
-            await self._handle(scope, _replaying(body, receive), send)
+            await self._handle(scope, _replaying(body, receive), _once(send))
         finally:
             gone.set()
 
@@ -221,6 +221,23 @@ class McpEndpoint:
             token=request.scope[PRINCIPAL].label,
             scope=tool.scope,
         )
+
+
+def _once(send: Send) -> Send:
+    """Return a `send` that lets nothing follow a whole answer.
+
+    The SDK confirms a client's answer before it passes it on; into a session that has ended meanwhile it cannot, and sends
+    a refusal behind the confirmation.
+    """
+    complete = False
+
+    async def guarded(message: Message) -> None:
+        nonlocal complete
+        if not complete:
+            await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    return guarded
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
