@@ -329,7 +329,7 @@ async def _refuses(url: str) -> bool:
         for *_, place in places:
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    _, writer = await asyncio.open_connection(place[0], place[1])
+                    _, writer = await asyncio.open_connection(str(place[0]), port)
                 writer.close()
                 return False
             except ConnectionRefusedError:
