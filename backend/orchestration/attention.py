@@ -171,6 +171,13 @@ class AttentionQueue:
             await self.look()
         return self.items
 
+    async def forget_session(self, session_id: str) -> None:
+        """Drop the answers of a session that was deleted: there is nothing to go to."""
+        gone = {item.id for item in self._kept.done if item.session_id == session_id}
+        if gone:
+            self._forget_done(gone)
+            await self.look()
+
     async def snooze(self, ids: Iterable[str], seconds: float) -> list[AttentionItem]:
         """Put items away for so many seconds, or with 0 take them back; return what waits.
 

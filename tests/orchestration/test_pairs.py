@@ -245,7 +245,7 @@ async def test_a_team_question_is_moderated_as_it_asks_or_else_as_the_settings_s
 
 
 async def test_who_asked_before_a_question_was_changed_and_asks_again_means_the_same_question(
-    platform: Platform,
+    platform: Platform, watcher: Watcher
 ) -> None:
     """A client whose link dropped sends its call once more, with the words it knows."""
     alone, team = [(await do(platform, "create_session", owner=owner)).id for owner in ("apollo", "team")]
@@ -254,6 +254,7 @@ async def test_who_asked_before_a_question_was_changed_and_asks_again_means_the_
     for action, values, name in (("chat", chat, "changed"), ("team_chat", both, "changed-team")):
         ahead = {key: value for key, value in values.items() if key != "request_id"}
         slow = (await do(platform, action, content=SLOW, wait=False, **ahead)).request_id
+        await watcher.until(StreamChunk, request_id=slow if action == "chat" else f"{slow}/apollo-ai")
         await do(platform, action, content="first", wait=False, **values)
         for words in ("second", "third"):
             await do(platform, "edit_turn", target=name, content=words)
@@ -275,7 +276,7 @@ async def test_a_discussion_whose_session_is_deleted_between_two_rounds_ends_wit
 ) -> None:
     session = (await do(platform, "create_session", owner="team")).id
     holding = asyncio.create_task(
-        ask_team(platform, "hello", session_id=session, max_rounds=5, request_id="held")
+        ask_team(platform, "[[first 0.1]] hello", session_id=session, max_rounds=5, request_id="held")
     )
     await watcher.until(TeamEnd, request_id="held")
     await do(platform, "delete_session", id=session)
@@ -286,3 +287,30 @@ async def test_a_discussion_whose_session_is_deleted_between_two_rounds_ends_wit
         assert error.code == "conflict" and "is being deleted" in error.message
     assert not platform.teams.active
     await nothing_open(platform)
+
+
+async def test_what_was_said_in_a_deleted_session_is_given_to_nobody_any_more(
+    platform: Platform, watcher: Watcher
+) -> None:
+    """Neither to who asks the same again, nor by what waits to be seen, nor by the list of turns."""
+    alone, team = [(await do(platform, "create_session", owner=owner)).id for owner in ("apollo", "team")]
+    chat: dict[str, Any] = {"ai_id": "apollo", "session_id": alone, "request_id": "secret-alone"}
+    both: dict[str, Any] = {"target_ids": ["apollo"], "session_id": team, "request_id": "secret-team"}
+    asks = [("chat", chat), ("team_chat", both)]
+    for action, values in asks:
+        await do(platform, action, content="the secret word", wait=False, **values)
+    await watcher.until(StreamEnd, request_id="secret-alone")
+    await watcher.until(TeamEnd, request_id="secret-team")
+    await platform.attention.look()
+    assert {item.session_id for item in platform.attention.items if item.kind == "done"} >= {alone, team}
+    for session in (alone, team):
+        await do(platform, "delete_session", id=session)
+    assert not any("secret word" in item.why for item in platform.attention.items)
+    assert not any("secret word" in turn.prompt for turn in (await do(platform, "list_turns")).turns)
+    calls = upstream_calls(platform)
+    with pytest.raises(TektonError) as gone:
+        await do(platform, "chat", content="the secret word", **chat)
+    assert gone.value.code == "unknown_session" and "deleted" in gone.value.message
+    result = await do(platform, "team_chat", content="the secret word", **both)
+    assert result.responses == [] and [row.code for row in result.failures] == ["unknown_session"]
+    assert "secret word" not in str(result) + str(gone.value.detail) and upstream_calls(platform) == calls

@@ -11,6 +11,7 @@ from backend.catalog import Catalog
 from backend.events import EventStream
 from backend.memory import TEAM, MemoryStore, export
 from backend.orchestration.action import action
+from backend.orchestration.attention import AttentionQueue
 from backend.orchestration.bulk import BulkManager
 from backend.orchestration.models import ModelService
 from backend.orchestration.pipelines.manager import PipelineManager
@@ -134,6 +135,7 @@ async def patch_session(
 async def delete_session(
     params: DeleteSession,
     *,
+    attention: AttentionQueue,
     bulks: BulkManager,
     events: EventStream,
     memory: MemoryStore,
@@ -146,6 +148,9 @@ async def delete_session(
     async with sessions.closing(params.id):
         await _end_questions(params.id, bulks=bulks, pipelines=pipelines, teams=teams, turns=turns)
         await memory.sessions.delete(params.id)
+    turns.forget_session(params.id)
+    teams.forget_session(params.id)
+    await attention.forget_session(params.id)
     events.publish("chat", SessionRemoved(params.id))
     return SessionDeleted(params.id)
 

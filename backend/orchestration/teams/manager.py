@@ -212,6 +212,13 @@ class TeamManager:
         """Return the team turns that wait or are under way in a session."""
         return [run for run in self.active.values() if run.session_id == session_id]
 
+    def forget_session(self, session_id: str) -> None:
+        """Remember of the team turns of a session that was deleted that they were asked, and nothing that was said."""
+        for run in self._ended.values():
+            if run.session_id == session_id:
+                run.forget_words()
+                self._ended.put(run.request_id, run, run.size)
+
     def turn_of_call(self, request_id: str) -> str:
         """Return the turn that a call of `ask_again` began, under way or ended; empty when there is none."""
         runs = [*self.active.values(), *self._ended.values()]

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from backend.memory import TEAM
 from backend.orchestration.sessions import Place
-from backend.orchestration.turns.turn import Turn, last_frame
+from backend.orchestration.turns.turn import Turn, last_frame, without_words
 from backend.schema.errors import ErrorCode
 from backend.schema.events import TeamStart, TurnStarted
 from backend.schema.frames import (
@@ -155,6 +155,14 @@ class TeamRun:
                 self.take(
                     TurnOutcome(request_id, ai_id, "", session_id=self.session_id, code=code, error=error)
                 )
+
+    def forget_words(self) -> None:
+        """Keep of a run that ended how each member ended, and nothing that was said: its session was deleted."""
+        self.said = {ai_id: without_words(outcome) for ai_id, outcome in self.said.items()}
+        self.turns.clear()
+        self.unmoderated = None
+        self.done = asyncio.get_running_loop().create_future()
+        self.done.set_result(self.outcome())
 
     @property
     def pending(self) -> list[asyncio.Task[TurnOutcome]]:

@@ -27,6 +27,12 @@ class TurnLog:
             self._since = self._ended[0].ended_at
         self._ended.append(turn.as_record(outcome))
 
+    def forget_session(self, session_id: str) -> None:
+        """Keep of the turns of a session that was deleted when they ran, not what was asked."""
+        for record in self._ended:
+            if record.session_id == session_id:
+                record.prompt = ""
+
     def find(self, active: Iterable[Turn], *, since: float, until: float, limit: int) -> TurnList:
         """Return the turns that ran at some moment of a range, in the order they began."""
         ended = [record for record in self._ended if record.ended_at >= since and record.started_at <= until]

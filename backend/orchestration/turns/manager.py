@@ -29,7 +29,7 @@ from backend.orchestration.turns.log import TurnLog
 from backend.orchestration.turns.recovery import recover_turns
 from backend.orchestration.turns.request import ChatRequest
 from backend.orchestration.turns.runner import DecidesTools, TurnRunner
-from backend.orchestration.turns.turn import Reservation, Turn, new_request_id, outcome_of
+from backend.orchestration.turns.turn import Reservation, Turn, new_request_id, outcome_of, without_words
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
 from backend.schema.events import TurnChanged
@@ -216,6 +216,15 @@ class TurnManager:
         """Return what is stored of the answer to a request id, `None` when nothing is."""
         answer = _answer(await self._messages.of_request(request_id))
         return answer and outcome_of(answer)
+
+    def forget_session(self, session_id: str) -> None:
+        """Remember of the turns of a session that was deleted that they were asked, and nothing that was said."""
+        for turn in self._ended.values():
+            if turn.session_id == session_id:
+                bare = Turn(turn.request, session_id, asyncio.get_running_loop().create_future())
+                bare.end(without_words(turn.done.result()))
+                self._ended.put(turn.request_id, bare, bare.size)
+        self.log.forget_session(session_id)
 
     def in_group(self, group: str) -> list[Turn]:
         """Return the turns that wait or run for a team turn or a run: members, and who judges or merges."""

@@ -39,6 +39,7 @@ MAX_PHASES = 200
 """Changes of phase that are kept of a turn; a stream that stalls again and again has more."""
 PROMPT_CHARS = 200
 """Of a prompt, what a record shows."""
+DELETED = "the session of this question was deleted, and its answer with it"
 TURN_BYTES = 3_000
 """What a turn takes without its texts, about."""
 JOIN_EVERY = 512
@@ -376,6 +377,14 @@ def outcome_of(answer: StoredMessage) -> TurnOutcome:
     outcome.first_token_ms, outcome.total_time = answer.first_token_ms, answer.total_time or 0.0
     outcome.message_id, outcome.parts = answer.id, answer.parts
     return outcome
+
+
+def without_words(outcome: TurnOutcome) -> TurnOutcome:
+    """Return how a turn ended whose session was deleted since: nothing of what was said."""
+    code, error = outcome.code or "unknown_session", outcome.error or DELETED
+    return TurnOutcome(
+        outcome.request_id, outcome.ai_id, "", session_id=outcome.session_id, code=code, error=error
+    )
 
 
 @dataclass
