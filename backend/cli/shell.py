@@ -175,14 +175,15 @@ class Shell:
     def _answered(self, outcome: TurnOutcome) -> int:
         """End the answer: with its line, the complete text where pieces were held back, or its row.
 
-        How an answer ended that is not whole is said on stderr.
+        How an answer ended that is not whole is said on stderr, and what else should be known of it.
         """
         if self.out.as_json:
             facts: dict[str, Any] = msgspec.to_builtins(outcome)
             self.out.row("answer", ai_id=outcome.ai_id, content=facts.pop("content"), metadata=facts)
         else:
             self.out.text("\n" if self.out.stream else f"{outcome.content}\n")
-            if outcome.finish_reason not in (None, "stop"):
+            whole = outcome.finish_reason in (None, "stop")
+            if not whole or outcome.notes:
                 words = outcome.notes or ["the answer was cut at its token limit"]
                 terminal.error(f"{outcome.ai_id.removesuffix('-ai')}: {'; '.join(words)}")
         return OK

@@ -89,6 +89,9 @@ class WorkerConnection(asyncio.Protocol):
         self._out_bytes = 0
         self._flushing = False
         self._writable: asyncio.Future[None] | None = None
+        self._early = bytearray()
+        self._early_eof = False
+        """What came before it was known who this is."""
 
     # asyncio.Protocol
 
@@ -103,7 +106,7 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._deadline = self._loop.call_later(FIRST_LINE_S, self._on_silence)
-        # Nothing is read before it is known who this is.
+        # Nothing is taken before it is known who this is.
         self._transport.pause_reading()
         self._checking = self._loop.create_task(self._check_client())
 
@@ -127,6 +130,12 @@ class WorkerConnection(asyncio.Protocol):
             self._access.connections -= 1
 
     def data_received(self, data: bytes) -> None:
+        if self._checking is not None:
+            # uvloop begins to read behind `connection_made`, though it was told there not to
+            self._early += data
+            if self._transport is not None:
+                self._transport.pause_reading()
+            return
         if self._first and not self._splitter.pending:
             data = data.lstrip()
             # By its first byte: a client of another protocol may never send the newline that ends a line of ours.
@@ -157,6 +166,9 @@ class WorkerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more: cancel its generations with an id, still answer those that go out in order."""
+        if self._checking is not None:
+            self._early_eof = True
+            return True
         self._leaving = True
         for generation in self._generations.values():
             generation.cancel()
@@ -203,6 +215,11 @@ class WorkerConnection(asyncio.Protocol):
             self._access.connections += 1
             self._admit()
         self._checking = None
+        early, self._early = bytes(self._early), bytearray()
+        if early and self._transport is not None:
+            self.data_received(early)
+        if self._early_eof and not self.eof_received() and self._transport is not None:
+            self._transport.close()
         self._read_or_pause()
 
     def _admit(self) -> None:

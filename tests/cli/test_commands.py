@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -251,3 +252,33 @@ def test_two_commands_that_start_the_backend_at_once_share_it(quiet: Line) -> No
     ]  # fmt: skip
     told = [process.communicate(timeout=BOUND_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0] and told[0] == told[1] and b"apollo" in told[0]
+
+
+def test_a_rule_that_was_added_says_by_whom_and_not_that_it_stands_in_the_file(line: Line) -> None:
+    added = line("tekton", "rules", "add", "deny", "shell:run command=rm *")
+    number = added.stdout.split()[1].rstrip(":")
+    shown = next(row for row in line("tekton", "rules").stdout.splitlines() if row.startswith(number))
+    assert "config.toml" not in shown and "platform" in shown
+    assert line("tekton", "rules", "remove", number).returncode == 0
+
+
+def test_status_says_of_a_specialist_that_its_file_has_changed_or_is_gone_and_it_can_be_stopped(
+    line: Line,
+) -> None:
+    new = line("tekton", "specialists", "new", "critic", "--persona", "You are the critic.")
+    assert new.returncode == 0, new.stderr
+    skill = line.home / "specialists" / "critic" / "SKILL.md"
+
+    def until(words: str) -> None:
+        deadline = time.monotonic() + BOUND_S
+        while words not in (shown := line("tekton", "status").stdout):
+            assert time.monotonic() < deadline, shown
+
+    until("critic")
+    assert line("tekton", "launch", "critic").returncode == 0
+    skill.write_text(skill.read_text().replace("the critic", "the kind critic"))
+    until("changed: restart to take it")
+    skill.unlink()
+    until("no longer configured: it runs until it is stopped")
+    stopped = line("tekton", "kill", "critic")
+    assert stopped.returncode == 0 and stopped.stdout.startswith("critic: stopped")

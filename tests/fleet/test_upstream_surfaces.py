@@ -50,12 +50,12 @@ FINISH = {"other": "length", "refusal": "content_filter", "tool_calls": "tool_ca
 """How `/v1` names an ending that the protocol of OpenAI has no word for."""
 FEW = [
     "a cached part larger than the prompt", "a refusal", "an end by the filter", "a tool that is asked for", "an end nobody knows",
-    "no reason of an older Ollama", "an error as an event", "a quota that is used up", "a page", "a message cut off",
+    "no reason of an older Ollama", "nothing at all", "an error as an event", "a quota that is used up", "a page", "a message cut off",
     "an error of Ollama",
 ]  # fmt: skip
 """One of each class; with `TEKTON_ALL_STREAMS` (`make fuzz`) all cases go through all surfaces."""
 TRIED = {name: case for name, case in CASES.items() if name in FEW or os.environ.get("TEKTON_ALL_STREAMS")}
-ON_A_COMMAND_LINE = ["a refusal", "an error as an event", "a page"]
+ON_A_COMMAND_LINE = ["a refusal", "nothing at all", "an error as an event", "a page"]
 """A process each takes its time."""
 
 

@@ -91,6 +91,35 @@ async def test_the_setting_says_who_needs_the_token(serve: Any, rule: str, answe
     assert (await known.frame())["type"] == "chat_response"
 
 
+@pytest.mark.parametrize("closes", [False, True])
+async def test_what_comes_before_it_is_known_who_asks_waits_for_that(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    """uvloop reads on though it was told not to: programs of the same user were refused, the busier the machine the more."""
+    known, looked = asyncio.Event(), asyncio.Event()
+
+    async def slowly(rules: access.Access, transport: asyncio.BaseTransport) -> bool:
+        looked.set()
+        await known.wait()
+        return True
+
+    def not_at_all(transport: asyncio.BaseTransport) -> None:
+        """Read on."""
+
+    monkeypatch.setattr(access.Access, "admits", slowly)
+    monkeypatch.setattr("asyncio.selector_events._SelectorSocketTransport.pause_reading", not_at_all)
+    client = await (await serve()).connect()
+    client.send(type="ping")
+    client.send(type="ping")
+    if closes:
+        client.writer.write_eof()
+    await asyncio.wait_for(looked.wait(), 60)
+    for _ in range(50):  # the loop has read what was sent
+        await asyncio.sleep(0)
+    known.set()
+    assert [(await client.frame())["type"] for _ in range(2)] == ["pong", "pong"]
+
+
 async def test_connections_are_bounded_and_the_platform_gets_in_all_the_same(
     serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
