@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -444,7 +444,7 @@ class Membership:
 
     async def _changed(self, what: str) -> None:
         if what in ("orchestration", "rules"):
-            await self._local.read_again(cast('Literal["orchestration", "rules"]', what))
+            await self._local.read_again(what)
 
     def _copy_rows_again(self) -> None:
         if not self.peers.leads:

@@ -129,6 +129,7 @@ async def test_a_model_that_is_only_to_be_loaded_is_there_or_not_and_nobody_is_a
 
 
 async def test_a_response_that_is_still_answered_says_so_to_whoever_goes_on_from_it(backend: Backend) -> None:
+    name = ""
     async with backend.http("chat") as http:
         body = {"model": "apollo", "input": "[[repeat 2000]] [[rate 25]]", "stream": True}
         async with http.stream("POST", "/v1/responses", json=body) as stream:
