@@ -46,3 +46,15 @@ def test_where_no_backend_left_its_facts_none_runs(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="no backend runs") as error:
         locate(Home(tmp_path / "home").prepare())
     assert error.value.code == "backend_lost"
+
+
+def test_of_several_gateways_the_living_are_asked_and_a_single_one_in_any_case(tmp_path: Path) -> None:
+    """One alone is tried though its process is gone: what it answers, or that it does not, is what the caller is told."""
+    home = Home(tmp_path / "home").prepare()
+    home.token.write_text("a-token")
+    gone = {"url": URL, "pid": 2**22 + 1, "process_start": OURS}
+    home.backend_facts.write_bytes(msgspec.json.encode(gone))
+    assert locate(home) == (URL, "a-token")
+    ours = {"url": "http://127.0.0.1:2", "pid": os.getpid(), "process_start": OURS}
+    home.backend_facts.with_name("backend-2.json").write_bytes(msgspec.json.encode(ours))
+    assert locate(home) == ("http://127.0.0.1:2", "a-token")
