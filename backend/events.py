@@ -171,6 +171,9 @@ class EventStream:
                 raise ReplayLost(f"events after {after} are not held; the log begins behind {floor}")
         return Subscription(self, wanted, self.seq if after is None else after, acts)
 
+    async def reached(self, seq: int) -> None:
+        """Wait a moment for the log to hold a number that a reader has seen; here it does, or never will."""
+
     def read(self, cursor: int, topics: frozenset[Topic], keys: set[str]) -> tuple[int, list[bytes]]:
         """Return the wanted events behind a cursor in blocks, at most about `BATCH_BYTES`, and the new cursor.
 

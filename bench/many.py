@@ -27,6 +27,7 @@ import psutil
 
 MIB = 1024 * 1024
 IDLE_S = 10.0
+ADOPTED_S = 120.0
 TEAM = 300
 """Members of the largest team."""
 FIRST_ROWS_S, MOVE_MS = 0.5, 50.0
@@ -136,9 +137,12 @@ async def measure_backend(figures: Figures, home: Path) -> None:
     client = await attach(where)
     values["start s"] = time.perf_counter() - began
     process = psutil.Process(json.loads(where.backend_facts.read_text())["pid"])
-    state = await client.request("snapshot", {})
-    live = sum(row.get("state") == "ready" for row in state["specialists"])
-    assert live == figures.number, f"{live} of {figures.number} were adopted"
+    live = 0
+    while live < figures.number:  # a backend serves while it adopts
+        state = await client.request("snapshot", {})
+        live = sum(row.get("state") == "ready" for row in state["specialists"])
+        assert time.perf_counter() - began < ADOPTED_S, f"{live} of {figures.number} were adopted"
+    values["adopted s"] = time.perf_counter() - began
     values["registry KiB"] = where.registry.stat().st_size / 1024
     values["snapshot ms"] = await timed(lambda: client.request("snapshot", {}))
     values["discovery ms"] = await timed(lambda: client.request("list_specialists", {"capability": "bees"}))

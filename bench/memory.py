@@ -1,9 +1,10 @@
 """Measure memory: appends, windows out of many messages, search, retention, beside bare SQLite.
 
-    python bench/memory.py [messages, default 500000] [--conversations 200] [--grow]
+    python bench/memory.py [messages, default 500000] [--conversations 200] [--grow] [--redis]
 
 Needs about 400 MB in the temporary folder for the default. `--grow` measures an eighth first and prints by which power of
-the number of messages each figure grows: 0 does not grow, 1 is linear.
+the number of messages each figure grows: 0 does not grow, 1 is linear. `--redis` fills and searches a Redis server of its own
+instead (5 KiB of memory a message).
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import math
 import random
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from backend.memory import Retention, SqliteStore, TokenEstimator, choose_window
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from backend.memory import MemoryStore, Retention, SqliteStore, TokenEstimator, choose_window
 from backend.schema.records import StoredMessage
+from tests.redis_server import RedisServer
 
 APPENDED = 4_000
 """Messages of each measure of appends."""
@@ -100,7 +105,7 @@ async def append_rates(store: SqliteStore, texts: list[str], floor: float) -> No
     show("append, 64 at once (group commit)", grouped, "/s", f"{grouped / floor:.2f} x bare")
 
 
-async def fill(store: SqliteStore, number: int, conversations: int, rng: random.Random) -> list[str]:
+async def fill(store: MemoryStore, number: int, conversations: int, rng: random.Random) -> list[str]:
     sessions = [(await store.sessions.create("apollo-ai", f"s{n}")).id for n in range(conversations)]
     began = time.perf_counter()
     for start in range(0, number, 500):
@@ -159,7 +164,7 @@ async def reads(store: SqliteStore, sessions: list[str], rng: random.Random) -> 
     show("windowing of 240 messages, estimated tokens: median", middle, "ms", f"p99 {worst:.3f}")
 
 
-async def searches(store: SqliteStore, sessions: list[str], rng: random.Random) -> None:
+async def searches(store: MemoryStore, sessions: list[str], rng: random.Random) -> None:
     """Print what a search takes, at the machine's speed of the moment; the goal is for 1,000,000 messages."""
     queries: dict[str, Callable[[], Awaitable[object]]] = {
         "one rare word": lambda: store.messages.search(rng.choice(RARE)),
@@ -285,6 +290,23 @@ async def measure(number: int, conversations: int) -> dict[str, float]:
     return dict(figures)
 
 
+async def measure_redis(number: int, conversations: int) -> dict[str, float]:
+    """Fill a Redis server that keeps nothing on disk and search it; return times by name."""
+    figures.clear()
+    rng = random.Random(7)
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(Path(folder), "--appendonly", "no").start()
+        try:
+            store = server.store("bench", volatile=True)
+            await store.open()
+            sessions = await fill(store, number, conversations, rng)
+            await searches(store, sessions, rng)
+            await store.close()
+        finally:
+            server.kill()
+    return dict(figures)
+
+
 async def restart(store: SqliteStore, name: str) -> None:
     began = time.perf_counter()
     await store.close()
@@ -300,9 +322,11 @@ async def main() -> None:
     parser.add_argument("messages", type=int, nargs="?", default=500_000)
     parser.add_argument("--conversations", type=int, default=200)
     parser.add_argument("--grow", action="store_true")
+    parser.add_argument("--redis", action="store_true")
     options = parser.parse_args()
-    small = await measure(options.messages // 8, options.conversations // 8) if options.grow else {}
-    large = await measure(options.messages, options.conversations)
+    measured = measure_redis if options.redis else measure
+    small = await measured(options.messages // 8, options.conversations // 8) if options.grow else {}
+    large = await measured(options.messages, options.conversations)
     exponents(small, large, 8)
 
 

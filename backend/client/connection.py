@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 _UNKNOWN_TOPIC = re.compile(r"\$\.topics\[(\d+)\]")
 """How a gateway names a topic that it does not know."""
 
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 1.0
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 0.5
 """Waits from one attempt to come back to the next; each attempt doubles the wait. The state is `lost` meanwhile, and shown."""
 LOST_CALLS_S = 30.0
 """How long the link may be lost before the calls under way fail. The client goes on trying to come back."""
@@ -106,6 +106,8 @@ class Client:
         self._topics: list[Topic] | None = None
         self._epoch: str = ""
         self._last_seq: int | None = None
+        self._last_epoch: str = ""
+        """The life of the backend that `_last_seq` counts in."""
         self.url = ""
         self._attached_to = ""
         self.state: ConnectionState = "connecting"
@@ -294,17 +296,21 @@ class Client:
         except TimeoutError as error:
             raise RemoteError(f"no answer within {timeout_s:g} s", code="timeout") from error
 
+    def _wish(self) -> dict[str, Any] | None:
+        """Return what is to be subscribed to when the client comes back; `None` for nothing."""
+        if self._topics is None or self._subscribing():
+            return None
+        return self._values()
+
+    def _values(self) -> dict[str, Any]:
+        wish: dict[str, Any] = {"topics": list(self._topics or ()), "batch": True}
+        if self._last_seq is not None:
+            wish |= {"after_seq": self._last_seq, "epoch": self._last_epoch}
+        return wish
+
     def _subscription(self) -> tuple[str, bytes]:
         call_id = f"s-{token_hex(8)}"
-        wish: dict[str, Any] = {
-            "type": "subscribe",
-            "request_id": call_id,
-            "topics": self._topics,
-            "batch": True,
-        }
-        if self._last_seq is not None:
-            wish |= {"after_seq": self._last_seq, "epoch": self._epoch}
-        return call_id, encoder.encode(wish)
+        return call_id, encoder.encode({"type": "subscribe", "request_id": call_id, **self._values()})
 
     async def _keep(self, first: asyncio.Future[None]) -> None:
         """Hold the link for the client's life; an unexpected failure closes the client and fails its calls."""
@@ -326,11 +332,15 @@ class Client:
             placed, began = False, time.monotonic()
             try:
                 self.url, token = self._locate()
-                placed = True
+                placed, wish = True, self._wish()
                 async with await open_link(
-                    self.url, token, self._trust(), within_s=self._watch.connect_s if first.done() else None
+                    self.url,
+                    token,
+                    self._trust(),
+                    within_s=self._watch.connect_s if first.done() else None,
+                    wish=encoder.encode(wish) if wish else b"",
                 ) as socket:
-                    await self._greet(socket)
+                    await self._greet(socket, wish)
                     delay = FIRST_DELAY_S
                     if not first.done():
                         first.set_result(None)
@@ -357,8 +367,11 @@ class Client:
             await asyncio.sleep(max(FIRST_DELAY_S, delay - (time.monotonic() - began)))
             delay = min(delay * 2, LONGEST_DELAY_S)
 
-    async def _greet(self, socket: ClientConnection) -> None:
-        """Read the gateway's hello; send the subscription and the calls under way again."""
+    async def _greet(self, socket: ClientConnection, wish: dict[str, Any] | None) -> None:
+        """Read the gateway's hello; send the subscription and the calls under way again.
+
+        A gateway that knows how has read the `wish` in the head of the request; an older one is sent a frame.
+        """
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             hello = self._understood(await socket.recv(decode=False))
         if not isinstance(hello, Hello):
@@ -373,7 +386,8 @@ class Client:
             "attached", "another backend" if other_life else f"now at {self.url}" if moved else ""
         )
         # A subscription that is still under way is sent below, with the other calls.
-        if self._topics is not None and not self._subscribing():
+        now = self._wish()
+        if now is not None and not (hello.subscribed and now == wish):
             await socket.send(self._subscription()[1], text=True)
         for frame, _ in list(self._calls.values()):
             await socket.send(frame, text=True)
@@ -411,7 +425,8 @@ class Client:
         event = self._understood(line)
         match event:
             case None:
-                self._last_seq = _seq(line) or self._last_seq
+                if seq := _seq(line):
+                    self._last_seq, self._last_epoch = seq, self._epoch
             case Result():
                 self._resolve(event.request_id, event.result)
             case ErrorReply(request_id=str(request_id)):
@@ -420,12 +435,12 @@ class Client:
                     RemoteError(event.message, code=event.code, evidence=event.evidence, detail=event.detail),
                 )
             case Snapshot():
-                self._last_seq, self._epoch = event.at_seq, event.epoch
+                self._last_seq, self._epoch, self._last_epoch = event.at_seq, event.epoch, event.epoch
                 batch.append((event.at_seq, event))
             case _:
                 seq = _seq(line)
                 if seq:
-                    self._last_seq = seq
+                    self._last_seq, self._last_epoch = seq, self._epoch
                 batch.append((seq, event))
 
     def _understood(self, line: bytes) -> Event | None:

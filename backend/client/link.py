@@ -10,7 +10,9 @@ import contextlib
 import os
 import socket
 import ssl
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,16 +21,21 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 import backend
 from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.events import SUBSCRIBE_HEADER
 from backend.tls import Trust, failure, is_loopback
 
 CONNECT_TIMEOUT_S = 10.0
 AT_ONCE_S, AGAIN_S, AGAIN_PER_DELAY = 0.5, 1.5, 2.0
 """A link that is back so soon was not gone; how long a host may take to accept when a client comes back; and how many times
-the delay of the link is added to both. The kernel asks again after 1, 3 and 7 s: a line that was mended meanwhile is not to
-wait for that."""
+the delay of the link is added to both."""
+KNOCK_S = 0.25
+"""A client that comes back asks a silent host so often to accept it, and takes the first answer. The kernel would ask again
+after 1, 3 and 7 s: a line that was mended meanwhile is not to wait for that."""
 NEAR_PING_S, NEAR_SILENCE_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 40.0, 1.0, 3.0
 """Seconds between two pings, on this machine and beyond it, and for how long no byte may come before the gateway counts as
 gone. Beyond this machine that grows with what the link shows."""
+LOOKS_PER_PING = 4
+"""How often between two pings it is looked how long the gateway has been silent."""
 MOST_SILENCE_S = 30.0
 SILENCE_PER_DELAY = 4.0
 """How many times the delay of a slow link is added to the silence it is granted."""
@@ -91,12 +98,16 @@ class LinkWatch:
         every_s = NEAR_PING_S if near else FAR_PING_S
         asked: list[tuple[float, asyncio.Future[float]]] = []
         link.heard_at, before = loop.time(), link.received
-        delay_s = 0.0
+        delay_s, granted_s = 0.0, NEAR_SILENCE_S if near else self._silence_s
         while True:
+            began = loop.time()
             with contextlib.suppress(ConnectionClosed, TimeoutError):
                 async with asyncio.timeout(every_s):
                     asked.append((loop.time(), cast("asyncio.Future[float]", await link.ping())))
-            await asyncio.sleep(every_s)
+            for _ in range(LOOKS_PER_PING):
+                await asyncio.sleep(every_s / LOOKS_PER_PING)
+                if loop.time() - link.heard_at > granted_s:
+                    break
             now = loop.time()
             answered = [
                 pong.result()
@@ -108,7 +119,7 @@ class LinkWatch:
             waits_s = now - asked[0][0] - every_s if asked else 0.0
             waited_s = link.heard_at - asked[0][0] if asked else 0.0
             delay_s = max([waited_s, *(answered[-1:] or [delay_s])])
-            self.pace = Pace(max(waits_s, delay_s), (link.received - before) / every_s)
+            self.pace = Pace(max(waits_s, delay_s), (link.received - before) / (now - began))
             before = link.received
             granted_s = (
                 NEAR_SILENCE_S if near else min(MOST_SILENCE_S, self._silence_s + SILENCE_PER_DELAY * delay_s)
@@ -121,8 +132,12 @@ class LinkWatch:
                 return f"nothing came for {silent_s:.1f} s: host or network is gone"
 
 
-async def open_link(url: str, token: str, trust: Trust | None, *, within_s: float | None) -> connect:
+async def open_link(
+    url: str, token: str, trust: Trust | None, *, within_s: float | None, wish: bytes = b""
+) -> connect:
     """Return a connection to be entered; the host must accept it `within_s` seconds, where that is given.
+
+    `wish` is what to subscribe to, as a frame would say it.
 
     Raises:
         RemoteError: It is silent (`timeout`).
@@ -141,7 +156,10 @@ async def open_link(url: str, token: str, trust: Trust | None, *, within_s: floa
         f"{address.rstrip('/')}/ws",
         sock=accepted,
         create_connection=Link,
-        additional_headers={"Authorization": f"Bearer {token}"},
+        additional_headers={
+            "Authorization": f"Bearer {token}",
+            **({SUBSCRIBE_HEADER: wish.decode()} if wish else {}),
+        },
         compression=None if near else "deflate",
         # Otherwise the library connects through whatever proxy the environment names.
         proxy=None,
@@ -162,20 +180,42 @@ async def _accepted(host: str, port: int, within_s: float) -> socket.socket:
     loop = asyncio.get_running_loop()
     failed: OSError | RemoteError = OSError(f"{host} has no address")
     for family, kind, protocol, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        with contextlib.ExitStack() as failing:
-            failing.callback(made.close)
-            try:
-                async with asyncio.timeout(within_s):
-                    await loop.sock_connect(made, place)
-                failing.pop_all()
-                return made
-            except TimeoutError:
-                failed = RemoteError(f"{host}:{port} gave no answer in {within_s:.1f} s", code="timeout")
-            except OSError as error:
-                failed = error
+        try:
+            async with asyncio.timeout(within_s):
+                return await _knock(partial(socket.socket, family, kind, protocol), place)
+        except TimeoutError:
+            failed = RemoteError(f"{host}:{port} gave no answer in {within_s:.1f} s", code="timeout")
+        except OSError as error:
+            failed = error
     raise failed
+
+
+async def _knock(make: Callable[[], socket.socket], place: Any) -> socket.socket:
+    """Return the first socket that a place accepts; while it is silent, begin another one every `KNOCK_S`.
+
+    Raises:
+        OSError: The place, or a host on the way, refuses.
+    """
+    begun: dict[asyncio.Task[None], socket.socket] = {}
+    try:
+        while True:
+            made = make()
+            made.setblocking(False)
+            begun[asyncio.create_task(_connect(made, place))] = made
+            done, _ = await asyncio.wait(begun, timeout=KNOCK_S, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+                return begun.pop(one)
+    finally:
+        for one in begun:
+            one.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        for made in begun.values():
+            made.close()
+
+
+async def _connect(made: socket.socket, place: Any) -> None:
+    await asyncio.get_running_loop().sock_connect(made, place)
 
 
 def closing(ended: ConnectionClosed) -> str:
@@ -219,5 +259,7 @@ def refusal(error: Exception, url: str) -> RemoteError:
 
 def _why(error: Exception) -> str:
     """Return the system's own words for a failure, without numbers and addresses."""
+    if isinstance(error, socket.gaierror):  # numbered by the resolver, not by the system
+        return f"{(error.strerror or 'no such name').lower()}; is its name spelt right?"
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number).lower() if number and number > 0 else str(error) or type(error).__name__

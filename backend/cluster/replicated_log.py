@@ -147,6 +147,17 @@ class ReplicatedLog(EventStream):
                     self._came_back.clear()
                     await self._came_back.wait()
 
+    async def reached(self, seq: int) -> None:
+        """Wait until a number was read from the store here, too: a client that comes from another gateway may have seen it.
+
+        Not for a store that is away, and for `SETTLE_S` at most.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                while self.seq < seq and not self.away:
+                    self._came_back.clear()
+                    await self._came_back.wait()
+
     # to the store
 
     async def _write(self) -> None:

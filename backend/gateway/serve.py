@@ -229,6 +229,7 @@ async def _serve(
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop_fleet = bool(stop.done() and stop.result())
+        await gateway.answer_ending_calls()
         # No new requests from here. Then what is asked ends as visible errors, so that open streams and sockets can end, for
         # which the server waits last.
         server.should_exit = True

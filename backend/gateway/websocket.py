@@ -1,7 +1,8 @@
 """`/ws`: everything on one connection, both ways.
 
 A client subscribes to topics and gets a snapshot, or, coming back with the number of its last event, exactly what
-it missed. Every action may be called; a call sent again with its `request_id` joins the first.
+it missed. Who says so in the head of its request gets it right behind the hello. Every action may be called; a call sent
+again with its `request_id` joins the first.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from backend.gateway.responses import error_body, not_json
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.caller import caller
 from backend.schema.errors import TektonError
-from backend.schema.events import Hello, Result, Topic
+from backend.schema.events import SUBSCRIBE_HEADER, Hello, Result, Topic
 from backend.schema.frames import ErrorReply, Pong
-from backend.schema.params import MAX_REQUEST_ID, AnswerAsk, Cancel, InvalidRequest, RequestId
+from backend.schema.params import MAX_REQUEST_ID, AnswerAsk, Cancel, InvalidRequest, RequestId, Shutdown
 from backend.schema.results import GatewayClient
 from backend.suggest import meant
 from backend.text import safe_line
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 MAX_CALLS_AT_ONCE = 256
 """Calls one connection may have under way."""
+FRAME_BYTES = 16 * 1024
+"""Events that go together are cut into frames of this size: a client reads a frame once all of it is there, which over a slow
+line takes long for what was missed during a cut."""
 MAX_PROGRAM_CHARS = 60
 GATEWAY_ID = "gateway"
 GONE = (WebSocketDisconnect, RuntimeError, ConnectionResetError)
@@ -83,6 +87,18 @@ async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
     await _Connection(gateway, socket, principal, client).run()
 
 
+def _frames(blocks: Sequence[bytes]) -> list[bytes]:
+    """Return blocks of events in frames of about `FRAME_BYTES`, in order."""
+    frames: list[bytes] = []
+    first = size = 0
+    for number, block in enumerate(blocks):
+        if size and size + len(block) > FRAME_BYTES:
+            frames.append(b"\n".join(blocks[first:number]))
+            first, size = number, 0
+        size += len(block)
+    return [*frames, b"\n".join(blocks[first:])]
+
+
 def _program(socket: WebSocket) -> str:
     return safe_line(socket.headers.get("user-agent", ""))[:MAX_PROGRAM_CHARS]
 
@@ -113,10 +129,7 @@ class _Connection:
             _program(self._socket),
         )
         try:
-            await self._send(
-                Hello(self._events.epoch, self._events.seq, backend.__version__, [self._principal.scope])
-            )
-            self._sender = asyncio.create_task(self._forward())
+            await self._greet()
             while True:
                 await self._handle_frame(await self._socket.receive())
         except GONE:
@@ -130,6 +143,30 @@ class _Connection:
             for conversation in self._attended:
                 self._events.leave(conversation)
             del self._gateway.clients[self._number]
+
+    async def _greet(self) -> None:
+        """Send the hello, and what the head of the request subscribes to."""
+        wish, wrong = None, None
+        if head := self._socket.headers.get(SUBSCRIBE_HEADER):
+            try:
+                wish = msgspec.json.decode(head.encode("latin-1"), type=Subscribe)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+                wrong = InvalidRequest(f"{SUBSCRIBE_HEADER}: {error}")
+        await self._send(
+            Hello(
+                self._events.epoch,
+                self._events.seq,
+                backend.__version__,
+                [self._principal.scope],
+                wish is not None,
+            )
+        )
+        if wish is not None:
+            await self._subscribe("", wish)
+            return
+        if wrong is not None:
+            await self._send_error("", wrong)
+        self._sender = asyncio.create_task(self._forward())
 
     async def _handle_frame(self, message: Any) -> None:
         if message["type"] == "websocket.disconnect":
@@ -160,7 +197,11 @@ class _Connection:
         if kind == "ping":
             await self._send(Pong(GATEWAY_ID, time.time(), request_id or msgspec.UNSET))
         elif kind == "subscribe":
-            await self._subscribe(request_id, values)
+            try:
+                wish = msgspec.convert(values, Subscribe)
+            except msgspec.ValidationError as error:
+                raise InvalidRequest(f"subscribe: {error}") from error
+            await self._subscribe(request_id, wish)
         elif kind == "attend":
             await self._attend(request_id, values)
         elif isinstance(kind, str) and kind in ACTIONS:
@@ -173,16 +214,17 @@ class _Connection:
             task = asyncio.create_task(self._call(kind, request_id, values))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
+            if ACTIONS[kind].params is Shutdown:
+                self._gateway.ending_calls.add(task)
+                task.add_done_callback(self._gateway.ending_calls.discard)
         else:
             raise TektonError(
                 f"unknown type {kind!r}; {meant(str(kind), sorted(ACTIONS))}", code="unknown_type"
             )
 
-    async def _subscribe(self, request_id: str, values: dict[str, Any]) -> None:
-        try:
-            wish = msgspec.convert(values, Subscribe)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"subscribe: {error}") from error
+    async def _subscribe(self, request_id: str, wish: Subscribe) -> None:
+        if wish.after_seq is not None and wish.epoch == self._events.epoch:
+            await self._events.reached(wish.after_seq)
         keys = self._subscription.keys.copy()
         resync = False
         try:
@@ -299,10 +341,9 @@ class _Connection:
                     self._notify_sent()  # an answer may wait for what the snapshot holds
                     continue
                 self._sending = True
-                whole = b"\n".join(blocks)
-                await self._write((whole,) if self._batch else whole.split(b"\n"))
+                await self._write(_frames(blocks) if self._batch else b"\n".join(blocks).split(b"\n"))
                 # Not to be held until the next event comes: an answer may be many megabytes.
-                del blocks, whole
+                del blocks
                 self._notify_sent()
         except GONE:
             return  # the reader of this connection sees the end too, and cleans up

@@ -21,7 +21,7 @@ import snowballstemmer
 
 from backend.memory.values import MEMORY_CHARS
 from backend.schema.frames import MemoryHit
-from backend.schema.records import SearchHit, SearchPage, StoredMessage
+from backend.schema.records import SearchHit, SearchPage, Session, StoredMessage
 
 _snowball: Any = snowballstemmer  # its types say nothing of what a stemmer returns
 
@@ -39,8 +39,8 @@ MAX_INDEXED_WORDS = 50_000
 """Different words of one message that are indexed; a longer text is found by its first ones."""
 MAX_COMPARED = 600
 """Candidates that one search compares with the query; what is older is left to the next page."""
-MAX_LISTED = 2_000
-"""Newest messages whose sessions a search for sessions lists."""
+MAX_LISTED, LISTED_AT_ONCE = 1_000, 250
+"""Newest messages whose sessions a search for sessions lists, and how many are read before it is looked whether these do."""
 PARTIAL_CANDIDATES = 60
 """Newest messages with one word that a search for some of the words looks at."""
 
@@ -156,12 +156,12 @@ class MessageIndex(Protocol):
         """
         ...
 
-    async def messages(self, ids: Sequence[int]) -> list[tuple[StoredMessage, str]]:
-        """Return the messages of these ids that exist, in this order, with the titles of their sessions."""
+    async def messages(self, ids: Sequence[int]) -> list[StoredMessage]:
+        """Return the messages of these ids that exist, in this order."""
         ...
 
-    async def sessions(self, ids: Sequence[int]) -> dict[int, str]:
-        """Return the ids of the sessions these messages are of, in the order of the messages."""
+    async def sessions(self, ids: Iterable[str]) -> dict[str, Session]:
+        """Return the sessions of these ids that exist; one that is being removed does not."""
         ...
 
     async def total(self) -> int:
@@ -269,21 +269,23 @@ async def search(
     groups = [group for term in asked for group in term.groups()]
     first_page = before_id is None
     size, compared, complete = limit, 0, False
-    while len(page.hits) < limit and compared < MAX_COMPARED and not complete:
+    matching: list[StoredMessage] = []
+    while len(matching) < limit and compared < MAX_COMPARED and not complete:
         ids, complete = await scope.newest(index, groups, size, before_id)
         if ids:
-            page.hits += await asyncio.to_thread(_hits, await index.messages(ids), asked)
+            matching += await asyncio.to_thread(_with_all, await index.messages(ids), asked)
             compared, before_id = compared + len(ids), ids[-1]
         # Nearly all candidates are hits, so few are read first and more only where those were not enough.
         size = min(size * 3, MAX_COMPARED)
-    if len(page.hits) > limit:
-        page.hits, complete, before_id = page.hits[:limit], False, page.hits[limit - 1].message.id
+    if len(matching) > limit:
+        matching, complete, before_id = matching[:limit], False, matching[limit - 1].id
+    page.hits = await _hits(index, matching, asked)
     page.more, page.before_id = not complete, None if complete else before_id
     if first_page and complete and len(page.hits) < limit and len(asked) > 1:
         there = {hit.message.id for hit in page.hits}
         some, more = await _with_some(index, query, scope, limit)
-        found = [(message, title) for message, title in some if message.id not in there]
-        page.hits += await asyncio.to_thread(_hits, found[: limit - len(page.hits)], asked, some=True)
+        found = [message for message in some if message.id not in there]
+        page.hits += await _hits(index, found[: limit - len(page.hits)], asked)
         page.more = more or len(page.hits) == limit
     return page
 
@@ -294,45 +296,41 @@ async def recall(
     """Return memories for the hints: the best of each in turn, equal texts once."""
     scope = _Scope(owners, without_session=exclude_session)
     lists = [(await _with_some(index, hint, scope, limit * 3 + 3))[0] for hint in hints]
+    there = await index.sessions({message.session_id for found in lists for message in found})
     chosen: dict[str, MemoryHit] = {}
     for rank in range(max(map(len, lists), default=0)):
-        for message in (found[rank][0] for found in lists if rank < len(found)):
+        for message in (found[rank] for found in lists if rank < len(found)):
             text = message.content
-            if len(chosen) < limit and text.strip():
+            if len(chosen) < limit and text.strip() and message.session_id in there:
                 cut = text if len(text) <= MEMORY_CHARS else text[:MEMORY_CHARS].rstrip() + " […]"
                 hit = MemoryHit(message.author, cut, message.created_at, message.session_id)
                 chosen.setdefault(text, hit)
     return list(chosen.values())
 
 
-async def sessions_with(index: MessageIndex, query: str, owner: str | None) -> tuple[set[str], bool]:
-    """Return the ids of the sessions whose newest messages have all the terms, and whether there are no others."""
+async def sessions_with(
+    index: MessageIndex, query: str, *, owner: str | None, archived: bool, limit: int
+) -> tuple[set[str], bool]:
+    """Return the ids of the sessions whose newest messages have all the terms, and whether there are no others.
+
+    Stops soon after `limit` of them were found.
+    """
     asked = terms(query)
+    found: set[str] = set()
     if not asked:
-        return set(), True
+        return found, True
     groups = [group for term in asked for group in term.groups()]
     scope = _Scope([owner] if owner is not None else [])
     ids, complete = await scope.newest(index, groups, MAX_LISTED, None)
-    candidates: dict[str, list[int]] = {}
-    for number, session_id in (await index.sessions(ids)).items():
-        candidates.setdefault(session_id, []).append(number)
-    found: set[str] = set()
-    # one message of each session is enough, so more are read only where the one before had not all the terms
-    size = 1
-    while candidates:
-        chosen = [number for numbers in candidates.values() for number in numbers[:size]]
-        found |= await asyncio.to_thread(_sessions_of_hits, await index.messages(chosen), asked)
-        candidates = {
-            session_id: numbers[size:]
-            for session_id, numbers in candidates.items()
-            if numbers[size:] and session_id not in found
-        }
-        size *= 4
+    for start in range(0, len(ids), LISTED_AT_ONCE):
+        if len(found) > limit:
+            return found, False
+        read = await index.messages(ids[start : start + LISTED_AT_ONCE])
+        new = [message for message in read if message.session_id not in found]
+        matching = await asyncio.to_thread(_with_all, new, asked)
+        sessions = await index.sessions({message.session_id for message in matching})
+        found |= {one.id for one in sessions.values() if archived or not one.archived}
     return found, complete
-
-
-def _sessions_of_hits(read: Sequence[tuple[StoredMessage, str]], asked: Sequence[Term]) -> set[str]:
-    return {message.session_id for message, _ in read if _has_all(fold(message.content), asked)}
 
 
 class _Scope(NamedTuple):
@@ -357,7 +355,7 @@ class _Scope(NamedTuple):
 
 async def _with_some(
     index: MessageIndex, query: str, scope: _Scope, limit: int
-) -> tuple[list[tuple[StoredMessage, str]], bool]:
+) -> tuple[list[StoredMessage], bool]:
     """Return messages with one telling term or more, best first, and whether there are others."""
     asked = _telling(query)
     if not asked or not limit:
@@ -376,12 +374,10 @@ async def _with_some(
     compared = likely[: max(PARTIAL_CANDIDATES, limit)]
     messages = await index.messages(compared)
 
-    def rank() -> list[tuple[StoredMessage, str]]:
-        scored = [
-            (_score(message.content, asked, rarities), found) for found in messages for message in found[:1]
-        ]
-        best = sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: (-pair[0], -pair[1][0].id))
-        return [found for _, found in best]
+    def rank() -> list[StoredMessage]:
+        scored = [(_score(message.content, asked, rarities), message) for message in messages]
+        best = sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: (-pair[0], -pair[1].id))
+        return [message for _, message in best]
 
     best = await asyncio.to_thread(rank)
     return best[:limit], more or len(best) > limit or len(likely) > len(compared)
@@ -404,23 +400,33 @@ def _score(text: str, asked: Sequence[Term], weights: Sequence[float]) -> float:
 
 
 def _has_all(folded: str, asked: Iterable[Term]) -> bool:
-    return all(term.count(folded) for term in asked)
+    return all(any(True for _ in term.spans(folded)) for term in asked)
 
 
-def _hits(
-    found: Sequence[tuple[StoredMessage, str]], asked: Sequence[Term], *, some: bool = False
+def _with_all(read: Iterable[StoredMessage], asked: Sequence[Term]) -> list[StoredMessage]:
+    """Return the messages that have all the terms."""
+    return [message for message in read if _has_all(fold(message.content), asked)]
+
+
+async def _hits(
+    index: MessageIndex, found: Sequence[StoredMessage], asked: Sequence[Term]
 ) -> list[SearchHit]:
-    """Return the hits among candidates; with `some` all are."""
-    return [
-        SearchHit(
-            message,
-            title,
-            snippet(message.content, asked),
-            _score(message.content, asked, [1.0] * len(asked)),
-        )
-        for message, title in found
-        if some or _has_all(fold(message.content), asked)
-    ]
+    """Return messages as hits, with the titles of their sessions; those whose session is gone are left out."""
+    sessions = await index.sessions({message.session_id for message in found})
+
+    def shown() -> list[SearchHit]:
+        return [
+            SearchHit(
+                message,
+                sessions[message.session_id].title,
+                snippet(message.content, asked),
+                _score(message.content, asked, [1.0] * len(asked)),
+            )
+            for message in found
+            if message.session_id in sessions
+        ]
+
+    return await asyncio.to_thread(shown) if found else []
 
 
 def snippet(text: str, asked: Sequence[Term]) -> str:

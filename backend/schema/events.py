@@ -97,12 +97,20 @@ TOPICS: tuple[Topic, ...] = (
 
 
 class Hello(Struct, tag="hello"):
-    """First frame on a connection. `epoch` names this life of the backend: numbers of another do not compare."""
+    """First frame on a connection. `epoch` names this life of the backend: numbers of another do not compare.
+
+    `subscribed` says that the wish in the head of the request (`tekton-subscribe`) was understood: what it asks for comes next.
+    """
 
     epoch: str
     seq: int
     version: str
     scopes: list[str]
+    subscribed: bool = False
+
+
+SUBSCRIBE_HEADER = "tekton-subscribe"
+"""Header of the request for `/ws` with the values of a `subscribe` frame as JSON: it saves a way there and back."""
 
 
 class Snapshot(Struct, tag="snapshot", omit_defaults=True):

@@ -8,6 +8,7 @@ answered.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from itertools import count
@@ -420,8 +421,10 @@ class WorkerConnection(asyncio.Protocol):
         self.send(self._specialist.error(code, text))
         self._flush()
         if self._transport is not None:
-            if self._transport.can_write_eof():  # false with TLS, which has no half-closed connections
-                self._transport.write_eof()
+            # False with TLS, which has no half-closed connections; refused by the system once the client has left.
+            if self._transport.can_write_eof():
+                with contextlib.suppress(OSError):
+                    self._transport.write_eof()
             self._loop.call_later(LINGER_S, self._close)
 
     def _close_if_left(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from backend.schema.events import Hello
+from backend.schema.events import SUBSCRIBE_HEADER, Hello
 from backend.schema.frames import ErrorReply
 from backend.wire import encoder
 
@@ -19,6 +19,10 @@ class Gateway:
     def __init__(self) -> None:
         self.epoch = "first"
         self.asked: list[dict[str, Any]] = []
+        self.reads_heads = False
+        """Whether it takes subscriptions from the head of a request; an older one does not."""
+        self.wishes: list[dict[str, Any]] = []
+        """What was subscribed to, in heads and in frames; those of heads have no `request_id`."""
         self.answers = list[bytes]()
         """Frames sent after each call, `ID` in them replaced by the call's id."""
         self.topics: frozenset[str] | None = None
@@ -55,10 +59,15 @@ class Gateway:
                 await connection.send(frame, text=True)
 
     async def _talk(self, connection: ServerConnection) -> None:
-        await connection.send(encoder.encode(Hello(self.epoch, 0, "9.9", ["control"])), text=True)
+        head = connection.request.headers.get(SUBSCRIBE_HEADER) if connection.request else None
+        taken = self.reads_heads and head is not None
+        if taken:
+            self.wishes.append(msgspec.json.decode(head or ""))
+        await connection.send(encoder.encode(Hello(self.epoch, 0, "9.9", ["control"], taken)), text=True)
         async for data in connection:
             call: dict[str, Any] = msgspec.json.decode(data)
             if call["type"] == "subscribe":
+                self.wishes.append(call)
                 self.subscribed = call["topics"]
                 for place, topic in enumerate(self.subscribed):
                     if self.topics is not None and topic not in self.topics:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from backend.client import Client, ConnectionChanged, RemoteError, connection
+from backend.client.link import refusal
 from backend.schema.events import ErrorsAcknowledged
 from backend.schema.params import Chat
 from tests.client.gateway import Gateway
@@ -48,6 +51,13 @@ async def state(client: Client, wanted: str) -> ConnectionChanged:
                 if isinstance(event, ConnectionChanged) and event.state == wanted:
                     return event
     raise AssertionError(f"never {wanted}")
+
+
+async def read_up_to(client: Client, seq: int) -> None:
+    async with asyncio.timeout(BOUND_S):
+        async for batch in client.events():
+            if any(number == seq for number, _ in batch):
+                return
 
 
 @pytest.mark.parametrize(
@@ -92,6 +102,50 @@ async def test_what_was_skipped_is_not_asked_for_again_after_a_drop() -> None:
         await until(lambda: client.skipped)
         wish = msgspec.json.decode(client._subscription()[1])  # pyright: ignore[reportPrivateUsage]
         assert wish["after_seq"] == 7
+        await client.close()
+
+
+@pytest.mark.parametrize("reads_heads", [True, False], ids=["a gateway that reads heads", "an older one"])
+async def test_who_comes_back_subscribes_once_in_the_head_where_the_gateway_reads_it(
+    reads_heads: bool,
+) -> None:
+    async with Gateway() as gateway:
+        gateway.reads_heads = reads_heads
+        client = await attached(gateway)
+        await client.subscribe(["errors"])
+        await gateway.send(KNOWN % (7, 1))
+        await read_up_to(client, 7)
+        call = asyncio.create_task(client.request("chat", {"request_id": "r1"}))
+        await asked(gateway, 1)
+        await client.drop()
+        await asked(gateway, 2)  # calls come behind the subscription
+        first, again = gateway.wishes
+        assert "after_seq" not in first and ("request_id" in again) is not reads_heads
+        assert (again["topics"], again["after_seq"], again["epoch"], again["batch"]) == (
+            ["errors"],
+            7,
+            "first",
+            True,
+        )
+        await client.close()
+        await failed(call)
+
+
+@pytest.mark.parametrize("reads_heads", [True, False], ids=["a gateway that reads heads", "an older one"])
+async def test_a_number_is_never_asked_for_as_one_of_another_life(reads_heads: bool) -> None:
+    """The next life's log may be longer than the last one's: its events behind that number are others."""
+    async with Gateway() as gateway:
+        gateway.reads_heads = reads_heads
+        client = await attached(gateway)
+        await client.subscribe(["errors"])
+        await gateway.send(KNOWN % (7, 1))
+        await read_up_to(client, 7)
+        for life in ("second", "third"):  # dropped before any snapshot came, it still does not
+            gateway.epoch, before = life, len(gateway.wishes)
+            await client.drop()
+            await until(lambda before=before: len(gateway.wishes) > before)
+            assert (gateway.wishes[-1]["after_seq"], gateway.wishes[-1]["epoch"]) == (7, "first")
+            await until(lambda: client.state == "attached")
         await client.close()
 
 
@@ -305,3 +359,24 @@ async def test_a_request_id_names_one_call_of_a_client_and_not_another_one() -> 
         assert len(gateway.asked) == 1 and not first.done()
         await client.close()
         assert (await failed(first)).code == "backend_lost"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "name or service not known; is its",
+        ),
+        (
+            socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+            "temporary failure in name",
+        ),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "connection refused"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "network is unreachable"),
+    ],
+)
+def test_why_a_gateway_cannot_be_reached_is_words_without_numbers(error: OSError, told: str) -> None:
+    message = refusal(error, "http://h:1").message
+    assert message.startswith("the gateway at http://h:1 cannot be reached: ") and told in message
+    assert "Errno" not in message

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.gateway.serving import Backend, start_backend
 
 BOUND_S = 60.0
 LANES, TOKENS = 6, 60
+CONNECTIONS = Path("/proc/net/tcp")
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +114,37 @@ async def test_a_host_that_is_silent_is_asked_again_soon(monkeypatch: pytest.Mon
             assert "gave no answer in 0.2 s" in client.lost_reason
             await client.close()
     assert asked[4] - asked[1] < BOUND_S / 2
+
+
+@pytest.mark.skipif(not CONNECTIONS.exists(), reason="this system does not list its connections there")
+async def test_a_silent_host_is_asked_again_before_the_kernel_would_and_nothing_is_left_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "KNOCK_S", 0.01)
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    port = full.getsockname()[1]
+
+    def asking() -> int:
+        """Count the connections to the port that were asked for and are not answered."""
+        rows = [row.split() for row in CONNECTIONS.read_text().splitlines()[1:]]
+        return sum(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
+
+    with full, contextlib.ExitStack() as held:
+        async with Gateway() as gateway:
+            for _ in range(4):
+                waiting = held.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            of_ours, places = asking(), [gateway.url]
+            client = await Client.connect(
+                lambda: (places.pop() if places else f"http://127.0.0.1:{port}", "token")
+            )
+            await client.drop()
+            async with asyncio.timeout(BOUND_S):
+                while asking() < of_ours + 5:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await client.close()
+            assert asking() <= of_ours
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,8 @@ async def test_an_actor_that_is_killed_is_seen_with_ray_s_words_and_stays_dead(c
     assert "worker process has died" in seen.status.cause
     with pytest.raises(TektonError, match="launch it first"):
         await client.request("chat", {"id": "apollo", "message": "are you there?"})
-    assert (await client.request("launch", {"ids": ["apollo"]}))["results"][0]["ok"]
+    again = (await client.request("launch", {"ids": ["apollo"]}))["results"][0]
+    assert again["ok"], again
 
 
 async def test_a_gateway_that_was_killed_finds_its_actors_again(home: Home, client: Client) -> None:
@@ -273,7 +274,8 @@ async def test_a_node_that_dies_is_shown_as_lost_and_its_turn_ends_as_an_error(
     cluster: Any, client: Client
 ) -> None:
     """The last test: its node does not come back."""
-    assert (await client.request("launch", {"ids": ["apollo"]}))["results"][0]["ok"]
+    again = (await client.request("launch", {"ids": ["apollo"]}))["results"][0]
+    assert again["ok"], again
     await client.subscribe(["fleet", "chat"])
     turn = asyncio.create_task(
         client.request("chat", {"id": "apollo", "message": "[[repeat 4000]] [[rate 100]] long"})

@@ -50,9 +50,13 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(backend: Backend) -> AsyncIterator[Talk]:
+async def talking(backend: Backend, head: object = None) -> AsyncIterator[Talk]:
+    """Connect; `head` is what the request's own head subscribes to, as it is or as JSON."""
     address = f"{backend.url.replace('http', 'ws')}/ws"
-    async with connect(address, additional_headers=backend.auth(), proxy=None, max_queue=None) as socket:
+    headers = backend.auth()
+    if head is not None:
+        headers["tekton-subscribe"] = head if isinstance(head, str) else json.dumps(head)
+    async with connect(address, additional_headers=headers, proxy=None, max_queue=None) as socket:
         talk = Talk(socket)
         await talk.until("hello")
         yield talk
@@ -129,6 +133,35 @@ async def test_a_number_of_another_life_or_too_old_gets_the_whole_state_as_a_res
             assert snapshot["platform"]["gateway"] == backend.url
 
 
+async def test_who_comes_back_may_say_so_in_the_head_and_gets_what_was_missed_behind_the_hello(
+    backend: Backend,
+) -> None:
+    async with talking(backend, {"topics": ["chat"]}) as one:
+        assert one.came[0]["subscribed"] is True
+        await one.until("snapshot")
+        await one.send(
+            "chat", ai_id="athena", content="[[repeat 40]] [[rate 80]]", request_id="ws-head", wait=False
+        )
+        last = await one.until("stream_chunk", request_id="ws-head", chunk_index=9)
+    wish = {"topics": ["chat"], "after_seq": last["seq"], "epoch": one.came[0]["epoch"]}
+    async with talking(backend, wish) as two:
+        await two.until("stream_end", request_id="ws-head")
+        assert [frame["type"] for frame in two.came[:2]] == ["hello", "result"]
+        assert two.came[1]["result"]["resumed"] is True
+        assert one.tokens("ws-head") + two.tokens("ws-head") == list(range(40))
+    async with talking(backend, {**wish, "epoch": "another"}) as three:
+        assert (await three.until("snapshot"))["resync"] is True
+
+
+async def test_a_head_that_is_none_is_named_and_takes_nothing_away(backend: Backend) -> None:
+    for head in ("chat", '{"topics":["weather"]}', "[" * 5_000, '{"topics":"chat"}', "\xe9"):
+        async with talking(backend, head) as talk:
+            assert talk.came[0]["subscribed"] is False
+            assert "tekton-subscribe" in (await talk.until("error"))["message"]
+            await talk.send("subscribe", request_id="s", topics=["chat"])
+            await talk.until("snapshot")
+
+
 async def test_a_turn_that_runs_on_is_whole_in_the_snapshot_of_who_comes_later(backend: Backend) -> None:
     async with talking(backend) as one:
         await one.send("chat", ai_id="apollo", content="[[repeat 30]] [[rate 60]]", request_id="ws-late")
@@ -177,6 +210,33 @@ async def test_half_of_a_character_is_named_on_either_way(backend: Backend) -> N
     async with talking(backend) as talk:
         await talk.send_text(half)
         assert "half of a character" in (await talk.until("error"))["message"]
+
+
+async def test_what_was_missed_comes_whole_and_in_order_in_frames_of_some_kilobytes() -> None:
+    """Over a slow line a single frame of all that was missed showed nothing until its last byte was there."""
+    events, written, all_of_them = EventStream(), list[bytes](), asyncio.Event()
+
+    async def write(texts: Any) -> None:
+        written.extend(texts)
+        if connection._subscription.cursor == events.seq:
+            all_of_them.set()
+
+    gateway: Any = SimpleNamespace(platform=SimpleNamespace(events=events))
+    socket: Any = SimpleNamespace(scope={"extensions": {FRAMES: write}})
+    connection: Any = websocket._Connection(gateway, socket, Principal("reader", "read"), "here")  # pyright: ignore[reportPrivateUsage]
+    connection._subscription, connection._batch = events.subscribe(["fleet"]), True
+    sizes = [10] * 2_000 + [100_000, 10, 100_000] + [3_000] * 30
+    for number, size in enumerate(sizes):
+        events.publish("fleet", SpecialistGone("s" * size, float(number)))
+    sender = asyncio.create_task(connection._forward())
+    async with asyncio.timeout(WAIT_S):
+        await all_of_them.wait()
+    sender.cancel()
+    await asyncio.gather(sender, return_exceptions=True)
+    lines = [json.loads(line) for frame in written for line in frame.split(b"\n")]
+    assert [line["seq"] for line in lines] == list(range(1, len(sizes) + 1))
+    assert all(len(frame) <= 1.1 * websocket.FRAME_BYTES or b"\n" not in frame for frame in written)
+    assert len(written) < len(sizes) / 20
 
 
 async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_off_the_log() -> None:

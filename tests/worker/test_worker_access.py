@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -194,6 +195,23 @@ async def test_who_says_nothing_is_let_go(serve: Any, monkeypatch: pytest.Monkey
     silent = await served.connect()
     assert "nothing came" in (await silent.frame())["message"]
     assert await silent.line() == b""
+
+
+async def test_who_left_before_it_was_refused_is_let_go_without_a_failure_of_ours(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(connection, "FIRST_LINE_S", 0.05)
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    monkeypatch.setattr("asyncio.selector_events._SelectorSocketTransport.write_eof", gone)
+    failures = list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    served = await serve(sockets="token")
+    silent = await served.connect()
+    assert "nothing came" in (await silent.frame())["message"]
+    assert await silent.line() == b"" and not failures
 
 
 # what is asked directly is reported

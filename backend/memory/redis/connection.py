@@ -264,6 +264,8 @@ def store_failed(error: BaseException, address: Address) -> StoreFailed:
             advice = "Set TEKTON_REDIS_PASSWORD (environment or .env.tekton) to its password."
         case ResponseError() if "MISCONF" in text:
             advice = "It cannot write to its disk: free some space there."
+        case ResponseError() if "NOREPLICAS" in text:
+            advice = "Its setting min-replicas-to-write wants more replicas than follow it: bring them back, or lower it."
         case ResponseError():
             advice = "See the log of the Redis server."
         case _:
@@ -271,6 +273,7 @@ def store_failed(error: BaseException, address: Address) -> StoreFailed:
                 "See that it runs and can be reached from here. What was being stored may or may not be kept; "
                 "nothing is sent again by itself."
             )
+    said = text.partition(" script: ")[0].rstrip(" .")  # which script of ours it was stands in the evidence
     return StoreFailed(
-        f"The conversation store failed: Redis at {address.shown}: {text}. {advice}", evidence=text
+        f"The conversation store failed: Redis at {address.shown}: {said}. {advice}", evidence=text
     )

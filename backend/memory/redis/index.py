@@ -7,7 +7,7 @@ while the store serves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from backend.memory.redis import scripts
 from backend.memory.redis.connection import RedisConnection, RedisConnections
 from backend.memory.redis.layout import PREFIX, read_messages, sessions_by_id
 from backend.memory.search import INDEX_VERSION, Group, Key, index_words
-from backend.schema.records import StoredMessage
+from backend.schema.records import Session, StoredMessage
 
 MAX_LOOKED_AT = 5_000
 """So many of the newest messages with the rarest word are compared with the other words, in the server."""
@@ -64,16 +64,11 @@ class RedisIndex:
             complete and looked_at_all and len(found) <= limit
         )
 
-    async def messages(self, ids: Sequence[int]) -> list[tuple[StoredMessage, str]]:
-        connection = self._connections.search
-        found = await read_messages(connection, ids)
-        there = await sessions_by_id(connection, (message.session_id for message in found))
-        return [
-            (message, there[message.session_id].title) for message in found if message.session_id in there
-        ]
+    async def messages(self, ids: Sequence[int]) -> list[StoredMessage]:
+        return await read_messages(self._connections.search, ids)
 
-    async def sessions(self, ids: Sequence[int]) -> dict[int, str]:
-        return {m.id: m.session_id for m in await read_messages(self._connections.search, ids)}
+    async def sessions(self, ids: Iterable[str]) -> dict[str, Session]:
+        return await sessions_by_id(self._connections.search, ids)
 
     async def total(self) -> int:
         return int(await self._connections.search.call("HLEN", f"{PREFIX}m"))

@@ -13,6 +13,7 @@ import msgspec
 
 from backend.memory.errors import UnknownSession
 from backend.memory.redis.connection import RedisConnection
+from backend.memory.search import fold
 from backend.memory.values import PACK_MIN_CHARS
 from backend.schema.records import Session, StoredMessage
 
@@ -45,6 +46,14 @@ async def newest_sessions(connection: RedisConnection, owner: str | None) -> Asy
         for session in await _read_sessions(connection, ids):
             yield session
         start += PAGE_SESSIONS
+
+
+def folded_title(title: str) -> str:
+    """Return what of a title is kept for searches: as they compare it, and behind a line end what it was made of.
+
+    A title that was changed by a gateway that does not know of it is told by the latter.
+    """
+    return f"{fold(title)}\n{title}"
 
 
 async def read_messages(connection: RedisConnection, ids: Sequence[int | bytes]) -> list[StoredMessage]:

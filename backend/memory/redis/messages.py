@@ -14,7 +14,13 @@ from backend.memory.redis import retention, scripts
 from backend.memory.redis import sent as sent_turns
 from backend.memory.redis.connection import RedisConnection, RedisConnections
 from backend.memory.redis.index import RedisIndex, words_of
-from backend.memory.redis.layout import PREFIX, get_session, read_messages, sessions_by_id
+from backend.memory.redis.layout import (
+    PREFIX,
+    folded_title,
+    get_session,
+    read_messages,
+    sessions_by_id,
+)
 from backend.memory.redis.turns import encoded_turn, turns_key, usage_words
 from backend.memory.values import (
     PREVIEW_CHARS,
@@ -50,6 +56,7 @@ class RedisMessages:
             for request_id, ai_id in (opens or {}).items()
             for text in (request_id, encoded_turn(OpenTurn(request_id, ai_id, given.session_id, time.time())))
         ]
+        title = auto_title(given)
         if sent is not None:  # before the answer: one whose commit fails is given again
             await sent_turns.put(self._connections.writer, sent)
         number = await self._connections.writer.run(
@@ -62,10 +69,11 @@ class RedisMessages:
             given.request_id,
             str(int(given.pinned)),
             one_line(given.content, PREVIEW_CHARS),
-            auto_title(given),
+            title,
             self._turns_key if ends_turn or opened else "",
             msgspec.json.encode(opened) if opened else "",
             *(usage_words(used) if used is not None else ("",) * 6),
+            folded_title(title),
             *words_of(given),
         )
         if not number:

@@ -25,12 +25,12 @@ if as_default then
 end
 local member = string.format('%016d:', redis.call('INCR', p .. 'n:session')) .. ARGV[1]
 redis.call('HSET', p .. 's:' .. ARGV[1], 'member', member, 'owner', owner, 'title', ARGV[3], 'created_at', ARGV[5],
-  'updated_at', ARGV[5], 'messages', 0, 'archived', '0', 'preview', '', 'provider', '', 'model', '')
+  'updated_at', ARGV[5], 'messages', 0, 'archived', '0', 'preview', '', 'provider', '', 'model', '', 'folded', ARGV[6])
 redis.call('ZADD', p .. 'sessions', ARGV[5], member)
 redis.call('ZADD', p .. 'so:' .. owner, ARGV[5], member)
 return ARGV[1]
 """
-"""id, owner, title, is_default (0/1), now → the id made, or the default there was."""
+"""id, owner, title, is_default (0/1), now, folded title → the id made, or the default there was."""
 
 PATCH = """
 local p, s = KEYS[1], KEYS[1] .. 's:' .. ARGV[1]
@@ -150,15 +150,15 @@ if tonumber(ARGV[4]) > tonumber(updated) then
 end
 redis.call('ZADD', p .. 'unpacked', updated, sid)
 if ARGV[7] ~= '' then redis.call('HSET', s, 'preview', ARGV[7]) end
-if facts[4] == '' and ARGV[8] ~= '' then redis.call('HSET', s, 'title', ARGV[8]) end
+if facts[4] == '' and ARGV[8] ~= '' then redis.call('HSET', s, 'title', ARGV[8], 'folded', ARGV[17]) end
 if ARGV[10] ~= '' then redis.call('HSET', ARGV[9], unpack(cjson.decode(ARGV[10]))) end
 if ARGV[11] ~= '' then book(11) end
-index(id, 17)
+index(id, 18)
 return id
 """
 )
 """session, message, author, created_at, request, pinned (0/1), preview, title, key of the open turns or "", JSON list of
-ids and records of turns to open or "" to close this one, row name of what to book or "" and its five figures, `WORD STEM` …
+ids and records of turns to open or "" to close this one, row name of what to book or "" and its five figures, folded title, `WORD STEM` …
 → its id, 0 without session; where the turn to close is closed already, the id of the author's message of this request."""
 
 PIN = """
@@ -276,6 +276,32 @@ return found
 """
 """groups of sets as JSON, most results, most looked at, below which id (`(ID` or +inf), a set to leave out or "" →
 newest ids that are in one set of every group at least, then 0 when older ones were not looked at, else 1."""
+
+LIST = """
+local p, needle, want, listed, found = KEYS[1], ARGV[5], tonumber(ARGV[6]), {}, {0}
+for i = 7, #ARGV do listed[ARGV[i]] = true end
+for n, member in ipairs(redis.call('ZRANGE', p .. ARGV[1], ARGV[2], ARGV[2] + ARGV[3] - 1, 'REV')) do
+  found[1] = n
+  local id = string.match(member, ':(.*)')
+  local title, folded, archived = unpack(redis.call('HMGET', p .. 's:' .. id, 'title', 'folded', 'archived'))
+  if title and (ARGV[4] == '1' or archived ~= '1') then
+    local may = listed[id]
+    if not may then
+      if folded and string.sub(folded, -#title - 1) == '\\n' .. title then
+        may = string.find(string.sub(folded, 1, -#title - 2), needle, 1, true)
+      else
+        may = string.find(title, '[\\128-\\255]') or string.find(string.lower(title), needle, 1, true)
+      end
+    end
+    if may then found[#found + 1] = id end
+  end
+  if #found > want then break end
+end
+return found
+"""
+"""sorted set of sessions, first place, how many to look at, archived ones too (0/1), folded part of a title, how many are
+wanted, ids of sessions … → how many were looked at, then the ids of those listed, or whose title may have the part: one that is not folded
+there has to be compared."""
 
 RECORD_ERROR = """
 local p, now = KEYS[1], ARGV[2]

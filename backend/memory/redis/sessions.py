@@ -12,10 +12,19 @@ from backend.memory.records import SessionChanges, SessionPage
 from backend.memory.redis import retention, scripts
 from backend.memory.redis.connection import RedisConnections
 from backend.memory.redis.index import RedisIndex
-from backend.memory.redis.layout import PREFIX, get_session, newest_sessions, sessions_by_id
+from backend.memory.redis.layout import (
+    PREFIX,
+    folded_title,
+    get_session,
+    newest_sessions,
+    sessions_by_id,
+)
 from backend.memory.search import fold
 from backend.memory.values import TITLE_CHARS, check_integers, one_line
 from backend.schema.records import Session
+
+LOOKED_AT_ONCE = 2_000
+"""Sessions whose titles the server compares in one step, some milliseconds."""
 
 
 class RedisSessions:
@@ -49,25 +58,51 @@ class RedisSessions:
     ) -> SessionPage:
         check_integers(limit=limit)
         words = (query or "").strip()
-        folded, found, complete = fold(words), set[str](), True
-        if words:
-            found, complete = await search.sessions_with(self._index, words, owner)
         kept: list[Session] = []
-        async for session in newest_sessions(
-            self._connections.search if words else self._connections.reader, owner
-        ):
-            matches = folded in fold(session.title) or session.id in found
-            if matches and (include_archived or not session.archived):
+        if words:
+            return await self._with(words, owner, archived=include_archived, limit=limit)
+        async for session in newest_sessions(self._connections.reader, owner):
+            if include_archived or not session.archived:
                 kept.append(session)
             if len(kept) > limit:
                 break
+        return SessionPage(kept[:limit], more=len(kept) > limit)
+
+    async def _with(self, words: str, owner: str | None, *, archived: bool, limit: int) -> SessionPage:
+        """Return the sessions with words in their titles or messages, newest use first."""
+        found, complete = await search.sessions_with(
+            self._index, words, owner=owner, archived=archived, limit=limit
+        )
+        connection, folded = self._connections.search, fold(words)
+        kept: list[Session] = []
+        start = 0
+        while len(kept) <= limit:
+            looked_at, *ids = await connection.run(
+                scripts.LIST,
+                PREFIX,
+                "sessions" if owner is None else f"so:{owner}",
+                start,
+                LOOKED_AT_ONCE,
+                int(archived),
+                folded,
+                limit + 1 - len(kept),
+                *found,
+            )
+            if not looked_at:
+                break
+            start += looked_at
+            sessions = (await sessions_by_id(connection, (one.decode() for one in ids))).values()
+            kept += [one for one in sessions if one.id in found or folded in fold(one.title)]
         return SessionPage(kept[:limit], more=len(kept) > limit or not complete)
 
     async def patch(self, session_id: str, **changes: Unpack[SessionChanges]) -> Session:
         flat: list[str] = []
         for name, value in changes.items():
             text = str(int(value)) if isinstance(value, bool) else str(value)
-            flat += [name, one_line(text, TITLE_CHARS) if name == "title" else text]
+            if name == "title":
+                text = one_line(text, TITLE_CHARS)
+                flat += ["folded", folded_title(text)]
+            flat += [name, text]
         if not await self._connections.writer.run(scripts.PATCH, PREFIX, session_id, *flat):
             raise UnknownSession(session_id)
         return await get_session(self._connections.writer, session_id)
@@ -77,13 +112,15 @@ class RedisSessions:
 
     async def _create(self, owner: str, title: str, *, is_default: bool) -> Session:
         connection = self._connections.writer
+        title = one_line(title, TITLE_CHARS)
         session_id = await connection.run(
             scripts.CREATE,
             PREFIX,
             f"s-{token_hex(8)}",
             owner,
-            one_line(title, TITLE_CHARS),
+            title,
             str(int(is_default)),
             repr(time.time()),
+            folded_title(title),
         )
         return await get_session(connection, session_id.decode())

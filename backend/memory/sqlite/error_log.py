@@ -13,6 +13,9 @@ from backend.schema.records import ErrorRecord
 
 _COLUMNS = "id, place, code, message, first, last, count, phase, evidence, request_id, acknowledged"
 
+SLICE_ACKNOWLEDGED = 500
+"""Records marked in one transaction (some ten milliseconds)."""
+
 
 class SqliteErrors:
     """An `ErrorStore` in the database."""
@@ -67,21 +70,28 @@ class SqliteErrors:
         for number in ids or ():
             check_integers(id=number)
 
-        def acknowledge(connection: sqlite3.Connection) -> list[int]:
-            wanted = ids
-            if wanted is None:
-                rows = connection.execute("SELECT id FROM errors WHERE acknowledged = 0").fetchall()
-                wanted = [int(row[0]) for row in rows]
-            mark = "UPDATE errors SET acknowledged = ? WHERE id = ? AND acknowledged = 0"
-            now = time.time()
-            return [
-                number for number in sorted(set(wanted)) if connection.execute(mark, (now, number)).rowcount
-            ]
-
-        return await self._database.write(acknowledge)
+        open_ids = "SELECT id FROM errors WHERE acknowledged = 0"
+        wanted = (
+            [int(number) for (number,) in await self._database.read(lambda c: c.execute(open_ids).fetchall())]
+            if ids is None
+            else ids
+        )
+        wanted, marked = sorted(set(wanted)), list[int]()
+        # In slices: the log of two years may hold many thousands, and answers are stored by the same thread.
+        for start in range(0, len(wanted), SLICE_ACKNOWLEDGED):
+            part = wanted[start : start + SLICE_ACKNOWLEDGED]
+            marked += await self._database.write(lambda c, part=part: _acknowledge(c, part))
+        return marked
 
     async def unacknowledged(self) -> int:
         def count(connection: sqlite3.Connection) -> int:
             return connection.execute("SELECT count(*) FROM errors WHERE acknowledged = 0").fetchone()[0]
 
         return await self._database.read(count)
+
+
+def _acknowledge(connection: sqlite3.Connection, ids: Sequence[int]) -> list[int]:
+    """Mark the records that are not marked; return their ids."""
+    mark = "UPDATE errors SET acknowledged = ? WHERE id = ? AND acknowledged = 0"
+    now = time.time()
+    return [number for number in ids if connection.execute(mark, (now, number)).rowcount]

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from backend.memory.search import INDEX_VERSION, Group, index_words
 from backend.memory.sqlite.database import Purpose, SqliteDatabase
-from backend.memory.sqlite.layout import select_messages
+from backend.memory.sqlite.layout import select_messages, select_sessions
 from backend.memory.values import unpack
-from backend.schema.records import MAX_INTEGER, StoredMessage
+from backend.schema.records import MAX_INTEGER, Session, StoredMessage
 
 _TABLES = {
     "found": """
@@ -84,28 +84,21 @@ class SqliteIndex:
 
         return await self._database.run(self._purpose, newest)
 
-    async def messages(self, ids: Sequence[int]) -> list[tuple[StoredMessage, str]]:
-        def read(connection: sqlite3.Connection) -> list[tuple[StoredMessage, str]]:
+    async def messages(self, ids: Sequence[int]) -> list[StoredMessage]:
+        def read(connection: sqlite3.Connection) -> list[StoredMessage]:
             marks = ",".join("?" * len(ids))
             found = {
                 message.id: message for message in select_messages(connection, f"m.id IN ({marks})", ids)
             }
-            sessions = list({message.session_id for message in found.values()})
-            marks = ",".join("?" * len(sessions))
-            titles = dict(
-                connection.execute(f"SELECT id, title FROM sessions WHERE id IN ({marks})", sessions)
-            )
-            return [(found[number], titles[found[number].session_id]) for number in ids if number in found]
+            return [found[number] for number in ids if number in found]
 
         return await self._database.run(self._purpose, read)
 
-    async def sessions(self, ids: Sequence[int]) -> dict[int, str]:
-        def read(connection: sqlite3.Connection) -> dict[int, str]:
-            marks = ",".join("?" * len(ids))
-            joined = "messages m JOIN sessions s ON s.number = m.session"
-            rows = connection.execute(f"SELECT m.id, s.id FROM {joined} WHERE m.id IN ({marks})", ids)
-            found = dict(rows.fetchall())
-            return {number: found[number] for number in ids if number in found}
+    async def sessions(self, ids: Iterable[str]) -> dict[str, Session]:
+        def read(connection: sqlite3.Connection) -> dict[str, Session]:
+            asked = list(ids)
+            condition = f"id IN ({','.join('?' * len(asked))})"
+            return {session.id: session for session in select_sessions(connection, condition, asked)}
 
         return await self._database.run(self._purpose, read)
 

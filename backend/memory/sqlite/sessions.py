@@ -84,7 +84,9 @@ class SqliteSessions:
             where.append("archived = 0")
         complete = True
         if words:
-            found, complete = await search.sessions_with(self._index, words, owner)
+            found, complete = await search.sessions_with(
+                self._index, words, owner=owner, archived=include_archived, limit=limit
+            )
             where.append(f"(instr(folded_title, ?) OR id IN ({','.join('?' * len(found))}))")
             values += [fold(words), *found]
         condition = f"{' AND '.join(where)} ORDER BY updated_at DESC, number DESC LIMIT ?"

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import pytest
 
-from backend.memory import TEAM, MemoryStore, OutOfRange, UnknownMessage, UnknownSession
+from backend.memory import TEAM, MemoryStore, OutOfRange, UnknownMessage, UnknownSession, search
 from backend.schema.frames import Usage
 from backend.schema.records import MAX_INTEGER, Session, StoredMessage
 from tests.memory.contract.conftest import Reopen
@@ -282,3 +282,34 @@ async def test_a_default_session_that_need_not_be_counted_is_never_one_of_before
     assert (await known()).id != other.id
     (await known()).provider = "spoilt"
     assert (await known()).provider == "", "whoever reads it has a copy"
+
+
+async def test_a_search_that_stops_early_says_more_and_keeps_the_order_and_archived_ones_apart(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a handful read at once, the first slice is full of archived sessions, which must not count."""
+    monkeypatch.setattr(search, "LISTED_AT_ONCE", 4)
+    shown = [await store.sessions.create("apollo-ai", f"n{number}") for number in range(12)]
+    for number, session in enumerate(shown):
+        await say(store, session.id, "a quokka", created_at=1_000.0 + number)
+        await store.sessions.patch(session.id, archived=number >= 6)
+    titled = await store.sessions.create("apollo-ai", "Überquokka")
+    await say(store, titled.id, "nothing", created_at=5.0)
+
+    async def found(limit: int, *, archived: bool = False) -> tuple[list[str], bool]:
+        page = await store.sessions.find(query="QUOKKA", limit=limit, include_archived=archived)
+        return [session.title for session in page.sessions], page.more
+
+    others = [f"n{number}" for number in range(11, -1, -1)]
+    assert await found(3) == (["Überquokka", "n5", "n4"], True)
+    assert await found(100) == (["Überquokka", *others[6:]], False)
+    assert await found(100, archived=True) == (["Überquokka", *others], False)
+
+
+async def test_a_title_is_found_whatever_gateway_last_changed_it(store: MemoryStore) -> None:
+    session = await store.sessions.create("apollo-ai", "Straße")
+    await store.sessions.patch(session.id, title="Größe 東京")
+    for query in ("GROSSE", "größe 東", "京"):
+        page = await store.sessions.find(query=query)
+        assert [one.id for one in page.sessions] == [session.id], query
+    assert (await store.sessions.find(query="strasse")).sessions == []
