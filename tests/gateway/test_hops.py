@@ -92,8 +92,8 @@ async def place() -> AsyncIterator[Place]:
     one.shared.add(1)
     await one.log.begin()
     yield one
-    one.connection._sender and one.connection._sender.cancel()
-    for task in one.log._tasks:  # pyright: ignore[reportPrivateUsage]
+    senders = [one.connection._sender] if one.connection._sender else []
+    for task in [*senders, *one.log._tasks]:  # pyright: ignore[reportPrivateUsage]
         task.cancel()
 
 
