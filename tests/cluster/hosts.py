@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
-BRIDGE = "tkbr"
+OURS = f"tk{os.getpid()}"
+"""What the names of this run's namespaces begin with: another run, or what one left behind that was killed, is not in its way."""
+BRIDGE = f"{OURS}br"
 
 
 def run(*words: str, **options: object) -> None:
@@ -24,8 +26,8 @@ def permitted() -> bool:
     if shutil.which("ip") is None:
         return False
     try:
-        run("ip", "netns", "add", "tkprobe")
-        run("ip", "netns", "del", "tkprobe")
+        run("ip", "netns", "add", f"{OURS}probe")
+        run("ip", "netns", "del", f"{OURS}probe")
     except (subprocess.SubprocessError, OSError):
         return False
     return True
@@ -35,7 +37,7 @@ class Hosts:
     """`names` get the addresses 10.77.0.1, .2 …; `router` holds the bridge between them."""
 
     def __init__(self, *names: str) -> None:
-        self.names = {f"tk{name}": f"10.77.0.{number}" for number, name in enumerate(names, 1)}
+        self.names = {f"{OURS}{name}": f"10.77.0.{number}" for number, name in enumerate(names, 1)}
         run("ip", "netns", "add", BRIDGE)
         run("ip", "-n", BRIDGE, "link", "add", "br0", "type", "bridge")
         run("ip", "-n", BRIDGE, "link", "set", "br0", "up")
@@ -48,18 +50,18 @@ class Hosts:
             run("ip", "-n", BRIDGE, "link", "set", name, "master", "br0", "up")
 
     def address(self, name: str) -> str:
-        return self.names[f"tk{name}"]
+        return self.names[f"{OURS}{name}"]
 
     def inside(self, name: str) -> list[str]:
         """Return the words before a command that is to run on a host."""
-        return ["ip", "netns", "exec", f"tk{name}"]
+        return ["ip", "netns", "exec", f"{OURS}{name}"]
 
     def cut(self, name: str) -> None:
         """Let nothing to or from a host through any more; nobody is told."""
-        run("ip", "-n", BRIDGE, "link", "set", f"tk{name}", "nomaster")
+        run("ip", "-n", BRIDGE, "link", "set", f"{OURS}{name}", "nomaster")
 
     def mend(self, name: str) -> None:
-        run("ip", "-n", BRIDGE, "link", "set", f"tk{name}", "master", "br0")
+        run("ip", "-n", BRIDGE, "link", "set", f"{OURS}{name}", "master", "br0")
 
     def remove(self) -> None:
         for name in (*self.names, BRIDGE):
@@ -70,7 +72,7 @@ class Hosts:
         """Let this thread be on a host: the sockets it makes are that host's."""
         libc = ctypes.CDLL(None, use_errno=True)
         before = os.open("/proc/self/ns/net", os.O_RDONLY)
-        there = os.open(Path("/run/netns") / f"tk{name}", os.O_RDONLY)
+        there = os.open(Path("/run/netns") / f"{OURS}{name}", os.O_RDONLY)
         try:
             if libc.setns(there, CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")

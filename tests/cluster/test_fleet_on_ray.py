@@ -200,7 +200,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 async def test_all_can_be_ended_with_no_gateway_running(home: Home, client: Client) -> None:
     results = (await client.request("launch", {"ids": ["apollo", "rhetor"]}))["results"]
     pids = [result["pid"] for result in results if result["ok"]]
-    assert len(pids) == 2
+    assert len(pids) == 2, results
     backend_pid = json.loads(home.backend_facts.read_text())["pid"]
     os.kill(backend_pid, signal.SIGKILL)
     done = await asyncio.to_thread(command, "doctor")
