@@ -298,7 +298,7 @@ def is_base64(data: str) -> bool:
 def wrong_with(part: object) -> str:
     """Return what is wrong with a picture or a file that is to be sent to a model; empty for every other part."""
     if isinstance(part, ToolResult):
-        return next(filter(None, map(wrong_with, part.parts)), "")
+        return next((wrong for each in part.parts if (wrong := wrong_with(each))), "")
     if not isinstance(part, ImagePart | FilePart):
         return ""
     if part.data and isinstance(part, ImagePart) and not part.media_type.startswith("image/"):
