@@ -314,3 +314,12 @@ async def test_what_was_said_in_a_deleted_session_is_given_to_nobody_any_more(
     result = await do(platform, "team_chat", content="the secret word", **both)
     assert result.responses == [] and [row.code for row in result.failures] == ["unknown_session"]
     assert "secret word" not in str(result) + str(gone.value.detail) and upstream_calls(platform) == calls
+
+
+async def test_a_round_that_cannot_be_asked_is_an_error_and_not_the_end_of_the_discussion(
+    platform: Platform,
+) -> None:
+    await do(platform, "chat", ai_id="apollo", content="hello", request_id="rounds/round-2")
+    with pytest.raises(TektonError) as refused:
+        await ask_team(platform, "hello", max_rounds=2, request_id="rounds")
+    assert refused.value.code == "conflict" and "rounds/round-2" in refused.value.message
