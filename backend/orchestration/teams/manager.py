@@ -424,9 +424,14 @@ class TeamManager:
         return True
 
     async def _withdraw(self, run: TeamRun) -> None:
-        """Close the open turns of a run that waited and will not be asked."""
-        for request_id, ai_id in run.opens.items():
-            await self._turns.close_in_store(TurnOutcome(request_id, ai_id, "", session_id=run.session_id))
+        """Close the open turns of a run that waited and will not be asked: all or none, whenever the backend ends."""
+        if run.opens:
+            await self._turns.close_in_store(
+                *(
+                    TurnOutcome(request_id, ai_id, "", session_id=run.session_id)
+                    for request_id, ai_id in run.opens.items()
+                )
+            )
 
     def _ask_members(self, run: TeamRun, on_text: OnMemberText | None) -> None:
         for ai_id in run.start.lanes:

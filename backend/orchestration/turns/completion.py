@@ -180,17 +180,18 @@ class TurnCompletion:
         outcome.message_id = stored.id
         self._events.publish("chat", MessageStored(stored), key=key)
 
-    async def close(self, outcome: TurnOutcome) -> None:
-        """Close a turn in the store of which nothing is kept, as soon as that is possible. Never raises."""
+    async def close(self, *outcomes: TurnOutcome) -> None:
+        """Close turns in the store of which nothing is kept, all in one commit, as soon as that is possible. Never raises."""
+        names = [outcome.request_id for outcome in outcomes]
 
         async def close() -> None:
-            await self._turn_store.end(outcome.request_id)
+            await self._turn_store.end(*names)
 
         try:
             await close()
         except Exception as error:
-            log.warning("the turn %s cannot be closed yet: %s", outcome.request_id, error)
-            self._keep_unstored(_Unstored(outcome, "", close))
+            log.warning("the turns %s cannot be closed yet: %s", ", ".join(names), error)
+            self._keep_unstored(_Unstored(outcomes[0], "", close))
 
     async def settled(self) -> None:
         """Wait until every ending so far is in the error log, and try once more to store what waits."""

@@ -333,9 +333,9 @@ class TurnManager:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._completion.settled()
 
-    async def close_in_store(self, outcome: TurnOutcome) -> None:
-        """Close a turn in the store that was never asked, as soon as the store can do that. Never raises."""
-        await self._completion.close(outcome)
+    async def close_in_store(self, *outcomes: TurnOutcome) -> None:
+        """Close turns in the store that were never asked, in one commit, as soon as the store can do that. Never raises."""
+        await self._completion.close(*outcomes)
 
     async def refuse(self, outcome: TurnOutcome, *, group: str = "", key: str = "") -> None:
         """Make a turn that could not be started visible: an ended stream, and a line in its session."""
