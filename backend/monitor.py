@@ -167,7 +167,7 @@ def platform_summary(
     services: Sequence[ServiceStatus] = (),
     now: float | None = None,
 ) -> str:
-    """Tell the platform in words and figures: counts, what is unhealthy and why, what runs, the newest errors.
+    """Describe the platform in words and figures: counts, what is unhealthy and why, what runs, the newest errors.
 
     Pure. Facts only, in the order of how much they matter; a few hundred words at most. The first paragraph is the
     answer to what is asked most, in plain sentences: a small model gets no more than that.

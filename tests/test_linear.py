@@ -77,7 +77,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "cleaning one line": text.escaped_line,
     "delimiters of a prompt": lambda content: prompt._TAG.sub("&lt;", content),
     "facts in a prompt": lambda content: with_facts([ChatMessage("user", content)]),
-    "a summary": lambda content: summary._telling.__wrapped__(content[: summary.LOOKED_AT_CHARS]),
+    "a summary": lambda content: summary._sentences.__wrapped__(content[: summary.LOOKED_AT_CHARS]),
     "an upstream's words": lambda content: (http.OVERFLOW.search(content), http.PARAMETER.search(content)),
     "stop texts": _stops,
     "lines of a socket": _lines,

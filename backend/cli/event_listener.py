@@ -21,9 +21,9 @@ LOST_AFTER_S = 5.0
 CANCEL_TIMEOUT_S = 5.0
 """How long the end of a command waits for the backend to confirm a cancellation."""
 _OfRequest = StreamChunk | StreamEnd | StreamError | StageText | PipelineEnd
-Heard = _OfRequest | Snapshot
+CallEvent = _OfRequest | Snapshot
 """A `Snapshot` says that events were lost: pieces after it do not follow those before it."""
-Handler = Callable[[Heard], None]
+Handler = Callable[[CallEvent], None]
 
 
 async def call_or_cancel(
@@ -116,7 +116,7 @@ class Listener:
             if (handle := self._handlers.get(name)) is not None:
                 self._handle(name, handle, event)
 
-    def _handle(self, name: str, handle: Handler, event: Heard) -> None:
+    def _handle(self, name: str, handle: Handler, event: CallEvent) -> None:
         try:
             handle(event)
         except OSError as error:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from backend.cli import terminal
-from backend.cli.event_listener import Heard, Listener
+from backend.cli.event_listener import CallEvent, Listener
 from backend.cli.exit_codes import OK
 from backend.cli.streams import Output, Pieces, read_file, within_cap
 from backend.grammar import Cat, Echo, Pipeline, parse, show
@@ -79,7 +79,7 @@ class PipelineCall:
         """Run the stages in the backend; `before` stages of the line were done here."""
         params.request_id = f"pipe-{uuid4().hex[:16]}"
 
-        def handle(event: Heard) -> None:
+        def handle(event: CallEvent) -> None:
             if isinstance(event, StageText):
                 sink.piece(event.content)
             elif isinstance(event, Snapshot):

@@ -12,7 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from backend.cli import terminal
-from backend.cli.event_listener import Heard, Listener
+from backend.cli.event_listener import CallEvent, Listener
 from backend.cli.exit_codes import OK, exit_code
 from backend.cli.pipeline import PipelineCall
 from backend.cli.streams import Output, Pieces, within_cap
@@ -74,7 +74,7 @@ class Shell:
         )
         pieces = Pieces(self.out)
 
-        def handle(event: Heard) -> None:
+        def handle(event: CallEvent) -> None:
             if isinstance(event, StreamChunk):
                 pieces.give(event.content)
             elif isinstance(event, Snapshot):
@@ -125,7 +125,7 @@ class Shell:
         given: set[str] = set()
         missed = False
 
-        def handle(event: Heard) -> None:
+        def handle(event: CallEvent) -> None:
             nonlocal missed
             match event:
                 case Snapshot():

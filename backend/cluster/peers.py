@@ -141,7 +141,7 @@ class Peers:
             for member in sorted(self.members, key=lambda member: member.name)
         ]
 
-    def tell_changed(self, what: str) -> None:
+    def announce_change(self, what: str) -> None:
         self._stream.note(encoder.encode(Changed(what)))
 
     async def ask(self, incarnation: str, action: str, params: dict[str, Any], request_id: str = "") -> Any:

@@ -241,7 +241,7 @@ def _processes(figures: Metrics) -> list[Metric]:
 
 
 def _spending(rows: list[UsageRow]) -> list[Metric]:
-    """Tell what was used of each provider's models, over all days the store remembers."""
+    """Export what was used of each provider's models, over all days the store remembers."""
     tokens: dict[tuple[str, ...], float] = {}
     cost: dict[tuple[str, ...], float] = {}
     calls: dict[tuple[str, ...], float] = {}

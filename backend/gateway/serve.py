@@ -169,7 +169,7 @@ class _Ready:
         self._descriptor = descriptor
 
     def serving(self, url: str) -> None:
-        self._tell({"url": url})
+        self._report({"url": url})
         if jsonlog.structured:
             log.info("serves %s", url)
         else:
@@ -177,11 +177,11 @@ class _Ready:
 
     def fail(self, error: TektonError) -> int:
         """Say why there is no backend; return the exit code."""
-        self._tell({"error": error.message, "code": error.code})
+        self._report({"error": error.message, "code": error.code})
         print(f"tekton: {error.message}", file=sys.stderr, flush=True)
         return EXIT_CODES.get(error.code, 1)
 
-    def _tell(self, value: dict[str, str]) -> None:
+    def _report(self, value: dict[str, str]) -> None:
         if self._descriptor is not None:
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._descriptor, encode_line(value))

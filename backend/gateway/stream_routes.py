@@ -96,7 +96,7 @@ def _chat(gateway: Gateway) -> Endpoint:
 
 
 def _nothing_more() -> Response:
-    """Tell a reader of events that came back that there is nothing more: at 204 it stops coming."""
+    """Answer a reader that reconnects after the end: at 204 it stops reconnecting."""
     return Response(status_code=204)
 
 

@@ -246,7 +246,7 @@ def terms(query: str) -> list[Term]:
     return [Term(each, open=place == last) for place, each in enumerate(pieces)]
 
 
-def _telling(query: str) -> list[Term]:
+def _topic_terms(query: str) -> list[Term]:
     """Return the terms of a query that say what it is about, none of them open."""
     return [Term(term.pieces) for term in terms(query) if not COMMON_WORDS.issuperset(term.pieces)]
 
@@ -357,7 +357,7 @@ async def _with_some(
     index: MessageIndex, query: str, scope: _Scope, limit: int
 ) -> tuple[list[StoredMessage], bool]:
     """Return messages with one telling term or more, best first, and whether there are others."""
-    asked = _telling(query)
+    asked = _topic_terms(query)
     if not asked or not limit:
         return [], False
     total = await index.total()

@@ -106,7 +106,7 @@ def _lines(index: int, message: StoredMessage) -> list[_Line]:
     mine = message.role == "user"
     who = "you" if mine else message.author.removesuffix("-ai")
     lines: list[_Line] = []
-    for place, said in enumerate(_telling(message.content[:LOOKED_AT_CHARS])):
+    for place, said in enumerate(_sentences(message.content[:LOOKED_AT_CHARS])):
         extra = (FACT_BY_YOU if said.score > FIRST_SENTENCE else SAID_BY_YOU) if mine else 0.0
         if said.score + extra > 0:
             lines.append(_Line(index, who, place, said.score + extra, said))
@@ -114,7 +114,7 @@ def _lines(index: int, message: StoredMessage) -> list[_Line]:
 
 
 @lru_cache(maxsize=REMEMBERED_TEXTS)
-def _telling(text: str) -> tuple[_Said, ...]:
+def _sentences(text: str) -> tuple[_Said, ...]:
     """Return the sentences of a text. Remembered: a conversation is summarised at every turn."""
     sentences = [" ".join(part.split()) for part in _SENTENCE_END.split(text)]
     return tuple(_said(sentence, place) for place, sentence in enumerate(filter(None, sentences)))

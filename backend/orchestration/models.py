@@ -193,7 +193,7 @@ class ModelService:
         return results
 
     async def pull(
-        self, provider: str, model: str, *, request_id: str = "", tell: Callable[[str], None] | None = None
+        self, provider: str, model: str, *, request_id: str = "", report: Callable[[str], None] | None = None
     ) -> PullResult:
         """Have a provider fetch a model; its progress is a service of the platform while it lasts, and reported.
 
@@ -209,7 +209,7 @@ class ModelService:
         if request_id in self.pulls:
             raise taken(request_id, FETCH)
         self._names.check(request_id, FETCH)
-        fetching = self.pulls[request_id] = asyncio.create_task(self._fetch(client, model, tell))
+        fetching = self.pulls[request_id] = asyncio.create_task(self._fetch(client, model, report))
         try:
             await asyncio.wait([fetching])
             if fetching.cancelled():
@@ -227,13 +227,13 @@ class ModelService:
         await asyncio.wait([fetching])
         return 0
 
-    async def _fetch(self, client: Any, model: str, tell: Callable[[str], None] | None) -> None:
+    async def _fetch(self, client: Any, model: str, report: Callable[[str], None] | None) -> None:
         name, title = f"pull {model}", f"fetching {model}"
         try:
             async for progress in client.pull(model):
                 self._fleet.show_service(name, title, progress.detail)
-                if tell is not None:
-                    tell(progress.detail)
+                if report is not None:
+                    report(progress.detail)
         except TektonError as error:
             self._fleet.show_service(name, title, error.message, ended="failed")
             raise

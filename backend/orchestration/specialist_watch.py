@@ -58,7 +58,7 @@ class SpecialistWatch:
         self._error_log, self._take = error_log, take
         self._read_at = read_at
         """What the files were like before the settings in force were read: a change since then is not missed."""
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._at_start = settings
         self._waiting: list[str] = []
         """Tables whose changes take a restart of the backend, as they were last reported."""
@@ -124,16 +124,16 @@ class SpecialistWatch:
         return now, catalog, Matcher(catalog)
 
     def _report(self, faults: list[FileFault], refused: str) -> None:
-        """Enter into the error log what was not there at the last look, and forget what is mended."""
+        """Record in the error log what is new since the last look; what is in order again may be reported anew."""
         texts = {f"{fault}. What was in force before stays." for fault in faults}
         if refused:
             texts.add(f"{refused} What was in force before stays.")
-        for text in sorted(texts - self._told):
+        for text in sorted(texts - self._reported):
             self._error_log.record(WHERE, "config_invalid", text)
-        self._told = texts
+        self._reported = texts
 
     def _ask_for_restart(self, now: Settings) -> None:
-        """Say once which tables of the configuration differ from those in force and are read at a start only."""
+        """Report once which tables of the configuration differ from those in force and are read at a start only."""
         waiting = [
             name
             for name in Settings.__struct_fields__

@@ -100,7 +100,7 @@ class Specialist:
         await self.providers.aclose()
 
     def report_tools(self, platform: Sink) -> None:
-        """Tell a platform how the tool servers are, if there are any."""
+        """Report the states of the tool servers to a platform, if there are any."""
         if state := self.tools.state:
             platform.send(ToolsReport(self.ai_id, state))
 

@@ -169,6 +169,7 @@ class NeedsPane(Vertical):
             after = self._list.current
             if before is not None and after is not None and after.id != before.id:
                 self._shown, self._shown_at = after.id, time.monotonic()
+        # list and empty state take each other's place, and a widget that is hidden loses the focus
         if had_focus and self._tab < 2:
             self.focus_content()
 
@@ -234,6 +235,7 @@ class NeedsPane(Vertical):
         if choice.answer == "always" and any(not ask.always for ask in asks):
             self._commands.notify("no rule can be written for this call: allow it once", failed=True)
             return
+        # before the backend has confirmed: the next key must not answer the same call again
         self._sent |= {ask.id for ask in asks}
         self._list.marked.clear()
 

@@ -75,7 +75,7 @@ class SavedScreen(Question[str]):
         self._say()
 
     def _say(self) -> None:
-        """Tell what the field is for, or how the first one comes here."""
+        """Show what the field is for, or how the first pipeline is saved."""
         words = ""
         if self._renaming:
             words = f"another name for {self._renaming}"

@@ -24,7 +24,7 @@ from backend.acp import wire
 from backend.acp.peer import Peer, PeerClosed, RpcFailure, read_params, unknown
 from backend.acp.wire import BadLine
 from backend.cli.editor.prompt import Prompt, Target
-from backend.cli.editor.updates import Told, failure, folder_of, read_blocks, replayed
+from backend.cli.editor.updates import SessionUpdate, failure, folder_of, read_blocks, replayed
 from backend.client import Client, ConnectionChanged
 from backend.schema.errors import TektonError
 from backend.schema.events import AskClosed, AskOpened
@@ -199,11 +199,11 @@ class EditorAgent:
     # for prompts
 
     def update(self, session_id: str, update: Struct) -> None:
-        """Tell the editor something of a session."""
-        self.peer.notify(acp.SESSION_UPDATE, Told(session_id, update))
+        """Send the editor an update of a session."""
+        self.peer.notify(acp.SESSION_UPDATE, SessionUpdate(session_id, update))
 
     def soon(self, work: Callable[[], Any]) -> asyncio.Task[None]:
-        """Do something beside; what the platform refuses is logged."""
+        """Run something in the background; what the platform or the editor refuses is logged."""
 
         async def run() -> None:
             try:

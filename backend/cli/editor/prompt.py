@@ -77,11 +77,11 @@ class Editor(Protocol):
     peer: Peer
 
     def update(self, session_id: str, update: Struct) -> None:
-        """Tell the editor something of a session."""
+        """Send the editor an update of a session."""
         ...
 
     def soon(self, work: Callable[[], Any]) -> asyncio.Task[None]:
-        """Do something beside; what the platform or the editor refuses is logged."""
+        """Run something in the background; what the platform or the editor refuses is logged."""
         ...
 
 
@@ -150,7 +150,7 @@ class Prompt:
 
     def lost(self, reason: str) -> None:
         """Show that the backend is lost; the prompt fails by itself when it does not come back."""
-        self._tell(chunk("agent_thought_chunk", f"The connection to the backend is lost: {reason}. "))
+        self._update(chunk("agent_thought_chunk", f"The connection to the backend is lost: {reason}. "))
 
     def close(self) -> None:
         for task in self.asks.values():
@@ -159,17 +159,17 @@ class Prompt:
     # what goes on
 
     def take(self, event: Any) -> None:
-        """Tell the editor what an event of this prompt says."""
+        """Show the editor an event of this prompt."""
         self._begun = True
-        self._tell_of(event)
+        self._show(event)
         is_end = isinstance(event, StreamEnd | StreamError | TeamEnd | PipelineEnd)
         if is_end and event.request_id == self.request_id:
             self._over.set()
 
-    def _tell_of(self, event: Any) -> None:
+    def _show(self, event: Any) -> None:
         match event:
             case StreamReasoning() if self._target.kind == "specialist":
-                self._tell(chunk("agent_thought_chunk", event.content))
+                self._update(chunk("agent_thought_chunk", event.content))
             case StreamChunk() if event.request_id == self.request_id:
                 self._say(event.content)
             case StreamChunk():
@@ -194,14 +194,14 @@ class Prompt:
     def _say(self, text: str) -> None:
         if text:
             self._said += text
-            self._tell(chunk("agent_message_chunk", text))
+            self._update(chunk("agent_message_chunk", text))
 
-    def _tell(self, update: Struct) -> None:
+    def _update(self, update: Struct) -> None:
         self._editor.update(self.session_id, update)
 
     def _show_plan(self, changes: dict[str, str]) -> None:
         self._plan |= changes
-        self._tell(Plan([Step(name, status) for name, status in self._plan.items()]))
+        self._update(Plan([Step(name, status) for name, status in self._plan.items()]))
 
     def _on_stage(self, event: StageEvent) -> None:
         if 0 <= event.stage < len(self._stages) and event.state not in ("waiting", "not run"):
@@ -237,7 +237,7 @@ class Prompt:
         call = self._calls.get(key)
         if call is None:
             call = self._calls[key] = Call(f"{event.request_id}#{event.index}", event.name)
-            self._tell(tool_update(call, "tool_call", "pending"))
+            self._update(tool_update(call, "tool_call", "pending"))
             call.announced = True
         call.arguments += event.arguments
 
@@ -247,7 +247,7 @@ class Prompt:
         )
         call.ended = True
         status = "failed" if event.is_error else "completed"
-        self._tell(
+        self._update(
             tool_update(call, "tool_call_update" if call.announced else "tool_call", status, event.content)
         )
 
@@ -323,6 +323,6 @@ class Prompt:
         return acp.Prompted("end_turn")
 
     def _say_rest(self, whole: str) -> None:
-        """Say what of a finished answer has not come as events."""
+        """Send what of a finished answer has not come as events."""
         if whole.startswith(self._said):
             self._say(whole[len(self._said) :])

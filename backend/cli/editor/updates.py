@@ -51,7 +51,7 @@ class Call(Struct):
         return self.name.replace("__", ":", 1)
 
 
-class Told(Struct, rename="camel"):
+class SessionUpdate(Struct, rename="camel"):
     """A `session/update` as we send it."""
 
     session_id: str

@@ -119,26 +119,26 @@ class _Surface:
         arguments = {**call.arguments, "request_id": request_id} if tool.is_long else call.arguments
         facts = {"tool_name": tool.name, "request_id": request_id}
         yield event("connected", facts)
-        async with aclosing(self._heard(tool, arguments, scope)) as heard:
+        async with aclosing(self._notices(tool, arguments, scope)) as notices:
             try:
-                async for name, value in heard:
+                async for name, value in notices:
                     yield event(name, value)
             except TektonError as error:
                 yield event("error", error_body(error))
         yield event("disconnect", facts)
 
-    async def _heard(
+    async def _notices(
         self, tool: Tool, arguments: dict[str, Any], scope: Scope
     ) -> AsyncGenerator[tuple[str, Any]]:
         """Yield each notice of a tool at work, then its result; closing this ends the tool."""
         queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(TOLD_AHEAD)
 
-        async def tell(notice: Notice) -> None:
+        async def notify(notice: Notice) -> None:
             await queue.put((notice.kind, as_value(notice)))
 
         async def work() -> None:
             await queue.put(
-                ("complete", {"result": await run_tool(self._caller, tool, arguments, scope, tell)})
+                ("complete", {"result": await run_tool(self._caller, tool, arguments, scope, notify)})
             )
 
         working = asyncio.create_task(work())

@@ -17,7 +17,7 @@ from backend.orchestration.turns.manager import new_request_id
 from backend.schema.events import AskClosed, AskOpened, Event
 from backend.schema.tools import Ask
 
-Tell = Callable[[Notice], Awaitable[None]]
+Notify = Callable[[Notice], Awaitable[None]]
 
 
 class Events(Protocol):
@@ -100,12 +100,12 @@ async def run_tool(
     tool: Tool,
     arguments: dict[str, Any],
     scope: Scope,
-    tell: Tell | None = None,
+    notify: Notify | None = None,
     *,
     request_id: str = "",
     questions: Callable[[str], Questions] | None = None,
 ) -> Any:
-    """Run a tool and return its result; `tell` receives each notice of progress, in order, before that.
+    """Run a tool and return its result; `notify` receives each notice of progress, in order, before that.
 
     `request_id` names the call where it is gone on with. `questions` makes, for a request id, what puts to the client what
     waits for a person.
@@ -120,7 +120,7 @@ async def run_tool(
         return await caller.call(tool.action.name, values)
     request_id = values["request_id"] = request_id or values.get("request_id") or new_request_id()
     if questions is None or not await caller.attend(request_id):
-        return await _run(caller, tool.action.name, values, tell)
+        return await _run(caller, tool.action.name, values, notify)
     asking, attends = questions(request_id), True
 
     def leave(after_s: float = 0.0) -> None:
@@ -130,7 +130,7 @@ async def run_tool(
             caller.leave(request_id, after_s)
 
     try:
-        return await _run(caller, tool.action.name, values, tell, asking, leave)
+        return await _run(caller, tool.action.name, values, notify, asking, leave)
     finally:
         await asking.close()
         leave(asking.paused.result().for_s if asking.paused.done() else 0.0)
@@ -140,19 +140,19 @@ async def _run(
     caller: Caller,
     action: str,
     values: dict[str, Any],
-    tell: Tell | None,
+    notify: Notify | None,
     questions: Questions | None = None,
     leave: Callable[[], None] = lambda: None,
 ) -> Any:
     request_id: str = values["request_id"]
     try:
-        if tell is None and questions is None:
+        if notify is None and questions is None:
             return await caller.call(action, values)
         with caller.events(request_id) as events:
             if questions is not None:
                 waiting = [ask for ask in await caller.asks() if is_of(ask.request_id, request_id)]
                 await questions.begin(waiting, leave)
-            return await _followed(caller.call(action, values), events, tell, questions)
+            return await _followed(caller.call(action, values), events, notify, questions)
     except asyncio.CancelledError:
         caller.cancel_soon(request_id)
         raise
@@ -164,15 +164,15 @@ def is_of(name: str, request_id: str) -> bool:
 
 
 async def _followed(
-    call: Awaitable[Any], events: Events, tell: Tell | None, questions: Questions | None
+    call: Awaitable[Any], events: Events, notify: Notify | None, questions: Questions | None
 ) -> Any:
     """Await a call and pass on its events as they arrive, including those left at its end."""
     notices = Notices()
 
     async def pass_on(batch: list[Event]) -> None:
         for event in batch:
-            if tell is not None and (notice := notices.take(event)) is not None:
-                await tell(notice)
+            if notify is not None and (notice := notices.take(event)) is not None:
+                await notify(notice)
             if questions is not None and isinstance(event, AskOpened):
                 questions.opened(event.ask)
             elif questions is not None and isinstance(event, AskClosed):

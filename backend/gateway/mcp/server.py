@@ -23,7 +23,7 @@ from backend import log as jsonlog
 from backend.gateway.mcp.asking import AskedAtOnce, AskedBetween, Said
 from backend.gateway.mcp.elicitation import Question
 from backend.gateway.mcp.progress import Notice
-from backend.gateway.mcp.run_tool import Caller, Paused, Questions, Tell, run_tool
+from backend.gateway.mcp.run_tool import Caller, Paused, Questions, Notify, run_tool
 from backend.gateway.mcp.tools import Tool, UnknownTool, allowed_tools, find_tool
 from backend.orchestration.action import SCOPE_RANK, Scope
 from backend.orchestration.actions import ACTIONS
@@ -54,7 +54,7 @@ class Who(NamedTuple):
 
 WhoOf = Callable[[Context], Who]
 Ended = Callable[[Context, Tool, TektonError | None, float], None]
-"""Told of each call's end: the tool, its failure if it failed, and when it began by `time.monotonic()`."""
+"""Called at each call's end: the tool, its failure if it failed, and when it began by `time.monotonic()`."""
 
 
 class _State(msgspec.Struct, omit_defaults=True):
@@ -105,7 +105,7 @@ def make_server(caller: Caller, who_of: WhoOf, clock: Callable[[], float], ended
                 tool,
                 params.arguments or {},
                 who.scope,
-                _teller(ctx, tool),
+                _notifier(ctx, tool),
                 request_id=state.call if state else "",
                 questions=questions,
             )
@@ -157,7 +157,7 @@ def _listed(tool: Tool) -> types.Tool:
     )
 
 
-def _teller(ctx: Context, tool: Tool) -> Tell | None:
+def _notifier(ctx: Context, tool: Tool) -> Notify | None:
     """Return the callback that reports progress, or nothing when the client does not ask for any.
 
     One specialist's text is reported piece by piece; of several, each answer is reported whole.
@@ -166,14 +166,14 @@ def _teller(ctx: Context, tool: Tool) -> Tell | None:
         return None
     reported, left_out = 0, "message" if tool.one_voice else "chunk"
 
-    async def tell(notice: Notice) -> None:
+    async def notify(notice: Notice) -> None:
         nonlocal reported
         if notice.kind == left_out:
             return
         reported += 1
         await ctx.session.report_progress(reported, message=notice.words())
 
-    return tell
+    return notify
 
 
 def _may_be_asked(ctx: Context, scope: Scope) -> bool:

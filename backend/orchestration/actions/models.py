@@ -77,11 +77,11 @@ async def set_model(
 async def pull_model(params: PullModel, *, events: EventStream, models: ModelService) -> PullResult:
     """Have a provider fetch a model, its progress shown as a service; ends when it is there."""
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         if params.request_id:
             events.publish("gateway", CallProgress(params.request_id, text), key=params.request_id)
 
-    return await models.pull(params.provider, params.model, request_id=params.request_id, tell=tell)
+    return await models.pull(params.provider, params.model, request_id=params.request_id, report=report)
 
 
 @action(

@@ -123,7 +123,7 @@ async def configure_orchestration(
             catalog.expand(rule.specialists)
     settings = await orchestration.change(params.settings, apply_immediately=params.apply_immediately)
     if cluster is not None and params.apply_immediately:
-        cluster.peers.tell_changed("orchestration")
+        cluster.peers.announce_change("orchestration")
     return AppliedSettings(settings, params.apply_immediately)
 
 

@@ -313,7 +313,7 @@ class TurnCompletion:
         outcome.usage = msgspec.structs.replace(usage, input_tokens=tokens, estimated=True)
 
     def _account(self, turn: Turn, outcome: TurnOutcome) -> None:
-        """Tell the fleet's rows, the estimates, the observers and, when it failed, the error log."""
+        """Report the end to the fleet's rows, the estimates, the observers and, when it failed, the error log."""
         self._observe(
             lambda: self._fleet.turn_ended(turn.ai_id, turn.request_id, outcome), "the fleet's rows"
         )

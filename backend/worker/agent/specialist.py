@@ -132,7 +132,7 @@ class AgentSpecialist(Specialist):
         return AgentTurn(self, request, request_id, sink, decides=decides)
 
     def report_tools(self, platform: Sink) -> None:
-        """Tell a platform how the agent is."""
+        """Report the state of the agent to a platform."""
         platform.send(AgentReport(self.ai_id, self.state))
 
     async def answer(
@@ -274,8 +274,8 @@ class AgentSpecialist(Specialist):
         name = text[1:].split(maxsplit=1)[0] if text.startswith("/") and text[1:].strip() else ""
         return any(one.id == name for one in self.state.commands)
 
-    def tell_cancel(self, conversation: Conversation) -> None:
-        """Tell the agent to stop what it does in a conversation."""
+    def send_cancel(self, conversation: Conversation) -> None:
+        """Ask the agent to stop its work in a conversation."""
         self._process.peer.notify(acp.SESSION_CANCEL, acp.SessionId(conversation.agent_id))
 
     def forget(self, conversation: Conversation) -> None:

@@ -150,7 +150,7 @@ class AgentTurn(WorkerTurn):
         try:
             await asyncio.wait([asking, cancelled], return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
-                self._agent.tell_cancel(conversation)
+                self._agent.send_cancel(conversation)
                 self._void_asks()
                 await asyncio.wait([asking], timeout=CANCEL_S)
             if not asking.done():

@@ -131,7 +131,7 @@ class ChatView(Vertical):
         return True
 
     def set_effort(self, effort: Effort | None) -> None:
-        """Say how hard the model is to think about the questions to come here; `None` leaves that to it."""
+        """Set how hard the model thinks about the next questions here; `None` leaves that to the model."""
         self._effort, self._status.effort = effort, effort or ""
         self._show_status()
 
@@ -185,6 +185,7 @@ class ChatView(Vertical):
         kept = [
             message
             for message in self._branching.on_way(messages)
+            # an answer stored between the request and its reply would stand twice: its turn is still shown as live
             if message.role != "assistant" or message.request_id not in running
         ]
         transcript.load(self._entries(kept))
@@ -198,6 +199,7 @@ class ChatView(Vertical):
                 context_of(message.usage)
                 for message in reversed(messages)
                 if message.usage is not None
+                # the usage of a turn with tools is the sum of its calls: it says nothing of what the context holds now
                 and not any(isinstance(part, ToolResult) for part in message.parts)
             ),
             0,
@@ -213,6 +215,7 @@ class ChatView(Vertical):
 
     def _fetch_older(self) -> None:
         if self._oldest is not None:
+            # taken away until the page is there: scrolling asks again and again, and must not fetch it twice
             before, self._oldest = self._oldest, None
             limit = SEARCHED_PAGE if self.query_one(SearchBar).words else PAGE
             self._commands.controller.request(
@@ -274,7 +277,7 @@ class ChatView(Vertical):
             self._show_status()
 
     def _count_clocks(self) -> None:
-        """Move the clocks of what waits for its first token; stop when no turn runs."""
+        """Update the clocks of turns that wait for their first token; stop when no turn runs."""
         if not self.running():
             self._clock.pause()
         self._live.count_clocks()
@@ -356,16 +359,16 @@ class ChatView(Vertical):
         self.query_one(SearchBar).count(event.at, event.count, event.done)
 
     def action_attach_file(self) -> None:
-        """Have the operator name a file."""
+        """Let the operator name a file."""
         self.query_one(Composer).insert("/attach ")
         self.focus_composer()
 
     def action_options(self) -> None:
-        """Have the operator set an option of an external agent."""
+        """Let the operator set an option of an external agent."""
         self._commands.models.options(self.ai_id)
 
     def action_effort(self) -> None:
-        """Have the operator choose how hard the model is to think."""
+        """Let the operator choose how hard the model is to think."""
         choices = [("default", "default", "its own way"), *((effort, effort, "") for effort in EFFORTS)]
         self._commands.navigator.choose("effort", choices, lambda answer: self.run_line(f"/effort {answer}"))
 

@@ -279,6 +279,7 @@ class Composer(Vertical):
     def _show_preview(self) -> None:
         """Show below the field how the text will be understood, and mark a mistake in it."""
         text = self._editor.text
+        # with a folded paste the positions of the preview would not be those in the field
         preview = self.preview(text) if text.strip() and text == self.draft else None
         bad = preview is not None and preview.position is not None
         self._preview.display = preview is not None

@@ -97,11 +97,11 @@ class Editor(TextArea):
         """Texts sent before, oldest first."""
         self.pastes = Pastes()
         self.take_back: Callable[[], str] = str
+        """Returns a text to take into the empty field on `up`, before the history is asked; empty for none."""
         self.files_in: Callable[[str], list[Path]] = lambda text: []
         """Returns the files that a pasted text names."""
         self.answers: Callable[[], bool] = bool
         """Shows what waits for the operator's word, and returns whether anything does."""
-        """Returns a text to take into the empty field on `up`, before the history is asked; empty for none."""
         self._recalled: int | None = None
         self._kept = ""
         self._query: Query | None = None
@@ -163,6 +163,7 @@ class Editor(TextArea):
         if event.key in ("enter", "tab"):
             event.prevent_default()
             return
+        # a terminal may send a key whose character would steer it when it is drawn again
         if event.is_printable and event.character is not None and safe(event.character) != event.character:
             event.prevent_default()
             event.stop()
@@ -269,6 +270,7 @@ class Editor(TextArea):
     def request_completion(self) -> None:
         """Post what is being completed, if it has changed."""
         row, column = self.cursor_location
+        # a few lines are enough to see what is being completed; the whole text would cost more at every key
         before = self.get_text_range((max(0, row - 20), 0), (row, column))[-2_000:]
         query = query_at(before) if self.selection.is_empty and self._recalled is None else None
         if query != self._query:

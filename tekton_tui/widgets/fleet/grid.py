@@ -252,6 +252,7 @@ class FleetGrid(ScrollView, can_focus=True):
         if column is not None and column.sort is not None:
             order = column.sort
             rows.sort(key=lambda row: order(self._fleet, row), reverse=self.sort_reverse)  # type: ignore[arg-type,return-value]
+            # sorting is stable: the stopped go to the end, each part in the order just made
             rows.sort(key=lambda row: row.state == "stopped")
         else:
             rows.sort(key=need)

@@ -42,6 +42,7 @@ def places_for(count: int, width: int, height: int) -> Places:
         columns = min(count, max(1, width // lane_width))
         rows = -(-count // columns)
         if rows * LEAST_ROWS <= height:
+            # columns again from the rows: six lanes in rows of four are three and three, not four and two
             return Places(-(-count // rows), height // rows)
     columns = max(1, width // LANE_WIDTH)
     rows = -(-count // columns)
@@ -203,6 +204,7 @@ class LaneGrid(VerticalScroll, can_focus=False):
         judges = [lane for lane in self.lanes if lane.is_judge]
         members = sorted(self.members, key=lambda lane: self._rank(lane, team, asked))
         self.lanes = [*judges, *members]
+        # sorting children lays the whole view out anew, so it is done only where the order has changed
         if self.lanes != before or [child for child in self.children if child in members] != members:
             wanted = {lane: place for place, lane in enumerate(members)}
             self.sort_children(key=_place_in(wanted))

@@ -95,6 +95,7 @@ class TeamView(Vertical, can_focus=True):
     def show_team(self, team: LiveTeam) -> None:
         """Show this team turn from now on."""
         self.team, self._zoomed = team, False
+        # the lanes are sized by what the view measures, which is known only after its first layout
         self.call_after_refresh(self._make_lanes)
 
     def show_moderation(self, words: str) -> None:
