@@ -305,7 +305,7 @@ class Membership:
 
     def rules_changed(self) -> None:
         """Have the other gateways read the rules over tools again."""
-        self.peers.tell_changed("rules")
+        self.peers.announce_change("rules")
 
     async def watched(self, conversation: str) -> bool:
         """Return whether somebody at another gateway may answer; one that does not say so in time has nobody."""

@@ -23,7 +23,7 @@ from backend import log as jsonlog
 from backend.gateway.mcp.asking import AskedAtOnce, AskedBetween, Said
 from backend.gateway.mcp.elicitation import Question
 from backend.gateway.mcp.progress import Notice
-from backend.gateway.mcp.run_tool import Caller, Paused, Questions, Notify, run_tool
+from backend.gateway.mcp.run_tool import Caller, Notify, Paused, Questions, run_tool
 from backend.gateway.mcp.tools import Tool, UnknownTool, allowed_tools, find_tool
 from backend.orchestration.action import SCOPE_RANK, Scope
 from backend.orchestration.actions import ACTIONS
