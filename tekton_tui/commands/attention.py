@@ -38,6 +38,8 @@ class AttentionCommands:
                 "Acknowledge",
                 lambda: self.acknowledge(items),
             )
+        else:
+            self._controller.notify("nothing waits to be seen")
 
     def snooze(self, item: AttentionItem) -> None:
         """Ask for how long and put an item away; one that is away comes back at once."""

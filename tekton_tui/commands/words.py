@@ -50,8 +50,11 @@ def _team(commands: Commands, text: str) -> None:
 
 
 def _mark(commands: Commands, ids: list[str]) -> None:
+    fleet = commands.controller.stores.fleet
     for ai_id in ids:
-        commands.controller.stores.fleet.toggle_mark(ai_id)
+        fleet.toggle_mark(ai_id)
+    marked = fleet.names(sorted(fleet.marked)) if fleet.marked else "nobody"
+    commands.notify(f"marked: {marked}")
 
 
 _ON_MANY: dict[str, Callable[[Commands, list[str]], None]] = {

@@ -40,6 +40,7 @@ class AskDialog(LongQuestion[Choice]):
             for at in range(1, MOST_KEYS + 1)
         ),
     ]
+    EARLY_S = 0.5
     BODY, AROUND_ROWS, MOST_ROWS, SHARE = "#ask-body", 6, 100, 0.8
     DEFAULT_CSS = """
     AskDialog { align: center middle; }

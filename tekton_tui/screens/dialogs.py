@@ -103,7 +103,7 @@ class Dialog(LongQuestion[str]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as box:
             box.border_title = literal_line(self._title)
-            box.border_subtitle = "←→ choose · esc cancels"
+            box.border_subtitle = "←→ choose · ⏎ does it · esc cancels"
             with VerticalScroll(id="dialog-body", can_focus=False):
                 yield Static(self._body)
             cells = sum(len(label) + BUTTON_CELLS for _, label, _ in self._buttons)

@@ -156,6 +156,19 @@ class ErrorsPane(Vertical):
         lines.append(literal(record.evidence or "no evidence was kept", "$text-muted"))
         self.query_one("#evidence-text", Static).update(Content("\n\n").join(lines))
 
+    def why_not(self, verb: str) -> str:
+        """Return why a verb has no use on the failure under the cursor now."""
+        record = self._current()
+        if verb == "acknowledge-all":
+            return "" if self._stores.errors.unacknowledged else "all have been seen"
+        if verb in ("open", "acknowledge", "log", "copy") and record is None:
+            return "no failure is listed"
+        if record is not None and verb == "acknowledge" and record.acknowledged:
+            return "this one has been seen"
+        if record is not None and verb in ("open", "log") and record.where not in self._stores.fleet.rows:
+            return f"{one_line(record.where, 40)} is no specialist"
+        return ""
+
     def action_acknowledge(self) -> None:
         record = self._current()
         if record is not None and not record.acknowledged:

@@ -18,8 +18,7 @@ from backend.schema.tools import QUESTION, Ask
 from tekton_tui.commands import Commands
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.safe_text import literal, one_line
-from tekton_tui.screens.ask import ask_body, what_it_does
-from tekton_tui.screens.dialogs import Question
+from tekton_tui.screens.ask import AskDialog, ask_body, what_it_does
 from tekton_tui.screens.errors import ErrorsPane
 from tekton_tui.stores import Stores
 from tekton_tui.stores.asks import how_closed
@@ -42,12 +41,19 @@ ASK_KEYS: Final = (
 )
 
 
+OF_ERRORS: Final = frozenset({"previous-tab", "next-tab", "back", "acknowledge-all"})
+"""Verbs that hold on the tab of all errors too; that tab has its own for the rest."""
+OF_ITEMS: Final = frozenset("open write acknowledge its-answers mark start stop log copy snooze".split())
+"""Verbs on what is under the cursor."""
+
+
 class NeedsPane(Vertical):
     """The queue, and a card with all of what the cursor is on."""
 
     DEFAULT_CSS = """
     NeedsList { height: auto; margin: 1 0; scrollbar-size-vertical: 1; }
     #needs-card { height: auto; min-height: 5; padding: 0 1; scrollbar-size-vertical: 1; }
+    #needs-card.-asks { border: round $secondary; border-title-color: $text-secondary; }
     #needs-card Static { height: auto; }
     #needs-empty { height: 1fr; }
     #errors { height: 1fr; }
@@ -143,6 +149,7 @@ class NeedsPane(Vertical):
         self._tab = tab % len(TABS)
         self._fill()
         self.focus_content()
+        self.refresh_bindings()
 
     def _fill(self) -> None:
         attention, errors = self._stores.attention, self._stores.errors
@@ -176,12 +183,14 @@ class NeedsPane(Vertical):
     def on_needs_list_moved(self) -> None:
         self.query_one("#needs-card").scroll_home(animate=False)
         self._show_card()
+        self.refresh_bindings()  # the line of keys says what they do here
 
     def _show_card(self) -> None:
         item = self._list.current
         if item is None:
             return
         card = self.query_one("#needs-card")
+        card.set_class(item.kind == "asks", "-asks")
         sign, _ = SIGNS[item.kind]
         asks = self._asks()
         title = f"{sign} {item.who.removesuffix('-ai')} · {item.short}"
@@ -219,11 +228,45 @@ class NeedsPane(Vertical):
         ids = marked or ([item.id] if item is not None else [])
         return [ask for name in ids if (ask := known.get(name.removeprefix("asks:"))) is not None]
 
+    def key_words(self) -> dict[str, str]:
+        """Return what the keys with two meanings do with the item under the cursor."""
+        if self._asks() and self._tab < 2:
+            return {"acknowledge": "allow", "acknowledge_all": "always", "stop": "deny"}
+        return {"acknowledge": "seen", "acknowledge_all": "all seen", "stop": "stop"}
+
+    def why_not(self, verb: str) -> str:
+        """Return why a verb has no use on the item under the cursor now."""
+        item = self._list.current if self._tab < 2 else None
+        if self._tab == 2:
+            return "" if verb in OF_ERRORS else "that is for what waits: [ goes there"
+        if item is None:
+            return "nothing waits here" if verb in OF_ITEMS else ""
+        asks, row = self._asks(), self._stores.fleet.rows.get(item.who)
+        match verb:
+            case "write" | "its-answers" if not asks:
+                return "only what asks you is answered"
+            case "start" if row is None or row.state in LIVE:
+                return (
+                    f"{row.name} runs: nothing to start"
+                    if row is not None
+                    else "nobody is to be started here"
+                )
+            case "stop" if not asks and (row is None or not row.pid):
+                return (
+                    f"{row.name} does not run: nothing to stop"
+                    if row is not None
+                    else "nobody is to be stopped here"
+                )
+            case "log" if row is None:
+                return "no process of ours wrote a log here"
+            case _:
+                return ""
+
     def _answer(self, choice: Choice) -> None:
         """Answer; a key typed before the call could be read changes nothing."""
         asks = self._asks()
         item = self._list.current
-        early = Question.EARLY_S > 0 and time.monotonic() < self._shown_at + Question.EARLY_S
+        early = AskDialog.EARLY_S > 0 and time.monotonic() < self._shown_at + AskDialog.EARLY_S
         if early and not self._list.marked and item is not None and item.id == self._shown:
             self.query_one("#needs-card").border_subtitle = literal(
                 "it came here just now: read it, then press again", "$warning"

@@ -39,7 +39,7 @@ class SavedScreen(Question[str]):
     def compose(self) -> ComposeResult:
         with Vertical(id="saved-box") as box:
             box.border_title = "Saved pipelines"
-            box.border_subtitle = "enter takes it · n renames · d removes · esc closes"
+            box.border_subtitle = "enter takes it · r renames · D removes · esc closes"
             yield Static("", id="saved-note")
             yield Field(id="saved-name", compact=True, max_length=40)
             yield OptionList(id="saved-list", markup=False)
@@ -82,7 +82,7 @@ class SavedScreen(Question[str]):
         elif self._keep:
             words = f"keep {self._keep}"
         elif not self._rows:
-            words = "None is saved. Write a pipeline or choose a run, then s keeps it."
+            words = "None is saved. Write a pipeline or choose a run, then ctrl+s keeps it."
         note = self.query_one("#saved-note", Static)
         note.display = bool(words)
         note.update(literal(one_line(words, 64), "$text-muted"))

@@ -54,7 +54,7 @@ class SessionsPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Field(
-            placeholder="find in all conversations: any words",
+            placeholder="find in all conversations: any words · enter goes to the list · esc shows all",
             id="sessions-query",
             classes="filter-field",
             compact=True,

@@ -109,6 +109,7 @@ class SwitcherScreen(ModalScreen[Chosen]):
     def compose(self) -> ComposeResult:
         with Vertical(id="switcher") as box:
             box.border_title = "who, or which conversation"
+            box.border_subtitle = "type to find · ↑↓ choose · ⏎ goes there · esc closes"
             yield Field(placeholder="a part of a name, a role or a title", id="switcher-query", compact=True)
             with Horizontal(id="switcher-body"):
                 yield OptionList(id="switcher-list", markup=False)

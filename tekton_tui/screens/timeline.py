@@ -32,6 +32,8 @@ TONES = {
     "log": "text-muted",
     "call": "text-muted",
 }
+TURN_TONES = {"answered": "text-success", "cancelled": "text-muted", "stalled": "text-warning"}
+"""Of a turn's line by its first word."""
 QUIET_KINDS = ("log", "call")
 """Kinds of lines that are left out until they are asked for."""
 LEAST_EVENTS = 6
@@ -241,6 +243,5 @@ def _past_lines(turn: TurnRecord) -> list[Line]:
 
 def _shown(line: Line) -> tuple[str, str]:
     clock = time.strftime("%H:%M:%S", time.localtime(line.timestamp))
-    return f"{clock}  {line.kind:<9} {line.source:<12} {line.text}", "text-error" if line.bad else TONES[
-        line.kind
-    ]
+    tone = TURN_TONES.get(line.text.partition(" ")[0], "") if line.kind == "turn" else TONES[line.kind]
+    return f"{clock}  {line.kind:<9} {line.source:<12} {line.text}", "text-error" if line.bad else tone

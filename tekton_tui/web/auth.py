@@ -17,6 +17,8 @@ import secrets
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from tekton_tui.web.page import ACCENT, GROUND, ICON, TEXT
+
 LOGIN, COOKIE = "/login", "tekton_console"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 MAX_FORM_BYTES = 4096
@@ -32,9 +34,10 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>tekton</title><style>
-body {{ background: #11151d; color: #d5dae4; font: 16px monospace; display: grid; place-items: center; height: 95vh; }}
-form {{ background: #1a202b; padding: 2em; border: 1px solid #7cb7ff; width: 30em; }}
+_PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>tekton</title>
+<link rel="icon" href="{icon}"><style>
+body {{ background: {ground}; color: {text}; font: 16px monospace; display: grid; place-items: center; height: 95vh; }}
+form {{ padding: 2em; border: 1px solid {accent}; width: 30em; }}
 input, button {{ font: inherit; padding: .5em; width: 100%; box-sizing: border-box; margin-top: 1em; }}
 </style></head><body><form method="post" action="{action}"><b>tekton</b><p id="why">{why}</p>
 <input type="password" name="token" autofocus autocomplete="current-password" aria-label="token">
@@ -103,8 +106,14 @@ class WebAuth:
         return answer
 
 
+def _login_page(why: str) -> str:
+    return _PAGE.format(
+        why=html.escape(why), action=LOGIN, icon=html.escape(ICON), ground=GROUND, text=TEXT, accent=ACCENT
+    )
+
+
 def _refusal(status: int, why: str) -> web.Response:
-    body = _PAGE.format(why=html.escape(why), action=LOGIN) if status == 401 else html.escape(why)
+    body = _login_page(why) if status == 401 else html.escape(why)
     return web.Response(status=status, text=body, content_type="text/html" if status == 401 else "text/plain")
 
 

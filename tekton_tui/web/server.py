@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import aiohttp_jinja2
 from aiohttp import web
 from textual_serve.server import Server, to_int
 
 from backend.client import attach, own_home
 from backend.schema.errors import TektonError
 from tekton_tui.web.auth import LOOPBACK, WebAuth
+from tekton_tui.web.page import page
 
 HOST = "127.0.0.1"
 MIN_TOKEN_CHARS = 32
@@ -86,15 +86,11 @@ class WebConsole(Server):
     async def on_startup(self, app: web.Application) -> None:
         """Print nothing: `serve` prints where the console is."""
 
-    @aiohttp_jinja2.template("app_index.html")
-    async def handle_index(self, request: web.Request) -> dict[str, Any]:
-        """Return the values of the page's template; its WebSocket goes to the host the browser used."""
-        return {
-            "font_size": to_int(request.query.get("fontsize", ""), FONT_PIXELS),
-            "app_websocket_url": f"{'wss' if request.secure else 'ws'}://{request.host}/ws",
-            "config": {"static": {"url": "/static/"}},
-            "application": {"name": self.title},
-        }
+    async def handle_index(self, request: web.Request) -> web.Response:
+        """Return the page; its WebSocket goes to the host the browser used."""
+        socket = f"{'wss' if request.secure else 'ws'}://{request.host}/ws"
+        pixels = to_int(request.query.get("fontsize", ""), FONT_PIXELS)
+        return web.Response(text=page(self.title, socket, pixels), content_type="text/html")
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         """Run a console for a page, as long as the page is open."""

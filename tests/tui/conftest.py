@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 from tekton_tui.app import TektonApp
 from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.frame_scheduler import frame_scheduler
+from tekton_tui.screens.ask import AskDialog
 from tekton_tui.screens.dialogs import Question
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.fake_client import NOW, FakeClient, snapshot
@@ -98,6 +99,7 @@ def names_shown(app: TektonApp) -> list[str]:
 def heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have questions hear keys from the first moment on, and answers sent at once; tests of either set the time back."""
     monkeypatch.setattr(Question, "EARLY_S", 0.0)
+    monkeypatch.setattr(AskDialog, "EARLY_S", 0.0)
     monkeypatch.setattr(Undo, "GRACE_S", 0.0)
 
 

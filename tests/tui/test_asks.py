@@ -17,7 +17,6 @@ from backend.schema.tools import QUESTION, Ask, AskOption
 from tekton_tui.app import TektonApp
 from tekton_tui.safe_text import safe_inline
 from tekton_tui.screens.ask import AskDialog
-from tekton_tui.screens.dialogs import Question
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, live
 from tests.tui.test_console import screen_text
@@ -115,7 +114,7 @@ async def test_nothing_but_its_keys_allows_a_call(console: Maker, keys: str) -> 
 async def test_keys_typed_before_it_could_be_read_do_not_answer_it(
     console: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Question, "EARLY_S", 3600.0)
+    monkeypatch.setattr(AskDialog, "EARLY_S", 3600.0)
     async with asking(console, "e", "a", "A") as (_, client, _press):
         assert client.called(AnswerAsk) == []
 

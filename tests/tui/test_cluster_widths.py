@@ -11,7 +11,7 @@ import pytest
 from tekton_tui import safe_text
 from tekton_tui.runtime.cluster_widths import KINDS, QUESTION, ClusterWidths
 from tests.tui.fake_client import answer
-from tests.tui.test_mouse import click, seen
+from tests.tui.test_mouse import WHEEL_UP, click, point, seen
 from tests.tui.test_notifications import console
 
 EMOJI = "⚠️ ✔️ ℹ️ 1️⃣ ❤️ 👩‍👧 👨‍👩‍👧‍👦 👍🏽 🇩🇪 fine"
@@ -69,9 +69,23 @@ async def test_no_emoji_shifts_what_stands_right_of_it(tmp_path: Path, clusters:
         await asyncio.to_thread(lambda: terminal.pump_for(0.5))
         rows = terminal.screen().splitlines()
         borders = [[cell.start() for cell in re.finditer("▊", _cells(terminal, y))] for y in range(len(rows))]
-        lines = [places for y, places in enumerate(borders) if " fine" in rows[y] or "▎ you" in rows[y]]
-        assert lines and all(places == lines[0] and places for places in lines)
+        lines = [found for y, found in enumerate(borders) if " fine" in rows[y] or "▎ you" in rows[y]]
+        places = lines[0]
+        assert places and all(found == places for found in lines)
         assert "1 Fleet" in rows[1] and "2 ready" in rows[0]
+        more = "\n\n".join(f"paragraph {number}" for number in range(60))
+        await gateway.send(*answer("r2", "athena-ai", "s-athena-ai", "More?", more))
+        await seen(terminal, "paragraph 59")
+        for _ in range(200):
+            point(terminal, 20, 10, WHEEL_UP)
+        await seen(terminal, "fine")
+        await asyncio.to_thread(lambda: terminal.pump_for(0.5))
+        rows = terminal.screen().splitlines()
+        borders = [[cell.start() for cell in re.finditer("▊", _cells(terminal, y))] for y in range(len(rows))]
+        lines = [found for y, found in enumerate(borders) if " fine" in rows[y]]
+        assert lines and all(found == places for found in lines), (
+            "nothing has shifted after scrolling away and back"
+        )
 
 
 def _cells(terminal: object, y: int) -> str:

@@ -85,6 +85,24 @@ async def test_every_pair_that_is_drawn_can_be_read(
 
 
 @pytest.mark.usefixtures("still")
+@pytest.mark.parametrize(
+    "size", [(80, 24), (100, 30), (120, 40), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
+@pytest.mark.parametrize("state", ["fleet", "needs_ask", "team_18", "timeline"])
+async def test_the_same_words_stand_in_the_same_cells_however_many_colours_there_are(
+    state: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    for few, none in ((False, False), (True, False), (False, True)):
+        with monkeypatch.context() as mode:
+            mode.setattr(TektonApp, "few_colours", few)
+            if none:
+                mode.setenv("NO_COLOR", "1")
+            texts.append((await drawn(state, "", size)).seen[1])  # type: ignore[attr-defined]
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("state", ["fleet", "needs", "team_18", "timeline"])
 async def test_without_colours_the_cursor_and_each_state_have_a_sign(
     state: str, monkeypatch: pytest.MonkeyPatch

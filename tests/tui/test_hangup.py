@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -51,3 +52,19 @@ def test_a_console_ends_when_its_terminal_is_gone_without_a_signal(tmp_path: Pat
     finally:
         process.kill()
         process.wait()
+
+
+def test_what_was_being_written_is_kept_to_the_last_key_when_the_terminal_is_gone(tmp_path: Path) -> None:
+    process, master = open_console(tmp_path)
+    try:
+        read_until(master, b"no backend")
+        os.write(master, b"3")
+        read_until(master, b"Ask the whole team")
+        os.write(master, b"half a thought")
+        read_until(master, b"thought")
+        os.close(master)
+        assert process.wait(LIMIT_S) == 129
+    finally:
+        process.kill()
+        process.wait()
+    assert json.loads((tmp_path / "state" / "drafts.json").read_text()) == {"team": "half a thought"}

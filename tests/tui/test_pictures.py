@@ -691,7 +691,7 @@ async def pipes_saved(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> 
             SavedPipeline("review", "apollo | athena | metis"),
         ]
     )
-    await pilot.press("o")
+    await pilot.press("ctrl+o")
 
 
 async def command_line(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:

@@ -53,6 +53,40 @@ async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: 
             look(app, size)
 
 
+WHOLE = {
+    "fleet": [*(row.cause for row in busy_fleet() if row.cause)],
+    "needs": [
+        "ModuleNotFoundError: No module named 'tools'",
+        "no token for 12 s; the provider still holds the line",
+    ],
+    "team_18": ["Queue first: the broker saturates at 12k msg/s while the pool idles."],
+}
+"""Of what is longer than its cell on most terminals: the whole words."""
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("state", WHOLE)
+async def test_what_does_not_fit_its_cell_says_so_at_every_size(state: str) -> None:
+    client = FakeClient(snapshot(*busy_fleet(), services=[MODEL_SERVER], history=ten_minutes()))
+    app = TektonApp(client.connect)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await settle(pilot)
+        await STATES[state][1](app, client, pilot)
+        for size in [*reversed(SIZES[:-1]), *SIZES[:-1]]:
+            await pilot.resize_terminal(*size)
+            await settle(pilot, 8)
+            for words in WHOLE[state]:
+                for line in screen_text(app).splitlines():
+                    if (at := line.find(words[:6])) < 0 or words in line:
+                        continue
+                    kept = next(n for n in range(len(words), 0, -1) if line[at:].startswith(words[:n]))
+                    rest = line[at + kept :]
+                    wraps = not rest.strip(" │▐") and line.startswith(
+                        ("│", " ")
+                    )  # it goes on in the next row
+                    assert rest.startswith("…") or wraps, f"{size}: {line}"
+
+
 async def storm(app: TektonApp, client: FakeClient, pilot: Pilot[Any], check: Callable[[], None]) -> None:
     """Resize while ten lanes stream."""
     client.send(team("t1", "What breaks first?", *LANES))

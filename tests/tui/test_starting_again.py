@@ -39,10 +39,14 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.e2e
-def test_f5_starts_a_backend_that_is_gone(home: Path) -> None:
+def test_f5_starts_a_backend_that_is_gone_and_the_draft_stays(home: Path) -> None:
     console = [sys.executable, "-P", "-m", "tekton_tui", "--home", str(home)]
     with Terminal(console, size=(100, 30), env={"TEKTON_GATEWAY_PORT": "0"}) as terminal:
         terminal.wait_for("Who should answer?")
+        terminal.type("3")
+        terminal.wait_for("Ask the whole team")
+        terminal.type("half a thought")
+        terminal.wait_for("half a thought")
         [first] = backends(home)
         os.kill(first.pid, signal.SIGKILL)
         terminal.wait_for("F5 starts it here")
@@ -50,3 +54,4 @@ def test_f5_starts_a_backend_that_is_gone(home: Path) -> None:
         terminal.wait_for(lambda text: "F5" not in text and "attaching" not in text, "attached again")
         [second] = backends(home)
         assert second.pid != first.pid
+        assert "half a thought" in terminal.text, "nothing that was written is lost with it"

@@ -13,7 +13,7 @@ import pytest
 from backend.schema.events import AskClosed, AttentionChanged
 from backend.schema.params import AnswerAsk
 from tekton_tui.app import TektonApp
-from tekton_tui.screens.dialogs import Question
+from tekton_tui.screens.ask import AskDialog
 from tests.tui.conftest import settle
 from tests.tui.fake_client import FakeClient, live
 from tests.tui.pty_asks import asks, item
@@ -146,7 +146,7 @@ async def test_who_is_second_sees_who_was_first_and_the_next_call_is_not_answere
         await settle(pilot)
         await pilot.press("4")
         await settle(pilot)
-        monkeypatch.setattr(Question, "EARLY_S", 3600.0)
+        monkeypatch.setattr(AskDialog, "EARLY_S", 3600.0)
         client.send(AskClosed("t-00", "apollo-ai", "deny", "alice over HTTP"))
         client.send(AttentionChanged([], ["asks:t-00"]))
         await settle(pilot)

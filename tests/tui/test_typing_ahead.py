@@ -8,31 +8,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.tui.pty_fleet import TOLD
 from tests.tui.terminal import Terminal
 
-HARMFUL = (
-    "Launch",
-    "Kill",
-    "Restart",
-    "Chat",
-    "TeamChat",
-    "Discuss",
-    "Cancel",
-    "RunPipeline",
-    "DeleteSession",
-    "SetModel",
-)
 PASTE = "\x1b[200~{}\x1b[201~"
 
 
 class Console(Terminal):
     """A console over scripted specialists, with the calls it made."""
 
-    def __init__(self, size: tuple[int, int] = (100, 30)) -> None:
+    def __init__(self, size: tuple[int, int] = (100, 30), program: str = "tests.tui.pty_console") -> None:
         self._calls, end = os.pipe()
         os.set_blocking(self._calls, False)
         super().__init__(
-            [sys.executable, "-m", "tests.tui.pty_console"],
+            [sys.executable, "-m", program],
             size=size,
             env={"CALLS_FD": str(end)},
             pass_fds=[end],
@@ -46,7 +35,7 @@ class Console(Terminal):
             lines = os.read(self._calls, 1_000_000).decode().splitlines()
         except BlockingIOError:
             return []
-        return [line for line in lines if line.lstrip("!").partition(" ")[0] in HARMFUL]
+        return [line for line in lines if line.lstrip("!").partition(" ")[0] in TOLD]
 
 
 @pytest.fixture

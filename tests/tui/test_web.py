@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,9 +32,17 @@ from tests.tui.fake_client import answer_of, live, snapshot, usual_answers
 
 TOKEN = "t" * 48
 LIMIT_S = 20.0
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+    "brave-browser",
 )
+CHROMIUM = os.environ.get("TEKTON_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+"""A browser that speaks Chromium's debugging protocol; `.ci/run` installs one where it can."""
 
 
 def free_port() -> int:
@@ -101,6 +110,11 @@ async def test_nobody_gets_in_without_the_token_or_from_another_place(address: s
         assert entered.status_code == 303 and "httponly" in entered.headers["set-cookie"].lower()
         shown = await browser.get("/")
         assert shown.status_code == 200 and f"ws://{address}/ws" in shown.text
+        assert "<title>tekton</title>" in shown.text and 'rel="icon"' in shown.text
+        for path in re.findall(r'(?:src|href|url\()="?([^"\s)]+)', shown.text):
+            assert path.startswith(("/static/", "data:")), f"{path} is not ours"
+        for path in re.findall(r'"(/static/[^"]+)"', shown.text):
+            assert (await browser.get(path)).status_code == 200, path
         assert "frame-ancestors 'none'" in shown.headers["content-security-policy"]
         cookie = f"{COOKIE}={browser.cookies[COOKIE]}"
     async with httpx.AsyncClient(trust_env=False, timeout=60) as program:
@@ -194,6 +208,8 @@ class Page:
     def __init__(self, link: ClientConnection) -> None:
         self._link, self._numbers = link, itertools.count(1)
         self.received = b""
+        self.asked: list[str] = []
+        """Addresses that the page has asked for."""
 
     async def call(self, method: str, **params: Any) -> Any:
         number = next(self._numbers)
@@ -216,6 +232,8 @@ class Page:
 
     async def _next(self) -> dict[str, Any]:
         message = json.loads(await self._link.recv())
+        if message.get("method") == "Network.requestWillBeSent":
+            self.asked.append(message["params"]["request"]["url"])
         if message.get("method") == "Network.webSocketFrameReceived":
             frame = message["params"]["response"]
             data = frame["payloadData"]
@@ -265,12 +283,15 @@ async def test_a_real_browser_logs_in_shows_the_console_and_drives_it(address: s
         "Runtime.evaluate",
         expression=f"document.querySelector('input').value = {TOKEN!r}; document.forms[0].submit()",
     )
-    await page.until("!!document.querySelector('.textual-terminal')")
+    await page.until("document.activeElement?.classList.contains('xterm-helper-textarea')")
+    for kind in ("keyDown", "keyUp"):  # no click before, and nothing of the console is drawn yet
+        await page.call("Input.dispatchKeyEvent", type=kind, text="?" if kind == "keyDown" else "", key="?")
     await page.until_received(b"ergon")
     await page.until("document.body.classList.contains('-first-byte')")
     picture = base64.b64decode((await page.call("Page.captureScreenshot"))["data"])
     assert len(picture) > 10_000, "the page is blank"
     assert TOKEN not in (await page.call("Runtime.evaluate", expression="location.href"))["result"]["value"]
-    await page.call("Runtime.evaluate", expression="document.querySelector('.xterm-helper-textarea').focus()")
-    await page.call("Input.insertText", text="?")
+    assert (await page.call("Runtime.evaluate", expression="document.title"))["result"]["value"] == "tekton"
     await page.until_received(b"esc closes")
+    foreign = [url for url in page.asked if not url.startswith((f"http://{address}/", "data:", "about:"))]
+    assert foreign == [] and not any("favicon" in url for url in page.asked)

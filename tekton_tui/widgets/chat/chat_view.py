@@ -394,6 +394,8 @@ class ChatView(Vertical):
 
     def action_stop(self) -> None:
         """Stop the answer that is written. What waits behind it is held: `enter` sends it."""
+        if not self.running():
+            self._commands.notify("no answer is being written here")
         waiting = {turn.request_id for turn in self._live.waiting}
         self._queue.stop([turn for turn in self.running() if turn.request_id not in waiting])
 

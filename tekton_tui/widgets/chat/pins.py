@@ -22,6 +22,7 @@ class Pins:
         """Pin the message under the cursor, or unpin it; the number of one that was streamed is fetched first."""
         entry = self._transcript.current()
         if entry is None:
+            self._commands.notify("no message is under the cursor")
             return
         if self._transcript.is_streaming(entry.key):
             self._commands.notify("still being written: pin it when it is complete", failed=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from tekton_tui.safe_text import one_line, safe_inline
@@ -14,6 +17,8 @@ SLASH = "slash"
 
 class Field(Input):
     """An `Input` that takes `/` as text, with a steady cursor: a blinking one would write to the terminal at rest."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "done", id="field.done")]
 
     def on_mount(self) -> None:
         self.cursor_blink = False

@@ -10,7 +10,7 @@ from textual.app import RenderResult
 from textual.binding import Binding
 from textual.content import Content
 from textual.dom import DOMNode
-from textual.screen import Screen
+from textual.screen import ActiveBinding, Screen
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
@@ -89,7 +89,7 @@ class KeyLine(Widget):
         """Yield the bindings to show, nearest to the focus first, each verb once, in the order they are declared."""
         nodes: dict[DOMNode, list[str]] = {}
         found: dict[str, tuple[int, int, Key, Binding]] = {}
-        for node, binding, enabled, _ in self.screen.active_bindings.values():
+        for node, binding, enabled, _ in self._active():
             if node not in nodes:
                 nodes[node] = [declared.action for _, declared in node._bindings]  # pyright: ignore[reportPrivateUsage]
             name = (binding.id or binding.action).rpartition(".")[2]
@@ -106,6 +106,21 @@ class KeyLine(Widget):
             found[name] = (*place, key, binding)
         for _, _, key, binding in sorted(found.values(), key=lambda entry: entry[:2]):
             yield key, binding
+
+    def _active(self) -> list[ActiveBinding]:
+        """Return the bindings in force. Lists of Textual's take Enter themselves: what it does there is the table's verb."""
+        active = dict(self.screen.active_bindings)
+        held = active.get("enter")
+        if (
+            held is not None
+            and not held.binding.id
+            and not isinstance(self.screen.focused, (Input, TextArea))
+        ):
+            for node, bindings in self.screen._modal_binding_chain:  # pyright: ignore[reportPrivateUsage]
+                for key, binding in bindings:
+                    if key == "enter" and verb_of(binding.id) is not None:
+                        return [*active.values(), ActiveBinding(node, binding, True, "")]
+        return list(active.values())
 
     def on_click(self, event: events.Click) -> None:
         for start, end, key in self._spans:

@@ -91,7 +91,9 @@ class LineView(RichLog, can_focus=True):
             if step > 0
             else next((i for i in reversed(shown) if i < top), None)
         )
-        if found is not None:
+        if found is None:
+            self.notify("no line of an error further " + ("down" if step > 0 else "up"), markup=False)
+        else:
             self.following = self.auto_scroll = False
             self.scroll_to(y=found, animate=False)
 

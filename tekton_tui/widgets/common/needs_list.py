@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
+import msgspec
 from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
@@ -165,11 +166,24 @@ def _line(item: AttentionItem, width: int) -> list[Part]:
         keys = fitted(keys, 22)
     room = max(0, width - width_of(parts) - width_of(keys))
     short = "" if item.short == item.kind else f"{item.short}{count} "
-    why = [
-        Part(one_line(short, 60) + ("  " if short else ""), "muted"),
-        Part(one_line(item.why, 400), "text"),
-    ]
+    words = item.why
+    if item.kind == "asks":
+        short, words = call_in_words(item.why)
+    why = [Part(one_line(short, 60) + ("  " if short else ""), "muted"), Part(one_line(words, 400), "text")]
     return [*parts, *fitted(why, room), *keys]
+
+
+def call_in_words(why: str) -> tuple[str, str]:
+    """Return tool and values of a call that waits, of `TOOL {"name": "value"}`; what is written otherwise stays as it is."""
+    tool, _, given = why.partition(" ")
+    try:
+        values = msgspec.json.decode(given, type=dict[str, Any])
+    except msgspec.DecodeError:  # in words already, or cut
+        return "", why
+    texts = (
+        value if isinstance(value, str) else msgspec.json.encode(value).decode() for value in values.values()
+    )
+    return f"{tool} ", " ".join(texts)
 
 
 class NeedsHead(Widget):

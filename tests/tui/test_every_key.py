@@ -1,0 +1,464 @@
+"""Every key of the table does something at each of its places, to what it is meant for; so does every word behind `:`."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from textual import events
+from textual.dom import DOMNode
+from textual.keys import _character_to_key, key_to_character
+from textual.message import Message
+from textual.pilot import Pilot
+from textual.widget import Widget
+
+from backend.schema.attention import AttentionItem
+from backend.schema.events import AskOpened, AttentionChanged, ErrorEntry
+from backend.schema.params import GetLogs, GetSpecialist, Launch, ListErrors, ListSessions, SetModel
+from backend.schema.records import ErrorRecord
+from backend.schema.results import ErrorList, LogText, SessionList
+from tekton_tui.app import TektonApp
+from tekton_tui.commands.navigator import Answer
+from tekton_tui.runtime.drivers import InputReader
+from tekton_tui.runtime.input_queue import HARMLESS
+from tekton_tui.screens.registry import SCREENS
+from tekton_tui.verbs import BY_WORD, EVERYWHERE, KEY_SIGNS, VERBS, WRITING
+from tekton_tui.widgets.chat.chat_view import ChatView
+from tekton_tui.widgets.common.command_line import CommandLine
+from tekton_tui.widgets.fleet.grid import FleetGrid
+from tests.tui.conftest import settle
+from tests.tui.fake_client import NOW, FakeClient, detail, live, session, snapshot, ten_minutes
+from tests.tui.pty_asks import asks, item
+from tests.tui.test_console import screen_text
+from tests.tui.test_keymap import notices
+from tests.tui.test_pictures import MODEL_SERVER, STATES, busy_fleet
+from tests.tui.test_verbs import Refusing, fill, harm, leave_overlays
+
+Maker = Callable[..., tuple[TektonApp, FakeClient]]
+pytestmark = pytest.mark.usefixtures("still")
+
+
+async def logs(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.answers[GetLogs] = lambda params: LogText(
+        params.id,
+        "",
+        [f"03:32:{at:02} {('INFO', 'ERROR')[at in (3, 9, 40)]} one {'long ' * 40}line" for at in range(60)],
+    )
+    app.commands.navigator.open_logs("apollo-ai")
+
+
+async def description(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.answers[GetSpecialist] = detail(live("apollo"))
+    app.commands.fleet.describe("apollo-ai")
+
+
+async def command(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """The line behind `:`, with a line that was carried out before."""
+    for keys in (":fleet", ":ki"):
+        await pilot.press(*keys)
+        await settle(pilot)
+        if keys == ":fleet":
+            await pilot.press("enter")
+            await settle(pilot)
+
+
+async def kept(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    sessions = [session(f"s{at}", title=f"talk {at}", messages=2) for at in range(3)]
+    client.answers[ListSessions] = SessionList(3, sessions)
+    app.navigator.show("sessions")
+
+
+async def long_ask(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """A call that is longer than its card."""
+    first = asks()[0]
+    text = json.dumps({"path": "/srv/x", "text": "\n".join(f"line {at}" for at in range(80))})
+    client.send(AskOpened(replace(first, arguments=text)), AttentionChanged([item(first)], []))
+    await settle(pilot)
+    await pilot.press("4")
+
+
+async def fresh_error(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    record = ErrorRecord(1, "apollo-ai", "killed", "killed by SIGKILL", NOW, NOW)
+    client.answers[ListErrors] = ErrorList([record], 1)
+    client.send(ErrorEntry(record, 1))
+    await settle(pilot)
+    app.commands.navigator.open_errors()
+
+
+async def long_answers(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Two answers beside one another that are longer than the screen."""
+    texts = (
+        "\n\n".join(f"{word} risk number {at} of the queue." for at in range(60))
+        for word in ("One", "Another")
+    )
+    app.navigator.compare(
+        *(Answer(name, text) for name, text in zip(("apollo", "athena"), texts, strict=True))
+    )
+
+
+async def models_tab(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    app.navigator.show("models")
+
+
+async def down(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Somebody who is down, under the cursor."""
+    client.send(
+        AttentionChanged([AttentionItem("down:ergon-ai", "down", "ergon-ai", NOW, "exited 3", "gone")], [])
+    )
+    await settle(pilot)
+    await pilot.press("4")
+
+
+async def nothing(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    return
+
+
+Drive = Callable[[TektonApp, FakeClient, Pilot[Any]], Awaitable[None]]
+MORE: dict[str, tuple[bool, Drive]] = {
+    "logs": (True, logs), "description": (True, description), "command": (True, command), "kept": (True, kept), "long_ask": (True, long_ask),
+    "fresh_error": (True, fresh_error), "models_tab": (True, models_tab), "down": (True, down), "long_answers": (True, long_answers),
+    "at rest": (True, nothing),
+}  # fmt: skip
+GROUPS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "fleet": (
+        ("fleet", "fleet_log", "fleet_wall", "fleet_empty", "command"),
+        frozenset({"fleet", "grid", "fleet-detail", "first", "command"}),
+    ),
+    "chat": (
+        ("chat", "chat_tools", "chat_branch", "chat_search", "chat_waits", "chat_files"),
+        frozenset({"chat", "chat-tabs", "transcript", "composer", "search"}),
+    ),
+    "team": (
+        ("team", "team_18", "team_joint", "team_zoom", "team_empty", "long_answers"),
+        frozenset({"team", "team-view", "lanes", "compare"}),
+    ),
+    "pipes": (("pipes", "pipes_failed", "pipes_saved"), frozenset({"pipes", "saved"})),
+    "needs": (("needs", "needs_ask", "fresh_error", "long_ask", "down"), frozenset({"needs", "errors"})),
+    "timeline": (("timeline",), frozenset({"timeline", "gantt"})),
+    "system": (("gateway", "models", "models_tab"), frozenset({"system", "gateway", "models"})),
+    "overlays": (
+        ("kept", "logs", "description", "switcher"),
+        frozenset({"sessions", "log", "lines", "text", "switcher"}),
+    ),
+    "everywhere": (("at rest", "needs"), frozenset({EVERYWHERE})),
+}
+"""States of the pictures that together show each place with what its verbs act on."""
+OTHER_WAY = {
+    "up": "down", "right": "left", "first": "down", "previous-tab": "right_square_bracket", "page-up": "pagedown", "later": "left_curly_bracket",
+    "earlier": "right_curly_bracket", "read-back": "ctrl+d", "previous-hit": "n", "next-hit": "g", "above": "down", "left": "right", "follow": "up",
+}  # fmt: skip
+"""What is pressed before a verb that had no effect because there was no further that way."""
+LEAVES = frozenset({"quit"})
+"""Ends the console when nothing runs: pressed elsewhere."""
+
+
+def wanted(places: frozenset[str]) -> set[tuple[str, str]]:
+    """Return binding id and key of all that the table gives these places."""
+    return {
+        (f"{at.place}.{verb.name}", key)
+        for verb in VERBS
+        for at in verb.places
+        if at.place in places and verb.name not in LEAVES
+        for key in verb.keys.split(",")
+        if key and not (at.place in WRITING and len(key) == 1)
+    }
+
+
+def test_each_place_of_the_table_is_looked_at() -> None:
+    places = {at.place for verb in VERBS for at in verb.places if verb.keys}
+    assert places == frozenset().union(*(group for _, group in GROUPS.values()))
+
+
+def seen(app: TektonApp, client: FakeClient) -> tuple[Any, ...]:
+    """Return what an operator could notice of a key."""
+    return (
+        screen_text(app), [id(screen) for screen in app.screen_stack], id(app.focused), len(client.calls),
+        len(app._notifications), app.clipboard, [str(widget.selection) for widget in app.query("Editor, Input")],
+    )  # fmt: skip
+
+
+async def opened(state: str, pilot: Pilot[Any], client: FakeClient) -> None:
+    app = pilot.app
+    assert isinstance(app, TektonApp)
+    await settle(pilot, 4)
+    await (MORE | STATES)[state][1](app, client, pilot)
+    await settle(pilot, 8)
+
+
+def focusable(app: TektonApp) -> list[Widget]:
+    """Return one widget of each kind that can have the keyboard."""
+    kinds: dict[tuple[type[Widget], str], Widget] = {}
+    for widget in app.screen.query("*"):
+        shown = all(node.display for node in widget.ancestors_with_self)
+        if shown and widget.focusable and widget.region:
+            kinds.setdefault((type(widget), widget.id or ""), widget)
+    return list(kinds.values())
+
+
+async def try_keys(state: str, missing: set[tuple[str, str]]) -> None:
+    """Press the keys that are sought wherever in this state they are in force; what shows an effect is no longer missing."""
+    pressed: set[tuple[str, str, str, int]] = set()
+    at = 0
+    while missing:
+        rows = busy_fleet() if (MORE | STATES)[state][0] else []
+        client = FakeClient(
+            snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if rows else snapshot()
+        )
+        client.answers = Refusing(client.answers)
+        app = TektonApp(client.connect)
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened(state, pilot, client)
+            targets = [app.focused, *focusable(app)]
+            known, stack = len(pressed), len(app.screen_stack)
+            while at < len(targets):
+                while await _try_one(app, client, pilot, targets[at], at, missing, pressed):
+                    if len(app.screen_stack) < stack or not _there(targets[at]):
+                        break  # begin anew: what it was pressed on is gone
+                if len(pressed) > known:
+                    break
+                at += 1
+            if at >= len(targets):
+                return
+
+
+def _there(widget: Widget | None) -> bool:
+    return widget is None or (widget.is_attached and all(node.display for node in widget.ancestors_with_self))
+
+
+async def _try_one(
+    app: TektonApp, client: FakeClient, pilot: Pilot[Any], target: Widget | None, at: int,
+    missing: set[tuple[str, str]], pressed: set[tuple[str, str, str, int]],
+) -> bool:  # fmt: skip
+    """Press the next key that is sought and in force here; return false if there is none."""
+    if target is not None and app.focused is not target and target.focusable:
+        target.focus()
+        await settle(pilot, 2)
+    for (name, key), node in _in_force(app, missing):
+        for before in ("", OTHER_WAY.get(name.partition(".")[2], "down")):
+            if (name, key, before, at) in pressed:
+                continue
+            pressed.add((name, key, before, at))
+            stack = len(app.screen_stack)
+            if before:  # it may stand at an end
+                await pilot.press(before)
+                await settle(pilot, 1)
+            then, ran = seen(app, client), []
+            app.run_action = _recording(app, ran)  # type: ignore[method-assign]
+            await pilot.press(key)
+            await settle(pilot, 2)
+            if seen(app, client) != then and (node in ran or key == "enter"):
+                missing.discard((name, key))
+            while len(app.screen_stack) > stack:
+                app.pop_screen()
+                await pilot.pause()
+            return True
+    return False
+
+
+def _in_force(app: TektonApp, missing: set[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], DOMNode]]:
+    """Yield what is sought and reached from the focus, with the widget that has it."""
+    for node, bindings in list(app.screen._modal_binding_chain):
+        for key, binding in bindings:
+            text = app.focused is not None and app.focused.check_consume_key(key, key_to_character(key))
+            if (binding.id or "", key) in missing and not text:
+                yield (binding.id or "", key), node
+
+
+def _recording(app: TektonApp, ran: list[Any]) -> Callable[..., Awaitable[bool]]:
+    """Return what carries actions out and notes on which widget one did something."""
+
+    async def run(action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
+        done = await TektonApp.run_action(app, action, default_namespace, namespaces)
+        if done:
+            ran.append(default_namespace)
+        return done
+
+    return run
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_no_key_of_the_table_is_dead(group: str) -> None:
+    states, places = GROUPS[group]
+    missing = wanted(places)
+    for state in states:
+        await try_keys(state, missing)
+    assert sorted(missing) == []
+
+
+def spelled(key: str) -> Iterator[bytes]:
+    """Yield what terminals send for a key."""
+    from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
+
+    yield from (character.encode() for character in string.printable if _character_to_key(character) == key)
+    for sequence, keys in ANSI_SEQUENCES_KEYS.items():
+        if isinstance(keys, tuple) and [each.value for each in keys] == [key]:
+            yield sequence.encode()
+    if key == "shift+enter":
+        yield b"\x1b[13;2u"
+    if key == "escape":
+        yield b"\x1b"
+
+
+@pytest.mark.parametrize("key", sorted({key for verb in VERBS for key in verb.keys.split(",") if key}))
+def test_every_key_of_the_table_is_one_that_terminals_send(key: str) -> None:
+    found: set[str] = set()
+    for data in spelled(key):
+        told: list[Message] = []
+        reader = InputReader(told.append)
+        reader.feed(data)
+        for message in reader._parser.tick():
+            told.append(message)
+        found |= {
+            name for event in told if isinstance(event, events.Key) for name in (event.key, *event.aliases)
+        }
+    assert key in found
+
+
+# to whom
+
+
+WHO = [word for word, verb in BY_WORD.items() if verb.takes in ("who", "names", "who text")]
+
+
+def whom(app: TektonApp, client: FakeClient, word: str) -> list[str]:
+    """Return whom a word with a name has hit, by what it opened or asked."""
+    match BY_WORD[word].name:
+        case "open" | "write":
+            return [view.ai_id for view in app.query(ChatView) if view.display and view.is_on_screen]
+        case "mark":
+            return sorted(app.stores.fleet.marked)
+        case "start":
+            return [name for call in client.called(Launch) for name in call.ids]
+        case "detail":
+            return [call.id for call in client.called(GetSpecialist)]
+        case _:
+            assert app.screen.is_modal, f"{word} opened nothing\n{screen_text(app)}"
+            titles = " ".join(
+                str(widget.border_title) for widget in app.screen.query("*") if widget.border_title
+            )
+            return [f"{name}-ai" for name in ("rhetor", "apollo", "athena", "numa") if name in titles]
+
+
+@pytest.mark.parametrize("place", SCREENS)
+async def test_a_word_with_a_name_hits_whom_it_names_at_every_place(console: Maker, place: str) -> None:
+    app, client = console(live("rhetor"), live("apollo"), live("athena"), live("numa"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await fill(app, client, pilot)
+        for word in WHO:
+            app.navigator.show(place)
+            app.stores.fleet.clear_marks()
+            await settle(pilot, 3)
+            del client.calls[:]
+            app.query_one(CommandLine)._run(f"{word} athena")
+            await settle(pilot, 4)
+            assert harm(client) == [], word
+            assert whom(app, client, word) == ["athena-ai"], f":{word} athena at {place}"
+            await leave_overlays(app, pilot)
+
+
+@pytest.mark.parametrize("place", SCREENS)
+async def test_a_word_alone_does_what_it_says_or_says_why_not_at_every_place(
+    console: Maker, place: str
+) -> None:
+    app, client = console(live("rhetor"), live("apollo"))
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await fill(app, client, pilot)
+        silent: list[str] = []
+        for word, verb in BY_WORD.items():
+            app.navigator.show(place)
+            await settle(pilot, 2)
+            before = seen(app, client)
+            app.query_one(CommandLine)._run(word)
+            await settle(pilot, 3)
+            there = place == "chat" and verb.name in ("open", "write")  # it is there already
+            if seen(app, client) == before and verb.name not in HARMLESS and not there:
+                silent.append(word)
+            assert harm(client) == [], word
+            await leave_overlays(app, pilot)
+            app.clear_notifications()
+        assert silent == [], silent
+
+
+ROW_KEYS = {
+    "enter": "open",
+    "i": "write",
+    "x": "stop",
+    "X": "kill",
+    "R": "again",
+    "l": "log",
+    "d": "detail",
+    "m": "model",
+    "y": "copy",
+}
+
+
+@pytest.mark.parametrize("key", [key for key in ROW_KEYS if key != "d"])
+async def test_a_key_on_a_row_of_the_fleet_hits_that_row(console: Maker, key: str) -> None:
+    app, client = console(live("rhetor"), live("apollo"), live("athena"), live("numa"))
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await fill(app, client, pilot)
+        app.query_one(FleetGrid).go_to("athena-ai")
+        await settle(pilot)
+        await pilot.press(key)
+        await settle(pilot, 8)
+        assert harm(client) == [] and not client.called(SetModel)
+        if key == "y":
+            assert app.clipboard == "athena" and "athena" in notices(app)
+        else:
+            assert whom(app, client, ROW_KEYS[key]) == ["athena-ai"]
+
+
+FRAMED = sorted(
+    {*STATES, "logs", "description", "kept"}
+    - {"fleet_empty", "lost", "chat_empty", "errors_empty", "pipes_empty", "team_empty"}
+)
+NAMED = {sign: key for key, sign in KEY_SIGNS.items()} | {"esc": "escape", "enter": "enter", "space": "space"}
+
+
+def keys_named(words: str) -> list[str]:
+    """Return the keys that a frame's border names, of `KEY what it does · KEY what it does`."""
+    found: list[str] = []
+    for part in words.split(" · "):
+        key, _, what = part.strip().partition(" ")
+        if not what or not (
+            len(key) == 1 or key in NAMED or key.startswith("ctrl+") or set(key) <= set("↑↓←→")
+        ):
+            continue
+        found += [NAMED.get(each, each) for each in ([*key] if set(key) <= set("↑↓←→") else [key])]
+    return [key for key in found if not key.isdigit()]
+
+
+@pytest.mark.parametrize("state", FRAMED)
+async def test_a_frame_names_only_keys_that_hold_there(state: str) -> None:
+    client = FakeClient(snapshot(*busy_fleet(), services=[MODEL_SERVER], history=ten_minutes()))
+    client.answers = Refusing(client.answers)
+    app = TektonApp(client.connect)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(state, pilot, client)
+        wrong: list[str] = []
+        for widget in app.screen.query("*"):
+            if not (
+                widget.border_subtitle
+                and widget.region
+                and all(node.display for node in widget.ancestors_with_self)
+            ):
+                continue
+            near = [node for node in (widget, *widget.query("*")) if node.focusable and node.region]
+            if near and app.focused not in near and not app.screen.is_modal:
+                near[0].focus()
+                await settle(pilot, 2)
+            here = {
+                name
+                for key in app.screen.active_bindings
+                for name in (key, _character_to_key(key) if len(key) == 1 else key)
+            }
+            wrong += [
+                f"{key!r} of {widget.border_subtitle}"
+                for key in keys_named(str(widget.border_subtitle))
+                if key not in here
+            ]
+        assert wrong == []
