@@ -53,7 +53,6 @@ class NeedsPane(Vertical):
     DEFAULT_CSS = """
     NeedsList { height: auto; margin: 1 0; scrollbar-size-vertical: 1; }
     #needs-card { height: auto; min-height: 5; padding: 0 1; scrollbar-size-vertical: 1; }
-    #needs-card.-asks { border: round $secondary; border-title-color: $text-secondary; }
     #needs-card Static { height: auto; }
     #needs-empty { height: 1fr; }
     #errors { height: 1fr; }
