@@ -86,11 +86,8 @@ class Transcript(ScrollView, can_focus=True):
         self._search: Search | None = None
         self._hit: Hit | None = None
         self._tick: FrameScheduler | None = None
-        self._stale = True
-        self._placing = False
-        self._following = True
-        self._painting = False
-        self._dragging = False
+        self._stale = self._following = True
+        self._placing = self._painting = self._dragging = False
 
     # What it holds
 
@@ -286,8 +283,7 @@ class Transcript(ScrollView, can_focus=True):
             if size != self.virtual_size:
                 # `set_reactive` sets it without the watchers, which would ask for a layout of the whole screen.
                 self.set_reactive(Widget.virtual_size, size)  # pyright: ignore[reportArgumentType]
-            self.scroll_y = float(top)
-            self.scroll_target_y = float(top)
+            self.scroll_y = self.scroll_target_y = float(top)
         finally:
             self._placing = False
 
