@@ -30,7 +30,7 @@ _PAGE: Final = """<!DOCTYPE html>
   font-family: "Roboto Mono"; font-style: italic; font-weight: 100 700;
   src: url("/static/fonts/RobotoMono-Italic-VariableFont_wght.ttf");
 }
-html, body { background: __GROUND__; color: __TEXT__; margin: 0; height: 100%; font: 16px "Roboto Mono", monospace; }
+html, body { background: __GROUND__; color: __TEXT__; margin: 0; height: 100%; overflow: hidden; font: 16px "Roboto Mono", monospace; }
 .textual-terminal { height: 100vh; }
 .over { position: absolute; inset: 0; display: grid; place-items: center; background: __GROUND__; z-index: 10; }
 body.-first-byte .begins, body:not(.-closed) .ended { display: none; }
