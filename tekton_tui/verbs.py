@@ -70,6 +70,15 @@ class SaysWhyNot(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesKeys(Protocol):
+    """A widget whose actions have other descriptions at other times."""
+
+    def key_words(self) -> dict[str, str]:
+        """Return descriptions by action, where they differ from those of the bindings."""
+        ...
+
+
 KEY_SIGNS: Final = {
     "enter": "⏎", "escape": "esc", "slash": "/", "colon": ":", "question_mark": "?", "equals_sign": "=", "plus": "+",
     "greater_than_sign": ">", "vertical_line": "|", "left_square_bracket": "[", "right_square_bracket": "]",

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from tekton_tui.commands import Commands
 from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import one_line
-from tekton_tui.verbs import SaysWhyNot, Verb, at_place, key_sign
+from tekton_tui.verbs import NamesKeys, SaysWhyNot, Verb, at_place, key_sign
 
 NAME_CELLS = 60
 """Of a specialist in the palette."""
@@ -49,12 +49,14 @@ def places_of(node: DOMNode) -> dict[str, str]:
 def entries_of(node: DOMNode) -> list[Entry]:
     """Return a widget's verbs with the operator's keys, in the table's order."""
     keys = places_of(node)
+    words = node.key_words() if isinstance(node, NamesKeys) else {}
     found: list[Entry] = []
     for place in dict.fromkeys(name.partition(".")[0] for name in keys):
         for verb, at in at_place(place):
             reason = node.why_not(verb.name) if isinstance(node, SaysWhyNot) else ""
             key = key_sign(keys.get(f"{place}.{verb.name}", ""))
-            found.append(Entry(verb, node, at.action, at.label or verb.label, key, reason))
+            label = words.get(at.action, at.label or verb.label)
+            found.append(Entry(verb, node, at.action, label, key, reason))
     return found
 
 

@@ -200,7 +200,9 @@ class TimelinePane(Vertical):
     def action_kinds(self) -> None:
         """Show log lines and calls of clients as well, or leave them out."""
         self._all_kinds = not self._all_kinds
-        self._commands.notify(f"calls of clients and log lines are {'shown' if self._all_kinds else 'left out'}")
+        self._commands.notify(
+            f"calls of clients and log lines are {'shown' if self._all_kinds else 'left out'}"
+        )
         self._write_lines()
         self._show_status()
 

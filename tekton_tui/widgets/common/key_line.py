@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Final, NamedTuple, cast
 
 from textual import events
 from textual.app import RenderResult
@@ -16,20 +16,11 @@ from textual.widgets import Input, TextArea
 
 from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal
-from tekton_tui.verbs import SaysWhyNot, key_sign, verb_of
+from tekton_tui.verbs import NamesKeys, SaysWhyNot, key_sign, verb_of
 
 ALWAYS: Final = "app.help"
 """Id of the binding that is never left out: it shows all the others."""
 GAP: Final = 2
-
-
-@runtime_checkable
-class NamesKeys(Protocol):
-    """A widget whose actions have other descriptions at other times."""
-
-    def key_words(self) -> dict[str, str]:
-        """Return descriptions by action, where they differ from those of the bindings."""
-        ...
 
 
 class Key(NamedTuple):
