@@ -88,7 +88,7 @@ async def test_every_pair_that_is_drawn_can_be_read(
 @pytest.mark.parametrize(
     "size", [(80, 24), (100, 30), (120, 40), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}"
 )
-@pytest.mark.parametrize("state", ["fleet", "needs_ask", "team_18", "timeline"])
+@pytest.mark.parametrize("state", ["fleet", "needs_ask", "team_18"])
 async def test_the_same_words_stand_in_the_same_cells_however_many_colours_there_are(
     state: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

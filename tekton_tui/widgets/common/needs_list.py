@@ -120,7 +120,8 @@ class NeedsList(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        width, tokens = self.size.width, tokens_of(self)
+        # a scrollbar takes a column of `size`, and would hide where a row was cut
+        width, tokens = self.scrollable_content_region.width, tokens_of(self)
         if y == 0:
             what, who = ("", NARROW_WHO_CELLS) if width < NARROW else (f"{'WHAT':<11}", WHO_CELLS)
             head = f"    {what}{'WHO':<{who}} SINCE   WHY"
