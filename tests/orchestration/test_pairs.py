@@ -323,3 +323,26 @@ async def test_a_round_that_cannot_be_asked_is_an_error_and_not_the_end_of_the_d
     with pytest.raises(TektonError) as refused:
         await ask_team(platform, "hello", max_rounds=2, request_id="rounds")
     assert refused.value.code == "conflict" and "rounds/round-2" in refused.value.message
+
+
+@pytest.mark.parametrize("leaves", ["has waited long enough", "goes away"])
+async def test_who_asks_what_is_asked_already_does_not_end_it_for_the_first(
+    platform: Platform, watcher: Watcher, leaves: str
+) -> None:
+    name = f"joined-{leaves[:3]}"
+    question = {"ai_id": "apollo-ai", "content": "[[repeat 40]] [[rate 40]]", "request_id": name}
+    first = asyncio.create_task(do(platform, "chat", **question), name="first")
+    await watcher.until(StreamChunk, request_id=name)
+    calls = upstream_calls(platform)
+    if leaves == "goes away":
+        second = asyncio.create_task(do(platform, "chat", **question), name="second")
+        await watcher.until(StreamChunk, request_id=name)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+    else:
+        with pytest.raises(TektonError, match="who asked first still waits"):
+            await do(platform, "chat", **question, timeout_s=0.1)
+    answer = await first
+    assert answer.content.split() == [f"token{n}" for n in range(40)]
+    assert upstream_calls(platform) == calls

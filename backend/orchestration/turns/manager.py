@@ -166,22 +166,32 @@ class TurnManager:
         """Run one turn to its end. A failure of the model is an outcome with a code, not an exception.
 
         A caller that is cancelled cancels the turn. Past `request.timeout_s` the turn is cancelled and its outcome
-        carries the code `timeout` with the partial text.
+        carries the code `timeout` with the partial text. Who asks under the id of a turn under way waits with its first
+        caller and ends nothing by going away or by having waited long enough.
 
         Raises:
             TektonError: The turn could not be started; see `start`.
         """
+        joined = self.is_known(request.request_id)
         turn = await self.start(request, on_text=on_text)
         try:
             return await asyncio.wait_for(asyncio.shield(turn.done), request.timeout_s)
         except TimeoutError:
+            if joined:
+                outcome = turn.outcome_so_far()
+                outcome.code = "timeout"
+                outcome.error = (
+                    f"no full answer within {request.timeout_s:g} s; who asked first still waits for it"
+                )
+                return outcome
             await self.cancel(turn.request_id)
             # A copy: others hold the same outcome, and for them the turn was cancelled.
             outcome = msgspec.structs.replace(await turn.done)
             outcome.code, outcome.error = "timeout", f"no full answer within {request.timeout_s:g} s"
             return outcome
         except asyncio.CancelledError:
-            self.cancel_soon(turn.request_id)
+            if not joined:
+                self.cancel_soon(turn.request_id)
             raise
 
     def find(self, request_id: str) -> Turn | None:

@@ -300,9 +300,9 @@ class Turn:
             parts=request.stored_parts,
         )
 
-    def outcome_of(self, frame: StreamEnd | StreamError) -> TurnOutcome:
-        """Return how the turn ended, from its last frame and what came before."""
-        outcome = TurnOutcome(
+    def outcome_so_far(self) -> TurnOutcome:
+        """Return what came of the turn up to now, with no word of how it ends."""
+        return TurnOutcome(
             request_id=self.request_id,
             ai_id=self.ai_id,
             content=self.text,
@@ -311,6 +311,10 @@ class Turn:
             total_time=time.monotonic() - self.started,
             chunks=self.chunks,
         )
+
+    def outcome_of(self, frame: StreamEnd | StreamError) -> TurnOutcome:
+        """Return how the turn ended, from its last frame and what came before."""
+        outcome = self.outcome_so_far()
         match frame:
             case StreamEnd(metadata=facts):
                 self.served = facts
