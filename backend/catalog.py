@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -16,7 +17,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from backend import config
 from backend.config import ConfigError, FileFault, FoundFiles, Settings, SpecialistSettings
+from backend.config.specialist_files import scan
+from backend.home import Home
 from backend.schema.content import Effort
 from backend.schema.errors import TektonError
 from backend.schema.records import JobGroup, Transport
@@ -190,6 +194,27 @@ def load(settings: Settings) -> Catalog:
             faults.append(FileFault(name, settings.files.where.get(name, name), 1, reason))
     catalog.faults = faults
     return catalog
+
+
+def load_with(
+    home: Home,
+    changes: Mapping[str, bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Settings, Catalog, list[FileFault]]:
+    """Return settings, rows and faults as they would be with these changes of files of specialists.
+
+    Raises:
+        TektonError: The rest of the configuration cannot be used.
+    """
+    settings = config.load(home, environment, files={**scan(home.specialists), **(changes or {})})
+    catalog = load(settings)
+    return settings, catalog, [*settings.files.faults, *catalog.faults]
+
+
+def faults_of(home: Home, changes: Mapping[str, bytes]) -> list[FileFault]:
+    """Return what would be wrong with files of specialists if they were written; see `load_with`."""
+    names = {where.split("/")[0] for where in changes}
+    return [fault for fault in load_with(home, changes)[2] if fault.where.split("/")[0] in names]
 
 
 _IN_CONFIG = re.compile(r"^config\.toml: key '[^']*': ")

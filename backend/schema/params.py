@@ -61,7 +61,9 @@ from backend.schema.results import (
     SessionList,
     SetModelResult,
     ShutdownResult,
+    SpecialistCreated,
     SpecialistDetail,
+    SpecialistDraft,
     SpecialistList,
     Started,
     TeamMembers,
@@ -140,6 +142,25 @@ class ListSpecialists(Params[SpecialistList]):
 class GetSpecialist(Params[SpecialistDetail]):
     action: ClassVar[str] = "get_specialist"
     id: str
+
+
+class NewSpecialist(Params[R]):
+    """A specialist of one's own; without `provider` and `model` it has those of the fleet, without `title` its name."""
+
+    name: str
+    persona: str
+    title: str = ""
+    capabilities: list[str] = []
+    provider: str = ""
+    model: str = ""
+
+
+class PreviewSpecialist(NewSpecialist[SpecialistDraft]):
+    action: ClassVar[str] = "preview_specialist"
+
+
+class CreateSpecialist(NewSpecialist[SpecialistCreated]):
+    action: ClassVar[str] = "create_specialist"
 
 
 class CheckHealth(Params[HealthResponse]):

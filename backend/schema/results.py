@@ -104,6 +104,34 @@ class SpecialistList(Struct):
     specialists: list[Specialist]
 
 
+class DraftProblem(Struct):
+    """What keeps a specialist from being created: the field it lies in, and a sentence."""
+
+    field: str
+    message: str
+
+
+class SpecialistDraft(Struct):
+    """A specialist that could be created: the file `where` with its `text`, and the `prompt` its model would be sent.
+
+    `name` is as files are called. `where` is a path at the gateway that was asked. Without `problems` it can be created.
+    """
+
+    name: str
+    where: str
+    text: str
+    prompt: str
+    problems: list[DraftProblem]
+
+
+class SpecialistCreated(Struct):
+    """A specialist whose file was written, and where: a path at the gateway that was asked."""
+
+    id: str
+    name: str
+    where: str
+
+
 class LogText(Struct, omit_defaults=True):
     """The newest lines of a log file; `remote` when it lies on another host, which sent them."""
 

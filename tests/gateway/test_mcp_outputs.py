@@ -125,6 +125,8 @@ async def test_every_tool_returns_what_its_schema_says_and_nothing_else(
 
 
 async def _use_the_fleet(call: Callable[..., Awaitable[Any]]) -> None:
+    for name in ("PreviewSpecialist", "CreateSpecialist"):
+        await call(name, name="critic", persona="You are the critic.")
     for name in ("DescribeSpecialist", "CheckSpecialistHealth", "GetSpecialistLogs"):
         await call(name, specialist_id="apollo")
     await call("ActivateAISpecialist", specialist_id="sophia", dry_run=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from httpx import HTTPStatusError
 
 from tests.gateway.serving import Backend
@@ -89,6 +90,37 @@ def test_a_folder_becomes_a_specialist_that_is_launched_changed_broken_and_remov
     assert one["ok"] and one["id"] == "critic-ai", "it runs until it is stopped, and can be"
     backend.ask("POST", "/api/v1/fleet/kill", json={"ids": ["all"]})
     assert len(list((backend.home.specialist_versions / "critic").iterdir())) == 2
+
+
+def test_one_that_is_created_by_its_action_is_there_without_a_restart(
+    new_backend: Callable[..., Backend],
+) -> None:
+    backend = new_backend()
+    body = {"name": "critic", "persona": "You are the critic.", "capabilities": ["review"]}
+    path = "/api/v1/specialists"
+
+    def refused(scope: str, status: int, **changes: str) -> None:
+        with httpx.Client(base_url=backend.url, headers=backend.auth(scope), trust_env=False) as http:
+            assert http.post(path, json={**body, **changes}).status_code == status
+
+    assert backend.ask("POST", f"{path}/preview", json=body)["problems"] == []
+    refused("read", 403)
+    refused("chat", 403)
+    refused("control", 400, name="../critic")
+    refused("control", 400, colour="red")
+    assert not list(backend.home.specialists.glob("*"))
+    made = backend.ask("POST", path, json=body)
+    assert made["id"] == "critic-ai"
+
+    def row() -> dict[str, Any]:
+        return {row["id"]: row for row in backend.ask("GET", "/api/v1/snapshot")["specialists"]}.get(
+            "critic-ai", {}
+        )
+
+    assert _until(row, bool)["capabilities"] == ["review"]
+    [launched] = backend.ask("POST", "/api/v1/fleet/launch", json={"ids": ["critic"]})["results"]
+    assert launched["ok"], launched
+    refused("control", 409)
 
 
 def test_the_rules_of_a_specialist_hold_from_its_table_and_its_file_as_soon_as_they_are_taken(

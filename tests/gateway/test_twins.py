@@ -66,6 +66,8 @@ COMMANDS: dict[str, list[str]] = {
     "acknowledge_errors": ["tekton", "errors", "ack", "--all"],
     "list_specialists": ["tekton", "discover"],
     "get_specialist": ["tekton", "call", "get_specialist", "id=apollo"],
+    "preview_specialist": ["tekton", "call", "preview_specialist", "name=twin", "persona=You are a twin."],
+    "create_specialist": ["tekton", "call", "create_specialist", "name=twin", "persona=You are a twin."],
     "specialist_health": ["tekton", "call", "specialist_health", "id=apollo"],
     "specialist_logs": ["tekton", "logs", "apollo"],
     "launch": ["tekton", "launch", "apollo", "--dry-run"],

@@ -16,19 +16,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from backend import config
-from backend.catalog import Catalog, Component, load
+from backend.catalog import Component, faults_of, load_with
 from backend.cli import terminal
 from backend.cli.command import JSON, SPECIALISTS, argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import here_only
 from backend.config import FileFault, Settings
+from backend.config.new_specialist import create_folder, fitting_name, refuse_existing, skill_file
 from backend.config.specialist_files import (
     MAX_FILE_BYTES,
     SKILL,
     SpecialistFile,
-    WrongFile,
-    check_name,
     read_files,
     scan,
     unused,
@@ -127,15 +125,8 @@ def _number(word: str) -> int:
     return int(word)
 
 
-def _loaded(home: Home, changes: Files | None = None) -> tuple[Settings, Catalog, list[FileFault]]:
-    """Return settings, rows and faults as they would be with these changes of files."""
-    settings = config.load(home, files={**scan(home.specialists), **(changes or {})})
-    catalog = load(settings)
-    return settings, catalog, [*settings.files.faults, *catalog.faults]
-
-
 def _list(home: Home, as_json: bool) -> int:
-    settings, catalog, faults = _loaded(home)
+    settings, catalog, faults = load_with(home)
     rows = [(row.name, _origin(settings, row), row.title, ", ".join(row.capabilities[:4])) for row in catalog]
     if as_json:
         keys = ("name", "declared", "title", "capabilities")
@@ -159,7 +150,7 @@ def _origin(settings: Settings, row: Component) -> str:
 
 
 def _check(home: Home) -> int:
-    settings, catalog, faults = _loaded(home)
+    settings, catalog, faults = load_with(home)
     for name, file in read_files(scan(home.specialists)).found.items():
         for note in file.notes:
             print(f"{name}: {note}")
@@ -179,7 +170,7 @@ def _faults(faults: list[FileFault]) -> int:
 
 
 def _show(home: Home, name: str) -> int:
-    settings, catalog, _ = _loaded(home)
+    settings, catalog, _ = load_with(home)
     row = catalog.get(name)
     kept = versions(home, row.name)
     facts = {
@@ -205,33 +196,30 @@ async def _new(home: Home, options: argparse.Namespace) -> int:
         return await _import(home, given, options.source, asked=not options.yes)
     if not given:
         raise TektonError("name it: tekton specialists new NAME", code="invalid_request")
-    name = _fit(given)
+    name = fitting_name(given)
     if options.agent:
         return _new_agent(home, name, options)
     where = f"{name}/{SKILL}"
-    _refuse_existing(home, name)
-    text = _front_matter(options, name, options.persona or f"You are {name}. You …")
+    refuse_existing(home, name)
+    text = skill_file(
+        name,
+        options.persona or f"You are {name}. You …",
+        title=options.title,
+        capabilities=options.capability,
+        provider=options.provider,
+        model=options.model,
+    ).text
     if not options.persona:
         text = _edited(text, where)
-    _write(home, {where: text.encode()})
+    _create(home, name, {where: text.encode()})
     print(f"{home.specialists / where}: written. `tekton launch {name}` starts it.")
     _tell_shipped(home, name)
     return OK
 
 
-def _fit(given: str) -> str:
-    """Return a name as files are called; raises `TektonError` for what can name no specialist."""
-    name = given.lower().replace("_", "-")
-    try:
-        check_name(name)
-    except WrongFile as wrong:
-        raise TektonError(wrong.reason, code="invalid_request") from wrong
-    return name
-
-
 def _tell_shipped(home: Home, name: str) -> None:
     """Say that a file of this name stands over a shipped specialist."""
-    row = _loaded(home)[1].get(name)
+    row = load_with(home)[1].get(name)
     if not row.own:
         print(
             f"it changes the shipped {row.name}: what it sets stands in place of what shipped, until "
@@ -244,7 +232,7 @@ def _new_agent(home: Home, name: str, options: argparse.Namespace) -> int:
     known = next((one for one in KNOWN if one.name == options.agent), None)
     command = known.command if known else shlex.split(options.agent)
     where = f"{name}.toml"
-    _refuse_existing(home, name)
+    refuse_existing(home, name)
     text = template(
         command,
         title=options.title or (known.title if known else ""),
@@ -264,40 +252,16 @@ def _new_agent(home: Home, name: str, options: argparse.Namespace) -> int:
     return OK
 
 
-def _front_matter(options: argparse.Namespace, name: str, persona: str) -> str:
-    import json
-
-    values = {
-        "name": name,
-        "title": options.title or name.replace("-", " ").capitalize(),
-        "capabilities": options.capability,
-        "provider": options.provider,
-        "model": options.model,
-    }
-    # JSON's texts and lists are YAML's as well
-    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value]
-    return "\n".join(["---", *lines, "---", persona, ""])
-
-
-def _refuse_existing(home: Home, name: str) -> None:
-    plain = name.replace("-", "_")
-    for where in scan(home.specialists):
-        if where.split("/")[0].removesuffix(".toml").lower().replace("-", "_") == plain:
-            raise TektonError(
-                f"{home.specialists / where} is there already: edit or remove it", code="conflict"
-            )
-
-
 async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
     """Bring a specialist from elsewhere: everything is shown first, nothing of it is run."""
     files = await _fetched(source) if "://" in source else _from_disk(Path(source))
     skill = files[SKILL].decode("utf-8", "replace")
-    name = _fit(given or _named(skill) or Path(source.rstrip("/")).stem)
+    name = fitting_name(given or _named(skill) or Path(source.rstrip("/")).stem)
     if given and (own := _named(skill)):
         files[SKILL] = skill.replace(f"name: {own}", f"name: {name}", 1).encode()
-    _refuse_existing(home, name)
+    refuse_existing(home, name)
     changes = {f"{name}/{path}": data for path, data in files.items()}
-    _raise(_faults_of(home, changes))
+    _raise(faults_of(home, changes))
     found = read_files(changes).found[name.replace("-", "_")]
     _preview(home, name, changes, found)
     if asked and not sys.stdin.isatty():
@@ -305,7 +269,7 @@ async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
     if asked and not await terminal.confirmed(f"Write {len(changes)} files to {home.specialists / name}?"):
         print("nothing was written", file=sys.stderr)
         return FAILED
-    _write(home, changes)
+    _create(home, name, changes)
     print(f"{home.specialists / name}: written. `tekton launch {name}` starts it.")
     _tell_shipped(home, name)
     return OK
@@ -425,19 +389,20 @@ def _edited(text: str, where: str) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _faults_of(home: Home, changes: Files) -> list[FileFault]:
-    names = {where.split("/")[0] for where in changes}
-    return [fault for fault in _loaded(home, changes)[2] if fault.where.split("/")[0] in names]
-
-
 def _raise(faults: list[FileFault]) -> None:
     if faults:
         raise TektonError("\n".join(map(str, faults)), code="config_invalid")
 
 
+def _create(home: Home, name: str, changes: Files) -> None:
+    """Write the folder of a new specialist, once it is known to be good."""
+    _raise(faults_of(home, changes))
+    create_folder(home, name, changes)
+
+
 def _write(home: Home, changes: Files) -> None:
     """Write files that belong together, once they are known to be good."""
-    _raise(_faults_of(home, changes))
+    _raise(faults_of(home, changes))
     home.specialists.mkdir(mode=0o700, exist_ok=True)
     for where in sorted(changes, key=lambda where: where.endswith(SKILL)):  # the one that counts comes last
         path = home.specialists / where
