@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from rich.segment import Segment
 from textual.pilot import Pilot
+from textual.widgets import TextArea
 
 from backend.client import attach
 from backend.home import Home
@@ -144,18 +145,16 @@ async def type_text(pilot: Pilot[Any], film: Film, text: str) -> None:
 
 
 async def play(app: TektonApp, pilot: Pilot[Any], film: Film) -> None:
-    """Launch the starter team, ask one of it, ask all."""
+    """Launch the starter team, send the question that waits for the first of it, ask all."""
     turns, fleet = app.stores.turns, app.stores.fleet
     await until(pilot, lambda: fleet.platform is not None, lambda: None)
     await pilot.pause(0.5)
     film.take(2.0)
     await pilot.press("enter")
     await until(pilot, lambda: fleet.counts()["ready"] == 4, lambda: film.take(0.3))
-    await pilot.pause(0.5)
-    film.take(1.5)
-    app.commands.navigator.open_chat("apollo-ai")
+    await until(pilot, lambda: isinstance(app.focused, TextArea), lambda: film.take(0.3))
     await pilot.pause(1.0)
-    await type_text(pilot, film, "Which module breaks first under load?")
+    film.take(2.0)  # the first question waits in the composer
     await answered(pilot, film, lambda: not turns.turns)
     await pilot.press("escape", "3")
     await pilot.pause(1.0)

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from textual.app import App
+from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher
+from textual.widgets import ContentSwitcher, Input, TextArea
 
 from backend.schema.records import FleetPlan
 from backend.schema.results import SpecialistDetail
 from backend.schema.sent import SentReport
 from backend.schema.tools import Ask
 from tekton_tui.commands import Answer, Commands
-from tekton_tui.commands.navigator import Choice
+from tekton_tui.commands.navigator import Choice, R
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.input_queue import InputQueue
 from tekton_tui.screens.registry import ADDRESSES, SCREENS, place_of
@@ -128,6 +129,56 @@ class ScreenNavigator:
     def open_chat(self, ai_id: str, session_id: str = "", sought: str = "") -> None:
         self._show("chat", lambda pane: pane.open_tab(ai_id, session_id, sought))
 
+    def if_still_here(self, what: str, then: Callable[[R], None]) -> Callable[[R], None]:
+        panes, screens, field = self._where()
+
+        def show(result: R) -> None:
+            now, above, writes = self._where()
+            if now != panes or set(above) - set(screens) or (writes is not None and writes is not field):
+                self._controller.notify(f"{what} is not shown: you went elsewhere")
+            else:
+                then(result)
+
+        return show
+
+    def _where(self) -> tuple[str | None, list[Screen[Any]], Widget | None]:
+        """Return the place that is shown, the screens in front of it, and the field that is being written in."""
+        focused = self._app.focused
+        return (
+            self._app.query_one("#panes", ContentSwitcher).current,
+            list(self._app.screen_stack),
+            focused if isinstance(focused, (Input, TextArea)) else None,
+        )
+
+    def expect_chat(self, ai_id: str) -> Callable[[bool], bool]:
+        state: list[bool] = []  # whether it can be shown, once that is known
+        where = self._app.query_one("#panes", ContentSwitcher).current
+
+        def waited_for() -> bool:
+            here = self._app.query_one("#panes", ContentSwitcher).current == where
+            return (
+                here
+                and not self._app.screen.is_modal
+                and not isinstance(self._app.focused, (Input, TextArea))
+            )
+
+        def there() -> bool | None:
+            if not state:
+                return False if waited_for() else None
+            if not state[0] or self._app.query_one("#panes", ContentSwitcher).current != "chat":
+                return None
+            pane, focused = self.pane("chat"), self._app.focused
+            if getattr(pane, "opening", True) or not (focused is not None and pane in focused.ancestors):
+                return False
+            return True if pane.targets() == [ai_id] else None
+
+        def comes(can: bool) -> bool:
+            state[:] = [can and waited_for()]
+            return state[0]
+
+        self.input_queue.hold_text(f"the conversation with {ai_id.removesuffix('-ai')}", there)
+        return comes
+
     def run_in_conversation(self, line: str) -> bool:
         pane = self._app.query_one("#panes", ContentSwitcher).visible_content
         if not isinstance(pane, TakesLines):
@@ -139,6 +190,9 @@ class ScreenNavigator:
 
     def open_team_session(self, session_id: str) -> None:
         self._show("team", lambda pane: pane.show_session(session_id))
+
+    def open_team_answer(self, session_id: str, request_id: str) -> None:
+        self._show("team", lambda pane: pane.show_answer(session_id, request_id))
 
     def open_pipes(self, draft: str = "") -> None:
         self._show("pipes", lambda pane: pane.draft(draft))

@@ -144,9 +144,8 @@ class PlainConsole:
             self._say(
                 f"Attached. {len(running)} of {len(rows)} run{': ' + ', '.join(running) if running else ''}."
             )
-            waiting = self._stores.waiting()
-            words = "1 thing waits" if waiting == 1 else f"{waiting} things wait"
-            self._say(f"{words} for you: waits says more." if waiting else "Nothing waits for you.")
+            words = ", ".join(self._stores.counts().words)
+            self._say(f"{words}: waits says more." if words else "Nothing waits for you.")
             self._say("help lists what can be typed.")
             for line in self._held:
                 self._typed.put_nowait(line)

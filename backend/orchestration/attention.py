@@ -119,9 +119,9 @@ class AttentionQueue:
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
         """Note an answer that nobody waited for; a failed one is in the error log."""
         if turn.request.attend and outcome.code is None:
-            self._add_done(
-                turn.request_id, turn.ai_id, turn.session_id, "answered", outcome.content or "an empty answer"
-            )
+            of_team = TEAM in turn.request.owners  # a judge's answer, made of those of a team
+            who, short = (TEAM, "joint") if of_team else (turn.ai_id, "answered")
+            self._add_done(turn.request_id, who, turn.session_id, short, outcome.content or "an empty answer")
 
     def team_ended(self, run: TeamRun, end: TeamEnd) -> None:
         """Note answers of a team that nobody waited for."""

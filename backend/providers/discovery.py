@@ -54,6 +54,12 @@ _USUAL = {
     5000: "text-generation-webui", 4891: "GPT4All",
 }  # fmt: skip
 """Whose usual port it is."""
+_ABILITIES = {
+    "tools": frozenset({"tools", "tool_use", "tool-use"}),
+    "pictures": frozenset({"vision", "multimodal", "image"}),
+    "thinking": frozenset({"thinking", "reasoning"}),
+}
+"""What models do beside answering, by the words of servers."""
 SUGGESTED = "qwen3:8b"
 """What to pull where Ollama has nothing that chats and nobody named a model: 5 GB, and good for its size."""
 NO_KEY = ("answers 401", "answers 403")
@@ -188,6 +194,7 @@ def _ollama_candidate(
         "ollama", name, where, display_name("ollama", name), size,
         f"Ollama answers at {where}: {why}" + ("; it runs on somebody's servers" if cloud else ""),
         usable=True, paid=cloud, rank=4 if chosen else 0 if not fits else 3 if name in loaded else 2,
+        fits=None if cloud or not size else fits, abilities=_said_abilities(entry.get("capabilities")),
     )  # fmt: skip
 
 
@@ -283,9 +290,12 @@ def _server_candidate(
     loaded = facts.get("state") == "loaded"
     why = f"{who} answers at {where}" + (": loaded now" if loaded else "")
     rank = 4 if name == configured_model else 2 * configured + loaded
+    said = facts.get("capabilities") or entry.get("capabilities") or []
+    pictures = ["vision"] if facts.get("type") == "vlm" else []
     return ModelCandidate(
-        "openai", name, where, display_name("openai", name), size, why, usable=True, rank=rank
-    )
+        "openai", name, where, display_name("openai", name), size, why, usable=True, rank=rank,
+        abilities=_said_abilities([*said, *pictures] if isinstance(said, list) else pictures),
+    )  # fmt: skip
 
 
 def is_near(address: str) -> bool:
@@ -381,6 +391,12 @@ def _chats(entry: dict[str, Any]) -> bool:
     if isinstance(families, list) and _NO_CHAT_FAMILIES & {str(one) for one in cast(list[object], families)}:
         return False
     return not _NO_CHAT.search(entry["name"])
+
+
+def _said_abilities(said: object) -> list[str]:
+    """Return what a server says a model does beside answering, each once, in our words; nothing it does not say."""
+    names = {str(one) for one in cast(list[object], said)} if isinstance(said, list) else set[str]()
+    return [word for word, known in _ABILITIES.items() if names & known]
 
 
 def _size(value: object) -> int:

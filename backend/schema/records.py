@@ -135,6 +135,10 @@ class ModelCandidate(Struct, omit_defaults=True):
     stand_in: bool = False
     rank: int = 0
     """Preference among the models of one server, larger first."""
+    fits: bool | None = None
+    """Whether this machine's memory takes it well; `None` where it runs elsewhere or its size is not known."""
+    abilities: list[str] = []
+    """What its server says that it does beside answering: `tools`, `pictures`, `thinking`."""
 
 
 class LookedAt(Struct, omit_defaults=True):

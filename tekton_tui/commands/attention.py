@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend.schema.attention import AttentionItem
-from backend.schema.params import AcknowledgeAttention, MarkSeen, SnoozeAttention
+from backend.schema.params import AcknowledgeAttention, MarkSeen, Params, SnoozeAttention
 from backend.schema.results import AttentionList
 from tekton_tui.commands.navigator import Navigator
 from tekton_tui.commands.undo import Undo
@@ -25,7 +25,7 @@ class AttentionCommands:
         """Say that these have been seen."""
         ids = [item.id for item in items if item.kind != "asks"]
         if ids:
-            self._controller.request(AcknowledgeAttention(ids), self._took)
+            self._request(AcknowledgeAttention(ids))
 
     def acknowledge_all(self) -> None:
         """Say that all that is open has been seen, after a yes; questions stay."""
@@ -44,14 +44,14 @@ class AttentionCommands:
     def snooze(self, item: AttentionItem) -> None:
         """Ask for how long and put an item away; one that is away comes back at once."""
         if item.snoozed_until:
-            self._controller.request(SnoozeAttention([item.id], 0.0), self._took)
+            self._request(SnoozeAttention([item.id], 0.0))
             return
 
         def put_away(seconds: str) -> None:
-            self._controller.request(SnoozeAttention([item.id], float(seconds)), self._took)
+            self._request(SnoozeAttention([item.id], float(seconds)))
             self._undo.offer(
                 f"snoozed {item.who.removesuffix('-ai')}",
-                lambda: self._controller.request(SnoozeAttention([item.id], 0.0), self._took),
+                lambda: self._request(SnoozeAttention([item.id], 0.0)),
             )
 
         self._navigator.choose("Snooze for", SNOOZES, put_away)
@@ -59,15 +59,17 @@ class AttentionCommands:
     def seen(self, who: str) -> None:
         """Say that all answers of a specialist, or of the `team`, are on the screen."""
         if who in self._store.unread():
-            self._controller.request(MarkSeen(who=[who]), self._took, quiet=True)
+            self._request(MarkSeen(who=[who]), quiet=True)
 
     def turn_seen(self, request_id: str) -> None:
         """Say that the answer of one turn has been seen."""
-        self._controller.request(MarkSeen(requests=[request_id]), self._took, quiet=True)
+        self._request(MarkSeen(requests=[request_id]), quiet=True)
 
     def open(self, item: AttentionItem) -> None:
         """Go to where an item can be dealt with."""
-        if item.who == "team":
+        if item.who == "team" and item.kind == "done":
+            self._navigator.open_team_answer(item.session_id, item.request_id)
+        elif item.who == "team":
             self._navigator.open_team()
         elif item.kind in ("asks", "stalled", "done") and item.who in self._controller.stores.fleet.rows:
             self._navigator.open_chat(item.who, item.session_id)
@@ -78,5 +80,12 @@ class AttentionCommands:
         else:
             self._navigator.show("fleet")
 
-    def _took(self, queue: AttentionList) -> None:
-        self._store.load(queue.items)
+    def _request(self, params: Params[AttentionList], *, quiet: bool = False) -> None:
+        """Change the queue; its answer is the whole of it, and counts unless the backend has told of a change meanwhile."""
+        version = self._store.version
+
+        def took(queue: AttentionList) -> None:
+            if self._store.version == version:
+                self._store.load(queue.items)
+
+        self._controller.request(params, took, quiet=quiet)

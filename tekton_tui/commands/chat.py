@@ -58,12 +58,17 @@ class ChatCommands:
         ai_id = "@auto" if name.lower() == "auto" else name
         self._controller.start(
             _question(ai_id, text, "", files, effort),
-            lambda started: self._navigator.open_chat(started.ai_id),
+            self._navigator.if_still_here(
+                "the conversation", lambda started: self._navigator.open_chat(started.ai_id)
+            ),
         )
 
     def show_sent(self, key: str) -> None:
         """Show what the model was sent for a message, whose key is its turn's id."""
-        self._controller.request(GetSent(target=key.removeprefix("ask:")), self._navigator.open_sent)
+        self._controller.request(
+            GetSent(target=key.removeprefix("ask:")),
+            self._navigator.if_still_here("what was sent", self._navigator.open_sent),
+        )
 
     def new_session(self, owner: str, then: Callable[[str], None]) -> None:
         """Begin a new conversation and make it the specialist's default; `then` gets its id."""

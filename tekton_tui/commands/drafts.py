@@ -31,6 +31,8 @@ class Drafts:
         self._drafts: dict[str, str] = {}
         self._saved: dict[str, str] = {}
         self._saving = False
+        self.offered: dict[str, tuple[str, bool]] = {}
+        """First questions that nobody has seen yet, by place, and whether they are the operator's own."""
 
     def keep(self, place: str, text: str) -> None:
         """Keep what is being written; it is saved a moment later."""
@@ -53,12 +55,13 @@ class Drafts:
         else:
             self._controller.request(GetPreference(f"draft:{place}"), loaded, quiet=True)
 
-    def offer(self, place: str, text: str, then: Callable[[], None]) -> None:
-        """Have a text stand at a place where nothing is being written, and call `then`."""
+    def offer(self, place: str, text: str, then: Callable[[], None], *, own: bool = False) -> None:
+        """Have a text stand at a place where nothing is being written, and call `then`; `own` is one the operator wrote."""
 
         def put(stored: Preference | None = None) -> None:
             if stored is None or not stored.value:
                 self.keep(place, text)
+                self.offered[place] = (text, own)
             then()
 
         if self._drafts.get(place) or self._read().get(place):

@@ -18,9 +18,10 @@ class ErrorCommands:
 
     def load(self) -> None:
         """Read the error log; errors that are new after this come as events."""
+        version = self._store.version
         self._controller.request(
             ListErrors(limit=LOADED_ERRORS),
-            lambda listed: self._store.load(listed.errors, listed.unacknowledged),
+            lambda listed: self._store.load(listed.errors, listed.unacknowledged, version),
             quiet=True,
         )
 

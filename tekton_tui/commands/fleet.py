@@ -30,6 +30,8 @@ class FleetCommands:
         self._controller, self._navigator = controller, navigator
         self._models, self._drafts, self._undo = models, drafts, undo
         self._stores = controller.stores
+        self.beginning = False
+        """Whether a first team is on its way, or the model it needs."""
 
     def launch(self, names: Sequence[str]) -> None:
         """Show the launch plan of names, groups, `starter` or `all`; launch after a yes."""
@@ -45,7 +47,8 @@ class FleetCommands:
                 plan, self._provider_words(), lambda answer: self._answered(answer, names, plan)
             )
 
-        self._controller.request(Launch(list(names), dry_run=True), planned)
+        shown = self._navigator.if_still_here("the launch plan", planned)
+        self._controller.request(Launch(list(names), dry_run=True), shown)
 
     def begin(
         self,
@@ -53,29 +56,54 @@ class FleetCommands:
         model: ModelCandidate | None,
         first: tuple[str, str] | None,
         weights: str = "",
+        *,
+        own: bool = False,
     ) -> None:
-        """Launch without a further question, after taking another model if one is given.
+        """Launch without a further question, after taking another model if one is given; nothing while one is on its way.
 
-        `first` is whom to go to when it runs, and a question that then waits in the composer. `weights` names the embedded
-        model if it has to be fetched before.
+        `first` is whom to go to when it runs, and a question that then waits in the composer; what is written meanwhile goes
+        there too, and takes its place unless it is the operator's `own`. `weights` names the embedded model if it has to be
+        fetched before.
         """
+        whom = next((ai_id for ai_id in ids if first and ai_id.removesuffix("-ai") == first[0]), "")
+        comes: Callable[[bool], bool] = bool
 
         def launch() -> None:
-            self._controller.request(Launch(list(ids)), begun)
+            nonlocal comes
+            self.beginning = True
+            if whom:
+                comes = self._navigator.expect_chat(whom)
+            self._controller.request(Launch(list(ids)), begun, otherwise=failed)
+
+        def failed() -> None:
+            self.beginning = False
+            comes(False)
 
         def begun(report: LaunchReport) -> None:
-            running = {result.id for result in report.results if result.ok}
-            who = next((ai_id for ai_id in running if first and ai_id.removesuffix("-ai") == first[0]), "")
-            if not who or first is None:
+            self.beginning = False
+            if first is None or whom not in {result.id for result in report.results if result.ok}:
+                comes(False)
                 self._launched(report)
                 return
             self._report("launched", [result for result in report.results if not result.ok])
-            self._navigator.show_launched([who])
-            self._controller.notify("⏎ sends the question")
-            self._offer_team(who)
-            self._drafts.offer(who, first[1], lambda: self._navigator.open_chat(who))
+            self._offer_team(whom)
+            self._drafts.offer(whom, first[1], show, own=own)
 
-        if weights:
+        def show() -> None:
+            if comes(True):
+                self._navigator.show_launched([whom])
+                self._controller.notify(
+                    "⏎ sends the question" + ("" if own else " · what you write takes its place")
+                )
+                self._navigator.open_chat(whom)
+            else:
+                self._controller.notify(
+                    f"{whom.removesuffix('-ai')} runs: a first question waits in its chat (2)"
+                )
+
+        if self.beginning:
+            self._controller.notify("it starts already")
+        elif weights:
             self._fetch(weights, launch)
         elif model is None:
             launch()
@@ -115,7 +143,16 @@ class FleetCommands:
     def _fetch(self, weights: str, then: Callable[[], None]) -> None:
         """Have the backend fetch the embedded model, then go on."""
         self._controller.notify("fetching the embedded model (93 MB); the team starts when it is here")
-        self._controller.request(PullModel(weights, "embedded"), lambda _pulled: then())
+        self.beginning = True
+
+        def ended(go_on: bool) -> None:
+            self.beginning = False
+            if go_on:
+                then()
+
+        self._controller.request(
+            PullModel(weights, "embedded"), lambda _pulled: ended(True), otherwise=lambda: ended(False)
+        )
 
     def _launched(self, report: LaunchReport) -> None:
         """Say how it went and what can be done now."""
@@ -216,4 +253,5 @@ class FleetCommands:
 
     def describe(self, ai_id: str) -> None:
         """Show all that is known of a specialist."""
-        self._controller.request(GetSpecialist(ai_id), self._navigator.open_description)
+        shown = self._navigator.if_still_here("the description", self._navigator.open_description)
+        self._controller.request(GetSpecialist(ai_id), shown)

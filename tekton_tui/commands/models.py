@@ -25,7 +25,8 @@ class ModelCommands:
     def choose(self, then: Callable[[], None] | None = None) -> None:
         """Look for models and ask which is to answer; `then` is called when one was taken."""
         self._controller.notify("looking for models…")
-        self._controller.request(ListCandidates(), lambda found: self._show(found, then))
+        shown = self._navigator.if_still_here("the list of models", lambda found: self._show(found, then))
+        self._controller.request(ListCandidates(), shown)
 
     def take(self, one: ModelCandidate, then: Callable[[], None] | None = None) -> None:
         """Take a model for all; before the first question that costs money, ask."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from backend.schema.records import FleetPlan
 from backend.schema.results import SpecialistDetail
 from backend.schema.sent import SentReport
 from backend.schema.tools import Ask
+
+R = TypeVar("R")
 
 
 class Answer(NamedTuple):
@@ -42,6 +44,21 @@ class Navigator(Protocol):
         """Show a specialist's conversation; `session_id` names an earlier one, `sought` words to go to in it."""
         ...
 
+    def if_still_here(self, what: str, then: Callable[[R], None]) -> Callable[[R], None]:
+        """Return `then` for a result that is asked for now, to be shown in front of the operator who waits for it.
+
+        Called when the operator has gone to another place, dialog or field meanwhile, it says that `what` is not shown.
+        """
+        ...
+
+    def expect_chat(self, ai_id: str) -> Callable[[bool], bool]:
+        """Have what is written from now on wait for a specialist's conversation, which starts and is shown then.
+
+        Returns what is to be called once it can be shown, or with `False` when it cannot; that says whether it is still
+        waited for: whoever has gone elsewhere meanwhile is left there.
+        """
+        ...
+
     def run_in_conversation(self, line: str) -> bool:
         """Carry out a line in the conversation on the screen, as if written in its composer; return whether there is one."""
         ...
@@ -52,6 +69,10 @@ class Navigator(Protocol):
 
     def open_team_session(self, session_id: str) -> None:
         """Show an earlier conversation with the team."""
+        ...
+
+    def open_team_answer(self, session_id: str, request_id: str) -> None:
+        """Show the team turn, in its conversation, that an answer is of, with the cursor on the joint one if it is that."""
         ...
 
     def open_pipes(self, draft: str = "") -> None:

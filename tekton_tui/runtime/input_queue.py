@@ -4,6 +4,9 @@ Textual hands keys on as they come. A key that opens something is often followed
 focus, and that text would run the verbs of what was there before. Here the next key is handed on when the last one has been
 acted on and nothing is opening any more. What waits longer than `PATIENCE_S` is dropped, and that is said.
 
+While a conversation is on its way that takes longer, because its specialist starts, the rest of the screen stays alive:
+only what is written waits for it (`hold_text`), and keys that go elsewhere go there.
+
 Letters that come faster than a person types, outside a field, are text: they are given to the screen as text and run no
 verb. Keys for a question that has only just appeared are not heard.
 """
@@ -29,7 +32,11 @@ PATIENCE_S: Final = 2.0
 """How long keys wait for what is opening."""
 BURST_S, BURST_LETTERS = 0.03, 3
 """So many different letters within this time are text."""
+LONG_PATIENCE_S: Final = 120.0
+"""How long what is written waits for a conversation whose specialist starts."""
 POLL_S: Final = 0.01
+HELD_POLL_S: Final = 0.05
+"""Between two looks, in the usual case and while text is held."""
 STUCK_S: Final = 1.0
 """After this long a key counts as acted on, whatever became of the widget it went to."""
 HIDDEN_S: Final = 0.3
@@ -38,6 +45,10 @@ ROUNDS: Final = 2
 MAX_HELD: Final = 10_000
 ADDRESSING: Final = frozenset({"colon", "slash", "question_mark", "enter"})
 """Keys that open something the text behind them is meant for: they never wait to see whether they are text."""
+MENDING: Final = frozenset(
+    "enter backspace delete ctrl+j shift+enter ctrl+u ctrl+w ctrl+h ctrl+k left right home end".split()
+)
+"""Keys that belong to a text which they stand behind."""
 HARMLESS: Final = frozenset(
     "up down above below left right first last page-up page-down next-hit previous-hit".split()
 )
@@ -79,6 +90,10 @@ class InputQueue:
         self._app, self._hand_on, self._tell = app, hand_on, tell
         self._waiting: deque[Typed] = deque()
         self._openings: list[tuple[str, Callable[[], bool], float]] = []
+        self._hold: tuple[str, Callable[[], bool | None], float] | None = None
+        """What text is held for, whether that is there, and since when."""
+        self._held = 0
+        """How many of the first that wait were held for it: what was typed since is for where the operator went."""
         self._seen: WeakSet[Screen[Any]] = WeakSet()
         """Screens that have been drawn since they came up."""
         self._asked: WeakSet[Screen[Any]] = WeakSet()
@@ -95,6 +110,10 @@ class InputQueue:
     def opening(self, what: str, ready: Callable[[], bool]) -> None:
         """Have keys wait until `ready`; `what` names in the notice what did not open in time."""
         self._openings.append((what, ready, time.monotonic()))
+
+    def hold_text(self, what: str, there: Callable[[], bool | None]) -> None:
+        """Have what is written wait until `there`; once that returns `None`, `what` is not to come, and the text is dropped."""
+        self._hold, self._held = (what, there, time.monotonic()), 0
 
     async def put(self, event: Typed) -> None:
         """Take a key or paste; it is handed on when its turn comes."""
@@ -120,7 +139,7 @@ class InputQueue:
     def _look_again(self) -> None:
         if not self._polling:
             self._polling = True
-            self._app.set_timer(POLL_S, self._poll)
+            self._app.set_timer(HELD_POLL_S if self._hold else POLL_S, self._poll)
 
     async def _poll(self) -> None:
         self._polling = False
@@ -157,9 +176,11 @@ class InputQueue:
         screen.call_after_refresh(screen.call_after_refresh, drawn)
         self.opening("what was opened", lambda: screen in self._seen or screen is not self._app.screen)
 
-    def _drop(self, what: str) -> None:
-        count = len(self._waiting)
-        self._waiting.clear()
+    def _drop(self, what: str, count: int | None = None) -> None:
+        """Forget the first that wait, by default all, and say so."""
+        count = len(self._waiting) if count is None else count
+        for _ in range(count):
+            self._waiting.popleft()
         if count:
             self._tell(f"{what} did not open in time: {count} key{'s' * (count != 1)} dropped")
 
@@ -167,9 +188,17 @@ class InputQueue:
 
     async def _next(self) -> bool:
         """Hand on the first that waits, or the text it begins; return false when more has to be known."""
-        event = self._waiting[0]
         if self._focus_is_hidden():
             return False
+        if at := self._behind_held():
+            event = self._waiting[at] if at < len(self._waiting) else None
+            if event is not None:
+                del self._waiting[at]
+                await self._act(event)
+            return event is not None
+        if not self._waiting:
+            return False
+        event = self._waiting[0]
         if self._in_field():
             await self._act(self._waiting.popleft())
             return True
@@ -189,6 +218,35 @@ class InputQueue:
         if not self._unheard(event):
             await self._act(event)
         return True
+
+    def _behind_held(self) -> int:
+        """Return how many of the first that wait are text that is held; what is written into a field never is."""
+        if self._hold is None:
+            return 0
+        what, there, since = self._hold
+        state = there()
+        if state is None or time.monotonic() - since > LONG_PATIENCE_S:
+            self._hold = None
+            if self._held:
+                self._drop(what, self._held)
+        elif state:
+            self._hold = None
+        if self._hold is None or self._in_field():
+            return 0
+        self._held = self._count_written()
+        return self._held
+
+    def _count_written(self) -> int:
+        """Return how many of the first that wait are text, with the keys behind a letter that end or mend it."""
+        count = 0
+        for event in self._waiting:
+            written = isinstance(event, events.Paste) or (
+                (event.is_printable or event.key in MENDING) if count else _is_text(event)
+            )
+            if not written:
+                break
+            count += 1
+        return count
 
     def _focus_is_hidden(self) -> bool:
         """Return whether something hidden has the focus still: another gets it at once, or else nobody has it."""

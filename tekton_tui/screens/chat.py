@@ -119,8 +119,9 @@ class ChatPane(Vertical):
     async def _show(self, ai_id: str, session_id: str, sought: str) -> None:
         switcher = self.query_one(ContentSwitcher)
         name = f"chat-{ai_id}"
-        if not switcher.query(f"#{name}"):
-            await switcher.mount(ChatView(ai_id, self._stores, self._commands, id=name))
+        if made := not switcher.query(f"#{name}"):
+            view = ChatView(ai_id, self._stores, self._commands, session_id, sought, id=name)
+            await switcher.mount(view)
         switcher.current = name
         self._follow_fleet()
         tabs = self.query_one(ChatTabs)
@@ -131,8 +132,10 @@ class ChatPane(Vertical):
             self._stores.turns.read(ai_id)
         view = self.query_one(f"#{name}", ChatView)
         tabs.session = view.title
-        if session_id:
+        if session_id and not made:
             view.use_session(session_id, sought)
+        if not made:
+            view.take_offer()
         if not sought:
             view.focus_composer()
         self.opening = False

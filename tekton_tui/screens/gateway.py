@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -16,12 +16,18 @@ from backend.schema.events import GatewayCall
 from backend.schema.params import GetGateway
 from backend.schema.results import GatewayReport
 from tekton_tui.commands import Commands
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
 
 LOOK_EVERY_S = 2.0
-SHOWN_CALLS = 14
+LEAST_CALLS = 14
+"""Shown of the calls and of those refused; more where there is room."""
+OWN_LOOK = GetGateway.action
+"""By which consoles read this page every two seconds: it would push all else off it."""
+WIDE = 150
+"""Cells from which calls stand beside clients and what is to be copied."""
 BELOW_CELLS = 62
 """Of what stands below a row: it fits beside its indentation at the smallest size."""
 
@@ -31,6 +37,10 @@ class GatewayPane(Vertical):
 
     DEFAULT_CSS = """
     #gateway-body { height: 1fr; padding: 0 1; }
+    #gateway-columns { height: auto; }
+    #gateway-text { width: 1fr; height: auto; }
+    #gateway-calls { width: 1fr; height: auto; margin-left: 2; display: none; }
+    GatewayPane.-wide #gateway-calls { display: block; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("gateway")
@@ -38,11 +48,14 @@ class GatewayPane(Vertical):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._reading = Latest(commands.controller)
         self._said = ""
+        self._report: GatewayReport | None = None
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id="gateway-body", can_focus=True):
+        with VerticalScroll(id="gateway-body", can_focus=True), Horizontal(id="gateway-columns"):
             yield Static("", id="gateway-text")
+            yield Static("", id="gateway-calls")
 
     def on_mount(self) -> None:
         self._look()
@@ -53,23 +66,34 @@ class GatewayPane(Vertical):
         self._look()
 
     def _look(self) -> None:
-        if self.display and not self._stores.connection.stale:
-            self._commands.controller.request(GetGateway(), self._show)
+        """Read the report anew, unless an answer is still to come: over a slow line they would pile up."""
+        if self.display and not self._stores.connection.stale and not self._reading.under_way:
+            self._reading.request(GetGateway(), self._show)
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width >= WIDE, "-wide")
+        if self._report is not None:
+            self._show(self._report)
 
     def _show(self, report: GatewayReport) -> None:
         if not self.is_attached:
             return
-        content = self._content(report)
-        if content.plain != self._said:
-            self._said = content.plain
-            self.query_one("#gateway-text", Static).update(content)
+        self._report = report
+        calls, wide = self._calls(report), self.has_class("-wide")
+        head, tail = self._clients(report), [Content(""), _title("To copy"), *_shown_curls(report.address)]
+        left = Content("\n").join([*head, *([] if wide else [Content(""), *calls]), *tail])
+        right = Content("\n").join(calls)
+        if (said := left.plain + right.plain * wide) != self._said:
+            self._said = said
+            self.query_one("#gateway-text", Static).update(left)
+            self.query_one("#gateway-calls", Static).update(right if wide else "")
 
-    def _content(self, report: GatewayReport) -> Content:
-        address = report.address
+    def _clients(self, report: GatewayReport) -> list[Content]:
+        """Say where it listens, how much was asked, and who is there."""
         lines: list[Content] = [
             Content.assemble(
                 _title("Listens "),
-                literal(address),
+                literal(report.address),
                 literal("  token: the file `token` of TEKTON_HOME", "$text-muted"),
             ),
             literal(
@@ -88,13 +112,20 @@ class GatewayPane(Vertical):
                 literal(f"           {row}", "$text-muted")
                 for row in wrap(one_line(topics, 120), BELOW_CELLS)
             ]
-        lines += [Content(""), _title("Recent calls")]
-        for call in report.recent[:SHOWN_CALLS]:
-            lines.append(_call(call))
-        lines += [Content(""), _title("Refused")]
-        lines += [_call(call) for call in report.refusals[:SHOWN_CALLS]] or [literal("  none", "$text-muted")]
-        lines += [Content(""), _title("To copy"), *_shown_curls(address)]
-        return Content("\n").join(lines)
+        return lines
+
+    def _calls(self, report: GatewayReport) -> list[Content]:
+        """Say what was asked of late, and what was turned away; as many as fill the place."""
+        room = max(LEAST_CALLS, self.size.height // 2 - 2)
+        refused = [_call(call) for call in report.refusals[:room]]
+        more = 2 * room - max(LEAST_CALLS, len(refused))
+        return [
+            _title("Recent calls"),
+            *[_call(call) for call in report.recent if call.action != OWN_LOOK or call.refusal][:more],
+            Content(""),
+            _title("Refused"),
+            *(refused or [literal("  none", "$text-muted")]),
+        ]
 
     def action_copy(self) -> None:
         if platform := self._stores.fleet.platform:

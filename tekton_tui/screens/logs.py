@@ -14,8 +14,10 @@ from textual.widgets import Input
 from backend.schema.params import GetLogs
 from backend.schema.results import LogText
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line
+from tekton_tui.stores.timeline import joined
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.field import Field
 from tekton_tui.widgets.common.key_line import KeyLine
@@ -33,6 +35,8 @@ class LogScreen(ModalScreen[None]):
         super().__init__()
         self._stores, self._controller, self._source = controller.stores, controller, source
         self._previous = False
+        self._reading, self._came = Latest(controller), list[str]()
+        """What came since the newest reading was asked for, which may lack it."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="overlay") as box:
@@ -55,17 +59,20 @@ class LogScreen(ModalScreen[None]):
         self.set_interval(1.0, self._show_status)
 
     def _load(self) -> None:
-        self._controller.request(GetLogs(self._source, TAIL, previous=self._previous), self._show)
+        self._came.clear()
+        self._reading.request(GetLogs(self._source, TAIL, previous=self._previous), self._show)
 
     def _show(self, log: LogText) -> None:
         if self.is_attached:
-            self.query_one(LineView).replace((line, "") for line in log.lines)
+            lines = log.lines if self._previous else joined(log.lines, self._came)
+            self.query_one(LineView).replace((line, "") for line in lines)
             self._show_status()
 
     def _added(self, lines: list[Line]) -> None:
         if not self._previous:
             mine = [(line.text, "") for line in lines if line.kind == "log" and line.source == self._source]
             if mine:
+                self._came += [text for text, _ in mine] if self._reading.under_way else []
                 self.query_one(LineView).add(mine)
 
     def _show_status(self) -> None:

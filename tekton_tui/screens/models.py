@@ -17,6 +17,7 @@ from backend.schema.params import ListModels, PullModel, SetModel
 from backend.schema.results import Model, ProviderList, PullResult, SetModelResult
 from tekton_tui.formatting import size
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import Question
 from tekton_tui.verbs import bindings
@@ -37,6 +38,7 @@ class ModelScreen(Question[None]):
         super().__init__()
         self._fetch_first = fetch
         self._stores, self._controller, self._ids = controller.stores, controller, ids
+        self._reading = Latest(controller)
         self._choices: list[tuple[str, str]] = []
         self._fetching = ""
 
@@ -63,7 +65,7 @@ class ModelScreen(Question[None]):
             self.action_fetch()
 
     def _ask(self) -> None:
-        self._controller.request(ListModels(), self._show, otherwise=self._unknown)
+        self._reading.request(ListModels(), self._show, otherwise=self._unknown)
 
     def _unknown(self) -> None:
         if self.is_attached:

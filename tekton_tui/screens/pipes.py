@@ -18,6 +18,7 @@ from backend.schema.results import PipelineRuns
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import size, span
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveRun, Stores
 from tekton_tui.transcript import Ending, Entry, Transcript
@@ -50,6 +51,7 @@ class PipesPane(Vertical):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._reading = Latest(commands.controller)
         self._runs: list[RunRecord] = []
         self._input = self._source = ""
         self._stage = 0
@@ -108,7 +110,7 @@ class PipesPane(Vertical):
         composer.border_subtitle = literal(words)
 
     def _load(self) -> None:
-        self._commands.controller.request(ListPipelines(limit=50), self._list)
+        self._reading.request(ListPipelines(limit=50), self._list)
 
     def _list(self, listed: PipelineRuns) -> None:
         if not self.is_attached:

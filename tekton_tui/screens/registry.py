@@ -30,6 +30,7 @@ class ScreenRow(NamedTuple):
     place: str = ""
     """The place this screen is part of, if it has no key of its own."""
     badge: Badge | None = None
+    second: Badge | None = None
 
     def make(self, stores: Stores, commands: Commands) -> Widget:
         """Return a new widget of this screen, with the screen's name as its id."""
@@ -48,7 +49,17 @@ def _unread_chats(stores: Stores) -> int:
     return stores.unread_chats()
 
 
+def _failed(stores: Stores) -> int:
+    return stores.counts().failed
+
+
+def _unread_team(stores: Stores) -> int:
+    return stores.unread_team()
+
+
 _NEEDS = Badge(_waiting, _waiting_changed)
+_FAILED = Badge(_failed, _waiting_changed, "text-error", "✖")
+_UNREAD_TEAM = Badge(_unread_team, _waiting_changed, "text-primary")
 _UNREAD = Badge(_unread_chats, _waiting_changed, "text-primary")
 
 SCREENS: dict[str, ScreenRow] = {
@@ -56,9 +67,18 @@ SCREENS: dict[str, ScreenRow] = {
     for row in (
         ScreenRow("1", "fleet", "Fleet", "Fleet", "tekton_tui.screens.fleet", "FleetPane"),
         ScreenRow("2", "chat", "Chat", "Chat", "tekton_tui.screens.chat", "ChatPane", badge=_UNREAD),
-        ScreenRow("3", "team", "Team Chat", "Team", "tekton_tui.screens.team", "TeamPane"),
         ScreenRow(
-            "4", "needs", "Needs you", "Needs you", "tekton_tui.screens.needs", "NeedsPane", badge=_NEEDS
+            "3", "team", "Team Chat", "Team", "tekton_tui.screens.team", "TeamPane", badge=_UNREAD_TEAM
+        ),
+        ScreenRow(
+            "4",
+            "needs",
+            "Needs you",
+            "Needs you",
+            "tekton_tui.screens.needs",
+            "NeedsPane",
+            badge=_NEEDS,
+            second=_FAILED,
         ),
         ScreenRow("5", "timeline", "Timeline", "Timeline", "tekton_tui.screens.timeline", "TimelinePane"),
         ScreenRow("6", "system", "System", "System", "tekton_tui.screens.system", "SystemPane"),

@@ -17,6 +17,7 @@ from backend.schema.records import SavedPipeline
 from backend.schema.results import SavedPipelineList
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import Question, confirm
 from tekton_tui.verbs import bindings
@@ -33,6 +34,7 @@ class SavedScreen(Question[str]):
     def __init__(self, controller: Controller, keep: str = "") -> None:
         super().__init__()
         self._controller, self._keep = controller, keep
+        self._listing = Latest(controller)
         self._rows: list[tuple[str, str]] = []
         self._renaming = ""
 
@@ -58,7 +60,7 @@ class SavedScreen(Question[str]):
         return self._rows[at] if at is not None and at < len(self._rows) else None
 
     def _load(self) -> None:
-        self._controller.request(ListSavedPipelines(), self._loaded)
+        self._listing.request(ListSavedPipelines(), self._loaded)
 
     def _loaded(self, listed: SavedPipelineList) -> None:
         if not self.is_attached:

@@ -15,6 +15,7 @@ from backend.schema.params import ListMessages, ListSessions, PatchSession
 from backend.schema.records import Session
 from backend.schema.results import MessageList, SessionList
 from tekton_tui.commands import Commands
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
@@ -48,6 +49,7 @@ class SessionsPane(Vertical):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._listing, self._reading = Latest(commands.controller), Latest(commands.controller)
         self._rows: list[Session] = []
         self._renaming = ""
         self._sought = ""
@@ -85,13 +87,10 @@ class SessionsPane(Vertical):
         self._load(self._sought)
 
     def _load(self, query: str = "") -> None:
-        self._commands.controller.request(
-            ListSessions(query=query, limit=300), lambda listed: self._list(query, listed)
-        )
+        self._listing.request(ListSessions(query=query, limit=300), self._list)
 
-    def _list(self, query: str, listed: SessionList) -> None:
-        # an answer may come after that of a later key: the newest key is shown
-        if not self.is_attached or query != self._sought:
+    def _list(self, listed: SessionList) -> None:
+        if not self.is_attached:
             return
         self._rows = [session for session in listed.sessions if session.messages]
         self._fill()
@@ -132,9 +131,7 @@ class SessionsPane(Vertical):
     @on(DataTable.RowHighlighted)
     def _preview(self) -> None:
         if (row := self.current) is not None:
-            self._commands.controller.request(
-                ListMessages(row.id, limit=PREVIEW), lambda listed: self._show(row, listed)
-            )
+            self._reading.request(ListMessages(row.id, limit=PREVIEW), lambda listed: self._show(row, listed))
 
     def _show(self, row: Session, listed: MessageList) -> None:
         if not self.is_attached or row is not self.current:

@@ -23,6 +23,7 @@ from backend.schema.params import ConfigureOrchestration, GetOrchestration
 from tekton_tui.commands import ConsoleCommands
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.runtime.preferences import DENSITIES
 from tekton_tui.safe_text import literal
 
@@ -53,6 +54,7 @@ class SettingsScreen(ModalScreen[None]):
     def __init__(self, console: ConsoleCommands, controller: Controller) -> None:
         super().__init__()
         self._console_commands, self._controller = console, controller
+        self._reading = Latest(controller)
         self._policy: OrchestrationSettings | None = None
 
     def compose(self) -> ComposeResult:
@@ -63,7 +65,7 @@ class SettingsScreen(ModalScreen[None]):
             yield Static(self._below())
 
     def on_mount(self) -> None:
-        self._controller.request(GetOrchestration(), self._policy_read)
+        self._reading.request(GetOrchestration(), self._policy_read)
         self._fill()
 
     def _policy_read(self, policy: OrchestrationSettings) -> None:
@@ -115,7 +117,7 @@ class SettingsScreen(ModalScreen[None]):
         value = read(policy)
 
         def step(by: int) -> None:
-            self._controller.request(
+            self._reading.request(
                 ConfigureOrchestration(change(_other(values, value, by))),
                 lambda applied: self._policy_read(applied.settings),
             )

@@ -23,6 +23,7 @@ from backend.schema.states import LIVE
 from tekton_tui.commands.navigator import Navigator
 from tekton_tui.formatting import SYMBOLS, age, tone_of_state
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
@@ -103,6 +104,7 @@ class SwitcherScreen(ModalScreen[Chosen]):
     def __init__(self, controller: Controller) -> None:
         super().__init__()
         self._controller, self._stores = controller, controller.stores
+        self._reading = Latest(controller)
         self._entries = entries_of(self._stores, ())
         self._shown: list[Entry] = []
 
@@ -147,6 +149,7 @@ class SwitcherScreen(ModalScreen[Chosen]):
         if self._shown:
             listing.highlighted = 0
         else:
+            self._reading.forget()
             self.query_one(Transcript).load([])
 
     def _line(self, entry: Entry, cells: int) -> Content:
@@ -178,22 +181,23 @@ class SwitcherScreen(ModalScreen[Chosen]):
         if entry is None or not transcript.display:
             return
         if not entry.owner:
+            self._reading.forget()
             transcript.load([])
         elif entry.session_id:
-            self._controller.request(
+            self._reading.request(
                 ListMessages(entry.session_id, limit=PREVIEWED),
-                lambda listed: self._show(entry, listed.messages),
+                lambda listed: self._show(listed.messages),
                 quiet=True,
             )
         else:
-            self._controller.request(
+            self._reading.request(
                 GetHistory(entry.owner, limit=PREVIEWED),
-                lambda history: self._show(entry, history.messages),
+                lambda history: self._show(history.messages),
                 quiet=True,
             )
 
-    def _show(self, entry: Entry, messages: list[StoredMessage]) -> None:
-        if self.is_attached and entry is self._current:
+    def _show(self, messages: list[StoredMessage]) -> None:
+        if self.is_attached:
             self.query_one(Transcript).load([stored_entry(message) for message in paired(messages)])
 
     @property

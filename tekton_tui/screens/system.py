@@ -18,6 +18,7 @@ from backend.schema.records import ProcessFigures, SpecialistStatus
 from backend.schema.results import ProviderList
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import size
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.gateway import GatewayPane
 from tekton_tui.stores import Stores
@@ -55,6 +56,7 @@ class SystemPane(Vertical):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._reading = Latest(commands.controller)
         self.tab = "gateway"
         self._looking: set[str] = set()
         """Tabs whose command runs: another would only make both slower."""
@@ -99,7 +101,7 @@ class SystemPane(Vertical):
         keys = Content.assemble(("  [ ]", "bold $text-accent"), (" tab", "$text-muted"))
         self.query_one("#system-head", Static).update(Content("").join([*titles, keys]))
         if self.tab == "models":
-            self._commands.controller.request(ListModels(), self._show_models, otherwise=self._no_models)
+            self._reading.request(ListModels(), self._show_models, otherwise=self._no_models)
         elif self.tab == "hosts":
             self._show_hosts()
         elif self.tab in COMMANDS:

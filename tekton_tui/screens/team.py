@@ -15,6 +15,7 @@ from backend.schema.orchestration import Mode
 from backend.schema.params import GetHistory, ListMessages
 from backend.schema.records import StoredMessage
 from tekton_tui.commands import Commands
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam, Stores
 from tekton_tui.verbs import bindings
@@ -47,6 +48,7 @@ class TeamPane(Vertical):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._reading = Latest(commands.controller)
         self._addressed: list[str] = []
         self._mode: Mode = MODES[0]
         self._asked = False
@@ -120,22 +122,46 @@ class TeamPane(Vertical):
 
     def _show_last(self) -> None:
         """Before the first question of this console: what was asked last, and everybody's answers."""
-        self._commands.controller.request(
+        self._reading.request(
             GetHistory("team", limit=RECALLED),
             lambda history: self._recall(history.messages, only_if_empty=True),
         )
 
     def show_session(self, session_id: str) -> None:
         """Show the newest question of an earlier conversation with the team."""
-        self._commands.controller.request(
+        self._reading.request(
             ListMessages(session_id, limit=RECALLED), lambda listed: self._recall(listed.messages)
         )
 
-    def _recall(self, messages: list[StoredMessage], *, only_if_empty: bool = False) -> None:
+    def show_answer(self, session_id: str, request_id: str) -> None:
+        """Show the team turn that an answer is of, with the cursor on the joint answer if it is that."""
+        group = request_id.partition("/")[0]
+        if team := self._stores.turns.teams.get(group):
+            self._reading.forget()
+            self._show_one(team, request_id)
+        else:
+            self._reading.request(
+                ListMessages(session_id, limit=RECALLED),
+                lambda listed: self._recall(listed.messages, answer=request_id),
+            )
+
+    def _show_one(self, team: LiveTeam, answer: str) -> None:
+        self.view.show_team(team, answer)
+        self._show_emptiness()
+        self.view.focus()
+
+    def _recall(
+        self, messages: list[StoredMessage], *, only_if_empty: bool = False, answer: str = ""
+    ) -> None:
         if not self.is_attached:
             return
         found = self._stores.turns.recall_teams(messages)
-        if found and not (only_if_empty and self.view.team is not None):
+        wanted = [team for team in found if answer and team.start.request_id == answer.partition("/")[0]]
+        if wanted:
+            self._show_one(wanted[0], answer)
+        elif answer:
+            self._commands.notify("that answer is no more in memory", failed=True)
+        elif found and not (only_if_empty and self.view.team is not None):
             self.view.show_team(found[-1])
             self._show_emptiness()
 
@@ -180,6 +206,7 @@ class TeamPane(Vertical):
 
     def ask(self, text: str, targets: list[str]) -> None:
         """Send a question to those named, else to those addressed, else to all that run."""
+        self._reading.forget()  # what was to be shown of earlier gives way to the answers
         self._commands.team.ask(text, targets or self._addressed, self._mode, on_refused=self._refused)
         self._asked = True
 

@@ -17,6 +17,7 @@ from backend.schema.history import TurnRecord
 from backend.schema.params import ListTurns
 from backend.schema.results import TurnList
 from tekton_tui.commands import Commands
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
 from tekton_tui.verbs import bindings
@@ -55,6 +56,7 @@ class TimelinePane(Vertical):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._all_kinds = False
+        self._reading = Latest(commands.controller)
         self._asked_since = math.inf
         """How far back the backend's log was read."""
 
@@ -76,7 +78,7 @@ class TimelinePane(Vertical):
         self._write_lines()
         self._stores.timeline.added.subscribe_widget(self, self._added)
         self._commands.controller.subscribe("logs", "gateway")
-        self._commands.controller.request(ListTurns(), self._show_past, quiet=True)
+        self._reading.request(ListTurns(), self._show_past, quiet=True)
         self._show_status()
 
     @property
@@ -105,9 +107,8 @@ class TimelinePane(Vertical):
     def _show_past(self, past: TurnList) -> None:
         """Put the turns that ran before this console saw any in front of what it saw."""
         timeline = self._stores.timeline
-        self._asked_since = min((turn.started_at for turn in past.turns), default=past.recorded_since)
-        if not past.more:
-            self._asked_since = past.recorded_since
+        since = min((turn.started_at for turn in past.turns), default=past.recorded_since)
+        self._asked_since = min(self._asked_since, since if past.more else past.recorded_since)
         self._stores.turn_log.load(past.turns, past.recorded_since)
         began = min((line.timestamp for line in timeline.lines), default=math.inf)
         lines = [line for turn in past.turns for line in _past_lines(turn) if line.timestamp < began]
@@ -119,14 +120,26 @@ class TimelinePane(Vertical):
 
     @on(Gantt.Moved)
     def _moved(self) -> None:
-        """Read further back where the bars were moved before what was read."""
-        since = self.gantt.earliest
-        if since < self._asked_since and self._asked_since > self._stores.turn_log.recorded_since:
-            until, self._asked_since = self._asked_since, since
-            self._commands.controller.request(
-                ListTurns(since=since, until=until), self._show_past, quiet=True
-            )
+        self._read_further()
         self._show_status()
+
+    def _read_further(self) -> None:
+        """Read further back where the bars were moved before what was read; one reading at a time, so that none is missed."""
+        since, until = self.gantt.earliest, self._asked_since
+        if self._reading.under_way or since >= until or until <= self._stores.turn_log.recorded_since:
+            return
+
+        def came(past: TurnList) -> None:
+            if not past.more:
+                self._asked_since = since
+            self._show_past(past)
+            if self.is_attached and self._asked_since < until:
+                self._read_further()
+
+        if math.isinf(until):  # the first reading failed
+            self._reading.request(ListTurns(), self._show_past, quiet=True)
+        else:
+            self._reading.request(ListTurns(since=since, until=until), came, quiet=True)
 
     @on(Gantt.Chosen)
     def _chosen(self, event: Gantt.Chosen) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
-from backend.schema.attention import AttentionItem
+from backend.schema.attention import AttentionItem, Waiting, count_waiting
 from tekton_tui.stores.asks import AskStore
 from tekton_tui.stores.attention import AttentionStore
 from tekton_tui.stores.connection import ConnectionStore
@@ -38,10 +39,27 @@ class Stores:
         self.attention.changed.subscribe(self.waiting_changed.emit)
         self.turns.shown.subscribe(lambda whose: self.waiting_changed.emit())
 
+    def counts(self) -> Waiting:
+        """Return how much of the queue is what: no answer that is on the screen, and tool calls as they come."""
+        others = [
+            item
+            for item in self.attention.items.values()
+            if item.kind != "asks" and not self._on_screen(item)
+        ]
+        counts = count_waiting(others, time.time())
+        answered = {f"asks:{name}" for name in self.asks.answered}
+        asks = {item.id for item in self.attention.open() if item.kind == "asks"} - answered
+        asks |= {f"asks:{name}" for name in self.asks.asks}
+        return counts._replace(yours=counts.yours + len(asks))
+
     def waiting(self) -> int:
-        """Return how much waits for the operator: no answer that is on the screen, and tool calls as they come."""
-        others = sum(item.kind != "asks" and not self._on_screen(item) for item in self.attention.open())
-        return len(self.asks.asks) + others
+        """Return how much goes on only when the operator acts; what failed and what was answered is not of it."""
+        return self.counts().yours
+
+    def unread_team(self) -> int:
+        """Return how many answers of the team nobody has seen."""
+        items = self.attention.items.values()
+        return sum(item.kind == "done" and item.who == "team" and not self._on_screen(item) for item in items)
 
     def unread_chats(self) -> int:
         """Return how many answers of single specialists nobody has seen."""

@@ -18,16 +18,20 @@ class AttentionStore:
 
     def __init__(self) -> None:
         self.items: dict[str, AttentionItem] = {}
+        self.version = 0
+        """Counts what the backend has said by itself: an answer asked for before the last of it may be older."""
         self.changed: Signal[[]] = Signal()
         self.came: Signal[[AttentionItem]] = Signal()
 
     def load(self, items: Iterable[AttentionItem]) -> None:
         """Replace everything by what the backend says waits now."""
+        self.version += 1
         self.items = {item.id: item for item in items}
         self.changed.emit()
 
     def apply(self, event: AttentionChanged) -> None:
         """Take a change in."""
+        self.version += 1
         fresh = [item for item in event.items if item.id not in self.items]
         self.items |= {item.id: item for item in event.items}
         for name in event.gone:

@@ -15,19 +15,22 @@ class ErrorStore:
     def __init__(self) -> None:
         self.records: dict[int, ErrorRecord] = {}
         self.unacknowledged = 0
+        self.version = 0
+        """Counts what the backend has said by itself: an answer asked for before the last of it may be older."""
         self.changed: Signal[[]] = Signal()
 
     def count(self, unacknowledged: int) -> None:
+        self.version += 1
         self.unacknowledged = unacknowledged
         self.changed.emit()
 
-    def load(self, records: list[ErrorRecord], unacknowledged: int) -> None:
-        """Add records of the error log; one that an event brought meanwhile stays if it is newer."""
+    def load(self, records: list[ErrorRecord], unacknowledged: int, version: int) -> None:
+        """Add records of the error log as it was at a `version`; what events have brought since stays as they said it."""
+        same = version == self.version
         for record in records:
-            known = self.records.get(record.id)
-            if known is None or record.last >= known.last:
+            if same or record.id not in self.records:
                 self.records[record.id] = record
-        self.count(unacknowledged)
+        self.count(unacknowledged if same else self.unacknowledged)
 
     def put(self, event: ErrorEntry) -> None:
         self.records[event.record.id] = event.record

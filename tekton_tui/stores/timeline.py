@@ -41,3 +41,11 @@ class TimelineStore:
     def count_dropped(self, count: int) -> None:
         """Add lines that the backend did not send."""
         self.dropped += count
+
+
+def joined(read: list[str], came: list[str]) -> list[str]:
+    """Return lines as they were read, with those that came meanwhile and that the reading does not end with."""
+    both = max(
+        (n for n in range(min(len(read), len(came)) + 1) if read[len(read) - n :] == came[:n]), default=0
+    )
+    return [*read, *came[both:]]

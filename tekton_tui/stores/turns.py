@@ -233,6 +233,10 @@ class TurnStore:
         self.team_started: Signal[[LiveTeam]] = Signal()
         self.team_ended: Signal[[LiveTeam]] = Signal()
         self.reloaded: Signal[[]] = Signal()
+        """Emitted when everything was replaced: events were missed, what memory holds has to be read anew."""
+        self.reworded: Signal[[LiveTurn]] = Signal()
+        """Emitted with a turn whose question was put in other words while it waited."""
+        self.team_reworded: Signal[[LiveTeam]] = Signal()
         self._reading = ""
         self.shown: Signal[[str]] = Signal()
         """Emitted with whose conversation came on the screen, the `team`'s too; empty for none."""
@@ -414,13 +418,13 @@ class TurnStore:
             team.ahead = event.ahead
 
     def change_prompt(self, event: TurnChanged) -> None:
-        """Take the new words of a question that waits; views read the conversation anew."""
+        """Take the new words of a question that waits; views read its conversation anew."""
         if turn := self.turns.get(event.request_id):
             turn.prompt = event.prompt
-            self.reloaded.emit()
+            self.reworded.emit(turn)
         elif team := self.teams.get(event.request_id):
             team.start = msgspec.structs.replace(team.start, prompt=event.prompt)
-            self.reloaded.emit()
+            self.team_reworded.emit(team)
 
     def end_team(self, event: TeamEnd) -> None:
         if team := self.teams.get(event.request_id):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from math import cos, exp, sin
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -184,7 +184,8 @@ def session(session_id: str, owner: str = "apollo-ai", title: str = "", **facts:
 def message(number: int, author: str, content: str, **facts: Any) -> StoredMessage:
     """Return a stored message; `you` ask, everybody else answers."""
     role = "user" if author == "you" else "assistant"
-    return StoredMessage(number, "s", author, role, content, **{"created_at": NOW, **facts})
+    session_id = facts.pop("session_id", "s")
+    return StoredMessage(number, session_id, author, role, content, **{"created_at": NOW, **facts})
 
 
 def detail(status: SpecialistStatus, persona: str = "", aliases: Iterable[str] = ()) -> SpecialistDetail:
@@ -240,6 +241,13 @@ def answer_of(answers: Answers, params: AnyParams) -> Any:
     return msgspec.convert(msgspec.to_builtins(found), type(found))
 
 
+class Held(NamedTuple):
+    """A call that was answered, and the answer kept back until it is `released`."""
+
+    params: AnyParams
+    released: asyncio.Event
+
+
 class FakeClient:
     """Answers calls from `answers`, and refuses those it has no answer to; `send` pushes events."""
 
@@ -253,6 +261,9 @@ class FakeClient:
         self.calls: list[AnyParams] = []
         self.hang: set[type[AnyParams]] = set()
         """Parameters of calls whose answer never comes."""
+        self.hold: set[type[AnyParams]] = set()
+        """Parameters of calls whose answer is made at once and waits in `held` to be released."""
+        self.held: list[Held] = []
         self.answers = usual_answers()
         self._subscribed = False
         self._queue: asyncio.Queue[list[tuple[int, Any]]] = asyncio.Queue()
@@ -264,7 +275,17 @@ class FakeClient:
         self.calls.append(params)
         if type(params) in self.hang:
             await asyncio.Event().wait()
-        return answer_of(self.answers, params)
+        if type(params) not in self.hold:
+            return answer_of(self.answers, params)
+        self.held.append(held := Held(params, asyncio.Event()))
+        try:
+            result: Any = answer_of(self.answers, params)
+        except TektonError as error:
+            result = error
+        await held.released.wait()
+        if isinstance(result, TektonError):
+            raise result
+        return result
 
     async def start(self, params: Startable[Any], /) -> Any:
         return await self.call(params)

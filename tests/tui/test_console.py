@@ -165,7 +165,8 @@ async def test_what_waits_for_the_operator_stays_in_the_header_over_a_slow_line_
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         items = [
-            AttentionItem(f"down:{n}", "down", "ergon-ai", NOW, "exited 3", "No module") for n in range(13)
+            AttentionItem(f"budget:{n}", "budget", "ergon-ai", NOW, "near its end", "9 of 10")
+            for n in range(13)
         ]
         client.send(AttentionChanged(items, []))
         connection = app.stores.connection
@@ -346,7 +347,7 @@ async def test_errors_cannot_be_missed_and_are_acknowledged_by_hand(console: Mak
         )
         client.send(ErrorEntry(record, 1), AttentionChanged([item], []))
         await settle(pilot)
-        assert "◆ 1 needs you" in screen_text(app)
+        assert "Needs you ✖1" in screen_text(app) and "needs you" not in screen_text(app).splitlines()[0]
         await pilot.press("e")
         await settle(pilot)
         text = screen_text(app)

@@ -61,11 +61,13 @@ def test_the_members_of_a_team_question_that_waited_have_ended_unseen_too() -> N
 def test_a_question_that_waits_is_shown_as_it_was_changed() -> None:
     stores = Stores()
     dispatch(stores, [TEAM, TurnStarted("r1", "apollo-ai", "s", "helo", NOW, "")])
-    seen: list[None] = []
-    stores.turns.reloaded.subscribe(lambda: seen.append(None))
+    seen: list[str] = []
+    stores.turns.reworded.subscribe(lambda turn: seen.append(turn.request_id))
+    stores.turns.team_reworded.subscribe(lambda team: seen.append(team.start.request_id))
+    stores.turns.reloaded.subscribe(lambda: seen.append("everything"))
     dispatch(stores, [TurnChanged("t1", "Name two."), TurnChanged("r1", "hello"), TurnChanged("gone", "x")])
     assert stores.turns.teams["t1"].start.prompt == "Name two."
-    assert stores.turns.turns["r1"].prompt == "hello" and len(seen) == 2
+    assert stores.turns.turns["r1"].prompt == "hello" and seen == ["t1", "r1"]
 
 
 def test_a_gateway_that_does_not_name_its_pipelines_ends_none() -> None:

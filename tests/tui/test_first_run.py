@@ -35,7 +35,7 @@ from tests.tui.test_keymap import notices
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
 QWEN = ModelCandidate(
     "ollama", "qwen3:30b", "http://127.0.0.1:11434", "Qwen3 30B", 19_000_000_000,
-    "Ollama answers at http://127.0.0.1:11434: pulled", usable=True,
+    "Ollama answers at http://127.0.0.1:11434: pulled", usable=True, fits=True, abilities=["tools"],
 )  # fmt: skip
 LOCAL = ModelCandidate(
     "openai", "gemma3-12b", "http://127.0.0.1:8080/v1", "gemma3-12b", 0,
@@ -91,7 +91,7 @@ async def test_every_model_is_one_row_with_where_it_is_and_why_and_every_member_
             assert any("⏎" in line for line in rows), "what Enter does is always said"
             return
         for words in (
-            ("○ Qwen3 30B", "Ollama :11434", "19.0 GB · pulled"),
+            ("○ Qwen3 30B", "Ollama :11434", "19 GB · fits in memory · tools"),
             ("○ gemma3-12b", "llama.cpp :8080"),
             ("○ Claude X", "a key is set", "paid by token"),
             ("◉ SmolLM2 135M", "comes with tekton", "stand-in: it talks, it knows nothing"),

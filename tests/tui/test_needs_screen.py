@@ -35,12 +35,14 @@ async def test_the_queue_is_shown_most_urgent_first_with_counts_and_a_badge(cons
     for size in ((80, 24), (120, 40)):
         async with app.run_test(size=size) as pilot:
             await settle(pilot)
-            assert "◆ 4 need you" in screen_text(app).splitlines()[0]
-            assert "Needs you 4" in screen_text(app).splitlines()[1]
+            assert "◆ 1 needs you" in screen_text(app).splitlines()[0], "the stalled one; what failed is red"
+            assert "Chat 1" in screen_text(app).splitlines()[1]
+            assert "Needs you 1 ✖2" in screen_text(app).splitlines()[1]
+            assert app._notifier._words().startswith("◆1 tekton")  # pyright: ignore[reportPrivateUsage]
             await pilot.press("4")
             await settle(pilot)
             text = screen_text(app).split("\n", 2)[2]
-            assert "1 wait for you  2 failed  1 finished unseen" in text
+            assert "1 waits for you  2 failed  1 finished unseen" in text
             places = [text.index(word) for word in ("ergon", "rhetor", "gateway", "athena")]
             assert places == sorted(places)
             assert "provider rate limited ×3" in text

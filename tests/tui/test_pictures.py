@@ -218,8 +218,10 @@ async def first_run(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
     """What a newcomer sees: models that are there and one that is not, and who would be started."""
     llama = "Ollama answers at http://127.0.0.1:11434"
     candidates = [
-        ModelCandidate("ollama", "qwen3:30b", "http://127.0.0.1:11434", "Qwen3 30B", 19 << 30, f"{llama}: pulled", True),
-        ModelCandidate("ollama", "llama3.2:3b", "http://127.0.0.1:11434", "Llama3.2 3B", 2 << 30, f"{llama}: loaded now", True),
+        ModelCandidate("ollama", "qwen3:30b", "http://127.0.0.1:11434", "Qwen3 30B", 19 * 10**9, f"{llama}: pulled", True,
+                       fits=True, abilities=["tools", "thinking"]),
+        ModelCandidate("ollama", "llama3.2:3b", "http://127.0.0.1:11434", "Llama3.2 3B", 2 * 10**9, f"{llama}: loaded now", True,
+                       fits=True, abilities=["tools"]),
         ModelCandidate("anthropic", "claude", "", "Claude", 0, "a key for Anthropic is set", True, paid=True),
         ModelCandidate("embedded", EMBEDDED.model, "", EMBEDDED.display, 93 << 20, "comes with tekton", True, stand_in=True),
     ]  # fmt: skip

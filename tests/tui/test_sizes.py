@@ -23,8 +23,8 @@ Maker = Callable[..., tuple[TektonApp, FakeClient]]
 SIZES = [(40, 10), (60, 18), (80, 24), (100, 30), (120, 40), (200, 60), (400, 120)]
 STORM = [(200, 60), (40, 10), (120, 40), (80, 24), (61, 17), (199, 59), (80, 24)]
 LANES = ("apollo", "athena", "numa", "rhetor", "sophia", "ergon", "telos", "metis", "hermes", "penia")
-BUSY_BYTES_S = 400
-"""What one busy row may cost a second."""
+BUSY_BYTES_S, DETAIL_BYTES_S = 400, 700
+"""What one busy row may cost a second, and with its own detail below."""
 CLOCK_BYTES_S = 100
 """What the header's clock may cost, if a minute ends just then."""
 
@@ -135,8 +135,12 @@ async def test_a_storm_of_sizes_leaves_every_place_whole(console: Maker, place: 
 
 
 def test_one_busy_row_writes_little_and_a_fleet_at_rest_nothing() -> None:
-    """By bytes, through a terminal: only the clocks of the row that works move, and the header's each minute."""
-    for busy, least, most in (("apollo", 1, BUSY_BYTES_S), ("", 0, CLOCK_BYTES_S)):
+    """By bytes, through a terminal: of the row that works clocks and plots move, cell by cell, and what the detail says of it."""
+    for busy, keys, least, most in (
+        ("apollo", "G", 1, BUSY_BYTES_S),
+        ("apollo", "g", 1, DETAIL_BYTES_S),
+        ("", "G", 0, CLOCK_BYTES_S),
+    ):
         reading, end = os.pipe()
         argv = [sys.executable, "-m", "tests.tui.pty_console"]
         with Terminal(
@@ -144,9 +148,9 @@ def test_one_busy_row_writes_little_and_a_fleet_at_rest_nothing() -> None:
         ) as console:
             os.close(end)
             console.wait_for("numa")
-            console.type("G")  # the pane below shows somebody at rest
+            console.type(keys)  # the pane below shows somebody at rest, or the one who works
             console.read_for(11.0)  # from ten seconds on a clock counts whole ones
-            written = console.read_for(5.0) / 5.0
+            written = console.read_for(6.0) / 6.0
             assert least <= written <= most, console.written[-400:]
         os.close(reading)
 

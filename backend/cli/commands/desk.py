@@ -10,7 +10,7 @@ from backend.cli.command import JSON, argument, command
 from backend.cli.commands.tools import show_ask
 from backend.cli.exit_codes import OK
 from backend.cli.runner import call
-from backend.schema.attention import AttentionItem
+from backend.schema.attention import AttentionItem, count_waiting
 from backend.schema.errors import TektonError
 from backend.schema.params import AcknowledgeAttention, ListAsks, ListAttention, SnoozeAttention
 
@@ -46,6 +46,7 @@ async def desk(options: argparse.Namespace) -> int:
     if not found.items:
         print("nothing waits for you")
         return OK
+    print(" · ".join(count_waiting(found.items, time.time()).words))
     rows = [_row(item) for item in found.items]
     terminal.draw(terminal.table(("ITEM", "WHO", "SINCE", "WHAT", "WHY"), rows, wrap=True))
     if any(item.kind == "asks" for item in found.items):

@@ -18,6 +18,7 @@ from backend.cli.command import JSON, argument, command
 from backend.cli.exit_codes import OK
 from backend.cli.runner import attached, call, report, silent_backend, unreachable
 from backend.schema import money
+from backend.schema.attention import count_waiting
 from backend.schema.errors import TektonError
 from backend.schema.events import Snapshot
 from backend.schema.params import GetSnapshot, GetUsage
@@ -115,6 +116,8 @@ def _drawn(seen: _Seen, options: argparse.Namespace) -> str:
         lines += [terminal.filled(words) for words in _of_other_versions(seen.snapshot)]
         if seen.snapshot.platform.store.startswith("Redis"):
             lines.append(terminal.filled(f"conversations: {seen.snapshot.platform.store}"))
+        if waiting := count_waiting(seen.snapshot.attention, time.time()).words:
+            lines.append(f"{' · '.join(waiting)}: tekton desk")
         if count := seen.snapshot.unacknowledged:
             lines.append(f"{count} error{'s' * (count != 1)} nobody has acknowledged: tekton errors")
     lines += [terminal.filled(budget_text(limit)) for limit in seen.limits]

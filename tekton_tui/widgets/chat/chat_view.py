@@ -12,22 +12,22 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 
-from backend.schema.content import Effort, ToolResult
-from backend.schema.params import GetHistory, GetSession, ListMessages
+from backend.schema.content import Effort
+from backend.schema.params import GetSession
 from backend.schema.records import Session, StoredMessage
-from backend.schema.results import History, MessageList
 from backend.schema.states import LIVE
 from tekton_tui.commands import Commands, ExportFormat
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
-from tekton_tui.stores.turns import context_of
 from tekton_tui.transcript import Entry, Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.chat.branching import Branching, place_of, prompt_of
-from tekton_tui.widgets.chat.entries import paired, stored_entry
+from tekton_tui.widgets.chat.entries import context_after, paired, stored_entry, with_ended
 from tekton_tui.widgets.chat.live_turns import LiveTurns
 from tekton_tui.widgets.chat.pins import Pins
 from tekton_tui.widgets.chat.queue_rows import QueueRows
+from tekton_tui.widgets.chat.reader import Reader
 from tekton_tui.widgets.chat.sidebar import Sidebar, show_panel, toggle_panel
 from tekton_tui.widgets.chat.status_row import StatusRow, escape_words
 from tekton_tui.widgets.common.empty import EmptyState
@@ -36,11 +36,6 @@ from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_plac
 from tekton_tui.widgets.composer.files import Attached
 from tekton_tui.widgets.composer.slash_commands import EFFORTS, read_into, read_line, verbs_of
 from tekton_tui.widgets.composer.text import preview_line
-
-PAGE = 60
-"""Messages fetched at a time."""
-SEARCHED_PAGE = 500
-"""Messages fetched at a time while the whole conversation is searched."""
 
 
 class ChatView(Vertical):
@@ -55,13 +50,26 @@ class ChatView(Vertical):
             super().__init__()
             self.view = view
 
-    def __init__(self, ai_id: str, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
+    def __init__(
+        self,
+        ai_id: str,
+        stores: Stores,
+        commands: Commands,
+        session_id: str = "",
+        sought: str = "",
+        *,
+        id: str | None = None,
+    ) -> None:
+        """`session_id` names an earlier conversation, `sought` what to search it for."""
         super().__init__(id=id)
         self.ai_id = ai_id
-        self.session_id = ""
+        self.session_id = session_id
+        """Of the conversation that is gone on with; empty for the default one until it was read."""
         self._stores, self._commands = stores, commands
-        self._oldest: int | None = None
-        self._pending_search = ""
+        self._pending_search = sought
+        self._shown_session = ""
+        """Of the conversation that the transcript shows; empty before one was read."""
+        self._reader, self._naming = Reader(ai_id, commands.controller), Latest(commands.controller)
         self.title = ""
         """Of the conversation that is shown; empty for the specialist's default one."""
         self._effort: Effort | None = None
@@ -94,6 +102,7 @@ class ChatView(Vertical):
         self._live.subscribe(self)
         turns.ended.subscribe_widget(self, self._turn_ended)
         turns.reloaded.subscribe_widget(self, self.reload)
+        turns.reworded.subscribe_widget(self, lambda turn: self.reload() if self._mine(turn) else None)
         self._stores.fleet.summary_changed.subscribe_widget(self, self._update_names)
         self._stores.fleet.changed.subscribe_widget(self, self._row_changed)
         row = self._stores.fleet.rows.get(self.ai_id)
@@ -121,8 +130,17 @@ class ChatView(Vertical):
 
     def put_draft(self, text: str) -> None:
         """Put a text into the composer, unless something is being written there."""
-        if self.query_one(Composer).empty:
-            self.query_one(Composer).draft = text
+        composer = self.query_one(Composer)
+        offered, own = self._commands.drafts.offered.pop(self.ai_id, ("", False))
+        if composer.empty and text == offered:
+            composer.offer(text, own=own)
+        elif composer.empty:
+            composer.draft = text
+
+    def take_offer(self) -> None:
+        """Show a first question that was put here since this was last on the screen."""
+        if self.ai_id in self._commands.drafts.offered:
+            self._commands.drafts.restore(self.ai_id, self.put_draft)
 
     def take_text(self, text: str) -> bool:
         """Put text that was typed or pasted outside of a field into the composer; nothing is sent."""
@@ -155,86 +173,76 @@ class ChatView(Vertical):
     def use_session(self, session_id: str, sought: str = "") -> None:
         """Show and continue another conversation with this specialist; search it for `sought` unless that is empty."""
         self.session_id, self._pending_search = session_id, sought
+        if not self._shown_session:
+            self._transcript.load([])
+            self._live.forget()
         self.reload()
 
     def reload(self) -> None:
-        """Fetch the newest messages: at the start, and after events were missed."""
-        if self.session_id:
-            self._commands.controller.request(
-                ListMessages(self.session_id, limit=PAGE), lambda listed: self._show_newest(listed.messages)
-            )
-        else:
-            self._commands.controller.request(GetHistory(self.ai_id, limit=PAGE), self._show_history)
+        """Read the newest messages: at the start, and after events were missed."""
+        self._reader.read(self.session_id, self._show_newest, self._not_read)
+
+    def _not_read(self) -> None:
+        """Go on in the conversation that is shown: the other one could not be read."""
+        self.session_id = self._shown_session or self.session_id
+        self._pending_search = ""
 
     def running(self) -> list[LiveTurn]:
         """Return this conversation's turns under way."""
         return self._live.running
 
-    def _show_history(self, history: History) -> None:
-        self.session_id = history.conversation_id
-        self._show_newest(history.messages)
-
-    def _show_newest(self, messages: list[StoredMessage]) -> None:
-        """Replace the transcript by the newest messages and the turns under way."""
+    def _show_newest(self, session_id: str, messages: list[StoredMessage], ended: list[LiveTurn]) -> None:
+        """Replace the transcript by the newest messages, what has ended since they were asked for, and what is under way."""
         if not self.is_attached:
             return
-        self._oldest = messages[0].id if len(messages) >= PAGE else None
-        transcript = self._transcript
-        running = {turn.request_id for turn in self.running()}
+        self.session_id = self._shown_session = session_id
+        transcript, running = self._transcript, self.running()
+        ids = {turn.request_id for turn in running}
         self._branching.load(messages)
         kept = [
             message
             for message in self._branching.on_way(messages)
             # an answer stored between the request and its reply would stand twice: its turn is still shown as live
-            if message.role != "assistant" or message.request_id not in running
+            if message.role != "assistant" or message.request_id not in ids
         ]
-        transcript.load(self._entries(kept))
+        ended = [turn for turn in ended if self._mine(turn)]
+        transcript.load(with_ended(self._entries(kept), ended, messages, self._role_of))
         asked = {message.request_id for message in kept}
         self._live.forget()
         self._live.show(asked)
         self._show_emptiness()
-        self.query_one(Composer).history = [message.content for message in kept if message.author == "you"]
-        self._status.context = next(
-            (
-                context_of(message.usage)
-                for message in reversed(messages)
-                if message.usage is not None
-                # the usage of a turn with tools is the sum of its calls: it says nothing of what the context holds now
-                and not any(isinstance(part, ToolResult) for part in message.parts)
-            ),
-            0,
-        )
+        self.query_one(Composer).history = [
+            *(message.content for message in kept if message.author == "you"),
+            *(turn.prompt for turn in (*ended, *running) if turn.prompt and turn.request_id not in asked),
+        ]
+        self._status.context = context_after(messages, ended)
         self._show_status()
-        if self.session_id:
-            self._commands.controller.request(GetSession(self.session_id), self._name_session)
+        if session_id:
+            self._naming.request(GetSession(session_id), self._name_session)
         if self._pending_search:
             sought, self._pending_search = self._pending_search, ""
             self.search(sought)
         elif words := self.query_one(SearchBar).words:
             transcript.search(words)
+            self._fetch_older()
 
     def _fetch_older(self) -> None:
-        if self._oldest is not None:
-            # taken away until the page is there: scrolling asks again and again, and must not fetch it twice
-            before, self._oldest = self._oldest, None
-            limit = SEARCHED_PAGE if self.query_one(SearchBar).words else PAGE
-            self._commands.controller.request(
-                ListMessages(self.session_id, before_id=before, limit=limit),
-                lambda listed: self._show_older(listed, limit),
-            )
+        searched = bool(self.query_one(SearchBar).words)
+        self._reader.read_older(self._shown_session, self._show_older, searched=searched)
 
-    def _show_older(self, listed: MessageList, limit: int) -> None:
+    def _show_older(self, messages: list[StoredMessage]) -> None:
         """Put older messages before the first; a search goes on until it has seen the oldest."""
-        messages = listed.messages
-        if self.is_attached and messages:
+        if self.is_attached:
             self._branching.prepend(messages)
             self._transcript.prepend(self._entries(self._branching.on_way(messages)))
-            self._oldest = messages[0].id if len(messages) >= limit else None
             if self.query_one(SearchBar).words:
                 self._fetch_older()
 
     def _mine(self, turn: LiveTurn) -> bool:
-        return turn.ai_id == self.ai_id and (not self.session_id or turn.session_id == self.session_id)
+        """Return whether a turn is of the conversation that is shown, not of one on its way to the screen."""
+        session = self._shown_session or self.session_id
+        known = turn.session_id == session if session else not self._reader.under_way
+        return turn.ai_id == self.ai_id and known
 
     def _entries(self, messages: list[StoredMessage]) -> list[Entry]:
         entries = [stored_entry(message, self._role_of(message.author)) for message in paired(messages)]
@@ -246,13 +254,16 @@ class ChatView(Vertical):
         return row.title if row else ""
 
     def _name_session(self, session: Session) -> None:
+        if session.id != self.session_id or not self.is_attached:
+            return
         self.title = "" if session.is_default else session.title or session.id
         self.post_message(self.Titled(self))
         for panel in self.query(Sidebar):
-            panel.use_session(self.session_id)
+            panel.name_session(session)
 
     def _turn_started(self, turn: LiveTurn) -> None:
-        if self._mine(turn) and turn.after:
+        here = turn.ai_id == self.ai_id and turn.session_id in (self.session_id, self._shown_session)
+        if here and turn.after:
             self._branching.show_newest()
             self.reload()
         elif self._mine(turn):
@@ -266,6 +277,8 @@ class ChatView(Vertical):
         self._show_status()
 
     def _turn_ended(self, turn: LiveTurn) -> None:
+        if turn.ai_id == self.ai_id:
+            self._reader.note_ended(turn)
         if self._mine(turn):
             self._status.context = turn.context or self._status.context
             self._status.speed = turn.rate()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from backend.schema.content import Attachment, attachments_of
+from backend.schema.content import Attachment, ToolResult, attachments_of
 from backend.schema.records import StoredMessage
 from tekton_tui.formatting import ENDING_WORDS, size, span, stopped_words, token_words, turn_facts
 from tekton_tui.stores import LiveTurn
 from tekton_tui.stores.tool_calls import LiveCall, calls_of
-from tekton_tui.stores.turns import speed_of
+from tekton_tui.stores.turns import context_of, speed_of
 from tekton_tui.transcript import Ending, Entry, ToolRow, Transcript
 from tekton_tui.widgets.chat.failures import failure_words
 
@@ -111,6 +111,51 @@ def live_entry(turn: LiveTurn, *, of_user: bool = False, role: str = "") -> Entr
         role=role,
         thought_since=turn.reasoned_at,
     )
+
+
+def with_ended(
+    entries: Sequence[Entry],
+    turns: Iterable[LiveTurn],
+    messages: Iterable[StoredMessage],
+    role_of: Callable[[str], str],
+) -> list[Entry]:
+    """Return a conversation with the turns that `messages`, of which it was made, were read too early to hold.
+
+    An answer goes behind its question, where that was stored already; what is left out of `entries` stays so.
+    """
+    stored = {(message.request_id, message.role) for message in messages}
+    whole = list(entries)
+    for turn in turns:
+        if (turn.request_id, "assistant") in stored or withdrawn(turn):
+            continue
+        answer = live_entry(turn, role=role_of(turn.ai_id))
+        answer.text, answer.reasoning = turn.content, "".join(turn.reasoning)
+        answer.tools = [tool_row(call) for call in turn.calls.values()]
+        answer.end(live_ending(turn))
+        if (turn.request_id, "user") not in stored:
+            whole += [live_entry(turn, of_user=True), answer] if turn.prompt else [answer]
+            continue
+        keys = [entry.key for entry in whole]
+        if (asked := f"ask:{turn.request_id}") in keys:
+            whole.insert(keys.index(asked) + 1, answer)
+    return whole
+
+
+def context_after(messages: Sequence[StoredMessage], ended: Sequence[LiveTurn]) -> int:
+    """Return the tokens of context that the last answer took, of those stored and those that ended since; 0 if unknown."""
+    # the usage of a turn with tools is the sum of its calls: it says nothing of what the context holds now
+    counted = [
+        context_of(message.usage)
+        for message in messages
+        if message.usage is not None and not any(isinstance(part, ToolResult) for part in message.parts)
+    ]
+    counted += [turn.context for turn in ended if turn.context]
+    return counted[-1] if counted else 0
+
+
+def withdrawn(turn: LiveTurn) -> bool:
+    """Return whether a turn was taken back before it began: memory never holds it."""
+    return turn.code == "cancelled" and turn.phase == "queued" and not turn.pieces
 
 
 def show_answer(transcript: Transcript, turn: LiveTurn) -> None:

@@ -27,6 +27,7 @@ from tekton_tui.formatting import (
     turn_words,
     why_ended,
 )
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
 
@@ -44,6 +45,7 @@ class Sidebar(Vertical):
         self._drawn = ""
         self._stale = False
         self._limits: list[LimitRow] = []
+        self._naming, self._spending = Latest(commands.controller), Latest(commands.controller)
 
     def compose(self) -> ComposeResult:
         yield Static("", classes="side-facts")
@@ -67,7 +69,7 @@ class Sidebar(Vertical):
 
     def _fetch_limits(self) -> None:
         """Read how much of the day's budget is used: at the start, and after each turn."""
-        self._commands.controller.request(GetUsage(), self._show_limits, quiet=True)
+        self._spending.request(GetUsage(), self._show_limits, quiet=True)
 
     def _show_limits(self, usage: UsageReport) -> None:
         if self.is_attached:
@@ -75,13 +77,14 @@ class Sidebar(Vertical):
             self._write()
 
     def use_session(self, session_id: str) -> None:
+        """Read the name of the session that the conversation shows."""
+        self._naming.request(GetSession(session_id), self.name_session)
+
+    def name_session(self, session: Session) -> None:
         """Name the session that the conversation shows."""
-
-        def show(session: Session) -> None:
-            self._session = "default" if session.is_default else session.title or session.id
-            self._write()
-
-        self._commands.controller.request(GetSession(session_id), show)
+        self._naming.forget()
+        self._session = "default" if session.is_default else session.title or session.id
+        self._write()
 
     def _turn_changed(self, turn: LiveTurn) -> None:
         if turn.ai_id == self._ai_id:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Final, NamedTuple
 
+from rich.cells import cell_len
 from textual.app import RenderResult
 from textual.content import Content
 from textual.events import Click
+from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -17,6 +19,7 @@ from tekton_tui.formatting import SYMBOLS, TONES, rate, span
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.widgets.common.screen_bar import Badge
+from tekton_tui.widgets.fleet.drawing import Part, changed_runs
 
 BRAND: Final = " tekton "
 SHOWN_STATES: Final = ("ready", "busy", "starting", "down")
@@ -73,8 +76,15 @@ class Header(Widget):
         content = self._line()
         self.set_class(self._stores.connection.stale, "-stale")
         if content.plain != self._drawn:
-            self._drawn = content.plain
-            self.refresh()
+            before, self._drawn = self._drawn, content.plain
+            self._draw_changes(before)
+
+    def _draw_changes(self, before: str) -> None:
+        """Have the cells drawn anew in which the row differs; all of it when it became longer or shorter, or its ground changed."""
+        words, width = self._drawn, self.size.width
+        whole = len(before) != len(words) or cell_len(words) != len(words) or self._stores.connection.stale
+        for at, count in [(0, width)] if whole else changed_runs([Part(before)], [Part(words)]):
+            self.refresh(Region(at, 0, count, 1))
 
     def on_click(self, event: Click) -> None:
         """The right of the row is the model's."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -18,7 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from backend.schema.attention import AttentionItem
+from backend.schema.attention import AttentionItem, count_waiting
 from tekton_tui.formatting import age
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
@@ -206,15 +206,9 @@ class NeedsHead(Widget):
         self._spans: list[tuple[int, int, int]] = []
 
     def show(self, items: list[AttentionItem], snoozed: int, errors: int, tab: int) -> None:
-        kinds = Counter(item.kind for item in items)
-        failed = kinds["down"] + kinds["error"]
-        others = len(items) - failed - kinds["done"]
-        words = (
-            (others, "wait for you", "you bold"),
-            (failed, "failed", "bad"),
-            (kinds["done"], "finished unseen", "accent"),
-        )
-        self._left = [Part(f" {count} {word} ", tone) for count, word, tone in words if count] or [
+        counts = count_waiting(items, math.inf)
+        tones = [tone for count, tone in zip(counts, ("you bold", "bad", "accent"), strict=False) if count]
+        self._left = [Part(f" {words} ", tone) for words, tone in zip(counts.words, tones, strict=True)] or [
             Part(" nothing waits for you", "muted")
         ]
         self._right = []

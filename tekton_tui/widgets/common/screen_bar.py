@@ -23,12 +23,13 @@ ROOMY: Final = 100
 class Badge(NamedTuple):
     """A number beside a place's title, shown unless it is 0; `changed` is emitted when it may have changed.
 
-    `tone` is the theme variable of its colour.
+    `tone` is the theme variable of its colour, `sign` stands in front of it.
     """
 
     value: Callable[[Stores], int]
     changed: Callable[[Stores], Signal[[]]]
     tone: str = "text-secondary"
+    sign: str = ""
 
 
 class Entry(Protocol):
@@ -44,6 +45,8 @@ class Entry(Protocol):
     def short(self) -> str: ...
     @property
     def badge(self) -> Badge | None: ...
+    @property
+    def second(self) -> Badge | None: ...
 
 
 class ScreenBar(Widget):
@@ -66,8 +69,8 @@ class ScreenBar(Widget):
 
     def on_mount(self) -> None:
         for entry in self._entries:
-            if entry.badge is not None:
-                entry.badge.changed(self._stores).subscribe_widget(self, self._badge_changed)
+            for badge in _badges(entry):
+                badge.changed(self._stores).subscribe_widget(self, self._badge_changed)
 
     def _badge_changed(self) -> None:
         self.refresh()
@@ -90,12 +93,16 @@ class ScreenBar(Widget):
 
     def _words(self, entry: Entry) -> Content:
         here = entry.name == self.current
-        count = entry.badge.value(self._stores) if entry.badge is not None else 0
+        counts = [(badge, badge.value(self._stores)) for badge in _badges(entry)]
         title = entry.title if self.size.width >= ROOMY else entry.short
         words = Content.assemble(
             Content.styled(f" {entry.key}", "bold $text-accent" if here else "$text-accent"),
             Content.styled(f" {title}", "bold $text" if here else "$text-muted"),
-            Content.styled(f" {count}" if count else "", f"bold ${entry.badge.tone}" if entry.badge else ""),
+            *(
+                Content.styled(f" {badge.sign}{count}", f"bold ${badge.tone}")
+                for badge, count in counts
+                if count
+            ),
             " ",
         )
         return words.stylize("on $panel") if here else words
@@ -108,3 +115,7 @@ class ScreenBar(Widget):
         for start, end, name in self._spans:
             if start <= event.x < end:
                 self.post_message(self.Chosen(name))
+
+
+def _badges(entry: Entry) -> list[Badge]:
+    return [badge for badge in (entry.badge, entry.second) if badge is not None]

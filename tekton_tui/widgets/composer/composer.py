@@ -6,6 +6,8 @@ The owner listens to `Submitted`, `Cancelled` and `Changed`, gives `names` and `
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
@@ -75,6 +77,8 @@ class Composer(Vertical):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
+    UNSEEN_S: ClassVar[float] = 0.5
+    """How long a text that was put here stands before `enter` sends it."""
 
     class _About(Message):
         def __init__(self, composer: Composer) -> None:
@@ -122,6 +126,8 @@ class Composer(Vertical):
         """Returns how a text will be understood; called after each change."""
         self.room: Callable[[], int] = int
         """Returns how many tokens the model has left for the question, 0 when that is unknown."""
+        self._offered, self._seen_at = "", 0.0
+        """A text that was put here and not written, and from when on it can be sent."""
         self._files: list[Attached] = []
         self._hand_on: Callable[[list[Path]], None] | None = None
         self._file_row = Static("", classes="composer-files")
@@ -227,6 +233,20 @@ class Composer(Vertical):
         """Whether the popup is open."""
         return self._editor.choosing
 
+    def offer(self, text: str, *, own: bool) -> None:
+        """Put in a text that nobody has seen yet: `enter` sends it once it could be read, and what is written replaces it.
+
+        To a text of the operator's `own` it is added.
+        """
+        self.draft = text
+        if not own:
+            self._editor.select_all()
+        self._offered, self._seen_at = text, math.inf
+        self.call_after_refresh(self._offer_seen)
+
+    def _offer_seen(self) -> None:
+        self._seen_at = time.monotonic() + self.UNSEEN_S
+
     def focus_field(self) -> None:
         """Put the keyboard into the field."""
         self._editor.focus()
@@ -240,7 +260,9 @@ class Composer(Vertical):
     @on(Editor.Sent)
     def _sent(self, event: Editor.Sent) -> None:
         event.stop()
-        self.send()
+        if self._offered != self.draft or time.monotonic() >= self._seen_at:
+            self._offered = ""
+            self.send()
 
     def ask_about_files(self, question: str) -> None:
         """Send a question with the files above the field; without words leave them there for one."""

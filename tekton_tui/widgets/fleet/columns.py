@@ -164,7 +164,7 @@ def _note(facts: Facts, row: SpecialistStatus) -> list[Part]:
             words.insert(0, f"plan {row.agent.plan_done}/{len(row.agent.plan)}")
         return [Part(one_line(" · ".join(words), 400), "warn" if row.phase == "stalled" else "muted")]
     if row.state == "ready":
-        if row.detail:
+        if row.detail and not (row.warming and row.detail == "warming"):  # the state says that already
             return [Part(one_line(row.detail, 400), "warn")]
         if row.last_error and row.failures and not row.turns:
             return [Part(one_line(row.last_error, 400), "bad")]

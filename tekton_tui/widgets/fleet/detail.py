@@ -10,7 +10,7 @@ from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
 from textual.content import Content
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -21,13 +21,15 @@ from backend.schema.states import BROKEN
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import TICKING
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import literal, one_line, safe
 from tekton_tui.stores import Line, Stores
+from tekton_tui.stores.timeline import joined
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet import facts
 from tekton_tui.widgets.fleet.columns import NARROW
-from tekton_tui.widgets.fleet.drawing import Part, fitted
+from tekton_tui.widgets.fleet.drawing import Part, changed_runs, fitted
 
 TABS: Final = ("Overview", "Exchange", "Log", "Process")
 REST_S = 0.25
@@ -46,6 +48,10 @@ class DetailPane(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._shown: str | None = None
+        self._reading, self._unread = Latest(commands.controller), False
+        """What is read of it, and whether that has to be done anew once it is on the screen."""
+        self._came: list[str] = []
+        """Lines of its log that came while it is being read."""
         self._row: SpecialistStatus | None = None
         """The row as it was drawn."""
         self._lines: list[list[Part]] = []
@@ -53,6 +59,8 @@ class DetailPane(ScrollView, can_focus=True):
         self._messages: list[StoredMessage] = []
         self._ends: list[ErrorRecord] = []
         self._tab_spans: list[tuple[int, int, int]] = []
+        self._border: tuple[str | int | None, ...] = ()
+        """What the border was written from."""
         self.tab = 0
 
     def on_mount(self) -> None:
@@ -67,6 +75,10 @@ class DetailPane(ScrollView, can_focus=True):
     def on_unmount(self) -> None:
         frame_scheduler(app_of(self)).forget(self)
 
+    def on_show(self) -> None:
+        if self._unread:
+            self._fetch_soon()
+
     def on_resize(self, event: events.Resize) -> None:
         self._write()
 
@@ -75,6 +87,7 @@ class DetailPane(ScrollView, can_focus=True):
         if ai_id == self._shown:
             return
         self._shown, self._log, self._messages, self._ends = ai_id, [], [], []
+        self._reading.forget()
         self.scroll_to(y=0, animate=False)
         self._write()
         self._fetch_soon()
@@ -96,29 +109,34 @@ class DetailPane(ScrollView, can_focus=True):
             self.set_timer(REST_S, lambda: self._fetch(ai_id))
 
     def _fetch(self, ai_id: str) -> None:
-        if self._shown != ai_id or not self.is_attached or not self.display:
+        if self._shown != ai_id or not self.is_attached:
+            return
+        self._unread = not self.is_on_screen
+        if self._unread:
             return
         controller = self._commands.controller
         row = self._stores.fleet.rows.get(ai_id)
+        self._came.clear()
         if TABS[self.tab] == "Log" or (
             TABS[self.tab] == "Overview" and row is not None and row.state in BROKEN
         ):
             controller.subscribe("logs")
-            controller.request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
+            self._reading.request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
         elif TABS[self.tab] == "Process":
-            controller.request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
+            self._reading.request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
         else:
-            controller.request(GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True)
+            self._reading.request(GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True)
 
     def _show_log(self, log: LogText) -> None:
         if log.source == self._shown and self.is_attached:
-            self._log = log.lines
+            self._log = joined(log.lines, self._came)[-LOG_LINES:]
             self._write()
             if TABS[self.tab] == "Log":
                 self.scroll_end(animate=False)
 
     def _logged(self, lines: Sequence[Line]) -> None:
         mine = [line.text for line in lines if line.kind == "log" and line.source == self._shown]
+        self._came += mine if self._reading.under_way else []
         if mine and TABS[self.tab] == "Log":
             self._log = [*self._log, *mine][-LOG_LINES:]
             self._request()
@@ -163,11 +181,22 @@ class DetailPane(ScrollView, can_focus=True):
         if lines == self._lines:
             return
         before, self._lines = self._lines, lines
+        if len(before) == len(lines) and self.virtual_size.width == width:
+            self._draw_changes(before, width)
+            return
         follows = TABS[self.tab] == "Log" and self.scroll_offset.y >= self.max_scroll_y
         self.virtual_size = Size(width, len(lines))
         if follows and len(before) != len(lines):
             self.scroll_end(animate=False)
         self.refresh()
+
+    def _draw_changes(self, before: list[list[Part]], width: int) -> None:
+        """Have only the cells drawn anew in which the lines differ from those before."""
+        top = round(self.scroll_offset.y)
+        for at, (old, new) in enumerate(zip(before, self._lines, strict=True)):
+            if old != new:
+                for first, count in changed_runs(fitted(old, width), fitted(new, width)):
+                    self.refresh(Region(first, at - top, count, 1))
 
     def _made(self, row: SpecialistStatus, width: int, height: int) -> list[list[Part]]:
         now, fleet = time.time(), self._stores.fleet
@@ -183,6 +212,11 @@ class DetailPane(ScrollView, can_focus=True):
         return facts.process(row, fleet, self._ends, now, width, height)
 
     def _write_border(self, row: SpecialistStatus | None) -> None:
+        """Write title and keys, where they would be others: the whole border is drawn with them."""
+        made_of = (row and row.name, row and row.title, self.size.width, self.tab)
+        if made_of == self._border:
+            return
+        self._border = made_of
         if row is None:
             self.border_title, self.border_subtitle, self._tab_spans = "", "", []
             return

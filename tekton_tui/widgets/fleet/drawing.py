@@ -112,6 +112,9 @@ def step_up(value: float) -> float:
         top *= 10
 
 
+NEAR_CELLS = 8
+
+
 class Scale:
     """The top of a plot: in steps of 1, 2, 5. It grows at once and shrinks after `SCALE_HOLD_S`, for both ways count."""
 
@@ -167,14 +170,31 @@ def fitted(parts: Sequence[Part], width: int, *, right: bool = False) -> list[Pa
     return [*kept, *([Part(" " * (width - used))] if used < width else [])]
 
 
-def changed_span(before: Sequence[Part], after: Sequence[Part], width: int) -> tuple[int, int]:
-    """Return the first cell and the number of cells in which a row of `width` cells differs; all of it where widths do."""
-    if len(before) != len(after) or [width_of([one]) for one in before] != [width_of([one]) for one in after]:
-        return 0, width
-    at, first, last = 0, width, 0
-    for one, other in zip(before, after, strict=True):
-        end = at + width_of([other])
-        if one != other:
-            first, last = min(first, at), max(last, end)
-        at = end
-    return first, max(0, last - first)
+def changed_runs(before: Sequence[Part], after: Sequence[Part]) -> list[tuple[int, int]]:
+    """Return where two rows differ, however their parts are cut: first cell and number of cells of each run.
+
+    Runs with less than `NEAR_CELLS` between them are one: to write those cells costs less than to go past them.
+    """
+    one, other = _cells(before), _cells(after)
+    if len(one) != len(other):
+        return [(0, max(len(one), len(other)))]
+    runs: list[tuple[int, int]] = []
+    for at, (here, there) in enumerate(zip(one, other, strict=True)):
+        if here == there:
+            continue
+        first, count = runs[-1] if runs else (at, 0)
+        if runs and at < first + count + NEAR_CELLS:
+            runs[-1] = (first, at + 1 - first)
+        else:
+            runs.append((at, 1))
+    return runs
+
+
+def _cells(parts: Sequence[Part]) -> list[tuple[str, str]]:
+    """Return a sign and its tone for each cell; the second cell of a wide sign differs wherever the first does."""
+    return [
+        (character, part.tone)
+        for part in parts
+        for character in part.text
+        for _ in range(cell_len(character))
+    ]

@@ -17,6 +17,8 @@ from tekton_tui.widgets.fleet.drawing import Part, area, fitted, gauge, share_to
 PLOT_CELLS = 42
 ROOMY = 12
 """From more rows than this on, the last exchange stands below the facts."""
+SECONDS_A_CELL = 2
+"""Of a plot, which moves by one cell at once: half as much is drawn as at a second a cell."""
 PLOT_FROM = 100
 """From this width on there is a plot beside the facts."""
 
@@ -195,8 +197,8 @@ def _spent(row: SpecialistStatus) -> Row:
 def _plot(
     samples: Iterable[float], fleet: FleetStore, row: SpecialistStatus, width: int, height: int
 ) -> list[Row]:
-    """Return a plot of the last minute's speed with its figures below."""
-    values = [value for value in samples for _ in (0, 1)][-2 * width :]
+    """Return a plot of the speed of late with its figures below."""
+    values = _whole_cells(samples, fleet, 2 * width)
     rows = max(1, height - 3)
     top = step_up(max([1.0, *values]))
     drawn = area([*[0.0] * (2 * width - len(values)), *values], width, rows, top)
@@ -215,14 +217,20 @@ def _plot(
     head = [
         Part("tok/s ", "muted"),
         Part(rate(row.tokens_per_second) if row.phase == "streaming" else "", "text bold"),
-        Part(f"  last {width} s · top {top:.0f}", "faint"),
+        Part(f"  last {width * SECONDS_A_CELL} s · top {top:.0f}", "faint"),
     ]
     return [
         head,
         *([Part(line, "accent")] for line in drawn),
-        [Part(f"{width} s", "faint"), Part(" " * (width - len(f"{width} s") - 3)), Part("now", "faint")],
+        [*fitted([Part(f"{width * SECONDS_A_CELL} s", "faint")], width - 3), Part("now", "faint")],
         [*fitted(left, width - width_of(right)), *right],
     ]
+
+
+def _whole_cells(samples: Iterable[float], fleet: FleetStore, most: int) -> list[float]:
+    """Return the newest samples, one a second, without the last one of a cell that is not full: so it moves by whole cells."""
+    values = list(samples)
+    return values[: len(values) - fleet.seconds % SECONDS_A_CELL][-most:]
 
 
 def exchange(
@@ -303,7 +311,7 @@ def process(
         samples = fleet.rates.get(row.id, ())
         rows = max(1, min(4, height - len(lines) - len(ends) - 2))
         cells = min(width, 2 * PLOT_CELLS)
-        values = [value for value in samples for _ in (0, 1)][-2 * cells :]
+        values = _whole_cells(samples, fleet, 2 * cells)
         if any(values) and height > 5:
             lines += [
                 [Part(line, "accent")]

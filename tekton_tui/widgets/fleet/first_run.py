@@ -22,16 +22,18 @@ from backend.schema.records import FIRST_QUESTIONS, FleetPlan, LaunchPlanItem, M
 from backend.schema.results import LaunchReport
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import size
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.fleet.model_rows import NAME_CELLS, away_row, model_row
 
 STARTER: Final = "starter"
 QUESTIONS: Final = (("numa", "What is this machine short of?"), *FIRST_QUESTIONS)
 """Whom to ask what first; the stand-in is offered only what it answers well."""
 MEASURE: Final = 92
 """Cells of the form, where there are so many."""
-NAME_CELLS, WHENCE_CELLS, ROLE_CELLS = 15, 20, 13
+ROLE_CELLS = 13
 MOST_MODELS: Final = 6
 """Models that are shown; more would push the team out of sight, and stand behind F4."""
 MOST_AWAY: Final = 2
@@ -61,6 +63,7 @@ class FirstRun(Widget, can_focus=True):
     def __init__(self, stores: Stores, commands: Commands, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
+        self._planning = Latest(commands.controller)
         self._group = STARTER
         self._plan: FleetPlan | None = None
         self.took_s = 0.0
@@ -97,9 +100,7 @@ class FirstRun(Widget, can_focus=True):
                     self._at = next((at for at, one in enumerate(self.models) if self._is_taken(one)), 0)
                 self._redraw()
 
-        self._commands.controller.request(
-            Launch([self._group], dry_run=True), planned, otherwise=self._not_planned
-        )
+        self._planning.request(Launch([self._group], dry_run=True), planned, otherwise=self._not_planned)
 
     def _not_planned(self) -> None:
         self._asked = False
@@ -226,7 +227,7 @@ class FirstRun(Widget, can_focus=True):
                 )
             ),
             blank,
-            *self._model_rows(plan),
+            *self._model_rows(plan, cells),
             blank,
             _Row(self._team_title()),
             blank,
@@ -239,13 +240,15 @@ class FirstRun(Widget, can_focus=True):
             rows += [blank, _Row(literal(self._cost_words(plan), "$text-muted"))]
         return rows
 
-    def _model_rows(self, plan: FleetPlan) -> list[_Row]:
-        here = self.model
-        rows = [_Row(_model_row(one, taken=one == here), "model", at) for at, one in enumerate(self.models)]
+    def _model_rows(self, plan: FleetPlan, cells: int) -> list[_Row]:
+        taken = self._is_taken
+        rows = [
+            _Row(model_row(one, cells, taken=taken(one)), "model", at) for at, one in enumerate(self.models)
+        ]
         if (more := sum(one.usable for one in plan.candidates) - len(self.models)) > 0:
             rows.append(_Row(literal(f"   and {more:,} more: F4", "$text-muted")))
         away = [one for one in plan.candidates if not one.usable and not self._is_now(one)][:MOST_AWAY]
-        rows += [_Row(_away_row(one)) for one in away]
+        rows += [_Row(away_row(one)) for one in away]
         if not plan.candidates:
             rows.append(_Row(literal("   nothing answers here: `tekton doctor` says why", "$text-warning")))
         return rows
@@ -290,6 +293,9 @@ class FirstRun(Widget, can_focus=True):
         if (here := self._untaken) is not None:
             name = one_line(here.display or here.model, 40)
             return [_Row(Content.assemble(ENTER, f" take {name}, then start"), "start")]
+        if self._commands.fleet.beginning:
+            words = f"starting: what you write now goes to {first[0]}" if first is not None else "starting…"
+            return [_Row(literal(words, "$text-warning"), "start")]
         if not count:
             return [_Row(literal("Tick somebody to start.", "$text-warning"))]
         whom = f"the {_count(count)}" if count > 1 else self.chosen[0].name
@@ -302,14 +308,17 @@ class FirstRun(Widget, can_focus=True):
         if first is None:
             return [_Row(Content.assemble(ENTER, f" start {whom}{name}"), "start")]
         who, words = first
-        asked = Content.styled(f"“{one_line(words, max(8, cells - 34))}”", "italic")
-        other: list[tuple[str, str]] = [("   tab", "bold $text-primary"), (" another", "$text-muted")]
-        line = Content.assemble(ENTER, f" start {whom}{name} and ask {who}: ", asked)
-        if line.cell_length + 14 <= cells:
-            return [_Row(Content.assemble(line, *other), "start")]
+        asked = Content.assemble(
+            "then ", ("⏎", "bold $text-primary"), f" asks {who}: ",
+            Content.styled(f"“{one_line(words, max(8, cells - 38))}”", "italic"),
+            ("   tab", "bold $text-primary"), (" another", "$text-muted"),
+        )  # fmt: skip
+        line = Content.assemble(ENTER, f" start {whom}{name}, ", asked)
+        if line.cell_length <= cells:
+            return [_Row(line, "start")]
         return [
             _Row(Content.assemble(ENTER, f" start {whom}{name}"), "start"),
-            _Row(Content.assemble(f"    and ask {who}: ", asked, *other), "question"),
+            _Row(Content.assemble("    ", asked), "question"),
         ]
 
     def _cost_words(self, plan: FleetPlan) -> str:
@@ -398,7 +407,10 @@ class FirstRun(Widget, can_focus=True):
         model = self.model
         same = model is None or self._is_now(model)
         ids = [item.id for item in self.chosen]
-        self._commands.fleet.begin(ids, None if same else model, self.question, self._weights)
+        question = self.question
+        own = question is not None and question[1] == self._own
+        self._commands.fleet.begin(ids, None if same else model, question, self._weights, own=own)
+        self.refresh()
 
     def action_later(self) -> None:
         self.post_message(self.Later())
@@ -425,44 +437,6 @@ class FirstRun(Widget, can_focus=True):
         elif row.kind:
             self._put_cursor(row)
             self.action_mark()
-
-
-def _model_row(one: ModelCandidate, *, taken: bool) -> Content:
-    facts = [f"{one.size / 1e9:.1f} GB"] if one.size else []
-    facts += ["paid by token"] if one.paid else []
-    said = one.why.rpartition(one.address)[2].lstrip(": ") if one.address else one.why
-    if one.stand_in:
-        facts = ["stand-in: it talks, it knows nothing"]
-    elif not one.paid:
-        facts += [said or "answers"]
-    sign = ("◉ " if taken else "○ ", "$text-primary")
-    name = one_line(one.display or one.model, NAME_CELLS + 6)
-    return Content.assemble(
-        " ", sign,
-        literal(name.ljust(NAME_CELLS), "bold" if taken else ""),
-        literal(f" {one_line(_whence(one), WHENCE_CELLS - 1)}".ljust(WHENCE_CELLS + 1), "$text-muted"),
-        literal(" · ".join(facts), "$text-warning" if one.stand_in or one.paid else "$text-muted"),
-    )  # fmt: skip
-
-
-def _away_row(one: ModelCandidate) -> Content:
-    name = one_line(one.display or one.model or one.provider, NAME_CELLS + 6)
-    pull = f"`ollama pull {one.model}`"
-    why = f"{one.why}: start it, then {pull}" if one.provider == "ollama" and pull not in one.why else one.why
-    return Content.assemble("   ", literal(f"{name.ljust(NAME_CELLS)} {one_line(why)}", "$text-disabled"))
-
-
-def _whence(one: ModelCandidate) -> str:
-    """Return where a model was found, in a few words."""
-    if one.stand_in:
-        return "comes with tekton"
-    if one.paid:
-        return "a key is set"
-    who, answers, _where = one.why.partition(" answers at ")
-    if not answers:
-        return one.provider
-    port = one.address.partition("://")[2].partition("/")[0].rpartition(":")[2]
-    return f"{who} :{port}" if port.isdigit() else who
 
 
 def _clause(text: str, cells: int) -> str:

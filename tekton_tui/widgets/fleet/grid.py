@@ -36,7 +36,7 @@ from tekton_tui.widgets.fleet.columns import (
     fitting,
     size_class,
 )
-from tekton_tui.widgets.fleet.drawing import Part, changed_span, step_up
+from tekton_tui.widgets.fleet.drawing import Part, changed_runs, step_up
 from tekton_tui.widgets.fleet.row_painter import MARKS, RowPainter, strip
 
 CLOCK_S = 1.0
@@ -82,6 +82,7 @@ class FleetGrid(ScrollView, can_focus=True):
         self._needs: dict[str, tuple[int, str]] = {}
         self._painter = RowPainter(fleet)
         self._drawn: dict[str, list[Part]] = {}
+        self._signs: dict[str, object] = {}  # what the sign in front of a line was drawn for
         self._dirty: set[str] = set()
         self._cursor: str | None = None
         self._hovered = -1
@@ -127,7 +128,7 @@ class FleetGrid(ScrollView, can_focus=True):
     def on_mount(self) -> None:
         self._fleet.changed.subscribe_widget(self, self._changed)
         self.set_interval(CLOCK_S, self._tick)
-        self.watch(app_of(self), "theme", self._restyle, init=False)
+        self.watch(app_of(self), "theme", lambda: self.refresh(), init=False)
         self.rearrange()
 
     def on_unmount(self) -> None:
@@ -140,9 +141,6 @@ class FleetGrid(ScrollView, can_focus=True):
     def watch_show_vertical_scrollbar(self) -> None:
         """Leave the scrollbar its column: rows may come after the first size, and no resize follows then."""
         self._fit()
-
-    def _restyle(self) -> None:
-        self.refresh()
 
     @property
     def _is_wide(self) -> bool:
@@ -450,10 +448,10 @@ class FleetGrid(ScrollView, can_focus=True):
             line = self._lines[self._places[key]]
             ticks = [row.state in TICKING for ai_id in line.ids if (row := self._fleet.rows.get(ai_id))]
             if all_due or any(ticks):
-                self._redraw(key, clock=line.kind == "row" and key not in self._dirty)
+                self._redraw(key)
 
-    def _redraw(self, key: str, *, clock: bool = False) -> None:
-        """Refresh a line when its words changed, at a `clock` only those; of one out of sight only forget the words."""
+    def _redraw(self, key: str) -> None:
+        """Refresh of a line the words that changed, all with its sign; of one out of sight only forget the words."""
         place = self._places.get(key)
         if place is None or not self._painter.columns:
             return
@@ -465,8 +463,11 @@ class FleetGrid(ScrollView, can_focus=True):
         parts = self._parts(line)
         if parts != (before := self._drawn.get(line.key, [])):
             self._drawn[line.key] = parts
-            x, cells = changed_span(before, parts, self.size.width) if clock else (0, self.size.width)
-            self.refresh(Region(x + (MARKS if clock else 0), y, cells, 1))
+            sign = [(row.state, row.phase) for ai_id in line.ids if (row := self._fleet.rows.get(ai_id))]
+            words = line.kind == "row" and bool(before) and self._signs.get(line.key) == sign
+            self._signs[line.key] = sign
+            for x, cells in changed_runs(before, parts) if words else [(-MARKS, self.size.width)]:
+                self.refresh(Region(x + MARKS, y, cells, 1))
 
     def _seen(self) -> list[str]:
         """Return the keys of the lines in sight; what is cached of the others is forgotten, for clocks go on."""

@@ -15,6 +15,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -23,7 +24,16 @@ from tekton_tui.formatting import milliseconds, money, number, rate, size
 from tekton_tui.runtime.tokens import Tokens, blend, tokens_of
 from tekton_tui.stores import FleetStore
 from tekton_tui.widgets.fleet.columns import NARROW
-from tekton_tui.widgets.fleet.drawing import Part, Scale, area, fitted, resample, spark, width_of
+from tekton_tui.widgets.fleet.drawing import (
+    Part,
+    Scale,
+    area,
+    changed_runs,
+    fitted,
+    resample,
+    spark,
+    width_of,
+)
 
 SPAN_S: Final = 300.0
 SPANS_S: Final = (60.0, 120.0, 300.0, 600.0)
@@ -33,6 +43,8 @@ LOW, NO_PLOTS = 30, 22
 RESTING_S: Final = 60.0
 """At rest the plots are drawn anew this often."""
 ROW_BARS = 9
+TITLE_AT: Final = 3
+"""Column of a widget's title in its border: behind the corner, a line and a blank."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,9 @@ class Plot(Widget):
         self._values: list[float | None] = []
         self._top = 1.0
         self._shown: tuple[object, ...] = ()
+        self._titled = self._subtitled = ""
+        self._tone, self._width = "", 0
+        """Colour and cells of what was drawn."""
         self._hovered: int | None = None
         self.span_s = SPAN_S
 
@@ -135,9 +150,17 @@ class Plot(Widget):
         shown = (rows, value, unit, top, width, self._fleet.host.memory_total)
         if shown == self._shown:
             return
+        tone = self._series.tone(newest)
+        before, same = self._rows, (len(self._rows), self._tone, width) == (len(rows), tone, self._width)
         self._shown, self._rows, self._values, self._top = shown, rows, values, top
+        self._tone, self._width = tone, width
         self._write_border(value, unit)
-        self.refresh()
+        if not same:
+            self.refresh()
+            return
+        for y, (old, new) in enumerate(zip(before, rows, strict=True)):
+            for x, cells in changed_runs([Part(old)], [Part(new)]) if old != new else ():
+                self.refresh(Region(x, y, cells, 1))
 
     def _write_border(self, value: str, unit: str) -> None:
         room = self.outer_size.width - 4
@@ -145,9 +168,22 @@ class Plot(Widget):
         figure = Content.assemble((f"  {value}", "bold $foreground"), (f" {unit}".rstrip(), "$text-muted"))
         if name.cell_length + figure.cell_length > room:
             figure = Content.styled(f"  {value}", "bold $foreground")
-        self.border_title = Content.assemble(name, figure)
+        self._write_title(Content.assemble(name, figure))
         subtitle = self._subtitle()
-        self.border_subtitle = subtitle if len(subtitle) <= room else subtitle.rpartition(" · ")[2]
+        subtitle = subtitle if len(subtitle) <= room else subtitle.rpartition(" · ")[2]
+        if subtitle != self._subtitled:
+            self.border_subtitle = self._subtitled = subtitle
+
+    def _write_title(self, title: Content) -> None:
+        """Write the title; of it the cells that differ are drawn anew, where Textual would draw all of the widget."""
+        before, self._border_title = self._titled, title
+        self._titled = title.plain
+        cells = max(len(before), len(self._titled)) + 2
+        old, new = (Part(f"{words} ".ljust(cells, "─")) for words in (before, self._titled))
+        if self.content_size:
+            x, y = self.content_offset
+            for at, count in changed_runs([old], [new]):
+                self.refresh(Region(TITLE_AT - x + at, -y, count, 1))
 
     def _subtitle(self) -> str:
         host = self._fleet.host

@@ -5,12 +5,13 @@ A judge's lane stands in a box of its own above the others: `judge_box`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 
+from backend.schema.records import StoredMessage
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
 from tekton_tui.widgets.team.agreement import agreements, agrees, terms
 from tekton_tui.widgets.team.lane import Lane
@@ -88,6 +89,11 @@ class LaneGrid(VerticalScroll, can_focus=False):
         return next((lane for lane in self.lanes if lane.is_judge), None)
 
     @property
+    def running(self) -> list[Lane]:
+        """The lanes under way."""
+        return [lane for lane in self.lanes if lane.turn is not None and not lane.turn.ended]
+
+    @property
     def marked(self) -> list[Lane]:
         """The lanes the operator marked, in the order shown."""
         return [lane for lane in self.lanes if lane.marked]
@@ -132,6 +138,17 @@ class LaneGrid(VerticalScroll, can_focus=False):
         elif _is_judge(turn):
             self._judge_box.mount(self._add_judge(turn))
         return True
+
+    def recall(self, turns: Mapping[str, LiveTurn], messages: Iterable[StoredMessage]) -> None:
+        """Take the ends of turns from memory; a lane whose member was asked again meanwhile shows the newer turn."""
+        for message in messages:
+            turn = turns.get(message.request_id)
+            if turn is not None and message.role == "assistant":
+                turn.recall(message)
+                lane = self.lane_of(turn)
+                if lane is not None and lane.turn is turn:
+                    lane.attach(turn)
+        self.measure_agreement()
 
     def measure_agreement(self) -> None:
         """Count for each answer how many others agree with it, and how many voted for it."""
@@ -184,6 +201,11 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self.lay_out()
         if self.shown == "cards":
             self.call_after_refresh(lane.scroll_visible, animate=False)
+
+    def go_to_answer(self, request_id: str) -> None:
+        """Let keys act on the lane of an answer; on the joint one for a team turn's own id. None is empty."""
+        if request_id and (lane := self._by_request.get(request_id) or self.judge):
+            self._current = lane
 
     def choose_current(self) -> None:
         """Stay with the lane that keys act on, wherever the order puts it."""

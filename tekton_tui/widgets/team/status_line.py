@@ -47,13 +47,15 @@ def counts_of(lanes: Sequence[Lane]) -> Counts:
 
 
 def question_row(team: LiveTeam, place: tuple[int, int], width: int) -> Content:
-    """Return the question with its time; `place` is which of how many team turns this is."""
+    """Return the question with its time; `place` is which of how many team turns this is: the keys go to those there are."""
     at, of = place
     clock = time.strftime("%H:%M", time.localtime(team.start.timestamp))
-    where = f"{clock} · {at} of {of}  " if width >= WIDE else ""
-    right = Content.assemble(
-        (where, "$text-muted"), ("{ }", "bold $text-primary"), (" earlier ", "$text-muted")
-    )
+    others = [("{", "earlier")] * (at > 1) + [("}", "later")] * (at < of)
+    where = f"{clock}{f' · {at} of {of}' if of > 1 else ''} {' ' if others else ''}" if width >= WIDE else ""
+    keys = [
+        part for key, word in others for part in ((key, "bold $text-primary"), (f" {word} ", "$text-muted"))
+    ]
+    right = Content.assemble((where, "$text-muted"), *keys)
     prompt = literal(f" “{one_line(team.start.prompt, max(4, width - cell_len(right.plain) - 5))}”", "bold")
     gap = " " * max(1, width - cell_len(prompt.plain) - cell_len(right.plain))
     return Content.assemble(prompt, gap, right)

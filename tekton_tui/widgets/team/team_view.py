@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -21,6 +21,7 @@ from tekton_tui.verbs import bindings
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_grid import LaneGrid
 from tekton_tui.widgets.team.lane_text import ORDERS
+from tekton_tui.widgets.team.reasons import why_not
 from tekton_tui.widgets.team.status_line import joint_rows, question_row, rounds_row
 from tekton_tui.widgets.team.team_list import TeamList
 from tekton_tui.widgets.team.vote import is_vote, question
@@ -65,6 +66,8 @@ class TeamView(Vertical, can_focus=True):
         self._as_list: bool | None = None
         """Whether the operator chose the list or the cards; `None` leaves it to the size."""
         self._zoomed = False
+        self._wanted = ""  # request id of the answer to which the cursor is to go
+        self._useless: list[bool] = []
         self.team: LiveTeam | None = None
 
     def compose(self) -> ComposeResult:
@@ -77,7 +80,8 @@ class TeamView(Vertical, can_focus=True):
 
     def on_mount(self) -> None:
         turns = self._stores.turns
-        turns.team_ended.subscribe_widget(self, self._ended)
+        for changed in (turns.team_ended, turns.team_reworded):
+            changed.subscribe_widget(self, self._team_changed)
         turns.started.subscribe_widget(self, self._lane_started)
         turns.text.subscribe_widget(self, self._lane_text)
         turns.reasoning.subscribe_widget(self, self._lane_reasoning)
@@ -92,9 +96,9 @@ class TeamView(Vertical, can_focus=True):
     def lane_grid(self) -> LaneGrid:
         return self.query_one(LaneGrid)
 
-    def show_team(self, team: LiveTeam) -> None:
-        """Show this team turn from now on."""
-        self.team, self._zoomed = team, False
+    def show_team(self, team: LiveTeam, answer: str = "") -> None:
+        """Show this team turn from now on; the cursor goes to the answer of this request id, if it or its judge has one."""
+        self.team, self._zoomed, self._wanted = team, False, answer
         # the lanes are sized by what the view measures, which is known only after its first layout
         self.call_after_refresh(self._make_lanes)
 
@@ -102,6 +106,10 @@ class TeamView(Vertical, can_focus=True):
         """Show how the next question is moderated."""
         self._moderation = words
         self.update_status()
+
+    def why_not(self, verb: str) -> str:
+        """Return why a verb has no use on the answers as they are now."""
+        return why_not(verb, self.team, self.lane_grid)
 
     @property
     def lists(self) -> bool:
@@ -145,11 +153,10 @@ class TeamView(Vertical, can_focus=True):
     def _give_focus(self) -> None:
         """Let the transcript of a lane that stands alone have the keys, else this view."""
         current = self.lane_grid.current
-        if self.has_focus_within or self.has_focus:
-            if self._zoomed and current is not None:
-                current.transcript.focus()
-            elif not self.has_focus:
-                self.focus()
+        if self._zoomed and current is not None and self.has_focus_within:
+            current.transcript.focus()
+        elif self.has_focus_within and not self.has_focus:
+            self.focus()
 
     def update_status(self) -> None:
         """Redraw question, rounds and list."""
@@ -162,7 +169,15 @@ class TeamView(Vertical, can_focus=True):
         rounds = rounds_row(team, grid.lanes, self._moderation, width)
         self.query_one("#team-rounds", Static).update(rounds, layout=False)
         self._show_list()
+        self._name_keys()
         self.post_message(self.Changed())
+
+    def _name_keys(self) -> None:
+        """Have the line of keys drawn anew when a key has a use now, or none any more."""
+        useless = [bool(self.why_not(verb)) for verb in ("stop", "kill", "team", "joint", "compare", "copy")]
+        if useless != self._useless:
+            self._useless = useless
+            self.refresh_bindings()
 
     def _show_list(self) -> None:
         listed, grid = self.query_one(TeamList), self.lane_grid
@@ -170,10 +185,9 @@ class TeamView(Vertical, can_focus=True):
             current = None if grid.current is grid.judge else grid.current
             listed.show(grid.members, current, grid.order, focused=self.has_focus)
 
-    def on_focus(self) -> None:
-        self.update_status()
-
-    def on_blur(self) -> None:
+    @on(events.Focus)
+    @on(events.Blur)
+    def _focus_changed(self) -> None:
         self.update_status()
 
     def on_resize(self) -> None:
@@ -181,8 +195,7 @@ class TeamView(Vertical, can_focus=True):
 
     @property
     def running(self) -> int:
-        """How many lanes are under way."""
-        return sum(lane.turn is not None and not lane.turn.ended for lane in self.lane_grid.lanes)
+        return len(self.lane_grid.running)
 
     @property
     def escape(self) -> str:
@@ -194,7 +207,7 @@ class TeamView(Vertical, can_focus=True):
 
     # what happens
 
-    def _ended(self, team: LiveTeam) -> None:
+    def _team_changed(self, team: LiveTeam) -> None:
         if team is self.team:
             self.update_status()
 
@@ -202,6 +215,8 @@ class TeamView(Vertical, can_focus=True):
         if self.team is not None:
             self._clock.resume()
             await self.lane_grid.show_team(self.team)
+            self.lane_grid.go_to_answer(self._wanted)
+            self._wanted = ""
             self.lay_out()
 
     def _lane_started(self, turn: LiveTurn) -> None:
@@ -210,8 +225,7 @@ class TeamView(Vertical, can_focus=True):
             self.call_after_refresh(self.lay_out)
 
     def _lane_text(self, turn: LiveTurn, text: str) -> None:
-        lane = self.lane_grid.lane_of(turn)
-        if lane is not None:
+        if lane := self.lane_grid.lane_of(turn):
             lane.add_text(text)
 
     def _lane_reasoning(self, turn: LiveTurn, text: str) -> None:
@@ -227,8 +241,7 @@ class TeamView(Vertical, can_focus=True):
             lane.update_status()
 
     def _lane_ended(self, turn: LiveTurn) -> None:
-        lane = self.lane_grid.lane_of(turn)
-        if lane is not None:
+        if lane := self.lane_grid.lane_of(turn):
             lane.finish()
         if is_vote(turn):  # the tally is on the screen, nobody has to be told of the reply
             self._commands.attention.turn_seen(turn.request_id)
@@ -245,20 +258,14 @@ class TeamView(Vertical, can_focus=True):
         by_request = {turn.request_id: turn for turn in team.lanes.values() if turn.unseen}
 
         def recall(stored: MessageList) -> None:
-            for message in stored.messages:
-                turn = by_request.get(message.request_id)
-                if turn is not None and message.role == "assistant":
-                    turn.recall(message)
-                    if lane := self.lane_grid.lane_of(turn):
-                        lane.attach(turn)
-            self.lane_grid.measure_agreement()
+            self.lane_grid.recall(by_request, stored.messages)
             self.lay_out()
 
         self._commands.controller.request(ListMessages(team.start.session_id, limit=200), recall)
 
     def _count_clocks(self) -> None:
         """Move the clocks of a part of the lanes: all at once would delay a key. Stop when no lane runs."""
-        running = [lane for lane in self.lane_grid.lanes if lane.turn is not None and not lane.turn.ended]
+        running = self.lane_grid.running
         self._clock_turn += 1
         for lane in running[self._clock_turn % CLOCK_PARTS :: CLOCK_PARTS]:
             lane.update_status()
@@ -352,12 +359,11 @@ class TeamView(Vertical, can_focus=True):
         if lane is not None and lane.turn is not None and not lane.turn.ended:
             self._commands.chat.cancel(lane.turn.request_id)
         elif lane is not None:
-            self._commands.notify(f"{lane.name_shown} has ended: there is nothing to cancel")
+            self._commands.notify(self.why_not("stop"))
 
     def action_cancel_all(self) -> None:
         """Stop every lane under way, also those of judges and those asked again, after a yes."""
-        team = self.team
-        lanes = [lane for lane in self.lane_grid.lanes if lane.turn is not None and not lane.turn.ended]
+        team, lanes = self.team, self.lane_grid.running
         running = [lane.turn for lane in lanes if lane.turn is not None]
         if lanes or (team is not None and team.end is None):
             self._commands.navigator.confirm(
@@ -368,7 +374,7 @@ class TeamView(Vertical, can_focus=True):
                 lambda: self._cancel(team, running),
             )
         elif team is not None:
-            self._commands.notify("all have ended: there is nothing to cancel")
+            self._commands.notify(self.why_not("kill"))
 
     def stop_all(self) -> None:
         """Stop every lane under way at once."""
@@ -439,7 +445,7 @@ class TeamView(Vertical, can_focus=True):
         order = [*grid.marked, *([grid.current] if grid.current else []), *grid.lanes]
         pair = [lane for number, lane in enumerate(order) if lane.text and lane not in order[:number]][:2]
         if len(pair) < 2:
-            self._commands.notify("a comparison needs two answers", failed=True)
+            self._commands.notify(self.why_not("compare"), failed=True)
             return
         one, other = pair
         self._commands.navigator.compare(
@@ -452,7 +458,7 @@ class TeamView(Vertical, can_focus=True):
         chosen = marked if len(marked) > 1 else [lane for lane in self.lane_grid.lanes if not lane.is_judge]
         answers = {lane.ai_id: lane.text for lane in chosen if lane.answered}
         if self.team is None or len(answers) < 2:
-            self._commands.notify("a merge needs at least two whole answers", failed=True)
+            self._commands.notify(self.why_not("joint") or "mark two whole answers, or none", failed=True)
         else:
             self._commands.team.merge(self.team, answers)
 
@@ -464,7 +470,7 @@ class TeamView(Vertical, can_focus=True):
 
     def action_discuss(self) -> None:
         if self.team is None or self.team.end is None:
-            self._commands.notify("a discussion starts when the team has answered", failed=True)
+            self._commands.notify(self.why_not("team"), failed=True)
         else:
             self._commands.team.discuss(self.team.start.request_id)
 
