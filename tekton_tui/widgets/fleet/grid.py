@@ -83,11 +83,10 @@ class FleetGrid(ScrollView, can_focus=True):
         self._painter = RowPainter(fleet)
         self._drawn: dict[str, list[Part]] = {}
         self._signs: dict[str, object] = {}  # what the sign in front of a line was drawn for
-        self._dirty: set[str] = set()
+        self._dirty, self._folded = set[str](), set[str]()
         self._cursor: str | None = None
         self._hovered = -1
         self._ticks = 0
-        self._folded: set[str] = set()
         self._unfolded = False
         self._away = False
         """Whether the wheel took the cursor out of sight: the view then stays where it is."""
@@ -464,8 +463,8 @@ class FleetGrid(ScrollView, can_focus=True):
         if parts != (before := self._drawn.get(line.key, [])):
             self._drawn[line.key] = parts
             sign = [(row.state, row.phase) for ai_id in line.ids if (row := self._fleet.rows.get(ai_id))]
-            words = line.kind == "row" and bool(before) and self._signs.get(line.key) == sign
-            self._signs[line.key] = sign
+            known, self._signs[line.key] = self._signs.get(line.key), sign
+            words = line.kind == "row" and bool(before) and known == sign
             for x, cells in changed_runs(before, parts) if words else [(-MARKS, self.size.width)]:
                 self.refresh(Region(x + MARKS, y, cells, 1))
 

@@ -99,8 +99,7 @@ class TeamView(Vertical, can_focus=True):
     def show_team(self, team: LiveTeam, answer: str = "") -> None:
         """Show this team turn from now on; the cursor goes to the answer of this request id, if it or its judge has one."""
         self.team, self._zoomed, self._wanted = team, False, answer
-        # the lanes are sized by what the view measures, which is known only after its first layout
-        self.call_after_refresh(self._make_lanes)
+        self.call_after_refresh(self._make_lanes)  # the lanes are sized by what the first layout measures
 
     def show_moderation(self, words: str) -> None:
         """Show how the next question is moderated."""
