@@ -93,9 +93,7 @@ async def test_no_key_of_an_empty_desk_looks_as_if_it_did_something(console: Mak
         await pilot.press("4")
         await settle(pilot)
         words = useful(app)
-        assert not any(
-            words[label] for label in ("open", "allow/seen", "always/all", "start", "deny/stop", "log")
-        )
+        assert not any(words[label] for label in ("open", "seen", "start", "stop", "log"))
         client.first.attention = []
         app.stores.attention.load(
             [AttentionItem("down:ergon-ai", "down", "ergon-ai", NOW, "exited 3", "No module")]
