@@ -128,6 +128,12 @@ class Line:
                 return
         raise AssertionError(f"{name} never became {state}")
 
+    def forget_conversations(self) -> None:
+        """Delete every conversation there is."""
+        for session in json.loads(self("tekton", "sessions", "--json").stdout)["sessions"]:
+            done = self("tekton", "sessions", "delete", session["id"], "--yes")
+            assert done.returncode == 0, done.stderr
+
     def backend_pid(self) -> int:
         return int(json.loads((self.home / "run" / "backend.json").read_text())["pid"])
 

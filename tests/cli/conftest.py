@@ -11,7 +11,7 @@ from tests.cli.commandline import Line
 
 
 @pytest.fixture(scope="session")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """A backend with apollo and athena, begun by the first command as a user's would be."""
     one = Line(tmp_path_factory.mktemp("cli") / "home")
     try:
@@ -20,6 +20,13 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         yield one
     finally:
         one.end()
+
+
+@pytest.fixture(scope="module")
+def line(long_lived: Line) -> Line:
+    """That backend without any conversation: a long one of another file would be summed up in the prompts of this one."""
+    long_lived.forget_conversations()
+    return long_lived
 
 
 @pytest.fixture

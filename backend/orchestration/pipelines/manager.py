@@ -111,10 +111,14 @@ class PipelineManager:
             if await self._turns.is_stored(request_id):
                 raise taken(request_id)
         run = self.active.get(request_id)
+        if run is not None and (run.text, run.input) != (text, given):
+            raise taken(request_id, "another pipeline")  # it began while it was looked for
         if known is not None and run is None:
             return _result(known) if params.wait else _started(known)
         if run is None:
             run = await self._prepared(params, request_id, text, given, earlier)
+            if run is None:
+                return await self.run(params)
         joined = run.task is not None
         if run.task is None:
             run.task = asyncio.create_task(self._work(run), name=f"pipeline {request_id}")
@@ -240,10 +244,10 @@ class PipelineManager:
 
     async def _prepared(
         self, params: RunPipeline, request_id: str, text: str, given: str, earlier: RunRecord | None
-    ) -> PipelineRun:
+    ) -> PipelineRun | None:
         """Check everything that can be known before the first call, and make the run visible.
 
-        Another call of this id that came first and means the same is joined.
+        Another call of this id that came first and means the same is joined; `None` when one has even ended meanwhile.
         """
         pipeline = parse(text)
         self._check(pipeline)
@@ -256,6 +260,8 @@ class PipelineManager:
             if (first.text, first.input) != (text, given):
                 raise taken(request_id, "another pipeline")
             return first
+        if self._is_known(request_id):
+            return None
         self._names.check(request_id, PIPELINE)
         run = PipelineRun(
             request_id, pipeline, text, given, session.id, history=bool(params.session_id), rules=params.rules
