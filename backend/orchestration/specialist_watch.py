@@ -63,6 +63,11 @@ class SpecialistWatch:
         self._waiting: list[str] = []
         """Tables whose changes take a restart of the backend, as they were last reported."""
         self._task: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
+
+    async def look(self) -> None:
+        """Read the files now: for who names a specialist whose file was written a moment ago. Faults are reported as ever."""
+        await self._reload()
 
     def start(self, catalog: Catalog) -> None:
         """Name what could not be taken at the start, and watch from now on."""
@@ -98,6 +103,10 @@ class SpecialistWatch:
         return stamp_of(self._home)
 
     async def _reload(self) -> None:
+        async with self._reading:
+            await self._take_files()
+
+    async def _take_files(self) -> None:
         try:
             now, catalog, matcher = await asyncio.to_thread(self._read)
         except TektonError as error:

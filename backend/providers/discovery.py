@@ -290,11 +290,12 @@ def _server_candidate(
     loaded = facts.get("state") == "loaded"
     why = f"{who} answers at {where}" + (": loaded now" if loaded else "")
     rank = 4 if name == configured_model else 2 * configured + loaded
-    said = facts.get("capabilities") or entry.get("capabilities") or []
+    said: object = facts.get("capabilities") or entry.get("capabilities")
+    named = cast(list[object], said) if isinstance(said, list) else []
     pictures = ["vision"] if facts.get("type") == "vlm" else []
     return ModelCandidate(
         "openai", name, where, display_name("openai", name), size, why, usable=True, rank=rank,
-        abilities=_said_abilities([*said, *pictures] if isinstance(said, list) else pictures),
+        abilities=_said_abilities([*named, *pictures]),
     )  # fmt: skip
 
 

@@ -25,8 +25,11 @@ class ModelCommands:
     def choose(self, then: Callable[[], None] | None = None) -> None:
         """Look for models and ask which is to answer; `then` is called when one was taken."""
         self._controller.notify("looking for models…")
-        shown = self._navigator.if_still_here("the list of models", lambda found: self._show(found, then))
-        self._controller.request(ListCandidates(), shown)
+
+        def show(found: CandidateList) -> None:
+            self._show(found, then)
+
+        self._controller.request(ListCandidates(), self._navigator.if_still_here("the list of models", show))
 
     def take(self, one: ModelCandidate, then: Callable[[], None] | None = None) -> None:
         """Take a model for all; before the first question that costs money, ask."""

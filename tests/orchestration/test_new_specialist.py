@@ -16,6 +16,7 @@ from backend.orchestration.actions.own_specialists import create_specialist, pre
 from backend.schema.errors import TektonError
 from backend.schema.params import CreateSpecialist, PreviewSpecialist
 from backend.schema.results import SpecialistDraft
+from tests.orchestration.running import do, running
 
 GOOD: dict[str, Any] = {"name": "critic", "persona": "You are the critic.\nYou are kind."}
 ODD = "\x7f\x85\u2028\ufeff\x1b]52;c;x\x07 : # \"'\\ \u202e--- ünï 🜁\n---\ntools: [shell]"
@@ -156,3 +157,13 @@ async def test_where_nothing_can_be_written_nothing_is_left_and_the_place_is_nam
     with pytest.raises(TektonError, match="specialists"):
         await create(home)
     assert home.specialists.is_file()
+
+
+async def test_who_was_written_a_moment_ago_can_be_launched_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path / "home", "apollo") as platform:
+        for number in range(3):
+            made = await do(platform, "create_specialist", **GOOD | {"name": f"critic-{number}"})
+            report = await do(platform, "launch", ids=[made.name], dry_run=True)
+            assert [row.id for row in report.plan.items] == [made.id]
+        with pytest.raises(TektonError, match="critik"):
+            await do(platform, "launch", ids=["critik"], dry_run=True)

@@ -6,12 +6,13 @@ import asyncio
 
 import msgspec
 
-from backend.catalog import Catalog, plain
+from backend.catalog import Catalog, UnknownSpecialist, plain
 from backend.config import Settings
 from backend.orchestration.action import action
 from backend.orchestration.discovery import describe, discover
 from backend.orchestration.models import ModelService
 from backend.orchestration.selection import Selector
+from backend.orchestration.specialist_watch import SpecialistWatch
 from backend.schema.errors import TektonError
 from backend.schema.frames import HealthResponse, Request
 from backend.schema.params import (
@@ -144,10 +145,20 @@ async def specialist_logs(params: GetLogs, *, catalog: Catalog, fleet: Superviso
     console="fleet.launch",
 )
 async def launch(
-    params: Launch, *, catalog: Catalog, fleet: Supervisor, models: ModelService, settings: Settings
+    params: Launch,
+    *,
+    catalog: Catalog,
+    fleet: Supervisor,
+    models: ModelService,
+    settings: Settings,
+    watch: SpecialistWatch,
 ) -> LaunchReport:
     """Launch specialists, or with `dry_run` only show the plan, with the models that could answer; a result for each."""
-    ids = resolve(params.ids, catalog=catalog, settings=settings)
+    try:
+        ids = resolve(params.ids, catalog=catalog, settings=settings)
+    except UnknownSpecialist:
+        await watch.look()  # its file may have been written a moment ago
+        ids = resolve(params.ids, catalog=catalog, settings=settings)
     if params.dry_run:
         plan, found = await asyncio.gather(fleet.plan(ids), models.look())
         plan.provider, plan.candidates, plan.jobs = models.choice, found.candidates, catalog.jobs
@@ -163,11 +174,22 @@ async def launch(
     mcp="ActivateAISpecialist",
 )
 async def launch_one(
-    params: LaunchOne, *, catalog: Catalog, fleet: Supervisor, models: ModelService, settings: Settings
+    params: LaunchOne,
+    *,
+    catalog: Catalog,
+    fleet: Supervisor,
+    models: ModelService,
+    settings: Settings,
+    watch: SpecialistWatch,
 ) -> LaunchReport:
     """Launch one specialist."""
-    wish = Launch([catalog.get(params.id).name], params.dry_run)
-    return await launch(wish, catalog=catalog, fleet=fleet, models=models, settings=settings)
+    try:
+        name = catalog.get(params.id).name
+    except UnknownSpecialist:
+        await watch.look()
+        name = catalog.get(params.id).name
+    wish = Launch([name], params.dry_run)
+    return await launch(wish, catalog=catalog, fleet=fleet, models=models, settings=settings, watch=watch)
 
 
 @action(

@@ -79,8 +79,7 @@ class ChatView(Vertical):
             self._transcript, stores, ai_id, belongs=self._mine, changed=self._turns_changed
         )
         self._status = StatusRow(ai_id, stores)
-        self._queue = QueueRows(ai_id, commands)
-        self._pins = Pins(self._transcript, commands)
+        self._queue, self._pins = QueueRows(ai_id, commands), Pins(self._transcript, commands)
 
     @property
     def name_shown(self) -> str:

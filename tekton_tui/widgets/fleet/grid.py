@@ -127,7 +127,7 @@ class FleetGrid(ScrollView, can_focus=True):
     def on_mount(self) -> None:
         self._fleet.changed.subscribe_widget(self, self._changed)
         self.set_interval(CLOCK_S, self._tick)
-        self.watch(app_of(self), "theme", lambda: self.refresh(), init=False)
+        self.watch(app_of(self), "theme", lambda: self.call_next(self.refresh), init=False)
         self.rearrange()
 
     def on_unmount(self) -> None:
@@ -296,7 +296,7 @@ class FleetGrid(ScrollView, can_focus=True):
 
     def frame(self) -> None:
         """Draw the rows that changed since the last frame."""
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, set[str]()
         rows = self._fleet.rows
         top = step_up(max((max(rates, default=0.0) for rates in self._fleet.rates.values()), default=0.0))
         if top != self._painter.top:
