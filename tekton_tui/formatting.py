@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+import msgspec
+from msgspec import Struct
+
 from backend.schema.records import SpecialistStatus
 from tekton_tui.stores.turns import LiveTurn
 
@@ -200,3 +203,8 @@ def spent(costs: Mapping[str, float]) -> str:
     """Return what was spent, the largest figure first: `$1.50, €0.250`; empty for nothing."""
     sums = sorted(((cost, currency) for currency, cost in costs.items() if cost), reverse=True)
     return ", ".join(money(cost, currency) for cost, currency in sums)
+
+
+def as_json(value: Struct) -> str:
+    """Return a value of the wire as JSON with an indent."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

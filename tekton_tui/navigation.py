@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, TextArea
 
 from backend.schema.records import FleetPlan
-from backend.schema.results import SpecialistDetail
+from backend.schema.results import SpecialistCreated, SpecialistDetail
 from backend.schema.sent import SentReport
 from backend.schema.tools import Ask
 from tekton_tui.commands import Answer, Commands
@@ -212,7 +212,20 @@ class ScreenNavigator:
     def show_launched(self, ids: Sequence[str]) -> None:
         self._with("fleet", lambda pane: pane.show_launched(ids))
 
+    def show_created(self, ai_id: str) -> bool:
+        if self._app.query_one("#panes", ContentSwitcher).current != "fleet":
+            return False
+        self._with("fleet", lambda pane: pane.show_created(ai_id))
+        return True
+
     # overlays
+
+    def open_new_specialist(self, name: str, then: Callable[[SpecialistCreated], None]) -> None:
+        from tekton_tui.screens.new_specialist import NewSpecialistScreen
+
+        self._app.push_screen(
+            NewSpecialistScreen(self._controller, name), lambda made: then(made) if made else None
+        )
 
     def open_logs(self, ai_id: str) -> None:
         from tekton_tui.screens.logs import LogScreen

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from backend.schema.params import GetSpecialist, Kill, Launch, PullModel, Restart
 from backend.schema.records import FIRST_QUESTIONS, STAND_IN, FleetPlan, LaunchResult, ModelCandidate
-from backend.schema.results import LaunchReport
+from backend.schema.results import LaunchReport, SpecialistCreated
 from tekton_tui.commands.drafts import Drafts
 from tekton_tui.commands.models import ModelCommands
 from tekton_tui.commands.navigator import Navigator
@@ -162,6 +162,25 @@ class FleetCommands:
             hint += "\nTry: " + ", ".join(f"{who} “{words}”" for who, words in FIRST_QUESTIONS)
         self._report("launched", report.results, hint=hint)
         self._navigator.show_launched([result.id for result in report.results if result.ok])
+
+    def new(self, name: str = "") -> None:
+        """Show the form for a specialist of one's own, with a name if one is given."""
+        self._navigator.open_new_specialist(name, self._created)
+
+    def _created(self, made: SpecialistCreated) -> None:
+        """Say where it was written, and go to its row once the backend has taken the file."""
+        fleet = self._stores.fleet
+        self._controller.notify(f"{made.name} is written: {made.where}")
+
+        def look(ids: set[str]) -> None:
+            if made.id not in fleet.rows:
+                return
+            unsubscribe()
+            if self._navigator.show_created(made.id):
+                self._controller.notify(f"⏎ starts {made.name}")
+
+        unsubscribe = fleet.changed.subscribe(look)
+        look({made.id})
 
     def stop(self, ids: Sequence[str]) -> None:
         """End specialists, after a yes to a question that names the answers that would be lost."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from backend.schema.records import FleetPlan
-from backend.schema.results import SpecialistDetail
+from backend.schema.results import SpecialistCreated, SpecialistDetail
 from backend.schema.sent import SentReport
 from backend.schema.tools import Ask
 
@@ -99,7 +99,15 @@ class Navigator(Protocol):
         """Put the fleet's cursor on one of these if it is on nobody that runs."""
         ...
 
+    def show_created(self, ai_id: str) -> bool:
+        """Put the fleet's cursor on a new row if the fleet is shown; return whether it is."""
+        ...
+
     # overlays
+
+    def open_new_specialist(self, name: str, then: Callable[[SpecialistCreated], None]) -> None:
+        """Show the form for a specialist of one's own; `then` gets what was created."""
+        ...
 
     def open_logs(self, ai_id: str) -> None:
         """Show what a specialist's process wrote."""

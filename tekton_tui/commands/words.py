@@ -85,5 +85,6 @@ _WITH_TEXT: dict[str, Callable[[Commands, str], None]] = {
     "effort": lambda commands, text: _in_conversation(commands, f"/effort {text}".strip()),
     "options": lambda commands, text: _in_conversation(commands, "/options"),
     "start-all": lambda commands, text: commands.fleet.launch(["all"]),
+    "new": lambda commands, text: commands.fleet.new(text),
 }
-_TEXT_OR_NOTHING = frozenset({"start-all", "effort", "options"})
+_TEXT_OR_NOTHING = frozenset({"start-all", "effort", "options", "new"})

@@ -11,10 +11,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input
 
-from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN, LIVE, RUNNING
 from tekton_tui.commands import Commands
-from tekton_tui.formatting import SYMBOLS
+from tekton_tui.formatting import SYMBOLS, as_json
 from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.columns import ColumnsScreen
@@ -23,7 +22,7 @@ from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
 from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping, why_no_rows
-from tekton_tui.widgets.fleet.buttons import FleetButtons
+from tekton_tui.widgets.fleet.buttons import MENU, WHILE_STOPPED, FleetButtons
 from tekton_tui.widgets.fleet.columns import COLUMNS, NARROW
 from tekton_tui.widgets.fleet.detail import DetailPane
 from tekton_tui.widgets.fleet.first_run import FirstRun
@@ -33,14 +32,6 @@ from tekton_tui.widgets.fleet.plots import LOW, Plots
 DETAIL, NARROW_DETAIL = 9, 5
 """Rows of the detail, with its border, where the terminal is usual and where it is small."""
 ORDER_WORDS = {"need": "needs you first"}
-MENU: tuple[tuple[str, str, str], ...] = (
-    ("chat", "Chat", "opens its conversation"), ("mark", "Mark", "for the next verb"),
-    ("launch", "Launch", "shows the plan"), ("stop", "Stop", "lets it finish what it can"), ("kill", "Kill", "at once; asks"),
-    ("restart", "Restart", "stops and starts it"), ("logs", "Log", "what its process wrote"), ("model", "Model", "chooses another"),
-    ("describe", "Describe", "role, persona, all facts"), ("pipe", "Pipe", "begins a chain with it"),
-    ("copy", "Copy name", ""), ("yank", "Copy as JSON", "with all facts"),
-)  # fmt: skip
-WHILE_STOPPED = {"launch", "mark", "logs", "model", "describe", "copy", "yank"}
 
 
 class _Shown(NamedTuple):
@@ -178,7 +169,7 @@ class FleetPane(Vertical):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While the first form stands here, what acts on rows has no keys."""
-        return action in ("launch_all", "filter") or not self.first_shown
+        return action in ("launch_all", "filter", "new") or not self.first_shown
 
     def focus_content(self) -> None:
         if self.first_shown:
@@ -197,6 +188,14 @@ class FleetPane(Vertical):
         here = self.grid.cursor_row
         if ids and (here is None or here.state not in LIVE):
             self.grid.go_to(ids[0])
+
+    def show_created(self, ai_id: str) -> None:
+        """Put the cursor on a new row; a filter that hides it is taken off."""
+        self.show_grid().go_to(ai_id)
+        if self.grid.filter_text and self.grid.cursor_ids != [ai_id]:
+            self.grid.set_filter("")
+            self.action_clear()
+            self.grid.go_to(ai_id)
 
     def key_words(self) -> dict[str, str]:
         """Return what Enter does: it launches the team, launches one, or opens a chat."""
@@ -362,6 +361,9 @@ class FleetPane(Vertical):
     def action_launch(self) -> None:
         self._commands.fleet.launch(self.targets() or ["starter"])
 
+    def action_new(self) -> None:
+        self._commands.fleet.new()
+
     def action_launch_all(self) -> None:
         self._commands.fleet.launch(["all"])
 
@@ -465,7 +467,7 @@ class FleetPane(Vertical):
 
     def action_yank(self) -> None:
         if row := self.grid.cursor_row:
-            self._commands.copy(_as_json(row), f"{row.name} as JSON")
+            self._commands.copy(as_json(row), f"{row.name} as JSON")
 
     def action_copy(self) -> None:
         if row := self.grid.cursor_row:
@@ -492,9 +494,3 @@ class FleetPane(Vertical):
         else:
             self.grid.fold_again()
         self.focus_content()
-
-
-def _as_json(row: SpecialistStatus) -> str:
-    import msgspec
-
-    return msgspec.json.format(msgspec.json.encode(row), indent=2).decode()

@@ -136,8 +136,9 @@ async def test_each_problem_names_its_field(
 ) -> None:
     found = problems(await preview(home, **fields))
     assert found.keys() == {field} and says in found[field]
-    both = problems(await preview(home, **fields, name=""))
-    assert both.keys() == {field, "name"}, "all that is wrong is said at once"
+    for name in ("", "apollo", "a b"):
+        both = problems(await preview(home, **fields, name=name))
+        assert both.keys() == {field, "name"}, "all that is wrong is said at once"
     with pytest.raises(TektonError):
         await create(home, **fields)
     assert not home.specialists.exists()

@@ -72,6 +72,7 @@ from tekton_tui.screens.choice import ChoiceScreen
 from tekton_tui.screens.dialogs import Dialog, Question
 from tekton_tui.screens.models import ModelScreen
 from tekton_tui.screens.needs import NeedsPane
+from tekton_tui.screens.new_specialist import NewSpecialistScreen
 from tekton_tui.screens.saved import SavedScreen
 from tekton_tui.widgets.common.command_line import CommandLine
 from tekton_tui.widgets.composer.editor import Editor
@@ -84,7 +85,7 @@ SOON_S = 3.0
 """How long an answer of the operator allows what it was about: a call is held a second for `u`, and the machine may be slow."""
 HARMFUL = frozenset(
     "Launch Kill Restart Chat TeamChat Discuss AskMember RunPipeline DeleteSession ResetMember RemovePipeline SavePipeline "
-    "SetModel UseModel PullModel SetAgentOption AnswerAsk ExportSession Shutdown".split()
+    "SetModel UseModel PullModel SetAgentOption AnswerAsk ExportSession CreateSpecialist Shutdown".split()
 )
 """Calls that start, end, restart, send, change or delete something, or write a file."""
 TOLD = HARMFUL | {"Cancel"}
@@ -155,6 +156,7 @@ def watch() -> None:
         lambda listing: "SetModel" if isinstance(listing.screen, ModelScreen) else "",
     )
     permitting(Input, "action_submit", lambda field: NAMED.get(type(field.screen), ""))
+    permitting(NewSpecialistScreen, "action_create", lambda form: "CreateSpecialist")
     permitting(FirstRun, "action_begin", lambda form: "Launch UseModel PullModel")
 
 

@@ -66,7 +66,7 @@ def shown_as(colour: TerminalColor, deep: bool) -> str:
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
-@pytest.mark.parametrize("state", [*PLACES, "chat_search", "command_line"])
+@pytest.mark.parametrize("state", [*PLACES, "chat_search", "command_line", "new_specialist"])
 async def test_every_pair_that_is_drawn_can_be_read(
     state: str, theme: Any, deep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +127,7 @@ async def test_without_colours_the_cursor_and_each_state_have_a_sign(
 
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("state", [*PLACES, "chat", "help", "kill", "switcher", "pipes"])
+@pytest.mark.parametrize("state", [*PLACES, "chat", "help", "kill", "switcher", "pipes", "new_specialist"])
 async def test_in_ascii_every_sign_of_ours_is_ascii_and_no_column_moves(
     state: str, size: tuple[int, int]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ from backend.schema.params import (
     ListSavedPipelines,
     ListSessions,
     ListTurns,
+    PreviewSpecialist,
     PullModel,
 )
 from backend.schema.records import (
@@ -63,6 +65,7 @@ from backend.schema.records import (
     StageRecord,
 )
 from backend.schema.results import (
+    DraftProblem,
     EventFigures,
     GatewayClient,
     GatewayReport,
@@ -76,6 +79,7 @@ from backend.schema.results import (
     ProviderModels,
     SavedPipelineList,
     SessionList,
+    SpecialistDraft,
     TurnList,
 )
 from backend.schema.tools import Ask
@@ -734,6 +738,21 @@ async def needs_ask(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> No
     await pilot.press("4")
 
 
+async def new_specialist(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Half-written: the prompt is there, and one field is wrong."""
+    persona = "You are the critic. You read a change and name what can break, the worst first."
+    head = 'name: critic\ntitle: "Critic"\ncapabilities: ["code review", "tests"]'
+    text = f"---\n{head}\n---\n{persona}\n"
+    problem = DraftProblem("provider", "expected one of auto, ollama, anthropic; found 'olama'")
+    client.answers[PreviewSpecialist] = SpecialistDraft(
+        "critic", "/home/ada/.tekton/specialists/critic/SKILL.md", text, persona, [problem]
+    )
+    await pilot.press("n", *"critic", "tab", "tab", *"code review, tests", "tab", *persona, "tab", *"olama")
+    async with asyncio.timeout(60):
+        while not any(label.display for label in app.screen.query("#new-provider-problem")):
+            await pilot.pause(0.02)
+
+
 STATES: dict[str, tuple[bool, Drive]] = {
     "fleet_empty": (False, first_run), "fleet": (True, nothing), "launch_plan": (False, plan), "chat": (True, chat),
     "chat_waits": (True, chat_waits), "chat_tools": (True, chat_tools), "chat_files": (True, chat_files), "chat_branch": (True, chat_branch), "switcher": (True, switcher), "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
@@ -744,7 +763,7 @@ STATES: dict[str, tuple[bool, Drive]] = {
     "chat_search": (True, chat_search), "models": (True, pull_that_lasts), "settings": (True, settings),
     "sessions_hits": (True, sessions_hits), "pipes_failed": (True, pipes_failed), "pipes_saved": (True, pipes_saved), "pipes_mistake": (True, pipes_mistake),
     "command_line": (True, command_line), "fleet_wall": (True, wall), "fleet_log": (True, fleet_log), "fleet_columns": (True, columns), "help_team": (True, help_team), "ask": (True, ask),
-    "needs": (True, needs), "needs_ask": (True, needs_ask),
+    "needs": (True, needs), "needs_ask": (True, needs_ask), "new_specialist": (True, new_specialist),
 }  # fmt: skip
 
 

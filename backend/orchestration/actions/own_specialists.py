@@ -20,6 +20,8 @@ from backend.schema.results import DraftProblem, SpecialistCreated, SpecialistDr
 STAND_IN_NAME = "a-draft-without-a-name"
 """Under this name the other fields are looked at while the name cannot be used."""
 IN_PROVIDER = "provider: "
+FIELDS = ("name", "title", "capabilities", "persona", "provider", "model")
+"""In the order in which problems are told."""
 
 
 class _Checked(NamedTuple):
@@ -104,19 +106,19 @@ def _check(params: NewSpecialist[Any], home: Home, environment: Mapping[str, str
     for fault in faults:
         reason = fault.reason.removeprefix(IN_PROVIDER)
         refusals.setdefault(_field(fault, skill), InvalidRequest(reason))
-    row = None if faults else catalog.get(tried)
+    row = next((row for row in catalog if row.name == plain(tried)), None)
     if row is not None and not row.own:
         words = f"{row.name} ships with the platform: take another name"
         refusals.setdefault("name", TektonError(words, code="conflict"))
+    ordered = [(field, refusals[field]) for field in FIELDS if field in refusals]
     draft = SpecialistDraft(
         name,
         str(home.specialists / name / SKILL) if name else "",
         fields(name or given, persona).text,
-        row.persona if persona and row is not None else persona,
-        [DraftProblem(field, error.message) for field, error in refusals.items()],
+        row.persona if persona and row is not None and not faults else persona,
+        [DraftProblem(field, error.message) for field, error in ordered],
     )
-    first = next(iter(refusals.items()), None)
-    return _Checked(draft, _named(*first) if first else None)
+    return _Checked(draft, _named(*ordered[0]) if ordered else None)
 
 
 def _named(field: str, error: TektonError) -> TektonError:

@@ -16,6 +16,17 @@ NEED_LIVE: Final = ("kill", "kill-all")
 BUTTONS_WIDTH: Final = 60
 """With fewer columns there are no buttons: an `all` that does not say what it does to all ends the wrong ones."""
 
+MENU: tuple[tuple[str, str, str], ...] = (
+    ("chat", "Chat", "opens its conversation"), ("mark", "Mark", "for the next verb"),
+    ("launch", "Launch", "shows the plan"), ("stop", "Stop", "lets it finish what it can"), ("kill", "Kill", "at once; asks"),
+    ("restart", "Restart", "stops and starts it"), ("logs", "Log", "what its process wrote"), ("model", "Model", "chooses another"),
+    ("describe", "Describe", "role, persona, all facts"), ("pipe", "Pipe", "begins a chain with it"),
+    ("copy", "Copy name", ""), ("yank", "Copy as JSON", "with all facts"),
+)  # fmt: skip
+"""What can be done with a row: the pane's action, its name, and what it does."""
+WHILE_STOPPED = {"launch", "mark", "logs", "model", "describe", "copy", "yank"}
+"""Of these, what has a use while it does not run."""
+
 
 class FleetButtons(Horizontal):
     """Launch, Launch all, Kill, Kill all."""

@@ -176,14 +176,14 @@ class FleetGrid(ScrollView, can_focus=True):
         return [(0, self._places[key] + first, partial(self._set_cursor, key)) for key in self._seen()]
 
     def go_to(self, ai_id: str) -> None:
-        """Put the cursor on a row; one that is folded is shown."""
+        """Put the cursor on a row; one that is folded, or came just now, is shown."""
+        if ai_id not in self._places and ai_id in self._fleet.rows:
+            self.rearrange()
+            if ai_id not in self._places and STOPPED in self._places:
+                self._unfolded = True
+                self.rearrange()
         if ai_id in self._places:
             self._set_cursor(ai_id)
-        elif ai_id in self._fleet.rows and STOPPED in self._places:
-            self._unfolded = True
-            self.rearrange()
-            if ai_id in self._places:
-                self._set_cursor(ai_id)
 
     def show_unread(self, ids: frozenset[str]) -> None:
         """Mark those whose answers nobody has seen."""
