@@ -25,7 +25,7 @@ CONSOLE_HAS_NO = {
     "team_members": "the rows of the snapshot",
     "specialist_health": "the console shows what supervision sees; asking is for programs",
     "match": "@auto in the composer has the backend match",
-    "create_session": "`:new` begins a session and makes it the default: reset_member",
+    "create_session": "`/new` begins a session and makes it the default: reset_member",
     "search_memory": "the Sessions screen finds by words of messages through list_sessions",
     "usage": "tokens and cost are columns of the console's rows",
     "edit_turn": "`i` takes a question that waits back into the composer: cancel",
