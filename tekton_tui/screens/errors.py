@@ -115,6 +115,8 @@ class ErrorsPane(Vertical):
 
     def _cells(self, record: ErrorRecord) -> list[Text]:
         tone = "text-muted" if record.acknowledged else ""
+        # the pane has no size before its first layout, and takes the console's whole width from then on
+        width = self.size.width or app_of(self).size.width
         return [
             cell(self, " " if record.acknowledged else "✖", tone="text-error"),
             cell(self, _clock(record.last), tone=tone),
@@ -122,7 +124,7 @@ class ErrorsPane(Vertical):
             cell(self, str(record.count), tone=tone),
             cell(self, record.where.removesuffix("-ai"), 12, tone),
             cell(self, record.code.replace("_", " "), 20, tone),
-            cell(self, record.message, max(16, self.size.width - self._other_cells()), tone),
+            cell(self, record.message, max(16, width - self._other_cells()), tone),
         ]
 
     def _other_cells(self) -> int:
