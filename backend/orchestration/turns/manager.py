@@ -340,7 +340,8 @@ class TurnManager:
             words = "was on its way" if turn.began else "was not begun"
             self._runner.fail(turn, "backend_lost", f"the backend was stopped while this answer {words}")
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # not `gather`: from Python 3.12 on that of tasks which have ended returns at once, before they leave the set
+            await asyncio.wait(self._tasks)
         await self._completion.settled()
 
     async def close_in_store(self, *outcomes: TurnOutcome) -> None:
