@@ -33,7 +33,7 @@ from tests.tui.test_pictures import MODEL_SERVER, STATES, busy_fleet
 from tests.tui.test_verbs import Refusing
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
-pytestmark = pytest.mark.usefixtures("still")
+pytestmark = [pytest.mark.usefixtures("still"), pytest.mark.keys]
 
 
 async def logs(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:

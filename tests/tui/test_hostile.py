@@ -181,6 +181,7 @@ async def hostile_console(tmp_path: Path) -> AsyncIterator[tuple[Terminal, Repla
     ]  # fmt: skip
     rows = [replace(one, name=evil("nam", one.name)) for one in named]
     first = snapshot(*rows, services=[ServiceStatus(evil("svc"), evil("svc"), "ready", detail=evil("sdt"))])
+    first.attention = what_waits()  # whoever is told anew what there is finds the same
     async with ReplayGateway(first, partial(answer_of, hostile_answers())) as gateway:
         command = [
             sys.executable,

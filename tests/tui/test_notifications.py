@@ -75,6 +75,11 @@ async def test_the_title_counts_who_is_ready_waits_and_failed_and_is_put_back_at
         await written(terminal, "· 1 waiting\x07")
         item = AttentionItem("down:athena-ai", "down", "athena-ai", NOW, "killed", "killed by SIGKILL")
         await gateway.send(ended(1.0), died(), AttentionChanged([item], []))
+        await written(terminal, f"\x1b]2;tekton {place} · 1 ready · 1 killed\x07")
+        stalled = AttentionItem(
+            "stalled:apollo-ai", "stalled", "apollo-ai", NOW, "stalled", "no token for 15 s"
+        )
+        await gateway.send(AttentionChanged([stalled], []))
         await written(terminal, f"\x1b]2;◆1 tekton {place} · 1 ready · 1 killed\x07")
         terminal.send("\x11")
         await asyncio.to_thread(leave, terminal)

@@ -22,7 +22,7 @@ from tests.tui.test_asks import answered
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
-WITHIN_S, READS_S = 30.0, 0.4
+WITHIN_S, READS_S = 30.0, 0.7
 CARD = "asks to call a tool"
 
 

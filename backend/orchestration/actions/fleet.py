@@ -151,12 +151,14 @@ async def launch(
     fleet: Supervisor,
     models: ModelService,
     settings: Settings,
-    watch: SpecialistWatch,
+    watch: SpecialistWatch | None,
 ) -> LaunchReport:
     """Launch specialists, or with `dry_run` only show the plan, with the models that could answer; a result for each."""
     try:
         ids = resolve(params.ids, catalog=catalog, settings=settings)
     except UnknownSpecialist:
+        if watch is None:
+            raise
         await watch.look()  # its file may have been written a moment ago
         ids = resolve(params.ids, catalog=catalog, settings=settings)
     if params.dry_run:
@@ -180,12 +182,14 @@ async def launch_one(
     fleet: Supervisor,
     models: ModelService,
     settings: Settings,
-    watch: SpecialistWatch,
+    watch: SpecialistWatch | None,
 ) -> LaunchReport:
     """Launch one specialist."""
     try:
         name = catalog.get(params.id).name
     except UnknownSpecialist:
+        if watch is None:
+            raise
         await watch.look()
         name = catalog.get(params.id).name
     wish = Launch([name], params.dry_run)

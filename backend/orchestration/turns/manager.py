@@ -166,22 +166,22 @@ class TurnManager:
         """Run one turn to its end. A failure of the model is an outcome with a code, not an exception.
 
         A caller that is cancelled cancels the turn. Past `request.timeout_s` the turn is cancelled and its outcome
-        carries the code `timeout` with the partial text. Who asks under the id of a turn under way waits with its first
-        caller and ends nothing by going away or by having waited long enough.
+        carries the code `timeout` with the partial text. Of several that asked under one id only the last one to leave
+        ends the turn: the others go without it.
 
         Raises:
             TektonError: The turn could not be started; see `start`.
         """
-        joined = self.is_known(request.request_id)
         turn = await self.start(request, on_text=on_text)
+        turn.waiting += 1
         try:
             return await asyncio.wait_for(asyncio.shield(turn.done), request.timeout_s)
         except TimeoutError:
-            if joined:
+            if turn.waiting > 1:
                 outcome = turn.outcome_so_far()
                 outcome.code = "timeout"
                 outcome.error = (
-                    f"no full answer within {request.timeout_s:g} s; who asked first still waits for it"
+                    f"no full answer within {request.timeout_s:g} s; somebody else still waits for it"
                 )
                 return outcome
             await self.cancel(turn.request_id)
@@ -190,9 +190,11 @@ class TurnManager:
             outcome.code, outcome.error = "timeout", f"no full answer within {request.timeout_s:g} s"
             return outcome
         except asyncio.CancelledError:
-            if not joined:
+            if turn.waiting == 1:
                 self.cancel_soon(turn.request_id)
             raise
+        finally:
+            turn.waiting -= 1
 
     def find(self, request_id: str) -> Turn | None:
         """Return the turn of a request id that waits or runs, or ended lately."""

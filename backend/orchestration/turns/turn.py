@@ -134,6 +134,8 @@ class Turn:
     """Pieces of text that those calls brought."""
     served: StreamMetadata | None = None
     """What the worker reported at its end."""
+    waiting: int = 0
+    """How many callers wait for its end."""
     origin: str = field(default_factory=jsonlog.request_id.get)
     """Request id of the client's call that started this turn, for logs and traces."""
     _text: TextBuffer = field(default_factory=TextBuffer)
