@@ -86,7 +86,7 @@ class ReplayGateway:
             async for text in socket:
                 frame: dict[str, Any] = msgspec.json.decode(text)
                 kind, call_id = frame.pop("type"), frame.pop("request_id", "")
-                for reply in self._replies(kind, call_id, frame):
+                for reply in self._replies(kind, call_id, frame, again=socket in self._sockets):
                     await socket.send(_encode(reply), text=True)
                 if kind == "subscribe":
                     self._sockets.add(socket)
@@ -96,7 +96,12 @@ class ReplayGateway:
         finally:
             self._sockets.discard(socket)
 
-    def _replies(self, kind: str, call_id: str, params: dict[str, Any]) -> Iterable[msgspec.Struct]:
+    def _replies(
+        self, kind: str, call_id: str, params: dict[str, Any], *, again: bool
+    ) -> Iterable[msgspec.Struct]:
+        if kind == "subscribe" and again:  # other topics from now on: what there is is known
+            yield Result(call_id, {"resumed": True, "seq": self._seq})
+            return
         if kind == "subscribe":
             yield Result(call_id, {"resumed": False, "seq": self._seq})
             yield msgspec.structs.replace(self._first, at_seq=self._seq)
