@@ -17,7 +17,7 @@ class Newcomer(Terminal):
         """Press a key once the screen names it beside what it does."""
         named = re.compile(rf"(?:^|[\s│─·▌]){re.escape(sign)}(?:→)?\s+{re.escape(does)}", re.MULTILINE)
         self.wait_for(lambda text: named.search(text) is not None, f"the key {sign} beside {does!r}")
-        self.drain(0.4)  # one reads before one presses
+        self.drain(0.7)  # one reads before one presses; what was only just offered is not sent
         assert named.search(self.text), f"{sign} {does} is gone again\n{self.text}"
         self.type(BYTES.get(sign, sign))
 
