@@ -23,7 +23,7 @@ from tests.providers.rigs import ENVIRONMENT
 from tests.providers.upstreams import Call, Upstream
 from tests.providers.vendor_streams import BAD, GOOD, Bad, Good
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600 if os.environ.get("TEKTON_ALL_STREAMS") else 240)]
 
 BOUND_S = 60.0
 DIALECTS: dict[str, Dialect] = {
