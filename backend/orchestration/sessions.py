@@ -149,11 +149,6 @@ class Sessions:
             self.leave(place)
             place.granted.set_result(None)
 
-    def is_busy(self, session_id: str) -> bool:
-        """Return whether anybody works or waits in a session."""
-        queue = self._queues.get(session_id)
-        return queue is not None and bool(queue.holders)
-
     @asynccontextmanager
     async def closing(self, session_id: str) -> AsyncGenerator[None]:
         """Let nobody enter a session meanwhile, and none of those who wait begin there.

@@ -94,11 +94,6 @@ ADDRESSES = {"errors": "needs"} | dict.fromkeys(("gateway", "models", "hosts", "
 """Words behind `:` for a tab of a place, and which place that is; some are names that screens had before."""
 
 
-def screen_named(name: str) -> ScreenRow | None:
-    """Return the screen of a name or an earlier name."""
-    return SCREENS.get(ADDRESSES.get(name, name))
-
-
 def place_of(screen: str) -> str:
     """Return the place that a screen is, or is part of."""
     return SCREENS[screen].place or screen

@@ -21,24 +21,14 @@ from backend.schema.errors import TektonError
 BOUND_S = 60.0
 
 
-@dataclass
-class Whole:
-    """One client's view of the platform of `home`. After `kill_backend`, `reattach` starts and joins the next one."""
+class OverClient:
+    """What a test asks of a platform through its client."""
 
-    home: Home
     client: Client
-    calls_file: Path
 
-    @property
-    def calls(self) -> int:
-        """Upstream calls of the scripted provider so far."""
-        return self.calls_file.read_text().count("call") if self.calls_file.exists() else 0
-
-    @property
-    def backend_pid(self) -> int:
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self.home.backend_facts.read_bytes())["pid"]
-        return 0
+    async def launch(self, *names: str) -> None:
+        for result in (await self.client.request("launch", {"ids": list(names)}))["results"]:
+            assert result["ok"], result
 
     async def row(self, name: str) -> dict[str, Any]:
         rows = (await self.client.request("snapshot", {}))["specialists"]
@@ -56,6 +46,26 @@ class Whole:
             "chat", {"ai_id": name, "content": content, **more}, timeout_s=BOUND_S
         )
 
+
+@dataclass
+class Whole(OverClient):
+    """One client's view of the platform of `home`. After `kill_backend`, `reattach` starts and joins the next one."""
+
+    home: Home
+    client: Client
+    calls_file: Path
+
+    @property
+    def calls(self) -> int:
+        """Upstream calls of the scripted provider so far."""
+        return self.calls_file.read_text().count("call") if self.calls_file.exists() else 0
+
+    @property
+    def backend_pid(self) -> int:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self.home.backend_facts.read_bytes())["pid"]
+        return 0
+
     async def fail(self, name: str, content: str, request_id: str) -> TektonError:
         """Ask what must fail and return the failure as the client sees it."""
         with pytest.raises(TektonError) as failure:
@@ -65,10 +75,6 @@ class Whole:
     async def errors(self, where: str) -> list[dict[str, Any]]:
         found = (await self.client.request("list_errors", {}))["errors"]
         return [error for error in found if error["where"] == where]
-
-    async def launch(self, *names: str) -> None:
-        for result in (await self.client.request("launch", {"ids": list(names)}))["results"]:
-            assert result["ok"], result
 
     async def kill_backend(self) -> None:
         """End the backend by SIGKILL, as a crash would; workers live on."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from backend.memory.errors import StoreFailed
 from backend.orchestration.platform import Platform
@@ -19,22 +17,9 @@ from backend.schema.events import TeamEnd, TeamQueued, TeamStart, TurnChanged
 from backend.schema.frames import StreamChunk, StreamEnd
 from backend.schema.orchestration import Mode
 from backend.specialists.killall import kill_all
-from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, running, start, upstream_calls
+from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, start, upstream_calls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    async with running(tmp_path_factory.mktemp("pairs") / "home", "apollo", "athena") as platform:
-        yield platform
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def watcher(platform: Platform) -> AsyncIterator[Watcher]:
-    watcher = Watcher(platform, "chat")
-    yield watcher
-    watcher.close()
 
 
 async def ask_team(platform: Platform, content: str, **values: Any) -> Any:

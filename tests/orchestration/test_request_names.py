@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from backend.orchestration.platform import Platform
 from backend.schema.errors import TektonError
@@ -19,12 +17,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ASKING = ("chat", "team_chat", "discuss", "ask_member", "pipeline", "bulk")
 KEPT = ("chat", "team_chat", "pipeline", "bulk")
 """Those whose ids are known to the next backend, which knows no team turns to discuss."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    async with running(tmp_path_factory.mktemp("names") / "home", "apollo", "athena") as platform:
-        yield platform
 
 
 async def asked(platform: Platform, action: str, name: str, content: str = "alpha", **values: Any) -> Any:

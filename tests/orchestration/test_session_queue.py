@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import pytest
-import pytest_asyncio
 
 from backend.orchestration.platform import Platform
 from backend.orchestration.turns.history import NO_ANSWER
@@ -15,23 +13,10 @@ from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamQueued, TurnChanged, TurnStarted
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamPhase
 from backend.schema.records import StoredMessage
-from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, running, sent, upstream_calls
+from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, sent, upstream_calls
 
 Role = Literal["user", "assistant"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    async with running(tmp_path_factory.mktemp("queue") / "home", "apollo", "athena") as platform:
-        yield platform
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def watcher(platform: Platform) -> AsyncIterator[Watcher]:
-    watcher = Watcher(platform, "chat")
-    yield watcher
-    watcher.close()
 
 
 async def new_session(platform: Platform, owner: str = "apollo") -> str:

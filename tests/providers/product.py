@@ -6,21 +6,18 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from backend.client import Client
 from backend.home import Home
+from tests.fleet.whole import BOUND_S, OverClient
 from tests.providers.dialects import AnthropicWords, OllamaWords, OpenAIWords
 from tests.providers.rigs import ServerRig
 
-BOUND_S = 60.0
-
 
 @dataclass
-class Product:
+class Product(OverClient):
     """A running platform. `vendors` are servers by provider kind; nothing of them is started before `serve`."""
 
     home: Home
@@ -44,26 +41,6 @@ class Product:
     def configure(self, more: str) -> None:
         with self.home.config.open("a", encoding="utf-8") as file:
             file.write(more)
-
-    async def launch(self, *names: str) -> None:
-        for result in (await self.client.request("launch", {"ids": list(names)}))["results"]:
-            assert result["ok"], result
-
-    async def row(self, name: str) -> dict[str, Any]:
-        rows = (await self.client.request("snapshot", {}))["specialists"]
-        return next(row for row in rows if row["name"] == name)
-
-    async def until_row(self, name: str, fits: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Wait for a row to become so; looks as often as the backend answers."""
-        async with asyncio.timeout(BOUND_S):
-            while not fits(row := await self.row(name)):
-                pass
-        return row
-
-    async def ask(self, name: str, content: str, **more: Any) -> dict[str, Any]:
-        return await self.client.request(
-            "chat", {"ai_id": name, "content": content, **more}, timeout_s=BOUND_S
-        )
 
     async def tekton(self, *words: str) -> tuple[int, str, str]:
         """Run the command line as a person would; return exit code, stdout, stderr."""

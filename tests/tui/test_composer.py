@@ -11,6 +11,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from tekton_tui.widgets.common.text_field import pasted
 from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.composer.editor import Editor
 from tekton_tui.widgets.composer.text import (
@@ -20,7 +21,6 @@ from tekton_tui.widgets.composer.text import (
     Query,
     marks_of,
     matching,
-    pasted,
     query_at,
 )
 

@@ -1,8 +1,9 @@
-"""A field of many lines for a form; the composer's, where enter sends, is `widgets.composer.editor`."""
+"""Fields of many lines: what all of them do, and one for a form; the composer's is `widgets.composer.editor`."""
 
 from __future__ import annotations
 
 from textual import events
+from textual.content import Content
 from textual.widgets import TextArea
 
 from tekton_tui.runtime.frame_scheduler import app_of
@@ -10,12 +11,16 @@ from tekton_tui.safe_text import safe
 from tekton_tui.widgets.common.field import SLASH
 
 
-class TextField(TextArea):
-    """Text of many lines; tab leaves it, and nothing in it can steer the terminal."""
+class SafeTextArea(TextArea):
+    """A `TextArea` whose text cannot steer the terminal, with a steady cursor: a blinking one would write at rest."""
 
-    def __init__(self, placeholder: str, *, id: str | None = None) -> None:
+    def __init__(self, placeholder: Content | str, *, id: str | None = None, compact: bool = False) -> None:
         super().__init__(
-            id=id, placeholder=placeholder, show_line_numbers=False, highlight_cursor_line=False, compact=True
+            id=id,
+            placeholder=placeholder,
+            show_line_numbers=False,
+            highlight_cursor_line=False,
+            compact=compact,
         )
         self.cursor_blink = False
         self.match_cursor_bracket = False
@@ -24,6 +29,7 @@ class TextField(TextArea):
         return key == SLASH or super().check_consume_key(key, character)
 
     async def _on_key(self, event: events.Key) -> None:
+        # a terminal may send a key whose character would steer it when it is drawn again
         if event.is_printable and event.character is not None and safe(event.character) != event.character:
             event.prevent_default()
             event.stop()
@@ -33,13 +39,25 @@ class TextField(TextArea):
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
         event.stop()
-        self._put(event.text)
+        self.take_paste(pasted(event.text))
 
     def action_paste(self) -> None:
         """Insert what the app copied last."""
-        self._put(app_of(self).clipboard)
+        self.take_paste(pasted(app_of(self).clipboard))
 
-    def _put(self, text: str) -> None:
-        if text:
-            text = safe(text.replace("\r\n", "\n").replace("\r", "\n"))
+    def take_paste(self, text: str) -> None:
+        """Put `pasted` text in place of what is selected."""
+        if text and not self.read_only:
             self.move_cursor(self.replace(text, *self.selection).end_location)
+
+
+class TextField(SafeTextArea):
+    """Text of many lines in a form; tab leaves it."""
+
+    def __init__(self, placeholder: str, *, id: str | None = None) -> None:
+        super().__init__(placeholder, id=id, compact=True)
+
+
+def pasted(text: str) -> str:
+    """Return pasted text with LF line ends and nothing in it that could steer the terminal."""
+    return safe(text.replace("\r\n", "\n").replace("\r", "\n"))

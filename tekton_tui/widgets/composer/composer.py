@@ -23,9 +23,10 @@ from textual.widgets.option_list import Option
 
 from tekton_tui.formatting import number, size
 from tekton_tui.safe_text import literal, one_line
+from tekton_tui.widgets.common.text_field import pasted
 from tekton_tui.widgets.composer.editor import Editor
 from tekton_tui.widgets.composer.files import Attached, files_named, path_choices, path_of
-from tekton_tui.widgets.composer.text import Choice, Preview, Query, matching, pasted, place_in
+from tekton_tui.widgets.composer.text import Choice, Preview, Query, matching, place_in
 
 POPUP_ROWS: Final = 8
 POPUP_CELLS: Final = 44

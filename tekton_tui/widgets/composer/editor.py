@@ -11,20 +11,19 @@ from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import TextArea
 from textual.widgets.text_area import Selection
 
 from tekton_tui.safe_text import safe
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.common.field import SLASH
-from tekton_tui.widgets.composer.text import Mark, Pastes, Query, marks_of, pasted, query_at
+from tekton_tui.widgets.common.text_field import SafeTextArea
+from tekton_tui.widgets.composer.text import Mark, Pastes, Query, marks_of, query_at
 
 MAX_HISTORY: Final = 500
 MAX_MARKED_CHARS: Final = 20_000
 """A longer text is shown without marks."""
 
 
-class Editor(TextArea):
+class Editor(SafeTextArea):
     """A text field where enter sends."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -88,9 +87,7 @@ class Editor(TextArea):
             self.paths = paths
 
     def __init__(self, placeholder: Content | str) -> None:
-        super().__init__(placeholder=placeholder, show_line_numbers=False, highlight_cursor_line=False)
-        self.cursor_blink = False
-        self.match_cursor_bracket = False
+        super().__init__(placeholder)
         self.choosing = False
         """Whether the popup is open: the arrow keys, tab, enter and escape belong to it."""
         self.sent: list[str] = []
@@ -154,7 +151,7 @@ class Editor(TextArea):
 
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         """Enter and tab are not text here; `/` is, whatever its owner binds it to."""
-        return key == SLASH or (key not in ("enter", "tab") and super().check_consume_key(key, character))
+        return key not in ("enter", "tab") and super().check_consume_key(key, character)
 
     # Keys
 
@@ -163,29 +160,20 @@ class Editor(TextArea):
         if event.key in ("enter", "tab"):
             event.prevent_default()
             return
-        # a terminal may send a key whose character would steer it when it is drawn again
-        if event.is_printable and event.character is not None and safe(event.character) != event.character:
-            event.prevent_default()
-            event.stop()
-            return
         await super()._on_key(event)
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Insert pasted text, long text as a chip; what is the names of files is handed to the owner."""
-        event.prevent_default()
-        event.stop()
+        """Insert pasted text; what is the names of files is handed to the owner."""
         if paths := self.files_in(event.text):
+            event.prevent_default()
+            event.stop()
             self.post_message(self.Named(paths))
-        elif not self.read_only and event.text:
-            result = self.replace(self.pastes.fold(pasted(event.text)), *self.selection)
-            self.move_cursor(result.end_location)
+            return
+        await super()._on_paste(event)
 
-    def action_paste(self) -> None:
-        """Insert what the app copied last."""
-        clipboard: str = self.app.clipboard  # pyright: ignore[reportUnknownMemberType]
-        if not self.read_only and clipboard:
-            result = self.replace(self.pastes.fold(pasted(clipboard)), *self.selection)
-            self.move_cursor(result.end_location)
+    def take_paste(self, text: str) -> None:
+        """Insert pasted text, long text as a chip."""
+        super().take_paste(self.pastes.fold(text))
 
     def action_send(self) -> None:
         """Send, or take the popup's choice."""

@@ -7,8 +7,6 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from tekton_tui.safe_text import safe
-
 FOLD_PASTE_CHARS: Final = 1_000
 FOLD_PASTE_LINES: Final = 8
 MAX_CHOICES: Final = 50
@@ -99,11 +97,6 @@ class Pastes:
             if match.end() == column and match[0] in self.texts:
                 return match.end() - match.start()
         return 0
-
-
-def pasted(text: str) -> str:
-    """Return pasted text with LF line ends and nothing in it that could steer the terminal."""
-    return safe(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def query_at(before: str) -> Query | None:
