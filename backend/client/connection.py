@@ -35,6 +35,7 @@ from backend.client.link import (
     open_link,
     refusal,
 )
+from backend.deadlines import loop_timeout
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, Hello, Result, Snapshot, Topic, event_decoder
 from backend.schema.frames import ErrorReply
@@ -141,7 +142,8 @@ class Client:
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         client._keeper = asyncio.create_task(client._keep(first), name="client link")
         try:
-            await asyncio.wait_for(asyncio.shield(first), timeout_s)
+            async with loop_timeout(timeout_s):
+                await asyncio.shield(first)
         except TimeoutError as error:
             await client.close()
             raise RemoteError(
@@ -273,7 +275,7 @@ class Client:
         if self.state == "lost":
             raise RemoteError(f"the backend is lost: {self.lost_reason}", code="backend_lost")
         try:
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 # The same id is the same call: a second caller waits for its answer instead of sending it again.
                 if under_way := self._calls.get(call_id):
                     if under_way[0] != frame:
@@ -372,7 +374,7 @@ class Client:
 
         A gateway that knows how has read the `wish` in the head of the request; an older one is sent a frame.
         """
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with loop_timeout(CONNECT_TIMEOUT_S):
             hello = self._understood(await socket.recv(decode=False))
         if not isinstance(hello, Hello):
             raise RemoteError(f"{self.url} does not speak like a tekton gateway", code="backend_lost")

@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 import backend
+from backend.deadlines import loop_timeout
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import SUBSCRIBE_HEADER
 from backend.tls import Trust, failure, is_loopback
@@ -181,7 +182,7 @@ async def _accepted(host: str, port: int, within_s: float) -> socket.socket:
     failed: OSError | RemoteError = OSError(f"{host} has no address")
     for family, kind, protocol, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
-            async with asyncio.timeout(within_s):
+            async with loop_timeout(within_s):
                 return await _knock(partial(socket.socket, family, kind, protocol), place)
         except TimeoutError:
             failed = RemoteError(f"{host}:{port} gave no answer in {within_s:.1f} s", code="timeout")

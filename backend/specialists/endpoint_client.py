@@ -10,6 +10,7 @@ from itertools import count
 
 from msgspec import Struct
 
+from backend.deadlines import loop_timeout
 from backend.schema.errors import TektonError
 from backend.schema.frames import Reply, Request, StreamReply
 from backend.specialists.worker_client import ChannelClosed, Frames, FramesHandler, ReplyTimeout
@@ -35,7 +36,7 @@ class EndpointClient:
         if self.closed.done():
             raise ChannelClosed(f"{self.specialist.ai_id}: {self.closed.result()}")
         try:
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 return await self.specialist.answer(request)
         except TimeoutError as error:
             text = f"{self.specialist.ai_id} did not answer {request.type} within {timeout_s:g} s"
@@ -65,7 +66,7 @@ class EndpointClient:
             return False
         generation.cancel()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 return await generation.wait_cancelled()
         except TimeoutError:
             return False

@@ -6,6 +6,7 @@ Nothing is tried twice. A launch that fails leaves no process and no registry en
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 from socket import socket
@@ -27,6 +28,8 @@ from backend.specialists.endpoints import Endpoints
 from backend.specialists.launcher import LaunchFailed, Placement
 from backend.specialists.model_server import SERVICE, ModelServer
 from backend.specialists.plan import LIFECYCLE_OFF, check_caps, worker_settings, worker_spec
+
+log = logging.getLogger(__name__)
 
 
 class Launching:
@@ -96,16 +99,25 @@ class Launching:
         except TektonError as error:
             await self._undo(ai_id, error)
             raise
+        except Exception as error:  # whatever it is, no process and no row may stay half launched
+            log.exception("launching %s", ai_id)
+            refused = TektonError(f"{ai_id} cannot be launched: {error}", code="launch_failed")
+            await self._undo(ai_id, refused)
+            raise refused from error
         context.channels[ai_id] = client
         # It may have ended, or been stopped, while we connected.
         if context.table.rows[ai_id].state == "starting":
             context.table.update(ai_id, state="ready")
             context.turns.refresh(ai_id)
-        await context.registry.apply(
-            lambda change: change.update(
-                ai_id, expect=(placement.identity.pid, placement.identity.start), state="ready"
+        try:
+            await context.registry.apply(
+                lambda change: change.update(
+                    ai_id, expect=(placement.identity.pid, placement.identity.start), state="ready"
+                )
             )
-        )
+        except RegistryError as error:
+            # It serves and is registered: an entry that says "starting" is no reason to call the launch failed.
+            context.record_error(ai_id, error.code, error.message, phase="starting")
         return "serves"
 
     async def _known_fault(self, component: Component) -> TektonError | None:

@@ -12,12 +12,14 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from socket import socket
 
 import msgspec
 
 from backend.config import Settings
+from backend.deadlines import loop_timeout
 from backend.home import Home
 from backend.registry.identity import Identity, recorded_identity
 from backend.schema.records import Node, RegistryEntry
@@ -153,8 +155,9 @@ class LocalLauncher:
 
     async def _until_ready(self, spec: WorkerSpec, process: Process, pipe: StartPipe, started: float) -> None:
         limit_s = self._settings.fleet.ready_timeout_s
-        waited = {pipe.ready, process.exited}
-        await asyncio.wait(waited, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        with suppress(TimeoutError):
+            async with loop_timeout(limit_s):
+                await asyncio.wait({pipe.ready, process.exited}, return_when=asyncio.FIRST_COMPLETED)
         # First, because both may be done: a worker that reported `ready` and then ended does not serve.
         if process.exited.done():
             status = process.exited.result()

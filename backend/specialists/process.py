@@ -20,6 +20,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from backend.deadlines import loop_timeout
 from backend.registry.identity import Identity, identify
 
 KILL_WAIT_S = 3.0
@@ -123,7 +124,7 @@ class Process:
             _detached.append(self._child)
 
     async def _ended_within(self, seconds: float) -> ExitStatus:
-        async with asyncio.timeout(seconds):
+        async with loop_timeout(seconds):
             # Others wait for the same future: a time-out here must not cancel it.
             return await asyncio.shield(self.exited)
 

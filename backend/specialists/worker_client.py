@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, TypeGuard, cast
 
 import msgspec
 
+from backend.deadlines import loop_timeout
 from backend.schema.content import ToolResult
 from backend.schema.errors import TektonError
 from backend.schema.frames import (
@@ -175,7 +176,7 @@ class WorkerClient(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         context, name = (trust.context, trust.name or host) if trust else (None, None)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 _, client = await loop.create_connection(
                     lambda: cls(ai_id), host, port, ssl=context, server_hostname=name
                 )
@@ -204,7 +205,7 @@ class WorkerClient(asyncio.Protocol):
         self._calls[name] = answer
         try:
             self._send(msgspec.structs.replace(request, request_id=name))
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 return await answer
         except TimeoutError as error:
             raise ReplyTimeout(f"{self._who} did not answer {request.type} within {timeout_s:g} s") from error
@@ -244,7 +245,7 @@ class WorkerClient(asyncio.Protocol):
         confirmed = self._cancels.setdefault(request_id, self._loop.create_future())
         self._send(Request(type="cancel", request_id=request_id))
         try:
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 # Everybody who cancels this turn waits for the same future; one that gives up must not end it.
                 return await asyncio.shield(confirmed)
         except TimeoutError:

@@ -96,3 +96,16 @@ async def test_a_start_that_is_cancelled_ends_as_cancelled_and_leaves_no_process
         await asyncio.wait_for(starting, BOUND_S)
     living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     assert not [child for child in living if "time.sleep(611)" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+async def test_a_child_that_ended_as_told_while_we_stood_still_is_not_said_to_be_deaf(
+    steps: int, tmp_path: Path
+) -> None:
+    process = await started("import time; time.sleep(600)", tmp_path)
+    stopping = asyncio.create_task(process.stop(0.05))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 - the stall
+    status = await asyncio.wait_for(stopping, BOUND_S)
+    assert (status.signal, status.by_us) == (signal.SIGTERM, "SIGTERM")

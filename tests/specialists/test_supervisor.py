@@ -7,15 +7,24 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
+from backend import config
+from backend.home import Home
+from backend.registry import Registry, Transaction
 from backend.registry.identity import identify
+from backend.registry.store import RegistryBusy
 from backend.schema.events import LogLines
 from backend.schema.frames import HealthResponse, Request, StreamEnd, StreamError
+from backend.specialists.launcher import Placement
+from backend.specialists.local import LocalLauncher
 from backend.specialists.process import live_groups
 from backend.specialists.process_scan import find_workers
 from backend.specialists.supervisor import NotRunning
@@ -168,6 +177,77 @@ async def test_a_worker_never_ready_is_stopped_at_the_deadline(
     assert not result.ok and "not ready within 0.5 s" in result.message
     assert fleet.supervisor.status("apollo-ai").state == "stopped"
     assert registry_of(fleet) == {}
+
+
+class Misplacing(LocalLauncher):
+    """Says of the first worker that it listens where nobody does, or fails in a way of its own after it was started."""
+
+    misplaced = False
+    fault: Exception | None = None
+
+    async def launch(self, spec: Any, listener: Any, on_started: Any) -> Placement:
+        placement = await super().launch(spec, listener, on_started)
+        if self.misplaced:
+            return placement
+        self.misplaced = True
+        if self.fault is not None:
+            raise self.fault
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            return msgspec.structs.replace(placement, port=nobody.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        (None, "worker_lost", "cannot be reached"),
+        (OSError(5, "Input/output error"), "launch_failed", "Input/output error"),
+        (ValueError("the launcher has a fault"), "launch_failed", "the launcher has a fault"),
+    ],
+)
+async def test_a_launch_that_fails_after_its_start_says_so_and_leaves_nothing_behind(
+    fault: Exception | None, code: str, words: str, platform: Any, tmp_path: Path
+) -> None:
+    launcher = Misplacing(
+        Home(tmp_path / "home"), config.load(Home(tmp_path / "home").prepare(), {}), os.environ
+    )
+    launcher.fault = fault
+    fleet = await platform({"launcher": launcher})
+    [result] = await fleet.supervisor.launch(["apollo-ai"])
+    row = fleet.supervisor.status("apollo-ai")
+    assert not result.ok and result.code == code and words in result.message
+    assert (row.state, row.pid, row.cause) == ("stopped", 0, result.message)
+    assert not find_workers(fleet.home) and "apollo-ai" not in registry_of(fleet)
+    assert [error["message"] for error in fleet.errors] == [result.message]
+    with pytest.raises(NotRunning):
+        fleet.supervisor.channel("apollo-ai")
+    await fleet.launch("apollo-ai")
+    end = await fleet.ask("apollo-ai", "hello").end()
+    assert isinstance(end, StreamEnd)
+    assert fleet.states_of("apollo-ai")[:4] == ["starting", "stopped", "starting", "ready"]
+
+
+class BusyOnce(Registry):
+    """Its lock is held by somebody when a worker that serves is to be entered as ready."""
+
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
+        with super().transaction() as change:
+            yield change
+            if any("state=ready" in line for line in map(str, change.audit)):
+                raise RegistryBusy("the lock of the registry stayed held")
+
+
+async def test_a_launch_whose_registry_takes_no_more_serves_and_says_what_was_not_written(
+    platform: Any, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home").prepare()
+    fleet = await platform({"registry": BusyOnce(home.registry, home.audit)})
+    [result] = await fleet.supervisor.launch(["apollo-ai"])
+    assert (result.ok, result.state) == (True, "ready")
+    assert [error["code"] for error in fleet.errors] == ["registry_busy"]
+    assert registry_of(fleet)["apollo-ai"]["pid"] == result.pid
+    assert isinstance(await fleet.ask("apollo-ai", "hello").end(), StreamEnd)
 
 
 async def test_what_a_worker_started_goes_with_it(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import contextlib
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -14,6 +18,7 @@ from backend.specialists.endpoint_client import EndpointClient
 from backend.specialists.worker_client import Channel, ChannelClosed, Frames, ReplyTimeout, WorkerClient
 from tests.specialists.tiny import TinyProvider, spec_with
 
+T = TypeVar("T")
 BOUND_S = 60.0
 
 
@@ -129,6 +134,45 @@ async def test_nobody_at_the_port_is_told_at_once() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(ChannelClosed, match="cannot be reached"):
         await WorkerClient.open("127.0.0.1", port, ai_id="apollo-ai")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 6, 8])
+async def test_a_backend_that_stands_still_does_not_take_its_own_silence_for_the_workers(
+    serve: Any, steps: int
+) -> None:
+    """A machine without time for us: what lies there when we come back was in time."""
+    served = await serve()
+    limit_s, stall_s = 0.2, 0.5
+
+    async def stalled(work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        time.sleep(stall_s)  # noqa: ASYNC251 - the stall
+        return await asyncio.wait_for(task, BOUND_S)
+
+    client = await stalled(
+        WorkerClient.open("127.0.0.1", served.spec.port, ai_id="apollo-ai", timeout_s=limit_s)
+    )
+    assert isinstance(await stalled(client.call(Request(type="ping"), timeout_s=limit_s)), Pong)
+    turn = Turn()
+    client.start_turn(Request(content="hang", request_id="r1"), turn.take)
+    await asyncio.wait_for(turn.begun.wait(), BOUND_S)
+    assert await stalled(client.cancel("r1", timeout_s=limit_s))
+    client.close()
+
+
+async def test_a_place_that_takes_no_connection_is_told_in_time() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with contextlib.ExitStack() as waiting:
+            for _ in range(3):  # who waits for `accept` fills its queue
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            with pytest.raises(ChannelClosed, match=r"no connection within 0\.2 s"):
+                await WorkerClient.open(*full.getsockname(), ai_id="apollo-ai", timeout_s=0.2)
 
 
 async def mute_server(reply: bytes = b"") -> asyncio.Server:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from backend.deadlines import loop_timeout
 from backend.events import EventStream
 from backend.memory import MessageStore, TurnStore
 from backend.orchestration.error_log import ErrorLog
@@ -314,7 +315,8 @@ class TurnManager:
             # One that is ending has only to be stored.
             if not turn.ending:
                 await self._fleet.channel(turn.ai_id).cancel(request_id, timeout_s=CANCEL_TIMEOUT_S)
-            await asyncio.wait_for(asyncio.shield(turn.done), CANCEL_TIMEOUT_S)
+            async with loop_timeout(CANCEL_TIMEOUT_S):
+                await asyncio.shield(turn.done)
         except (TimeoutError, TektonError) as error:
             if turn.done.done():
                 return turn
