@@ -57,8 +57,9 @@ def on_the_fleet(count: int, seed: int) -> None:
             left = kill_all(home, grace_s=0.2)
             took_s = time.perf_counter() - started
             print(f"{sum(rounds.counts.values())} rounds in {took_s:.0f} s: {dict(rounds.counts)}")
+        slowest = {victim: round(seconds * 1000) for victim, seconds in rounds.slowest_s.items()}
         print(
-            f"slowest until states were right: {rounds.slowest_s * 1000:.0f} ms (goal 1000); "
+            f"slowest until states were right, in ms: {slowest} (goal 1000; with a lock holder it is a whole restart); "
             f"{rounds.asked} prompts, as many upstream calls; processes left over at the end: {len(left)}"
         )
 

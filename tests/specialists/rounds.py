@@ -58,7 +58,7 @@ asyncio.run(main())
 
 
 class Rounds:
-    """One home under attack. `counts` says how often each victim was hit, `slowest_s` the slowest truth."""
+    """One home under attack. `counts` says how often each victim was hit, `slowest_s` its slowest truth."""
 
     def __init__(self, root: Path, seed: int, victims: list[str] | None = None) -> None:
         self.home = Home(root).prepare()
@@ -71,7 +71,7 @@ class Rounds:
                 '[specialists.metis]\nprovider = "embedded"\n[providers.embedded]\nslots = 2\n'
             )
         self.counts: Counter[str] = Counter()
-        self.slowest_s = 0.0
+        self.slowest_s: dict[str, float] = {}
         self.calls = root / "calls"
         self.asked = 0
         os.environ["TEKTON_SCRIPTED_COUNT"] = str(self.calls)
@@ -125,7 +125,7 @@ class Rounds:
         os.kill(pid, signal.SIGKILL)
         row = await fleet.until_state(victim, "killed", "exited")
         end = await answers.pop(victim).end()
-        self._truth_took(started)
+        self._truth_took("worker", started)
         assert isinstance(end, StreamError) and end.code == "worker_lost", end
         assert row.adopted or row.signal == 9, row
         for ai_id, answer in answers.items():
@@ -157,7 +157,7 @@ class Rounds:
         started = time.monotonic()
         self.platform = make_platform(self.home.root)
         await self.platform.supervisor.start()
-        self._truth_took(started)
+        self._truth_took("backend", started)
         assert {ai_id: self.platform.pid(ai_id) for ai_id in self.ids} == before, "a wrong or no adoption"
         assert self._server_pid() == server
 
@@ -175,7 +175,7 @@ class Rounds:
         await holder.wait()
         started = time.monotonic()
         [result] = await launching
-        self._truth_took(started)
+        self._truth_took("lock holder", started)
         assert result.ok, result
 
     async def _model_server(self) -> None:
@@ -190,7 +190,7 @@ class Rounds:
         os.kill(pid, signal.SIGKILL)
         await fleet.until(lambda: self._server_state() in ("killed", "exited"))
         end = await answer.end()
-        self._truth_took(started)
+        self._truth_took(MODEL, started)
         assert isinstance(end, StreamError), end
         assert self._server_pid() == 0
         await fleet.launch(EMBEDDED)  # asked for by hand, it starts what it needs
@@ -224,6 +224,5 @@ class Rounds:
         assert all(identify(worker.identity.pid) for worker in workers)
         return [(worker.ai_id, worker.identity.pid) for worker in workers]
 
-    def _truth_took(self, started: float) -> None:
-        took = time.monotonic() - started
-        self.slowest_s = max(self.slowest_s, took)
+    def _truth_took(self, victim: str, started: float) -> None:
+        self.slowest_s[victim] = max(self.slowest_s.get(victim, 0.0), time.monotonic() - started)
