@@ -19,7 +19,7 @@ from backend.config import Settings
 from backend.gateway.completions.asked import MAX_STOP_CHARS
 from backend.gateway.completions.stop_sequences import Stopper
 from backend.matching.matcher import Matcher
-from backend.memory import search, summary
+from backend.memory import summary, terms
 from backend.orchestration.approvals import rules
 from backend.orchestration.settings import matches
 from backend.providers import http
@@ -71,7 +71,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "highlighting": grammar.spans,
     "matching": matcher.match,
     "a routing rule": lambda content: matches(nested, content),
-    "a search": search.terms,
+    "a search": terms.terms,
     "redaction": log.redact,
     "cleaning": text.escaped,
     "cleaning one line": text.escaped_line,

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from backend.memory.search import fold
+from backend.memory.terms import fold
 from backend.schema.records import StoredMessage
 
 HEADING = "Earlier in this conversation:"

@@ -14,7 +14,7 @@ import msgspec
 from backend.memory.redis import scripts
 from backend.memory.redis.connection import RedisConnection, RedisConnections
 from backend.memory.redis.layout import PREFIX, read_messages, sessions_by_id
-from backend.memory.search import INDEX_VERSION, Group, Key, index_words
+from backend.memory.terms import INDEX_VERSION, Group, Key, index_words
 from backend.schema.records import Session, StoredMessage
 
 MAX_LOOKED_AT = 5_000

@@ -13,7 +13,7 @@ import msgspec
 
 from backend.memory.errors import UnknownSession
 from backend.memory.redis.connection import RedisConnection
-from backend.memory.search import fold
+from backend.memory.terms import fold
 from backend.memory.values import PACK_MIN_CHARS
 from backend.schema.records import Session, StoredMessage
 

@@ -11,9 +11,9 @@ Lua for Redis 7. `KEYS[1]` is the prefix of all keys; a script knows the key nam
 
 from __future__ import annotations
 
-from backend.memory import search
+from backend.memory.terms import INDEX_VERSION
 
-stems = f"w{search.INDEX_VERSION}:"
+stems = f"w{INDEX_VERSION}:"
 """What the names of the sets of stems begin with: an index of another version keeps apart from this one."""
 
 CREATE = """

@@ -19,7 +19,7 @@ from backend.memory.redis.layout import (
     newest_sessions,
     sessions_by_id,
 )
-from backend.memory.search import fold
+from backend.memory.terms import fold
 from backend.memory.values import TITLE_CHARS, check_integers, one_line
 from backend.schema.records import Session
 

@@ -1,4 +1,4 @@
-"""The inverted index of messages: one FTS5 table without texts and positions, filled with the words of `memory.search`.
+"""The inverted index of messages: one FTS5 table without texts and positions, filled with the words of `memory.terms`.
 
 Beside its words a message has a word for its session and one for their owner, so that a search in one of them costs no more
 than a search in all. An index of an earlier version is made anew in slices, newest messages first, while the store serves.
@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from backend.memory.search import INDEX_VERSION, Group, index_words
 from backend.memory.sqlite.database import Purpose, SqliteDatabase
 from backend.memory.sqlite.layout import select_messages, select_sessions
+from backend.memory.terms import INDEX_VERSION, Group, index_words
 from backend.memory.values import unpack
 from backend.schema.records import MAX_INTEGER, Session, StoredMessage
 

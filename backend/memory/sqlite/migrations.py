@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from backend.memory.errors import StoreFailed
-from backend.memory.search import fold
+from backend.memory.terms import fold
 
 _CONVERSATIONS = """
 CREATE TABLE sessions (

@@ -14,12 +14,12 @@ import msgspec
 from backend.memory import search
 from backend.memory.errors import StoreFailed
 from backend.memory.records import SessionChanges, SessionPage
-from backend.memory.search import fold
 from backend.memory.sqlite import retention
 from backend.memory.sqlite.database import SqliteDatabase
 from backend.memory.sqlite.executor import T, Work
 from backend.memory.sqlite.index import SqliteIndex
 from backend.memory.sqlite.layout import get_session, select_sessions
+from backend.memory.terms import fold
 from backend.memory.values import PREVIEW_CHARS, TITLE_CHARS, auto_title, check_integers, one_line
 from backend.schema.records import MAX_INTEGER, Session, StoredMessage
 
