@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from backend.schema.variables import misspelt
+
 EXIT_REFUSED = 2
 """What is wrong is the terminal, the home or the command."""
 
@@ -20,6 +22,9 @@ def main(arguments: list[str] | None = None, before_run: Callable[[], None] | No
 
         print(f"tekton-tui {backend.__version__}")
         return 0
+    if wrong := misspelt(os.environ):
+        print(f"tekton-tui: {wrong}", file=sys.stderr)
+        return EXIT_REFUSED
     if options.home:
         os.environ["TEKTON_HOME"] = options.home
     if options.serve:

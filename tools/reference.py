@@ -18,11 +18,11 @@ from msgspec import Struct
 from msgspec import inspect as types
 
 import backend.client
-from backend.config.loading import FLAG_VARIABLES, PORT_VARIABLES, TEXT_VARIABLES
 from backend.config.provider_kinds import BUILT_IN, find_provider
 from backend.config.settings import Providers, Settings
 from backend.orchestration.actions import ACTIONS
 from backend.schema.params import Startable
+from backend.schema.variables import FLAG_VARIABLES, OTHER_VARIABLES, PORT_VARIABLES, TEXT_VARIABLES
 
 MAX_LINE_CHARS = 100
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -134,15 +134,14 @@ def _field_docs(table: type) -> dict[str, str]:
 def _variables() -> Iterator[str]:
     yield "| variable | sets |"
     yield "|---|---|"
-    yield "| `TEKTON_HOME` | the folder of everything; two homes share nothing |"
     for name, key in {**TEXT_VARIABLES, **PORT_VARIABLES, **FLAG_VARIABLES}.items():
         yield f"| `{name}` | `{key}` |"
     for kind in BUILT_IN:
         for name, key in find_provider(kind).variables.items():
             yield f"| `{name}` | `providers.{kind}.{key}` |"
     yield "| `<COMPONENT>_PORT` | the HTTP port of one component of the catalogue |"
-    for name in (backend.client.ADDRESS, backend.client.TOKEN_FILE, backend.client.CA_FILE):
-        yield f"| `{name}` | the gateway on another machine, as `--connect`, `--token-file` and `--ca-file` do |"
+    for name, words in OTHER_VARIABLES.items():
+        yield f"| `{name}` | {words} |"
 
 
 def client() -> str:

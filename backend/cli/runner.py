@@ -14,6 +14,7 @@ from backend.cli import terminal
 from backend.cli.entry_points import raise_keyboard_interrupt
 from backend.cli.exit_codes import CANCELLED, SIGNALLED, exit_code
 from backend.schema.errors import TektonError
+from backend.schema.variables import misspelt
 
 if TYPE_CHECKING:
     from backend.client import Client
@@ -72,6 +73,8 @@ def run(work: Callable[[], Coroutine[Any, Any, int] | int]) -> int:
     raise_keyboard_interrupt()
     ended_by: list[int] = []
     try:
+        if wrong := misspelt(os.environ):
+            raise TektonError(wrong, code="config_invalid")
         code = work()
         return code if isinstance(code, int) else asyncio.run(_until_signal(code, ended_by))
     except TektonError as error:

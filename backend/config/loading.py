@@ -38,27 +38,10 @@ from backend.config.settings import (
 from backend.config.specialist_files import read_files, scan
 from backend.home import Home, HomeRefused, read_text
 from backend.log import redact
+from backend.schema.variables import FLAG_VARIABLES, PORT_VARIABLES, TEXT_VARIABLES, misspelt
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
-PORT_VARIABLES = {
-    "TEKTON_PORT_BASE": "ports.base",
-    "TEKTON_AI_PORT_BASE": "ports.ai_base",
-    "TEKTON_GATEWAY_PORT": "gateway.port",
-}
-TEXT_VARIABLES = {
-    "TEKTON_PORT_PROFILE": "ports.profile",
-    "TEKTON_PROVIDER": "providers.default",
-    "TEKTON_STORE": "memory.store",
-    "TEKTON_CLUSTER": "cluster.address",
-    "TEKTON_TLS_CERT": "tls.cert",
-    "TEKTON_TLS_KEY": "tls.key",
-    "TEKTON_TLS_CA": "tls.ca",
-}
-FLAG_VARIABLES = {
-    "TEKTON_REGISTER_AI": "fleet.lifecycle_on",
-    "TEKTON_GATEWAY_WITHOUT_TLS": "gateway.without_tls",
-}
 _SECRET_KEY = re.compile(r"(?i)(?:key|token|secret|password)$")
 _COMPONENT_PORT = re.compile(r"([A-Z][A-Z_]*)_PORT")
 
@@ -73,11 +56,13 @@ def load(
     """Return the settings of a home; `files` stand for what its folder `specialists` holds.
 
     Raises:
-        ConfigError: A file cannot be parsed, or a key is unknown or has a wrong value.
+        ConfigError: A file cannot be parsed, a key is unknown or has a wrong value, or a variable is misspelt.
     """
     table = _read_toml(home)
     _check_names(home, table)
     env = {**read_env_file(home), **(os.environ if environment is None else environment)}
+    if wrong := misspelt(env):
+        raise ConfigError(wrong)
     origins = _apply_environment(table, env)
     own = table.get("providers")
     if isinstance(own, dict):

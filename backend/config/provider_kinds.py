@@ -29,7 +29,7 @@ BUILT_IN = {
 because a source tree runs without being installed; a test compares the two."""
 OUR_PACKAGE = "tekton-tui"
 AUTO = "auto"
-"""No provider of its own: the first of Ollama, Anthropic and the embedded model that can be used."""
+"""No provider of its own: what was chosen by hand, else the best that is found (`backend.providers.choice`)."""
 
 S = TypeVar("S", bound=ProviderSettings)
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+import tekton_tui.__main__ as console
+from backend.config import ConfigError, load
+from backend.home import Home
+from backend.schema.variables import PREFIX, VARIABLES, misspelt
 from tests.cli.commandline import Line
 
 NOBODY = "http://127.0.0.1:1"
@@ -50,3 +57,66 @@ def test_a_model_whose_server_is_down_is_not_taken_and_one_that_is_set_says_so(o
 def test_a_setting_of_the_file_is_not_stored_where_nobody_reads_it(line: Line) -> None:
     done = line("tekton", "config", "set", "providers.ollama.model", "qwen3:8b")
     assert done.returncode == 2 and str(line.home / "config.toml") in done.stderr
+
+
+def slips(name: str) -> Iterator[str]:
+    """Yield a name with one slip of the fingers: a letter left out, twice, or two of them swapped."""
+    for place in range(len(PREFIX), len(name)):
+        yield name[:place] + name[place + 1 :]
+        yield name[:place] + name[place] + name[place:]
+        yield name[:place] + name[place : place + 2][::-1] + name[place + 2 :]
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_every_slip_in_a_variable_is_refused_with_a_name_of_ours(name: str) -> None:
+    for slip in {*slips(name)} - {name}:
+        wrong = misspelt(["PATH", slip])
+        assert f"no variable {slip};" in wrong and wrong.endswith("?"), slip
+        assert any(f"mean {ours}?" in wrong for ours in VARIABLES)
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    others = (
+        "PATH",
+        "TEKTON_TOKEN",
+        "TEKTON_SEED",
+        "TEKTON_FUZZ",
+        "TEKTON_STREAMS",
+        "TEKTON_CLIENTS",
+        "APOLLO_PORT",
+    )
+    assert misspelt([*others, *VARIABLES]) == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tekton", "launch", "apollo"),
+        ("tekton", "kill", "--all"),
+        ("tekton", "serve"),
+        ("aish", "apollo", "hi"),
+    ],
+)
+def test_a_misspelt_variable_stops_a_command_before_anything_starts(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    line = Line(tmp_path / "home", TEKTON_REGISTR_AI="false")
+    done = line(*words)
+    assert done.returncode == 2 and "did you mean TEKTON_REGISTER_AI?" in done.stderr
+    assert not line.home.exists()
+
+
+@pytest.mark.parametrize("mode", [(), ("--plain",), ("--serve",)])
+def test_a_misspelt_variable_stops_the_console(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("TEKTON_CONECT", "http://10.0.0.5:8003")
+    assert console.main([*mode]) == 2
+    assert "did you mean TEKTON_CONNECT?" in capsys.readouterr().err
+
+
+def test_a_misspelt_variable_in_the_file_of_variables_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").prepare()
+    home.env_file.write_text("TEKTON_PROVIDR=scripted\n")
+    with pytest.raises(ConfigError, match="did you mean TEKTON_PROVIDER"):
+        load(home, {})
