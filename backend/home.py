@@ -76,6 +76,16 @@ class Home:
             raise HomeRefused(f"{error.filename or self.root} cannot be used: {error.strerror}") from error
         return self
 
+    def may_be(self, named: str) -> bool:
+        """Return whether what was written by the home at `named` may be this one's: it is no copy of another home.
+
+        A home goes by other names through a link, `..` or a mount, and by an old one after it was moved.
+        """
+        try:
+            return not named or os.path.samefile(named, self.root)
+        except OSError:
+            return not os.path.exists(named)
+
     def _is_ours(self) -> bool:
         """Return whether nothing is in the folder, or what only a home has."""
         names = set(os.listdir(self.root))
@@ -145,7 +155,7 @@ class Home:
 
     @property
     def backend_facts(self) -> Path:
-        """`{"pid","process_start","host","port","epoch"}` of the serving backend."""
+        """`{"home","pid","process_start","url","port","epoch"}` of the serving backend."""
         return self.run / "backend.json"
 
     def lock_of(self, place: int) -> Path:
@@ -158,7 +168,7 @@ class Home:
 
     @property
     def embedded_facts(self) -> Path:
-        """`{"pid","process_start","url","api_key","model","slots","context"}` of the embedded model server, 0600."""
+        """`{"home","pid","process_start","url","api_key","model","slots","context"}` of the embedded model server, 0600."""
         return self.run / "embedded.json"
 
     @property

@@ -38,12 +38,13 @@ class BackendFailed(TektonError):
 
 
 class _Facts(Struct):
-    """Facts that a gateway writes into its home; `process_start` in unix seconds, 0 from older versions."""
+    """Facts that a gateway writes into its home; `process_start` in unix seconds, 0 and `home` empty from older versions."""
 
     url: str
     pid: int
     certificate: str = ""
     process_start: float = 0.0
+    home: str = ""
 
 
 class _Readiness(Struct, omit_defaults=True):
@@ -96,9 +97,13 @@ class _Gateways:
 
 
 def _facts(home: Home) -> list[_Facts]:
-    """Return the facts that the home's gateways left in it; of several, those whose process is alive."""
+    """Return the facts that the home's gateways left in it; of several, those whose process is alive.
+
+    What came with a copy of another home names a backend that serves that one.
+    """
     files = sorted(home.run.glob("backend*.json"), key=lambda path: (len(path.name), path.name))
-    found = [msgspec.json.decode(path.read_bytes(), type=_Facts) for path in files]
+    read = [msgspec.json.decode(path.read_bytes(), type=_Facts) for path in files]
+    found = [facts for facts in read if home.may_be(facts.home)]
     return [facts for facts in found if len(found) == 1 or _process(facts)]
 
 

@@ -300,6 +300,9 @@ def _url(listener: socket.socket, scheme: str) -> str:
 
 def _write_facts(path: Path, platform: Platform, url: str, listener: socket.socket, cert: str) -> None:
     facts = {
+        "home": str(
+            platform.home.root
+        ),  # so that a copy of this folder does not take this backend for its own
         "certificate": tls.first_of(cert) if cert else "",
         "url": url,
         "pid": os.getpid(),

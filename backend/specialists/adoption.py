@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from backend.registry import Transaction
 from backend.registry.sync import Removed, sweep
 from backend.schema.errors import TektonError
 from backend.schema.frames import HealthResponse, InfoResponse, Pong, Request
 from backend.schema.records import RegistryEntry
 from backend.specialists.context import SupervisorContext, choice_fields, entry_of, named, row_of_entry
 from backend.specialists.logs import evidence
-from backend.specialists.process_scan import FoundWorker, find_workers
+from backend.specialists.process_scan import FoundWorker, find_workers, home_of
 from backend.specialists.worker_client import ChannelError, WorkerClient
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,35 @@ async def adopt_all(context: SupervisorContext) -> None:
         for ai_id, entry in entries.items()
         if entry.launcher == context.launcher.name and entry.pid
     }
+    if not context.launcher.remote:
+        await _leave_to_their_home(context, local)
     await asyncio.gather(*(adopt_one(context, ai_id, entry) for ai_id, entry in local.items()))
     if context.launcher.remote:
         await _adopt_remote(context, local)
     else:
         await adopt_unregistered(context)
+
+
+async def _leave_to_their_home(context: SupervisorContext, entries: dict[str, RegistryEntry]) -> None:
+    """Take out workers of another home, of which this one is a copy: they go on there, and are not ours to ask or to end."""
+    homes = await asyncio.to_thread(lambda: {ai_id: home_of(entry.pid) for ai_id, entry in entries.items()})
+    foreign = {ai_id: home for ai_id, home in homes.items() if not context.home.may_be(home)}
+    if not foreign:
+        return
+
+    def leave(change: Transaction) -> None:
+        for ai_id, home in foreign.items():
+            change.deregister(ai_id, reason=f"pid {entries[ai_id].pid} works for another home: {home}")
+
+    await context.registry.apply(leave)
+    for ai_id in foreign:
+        del entries[ai_id]
+    names = ", ".join(sorted(ai_id.removesuffix("-ai") for ai_id in foreign))
+    text = (
+        f"this home is a copy of {next(iter(foreign.values()))}: {names} goes on there and does not run here; "
+        f"launch what this home is to have"
+    )
+    context.record_error("registry", "conflict", text, phase="adoption")
 
 
 async def _adopt_remote(context: SupervisorContext, entries: dict[str, RegistryEntry]) -> None:

@@ -1,7 +1,7 @@
 """End all processes of a platform whose backend does not run: its workers and its model server.
 
-Blocking. Workers are found by how they were started, not by the registry: a damaged registry cannot hide one, and a
-forged entry cannot make another program a target.
+Blocking. Workers are found by how they were started: a damaged registry cannot hide one, and a forged entry cannot make
+another program a target.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from backend.home import Home
-from backend.registry import Registry
-from backend.registry.identity import Identity
+from backend.registry import Registry, RegistryError
+from backend.registry.identity import Identity, entry_alive, recorded_identity
 from backend.schema.records import LaunchResult
 from backend.specialists.model_server import SERVICE, ServerFacts
 from backend.specialists.process import KILL_WAIT_S, live_groups
-from backend.specialists.process_scan import find_workers
+from backend.specialists.process_scan import find_workers, home_of
 
 GRACE_S = 3.0
 POLL_S = 0.02
@@ -52,12 +52,24 @@ def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
 
 def _targets(home: Home) -> list[_Target]:
     targets = [_Target(worker.ai_id, worker.identity, worker.port) for worker in find_workers(home)]
+    targets += _of_the_old_name(home, {target.identity.pid for target in targets})
     with suppress(OSError, msgspec.MsgspecError):
         facts = msgspec.json.decode(home.embedded_facts.read_bytes(), type=ServerFacts)
         identity = Identity(facts.pid, facts.process_start)
-        if identity.still_lives():
+        if identity.still_lives() and home.may_be(facts.home):
             targets.append(_Target(SERVICE, identity))
     return targets
+
+
+def _of_the_old_name(home: Home, known: set[int]) -> list[_Target]:
+    """Return the living workers that the registry names and whose home is gone by the name they know: it was moved."""
+    found: list[_Target] = []
+    with suppress(RegistryError, OSError):
+        for ai_id, entry in Registry(home.registry, home.audit).read().items():
+            named = home_of(entry.pid) if entry.pid not in known else ""
+            if named and home.may_be(named) and entry_alive(entry):
+                found.append(_Target(ai_id, recorded_identity(entry), entry.port))
+    return found
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

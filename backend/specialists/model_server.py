@@ -43,6 +43,8 @@ class ServerFacts(Struct):
     model: str
     slots: int
     context: int
+    home: str = ""
+    """The home it was started for."""
 
 
 class ModelServer:
@@ -88,6 +90,11 @@ class ModelServer:
         try:
             facts = msgspec.json.decode(self._context.home.embedded_facts.read_bytes(), type=ServerFacts)
         except (OSError, msgspec.MsgspecError):
+            return False
+        if not self._context.home.may_be(
+            facts.home
+        ):  # this home is a copy: the server is that of the other one
+            self._context.home.embedded_facts.unlink(missing_ok=True)
             return False
         identity = identify(facts.pid)
         if identity is None or not Identity(facts.pid, facts.process_start).still_lives():
@@ -166,7 +173,8 @@ class ModelServer:
                 f"{how}; see its log", evidence=evidence(log_path(self._context.home.logs, SERVICE))
             )
         facts = msgspec.json.decode(pipe.first.result(), type=ServerFacts)
-        await asyncio.to_thread(write_private, self._context.home.embedded_facts, pipe.first.result())
+        facts.home = str(self._context.home.root)
+        await asyncio.to_thread(write_private, self._context.home.embedded_facts, encoder.encode(facts))
         self._follow(process, facts, adopted=False)
 
     async def _spawn(self, write_fd: int) -> Process:

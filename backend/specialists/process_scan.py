@@ -43,6 +43,15 @@ def find_workers(home: Home) -> list[FoundWorker]:
     return sorted(found, key=lambda worker: worker.identity.start, reverse=True)
 
 
+def home_of(pid: int) -> str:
+    """Return the home that a worker was started for, as it was spelled; empty when `pid` names no worker that we can see."""
+    try:
+        argv = psutil.Process(pid).cmdline() if pid > 0 else []
+    except psutil.Error:
+        return ""
+    return _option(argv, "--home") if _option(argv, "-m") in WORKER_MODULES else ""
+
+
 def _is_same(named: str, home: Home) -> bool:
     """Return whether a path is the home, by another name too: through a link, `..` or a mount."""
     try:

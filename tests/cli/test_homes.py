@@ -143,6 +143,29 @@ def test_specialists_are_killed_through_any_spelling_of_their_home(quiet: Line, 
         assert done.returncode == 0 and done.stdout.startswith("apollo: "), (spelling, done)
 
 
+def test_a_copy_of_a_home_shares_its_conversations_and_none_of_its_processes(
+    quiet: Line, tmp_path: Path
+) -> None:
+    """Copied while it runs, with all that names its backend and its specialists, as a backup or a trial would be."""
+    copied = tmp_path / "copy"
+    quiet.environment["TEKTON_GATEWAY_PORT"] = "0"
+    assert quiet("tekton", "launch", "apollo").returncode == 0
+    assert quiet("aish", "apollo", "hello").returncode == 0
+    shutil.copytree(quiet.home, copied)
+    try:
+        quiet.environment["TEKTON_HOME"] = str(copied)
+        done = quiet("tekton", "status")
+        assert "no backend runs" in done.stdout and "apollo" not in done.stdout
+        assert "nothing runs" in quiet("tekton", "kill", "--all").stdout
+        assert quiet("tekton", "launch", "apollo").returncode == 0
+        assert "hello" in quiet("tekton", "sessions").stdout
+        assert "is a copy of" in quiet("tekton", "errors").stdout
+    finally:
+        quiet("tekton", "stop", "--fleet")
+        quiet.environment["TEKTON_HOME"] = str(quiet.home)
+    assert quiet("aish", "apollo", "still there?").stdout == "You said: still there?\n"
+
+
 @pytest.mark.parametrize("behind", ["\n# my note\n", " and more", "\n\n{}"])
 def test_a_token_with_something_behind_it_is_refused_and_never_said(quiet: Line, behind: str) -> None:
     assert quiet("tekton", "launch", "apollo").returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -58,3 +59,19 @@ def test_of_several_gateways_the_living_are_asked_and_a_single_one_in_any_case(t
     ours = {"url": "http://127.0.0.1:2", "pid": os.getpid(), "process_start": OURS}
     home.backend_facts.with_name("backend-2.json").write_bytes(msgspec.json.encode(ours))
     assert locate(home) == ("http://127.0.0.1:2", "a-token")
+
+
+def test_the_backend_of_a_home_is_not_that_of_its_copy_but_of_every_other_name_it_goes_by(
+    tmp_path: Path,
+) -> None:
+    home, copied = Home(tmp_path / "home").prepare(), Home(tmp_path / "copy").prepare()
+    (tmp_path / "link").symlink_to(home.root)
+    facts = {"url": URL, "pid": os.getpid(), "process_start": OURS, "home": str(home.root)}
+    for one in (home, copied):
+        one.token.write_text("a-token")
+        one.backend_facts.write_bytes(msgspec.json.encode(facts))
+    assert [living_backend(one) for one in (home, Home(tmp_path / "link"), copied)] == [os.getpid()] * 2 + [0]
+    with pytest.raises(RemoteError, match="no backend runs"):
+        locate(copied)
+    shutil.move(home.root, tmp_path / "moved")
+    assert living_backend(Home(tmp_path / "moved")) == os.getpid()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,6 +159,63 @@ async def test_workers_are_found_by_the_home_they_belong_to_however_it_is_spelle
         assert find_workers(Home(tmp_path)) == []
         [result] = await asyncio.to_thread(kill_all, Home(tmp_path / "link"))
         assert (result.pid, result.ok) == (pid, True) and identify(pid) is None
+
+
+async def test_a_copy_of_a_home_leaves_the_workers_of_the_first_one_alone(
+    platform: Any, tmp_path: Path
+) -> None:
+    first: Platform = await platform()
+    await first.launch("apollo-ai")
+    pid = first.pid("apollo-ai")
+    copied = Home(tmp_path / "copy")
+    shutil.copytree(first.home.root, copied.root)
+    assert await asyncio.to_thread(kill_all, copied, grace_s=0.1) == []
+    second = make_platform(copied.root)
+    try:
+        await second.supervisor.start()
+        row = second.supervisor.status("apollo-ai")
+        assert (row.state, row.pid, second.supervisor.services()) == ("stopped", 0, [])
+        [error] = second.errors
+        assert error["code"] == "conflict" and f"copy of {first.home.root}: apollo" in error["message"]
+        assert json.loads(copied.registry.read_text()) == {}
+        assert (await second.supervisor.kill(["apollo-ai"]))[0].code == "not_running"
+        await second.launch("apollo-ai")
+        assert second.pid("apollo-ai") not in (0, pid)
+    finally:
+        await second.supervisor.close(stop_fleet=True)
+    assert first.supervisor.status("apollo-ai").state == "ready" and first.pid("apollo-ai") == pid
+    assert isinstance(await first.ask("apollo-ai", "hello").end(), StreamEnd)
+
+
+async def test_the_workers_of_a_home_that_was_moved_are_adopted_and_can_be_ended(tmp_path: Path) -> None:
+    old = make_platform(tmp_path / "home").home
+    pids = await orphaned(old.root)
+    moved = Home(tmp_path / "moved")
+    old.root.rename(moved.root)
+    second = make_platform(moved.root)
+    await second.supervisor.start()
+    assert [second.pid(ai_id) for ai_id in ("apollo-ai", "athena-ai")] == pids and not second.errors
+    await second.supervisor.close(stop_fleet=False)
+    results = await asyncio.to_thread(kill_all, moved, grace_s=0.5)
+    assert [result.pid for result in sorted(results, key=lambda one: one.id)] == pids
+    assert [identify(pid) for pid in pids] == [None, None]
+
+
+def test_the_model_server_of_the_first_home_is_not_that_of_its_copy(tmp_path: Path) -> None:
+    """Here a process of ours stands for it, which would end with the test."""
+    ours, first, copied = own_identity(), Home(tmp_path / "home").prepare(), Home(tmp_path / "copy").prepare()
+    facts = {
+        "url": "http://127.0.0.1:1",
+        "api_key": "",
+        "pid": ours.pid,
+        "process_start": ours.start,
+        "model": "m",
+        "slots": 1,
+        "context": 1,
+        "home": str(first.root),
+    }
+    copied.embedded_facts.write_bytes(msgspec.json.encode(facts))
+    assert kill_all(copied, grace_s=0.1) == []
 
 
 async def test_everything_can_be_ended_with_no_backend_running(tmp_path: Path) -> None:

@@ -82,14 +82,17 @@ async def _look() -> _Seen:
 def _from_registry() -> list[SpecialistStatus]:
     """Return what the registry says, for when no backend runs."""
     from backend.home import Home
-    from backend.registry.identity import Identity
+    from backend.registry.identity import entry_alive
     from backend.registry.store import Registry
+    from backend.specialists.process_scan import home_of
 
     home = Home.from_environment()
     entries = Registry(home.registry, home.audit).read() if home.registry.exists() else {}
     rows: list[SpecialistStatus] = []
     for ai_id, entry in entries.items():
-        alive = bool(entry.pid) and Identity(entry.pid, entry.process_start).still_lives()
+        if not home.may_be(home_of(entry.pid)):
+            continue  # this home is a copy of the one that has it
+        alive = bool(entry.pid) and entry_alive(entry)
         rows.append(
             SpecialistStatus(
                 id=ai_id,
