@@ -80,7 +80,7 @@ def read_params(params: msgspec.Raw, kind: type[Params]) -> Params:
     """
     try:
         return msgspec.json.decode(params, type=kind)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise RpcFailure(INVALID_PARAMS, f"wrong parameters: {error}") from error
 
 
@@ -140,7 +140,7 @@ class Peer:
             del self._calls[number]
         try:
             return msgspec.json.decode(raw if raw and raw != b"null" else b"{}", type=answer)
-        except (msgspec.MsgspecError, UnicodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise RpcFailure(INTERNAL_ERROR, f"the answer to {method} cannot be read: {error}") from error
 
     def notify(self, method: str, params: Struct) -> None:

@@ -116,17 +116,23 @@ class ModelService:
             self.offer = offer
             self._publish(ProviderChanged(self.choice, time.time(), offer))
 
-    async def use(self, provider: str, model: str = "") -> ProviderChoice:
+    async def use(self, provider: str, model: str = "", address: str = "") -> ProviderChoice:
         """Take a provider and model for the platform from now on and keep that choice; `auto` forgets it.
 
+        `address` is of the server that is meant, where several offer the same.
+
         Raises:
-            InvalidRequest: There is no such provider, or it has no model of this name.
+            InvalidRequest: There is no such provider, or it has no model of this name, or none answers at the address.
         """
         if provider == AUTO:
+            if model or address:
+                raise InvalidRequest(
+                    "provider: auto takes the best there is: name neither a model nor an address"
+                )
             write_choice(self._home, None)
             choice = choice_of((await self.look()).candidates)
         else:
-            choice = await self._chosen(self.known(provider), model)
+            choice = await self._chosen(self.known(provider), model, address.rstrip("/"))
             write_choice(self._home, choice)
         self._settings = settings_with(self._settings, choice)
         self._fleet.use(choice, self._settings)
@@ -134,9 +140,16 @@ class ModelService:
         self._publish(ProviderChanged(choice, time.time()))
         return choice
 
-    async def _chosen(self, provider: str, model: str) -> ProviderChoice:
+    async def _chosen(self, provider: str, model: str, address: str) -> ProviderChoice:
         seen = [one for one in (await self.look()).candidates if one.provider == provider]
         offered = [one for one in seen if one.usable]
+        if address:
+            known = dict.fromkeys(one.address for one in offered if one.address)
+            if address not in known:
+                raise InvalidRequest(
+                    f"address: no model of {provider} answers at {address}; known are {', '.join(known) or 'none'}"
+                )
+            offered = [one for one in offered if one.address == address]
         wanted = [
             one for one in offered if not model or model in (one.model, one.model.removesuffix(":latest"))
         ]
@@ -153,9 +166,14 @@ class ModelService:
         name = wanted[0].model if wanted else model or default_model(provider, self._settings)
         if not name:
             raise InvalidRequest(f"model: no model is named for {provider}: give one")
+        if address and not wanted:
+            has = ", ".join(one.model for one in offered)
+            raise InvalidRequest(f"model: the server at {address} has no {model!r}; it has {has}")
         choice = named(provider, name, "chosen by you")
         if wanted and provider == "openai" and not wanted[0].paid:
             choice.address = wanted[0].address
+            if len({one.address for one in seen if one.usable and one.model == name}) > 1:
+                choice.reason += f", at {choice.address}"
         choice.stand_in = bool(wanted and wanted[0].stand_in)
         return choice
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
-
-import msgspec
+from typing import Any
 
 from backend.providers.base import Unable
 from backend.schema.content import (
@@ -20,6 +18,7 @@ from backend.schema.content import (
     ToolCall,
     ToolResult,
     ToolSpec,
+    read_arguments,
 )
 
 MAX_STOPS = 4
@@ -162,7 +161,6 @@ def _part(part: TextPart | ImagePart | FilePart) -> dict[str, Any]:
 def arguments_object(call: ToolCall) -> dict[str, Any]:
     """Return a call's arguments as an object, for vendors that take no text; text that is no object is kept as it was written."""
     try:
-        value = msgspec.json.decode(call.arguments or "{}")
-    except msgspec.DecodeError:
+        return read_arguments(call.arguments)
+    except ValueError:
         return {"invalid_arguments": call.arguments}
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {"invalid_arguments": call.arguments}

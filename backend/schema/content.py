@@ -203,6 +203,18 @@ class Abilities(Struct, omit_defaults=True):
         return [name for name in self.__struct_fields__ if getattr(self, name)]
 
 
+def read_arguments(text: str) -> dict[str, Any]:
+    """Return the arguments of a call as an object; none at all are an empty one.
+
+    Raises:
+        ValueError: The model wrote something else, or nested it deeper than can be read.
+    """
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except RecursionError as error:
+        raise ValueError("they are nested too deep") from error
+
+
 def text_of(parts: Iterable[Part]) -> str:
     """Return the plain text of parts, a line end between two."""
     return "\n".join(part.text for part in parts if isinstance(part, TextPart | RefusalPart))

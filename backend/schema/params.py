@@ -465,11 +465,15 @@ class ListCandidates(Params[CandidateList]):
 
 
 class UseModel(Params[ProviderChoice]):
-    """`provider` `auto` forgets the choice and looks anew; an empty `model` is the provider's best."""
+    """`provider` `auto` forgets the choice and looks anew; an empty `model` is the provider's best.
+
+    `address` tells servers apart that offer the same; empty means the best of them.
+    """
 
     action: ClassVar[str] = "use_model"
     provider: str
     model: str = ""
+    address: str = ""
 
 
 class SetModel(Params[SetModelResult]):

@@ -117,6 +117,11 @@ class ProviderChoice(Struct, omit_defaults=True):
     stand_in: bool = False
     """Whether it is the small embedded model, see `STAND_IN`."""
 
+    def means(self, one: ModelCandidate) -> bool:
+        """Return whether it is this model of this server; one without an address is of whichever is configured."""
+        there = not self.address or not one.address or self.address == one.address
+        return (self.provider, self.model) == (one.provider, one.model) and there
+
 
 class ModelCandidate(Struct, omit_defaults=True):
     """A model that could answer on this machine. `size` in bytes, 0 where unknown; `why` says what was found.
@@ -139,6 +144,11 @@ class ModelCandidate(Struct, omit_defaults=True):
     """Whether this machine's memory takes it well; `None` where it runs elsewhere or its size is not known."""
     abilities: list[str] = []
     """What its server says that it does beside answering: `tools`, `pictures`, `thinking`."""
+
+    @property
+    def chosen_by_address(self) -> str:
+        """The address that a choice of it has to name: of servers that speak one protocol there may be several."""
+        return self.address if self.provider == "openai" and not self.paid else ""
 
 
 class LookedAt(Struct, omit_defaults=True):

@@ -196,6 +196,8 @@ class Generation(WorkerTurn):
             ChatMessage("assistant", said, parts),
             ChatMessage("user", "", list(results)),
         ]
+        if self._toolbox is not None and self._toolbox.specs != request.options.tools:
+            request.options = msgspec.structs.replace(request.options, tools=self._toolbox.specs)
         if tools.over:
             self._notes.append(
                 f"{tools.rounds} rounds of tools are the limit: the model was asked to conclude"

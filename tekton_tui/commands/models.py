@@ -35,7 +35,7 @@ class ModelCommands:
         """Take a model for all; before the first question that costs money, ask."""
 
         def use() -> None:
-            self._use(UseModel(provider=one.provider, model=one.model), then)
+            self._use(UseModel(one.provider, one.model, one.chosen_by_address), then)
 
         if one.paid:
             what = [f"{one.provider} {one.display}: every question and its conversation are sent there"]
@@ -71,11 +71,10 @@ class ModelCommands:
         self._navigator.choose(f"what is to be set at {name}", choices, ask_value)
 
     def _show(self, found: CandidateList, then: Callable[[], None] | None) -> None:
-        now = (found.current.provider, found.current.model)
         usable = [one for one in found.candidates if one.usable]
         choices = [(AUTO, "the best one", "that is there, now and at every start")]
         for number, one in enumerate(usable):
-            here = (one.provider, one.model) == now
+            here = found.current.means(one)
             marks = [f"answers now: {found.current.reason}".rstrip(": ")] if here else []
             marks += [size(one.size)] if one.size else []
             marks += ["paid"] if one.paid else []

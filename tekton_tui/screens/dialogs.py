@@ -185,8 +185,8 @@ def plan_dialog(plan: FleetPlan, why: str) -> Dialog:
     lines += [literal(note, "$text-warning") for note in plan.notes]
     cells = max((len(_port(item)) for item in plan.items), default=0)
     lines += [Content(""), *(_plan_line(item, cells) for item in plan.items)]
-    now = (plan.provider.provider, plan.provider.model) if plan.provider else ("", "")
-    others = [one for one in plan.candidates if one.usable and (one.provider, one.model) != now]
+    now = plan.provider
+    others = [one for one in plan.candidates if one.usable and not (now is not None and now.means(one))]
     lines += [Content(""), *(_candidate_line(one) for one in others[:MOST_CANDIDATES])] if others else []
     buttons = [("cancel", "Cancel", "default")]
     if plan.jobs:

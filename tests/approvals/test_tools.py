@@ -265,7 +265,7 @@ async def test_one_tool_of_a_server_is_all_a_specialist_gets_when_it_names_one(s
 
 async def test_a_server_that_cannot_start_is_a_state_of_the_row_and_an_error(shared: Platform) -> None:
     rows = {row.server: row for row in shared.fleet.status("apollo-ai").tools}
-    assert rows["gone"].failed and rows["gone"].tools == [] and len(rows["files"].tools) == 8
+    assert rows["gone"].failed and rows["gone"].tools == [] and len(rows["files"].tools) == 9
     errors = (await do(shared, "list_errors", where="apollo-ai")).errors
     assert any("the tool server gone" in row.message for row in errors)
 
@@ -277,6 +277,24 @@ async def test_the_platforms_own_tools_answer_without_being_asked_for(shared: Pl
     assert "Platform at" in outcome.content
     outcome = await chat(shared, '[[call tekton__ask {"specialist": "nobody", "question": "hi"}]]')
     assert "no specialist" in outcome.content
+
+
+async def test_a_tool_that_its_server_offers_later_is_shown_and_can_be_called(
+    shared: Platform, desk: Watcher
+) -> None:
+    watcher = Watcher(shared, "fleet")
+    asked = asyncio.create_task(chat(shared, "[[call drafts__grow {}]]"))
+    await do(shared, "answer_ask", id=(await desk.until(AskOpened)).ask.id, answer="allow")
+    assert "The tool said: grew" in (await asked).content
+    async with asyncio.timeout(BOUND_S):
+        while not any("drafts:grown" in row.tools for row in shared.fleet.status("apollo-ai").tools):
+            watcher.seen.clear()
+            await watcher.until(SpecialistEvent)
+    watcher.close()
+    desk.seen.clear()
+    asked = asyncio.create_task(chat(shared, "[[call drafts__grown {}]]"))
+    await do(shared, "answer_ask", id=(await desk.until(AskOpened)).ask.id, answer="allow")
+    assert "The tool said: ripe" in (await asked).content
 
 
 async def test_a_rule_is_explained_without_calling_anything(shared: Platform) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backend.schema.errors import TektonError
 from tests.fleet.whole import BOUND_S
 from tests.providers.dialects import Answer, OllamaWords, OpenAIWords
 from tests.providers.upstreams import Call, Upstream
@@ -111,6 +112,30 @@ async def test_two_servers_are_listed_another_is_taken_by_hand_and_remembered(
     await one.launch("apollo")
     assert (await one.ask("apollo", "Name the largest animal."))["content"] == "Blue whale."
     assert servers[0].to("/api/chat") == []
+
+
+async def test_of_two_servers_with_the_same_model_either_can_be_taken(
+    whole: Any, servers: list[Upstream]
+) -> None:
+    for _ in range(2):
+        servers.append(await lm_studio_with("gemma-3-12b").start())
+    places = [f"{server.url}/v1" for server in servers]
+    one = await whole(config(nowhere(), *places))
+    for place in (places[1], places[0], places[1]):
+        wish = {"provider": "openai", "model": "gemma-3-12b", "address": f"{place}/"}
+        choice = await one.client.request("use_model", wish)
+        assert (choice["address"], choice["reason"]) == (place, f"chosen by you, at {place}")
+    with pytest.raises(TektonError, match="answers at http://nowhere; known are http"):
+        await one.client.request("use_model", {"provider": "openai", "address": "http://nowhere"})
+    with pytest.raises(TektonError, match="has no 'other'; it has gemma-3-12b"):
+        await one.client.request("use_model", {"provider": "openai", "model": "other", "address": places[1]})
+    with pytest.raises(TektonError, match="auto takes the best"):
+        await one.client.request("use_model", {"provider": "auto", "address": places[0]})
+    await one.kill_backend()
+    await one.reattach()
+    await one.launch("apollo")
+    assert (await one.ask("apollo", "Name the largest animal."))["content"] == "Blue whale."
+    assert [len(server.to("/v1/chat/completions")) for server in servers] == [0, 1]
 
 
 async def test_a_server_that_comes_later_is_offered_and_not_taken(

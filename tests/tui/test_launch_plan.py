@@ -141,6 +141,22 @@ async def test_where_there_is_no_other_group_g_launches_nothing(console: Maker) 
         assert client.called(Launch)[1:] == [Launch(["all"], dry_run=True)]
 
 
+async def test_of_two_servers_with_the_same_model_the_second_can_be_taken(console: Maker) -> None:
+    places = ["http://127.0.0.1:1234/v1", "http://127.0.0.1:8080/v1"]
+    both = [ModelCandidate("openai", "gemma", place, "Gemma", 0, place, usable=True) for place in places]
+    app, client = console(live("apollo"))
+    offering(client)
+    client.answers[ListCandidates] = CandidateList(
+        both, ProviderChoice("openai", "gemma", "found", "Gemma", places[0])
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        await type_command(app, pilot, "use")
+        assert screen_text(app).count("answers now") == 1
+        await pilot.press("down", "down", "enter")
+        await settle(pilot)
+        assert client.called(UseModel) == [UseModel("openai", "gemma", places[1])]
+
+
 @pytest.mark.parametrize(
     ("keys", "taken"),
     [

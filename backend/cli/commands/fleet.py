@@ -176,12 +176,13 @@ def _models(plan: FleetPlan) -> None:
     if choice.stand_in:
         tries = " · ".join(f'aish {who} "{asked}"' for who, asked in FIRST_QUESTIONS)
         print(terminal.filled(f"it answers well: {tries}", "  "))
-    now = (choice.provider, choice.model)
-    others = [one for one in plan.candidates if one.usable and (one.provider, one.model) != now]
+    others = [one for one in plan.candidates if one.usable and not choice.means(one)]
     for one in others[:MOST_OTHERS]:
         size = f", {one.size / 1e9:.1f} GB" if one.size else ""
         cost = ", paid" if one.paid else ""
         take = f"tekton models use {one.provider} {shlex.quote(one.model)}"
+        if sum((one.provider, one.model) == (each.provider, each.model) for each in plan.candidates) > 1:
+            take += f" --address {one.address}"
         what = f"or: {one.provider} {one.display}{size}{cost}: {one.why} ({take})"
         print(terminal.filled(terminal.safe(what), "  "))
     if len(others) > MOST_OTHERS:

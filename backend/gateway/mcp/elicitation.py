@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from backend.schema.content import read_arguments
 from backend.schema.tools import QUESTION, Ask, AskField
 from backend.text import safe, safe_line
 
@@ -74,8 +75,8 @@ def _asked_by(ask: Ask) -> str:
     if not _is_question(ask):
         return ""
     try:
-        return msgspec.json.decode(ask.arguments, type=dict[str, Any]).get("question", "")
-    except msgspec.MsgspecError:
+        return str(read_arguments(ask.arguments).get("question", ""))
+    except ValueError:
         return ""
 
 

@@ -48,7 +48,7 @@ async def list_candidates(params: ListCandidates, *, models: ModelService) -> Ca
 )
 async def use_model(params: UseModel, *, models: ModelService) -> ProviderChoice:
     """Take a provider and model for all specialists that have none of their own, from their next launch on."""
-    return await models.use(params.provider, params.model)
+    return await models.use(params.provider, params.model, params.address)
 
 
 @action(

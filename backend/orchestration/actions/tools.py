@@ -86,7 +86,7 @@ async def remove_rule(params: RemoveRule, *, approvals: Approvals) -> Rule:
 async def explain_rule(params: ExplainRule, *, approvals: Approvals, catalog: Catalog) -> Decision:
     """Say which rule decides over a tool call, without calling it."""
     ai_id = catalog.get(params.ai_id).id if params.ai_id else ""
-    return approvals.explain(params.tool, params.arguments, ai_id, params.session_id)
+    return await approvals.explain(params.tool, params.arguments, ai_id, params.session_id)
 
 
 @action(scope="read", routes=(("GET", "/api/v1/tool-calls"),), mcp="ListToolCalls", cli="tekton audit")

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from backend.schema.content import read_arguments
 from backend.schema.errors import TektonError
 from backend.schema.tools import Ask, AskField
 
@@ -29,8 +30,8 @@ def filled(ask: Ask, option: str, words: str) -> str:
         said = {field.name: next(one.name for one in ask.options if one.id == option)}
     elif words.lstrip().startswith("{"):
         try:
-            said = msgspec.json.decode(words, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+            said = read_arguments(words)
+        except ValueError as error:
             raise _wrong(ask, f"this is no JSON object: {error}") from error
     elif len(form) == 1:
         said = {form[0].name: words} if words else {}

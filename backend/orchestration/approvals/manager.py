@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Container
 from secrets import token_hex
@@ -25,18 +26,24 @@ from backend.home import Home
 from backend.memory import ToolCallStore
 from backend.orchestration.approvals.forms import filled
 from backend.orchestration.approvals.own_tools import OwnTools
+from backend.orchestration.approvals.places import real_places
 from backend.orchestration.approvals.preview import diff_of
 from backend.orchestration.approvals.rules import (
+    NOWHERE_ELSE,
     ORDER,
     RuleError,
     decide,
     exact_pattern,
+    globs_for,
     narrowed,
     read_pattern,
+    values_of,
+    written,
 )
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.stored import Stored
 from backend.orchestration.turns.request import ChatRequest
+from backend.schema.content import ToolResult
 from backend.schema.errors import TektonError
 from backend.schema.events import AskClosed, AskOpened
 from backend.schema.frames import Request, StreamToolResult, StreamToolUse
@@ -46,6 +53,7 @@ from backend.schema.tools import (
     QUESTION,
     Answer,
     Ask,
+    CallRules,
     Decision,
     Rule,
     ToolRecord,
@@ -208,11 +216,35 @@ class Approvals:
         await asyncio.gather(*self._writes)
         return await self._calls.find(ai_id=ai_id, limit=limit)
 
-    def explain(self, tool: str, arguments: str, ai_id: str = "", session_id: str = "") -> Decision:
-        """Return what the rules say of a call, and which one."""
-        return decide(
-            self.rules, tool, arguments, self._scopes(ai_id, session_id), default=self._default(tool)
-        )
+    async def explain(
+        self,
+        tool: str,
+        arguments: str,
+        ai_id: str = "",
+        session_id: str = "",
+        narrower: CallRules | None = None,
+    ) -> Decision:
+        """Return what the rules say of a call, and which one; `narrower` are those that its question brought along."""
+        rules, scopes, cwd = self.rules, self._scopes(ai_id, session_id), self._cwd_of(tool, ai_id)
+        globs = globs_for([*rules, *written(narrower)], tool)
+
+        def decided() -> Decision:
+            elsewhere = cwd is not None and globs
+            real = real_places(values_of(arguments), globs, cwd or "") if elsewhere else NOWHERE_ELSE
+            decision = decide(rules, tool, arguments, scopes, default=self._default(tool), real=real)
+            return narrowed(decision, narrower, tool, arguments, real)
+
+        # links are looked up on a disk, and long arguments have many readings: neither on the event loop
+        return await asyncio.to_thread(decided) if globs else decided()
+
+    def _cwd_of(self, tool: str, ai_id: str) -> str | None:
+        """Return where relative paths of a call begin, empty where that is not known; `None` for files of another machine."""
+        name = tool.partition(":")[0]
+        if name == AGENTS_SERVER:
+            row = self._catalog.components.get(ai_id)
+            return (row.cwd if row is not None else None) or ""
+        server = self._settings.tools.get(name)
+        return None if server is None or server.url else os.path.expanduser(server.cwd or "")
 
     def _scopes(self, ai_id: str, session_id: str) -> list[str]:
         groups = [name for name in self._catalog.groups if ai_id in self._members(name)] if ai_id else []
@@ -278,8 +310,16 @@ class Approvals:
             # noted before the verdict leaves: a quick tool's result may come in before this function goes on
             self._running[use.request_id, use.index] = record
             if use.tool.startswith(OWN) and self.own is not None:
-                verdict.result = await self.own.run(use, asked)
+                verdict.result = await self._own_result(self.own, use, asked)
         send(verdict)
+
+    async def _own_result(self, own: OwnTools, use: StreamToolUse, asked: ChatRequest) -> ToolResult:
+        """Run one of the platform's own tools. Whatever it fails by is its result: without a verdict its turn would never end."""
+        try:
+            return await own.run(use, asked)
+        except Exception as error:
+            log.exception("%s of %s", use.tool, use.ai_id)
+            return ToolResult("", f"{use.tool} failed: {type(error).__name__}: {error}", is_error=True)
 
     async def _verdict(
         self, use: StreamToolUse, record: ToolRecord, asked: ChatRequest
@@ -288,12 +328,7 @@ class Approvals:
         if len(use.arguments.encode()) > MAX_ARGUMENTS:
             record.by = "the limit of arguments"
             return False, f"the arguments are longer than {MAX_ARGUMENTS:,} bytes", ""
-        decision = narrowed(
-            self.explain(use.tool, use.arguments, use.ai_id, record.session_id),
-            asked.rules,
-            use.tool,
-            use.arguments,
-        )
+        decision = await self.explain(use.tool, use.arguments, use.ai_id, record.session_id, asked.rules)
         if decision.rule is not None:
             record.rule = f"{decision.rule.verdict} {decision.rule.pattern}"
         if use.form is not None and decision.verdict == "allow":
@@ -309,7 +344,7 @@ class Approvals:
             return False, why, ""
         answer = await self._ask(use, record, decision, asked)
         # the wait may have been minutes: a rule that denies and was made meanwhile is stronger than the answer
-        now = self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
+        now = await self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
         if answer[0] and now.verdict == "deny":
             record.rule = f"deny {now.rule.pattern}" if now.rule else record.rule
             return False, f"{now.reason}, made while this call waited", ""

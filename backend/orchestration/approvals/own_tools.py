@@ -10,7 +10,7 @@ import msgspec
 from backend.catalog import Catalog
 from backend.memory import MessageStore, SessionStore
 from backend.orchestration.turns.request import ChatRequest
-from backend.schema.content import ToolResult
+from backend.schema.content import ToolResult, read_arguments
 from backend.schema.errors import TektonError
 from backend.schema.frames import StreamToolUse, TurnContext
 from backend.schema.records import TurnOutcome
@@ -48,7 +48,10 @@ class OwnTools:
     async def run(self, use: StreamToolUse, asked: ChatRequest) -> ToolResult:
         """Run a tool for a turn; what fails is a result that says so."""
         try:
-            given = msgspec.json.decode(use.arguments or "{}", type=_Arguments)
+            given = msgspec.convert(read_arguments(use.arguments), _Arguments)
+        except ValueError as error:
+            return ToolResult("", f"the arguments do not fit: {error}", is_error=True)
+        try:
             match use.tool.partition(":")[2]:
                 case "search":
                     text = await self._search(use.ai_id, given.words)
@@ -58,8 +61,6 @@ class OwnTools:
                     text = await self._facts()
                 case name:
                     return ToolResult("", f"the platform has no tool {name!r}", is_error=True)
-        except msgspec.MsgspecError as error:
-            return ToolResult("", f"the arguments do not fit: {error}", is_error=True)
         except TektonError as error:
             return ToolResult("", error.message, is_error=True)
         return ToolResult("", text)

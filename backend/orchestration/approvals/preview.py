@@ -12,9 +12,7 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
-
-from backend.schema.content import shortened
+from backend.schema.content import read_arguments, shortened
 
 PATHS = ("path", "file_path", "filepath", "filename", "file")
 TEXTS = ("content", "contents", "text", "new_content", "data")
@@ -32,8 +30,8 @@ def diff_of(arguments: str, *, roots: Sequence[str], hidden: Path) -> str:
     only read or ask sees the diff as well.
     """
     try:
-        values = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeError):
+        values = read_arguments(arguments)
+    except ValueError:
         return ""
     path = _first(values, PATHS)
     if path is None:

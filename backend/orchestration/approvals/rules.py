@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, cast
 
 import msgspec
 
+from backend.orchestration.approvals.places import fixed_part
+from backend.orchestration.approvals.readings import folded, readings
+from backend.schema.content import read_arguments
 from backend.schema.errors import TektonError
 from backend.schema.tools import AGENTS_SERVER, MAX_RULE, CallRules, Decision, Rule, Verdict
 
@@ -22,11 +25,11 @@ ORDER: tuple[Verdict, ...] = ("deny", "ask", "allow")
 """Which verdict wins where several rules match."""
 CALL = "this question"
 """Whose rules those are that a question brings along."""
-_OPERATORS = re.compile(r"[;&|<>`\n\r\0]|\$\(|\$\{|\$'")
+_OPERATORS = re.compile(r"[;&|<>`$\n\r\0]")
 """What ends one command of a shell and begins another, or has it expand something: no `*` of an `allow` covers it."""
 _ARGUMENT = re.compile(r"(?<!\s)\s++([A-Za-z_][\w.-]*+)=")
-_VARIABLES = re.compile(r"(?:[A-Za-z_]\w*+=(?:'[^']*+'|\"[^\"]*+\"|[^\s'\"])*+\s++)++")
-"""Variables that stand before a command: a `deny` of the command holds behind them."""
+NOWHERE_ELSE: Mapping[str, str] = {}
+"""No path leads elsewhere than it says."""
 _GLOB = re.compile(r"\*|\\(.)?|[^*\\]++", re.DOTALL)
 """A star, an escaped character, or a run of plain ones."""
 
@@ -123,20 +126,26 @@ def exact_pattern(tool: str, arguments: str) -> str:
         }
     except RuleError:
         return ""
-    return text if same and _covers(Rule("allow", text), tool, values) else ""
+    return text if same and _covers(Rule("allow", text), tool, values, NOWHERE_ELSE) else ""
 
 
 def decide(
-    rules: Iterable[Rule], tool: str, arguments: str, scopes: Iterable[str], *, default: Verdict = "ask"
+    rules: Iterable[Rule],
+    tool: str,
+    arguments: str,
+    scopes: Iterable[str],
+    *,
+    default: Verdict = "ask",
+    real: Mapping[str, str] = NOWHERE_ELSE,
 ) -> Decision:
     """Return what the rules say of a call, `deny` before `ask` before `allow`, the narrowest scope first.
 
     `scopes` are those the call stands in, the widest first: the platform's is empty. `arguments` is JSON; what cannot
-    be read as an object is covered by no `allow`.
+    be read as an object is covered by no `allow`. `real` says where paths lead that are links, see `real_places`.
     """
     order = {scope: place for place, scope in enumerate(scopes)}
-    values = _values(arguments)
-    covering = [rule for rule in rules if rule.scope in order and _covers(rule, tool, values)]
+    values = values_of(arguments)
+    covering = [rule for rule in rules if rule.scope in order and _covers(rule, tool, values, real)]
     for verdict in ORDER:
         found = [rule for rule in covering if rule.verdict == verdict]
         if found:
@@ -146,17 +155,36 @@ def decide(
     return Decision(default, f"no rule covers {tool}: the default is {default}")
 
 
-def narrowed(decision: Decision, rules: CallRules | None, tool: str, arguments: str) -> Decision:
+def narrowed(
+    decision: Decision,
+    rules: CallRules | None,
+    tool: str,
+    arguments: str,
+    real: Mapping[str, str] = NOWHERE_ELSE,
+) -> Decision:
     """Return the platform's decision, or that of the rules a question brought along where it is stricter."""
     if rules is None:
         return decision
-    written = [Rule(verdict, pattern, CALL) for verdict in ORDER for pattern in getattr(rules, verdict)]
-    own = decide(written, tool, arguments, [CALL], default="deny" if rules.allow else "allow")
+    default: Verdict = "deny" if rules.allow else "allow"
+    own = decide(written(rules), tool, arguments, [CALL], default=default, real=real)
     if ORDER.index(own.verdict) >= ORDER.index(decision.verdict):
         return decision
     if own.rule is None:
         own.reason = f"{CALL} allows only what its own rules name, and {tool} is not among it"
     return own
+
+
+def written(rules: CallRules | None) -> list[Rule]:
+    """Return the rules that a question brings along."""
+    if rules is None:
+        return []
+    return [Rule(verdict, pattern, CALL) for verdict in ORDER for pattern in getattr(rules, verdict)]
+
+
+def globs_for(rules: Iterable[Rule], tool: str) -> list[str]:
+    """Return what the rules over a tool say of its arguments."""
+    patterns = (read_pattern(rule.pattern) for rule in rules)
+    return [glob for one in patterns if matches(one.tool, tool) for glob in one.arguments.values()]
 
 
 def check(rules: CallRules | None) -> None:
@@ -170,52 +198,68 @@ def check(rules: CallRules | None) -> None:
             read_pattern(pattern)
 
 
-def _covers(rule: Rule, tool: str, values: dict[str, object]) -> bool:
+def _covers(rule: Rule, tool: str, values: dict[str, object], real: Mapping[str, str]) -> bool:
     pattern = read_pattern(rule.pattern)
-    if not matches(pattern.tool, tool):
+    if not matches(pattern.tool, tool) and (rule.verdict == "allow" or not _alike(pattern.tool, tool)):
         return False
     covers = _allows if rule.verdict == "allow" else _touches
-    return all(covers(glob, values.get(name), name in values) for name, glob in pattern.arguments.items())
+    return all(
+        covers(glob, values.get(name), name in values, real) for name, glob in pattern.arguments.items()
+    )
 
 
-def _allows(glob: str, value: object, given: bool) -> bool:
-    """Return whether a glob of an `allow` clearly covers a value."""
+def _allows(glob: str, value: object, given: bool, real: Mapping[str, str]) -> bool:
+    """Return whether a glob of an `allow` clearly covers a value, and where that leads."""
     if not given or not isinstance(value, str | int | float | bool):
         return False
     text = _words(value)
-    return matches(glob, text if "/../" not in f"/{text}/" else posixpath.normpath(text), star=_is_one_word)
+    plain = text if "/../" not in f"/{text}/" else posixpath.normpath(text)
+    if not matches(glob, plain, star=_is_one_word):
+        return False
+    there = real.get(text)
+    return there is None or matches(_moved(glob, real), there, star=_is_one_word)
+
+
+def _moved(glob: str, real: Mapping[str, str]) -> str:
+    """Return a glob over the place to which its folder leads."""
+    fixed = fixed_part(glob)
+    there = real.get(fixed)
+    return glob if there is None else escape(there) + glob[len(fixed) :]
 
 
 def _is_one_word(text: str) -> bool:
     return not _OPERATORS.search(text)
 
 
-def _touches(glob: str, value: object, given: bool) -> bool:
+def _touches(glob: str, value: object, given: bool, real: Mapping[str, str]) -> bool:
     """Return whether a glob of a `deny` or an `ask` may be meant for a value: for all of it, a part, or its like."""
     if not given:
         return False
-    if isinstance(value, list):
-        rows = cast(list[object], value)
-        return any(_touches(glob, one, True) for one in rows) or matches(glob, _words(rows))
+    if isinstance(value, list | dict):
+        inner = list(cast(dict[str, object], value).values()) if isinstance(value, dict) else value
+        rows = cast(list[object], inner)
+        return any(_touches(glob, one, True, real) for one in rows) or _alike(glob, _words(value))
     text = _words(value)
-    candidates = [text, posixpath.normpath(text), *(part.strip() for part in _OPERATORS.split(text))]
-    candidates += [
-        candidate[found.end() :] for candidate in candidates if (found := _VARIABLES.match(candidate))
-    ]
-    return any(matches(glob, candidate) for candidate in candidates)
+    globs = {glob, _moved(glob, real)}
+    places = [*readings(text), *(readings(real[text]) if text in real else ())]
+    return any(_alike(one, place) for place in places for one in globs)
 
 
-def _values(arguments: str) -> dict[str, object]:
+def _alike(glob: str, text: str) -> bool:
+    return matches(glob, text) or matches(folded(glob), folded(text))
+
+
+def values_of(arguments: str) -> dict[str, object]:
+    """Return the arguments of a call; none where they cannot be read."""
     return _object(arguments) or {}
 
 
 def _object(arguments: str) -> dict[str, object] | None:
     """Return arguments as an object, `None` where they are none or nested too deep to be read."""
     try:
-        values = msgspec.json.decode(arguments or "{}")
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return read_arguments(arguments)
+    except ValueError:
         return None
-    return cast(dict[str, object], values) if isinstance(values, dict) else None
 
 
 def _words(value: object) -> str:

@@ -42,6 +42,12 @@ WATCH_EVERY_S, CONNECT_S = 1.0, 5.0
 MAX_DESCRIPTION = 2_000
 MAX_TOOLS = 128
 """Tools taken of one server; others are left out, and said so."""
+MAX_PAGES = 64
+"""Of a list of tools: a server may give the same page for ever."""
+SETTLE_S = 0.2
+"""How long a list that changed is let settle before it is read again: a server may say so without end."""
+
+LIST_CHANGED = "notifications/tools/list_changed"
 
 Changed = Callable[[], None]
 Progress = Callable[[str], None]
@@ -109,6 +115,8 @@ class ToolServer:
         """Under way."""
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
+        self._stale = asyncio.Event()
+        """Set when the server says that its tools have changed."""
         self._started = asyncio.Event()
 
     async def start(self) -> None:
@@ -219,12 +227,54 @@ class ToolServer:
                 read_timeout_seconds=self.spec.call_timeout_s,
                 cache=None,
                 elicitation_callback=self._elicited,
+                message_handler=self._on_message,
             ) as client:
                 await self._read_tools(client)
                 self._client, self.problem = client, ""
                 self._started.set()
                 self._changed()
-                await self._leave.wait()
+                following = [
+                    asyncio.create_task(each, name=f"tools of {self.name}")
+                    for each in (self._follow(client), self._listen(client))
+                ]
+                try:
+                    await self._leave.wait()
+                finally:
+                    for task in following:
+                        task.cancel()
+                    await asyncio.wait(following)
+
+    async def _on_message(self, message: Any) -> None:
+        """Take what a server says unasked: by protocols before 2026-07-28, that its tools changed."""
+        if getattr(message, "method", "") == LIST_CHANGED:
+            self._stale.set()
+
+    async def _listen(self, client: Client) -> None:
+        """Have a server of the newer protocol say when its tools change; a stream that is lost is not opened again."""
+        try:
+            async with client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._stale.set()
+        except (
+            Exception
+        ) as error:  # of an older protocol, or a server that tells nobody: its first list stands
+            log.info("%s does not say when its tools change: %s", self.name, safe_line(str(error)))
+
+    async def _follow(self, client: Client) -> None:
+        """Read the tools again whenever they changed; while that fails, those that were known stay."""
+        while True:
+            await self._stale.wait()
+            await asyncio.sleep(SETTLE_S)
+            self._stale.clear()
+            before = self.tools
+            try:
+                await self._read_tools(client)
+            except Exception as error:  # whatever the library meets in a server's answer
+                log.warning("%s: its changed tools could not be read: %s", self.name, safe_line(str(error)))
+            if self.failed:
+                self.tools = {}
+            elif self.tools != before:
+                self._changed()
 
     def _transport(self, errors: TextIO) -> Any:
         if self.spec.url:
@@ -250,10 +300,13 @@ class ToolServer:
     async def _read_tools(self, client: Client) -> None:
         found: dict[str, OfferedTool] = {}
         cursor: str | None = None
-        while len(found) <= MAX_TOOLS:
+        for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
             for tool in page.tools:
                 hints = tool.annotations
+                if tool.name in found:
+                    log.warning("%s offers two tools named %r: the first is taken", self.name, tool.name[:80])
+                    continue
                 found[tool.name] = OfferedTool(
                     tool.name,
                     safe_line(tool.description or "")[:MAX_DESCRIPTION],
@@ -261,7 +314,7 @@ class ToolServer:
                     hints.read_only_hint if hints else None,
                 )
             cursor = page.next_cursor
-            if not cursor:
+            if not cursor or len(found) > MAX_TOOLS:
                 break
         if len(found) > MAX_TOOLS:
             log.warning("%s offers more than %d tools: the others are left out", self.name, MAX_TOOLS)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from backend.schema.content import ToolResult, ToolSpec
+from backend.schema.content import ToolResult, ToolSpec, read_arguments
 from backend.schema.tools import OWN_SERVER, ToolsSpec, ToolState
 from backend.worker.tools.servers import Progress, Put, ToolFailure, ToolServer
 
@@ -109,11 +107,11 @@ class Toolbox:
     async def run(self, tool: Tool, arguments: str, progress: Progress, put: Put) -> ToolResult:
         """Run a tool of a server. A failure is a result that says so, and the model goes on with it."""
         try:
-            values = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
+            values = read_arguments(arguments)
             if tool.server is None:
                 raise ToolFailure(f"{tool.name} runs in the backend")
             return await tool.server.call(tool.name.partition(":")[2], values, progress, put)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             return ToolResult("", f"the arguments are no JSON object: {error}", is_error=True)
         except ToolFailure as failure:
             return ToolResult("", str(failure), is_error=True)

@@ -71,7 +71,7 @@ class FirstRun(Widget, can_focus=True):
         self._asked = False
         self._away: set[str] = set()
         """Ids of members that are not to be started."""
-        self._model: tuple[str, str] | None = None
+        self._model: tuple[str, str, str] | None = None
         """Provider and model that were taken here; `None` leaves what the platform has."""
         self._question = 0
         self._own = ""
@@ -117,9 +117,7 @@ class FirstRun(Widget, can_focus=True):
             return []
         found = [one for one in self._plan.candidates if one.usable]
         now = self._now
-        if now is not None and not any(
-            (one.provider, one.model) == (now.provider, now.model) for one in found
-        ):
+        if now is not None and not any(now.means(one) for one in found):
             own = ModelCandidate(
                 now.provider, now.model, now.address, now.display, 0, now.reason, usable=True
             )
@@ -127,7 +125,7 @@ class FirstRun(Widget, can_focus=True):
         return [*found[:MOST_MODELS], *(one for one in found[MOST_MODELS:] if self._is_taken(one))]
 
     def _is_now(self, one: ModelCandidate) -> bool:
-        return self._now is not None and (one.provider, one.model) == (self._now.provider, self._now.model)
+        return self._now is not None and self._now.means(one)
 
     @property
     def _weights(self) -> str:
@@ -169,9 +167,7 @@ class FirstRun(Widget, can_focus=True):
         return words | {"begin": "take it"} if self._untaken is not None else words
 
     def _is_taken(self, one: ModelCandidate) -> bool:
-        now = self._now
-        taken = self._model or ((now.provider, now.model) if now is not None else None)
-        return (one.provider, one.model) == taken
+        return self._is_now(one) if self._model is None else _named(one) == self._model
 
     @property
     def question(self) -> tuple[str, str] | None:
@@ -355,7 +351,7 @@ class FirstRun(Widget, can_focus=True):
         kind, at = self._cursor
         if kind == "model" and at < len(self.models):
             one = self.models[at]
-            self._model = (one.provider, one.model)
+            self._model = _named(one)
         elif kind == "member" and at < len(self._items) and self._items[at].ok:
             self._away ^= {self._items[at].id}
         self._redraw()
@@ -437,6 +433,11 @@ class FirstRun(Widget, can_focus=True):
         elif row.kind:
             self._put_cursor(row)
             self.action_mark()
+
+
+def _named(one: ModelCandidate) -> tuple[str, str, str]:
+    """Return what tells a model from all others: two servers may offer the same."""
+    return one.provider, one.model, one.address
 
 
 def _clause(text: str, cells: int) -> str:
