@@ -273,6 +273,7 @@ class TektonApp(App[None]):
         """Carry out a verb at the place that is shown, if it holds there."""
         for entry in entries_here(self.screen):
             if entry.verb is line.verb:
+                # behind the closing of the line: the verb acts on what has the focus then
                 self.call_later(runner(self, entry))
                 return True
         return False

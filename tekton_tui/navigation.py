@@ -91,6 +91,7 @@ class ScreenNavigator:
             focused = self._app.focused
             return (focused is not None and pane in focused.ancestors) or bool(drawn)
 
+        # the first refresh lays it out, the second one has drawn it
         pane.call_after_refresh(pane.call_after_refresh, drawn.append, True)
         self.input_queue.opening(SCREENS[screen].title, ready)
 
@@ -270,6 +271,7 @@ class ScreenNavigator:
 
         def carry_out(run: Callable[[], object] | None) -> None:
             if run is not None:
+                # once the help is gone: what runs may open a screen of its own
                 self._app.call_later(run)
 
         self._app.push_screen(HelpScreen(self._app.screen), carry_out)

@@ -118,6 +118,7 @@ class Parser(argparse.ArgumentParser):
         """Print the usage and what is wrong, without secrets that were among the arguments."""
         from backend.cli import terminal
 
+        # the usage is a courtesy: a full or closed stderr must not hide the exit code
         with contextlib.suppress(OSError):
             self.print_usage(sys.stderr)
         terminal.error(message)
@@ -140,6 +141,7 @@ def arguments_of(given: list[str] | None) -> list[str]:
     """
     words = sys.argv[1:] if given is None else given
     for number, word in enumerate(words, 1):
+        # bytes that are no UTF-8 arrive as halves of surrogate pairs, which nothing after this could encode
         if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
             from backend.cli import terminal
 

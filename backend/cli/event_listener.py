@@ -129,6 +129,7 @@ class Listener:
             self._giving_up = None
         if change.state == "lost":
             loop = asyncio.get_running_loop()
+            # a drop of a second or two is made good by the replay: only a longer one ends what waits for events
             self._giving_up = loop.call_later(LOST_AFTER_S, self._give_up, change.reason)
         elif change.reason:
             self._give_up(change.reason)

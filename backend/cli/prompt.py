@@ -111,6 +111,7 @@ def _ctrl_c(under_way: set[asyncio.Task[int]]) -> Generator[None]:
             work.cancel()
 
     loop = asyncio.get_running_loop()
+    # only the loop of the main thread has signals
     with contextlib.suppress(NotImplementedError):
         loop.add_signal_handler(signal.SIGINT, end)
     try:

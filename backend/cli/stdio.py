@@ -89,6 +89,7 @@ async def open_stdout(protocol: FlowControlMixin) -> Writer:
 async def flush(writer: Writer) -> None:
     """Wait until all that was written has left, at most `FLUSH_S`: what is left at the end of the process is lost."""
     if isinstance(writer, asyncio.StreamWriter):
+        # `drain` returns while less than the limit is left; with none it waits for the last byte
         writer.transport.set_write_buffer_limits(0)
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(FLUSH_S):

@@ -38,6 +38,7 @@ def find_fault(value: object, kind: Any, key: str = "", *, strict: bool = True) 
         return None
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at ")[0]
+    # the validator stops at the first mistake and names no key of a dict: each part is tried by itself
     for child, child_kind, child_key in _children(value, _bare(kind)):
         path = f"{key}{child_key}" if child_key.startswith("[") or not key else f"{key}.{child_key}"
         if child_kind is None:

@@ -79,6 +79,7 @@ def load(
         raise _refusal(home, origins, fault or Fault("", None, str(error))) from error
     if fault := _fault_in_names(settings):
         raise _refusal(home, origins, fault)
+    # last: a wrong file of a specialist is told beside working settings, it does not end them
     held = scan(home.specialists) if files is None else files
     return _with_files(_with_absolute_paths(settings, home), held)
 
@@ -227,6 +228,7 @@ def _apply_environment(table: dict[str, object], env: Mapping[str, str]) -> dict
         if name in env:
             put(path, env[name], name)
     for name, path in _provider_variables(table).items():
+        # an empty variable of a vendor is usual in shells and containers, and means that there is none
         if env.get(name):
             put(path, env[name], name)
     for name, path in FLAG_VARIABLES.items():

@@ -102,6 +102,7 @@ def create_folder(home: Home, name: str, files: Mapping[str, bytes]) -> Path:
         # Hidden, so that nobody reads it before it is whole.
         made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home.specialists))
         try:
+            # SKILL.md last: a folder without one is not taken for a specialist
             for where in sorted(files, key=lambda where: where.endswith(SKILL)):
                 path = made / Path(where).relative_to(name)
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

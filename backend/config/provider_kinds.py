@@ -213,6 +213,7 @@ def _load(kind: str, declared: _Declared) -> ProviderInfo[Any]:
         info: object = getattr(import_module(module), attribute)
         wrong = _wrong(kind, info)
     except (Exception, SystemExit) as error:
+        # a fault of ours is no fault of the configuration: its traceback is wanted
         if kind in BUILT_IN:
             raise
         raise ConfigError(_broken(kind, declared, f"{type(error).__name__}: {error}")) from error

@@ -121,6 +121,7 @@ class IdempotencyCache:
                 raise TektonError(
                     f"request_id {request_id!r} already names another call of {known.name}", code="conflict"
                 )
+            # who waits may go away; the call is that of everybody who asked under this id
             return await asyncio.shield(known.task)
         if (before := self._names.get(request_id) or name) != name:
             raise TektonError(f"request_id {request_id!r} already names a call of {before}", code="conflict")

@@ -117,6 +117,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._lingering = LINGER_BYTES
         self._lingered_at = self.loop.time()
         self._linger_end = self._lingered_at + MAX_LINGER_S
+        # what is still sent is read and thrown away: closing on unread bytes would reset the connection and lose our answer
         self.flow.resume_reading()
         self._clock = self.loop.call_later(LINGER_S, self._linger)
 

@@ -183,6 +183,7 @@ class _Ready:
 
     def _report(self, value: dict[str, str]) -> None:
         if self._descriptor is not None:
+            # who started us may have given up meanwhile
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._descriptor, encode_line(value))
             os.close(self._descriptor)

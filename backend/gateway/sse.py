@@ -320,6 +320,7 @@ async def team_frames(gateway: Gateway, params: TeamChat, ids: bool) -> AsyncGen
             ]
             if out:
                 yield b"".join(out)
+        # shielded: a client that goes away ends its own wait, not the future that others wait for
         outcome = await asyncio.shield(run.done)
         cancelled = sum(failure.code == "cancelled" for failure in outcome.failures)
         summary = {

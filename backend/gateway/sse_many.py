@@ -63,6 +63,7 @@ async def pipeline_stream(gateway: Gateway, params: RunPipeline) -> AsyncGenerat
     """
     params.request_id = params.request_id or new_request_id()
     params.wait = False
+    # before the pipeline begins, so that no event of it is missed
     subscription = gateway.platform.events.subscribe()
     subscription.follow(params.request_id)
     try:

@@ -38,10 +38,12 @@ class Model(Struct):
             return None
         size = SMOOTHING * len(self.counts)
         seen = sum(share for _, share in known)
+        # what a word unseen with a specialist costs is added once for all: then only the counts that exist are walked
         sums = [-seen * math.log(total + size) + seen * math.log(SMOOTHING) for total in self.totals]
         for counts, share in known:
             for place, count in counts.items():
                 sums[place] += share * math.log1p(count / SMOOTHING)
+        # taken out before the exponential, which would underflow to zero for a long request
         highest = max(sums)
         total = highest + math.log(sum(math.exp(value - highest) for value in sums))
         return {name: value - total for name, value in zip(self.names, sums, strict=True)}

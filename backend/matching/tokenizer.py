@@ -78,6 +78,7 @@ class Speller:
         near = {other for variant in _shortenings(word) for other in self._shortened.get(variant, ())}
         near |= self._known & _shortenings(word)
         near |= set(self._shortened.get(word, ()))
+        # the first letter is seldom wrong, and without this short words are near to everything
         alike = [other for other in near if other[0] == word[0] and _one_slip(word, other)]
         return min(alike, key=lambda other: (abs(len(other) - len(word)), other), default="")
 

@@ -86,6 +86,7 @@ class Drafts:
         if self._kept is None:
             self._kept = {}
             if self._path is not None:
+                # a draft is a convenience: a broken file of them must not keep the console from starting
                 with suppress(OSError, ValueError, TypeError):
                     stored = json.loads(self._path.read_bytes())
                     self._kept = {str(place): str(text) for place, text in stored.items()}

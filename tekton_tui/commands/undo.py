@@ -85,6 +85,7 @@ class Undo:
         for key in list(self._held):
             params, _back, timer = self._release(key)
             timer.cancel()
+            # the console ends either way: a refusal has no screen to be shown on
             with suppress(TektonError, TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
                     await self._controller.call(params)

@@ -111,6 +111,7 @@ class FrameScheduler:
             self._handle.cancel()
         self._due_at = at
         delay = max(0.0, at - perf_counter())
+        # in the context of the app: whoever asked for the frame may be a task that has ended
         self._handle = asyncio.get_running_loop().call_later(delay, self._tick, context=self._context)
 
     def _tick(self) -> None:

@@ -74,6 +74,7 @@ class GcScheduler:
         elif self._collected:
             self._handle = None
             self.full_collections += 1
+            # what was frozen is never looked at: circles in what was closed since would stay for good
             gc.unfreeze()
             self._collect()
         else:

@@ -37,5 +37,6 @@ def _watch(terminal: int, leave: Callable[[], None]) -> None:
     if not any(what & (select.POLLHUP | select.POLLERR) for _, what in poll.poll()):
         # A system that cannot watch a terminal answers at once with something else.
         return
+    # a terminal that is gone may block the writes of an orderly end
     threading.Timer(GRACE_S, os._exit, (EXIT_HANGUP,)).start()
     leave()

@@ -173,6 +173,7 @@ class InputQueue:
             return
         self._asked.add(screen)
         drawn = partial(self._seen.add, screen)
+        # the first refresh lays it out, the second one has drawn it
         screen.call_after_refresh(screen.call_after_refresh, drawn)
         self.opening("what was opened", lambda: screen in self._seen or screen is not self._app.screen)
 

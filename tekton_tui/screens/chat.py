@@ -51,6 +51,7 @@ class ChatPane(Vertical):
         yield ContentSwitcher(id="chat-views")
 
     def on_mount(self) -> None:
+        # the first answer with code would wait for the import of the highlighter: it is done while nobody waits
         self.call_after_refresh(warm)
         self._stores.fleet.summary_changed.subscribe_widget(self, self._follow_fleet)
         self._follow_fleet()
@@ -65,6 +66,7 @@ class ChatPane(Vertical):
         if ai_id not in self._opened:
             self._opened.append(ai_id)
         self.opening = True
+        # the tab is drawn at once; building its conversation takes longer
         self.call_after_refresh(self._show, ai_id, session_id, sought)
 
     def on_show(self) -> None:

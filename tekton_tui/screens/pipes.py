@@ -96,6 +96,7 @@ class PipesPane(Vertical):
         self.focus_content()
 
     def on_resize(self) -> None:
+        # the sizes of what is inside are known then
         self.call_after_refresh(self._show)
 
     def _tell_input(self) -> None:

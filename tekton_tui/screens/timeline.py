@@ -88,6 +88,7 @@ class TimelinePane(Vertical):
     def on_resize(self, event: events.Resize) -> None:
         self.gantt.fit(max(4, self.size.height - LEAST_EVENTS - 2))
         self._show_status()
+        # the sizes of what is inside are known then
         self.call_after_refresh(self._show_newest)
 
     def _show_newest(self) -> None:

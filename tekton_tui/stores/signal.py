@@ -53,6 +53,7 @@ class Signal(Generic[P]):
         for listener in list(self._listeners):
             try:
                 listener(*args, **kwargs)
+            # one listener that fails must not keep the others, nor the event, from going on
             except Exception as error:
                 _report(listener, error)
 

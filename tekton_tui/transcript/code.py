@@ -55,6 +55,7 @@ _PREFIXES: Final = (
 _DIFF_CLASSES: Final = {"+": "added", "-": "removed"}
 
 
+# looking for a lexer reads through all of them, also for a name there is none for
 @lru_cache(maxsize=64)
 def lexer_for(language: str) -> Lexer | None:
     """Return the lexer of a language name as a model writes it, `None` when there is none."""

@@ -160,6 +160,7 @@ def _gone(process: psutil.Process, within_s: float) -> bool:
         with contextlib.suppress(psutil.TimeoutExpired):
             process.wait(LOOK_EVERY_S)
             return True
+        # `wait` sees no end of a child of somebody else that nobody has collected
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True

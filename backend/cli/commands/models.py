@@ -152,6 +152,7 @@ async def _pull(model: str, provider: str) -> int:
             result = await client.call(PullModel(model=model, provider=provider))
         finally:
             showing.cancel()
+            # waited for, so that no line of it is drawn behind the last word
             with contextlib.suppress(asyncio.CancelledError):
                 await showing
             if sys.stderr.isatty():

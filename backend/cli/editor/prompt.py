@@ -138,6 +138,7 @@ class Prompt:
                     return await client.call(asked)
         finally:
             if self._begun and client.state == "attached":
+                # the answer came on one way and the last words of the stream on another: they may still be under way
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LAST_EVENTS_S):
                         await self._over.wait()

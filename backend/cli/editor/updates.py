@@ -106,6 +106,7 @@ def kind_of(ask: Ask) -> str:
 
 
 def arguments_of(text: str) -> Any:
+    # a model may have written what is no JSON: the person sees it as it is
     with contextlib.suppress(ValueError):
         return json.loads(text)
     return text

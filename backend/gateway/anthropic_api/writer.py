@@ -28,6 +28,7 @@ ERRORS = {
     429: "rate_limit_error", 500: "api_error", 503: "overloaded_error",
 }  # fmt: skip
 _MARK = "\ue000"
+"""Stands for the text while what is around it is encoded; a character of private use, which no frame of ours holds."""
 
 
 def error_reply(error: TektonError) -> Response:
@@ -75,6 +76,7 @@ class MessageWriter:
 
     @property
     def alive(self) -> bytes | None:
+        # the protocol's own word for an answer that is slow: clients know it and wait on
         return _event("ping")
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class MessageWriter:
 
     def piece(self, piece: Piece) -> bytes:
         if piece.text:
+            # a block of text would close the block of the call that still streams
             if self._called:
                 self._text_later.append(piece.text)
                 return b""

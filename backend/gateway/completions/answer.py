@@ -292,6 +292,7 @@ async def _team(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
                     case StreamEnd() | StreamError():
                         text = voices.end(event.request_id)
                     case TeamEnd():
+                        # shielded: a client that goes away ends its own wait, not the future that others wait for
                         outcome = await asyncio.shield(run.done)
                         if not outcome.answers:
                             raise _nobody([(f.ai_id, f.code, f.error) for f in outcome.failures])

@@ -109,6 +109,7 @@ async def serve(gateway: Gateway, request: Request, asked: Asked, make: Callable
     else:
         check_streams(gateway)
         coming = asyncio.ensure_future(_next(pieces))
+        # a refusal that comes at once is still a status code; after the first byte it can only be a frame
         await while_present(request, _at_once(coming))
         first = coming.result() if coming.done() else coming
         response = frame_response(gateway, _frames(writer, first, pieces), writer.media, writer.alive)

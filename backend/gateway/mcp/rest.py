@@ -144,6 +144,7 @@ class _Surface:
         working = asyncio.create_task(work())
         try:
             while not (working.done() and queue.empty()):
+                # both are waited for: a tool that failed puts nothing into the queue any more
                 getting = asyncio.ensure_future(queue.get())
                 await asyncio.wait([getting, working], return_when=asyncio.FIRST_COMPLETED)
                 if not getting.done():

@@ -191,6 +191,7 @@ def _asked(
         raise refused(
             "options", f"options.stop: at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
         )
+    # -1 and -2 mean without limit there, and 0 has no use
     limit = options.num_predict if options.num_predict and options.num_predict > 0 else None
     return Asked(
         model=model_name(body.model),
@@ -292,6 +293,7 @@ def _images(images: list[str] | None, where: str) -> list[Part]:
         if data.startswith("data:"):
             found.append(image_of(data, at))
             continue
+        # an unknown picture is refused by the model, which says it better than we could
         kind = next((kind for start, kind in MAGIC.items() if data.startswith(start)), "image/png")
         found.append(picture(kind, data, at))
     return found

@@ -92,6 +92,7 @@ class _Surface:
 
     async def chat(self, request: Request) -> Response:
         values = decode_object(await request.body())
+        # clients ask so to have the model loaded; an empty question would cost a turn
         if not values.get("messages"):
             return self._loaded(values, {"message": {"role": "assistant", "content": ""}})
         return await serve(self._gateway, request, read_chat(values), ChatWriter)
@@ -118,6 +119,7 @@ class _Surface:
         return json_reply(told)
 
     async def tags(self, request: Request) -> Response:
+        # who can answer stands first: some clients take the first of the list where nobody named a model
         statuses = sorted(self._platform.fleet.statuses(), key=lambda one: one.state not in LIVE)
         return json_reply({"models": [self._row(status) for status in statuses]})
 
@@ -169,6 +171,7 @@ class _Surface:
             "model": name,
             "modified_at": moment,
             "size": 0,
+            # another model behind the specialist is another model to clients that remember by digest
             "digest": hashlib.sha256(f"{status.id} {status.model}".encode()).hexdigest(),
             "details": {
                 "parent_model": "", "format": "", "family": "tekton", "families": ["tekton"],

@@ -22,6 +22,7 @@ from backend.wire import encode_line
 NDJSON = "application/x-ndjson"
 NANOSECONDS = 1_000_000_000
 _MARK = "\ue000"
+"""Stands for the text while what is around it is encoded; a character of private use, which no frame of ours holds."""
 
 
 def error_reply(error: TektonError) -> Response:
@@ -55,6 +56,7 @@ class ChatWriter:
         self._likely += piece.logprobs or ()
         if piece.text and not piece.reasoning and not self._likely:
             return data_of(piece.text).join(self._around)
+        # calls come whole at the end: the dialect has no pieces of arguments
         if not piece.reasoning and not piece.text:
             return b""
         return encode_line(self._said(piece.text, piece.reasoning, []) | {"done": False})
@@ -88,6 +90,7 @@ class ChatWriter:
         usage = finish.usage
         return {
             "done": True,
+            # the dialect has no other word for an answer that is not complete
             "done_reason": "length" if finish.reason in ("length", "other") else "stop",
             "total_duration": took,
             "load_duration": 0,

@@ -19,6 +19,7 @@ DONE = b"data: [DONE]\n\n"
 FINISH_REASONS: dict[FinishReason, str] = {"refusal": "content_filter", "other": "length"}
 """What the protocol has no word for, in the nearest it has; none of them says that the answer is complete."""
 _MARK = "\ue000"
+"""Stands for the text while what is around it is encoded; a character of private use, which no frame of ours holds."""
 
 
 def usage_value(usage: Usage) -> dict[str, Any]:
@@ -67,6 +68,7 @@ class ChatWriter:
         if piece.logprobs:
             self._likely.setdefault(piece.choice, []).extend(piece.logprobs)
             return b""
+        # the frame that was encoded beforehand is of the first choice and has no probabilities
         if piece.choice or self._likely:
             return self._of_choice(piece)
         if piece.text:
@@ -81,6 +83,7 @@ class ChatWriter:
         return begin + frame(self._base([row]) | self._head.warnings(finish))
 
     def close(self, finishes: list[Finish]) -> bytes:
+        # who did not ask for it may read `choices[0]` of every chunk
         if not self._head.asked.include_usage:
             return DONE
         value = self._base([]) | {"usage": usage_value(summed([finish.usage for finish in finishes]))}

@@ -23,6 +23,7 @@ FAILURES = {"context_overflow": "context_length_exceeded", "provider_rate_limite
 """Codes by which clients know what to do; lasting failures are `invalid_prompt`, which nobody tries again."""
 _MARK = "\ue000"
 _NUMBER = 987654321987654321
+"""Stand for text and running number while what is around them is encoded; no frame of ours holds either."""
 
 
 def usage_value(usage: Usage) -> dict[str, Any]:
@@ -119,6 +120,7 @@ class ResponseWriter:
     def end(self, finish: Finish) -> bytes:
         out = self._end_thinking() + self._end_message()
         for call in self._calls.values():
+            # clients parse the arguments of a call without any, and an empty text is no JSON
             call.item["arguments"] = "".join(call.text) or "{}"
             call.item["status"] = "completed"
             out += self._event(
@@ -217,6 +219,7 @@ class ResponseWriter:
     def _call(self, piece: StreamToolCall) -> bytes:
         begin = b""
         if piece.index not in self._calls:
+            # an item is closed before the next opens: some clients keep one open item only
             begin = self._end_thinking() + self._end_message()
             item = self._called(piece.id, piece.name, "", "in_progress")
             opened = self._calls[piece.index] = self._add(item)

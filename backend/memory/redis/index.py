@@ -129,6 +129,7 @@ async def _stems(connection: RedisConnection, group: Group) -> tuple[list[str], 
 
 async def _words(connection: RedisConnection, key: Key) -> list[str]:
     low = key.text.encode()
+    # 0xff is no byte of UTF-8: all words that begin so sort before it
     found = await connection.call(
         "ZRANGE", f"{PREFIX}words", b"[" + low, b"(" + low + b"\xff", "BYLEX", "LIMIT", 0, MAX_EXPANSIONS + 1
     )

@@ -88,6 +88,7 @@ async def _read_sessions(connection: RedisConnection, ids: Sequence[str]) -> lis
     there = [(session_id, row) for session_id, row in zip(ids, rows, strict=True) if row[1] is not None]
     if not there:
         return []
+    # a default is a fact of the owner, not of the session: kept in one place, it cannot be two
     defaults = await connection.call("HMGET", f"{PREFIX}defaults", *(row[1] for _, row in there))
     return [
         _session(session_id, row, default == session_id.encode())

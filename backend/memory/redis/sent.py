@@ -58,6 +58,7 @@ async def put(connection: RedisConnection, turn: SentTurn) -> None:
 async def forget(connection: RedisConnection, session_id: str) -> None:
     """Delete all that was kept of a session."""
     authors = await connection.call("SMEMBERS", f"{PREFIX}sw:{session_id}")
+    # the list of names last: a crash in between leaves a list by which the rest is found again
     for author in authors:
         key = f"{PREFIX}sz:{session_id}:{author.decode()}"
         while names := await connection.call("ZRANGE", key, 0, _PAGE - 1):

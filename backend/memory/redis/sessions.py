@@ -92,6 +92,7 @@ class RedisSessions:
                 break
             start += looked_at
             sessions = (await sessions_by_id(connection, (one.decode() for one in ids))).values()
+            # the server folds ASCII only: other titles are compared here
             kept += [one for one in sessions if one.id in found or folded in fold(one.title)]
         return SessionPage(kept[:limit], more=len(kept) > limit or not complete)
 

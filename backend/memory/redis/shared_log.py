@@ -25,8 +25,11 @@ from backend.memory.redis.turns import decode_turn, turns_key
 from backend.memory.shared_log import Entry, EpochChanged, Fenced, Member, Renewal
 
 LEASE_S = 4.0
+"""A gateway that is silent for longer may be fenced by the others."""
 KEPT_EVENTS = 65_536
+"""Events that the log keeps for gateways that read behind."""
 CLAIM_S = 86_400
+"""How long a request id belongs to the gateway that took it first, seconds."""
 READ_AT_ONCE = 256
 _SCRIPTS = [value for name, value in vars(scripts).items() if name.isupper()]
 _decode_facts = msgspec.json.Decoder(dict[str, object]).decode

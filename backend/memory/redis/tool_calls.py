@@ -65,5 +65,6 @@ async def delete_old(connection: RedisConnection, before: float) -> int:
         if old:
             await connection.batch([("ZREM", f"{PREFIX}tc:time", *old), ("HDEL", f"{PREFIX}tc", *old)])
         gone += len(old)
+        # the deleted ones are gone from the list: only those that stay are passed over
         start += len(ids) - len(old)
     return gone

@@ -15,6 +15,7 @@ from backend.memory.values import storable, storable_usage
 from backend.schema.records import UsageRow
 
 _PARTS = "\x1f"
+"""Between the parts of a row's name; sorts below every character that can be printed."""
 _FIGURES = ("tokens_in", "tokens_out", "cost", "turns", "unpriced")
 decode_turn = msgspec.json.Decoder(OpenTurn).decode
 
@@ -52,6 +53,7 @@ class RedisTurns:
     async def usage(self, day: str | None = None, *, since: str | None = None) -> list[UsageRow]:
         connection = self._connections.reader
         low = "-" if day is None and since is None else f"[{max(day or '', since or '')}"
+        # a name is the day and U+001F and more: a space sorts behind all of the day and before the next
         high = "+" if day is None else f"({day}\x20"
         names = [
             name.decode() for name in await connection.call("ZRANGE", f"{PREFIX}usage", low, high, "BYLEX")

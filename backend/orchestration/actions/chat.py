@@ -184,6 +184,7 @@ async def ask_member(
         ai_id = catalog.get(params.ai_id).id
         return Started(task.get_name(), run.session_id if run else "", ai_id)
     try:
+        # the member may be asked by others as well: the turn is cancelled by name, not by its task
         return _answer(await asyncio.shield(task))
     except asyncio.CancelledError:
         turns.cancel_soon(task.get_name())

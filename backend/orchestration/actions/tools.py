@@ -8,6 +8,7 @@ from backend.catalog import Catalog
 from backend.orchestration.action import action
 from backend.orchestration.approvals.manager import Approvals
 from backend.orchestration.caller import caller
+from backend.schema.errors import TektonError
 from backend.schema.params import (
     AddRule,
     AnswerAsk,
@@ -101,7 +102,7 @@ def _scope(catalog: Catalog, scope: str) -> str:
         return scope
     try:
         return catalog.get(scope).id
-    except Exception as error:
+    except TektonError as error:
         raise InvalidRequest(
             f"scope: expected a group, a specialist or session/ID, found {scope!r}"
         ) from error

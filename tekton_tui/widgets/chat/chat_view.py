@@ -10,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.css.query import NoMatches
 from textual.message import Message
 
 from backend.schema.content import Effort
@@ -323,7 +324,8 @@ class ChatView(Vertical):
 
     def _update_names(self) -> None:
         rows = self._stores.fleet.rows.values()
-        with contextlib.suppress(Exception):
+        # the fleet may change while the view is being taken down
+        with contextlib.suppress(NoMatches):
             self.query_one(Composer).names = [Choice("auto", "whoever suits best")] + [
                 Choice(row.name, row.title) for row in rows
             ]

@@ -48,6 +48,7 @@ class KeyLine(Widget):
         self._spans: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
+        # what has the focus decides which keys there are
         cast(Any, self.screen).bindings_updated_signal.subscribe(self, self._changed)
 
     def _changed(self, screen: Screen[Any]) -> None:

@@ -146,6 +146,7 @@ class Editor(SafeTextArea):
         """Mark a character, or none."""
         if place != self.mistake:
             self.mistake = place
+            # TextArea keeps lines as it drew them and does not know of our marks
             cast(Any, self)._line_cache.clear()
             self.refresh()
 

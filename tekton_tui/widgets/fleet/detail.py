@@ -106,6 +106,7 @@ class DetailPane(ScrollView, can_focus=True):
     def _fetch_soon(self) -> None:
         ai_id = self._shown
         if ai_id is not None:
+            # who walks down the list asks for each row in passing: only where the cursor rests is it worth a call
             self.set_timer(REST_S, lambda: self._fetch(ai_id))
 
     def _fetch(self, ai_id: str) -> None:

@@ -382,11 +382,11 @@ class FleetGrid(ScrollView, can_focus=True):
 
     def _hover(self, y: int) -> None:
         before, self._hovered = self._hovered, y
-        for row in {before, y}:
-            if row != before or row != y:
-                self.refresh(Region(0, row, self.size.width, 1))
+        for row in (before, y) if before != y else ():
+            self.refresh(Region(0, row, self.size.width, 1))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        # the rows have moved under the pointer once it is scrolled
         self.call_after_refresh(self._look_away)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:

@@ -212,6 +212,7 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._current = self.current
 
     def on_resize(self) -> None:
+        # the new size is that of the layout to come
         self.call_after_refresh(self.lay_out)
 
     def _sort(self) -> None:

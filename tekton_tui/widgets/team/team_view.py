@@ -190,6 +190,7 @@ class TeamView(Vertical, can_focus=True):
         self.update_status()
 
     def on_resize(self) -> None:
+        # the new size is that of the layout to come
         self.call_after_refresh(self.lay_out)
 
     @property
