@@ -221,7 +221,7 @@ class AttentionQueue:
             if row.state in BROKEN:
                 yield self._down(row)
             elif row.phase == "stalled":
-                why = row.detail or "no token for a while; the provider still holds the line"
+                why = row.detail or "no token for a while; the provider is still connected"
                 yield AttentionItem(
                     f"stalled:{row.id}", "stalled", row.id, row.phase_since, "stalled", why[:WHY_CHARS]
                 )
