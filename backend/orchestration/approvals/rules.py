@@ -236,9 +236,9 @@ def _touches(glob: str, value: object, given: bool, real: Mapping[str, str]) -> 
     if not given:
         return False
     if isinstance(value, list | dict):
-        inner = list(cast(dict[str, object], value).values()) if isinstance(value, dict) else value
-        rows = cast(list[object], inner)
-        return any(_touches(glob, one, True, real) for one in rows) or _alike(glob, _words(value))
+        whole = cast(dict[str, object] | list[object], value)
+        inner = whole.values() if isinstance(whole, dict) else whole
+        return any(_touches(glob, one, True, real) for one in inner) or _alike(glob, _words(whole))
     text = _words(value)
     globs = {glob, _moved(glob, real)}
     places = [*readings(text), *(readings(real[text]) if text in real else ())]
