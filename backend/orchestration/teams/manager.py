@@ -274,6 +274,8 @@ class TeamManager:
             if run.place.waits and run.request is changed:
                 run.ask(before)
             raise
+        if run.stopped:
+            raise TektonError("this question was withdrawn meanwhile", code="conflict")
         self._events.publish("chat", TurnChanged(request_id, content), key=run.key)
         return run
 

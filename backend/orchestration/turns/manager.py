@@ -250,6 +250,8 @@ class TurnManager:
     async def edit(self, request_id: str, content: str) -> Turn:
         """Change a question that still waits in its session.
 
+        What is attached to it stays.
+
         Raises:
             UnknownTurn: Nobody knows the request id.
             TektonError: `conflict` when it does not wait any more, `invalid_request` for an empty question.
@@ -262,7 +264,7 @@ class TurnManager:
         _check_content(content)
         before = turn.request
         # before anything is waited for: its place may come meanwhile, and what is shown is what is asked
-        changed = turn.request = msgspec.structs.replace(before, content=content)
+        changed = turn.request = before.saying(content)
         turn.first = turn.first or before
         try:
             await self._turn_store.wait({request_id: turn.ai_id}, turn.session_id, content)
@@ -270,6 +272,8 @@ class TurnManager:
             if turn.place.waits and turn.request is changed:  # nobody else changed it since
                 turn.request = before
             raise
+        if turn.ending and turn.place.waits:
+            raise TektonError("this question was withdrawn meanwhile", code="conflict")
         self._events.publish("chat", TurnChanged(request_id, content), key=turn.key)
         return turn
 

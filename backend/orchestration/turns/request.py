@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from backend.schema.branches import KEPT
@@ -99,6 +100,14 @@ class ChatRequest(Struct, omit_defaults=True):
     def reads_session(self) -> bool:
         """Whether earlier messages of the session are sent along."""
         return self.history and self.messages is None
+
+    def saying(self, content: str) -> ChatRequest:
+        """Return the question in other words: of its parts, those that are text change and what is attached stays."""
+        parts = self.parts
+        if parts:
+            attached = [part for part in parts if not isinstance(part, TextPart)]
+            parts = [TextPart(content), *attached]
+        return msgspec.structs.replace(self, content=content, parts=parts)
 
     def asks_the_same(self, other: ChatRequest) -> bool:
         """Return whether two requests are one question to one specialist; how it is answered may differ."""
