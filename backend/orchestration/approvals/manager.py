@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Callable, Container
 from secrets import token_hex
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from backend.config.specialist_files import SKILL
 from backend.events import EventStream
 from backend.home import Home
 from backend.memory import ToolCallStore
+from backend.orchestration.approvals.call_log import CallLog
 from backend.orchestration.approvals.forms import filled
 from backend.orchestration.approvals.own_tools import OwnTools
 from backend.orchestration.approvals.places import real_places
@@ -118,7 +119,7 @@ class Approvals:
         error_log: ErrorLog,
         mask: Mask,
     ) -> None:
-        self._settings, self._catalog, self._calls, self._stored = settings, catalog, calls, stored
+        self._settings, self._catalog, self._calls, self._stored = settings, catalog, CallLog(calls), stored
         self._events, self._error_log, self._mask = events, error_log, mask
         self.own: OwnTools | None = None
         """What runs the platform's own tools; given once the parts it works on are there."""
@@ -134,7 +135,6 @@ class Approvals:
         self._answered: dict[str, str] = {}
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         """Calls that are being decided, by request id."""
-        self._writes: set[asyncio.Task[None]] = set()
         self._own: dict[str, Rules] = {}
         """Rules of the specialists' own tables and files, by id."""
         tables = [("the platform", settings.rules), *settings.group_rules.items()]
@@ -213,7 +213,6 @@ class Approvals:
 
     async def calls(self, ai_id: str | None, limit: int) -> list[ToolRecord]:
         """Return the records of calls, newest first."""
-        await asyncio.gather(*self._writes)
         return await self._calls.find(ai_id=ai_id, limit=limit)
 
     async def explain(
@@ -295,6 +294,8 @@ class Approvals:
             text = f"the call of {use.tool} was denied: its record could not be written: {error}"
             self._error_log.record(use.ai_id, "internal", text, request_id=use.request_id)
             allowed, why, option = False, text, ""
+            record.state, record.by, record.decided_at = "denied", "the store, which took no record", time.time()
+            await self._calls.complete(record)
         # the server's protocol knows the difference: a person who declined, or nobody who could be asked
         if use.form is not None and record.by.startswith(NOBODY):
             option = NOBODY
@@ -419,10 +420,7 @@ class Approvals:
 
     async def _void(self, record: ToolRecord) -> None:
         record.state, record.by, record.ended_at = "void", "the turn ended before an answer", time.time()
-        try:
-            await self._calls.put(record)
-        except TektonError as error:
-            log.warning("the record of a void call was not stored: %s", error)
+        await self._calls.complete(record)
 
     async def answer(
         self, ask_id: str, answer: Answer, by: str, *, always: str = "", words: str = "", option: str = ""
@@ -484,7 +482,7 @@ class Approvals:
             return
         record.state = "failed" if result.is_error else "done"
         record.ended_at, record.result_bytes = time.time(), result.size
-        self._later(self._calls.put(record))
+        self._calls.complete_soon(record)
 
     def turn_ended(self, request_id: str) -> None:
         """End what a turn left: its asks are void, its running calls are over."""
@@ -493,18 +491,7 @@ class Approvals:
         for key in [key for key in self._running if key[0] == request_id]:
             record = self._running.pop(key)
             record.state, record.ended_at = "ended", time.time()
-            self._later(self._calls.put(record))
-
-    def _later(self, work: Awaitable[None]) -> None:
-        async def store() -> None:
-            try:
-                await work
-            except Exception as error:  # what ran has run; its record stays open, which the next start closes
-                log.warning("the record of a tool call was not completed: %s", error)
-
-        task = asyncio.create_task(store(), name="tool record")
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+            self._calls.complete_soon(record)
 
     # rules
 
@@ -559,7 +546,7 @@ class Approvals:
         for task in deciding:
             task.cancel()
         await asyncio.gather(*deciding, return_exceptions=True)
-        await asyncio.gather(*self._writes)
+        await self._calls.close()
 
 
 def _unreadable(table: Rules) -> RuleError | None:
