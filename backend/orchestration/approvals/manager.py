@@ -294,7 +294,11 @@ class Approvals:
             text = f"the call of {use.tool} was denied: its record could not be written: {error}"
             self._error_log.record(use.ai_id, "internal", text, request_id=use.request_id)
             allowed, why, option = False, text, ""
-            record.state, record.by, record.decided_at = "denied", "the store, which took no record", time.time()
+            record.state, record.by, record.decided_at = (
+                "denied",
+                "the store, which took no record",
+                time.time(),
+            )
             await self._calls.complete(record)
         # the server's protocol knows the difference: a person who declined, or nobody who could be asked
         if use.form is not None and record.by.startswith(NOBODY):
