@@ -33,7 +33,7 @@ from tests.gateway.serving import Backend, start_backend
 
 SERVED, HEALTH_MS = 0.99, 100.0
 """The goals."""
-PINGS, EATEN = 200, 5
+PINGS, EATEN = 1000, 5
 """How many times `/health` is asked, and how often a text is eaten, at least, for one row."""
 PAUSE_S = 0.003
 CALL_S = 30.0
