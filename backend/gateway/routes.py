@@ -190,3 +190,16 @@ def _endpoint(gateway: Gateway, action: Action) -> Endpoint:
         return json_reply(await action.run(gateway.platform, params))
 
     return run
+
+
+def refusing(
+    gateway: Gateway, path: str, why: str, *, failed: Callable[[TektonError], Response] = error_reply
+) -> Route:
+    """Return a route of somebody else's API that is not offered: it refuses by name and says what to do instead."""
+
+    async def answer(request: Request) -> Response:
+        raise TektonError(f"{path}: {why}", code="invalid_request")
+
+    doc = RouteDoc(path.removeprefix("/"), "chat", "Refuse, by name, what is not offered here.")
+    guard = guarded(gateway, doc.name, "chat", answer, doc, transport="openai", failed=failed)
+    return Route(path, guard, methods=["GET", "POST", "DELETE"])

@@ -7,6 +7,7 @@ store is (63 bits).
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -745,7 +746,7 @@ def read_params(params: type[P], values: dict[str, Any], *, lax: bool = False) -
     try:
         return msgspec.convert(named, params, strict=not lax)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(name, str(error))) from error
+        raise InvalidRequest(explain(name, str(error), params)) from error
 
 
 def unknown_parameter(name: str, key: str, known: Iterable[str]) -> InvalidRequest:
@@ -758,11 +759,36 @@ def unknown_parameter(name: str, key: str, known: Iterable[str]) -> InvalidReque
     return InvalidRequest(f"{name}: there is no parameter {key[:80]!r}; {hint}")
 
 
-def explain(name: str, text: str) -> str:
-    """Say which parameter of which action is wrong, from the decoder's own text."""
+def explain(name: str, text: str, kind: type[Struct] | None = None) -> str:
+    """Say which parameter of which action is wrong, from the decoder's own text; of a list of words also the list, by `kind`."""
     expectation, _, where = text.partition(" - at ")
     path = where.strip("`").removeprefix("$.")
+    if kind is not None and "enum value" in expectation and (words := words_at(kind, path)):
+        expectation += f"; expected one of {', '.join(words)}"
     if "missing required field" in expectation:
         missing = expectation.rpartition("`")[0].rpartition("`")[2]
         return f"{name}: the parameter '{missing}' is missing"
     return f"{name}: {'parameter ' + repr(path) + ': ' if path and path != '$' else ''}{expectation.lower()}"
+
+
+def words_at(kind: type[Struct], path: str) -> list[str]:
+    """Return the words that may stand at a path in a value; none where it takes something else."""
+    found: list[Any] = [msgspec.inspect.type_info(kind)]
+    for step in re.findall(r"\w+|\[", path.replace("[...]", "[").replace("]", "")):
+        if step.isdecimal():
+            continue
+        found = [inner for one in found for inner in _inside(one, step)]
+    return [str(word) for one in found for word in getattr(_bare(one), "values", ())]
+
+
+def _inside(kind: Any, step: str) -> list[Any]:
+    kind = _bare(kind)
+    if step == "[":
+        inner = [getattr(kind, "item_type", None) or getattr(kind, "value_type", None)]
+    else:
+        inner = [field.type for field in getattr(kind, "fields", ()) if field.encode_name == step]
+    return [each for one in inner if one is not None for each in getattr(_bare(one), "types", [one])]
+
+
+def _bare(kind: Any) -> Any:
+    return _bare(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind

@@ -334,7 +334,10 @@ async def test_responses_hold_structure_wishes_and_limits(chat: openai.AsyncOpen
         ({"extra_body": {"conversation": "c"}}, "conversation"),
         ({"previous_response_id": "resp_nothing"}, "nothing is kept"),
         ({"input": []}, "last message"),
-        ({"input": [{"type": "function_call_output", "call_id": "", "output": "x"}]}, "call_id"),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "", "output": "x"}]},
+            "needs the id of the call",
+        ),
         ({"model": "team", "tools": [RESPONSE_TOOL]}, "several specialists"),
     ],
 )

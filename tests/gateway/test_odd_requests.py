@@ -148,3 +148,122 @@ async def test_a_response_that_is_still_answered_says_so_to_whoever_goes_on_from
             "/v1/responses", json={"model": "apollo", "input": "x", "truncation": "perhaps"}
         )
         assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "truncation"
+
+
+CHAT, RESPONSES, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"
+USER = {"role": "user", "content": "hi"}
+
+
+def function(call_id: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}", **more}}
+
+
+def called(*calls: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": list(calls)}
+
+
+def blocks(role: str, *content: dict[str, Any]) -> dict[str, Any]:
+    return {"role": role, "content": list(content)}
+
+
+def use(call_id: str, name: str = "f") -> dict[str, Any]:
+    return {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+
+
+def result(call_id: str, content: Any = "ok") -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": call_id, "content": content}
+
+
+def item(call_id: str, name: str = "f", **more: Any) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": "{}", **more}
+
+
+TOOL: dict[str, Any] = {"name": "f", "parameters": {"type": "object"}}
+CHAT_TOOL: dict[str, Any] = {"type": "function", "function": TOOL}
+WORDS = "'ultra'; expected one of high, low, max, medium, minimal, none, xhigh"
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    (CHAT, {"messages": [USER], "reasoning_effort": "ultra"}, WORDS),
+    (RESPONSES, {"input": "x", "reasoning": {"effort": "ultra"}}, WORDS),
+    (MESSAGES, {"messages": [USER], "output_config": {"effort": "ultra"}}, WORDS),
+    (MESSAGES, {"messages": [USER], "tool_choice": {"type": "maybe"}}, "'maybe'; expected one of any, auto, none, tool"),
+    ("/api/v1/rules", {"verdict": "perhaps", "pattern": "a:b"}, "'perhaps'; expected one of"),
+    (MESSAGES, {"messages": [USER], "thinking": {"type": "enabled", "budget_tokens": -5}}, "budget_tokens"),
+    (CHAT, {"messages": [{"role": "user", "contents": "x"}, USER]}, "messages[0]: its content is missing"),
+    (RESPONSES, {"input": [{"role": "user", "contents": "x"}, USER]}, "input[0]: its content is missing"),
+    (OLLAMA, {"messages": [{"role": "user"}, USER]}, "messages[0]: its content is missing"),
+    (CHAT, {"messages": [USER, called(function("", "f"))]}, "messages[1]: a call of a tool needs its id and its name"),
+    (CHAT, {"messages": [USER, called(function("a", ""))]}, "messages[1]: a call of a tool needs its id and its name"),
+    (RESPONSES, {"input": [USER, item("")]}, "input[1]: a call of a tool needs its id and its name"),
+    (MESSAGES, {"messages": [USER, blocks("assistant", use(""))]}, "messages[1].content[0]: a call of a tool needs"),
+    (OLLAMA, {"messages": [USER, called(function("", ""))]}, "arguments"),
+    (MESSAGES, {"messages": [USER, blocks("assistant", use("a")), blocks("user", result(""))]}, "a result needs the id"),
+    (MESSAGES, {"messages": [USER, blocks("assistant", use("a")), blocks("user", result("a", [use("b")]))]}, "a result holds text"),
+    (CHAT, {"messages": [USER], "tools": [{"function": {"name": "f", "paramters": {}}}]}, "'paramters'; did you mean 'parameters'?"),
+    (RESPONSES, {"input": "x", "tools": [{"type": "function", "name": "f", "descripton": ""}]}, "did you mean 'description'?"),
+    (MESSAGES, {"messages": [USER], "tools": [{"name": "f", "inputSchema": {}}]}, "did you mean 'input_schema'?"),
+    (OLLAMA, {"messages": [USER], "tools": [{"function": {"name": "f", "parameter": {}}}]}, "did you mean 'parameters'?"),
+    (CHAT, {"messages": [USER], "tools": [CHAT_TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "expected a function"),
+    (CHAT, {"messages": [USER], "tools": [CHAT_TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {
+        "mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]}}}, "there is no tool 'g'"),
+    (RESPONSES, {"input": "x", "tools": [{"type": "function", **TOOL}], "tool_choice": {"type": "allowed_tools", "mode": "auto",
+        "tools": []}}, "allowed_tools names no tool"),
+    (RESPONSES, {"input": "x", "metadata": [1]}, "metadata: expected an object"),
+    (OLLAMA, {"messages": [USER], "options": {"seed": 10**30}}, "options.seed"),
+    (f"{RESPONSES}/resp_x/cancel", {}, "only answers in the background"),
+    (f"{RESPONSES}/input_tokens", {"input": "x"}, "count_tokens"),
+    ("/v1/completions", {"prompt": "x"}, "use /v1/chat/completions"),
+    ("/api/pull", {}, "`tekton models pull`"),
+    ("/api/embeddings", {"prompt": "x"}, "use /api/embed"),
+    (f"{MESSAGES}/count_tokens", {"model": "team", "messages": [USER]}, "several specialists"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "why"), REFUSED)
+async def test_what_is_wrong_within_a_body_is_refused_by_name_with_what_is_right(
+    backend: Backend, path: str, body: dict[str, Any], why: str
+) -> None:
+    more = {"max_tokens": 9} if path == MESSAGES else {}
+    async with backend.http("control" if path.startswith("/api/v1") else "chat") as http:
+        refused = await http.post(
+            path, json=body if path.startswith("/api/v1") else {"model": "apollo", **more, **body}
+        )
+    assert refused.status_code == 400, refused.text
+    assert why in json.dumps(refused.json(), ensure_ascii=False), refused.text
+    if path.startswith("/api/") and not path.startswith("/api/v1"):
+        assert isinstance(refused.json()["error"], str), "in the shape that clients of the dialect read"
+
+
+SEARCHED = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+TAKEN: list[tuple[str, dict[str, Any], str, str]] = [
+    (CHAT, {"messages": [USER], "max_tokens": -1}, "You said: hi", ""),
+    (CHAT, {"messages": [USER], "stream": True, "stream_options": {"include_usage": None}}, "said:", ""),
+    (CHAT, {"messages": [USER, called(function("a", "f", arguments=None)), {"role": "tool", "tool_call_id": "a", "content": "21"}]},
+        "The tool said: 21", ""),
+    (CHAT, {"messages": [USER, called(function("a", "f"), function("a", "f")), *[
+        {"role": "tool", "tool_call_id": "a", "content": text} for text in ("one", "two")]]}, "The tool said: one; two", ""),
+    (RESPONSES, {"input": [USER, item("a", arguments=None), {"type": "function_call_output", "call_id": "a", "output": "21"}]},
+        "The tool said: 21", ""),
+    (RESPONSES, {"input": [{"type": "reasoning", "summary": None}, USER]}, "You said: hi", ""),
+    (MESSAGES, {"messages": [USER, blocks("assistant", SEARCHED, {"type": "text", "text": "found"}), USER]}, "You said: hi",
+        "messages[1].content[0]"),
+    (CHAT, {"messages": [{"role": "user", "content": "[[options]]"}], "tools": [CHAT_TOOL, {"function": {**TOOL, "name": "g"}}],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+            {"type": "function", "function": {"name": "g"}}]}}}, '\\"mode\\":\\"required\\"', ""),
+    (RESPONSES, {"input": "[[options]]", "tools": [{"type": "function", **TOOL}, {"type": "function", **TOOL, "name": "g"}],
+        "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]}},
+        '\\"mode\\":\\"required\\"', ""),
+    ("/api/show", {"model": "team"}, '"capabilities":["completion"]', ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "said", "unused"), TAKEN)
+async def test_what_is_odd_and_has_a_meaning_is_taken(
+    backend: Backend, path: str, body: dict[str, Any], said: str, unused: str
+) -> None:
+    more = {"max_tokens": 9} if path == MESSAGES else {}
+    async with backend.http("chat") as http:
+        taken = await http.post(path, json={"model": "apollo", **more, **body})
+    assert taken.status_code == 200 and said in taken.text, taken.text
+    assert taken.headers.get("x-tekton-unused", "") == unused
+    if "allowed_tools" in str(body):
+        assert '\\"name\\":\\"g\\"' in taken.text and '{\\"name\\":\\"f\\"' not in taken.text

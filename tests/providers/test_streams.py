@@ -186,7 +186,10 @@ def test_a_response_ends_as_its_status_says_and_its_text_is_taken_where_no_delta
     assert bool(found.error) is not bool(finish)
 
 
-async def test_pieces_behind_an_ending_are_waited_for_and_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [1, 2])
+async def test_pieces_behind_an_ending_are_waited_for_and_taken(
+    monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
     """Some servers mark each piece as the last: what comes later than the wait for one piece is still the answer."""
     monkeypatch.setattr(streams_module, "AFTER_END_S", 0.2)
     pieces = [
@@ -198,7 +201,7 @@ async def test_pieces_behind_an_ending_are_waited_for_and_taken(monkeypatch: pyt
 
     async def arriving() -> AsyncIterator[bytes]:
         for place, piece in enumerate(pieces):
-            if place == 2:  # longer than is waited for the usage behind an ending
+            if place == late:  # longer than is waited for the usage behind an ending
                 await asyncio.sleep(0.3)
             yield piece
 

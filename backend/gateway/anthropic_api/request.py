@@ -11,6 +11,7 @@ from backend.gateway.completions.asked import (
     Asked,
     ModelName,
     StopText,
+    call_of,
     checked_base64,
     conversation,
     file_of,
@@ -21,7 +22,7 @@ from backend.gateway.completions.asked import (
     refused,
     result_of,
 )
-from backend.gateway.completions.parameters import Parameters
+from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.schema.content import (
     AnswerOptions,
     ChatMessage,
@@ -31,7 +32,6 @@ from backend.schema.content import (
     ReasoningPart,
     ResponseFormat,
     TextPart,
-    ToolCall,
     ToolChoice,
     ToolSpec,
     text_of,
@@ -41,6 +41,8 @@ from backend.schema.tools import CallRules
 
 BUDGETS: tuple[tuple[int, Effort], ...] = ((16_000, "high"), (4_000, "medium"), (0, "low"))
 """What a budget of thinking tokens is as a degree of effort."""
+KNOWN = frozenset(("text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result"))
+"""Blocks that are read."""
 MODES: dict[str, Literal["auto", "none", "required", "named"]] = {
     "auto": "auto", "any": "required", "tool": "named", "none": "none",
 }  # fmt: skip
@@ -92,7 +94,7 @@ class Choice(Struct):
 
 class Thinking(Struct):
     type: str
-    budget_tokens: int = 0
+    budget_tokens: Annotated[int, Meta(ge=0)] = 0
 
 
 class Format(Struct):
@@ -174,10 +176,11 @@ def read_asked(values: dict[str, Any]) -> Asked:
         )
     unused = PARAMETERS.check(values)
     body = read_body(values, MessageBody, PARAMETERS.name)
+    check_tools(values.get("tools"), Tool.__struct_fields__)
     tools = _tools(body.tools or [], unused)
     return Asked(
         model=body.model.strip(),
-        talk=conversation(_messages(body.messages), _system(body.system)),
+        talk=conversation(_messages(body.messages, unused), _system(body.system)),
         stream=bool(body.stream),
         temperature=body.temperature,
         max_tokens=body.max_tokens,
@@ -199,7 +202,7 @@ def read_count(values: dict[str, Any]) -> tuple[str, list[str]]:
     COUNTED.check(values)
     body = read_body(values, CountBody, COUNTED.name)
     texts = [_system(body.system)]
-    for message in _messages(body.messages):
+    for message in _messages(body.messages, []):
         for part in message.parts or [TextPart(message.content)]:
             texts.append(part.text if isinstance(part, TextPart) else msgspec.json.encode(part).decode())
     texts += [msgspec.json.encode(tool).decode() for tool in body.tools or ()]
@@ -255,17 +258,18 @@ def _effort(body: MessageBody) -> Effort | None:
     return "high"
 
 
-def _messages(given: list[Message]) -> list[ChatMessage]:
-    return [_message(message, f"messages[{number}]") for number, message in enumerate(given)]
+def _messages(given: list[Message], unused: list[str]) -> list[ChatMessage]:
+    return [_message(message, f"messages[{number}]", unused) for number, message in enumerate(given)]
 
 
-def _message(message: Message, where: str) -> ChatMessage:
+def _message(message: Message, where: str, unused: list[str]) -> ChatMessage:
     blocks = message.content if isinstance(message.content, list) else [Block("text", message.content)]
-    parts = [
-        part
-        for number, block in enumerate(blocks)
-        if (part := _part(block, f"{where}.content[{number}]")) is not None
-    ]
+    parts: list[Part] = []
+    for number, block in enumerate(blocks):
+        if message.role == "assistant" and block.type not in KNOWN:
+            unused.append(f"{where}.content[{number}]")  # of the vendor's own, such as a search that it ran
+        elif (part := _part(block, f"{where}.content[{number}]")) is not None:
+            parts.append(part)
     match message.role:
         case "system":
             return ChatMessage("system", text_of(parts))
@@ -289,9 +293,10 @@ def _part(block: Block, where: str) -> Part | None:
             return ReasoningPart(signature=block.data, redacted=True)
         case "tool_use":
             arguments = msgspec.json.encode(block.input).decode()
-            return ToolCall(block.id, block.name, arguments)
+            return call_of(block.id, block.name, arguments, where)
         case "tool_result":
-            return result_of(block.tool_use_id, _inner(block.content, where), is_error=bool(block.is_error))
+            said = _inner(block.content, where)
+            return result_of(block.tool_use_id, said, where, is_error=bool(block.is_error))
         case _:
             known = "text, image, document, thinking, tool_use and tool_result"
             raise refused(

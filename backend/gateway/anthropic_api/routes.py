@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from backend.gateway.anthropic_api.request import CountBody, MessageBody, read_asked, read_count
 from backend.gateway.anthropic_api.writer import MessageWriter, error_reply
-from backend.gateway.completions.answer import find_model
+from backend.gateway.completions.answer import find_model, of_many
+from backend.gateway.completions.asked import refused
 from backend.gateway.completions.serve import serve
 from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc
@@ -40,6 +41,9 @@ def anthropic_routes(gateway: Gateway) -> list[Route]:
 
     async def count_tokens(request: Request) -> Response:
         model, texts = read_count(decode_object(await request.body()))
+        if of_many(model):
+            who = f"the model {model!r} is several specialists"
+            raise refused("model", f"model: {who}, whose tokens have no common measure; name one of them")
         ai_id = find_model(gateway.platform, model)
         texts.insert(0, gateway.platform.catalog.get(ai_id).persona)
         return json_reply({"input_tokens": await gateway.platform.turns.count_tokens(ai_id, texts)})

@@ -132,6 +132,11 @@ def is_pipeline(model: str) -> bool:
     return "|" in model or model.startswith("{")
 
 
+def of_many(model: str) -> bool:
+    """Return whether a model's name means the team, a pipeline, or whoever suits best: no one specialist."""
+    return model.lower().lstrip("@") in (TEAM_MODEL, AUTO_MODEL) or is_pipeline(model)
+
+
 def find_target(platform: Platform, asked: Asked) -> str:
     """Return the specialist a model's name means; empty for the team and pipelines.
 

@@ -137,7 +137,7 @@ def read_body(values: dict[str, Any], body: type[B], name: str) -> B:
     try:
         return msgspec.convert(values, body)
     except msgspec.ValidationError as error:
-        raise refused(_param_in(str(error)), explain(name, str(error))) from error
+        raise refused(_param_in(str(error)), explain(name, str(error), body)) from error
 
 
 def given(values: dict[str, Any], names: frozenset[str]) -> list[str]:
@@ -195,9 +195,29 @@ def file_of(address: str, where: str, name: str = "") -> FilePart:
     return FilePart(name, url=address)
 
 
-def result_of(call_id: str, said: list[Part], *, is_error: bool = False) -> ToolResult:
-    """Return a tool's result from what it said."""
+def call_of(call_id: str, name: str, arguments: str | None, where: str) -> ToolCall:
+    """Return a call of a tool.
+
+    Raises:
+        InvalidRequest: It has no id, or no name: no model could tell which result is its.
+    """
+    if not call_id or not name:
+        raise refused(where.partition("[")[0], f"{where}: a call of a tool needs its id and its name")
+    return ToolCall(call_id, name, arguments or "{}")
+
+
+def result_of(call_id: str | None, said: list[Part], where: str, *, is_error: bool = False) -> ToolResult:
+    """Return a tool's result from what it said.
+
+    Raises:
+        InvalidRequest: It does not say whose it is, or holds what is none of a result's.
+    """
+    param = where.partition("[")[0]
+    if not call_id:
+        raise refused(param, f"{where}: a result needs the id of the call it belongs to")
     held = [part for part in said if isinstance(part, TextPart | ImagePart | FilePart)]
+    if len(held) < len(said):
+        raise refused(param, f"{where}: a result holds text, pictures and files, nothing else")
     rich = held if any(not isinstance(part, TextPart) for part in held) else []
     return ToolResult(call_id, text_of(held), is_error=is_error, parts=rich)
 

@@ -14,6 +14,28 @@ from msgspec import Struct
 from backend.gateway.completions.asked import refused
 from backend.schema.params import unknown_parameter
 from backend.schema.tools import CallRules
+from backend.suggest import nearest
+
+LIKE = 0.75
+"""How alike an unknown name must be to one that is missing, to be taken for it, where others may stand as well."""
+
+
+def check_tools(tools: object, known: Iterable[str]) -> None:
+    """Refuse a tool whose unknown name is nearly one that it lacks: a model would be told less of it than was meant.
+
+    Other unknown names are the vendors' own.
+
+    Raises:
+        InvalidRequest: With the name that was meant.
+    """
+    names = frozenset(known)
+    for number, tool in enumerate(cast(list[object], tools) if isinstance(tools, list) else ()):
+        own: object = cast(dict[str, object], tool).get("function", tool) if isinstance(tool, dict) else None
+        given = cast(dict[str, object], own).keys() if isinstance(own, dict) else frozenset[str]()
+        for name in sorted(given - names):
+            if near := nearest(name, names - given, likeness=LIKE):
+                text = f"tools[{number}]: there is no {name[:80]!r}; did you mean {near[0]!r}?"
+                raise refused("tools", text)
 
 
 class Parameters:

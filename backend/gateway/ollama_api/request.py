@@ -14,6 +14,7 @@ from backend.gateway.completions.asked import (
     MAX_STOP_CHARS,
     Asked,
     ModelName,
+    call_of,
     conversation,
     image_of,
     picture,
@@ -21,7 +22,7 @@ from backend.gateway.completions.asked import (
     read_body,
     refused,
 )
-from backend.gateway.completions.parameters import Parameters
+from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.schema.content import (
     MAX_TOP_LOGPROBS,
     AnswerOptions,
@@ -73,8 +74,8 @@ class Tool(Struct):
 class Options(Struct):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    seed: int | None = None
-    num_predict: int | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    num_predict: Annotated[int, Meta(le=2**31 - 1)] | None = None
     stop: str | list[str] | None = None
 
 
@@ -157,6 +158,7 @@ def read_chat(values: dict[str, Any]) -> Asked:
     """
     unused = CHAT.check(values)
     body = read_body(values, ChatBody, CHAT.name)
+    check_tools(values.get("tools"), Function.__struct_fields__)
     tools = [
         ToolSpec(tool.function.name, tool.function.description or "", tool.function.parameters or {})
         for tool in body.tools or ()
@@ -244,16 +246,19 @@ def _messages(given: list[Message]) -> list[ChatMessage]:
         match message.role:
             case "system":
                 found.append(ChatMessage("system", message.content or ""))
+            case "user" | "system" | "tool" if message.content is None and not message.images:
+                raise refused("messages", f"messages[{place}]: its content is missing")
             case "user":
                 found.append(
                     plain_or_rich("user", [*_text(message), *_images(message.images, f"messages[{place}].")])
                 )
             case "assistant":
                 calls = [
-                    ToolCall(
+                    call_of(
                         f"call_{number + n}",
                         call.function.name,
                         msgspec.json.encode(call.function.arguments).decode(),
+                        f"messages[{place}]",
                     )
                     for n, call in enumerate(message.tool_calls or ())
                 ]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import backend
-from backend.gateway.completions.answer import find_model
+from backend.gateway.completions.answer import find_model, of_many
 from backend.gateway.completions.asked import read_body, refused
 from backend.gateway.completions.embeddings import embed
 from backend.gateway.completions.serve import name_unused, serve
@@ -31,15 +31,31 @@ from backend.gateway.ollama_api.request import (
 from backend.gateway.ollama_api.writer import ChatWriter, GenerateWriter, error_reply
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import decode_object, json_reply
-from backend.gateway.routes import Endpoint, guarded
+from backend.gateway.routes import Endpoint, guarded, refusing
 from backend.orchestration.action import Scope
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import LIVE
 
+DETAILS = {
+    "parent_model": "", "format": "", "family": "tekton", "families": ["tekton"], "parameter_size": "",
+    "quantization_level": "",
+}  # fmt: skip
 CAPABILITIES = {"tools": "tools", "images": "vision", "thinking": "thinking"}
 """Our names of what a model takes, and Ollama's."""
+
+
+REFUSED = {
+    "/api/pull": "models are fetched by `tekton models pull`",
+    "/api/push": "models are not published from here",
+    **dict.fromkeys(
+        ("/api/create", "/api/copy", "/api/delete"),
+        "specialists are made and removed by `tekton specialists`",
+    ),
+    "/api/embeddings": "this older form is not answered: use /api/embed",
+}
+"""What of the API is not offered, and what to do instead."""
 
 
 def ollama_routes(gateway: Gateway) -> list[Route]:
@@ -55,6 +71,7 @@ def ollama_routes(gateway: Gateway) -> list[Route]:
         return Route(path, guard, methods=[method])
 
     return [
+        *(refusing(gateway, path, why, failed=error_reply) for path, why in REFUSED.items()),
         route(
             "/api/embed",
             "POST",
@@ -131,14 +148,15 @@ class _Surface:
         values = decode_object(await request.body())
         SHOWN.check(values)
         name = model_name(str(values.get("model") or values.get("name") or ""))
-        status = self._platform.fleet.status(find_model(self._platform, name))
-        abilities, window = await self._known(status)
+        abilities, window = Abilities(), 0
+        if not of_many(name):
+            status = self._platform.fleet.status(find_model(self._platform, name))
+            abilities, window = await self._known(status)
         can = ["completion", *(word for own, word in CAPABILITIES.items() if getattr(abilities, own))]
-        row = self._row(status)
         return json_reply(
             {
-                "modelfile": "", "parameters": "", "template": "", "details": row["details"],
-                "modified_at": row["modified_at"], "capabilities": can,
+                "modelfile": "", "parameters": "", "template": "", "details": DETAILS,
+                "modified_at": self._moment, "capabilities": can,
                 "model_info": {"general.architecture": "tekton", "tekton.context_length": window},
             }
         )  # fmt: skip
@@ -163,18 +181,18 @@ class _Surface:
         except TektonError:
             return Abilities(), 0
 
+    @property
+    def _moment(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._platform.started_at))
+
     def _row(self, status: SpecialistStatus) -> dict[str, Any]:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._platform.started_at))
         name = f"{status.name}{LATEST}"
         return {
             "name": name,
             "model": name,
-            "modified_at": moment,
+            "modified_at": self._moment,
             "size": 0,
             # another model behind the specialist is another model to clients that remember by digest
             "digest": hashlib.sha256(f"{status.id} {status.model}".encode()).hexdigest(),
-            "details": {
-                "parent_model": "", "format": "", "family": "tekton", "families": ["tekton"],
-                "parameter_size": "", "quantization_level": "",
-            },
-        }  # fmt: skip
+            "details": DETAILS,
+        }

@@ -6,15 +6,17 @@ the answer.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backend.gateway.completions.asked import (
     Asked,
     ModelName,
     StopText,
+    call_of,
     conversation,
     file_of,
     given,
@@ -24,7 +26,7 @@ from backend.gateway.completions.asked import (
     refused,
     result_of,
 )
-from backend.gateway.completions.parameters import Parameters
+from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.gateway.completions.serve import MAX_CHOICES
 from backend.schema.content import (
     MAX_TOP_LOGPROBS,
@@ -36,7 +38,6 @@ from backend.schema.content import (
     RefusalPart,
     ResponseFormat,
     TextPart,
-    ToolCall,
     ToolChoice,
     ToolSpec,
     text_of,
@@ -44,6 +45,8 @@ from backend.schema.content import (
 from backend.schema.tools import CallRules
 
 MAX_STOPS = 4
+CAPS, UNCAPPED = ("max_tokens", "max_completion_tokens"), -1
+"""Caps on an answer, and what servers on one's own machine take for none."""
 MANY_UNUSED = frozenset({"temperature", "max_tokens", "max_completion_tokens"})
 """What a pipeline takes by its stages alone, as in `apollo[temperature=0.2] | athena`."""
 
@@ -69,7 +72,7 @@ class ContentPart(Struct):
 
 class CalledFunction(Struct):
     name: str = ""
-    arguments: str = "{}"
+    arguments: str | None = None
 
 
 class Call(Struct):
@@ -79,7 +82,7 @@ class Call(Struct):
 
 class Message(Struct):
     role: str
-    content: str | list[ContentPart] | None = None
+    content: str | list[ContentPart] | UnsetType | None = UNSET
     tool_calls: list[Call] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
@@ -110,16 +113,27 @@ class Format(Struct):
 
 
 class StreamOptions(Struct):
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class NamedFunction(Struct):
     name: str
 
 
-class NamedChoice(Struct):
-    function: NamedFunction
+class NamedTool(Struct):
     type: str = "function"
+    function: NamedFunction | None = None
+
+
+class AllowedTools(Struct):
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
+
+
+class NamedChoice(Struct):
+    type: str = "function"
+    function: NamedFunction | None = None
+    allowed_tools: AllowedTools | None = None
 
 
 class CompletionBody(Struct):
@@ -197,12 +211,15 @@ def read_asked(values: dict[str, Any]) -> Asked:
         TektonError: `invalid_request`; `detail.param` names the parameter.
     """
     unused = PARAMETERS.check(values)
+    values = {name: value for name, value in values.items() if not (name in CAPS and value == UNCAPPED)}
     if values.get("modalities") not in (None, ["text"]):
         raise refused("modalities", "modalities: only text is answered; leave it out")
     body = read_body(values, CompletionBody, PARAMETERS.name)
     if body.top_logprobs and not body.logprobs:
         raise refused("top_logprobs", "top_logprobs: goes with logprobs; set that to true as well")
+    check_tools(values.get("tools"), Function.__struct_fields__)
     tools = _tools(body, unused)
+    choice, tools = _choice(body, tools)
     if "|" in body.model or body.model.startswith("{"):
         unused += given(values, MANY_UNUSED)
         body.temperature = None
@@ -218,7 +235,7 @@ def read_asked(values: dict[str, Any]) -> Asked:
         rules=body.rules,
         options=AnswerOptions(
             tools=tools,
-            choice=_choice(body, tools),
+            choice=choice,
             format=format_of(body.response_format),
             effort=body.reasoning_effort,
             stops=[body.stop] if isinstance(body.stop, str) else body.stop or [],
@@ -256,13 +273,34 @@ def _tools(body: CompletionBody, unused: list[str]) -> list[ToolSpec]:
     return tools
 
 
-def _choice(body: CompletionBody, tools: list[ToolSpec]) -> ToolChoice | None:
-    return choice_of(
-        body.tool_choice.function.name if isinstance(body.tool_choice, NamedChoice) else body.tool_choice,
-        isinstance(body.tool_choice, NamedChoice),
-        body.parallel_tool_calls,
-        tools,
-    )
+def _choice(body: CompletionBody, tools: list[ToolSpec]) -> tuple[ToolChoice | None, list[ToolSpec]]:
+    """Return the choice among tools, and those that are left to choose from."""
+    wanted, parallel = body.tool_choice, body.parallel_tool_calls
+    match wanted:
+        case NamedChoice(type="allowed_tools", allowed_tools=AllowedTools(mode=mode, tools=named)):
+            names = [one.function.name for one in named if one.function is not None]
+            return choice_of(mode, False, parallel, tools), allowed(tools, names)
+        case NamedChoice(type="function", function=NamedFunction(name=name)):
+            return choice_of(name, True, parallel, tools), tools
+        case NamedChoice():
+            known = "a function with its name, or allowed_tools with mode and tools"
+            raise refused("tool_choice", f"tool_choice: expected {known}")
+        case _:
+            return choice_of(wanted, False, parallel, tools), tools
+
+
+def allowed(tools: list[ToolSpec], names: Sequence[str]) -> list[ToolSpec]:
+    """Return the tools of these names.
+
+    Raises:
+        InvalidRequest: One of them is no tool, or there are none.
+    """
+    known = {tool.name for tool in tools}
+    if unknown := [name for name in names if name not in known]:
+        raise refused("tool_choice", f"tool_choice: there is no tool {unknown[0]!r:.60}")
+    if not names:
+        raise refused("tool_choice", "tool_choice: allowed_tools names no tool: name one, or say none")
+    return [tool for tool in tools if tool.name in names]
 
 
 def choice_of(
@@ -309,21 +347,22 @@ def _message(message: Message, where: str) -> ChatMessage:
             if message.refusal:
                 parts.append(RefusalPart(message.refusal))
             for call in message.tool_calls or ():
-                parts.append(ToolCall(call.id, call.function.name, call.function.arguments or "{}"))
+                parts.append(call_of(call.id, call.function.name, call.function.arguments, where))
             if not message.tool_calls:
                 parts = [part for part in parts if not isinstance(part, ReasoningPart)]
             return plain_or_rich("assistant", parts)
         case "tool":
-            if not message.tool_call_id:
-                raise refused("messages", f"{where}: a result needs the tool_call_id it belongs to")
-            said = _parts(message, where)
-            return ChatMessage("user", "", [result_of(message.tool_call_id, said)])
+            return ChatMessage("user", "", [result_of(message.tool_call_id, _parts(message, where), where)])
         case _:
             known = "system, developer, user, assistant, tool"
             raise refused("messages", f"{where}.role: expected one of {known}, found {message.role[:40]!r}")
 
 
 def _parts(message: Message, where: str) -> list[Part]:
+    if message.content is UNSET:
+        if message.role != "assistant":
+            raise refused("messages", f"{where}: its content is missing")
+        return []
     if not isinstance(message.content, list):
         return [TextPart(message.content)] if message.content else []
     return [_part(part, f"{where}.content[{n}]") for n, part in enumerate(message.content)]

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backend.gateway.completions.asked import (
     Asked,
     ModelName,
     Talk,
+    call_of,
     conversation,
     file_of,
     image_of,
@@ -22,8 +23,8 @@ from backend.gateway.completions.asked import (
     refused,
     result_of,
 )
-from backend.gateway.completions.parameters import Parameters
-from backend.gateway.openai_api.chat_request import choice_of
+from backend.gateway.completions.parameters import Parameters, check_tools
+from backend.gateway.openai_api.chat_request import allowed, choice_of
 from backend.schema.content import (
     MAX_TOP_LOGPROBS,
     AnswerOptions,
@@ -34,7 +35,7 @@ from backend.schema.content import (
     RefusalPart,
     ResponseFormat,
     TextPart,
-    ToolCall,
+    ToolChoice,
     ToolSpec,
     text_of,
 )
@@ -66,13 +67,13 @@ class Item(Struct):
 
     type: str = "message"
     role: str = ""
-    content: str | list[ItemPart] | None = None
+    content: str | list[ItemPart] | UnsetType | None = UNSET
     id: str | None = None
     call_id: str = ""
     name: str = ""
-    arguments: str = "{}"
+    arguments: str | None = None
     output: str | list[ItemPart] | None = None
-    summary: list[Summary] = []
+    summary: list[Summary] | None = None
     encrypted_content: str | None = None
 
 
@@ -87,6 +88,8 @@ class Tool(Struct):
 class NamedChoice(Struct):
     type: str
     name: str = ""
+    mode: Literal["auto", "required"] | None = None
+    tools: list[Tool] = []
 
 
 class Format(Struct):
@@ -168,6 +171,9 @@ def check_response(values: dict[str, Any]) -> list[str]:
         InvalidRequest: One is refused or unknown.
     """
     unused = PARAMETERS.check(values)
+    check_tools(values.get("tools"), Tool.__struct_fields__)
+    if not isinstance(values.get("metadata"), dict | None):
+        raise refused("metadata", "metadata: expected an object")
     wanted: object = values.get("include")
     if isinstance(wanted, list):
         unused += [
@@ -201,7 +207,7 @@ def asked_of(
     Raises:
         InvalidRequest: With the parameter.
     """
-    tools = _tools(body.tools or [], unused)
+    choice, tools = _choice(body, _tools(body.tools or [], unused), unused)
     messages = _messages(body.input, unused)
     own = conversation(messages, body.instructions or "", "input")
     talk = Talk(own.prompt, [*before, *own.history], own.system, own.prefill)
@@ -225,7 +231,7 @@ def asked_of(
         kept=kept,
         options=AnswerOptions(
             tools=tools,
-            choice=_choice(body, tools, unused),
+            choice=choice,
             format=_format(body.text),
             effort=body.reasoning.effort if body.reasoning else None,
             top_p=body.top_p,
@@ -248,15 +254,22 @@ def _tools(tools: list[Tool], unused: list[str]) -> list[ToolSpec]:
     return specs
 
 
-def _choice(body: ResponseBody, tools: list[ToolSpec], unused: list[str]) -> Any:
-    wanted = body.tool_choice
-    if isinstance(wanted, NamedChoice) and wanted.type != "function":
-        unused.append("tool_choice")
-        wanted = None
-    named = isinstance(wanted, NamedChoice)
-    return choice_of(
-        wanted.name if isinstance(wanted, NamedChoice) else wanted, named, body.parallel_tool_calls, tools
-    )
+def _choice(
+    body: ResponseBody, tools: list[ToolSpec], unused: list[str]
+) -> tuple[ToolChoice | None, list[ToolSpec]]:
+    """Return the choice among tools, and those that are left to choose from."""
+    parallel = body.parallel_tool_calls
+    match body.tool_choice:
+        case NamedChoice(type="function", name=name):
+            return choice_of(name, True, parallel, tools), tools
+        case NamedChoice(type="allowed_tools", mode=mode, tools=named):
+            names = [one.name for one in named if one.type == "function"]
+            return choice_of(mode or "auto", False, parallel, tools), allowed(tools, names)
+        case NamedChoice():
+            unused.append("tool_choice")  # one of the vendor's own, which only it can run
+            return choice_of(None, False, parallel, tools), tools
+        case wanted:
+            return choice_of(wanted, False, parallel, tools), tools
 
 
 def _format(text: TextOptions | None) -> ResponseFormat | None:
@@ -298,13 +311,11 @@ def _message(item: Item, where: str) -> ChatMessage | None:
         case "message":
             return _said(item, where)
         case "function_call":
-            return ChatMessage("assistant", "", [ToolCall(item.call_id, item.name, item.arguments or "{}")])
+            return ChatMessage("assistant", "", [call_of(item.call_id, item.name, item.arguments, where)])
         case "function_call_output":
-            if not item.call_id:
-                raise refused("input", f"{where}: a result needs the call_id it belongs to")
-            return ChatMessage("user", "", [result_of(item.call_id, _parts(item.output, where))])
+            return ChatMessage("user", "", [result_of(item.call_id, _parts(item.output, where), where)])
         case "reasoning":
-            text = "\n\n".join(part.text for part in item.summary)
+            text = "\n\n".join(part.text for part in item.summary or ())
             redacted = (item.id or "").startswith(REDACTED)
             part = ReasoningPart(text, signature=item.encrypted_content or "", redacted=redacted)
             return ChatMessage("assistant", "", [part])
@@ -313,6 +324,8 @@ def _message(item: Item, where: str) -> ChatMessage | None:
 
 
 def _said(item: Item, where: str) -> ChatMessage:
+    if item.content is UNSET:
+        raise refused("input", f"{where}: its content is missing")
     parts = _parts(item.content, where)
     match item.role:
         case "system" | "developer":

@@ -26,7 +26,7 @@ from backend.gateway.openai_api.responses_request import (
 from backend.gateway.openai_api.responses_writer import ResponseWriter
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import decode_object, json_reply
-from backend.gateway.routes import guarded
+from backend.gateway.routes import guarded, refusing
 from backend.grammar import parse
 from backend.schema.frames import Usage
 
@@ -45,6 +45,13 @@ EMBEDDINGS = RouteDoc(
 )
 RESPONSE = RouteDoc("v1/responses/id", "read", "Return a response that was stored.")
 DELETION = RouteDoc("v1/responses/id", "chat", "Delete a stored response and its question, for good.")
+REFUSED = {
+    "/v1/responses/input_tokens": "tokens are counted by /v1/messages/count_tokens",
+    "/v1/responses/{id}/cancel": "only answers in the background are cancelled so: close the connection of one that is streamed",
+    "/v1/responses/{id}/input_items": "the input of a response is not given back: its caller has it",
+    "/v1/completions": "this older form is not answered: use /v1/chat/completions",
+}
+"""What of OpenAI's API is not offered, and what to do instead."""
 COMPACTION = RouteDoc(
     "v1/responses/compact", "chat", "Refuse, by name: conversations are not compacted here."
 )
@@ -71,6 +78,7 @@ def openai_routes(gateway: Gateway) -> list[Route]:
     return [
         Route("/v1/responses", responses, methods=["POST"]),
         Route("/v1/responses/compact", compact, methods=["POST"]),
+        *(refusing(gateway, path, why) for path, why in REFUSED.items()),
         Route("/v1/responses/{id}", response, methods=["GET"]),
         Route("/v1/responses/{id}", deletion, methods=["DELETE"]),
         Route("/v1/embeddings", vectors, methods=["POST"]),

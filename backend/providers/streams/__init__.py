@@ -30,6 +30,12 @@ from backend.providers.streams.framing import (
 
 AFTER_END_S = 1.0
 """How long what comes behind an ending is waited for: the usage, the end of the connection."""
+AFTER_EARLY_END_S = 4.0
+"""The same where the very first piece came marked as the last: it is a short answer, or such an upstream marks each piece.
+
+Its vendor's client would read until the connection ends, which some servers leave open for ever: this is longer than a model
+pauses between two tokens, and short enough to wait for.
+"""
 AFTER_FALSE_END_S = 15.0
 """The same where more came behind an ending: such an upstream may mark each piece as the last."""
 AFTER_LAST_S = 0.1
@@ -62,6 +68,8 @@ class StreamReader:
         self._start = bytearray()
         """What came while nothing of it was a frame."""
         self._whole = self._framed = False
+        self._early = False
+        """Whether the first piece of the answer came with its ending."""
         self._unread = b""
         """The beginning of the latest frame that brought nothing."""
         self._next_try = 0
@@ -82,7 +90,9 @@ class StreamReader:
         """How long what comes behind the ending is waited for."""
         if self.over:
             return AFTER_LAST_S
-        return AFTER_FALSE_END_S if self._answer.went_on else AFTER_END_S
+        if self._answer.went_on:
+            return AFTER_FALSE_END_S
+        return AFTER_EARLY_END_S if self._early else AFTER_END_S
 
     @property
     def pieces(self) -> int:
@@ -166,6 +176,7 @@ class StreamReader:
             raise Malformed(f"an object was expected, not {frame.data[:FIRST_BYTES]!r}")
         before = self._answer.pieces
         yield from self._object(frame.event, cast(dict[str, Any], value), self._answer)
+        self._early = self._early or (before == 0 and self._answer.pieces > 0 and self._answer.ended)
         if self._answer.pieces == before:
             self._unread = frame.data[:FIRST_BYTES]
 
