@@ -49,9 +49,9 @@ async def newest_sessions(connection: RedisConnection, owner: str | None) -> Asy
 
 
 def folded_title(title: str) -> str:
-    """Return what of a title is kept for searches: as they compare it, and behind a line end what it was made of.
+    """Return what of a title is kept in `titles`: as searches compare it, and behind a line end what it was made of.
 
-    A title that was changed by a gateway that does not know of it is told by the latter.
+    A title that was changed by a gateway that does not know of `titles` is told by the latter.
     """
     return f"{fold(title)}\n{title}"
 

@@ -5,7 +5,8 @@ Lua for Redis 7. `KEYS[1]` is the prefix of all keys; a script knows the key nam
 `m` messages by id · `s:ID` a session · `sm:ID` its messages · `sa:ID:AUTHOR` those of an author · `sx:ID` its authors ·
 `sp:ID` its pinned ones · `om:OWNER` messages of an owner · `r:REQUEST` of a turn · `time` unpinned messages by age ·
 `wN:STEM` messages with a word of this stem, of index version N · `words` all `WORD STEM` · `index_version`, `indexed_from` of these two ·
-`sessions`, `so:OWNER` sessions by last use · `unpacked` sessions to pack · `defaults` default session by owner ·
+`sessions`, `so:OWNER` sessions by last use · `titles` what a search for titles compares, by session · `unpacked` sessions to
+pack · `defaults` default session by owner ·
 `dying` sessions being removed · `pinned` ids · `booked` names of turns by when they were booked.
 """
 
@@ -25,7 +26,8 @@ if as_default then
 end
 local member = string.format('%016d:', redis.call('INCR', p .. 'n:session')) .. ARGV[1]
 redis.call('HSET', p .. 's:' .. ARGV[1], 'member', member, 'owner', owner, 'title', ARGV[3], 'created_at', ARGV[5],
-  'updated_at', ARGV[5], 'messages', 0, 'archived', '0', 'preview', '', 'provider', '', 'model', '', 'folded', ARGV[6])
+  'updated_at', ARGV[5], 'messages', 0, 'archived', '0', 'preview', '', 'provider', '', 'model', '')
+if ARGV[3] ~= '' then redis.call('HSET', p .. 'titles', ARGV[1], '-' .. ARGV[6]) end
 redis.call('ZADD', p .. 'sessions', ARGV[5], member)
 redis.call('ZADD', p .. 'so:' .. owner, ARGV[5], member)
 return ARGV[1]
@@ -36,8 +38,11 @@ PATCH = """
 local p, s = KEYS[1], KEYS[1] .. 's:' .. ARGV[1]
 local owner = redis.call('HGET', s, 'owner')
 if not owner then return 0 end
+local folded
 for i = 2, #ARGV, 2 do
-  if ARGV[i] == 'is_default' then
+  if ARGV[i] == 'folded' then
+    folded = ARGV[i + 1]
+  elseif ARGV[i] == 'is_default' then
     if ARGV[i + 1] == '1' then
       redis.call('HSET', p .. 'defaults', owner, ARGV[1])
     elseif redis.call('HGET', p .. 'defaults', owner) == ARGV[1] then
@@ -47,9 +52,18 @@ for i = 2, #ARGV, 2 do
     redis.call('HSET', s, ARGV[i], ARGV[i + 1])
   end
 end
+local known = redis.call('HGET', p .. 'titles', ARGV[1])
+if folded or known then
+  local facts = redis.call('HMGET', s, 'title', 'archived')
+  if facts[1] == '' then
+    redis.call('HDEL', p .. 'titles', ARGV[1])
+  else
+    redis.call('HSET', p .. 'titles', ARGV[1], (facts[2] == '1' and 'a' or '-') .. (folded or string.sub(known, 2)))
+  end
+end
 return 1
 """
-"""id, then field and value in turn → 0 when there is no such session."""
+"""id, then field and value in turn, with a title also `folded` → 0 when there is no such session."""
 
 REMOVE_SESSION = """
 local p, s = KEYS[1], KEYS[1] .. 's:' .. ARGV[1]
@@ -61,6 +75,7 @@ redis.call('DEL', s)
 redis.call('ZREM', p .. 'sessions', facts[1])
 redis.call('ZREM', p .. 'so:' .. facts[2], facts[1])
 redis.call('ZREM', p .. 'unpacked', ARGV[1])
+redis.call('HDEL', p .. 'titles', ARGV[1])
 if default then redis.call('HDEL', p .. 'defaults', facts[2]) end
 redis.call('HSET', p .. 'dying', ARGV[1], facts[2])
 return 1
@@ -120,7 +135,7 @@ APPEND = (
     + """
 local p, sid = KEYS[1], ARGV[1]
 local s = p .. 's:' .. sid
-local facts = redis.call('HMGET', s, 'member', 'owner', 'updated_at', 'title')
+local facts = redis.call('HMGET', s, 'member', 'owner', 'updated_at', 'title', 'archived')
 if not facts[1] then return 0 end
 if ARGV[9] ~= '' and ARGV[10] == '' and redis.call('HDEL', ARGV[9], ARGV[5]) == 0 then
   for _, known in ipairs(redis.call('ZRANGE', p .. 'r:' .. ARGV[5], 0, -1, 'REV')) do
@@ -150,7 +165,10 @@ if tonumber(ARGV[4]) > tonumber(updated) then
 end
 redis.call('ZADD', p .. 'unpacked', updated, sid)
 if ARGV[7] ~= '' then redis.call('HSET', s, 'preview', ARGV[7]) end
-if facts[4] == '' and ARGV[8] ~= '' then redis.call('HSET', s, 'title', ARGV[8], 'folded', ARGV[17]) end
+if facts[4] == '' and ARGV[8] ~= '' then
+  redis.call('HSET', s, 'title', ARGV[8])
+  redis.call('HSET', p .. 'titles', sid, (facts[5] == '1' and 'a' or '-') .. ARGV[17])
+end
 if ARGV[10] ~= '' then redis.call('HSET', ARGV[9], unpack(cjson.decode(ARGV[10]))) end
 if ARGV[11] ~= '' then book(11) end
 index(id, 18)
@@ -278,30 +296,61 @@ return found
 newest ids that are in one set of every group at least, then 0 when older ones were not looked at, else 1."""
 
 LIST = """
-local p, needle, want, listed, found = KEYS[1], ARGV[5], tonumber(ARGV[6]), {}, {0}
+local p, all, needle, want, listed, ids, found = KEYS[1], ARGV[4] == '1', ARGV[5], tonumber(ARGV[6]), {}, {}, {0}
 for i = 7, #ARGV do listed[ARGV[i]] = true end
 for n, member in ipairs(redis.call('ZRANGE', p .. ARGV[1], ARGV[2], ARGV[2] + ARGV[3] - 1, 'REV')) do
-  found[1] = n
-  local id = string.match(member, ':(.*)')
-  local title, folded, archived = unpack(redis.call('HMGET', p .. 's:' .. id, 'title', 'folded', 'archived'))
-  if title and (ARGV[4] == '1' or archived ~= '1') then
-    local may = listed[id]
-    if not may then
-      if folded and string.sub(folded, -#title - 1) == '\\n' .. title then
-        may = string.find(string.sub(folded, 1, -#title - 2), needle, 1, true)
-      else
-        may = string.find(title, '[\\128-\\255]') or string.find(string.lower(title), needle, 1, true)
-      end
+  ids[n] = string.sub(member, 18)
+end
+for first = 1, #ids, 1000 do
+  local last = math.min(first + 999, #ids)
+  local entries = redis.call('HMGET', p .. 'titles', unpack(ids, first, last))
+  for n = first, last do
+    local id, entry, may, archived = ids[n], entries[n - first + 1]
+    found[1] = n
+    if entry then
+      archived, may = string.byte(entry) == 97, listed[id] or string.find(entry, needle, 2, true)
+    else
+      local facts = redis.call('HMGET', p .. 's:' .. id, 'title', 'archived')
+      archived, may = facts[2] == '1', facts[1] and (listed[id] or string.find(facts[1], '[\\128-\\255]')
+        or string.find(string.lower(facts[1]), needle, 1, true))
     end
-    if may then found[#found + 1] = id end
+    if may and (all or not archived) then found[#found + 1] = id end
+    if #found > want then return found end
   end
-  if #found > want then break end
 end
 return found
 """
 """sorted set of sessions, first place, how many to look at, archived ones too (0/1), folded part of a title, how many are
-wanted, ids of sessions … → how many were looked at, then the ids of those listed, or whose title may have the part: one that is not folded
-there has to be compared."""
+wanted, ids of sessions … → how many were looked at, then the ids of those listed, or whose title may have the part.
+
+One look into one hash stands for a thousand sessions. A session that is not in `titles` has no title, or one of a gateway that does
+not know of `titles`: it is looked at by itself."""
+
+CHECK_TITLES = """
+local p, other = KEYS[1], {}
+for _, id in ipairs(ARGV) do
+  local title, archived = unpack(redis.call('HMGET', p .. 's:' .. id, 'title', 'archived'))
+  local entry = redis.call('HGET', p .. 'titles', id)
+  if not title or title == '' then
+    if entry then redis.call('HDEL', p .. 'titles', id) end
+  elseif not entry or string.sub(entry, -#title - 1) ~= '\\n' .. title then
+    other[#other + 1] = id
+    other[#other + 1] = title
+  elseif string.sub(entry, 1, 1) ~= (archived == '1' and 'a' or '-') then
+    redis.call('HSET', p .. 'titles', id, (archived == '1' and 'a' or '-') .. string.sub(entry, 2))
+  end
+end
+return other
+"""
+"""ids of sessions … → id and title of those whose title is not the one in `titles`; what else is wrong there is put right."""
+
+LIST_TITLE = """
+local p, title, archived = KEYS[1], unpack(redis.call('HMGET', KEYS[1] .. 's:' .. ARGV[1], 'title', 'archived'))
+if title ~= ARGV[2] then return 0 end
+redis.call('HSET', p .. 'titles', ARGV[1], (archived == '1' and 'a' or '-') .. ARGV[3])
+return 1
+"""
+"""id, its title, that folded → 0 when it has another title by now."""
 
 RECORD_ERROR = """
 local p, now = KEYS[1], ARGV[2]

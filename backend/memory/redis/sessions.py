@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import Unpack
 
@@ -10,7 +12,7 @@ from backend.memory import search
 from backend.memory.errors import UnknownSession
 from backend.memory.records import SessionChanges, SessionPage
 from backend.memory.redis import retention, scripts
-from backend.memory.redis.connection import RedisConnections
+from backend.memory.redis.connection import RedisConnection, RedisConnections
 from backend.memory.redis.index import RedisIndex
 from backend.memory.redis.layout import (
     PREFIX,
@@ -23,8 +25,10 @@ from backend.memory.terms import fold
 from backend.memory.values import TITLE_CHARS, check_integers, one_line
 from backend.schema.records import Session
 
-LOOKED_AT_ONCE = 2_000
+LOOKED_AT_ONCE = 4_000
 """Sessions whose titles the server compares in one step, some milliseconds."""
+CHECKED_AT_ONCE = 500
+"""Sessions whose titles are put into the list of titles in one step."""
 
 
 class RedisSessions:
@@ -92,8 +96,12 @@ class RedisSessions:
                 break
             start += looked_at
             sessions = (await sessions_by_id(connection, (one.decode() for one in ids))).values()
-            # the server folds ASCII only: other titles are compared here
-            kept += [one for one in sessions if one.id in found or folded in fold(one.title)]
+            # a gateway of another version may have changed them past the list of titles
+            kept += [
+                one
+                for one in sessions
+                if (one.id in found or folded in fold(one.title)) and (archived or not one.archived)
+            ]
         return SessionPage(kept[:limit], more=len(kept) > limit or not complete)
 
     async def patch(self, session_id: str, **changes: Unpack[SessionChanges]) -> Session:
@@ -125,3 +133,36 @@ class RedisSessions:
             folded_title(title),
         )
         return await get_session(connection, session_id.decode())
+
+
+async def check_titles(connection: RedisConnection) -> None:
+    """See that the list of titles has each session as it is.
+
+    A home of before that list has none of them, and a gateway of an earlier version beside us changes them past it.
+    """
+    # by cursors: whoever comes to the front of the list meanwhile moves nobody past us
+    cursor = b"0"
+    while True:
+        cursor, found = await connection.call("ZSCAN", f"{PREFIX}sessions", cursor, "COUNT", CHECKED_AT_ONCE)
+        await _check_titles(connection, [member.decode().partition(":")[2] for member in found[::2]])
+        if cursor == b"0":
+            break
+    titles, sessions = await connection.batch([("HLEN", f"{PREFIX}titles"), ("ZCARD", f"{PREFIX}sessions")])
+    while titles > sessions:  # titles of sessions that others have removed
+        cursor, found = await connection.call("HSCAN", f"{PREFIX}titles", cursor, "COUNT", CHECKED_AT_ONCE)
+        await _check_titles(connection, [session_id.decode() for session_id in found[::2]])
+        if cursor == b"0":
+            break
+
+
+async def _check_titles(connection: RedisConnection, ids: Sequence[str]) -> None:
+    began = time.monotonic()
+    other = [word.decode() for word in await connection.run(scripts.CHECK_TITLES, PREFIX, *ids)]
+    await connection.batch(
+        [
+            connection.script(scripts.LIST_TITLE, PREFIX, session_id, title, folded_title(title))
+            for session_id, title in zip(other[::2], other[1::2], strict=True)
+        ]
+    )
+    # the server is everybody's: half of the time is left to others
+    await asyncio.sleep(time.monotonic() - began)

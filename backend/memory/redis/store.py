@@ -18,7 +18,7 @@ from backend.memory.redis.connection import Address, RedisConnections
 from backend.memory.redis.error_log import RedisErrors
 from backend.memory.redis.messages import RedisMessages
 from backend.memory.redis.sent import RedisSent
-from backend.memory.redis.sessions import RedisSessions
+from backend.memory.redis.sessions import RedisSessions, check_titles
 from backend.memory.redis.settings import RedisSettings
 from backend.memory.redis.shared_log import RedisSharedLog
 from backend.memory.redis.tool_calls import RedisToolCalls
@@ -47,7 +47,7 @@ class RedisStore:
         """In words, what the server keeps when it dies; known after `open`."""
         self._volatile = volatile
         self._connections = RedisConnections(address, _SCRIPTS)
-        self._indexing: asyncio.Task[None] | None = None
+        self._catching_up: asyncio.Task[None] | None = None
         self.sessions = RedisSessions(self._connections)
         self.messages = RedisMessages(self._connections, gateway)
         self.sent = RedisSent(self._connections)
@@ -76,17 +76,17 @@ class RedisStore:
                 )
             writer = self._connections.writer
             self.durability = await checks.check(writer, self.address.shown, volatile=self._volatile)
-            if await index.prepare(writer):
-                self._indexing = asyncio.create_task(self._index_older(), name="memory-index")
+            older = await index.prepare(writer)
             await retention.finish_removals(writer)
+            self._catching_up = asyncio.create_task(self._catch_up(older), name="memory-catch-up")
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        if self._indexing is not None:
-            self._indexing.cancel()
-            await asyncio.wait([self._indexing])
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.wait([self._catching_up])
         await self._connections.close()
         if self._fleet_log is not None:
             await self._fleet_log.leave()
@@ -95,16 +95,22 @@ class RedisStore:
         return self._connections.figures()
 
     async def retain(self, ages: Retention, now: float | None = None) -> RetentionReport:
-        return await retention.retain(self._connections.writer, ages, time.time() if now is None else now)
+        report = await retention.retain(self._connections.writer, ages, time.time() if now is None else now)
+        await check_titles(self._connections.writer)
+        return report
 
-    async def _index_older(self) -> None:
-        """Index the messages that an index of another version had, leaving the server free half of the time."""
+    async def _catch_up(self, older: bool) -> None:
+        """List the titles that are not listed, index the `older` messages that an index of another version had.
+
+        Leaves the server free half of the time.
+        """
         try:
-            await index.remove_earlier(self._connections.writer)
-            more = True
-            while more:
+            await check_titles(self._connections.writer)
+            if older:
+                await index.remove_earlier(self._connections.writer)
+            while older:
                 began = time.monotonic()
-                more = await index.index_older(self._connections.writer)
+                older = await index.index_older(self._connections.writer)
                 await asyncio.sleep(time.monotonic() - began)
         except MemoryFault as error:
-            log.error("older messages cannot be found until the next start: %s", error.message)
+            log.error("older messages may not be found until the next start: %s", error.message)

@@ -313,3 +313,32 @@ async def test_a_title_is_found_whatever_gateway_last_changed_it(store: MemorySt
         page = await store.sessions.find(query=query)
         assert [one.id for one in page.sessions] == [session.id], query
     assert (await store.sessions.find(query="strasse")).sessions == []
+
+
+async def test_a_session_is_found_by_the_title_it_has_now_and_only_while_it_is_shown(
+    store: MemoryStore,
+) -> None:
+    """Named by itself, renamed, archived, renamed while archived, back again, unnamed, deleted."""
+    session = await store.sessions.create("apollo-ai")
+
+    async def found(query: str, **filters: object) -> bool:
+        page = await store.sessions.find(query=query, owner="apollo-ai", **filters)  # type: ignore[arg-type]
+        return [one.id for one in page.sessions] == [session.id]
+
+    await say(store, session.id, "Über den Fluss")
+    await say(store, (await store.sessions.create("numa-ai", "Flussbett")).id, "elsewhere")
+    assert await found("uber den fl")
+    await store.sessions.patch(session.id, archived=True)
+    assert not await found("fluss") and await found("FLUSS", include_archived=True)
+    await store.sessions.patch(session.id, title="Wäldchen")
+    assert not await found("aldch") and await found("aldch", include_archived=True)
+    await store.sessions.patch(session.id, archived=False, title="Am Wäldchen")
+    assert await found("am wald")
+    await store.sessions.patch(session.id, title="Feld")
+    assert await found("fel") and not await found("aldch")
+    await store.sessions.patch(session.id, title="")
+    assert not await found("aldchen")
+    await store.sessions.patch(session.id, title="Heide")
+    assert await found("eid")
+    await store.sessions.delete(session.id)
+    assert not await found("eid", include_archived=True)

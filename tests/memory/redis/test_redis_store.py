@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from backend.memory import MemoryStore, StoreClosed, StoreFailed, UnknownMessage
+from backend.memory import MemoryStore, Retention, StoreClosed, StoreFailed, UnknownMessage
 from backend.memory.redis import scripts
 from backend.memory.redis.connection import Address
 from backend.memory.redis.layout import PREFIX
@@ -140,6 +140,58 @@ async def test_the_index_of_an_earlier_layout_is_made_anew_and_its_sets_removed(
             assert not [key async for key in raw.scan_iter(f"{PREFIX}w:*")]
         finally:
             await upgraded.close()
+
+
+async def titles_found(store: MemoryStore, *queries: str) -> list[list[str]]:
+    return [[one.title for one in (await store.sessions.find(query=query)).sessions] for query in queries]
+
+
+async def test_titles_of_before_the_list_of_titles_are_found_at_once_and_listed_while_the_store_serves(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    for number in range(1_200):
+        await store.sessions.create("apollo-ai", f"Größe {number}")
+    async with redis.asyncio.Redis(port=server.port) as raw:
+        await raw.delete(f"{PREFIX}titles")
+        assert await titles_found(store, "größe 1199", "GROSSE 7") == [
+            ["Größe 1199"],
+            [f"Größe {number}" for number in range(1_199, -1, -1) if str(number).startswith("7")],
+        ]
+        upgraded = server.store("gateway-2")
+        await upgraded.open()
+        try:
+            async with asyncio.timeout(30):
+                while int(await raw.hlen(f"{PREFIX}titles")) < 1_200:  # noqa: ASYNC110  another process fills it
+                    await asyncio.sleep(0.01)
+            assert await titles_found(upgraded, "größe 1199") == [["Größe 1199"]]
+        finally:
+            await upgraded.close()
+
+
+async def test_what_an_earlier_version_beside_us_does_to_titles_is_seen(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    """It names, renames, archives and removes past the list of titles: new names at once, the rest with the next look."""
+    named, renamed, shown, hidden, removed = [
+        await store.sessions.create("apollo-ai", title)
+        for title in ("", "Elm", "Oak shown", "Oak hidden", "Fir")
+    ]
+    await store.sessions.patch(shown.id, archived=True)
+    async with redis.asyncio.Redis(port=server.port) as raw:
+        await raw.hset(f"{PREFIX}s:{named.id}", "title", "Ash")
+        await raw.hset(f"{PREFIX}s:{renamed.id}", "title", "Yew")
+        await raw.hset(f"{PREFIX}s:{shown.id}", "archived", "0")
+        await raw.hset(f"{PREFIX}s:{hidden.id}", "archived", "1")
+        member = await raw.hget(f"{PREFIX}s:{removed.id}", "member")
+        await raw.zrem(f"{PREFIX}sessions", member)
+        await raw.delete(f"{PREFIX}s:{removed.id}")
+        assert await titles_found(store, "ash", "elm", "fir") == [["Ash"], [], []]
+        assert "Oak hidden" not in (await titles_found(store, "oak"))[0]
+        await store.retain(Retention())
+        assert await titles_found(store, "ash", "yew", "oak") == [["Ash"], ["Yew"], ["Oak shown"]]
+        assert set(await raw.hkeys(f"{PREFIX}titles")) == {
+            one.id.encode() for one in (named, renamed, shown, hidden)
+        }
 
 
 async def test_a_store_goes_on_by_itself_once_the_server_is_back(
