@@ -285,9 +285,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         owner = find_holder(port)
         held = f"held by {owner}" if error.errno == errno.EADDRINUSE else f"not available ({error.strerror})"
-        raise GatewayPortTaken(
-            f"the gateway's port {port} is {held}; set gateway.port in config.toml or TEKTON_GATEWAY_PORT"
-        ) from error
+        advice = owner.advice or "set gateway.port in config.toml or TEKTON_GATEWAY_PORT"
+        raise GatewayPortTaken(f"the gateway's port {port} is {held}; {advice}") from error
     listener.setblocking(False)
     return listener
 

@@ -10,6 +10,7 @@ NoFreePort   the whole range is taken                                 launch_ref
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import zlib
 from collections.abc import Collection
@@ -23,17 +24,38 @@ from backend.schema.errors import TektonError
 OWN_PORT_FIRST, OWN_PORT_LAST = 45000, 50000
 """Range of the ports of specialists that the catalogue gives none, both ends included."""
 BACKLOG = 128
+WORKER_WORDS, GATEWAY_MODULE = frozenset({"-m", "--home", "--id"}), "backend.gateway.serve"
+"""What the command lines of workers and of gateways that were started by others name."""
+
+
+OTHER_PORTS = (
+    'two homes of one machine share these ports: set TEKTON_PORT_PROFILE=free for one of them (`profile = "free"` in '
+    "[ports] of its config.toml), or end the other one's fleet"
+)
+"""What to do when the holder is another home's."""
 
 
 class PortHolder(Struct, frozen=True):
-    """Who uses a port. `pid` is 0 and `program` empty if the system does not tell this user."""
+    """Who uses a port. `pid` is 0 and `program` empty if the system does not tell this user.
+
+    Of a process of this platform, `part` says what it is ("apollo", "the gateway") and `home` the folder it works for.
+    """
 
     port: int
     pid: int = 0
     program: str = ""
     state: str = ""
+    part: str = ""
+    home: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about it, "" where only stopping it helps."""
+        return OTHER_PORTS if self.home else ""
 
     def __str__(self) -> str:
+        if self.home:
+            return f"{self.part} of the home {self.home} (pid {self.pid})"
         if self.pid:
             return f"{self.program or 'a program'} (pid {self.pid})"
         if self.state == psutil.CONN_TIME_WAIT:
@@ -47,8 +69,9 @@ class PortTaken(TektonError):
     code = "foreign_port"
 
     def __init__(self, port: int, holder: PortHolder) -> None:
+        advice = holder.advice or "stop that program or give the specialist another port"
         super().__init__(
-            f"port {port} is held by {holder}; stop that program or give the specialist another port",
+            f"port {port} is held by {holder}; {advice}",
             detail={"port": port, "pid": holder.pid, "program": holder.program},
         )
         self.holder = holder
@@ -112,7 +135,10 @@ def find_holder(port: int) -> PortHolder:
     for connection in connections:
         if not connection.laddr or connection.laddr.port != port:
             continue
-        holder = PortHolder(port, connection.pid or 0, _program(connection.pid), connection.status)
+        part, home = _ours(connection.pid)
+        holder = PortHolder(
+            port, connection.pid or 0, _program(connection.pid), connection.status, part, home
+        )
         if connection.status == psutil.CONN_LISTEN:
             return holder
         found = holder if holder.pid or not found.state else found
@@ -139,3 +165,24 @@ def _program(pid: int | None) -> str:
         return psutil.Process(pid).name()
     except psutil.Error:
         return ""
+
+
+def _ours(pid: int | None) -> tuple[str, str]:
+    """Return what a process is of this platform and for which home; nothing of any other."""
+    if not pid:
+        return "", ""
+    try:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if WORKER_WORDS.issubset(words):
+            home, ai_id = (words[words.index(word) + 1] for word in ("--home", "--id"))
+            return ai_id.removesuffix("-ai"), home
+        if GATEWAY_MODULE in words or (
+            words[2:3] == ["serve"] and os.path.basename(words[1]) in ("tekton", "__main__.py")
+        ):
+            environment = process.environ()
+            default = os.path.join(environment.get("HOME", "~"), ".tekton")
+            return "the gateway", environment.get("TEKTON_HOME") or default
+    except (psutil.Error, OSError, IndexError):
+        pass
+    return "", ""

@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -116,6 +116,8 @@ class Supervisor:
         self.follower = Follower(self._context, self._endpoints)
         self._heartbeat = Heartbeat(self._context)
         self._reconciler = Reconciler(self._context, publish, has_subscribers)
+        self._restarting: dict[str, asyncio.Future[None]] = {}
+        """Resolved when the restart that somebody asked for has come to its end, well or not."""
         self._keys_sent: set[tuple[int, str]] = set()
         """Pid of a worker and provider whose keys it got."""
         self._event_task: asyncio.Task[None] | None = None
@@ -205,6 +207,15 @@ class Supervisor:
         if row.state not in LIVE or channel is None or channel.closed.done():
             if row.state in LIVE:
                 raise NotRunning(f"the connection to {row.name} broke a moment ago and is being looked at")
+            if ai_id in self._restarting:
+                raise NotRunning(f"{row.name} is being restarted: ask again once it is ready")
+            if row.state in ("starting", "stopping"):
+                after = (
+                    "ask again once it is ready"
+                    if row.state == "starting"
+                    else "launch it once it has stopped"
+                )
+                raise NotRunning(f"{row.name} is {row.state}: {after}")
             if row.state == "lost" and row.pid:
                 raise NotRunning(f"{row.cause}; wait until it answers, or kill it and launch it anew")
             why = f" ({row.cause})" if row.cause else ""
@@ -263,8 +274,25 @@ class Supervisor:
 
     async def restart(self, ids: list[str]) -> list[LaunchResult]:
         """Stop and launch again; return the results of the launches."""
-        await self.kill(ids)
-        return await self.launch(ids)
+        known = [self.status(ai_id).id for ai_id in ids]
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._restarting |= dict.fromkeys(known, ended)
+        try:
+            await self.kill(known)
+            return await self.launch(known)
+        finally:
+            ended.set_result(None)
+            for ai_id in known:
+                if self._restarting.get(ai_id) is ended:
+                    del self._restarting[ai_id]
+
+    def coming(self, ai_id: str) -> asyncio.Future[Any] | None:
+        """Return what ends when the launch or restart of a specialist that is under way has ended; `None` without one.
+
+        How it ended is in the row. To be waited for with `asyncio.wait`: others wait for it, too.
+        """
+        found = self._restarting.get(ai_id) or self._launching.under_way.get(ai_id)
+        return None if found is None or found.done() else found
 
     def use(self, choice: ProviderChoice, settings: Settings) -> None:
         """Take another provider and model for all that have none of their own, from their next launch on."""

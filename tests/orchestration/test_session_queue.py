@@ -12,7 +12,7 @@ from backend.orchestration.turns.history import NO_ANSWER
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamQueued, TurnChanged, TurnStarted
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamPhase
-from backend.schema.records import StoredMessage
+from backend.schema.records import LaunchResult, StoredMessage
 from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, sent, upstream_calls
 
 Role = Literal["user", "assistant"]
@@ -125,7 +125,8 @@ async def test_what_keeps_a_waiting_question_from_beginning_is_how_it_ends(
     await do(platform, "kill", ids=["athena"], force=True)
     try:
         await watcher.until(StreamError, request_id=slow)
-        assert (await watcher.until(StreamError, request_id=waiting)).code == "not_running"
+        refused = await watcher.until(StreamError, request_id=waiting)
+        assert refused.code == "not_running" and "was not asked" in refused.message
         rows = (await do(platform, "session_messages", id=session)).messages
         assert [(row.role, row.request_id, row.error_code) for row in rows] == [
             ("user", slow, None),
@@ -135,6 +136,58 @@ async def test_what_keeps_a_waiting_question_from_beginning_is_how_it_ends(
         ]
     finally:
         await do(platform, "launch", ids=["athena"])
+
+
+async def test_a_waiting_question_waits_for_a_restart_and_is_asked_once(
+    platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never began, so nothing is tried again; it can be changed and withdrawn as before."""
+    session = await new_session(platform, "athena")
+    slow = await begin(platform, session, SLOW, ai_id="athena")
+    await watcher.until(StreamChunk, request_id=slow)
+    withdrawn = await begin(platform, session, "never mind", ai_id="athena")
+    waiting = await begin(platform, session, "are you there?", ai_id="athena")
+    calls = upstream_calls(platform)
+    launch, stopped = platform.fleet.launch, asyncio.Event()
+
+    async def launch_late(ids: list[str]) -> list[LaunchResult]:
+        await stopped.wait()
+        return await launch(ids)
+
+    monkeypatch.setattr(platform.fleet, "launch", launch_late)
+    restarting = asyncio.create_task(do(platform, "restart", ids=["athena"]))
+    await watcher.until(StreamPhase, request_id=withdrawn, detail="until athena has started")
+    await do(platform, "cancel", target=withdrawn)
+    await watcher.until(StreamPhase, request_id=waiting, detail="until athena has started")
+    await do(platform, "edit_turn", target=waiting, content="still there?")
+    stopped.set()
+    assert (await restarting).results[0].ok
+    assert (await outcome(platform, waiting)).content == "You said: still there?"
+    assert upstream_calls(platform) == calls + 1
+    rows = (await do(platform, "session_messages", id=session)).messages
+    assert [(row.role, row.request_id, row.error_code is None) for row in rows] == [
+        ("user", slow, True),
+        ("assistant", slow, False),
+        ("user", waiting, True),
+        ("assistant", waiting, True),
+    ]
+
+
+async def test_a_question_that_comes_while_its_specialist_starts_is_told_when_to_ask(
+    platform: Platform,
+) -> None:
+    restarting = asyncio.create_task(do(platform, "restart", ids=["athena"]))
+    told: set[str] = set()
+    while not restarting.done():
+        try:
+            await do(platform, "chat", ai_id="athena", content="hello")
+        except TektonError as error:
+            assert error.code == "not_running", error
+            told.add(error.message)
+        await asyncio.sleep(0)
+    assert (await restarting).results[0].ok
+    assert "athena is being restarted: ask again once it is ready" in told, told
+    assert not any("launch it" in one for one in told), told
 
 
 async def test_a_failed_and_a_cancelled_question_leave_roles_that_alternate(platform: Platform) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +37,45 @@ def test_a_taken_port_names_pid_and_program_of_its_holder() -> None:
             str(os.getpid()) in caught.value.message and caught.value.holder.program in caught.value.message
         )
     assert find_holder(port).pid == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["-m", "backend.worker", "--id", "apollo-ai", "--home", "{home}"], "apollo"),
+        (["-P", "-m", "backend.gateway.serve", "--ready-fd", "3"], "the gateway"),
+        (["{tekton}", "serve", "--port", "1"], "the gateway"),
+    ],
+)
+def test_a_port_of_another_home_names_that_home_and_the_mend(
+    words: list[str], part: str, tmp_path: Path
+) -> None:
+    """Whatever process of it listens: the programs stand in for ours, their command lines are the same."""
+    home, program = tmp_path / "other", tmp_path / "tekton"
+    source = (
+        "import socket, sys\nlistener = socket.create_server(('127.0.0.1', 0))\n"
+        "print(listener.getsockname()[1], flush=True)\nsys.stdin.read()\n"
+    )
+    for path in (program, tmp_path / "backend" / "worker.py", tmp_path / "backend" / "gateway" / "serve.py"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    argv = [word.format(home=home, tekton=program) for word in words]
+    process = subprocess.Popen(
+        [sys.executable, *argv],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "TEKTON_HOME": str(home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with pytest.raises(PortTaken) as caught:
+            bind("127.0.0.1", port)
+        told = caught.value.message
+        assert f"{part} of the home {home} (pid {process.pid})" in told and "TEKTON_PORT_PROFILE=free" in told
+    finally:
+        process.communicate()
 
 
 def test_own_specialists_get_ports_of_the_range_never_reserved_or_registered_ones(registry: Registry) -> None:

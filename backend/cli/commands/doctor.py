@@ -255,6 +255,7 @@ def _ports(home: Home, settings: Settings, catalog: Catalog) -> Iterator[Finding
     """Say which of our ports a stranger holds. Ports our own workers hold are as they should be."""
     import psutil
 
+    from backend.registry.ports import find_holder
     from backend.registry.store import Registry
 
     try:
@@ -274,13 +275,13 @@ def _ports(home: Home, settings: Settings, catalog: Catalog) -> Iterator[Finding
     except psutil.AccessDenied:
         yield Finding(True, "ports cannot be looked at without more rights on this system")
         return
-    strangers = {port: pid for port, pid in held.items() if pid not in ours}
-    for port, pid in strangers.items():
-        name = psutil.Process(pid).name() if pid and psutil.pid_exists(pid) else "an unknown program"
+    strangers = [port for port, pid in held.items() if pid not in ours]
+    for port in strangers:
+        holder = find_holder(port)
         yield Finding(
             False,
-            f"port {port} of {wanted[port]} is held by {name} (pid {pid})",
-            "stop it, or choose another port in the configuration",
+            f"port {port} of {wanted[port]} is held by {holder}",
+            holder.advice or "stop it, or choose another port in the configuration",
         )
     if not strangers:
         words = "free or ours" if wanted else "picked when they are needed"

@@ -259,7 +259,7 @@ class TurnManager:
         turn = self.active.get(request_id)
         if turn is None:
             raise UnknownTurn(f"no question {request_id!r} waits")
-        if turn.place is None or not turn.place.waits:
+        if not turn.is_waiting:
             raise TektonError("this question is being answered already", code="conflict")
         _check_content(content)
         before = turn.request
@@ -269,10 +269,10 @@ class TurnManager:
         try:
             await self._turn_store.wait({request_id: turn.ai_id}, turn.session_id, content)
         except TektonError:
-            if turn.place.waits and turn.request is changed:  # nobody else changed it since
+            if turn.is_waiting and turn.request is changed:  # nobody else changed it since
                 turn.request = before
             raise
-        if turn.ending and turn.place.waits:
+        if turn.ending and turn.beginning is None:
             raise TektonError("this question was withdrawn meanwhile", code="conflict")
         self._events.publish("chat", TurnChanged(request_id, content), key=turn.key)
         return turn
@@ -307,7 +307,7 @@ class TurnManager:
             return None
         if turn is None:
             raise UnknownTurn(f"there is no turn {request_id!r}")
-        if turn.place is not None and turn.place.waits and not turn.done.done():
+        if turn.is_waiting:
             await self._withdraw(turn)
             return turn
         # It left the queue and is on its way to the worker, which knows no such turn yet.
@@ -424,6 +424,7 @@ class TurnManager:
         except BaseException:
             self._leave(turn)
             raise
+        turn.queued = True
         self.active[turn.request_id] = turn
         self._runner.announce(turn)
         if turn.place is not None and turn.place.waits:
@@ -435,6 +436,10 @@ class TurnManager:
         """Wait for the turn's place, then begin; what keeps it from beginning is how it ends."""
         assert turn.place is not None
         await asyncio.wait([turn.place.granted, turn.done], return_when=asyncio.FIRST_COMPLETED)
+        # Nobody was asked yet, so waiting on for who is being started asks nobody twice.
+        while turn.is_waiting and (coming := self._fleet.coming(turn.ai_id)) is not None:
+            self._show_start(turn)
+            await asyncio.wait([coming, turn.done], return_when=asyncio.FIRST_COMPLETED)
         if turn.done.done() or turn.ending:
             return
         # A task of its own, for which a cancel can wait.
@@ -446,7 +451,12 @@ class TurnManager:
             session = await self._sessions.get(turn.session_id)
             await self._runner.begin(turn, session)
         except TektonError as error:
-            self._runner.fail(turn, error.code, error.message)
+            told = (
+                f"{error.message}. It waited, and was not asked"
+                if error.code == "not_running"
+                else error.message
+            )
+            self._runner.fail(turn, error.code, told)
         except Exception as error:  # the boundary of a turn: it ends visibly, with the traceback in the log
             log.exception("%s could not be begun", turn.request_id)
             self._runner.fail(turn, "internal", f"failed inside the backend: {error}")
@@ -462,9 +472,15 @@ class TurnManager:
 
     def _show_place(self, turn: Turn, ahead: int) -> None:
         """Publish how many questions are before a turn that waits in its session."""
+        self._show_waiting(turn, ahead, "behind your question" if ahead == 1 else f"behind {ahead} questions")
+
+    def _show_start(self, turn: Turn) -> None:
+        """Publish that a turn is next, and waits for its specialist."""
+        self._show_waiting(turn, 0, f"until {self._fleet.status(turn.ai_id).name} has started")
+
+    def _show_waiting(self, turn: Turn, ahead: int, detail: str) -> None:
         if turn.began or turn.done.done():
             return
-        detail = "behind your question" if ahead == 1 else f"behind {ahead} questions"
         turn.set_phase("queued", detail, ahead)
         frame = StreamPhase(turn.request_id, turn.ai_id, "queued", ahead, detail)
         self._events.publish("chat", frame, key=turn.key)

@@ -117,6 +117,8 @@ class Turn:
     on_text: Callable[[str], None] | None = None
     place: Place | None = None
     announced: bool = False
+    queued: bool = False
+    """It was accepted before it could begin."""
     began: bool = False
     ending: bool = False
     """Its last frame has come; its answer may still have to be stored."""
@@ -141,6 +143,11 @@ class Turn:
     _text: TextBuffer = field(default_factory=TextBuffer)
     _reasoning: TextBuffer = field(default_factory=TextBuffer)
     _parts: PartsBuilder = field(default_factory=PartsBuilder)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its place or its specialist: it can be changed, or withdrawn without a trace."""
+        return self.queued and self.beginning is None and not self.ending and not self.done.done()
 
     @property
     def request_id(self) -> str:
