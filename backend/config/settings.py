@@ -194,7 +194,8 @@ class Tls(Table, frozen=True):
 class Memory(Table, frozen=True):
     """How many days rows are kept, 0 for good; sessions untouched for `compress_after_days` are compressed.
 
-    `retention_days` is for messages (pinned ones stay), `errors_days` for acknowledged errors, `usage_days` for usage.
+    `retention_days` is for messages (pinned ones stay) and for runs of pipelines, `errors_days` for acknowledged errors,
+    `unseen_errors_days` for the others, `usage_days` for usage.
 
     `store` names a Redis server (`redis://HOST:PORT/DATABASE`) instead of the file in the home. `volatile_store`
     accepts one that keeps nothing on disk.
@@ -208,6 +209,7 @@ class Memory(Table, frozen=True):
     retention_days: Annotated[int, Meta(ge=0)] = 0
     compress_after_days: Annotated[int, Meta(ge=0)] = 30
     errors_days: Annotated[int, Meta(ge=0)] = 90
+    unseen_errors_days: Annotated[int, Meta(ge=0)] = 365
     usage_days: Annotated[int, Meta(ge=0)] = 730
     tool_calls_days: Annotated[int, Meta(ge=0)] = 0
     """The record of tool calls (`tekton audit`); those that wait or run stay."""

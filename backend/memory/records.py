@@ -61,13 +61,16 @@ class SessionPage(Struct):
 class Retention(Struct, frozen=True):
     """How long rows are kept, in days; 0 keeps them for good.
 
-    Messages that are pinned, errors that nobody has acknowledged and default sessions stay, however old.
+    Messages that are pinned and default sessions stay, however old.
     """
 
     messages_days: int = 0
     compress_after_days: int = 0
     """Sessions untouched for so long are compressed; they read and search as before."""
     errors_days: int = 0
+    """Of errors that somebody has acknowledged."""
+    unseen_errors_days: int = 0
+    """Of errors that nobody has acknowledged, since they last happened."""
     usage_days: int = 0
     tool_calls_days: int = 0
     """Of tool calls that have ended; those that wait or run stay."""

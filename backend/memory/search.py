@@ -83,9 +83,11 @@ async def search(
     matching: list[StoredMessage] = []
     while len(matching) < limit and compared < MAX_COMPARED and not complete:
         ids, complete = await scope.newest(index, groups, size, before_id)
-        if ids:
-            matching += await asyncio.to_thread(_with_all, await index.messages(ids), asked)
-            compared, before_id = compared + len(ids), ids[-1]
+        if not ids:
+            before_id = None  # no older one, though the index may not hold all, or not stand for all words
+            break
+        matching += await asyncio.to_thread(_with_all, await index.messages(ids), asked)
+        compared, before_id = compared + len(ids), ids[-1]
         # Nearly all candidates are hits, so few are read first and more only where those were not enough.
         size = min(size * 3, MAX_COMPARED)
     if len(matching) > limit:

@@ -126,6 +126,12 @@ class ErrorLog:
         self._events.publish("errors", ErrorsAcknowledged(acknowledged, now, self.unacknowledged))
         return self.unacknowledged
 
+    async def recount(self) -> None:
+        """Count anew what nobody has acknowledged, after old records were deleted."""
+        before, self._stored_unacknowledged = self._stored_unacknowledged, await self._store.unacknowledged()
+        if self._stored_unacknowledged != before:
+            self._events.publish("errors", ErrorsAcknowledged([], time.time(), self.unacknowledged))
+
     async def flush(self) -> None:
         """Wait until every failure recorded so far is stored, or waits for the store."""
         await self._queue.join()

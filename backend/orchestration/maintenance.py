@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
 import msgspec
@@ -57,9 +58,12 @@ class Maintenance:
         error_log: ErrorLog,
         settings: MemorySettings,
         estimator: TokenEstimator,
+        *,
+        forget_runs: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
+        """`forget_runs` forgets what is kept of pipelines that began before a moment."""
         self._memory, self._error_log, self._settings = memory, error_log, settings
-        self._estimator = estimator
+        self._estimator, self._forget_runs = estimator, forget_runs
         self._stored: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.report: RetentionReport | None = None
@@ -97,10 +101,15 @@ class Maintenance:
                 messages_days=self._settings.retention_days,
                 compress_after_days=self._settings.compress_after_days,
                 errors_days=self._settings.errors_days,
+                unseen_errors_days=self._settings.unseen_errors_days,
                 usage_days=self._settings.usage_days,
                 tool_calls_days=self._settings.tool_calls_days,
             )
             self.report = await self._memory.retain(ages, moment)
+            if self._forget_runs is not None and ages.messages_days:
+                await self._forget_runs(moment - ages.messages_days * DAY_S)
+            if self.report.errors_deleted:
+                await self._error_log.recount()
             await self._memory.settings.put(REPORT, msgspec.to_builtins(self.report))
         except TektonError as error:
             self._error_log.record("memory", error.code, f"the daily retention failed: {error.message}")

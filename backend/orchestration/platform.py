@@ -252,6 +252,17 @@ async def open_platform(
         names=names,
     )
     selector = Selector(catalog, fleet, Matcher(catalog), orchestration)
+    pipelines = PipelineManager(
+        catalog=catalog,
+        fleet=fleet,
+        selector=selector,
+        turns=turns,
+        sessions=sessions,
+        store=stored,
+        events=events,
+        error_log=error_log,
+        names=names,
+    )
     platform = Platform(
         home=home,
         settings=settings,
@@ -291,17 +302,7 @@ async def open_platform(
             names=names,
         ),
         bulks=BulkManager(turns, catalog, memory.sessions, stored, names),
-        pipelines=PipelineManager(
-            catalog=catalog,
-            fleet=fleet,
-            selector=selector,
-            turns=turns,
-            sessions=sessions,
-            store=stored,
-            events=events,
-            error_log=error_log,
-            names=names,
-        ),
+        pipelines=pipelines,
         approvals=approvals,
         models=ModelService(
             home,
@@ -314,7 +315,9 @@ async def open_platform(
             names,
         ),
         backpressure=Backpressure(events, fleet.pause_streams),
-        maintenance=Maintenance(memory, error_log, settings.memory, contexts.estimator),
+        maintenance=Maintenance(
+            memory, error_log, settings.memory, contexts.estimator, forget_runs=pipelines.forget_before
+        ),
     )
 
     watch = _watch_files(platform, read_at)

@@ -616,7 +616,10 @@ class StageRecord(Struct, omit_defaults=True):
 
 
 class RunRecord(Struct, omit_defaults=True):
-    """A pipeline run as it is kept. `failed_stage` counts from 1, 0 when none failed."""
+    """A pipeline run as it is kept. `failed_stage` counts from 1, 0 when none failed.
+
+    `session_id` is the conversation in which its turns are stored; with that it is forgotten.
+    """
 
     request_id: str
     pipeline: str
@@ -629,6 +632,7 @@ class RunRecord(Struct, omit_defaults=True):
     failed_stage: int = 0
     code: ErrorCode | None = None
     error: str = ""
+    session_id: str = ""
 
 
 class SavedPipeline(Struct):

@@ -374,6 +374,61 @@ async def test_runs_are_listed_newest_first_with_those_under_way(desk: Desk) -> 
     await desk.do("cancel", request_id="open")
 
 
+async def test_a_deleted_conversation_gives_nothing_of_its_runs_back_and_their_ids_stay_taken(
+    desk: Desk,
+) -> None:
+    session, other = [(await desk.do("create_session", owner=owner)).id for owner in ("apollo", "apollo")]
+    gone = await desk.run("apollo", "a secret", session_id=session, request_id="gone")
+    kept = await desk.run("apollo", "no secret", session_id=other, request_id="kept")
+    assert gone.session_id == session and "a secret" in gone.output
+    calls = desk.calls
+    await desk.do("delete_session", id=session)
+    runs = (await desk.do("list_pipelines", limit=500)).runs
+    assert kept.request_id in {run.request_id for run in runs}
+    assert b"a secret" not in msgspec.json.encode(runs)
+    for refused in (
+        desk.do("list_pipelines", run_id="gone"),
+        desk.do("pipeline", run_id="gone", from_stage=1),
+        desk.run("apollo", "a secret", session_id=other, request_id="gone"),
+    ):
+        with pytest.raises(TektonError, match="was deleted"):
+            await refused
+    assert desk.calls == calls
+    stored = await desk.platform.memory.settings.with_prefix("pipeline:gone")
+    assert b"secret" not in msgspec.json.encode(stored)
+
+
+async def test_a_run_of_before_runs_named_their_conversation_goes_with_where_its_turns_are(
+    desk: Desk,
+) -> None:
+    session = (await desk.do("create_session", owner="apollo")).id
+    run = await desk.run("apollo", "old secret", session_id=session, request_id="before")
+    key = "pipeline:before"
+    await desk.platform.memory.settings.put(
+        key, msgspec.to_builtins(msgspec.structs.replace(run, session_id=""))
+    )
+    other = (await desk.do("create_session", owner="apollo")).id
+    await desk.do("delete_session", id=other)
+    assert (await desk.do("list_pipelines", run_id="before")).runs[0].input == "old secret"
+    await desk.do("delete_session", id=session)
+    with pytest.raises(TektonError, match="was deleted"):
+        await desk.do("list_pipelines", run_id="before")
+
+
+async def test_runs_go_with_the_age_of_messages(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db.sqlite3")
+    await store.open()
+    try:
+        history = RunHistory(Stored(store.settings, ErrorLog(store.errors, EventStream())))
+        for number in range(4):
+            await history.remember(RunRecord(f"r{number}", "apollo", [], float(number)))
+        await history.forget_before(2.0)
+        assert [record.request_id for record in await history.newest(10)] == ["r3", "r2"]
+        assert list(await store.settings.with_prefix("pipeline:")) == ["pipeline:r2", "pipeline:r3"]
+    finally:
+        await store.close()
+
+
 async def test_the_oldest_runs_are_forgotten_beyond_the_caps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,8 +42,9 @@ async def retain(connection: RedisConnection, ages: Retention, now: float) -> Re
         while (saved := await _pack_next(connection, before)) is not None:
             report.bytes_packed += saved
             report.sessions_packed += 1
-    if ages.errors_days:
-        report.errors_deleted = await _delete_errors(connection, now - ages.errors_days * DAY_S)
+    for days, unseen in ((ages.errors_days, False), (ages.unseen_errors_days, True)):
+        if days:
+            report.errors_deleted += await _delete_errors(connection, now - days * DAY_S, unseen=unseen)
     if ages.usage_days:
         day = time.strftime("%Y-%m-%d", time.localtime(now - ages.usage_days * DAY_S))
         report.usage_deleted = await _delete_usage(connection, day)
@@ -130,13 +131,15 @@ async def _pack_next(connection: RedisConnection, before: float) -> int | None:
     return saved
 
 
-async def _delete_errors(connection: RedisConnection, before: float) -> int:
-    """Delete acknowledged errors that happened last before a time; return how many went."""
+async def _delete_errors(connection: RedisConnection, before: float, *, unseen: bool) -> int:
+    """Delete the errors that happened last before a time, acknowledged ones or the others; return how many went."""
     gone = kept = 0
     while members := await connection.call(
         "ZRANGE", f"{PREFIX}errors", "-inf", f"({before!r}", "BYSCORE", "LIMIT", kept, STEP_ROWS
     ):
-        commands = [connection.script(scripts.DROP_ERROR, PREFIX, int(member)) for member in members]
+        commands = [
+            connection.script(scripts.DROP_ERROR, PREFIX, int(member), int(unseen)) for member in members
+        ]
         dropped = sum(int(answer) for answer in await connection.batch(commands))
         gone, kept = gone + dropped, kept + len(members) - dropped
     return gone

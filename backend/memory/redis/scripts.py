@@ -397,12 +397,13 @@ return marked
 
 DROP_ERROR = """
 local p, e = KEYS[1], KEYS[1] .. 'e:' .. ARGV[1]
-local facts = redis.call('HMGET', e, 'where', 'acknowledged')
-if not facts[1] or facts[2] == '0' then return 0 end
+local facts = redis.call('HMGET', e, 'where', 'acknowledged', 'key')
+if not facts[1] or (facts[2] == '0') ~= (ARGV[2] == '1') then return 0 end
+if facts[2] == '0' then redis.call('HDEL', p .. 'open_errors', facts[3]) end
 local member = string.format('%016d', tonumber(ARGV[1]))
 redis.call('ZREM', p .. 'errors', member)
 redis.call('ZREM', p .. 'errors:' .. facts[1], member)
 redis.call('DEL', e)
 return 1
 """
-"""id → 1 when it went, 0 when nobody has acknowledged it."""
+"""id, whether it is one that nobody has acknowledged (0/1) → 1 when it went, 0 when it is one of the others."""

@@ -143,21 +143,45 @@ def add(connection: sqlite3.Connection, rows: Iterable[Indexed]) -> None:
     for row in rows:
         words = _words(row)
         connection.execute("INSERT INTO found(rowid, words) VALUES (?, ?)", (row.id, " ".join(words)))
-        long.update([word for word in words if len(word) > LISTED_PREFIX_CHARS and word[0] != "_"])
+        long.update(filter(_is_listed, words))
     # in order, so that neighbours land on one page of the table
     connection.executemany("INSERT OR IGNORE INTO search_words VALUES (?)", zip(sorted(long), strict=False))
 
 
-def remove_messages(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Indexed]:
-    """Delete the messages `m` (of sessions `s`) a condition of SQL chooses, with their place in the index; return them."""
+def remove_messages(
+    connection: sqlite3.Connection, where: str, values: Sequence[object], *, drop_words: bool = True
+) -> list[Indexed]:
+    """Delete the messages `m` (of sessions `s`) a condition of SQL chooses, with their place in the index; return them.
+
+    Words that no other message has go too, unless the caller sees to it for many messages at once (`drop_words`).
+    """
     rows = _indexed(connection, where, values)
     first = unindexed_from(connection)
+    words = [(row.id, _words(row)) for row in rows if row.id >= first]
     connection.executemany(
         "INSERT INTO found(found, rowid, words) VALUES ('delete', ?, ?)",
-        [(row.id, " ".join(_words(row))) for row in rows if row.id >= first],
+        [(number, " ".join(found)) for number, found in words],
     )
     connection.executemany("DELETE FROM messages WHERE id = ?", [(row.id,) for row in rows])
+    if drop_words:
+        drop_unused_words(connection, {word for _, found in words for word in found if _is_listed(word)})
     return rows
+
+
+def words_after(connection: sqlite3.Connection, word: str, limit: int) -> list[str]:
+    """Return the next words of the list of long words, in its order."""
+    rows = connection.execute(
+        "SELECT word FROM search_words WHERE word > ? ORDER BY word LIMIT ?", (word, limit)
+    )
+    return [str(found) for (found,) in rows]
+
+
+def drop_unused_words(connection: sqlite3.Connection, words: Iterable[str]) -> None:
+    """Take from the list of long words those that no message has: they would stand for nothing, in the place of others."""
+    connection.executemany(
+        "DELETE FROM search_words WHERE word = ? AND NOT EXISTS (SELECT 1 FROM found WHERE found MATCH ? LIMIT 1)",
+        [(word, f'"{word}"') for word in words],
+    )
 
 
 def _indexed(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[Indexed]:
@@ -172,6 +196,11 @@ def _words(row: Indexed) -> dict[str, None]:
     """Return the words under which a message is found."""
     found = index_words(unpack(row.content))
     return dict.fromkeys((f"_s{row.session}", _owner_word(row.owner), *found, *found.values()))
+
+
+def _is_listed(word: str) -> bool:
+    """Return whether a word of a message stands in the list of long words."""
+    return len(word) > LISTED_PREFIX_CHARS and word[0] != "_"
 
 
 def _alternatives(connection: sqlite3.Connection, group: Group) -> tuple[list[str], bool]:

@@ -15,7 +15,7 @@ from backend.memory.records import BOOKED_DAYS, Retention, RetentionReport
 from backend.memory.sqlite import sent
 from backend.memory.sqlite.database import SqliteDatabase
 from backend.memory.sqlite.executor import T, Work
-from backend.memory.sqlite.index import remove_messages
+from backend.memory.sqlite.index import drop_unused_words, remove_messages, words_after
 from backend.memory.sqlite.layout import session_key
 from backend.memory.values import pack
 
@@ -24,6 +24,8 @@ AT_REST = "id NOT IN (SELECT session_id FROM open_turns)"
 SLICE_MESSAGES = 100
 """Messages deleted or packed in one transaction (some tens of milliseconds)."""
 SLICE_ROWS = 1_000
+SLICE_WORDS = 500
+"""Words that are looked for in one transaction."""
 SLICE_PAGES = 500
 """Pages of the file that are freed in one transaction."""
 SLICE_MERGED = 16
@@ -58,13 +60,23 @@ async def retain(database: SqliteDatabase, ages: Retention, now: float) -> Reten
         while (number := await _slice(database, lambda c: _next_unpacked(c, before))) is not None:
             report.bytes_packed += await _pack_session(database, number)
             report.sessions_packed += 1
-    if ages.errors_days:
-        before = now - ages.errors_days * DAY_S
-        old = f"SELECT id FROM errors WHERE acknowledged > 0 AND last < ? LIMIT {SLICE_ROWS}"
-        while gone := await _slice(
-            database, lambda c: _delete_rows(c, f"errors WHERE id IN ({old})", before)
-        ):
-            report.errors_deleted += gone
+    await _delete_records(database, ages, now, report)
+    if report.messages_deleted:
+        await _drop_words(database)
+    # whoever deletes conversations by hand gets their space back, too
+    if report != RetentionReport() or await database.read(_unused_pages) >= SLICE_PAGES:
+        await _free_space(database)
+        report.bytes_freed = max(0, size - database.figures()["bytes"])
+    return report
+
+
+async def _delete_records(
+    database: SqliteDatabase, ages: Retention, now: float, report: RetentionReport
+) -> None:
+    """Delete old rows of the tables beside the conversations."""
+    for days, which in ((ages.errors_days, "> 0"), (ages.unseen_errors_days, "= 0")):
+        if days:
+            report.errors_deleted += await _delete_errors(database, which, now - days * DAY_S)
     if ages.usage_days:
         day = time.strftime("%Y-%m-%d", time.localtime(now - ages.usage_days * DAY_S))
         report.usage_deleted = await _slice(database, lambda c: _delete_rows(c, "usage WHERE day < ?", day))
@@ -73,10 +85,15 @@ async def retain(database: SqliteDatabase, ages: Retention, now: float) -> Reten
         report.tool_calls_deleted = await _delete_tool_calls(database, before)
     booked = now - BOOKED_DAYS * DAY_S
     await _slice(database, lambda c: _delete_rows(c, "booked WHERE at < ?", booked))
-    if report != RetentionReport():
-        await _free_space(database)
-        report.bytes_freed = max(0, size - database.figures()["bytes"])
-    return report
+
+
+async def _delete_errors(database: SqliteDatabase, acknowledged: str, before: float) -> int:
+    """Delete the errors that last happened before a moment, of those that are acknowledged or of the others; return how many."""
+    old = f"SELECT id FROM errors WHERE acknowledged {acknowledged} AND last < ? LIMIT {SLICE_ROWS}"
+    deleted = 0
+    while gone := await _slice(database, lambda c: _delete_rows(c, f"errors WHERE id IN ({old})", before)):
+        deleted += gone
+    return deleted
 
 
 async def _delete_tool_calls(database: SqliteDatabase, before: float) -> int:
@@ -125,7 +142,8 @@ async def finish_removals(database: SqliteDatabase) -> None:
 def _delete_messages(connection: sqlite3.Connection, before: float) -> int:
     """Delete some old messages, but none of a session in which somebody is being answered or waits."""
     where = f"m.created_at < ? AND m.pinned = 0 AND s.{AT_REST} ORDER BY m.created_at LIMIT ?"
-    gone = remove_messages(connection, where, (before, SLICE_MESSAGES))
+    # their words are looked at once, at the end
+    gone = remove_messages(connection, where, (before, SLICE_MESSAGES), drop_words=False)
     connection.executemany(
         "UPDATE sessions SET messages = messages - 1 WHERE number = ?", [(row.session,) for row in gone]
     )
@@ -190,6 +208,19 @@ def _pack_some(connection: sqlite3.Connection, number: int, after: int) -> tuple
     return saved, int(rows[-1][0])
 
 
+async def _drop_words(database: SqliteDatabase) -> None:
+    """Drop the words that no message has any more."""
+    after = ""
+
+    def drop(connection: sqlite3.Connection) -> str:
+        words = words_after(connection, after, SLICE_WORDS)
+        drop_unused_words(connection, words)
+        return words[-1] if len(words) == SLICE_WORDS else ""
+
+    while after := await _slice(database, drop):
+        pass
+
+
 async def _free_space(database: SqliteDatabase) -> None:
     """Merge what deletions left of the index, then give free pages back to the file system."""
     # a negative number begins a merge of the whole index, positive ones go on with it
@@ -216,6 +247,10 @@ def _free_pages(connection: sqlite3.Connection) -> int:
     # one page a call: sqlite3 takes a single step of this pragma, whatever number it is given
     for _ in range(SLICE_PAGES):
         connection.execute("PRAGMA incremental_vacuum(1)")
+    return _unused_pages(connection)
+
+
+def _unused_pages(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 

@@ -147,6 +147,8 @@ async def delete_session(
     """Delete a session with its messages, for good; what is asked in it is cancelled first."""
     async with sessions.closing(params.id):
         await _end_questions(params.id, bulks=bulks, pipelines=pipelines, teams=teams, turns=turns)
+        # first: of what is left when the store goes in between, deleting it once more takes the rest
+        await pipelines.forget_session(params.id)
         await memory.sessions.delete(params.id)
     turns.forget_session(params.id)
     teams.forget_session(params.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -80,15 +81,60 @@ class RunHistory:
         record = await self._store.get(RUN_KEY + run_id, RunRecord)
         if record is None:
             raise UnknownRun(f"there is no pipeline run {run_id!r}; `tekton pipe --history` lists them")
+        if not _is_told(record):
+            raise UnknownRun(f"the conversation of the pipeline run {run_id!r} was deleted")
         return record
 
     async def newest(self, limit: int) -> list[RunRecord]:
         """Return the newest runs, newest first."""
+        found: list[RunRecord] = []
         async with self._lock:
             index = await self._index()
-            names = sorted(index, key=lambda run_id: index[run_id][0], reverse=True)[:limit]
-            records = [await self._store.get(RUN_KEY + run_id, RunRecord) for run_id in names]
-            return [record for record in records if record is not None]
+            for run_id in sorted(index, key=lambda run_id: index[run_id][0], reverse=True):
+                if len(found) >= limit:
+                    break
+                record = await self._store.get(RUN_KEY + run_id, RunRecord)
+                if record is not None and _is_told(record):
+                    found.append(record)
+        return found
+
+    async def is_forgotten(self, run_id: str) -> bool:
+        """Return whether a run has this id of which nothing but that is known."""
+        record = await self._store.get(RUN_KEY + run_id, RunRecord)
+        return record is not None and not _is_told(record)
+
+    async def forget_session(self, session_id: str, session_of: Callable[[str], Awaitable[str]]) -> None:
+        """Forget what was said in the runs of a conversation that is being deleted; their ids stay taken.
+
+        Runs of before did not name their conversation: `session_of` says where a turn is stored, "" when it is no more.
+        """
+        async with self._lock:
+            index = await self._index()
+            for run_id in list(index):
+                record = await self._store.get(RUN_KEY + run_id, RunRecord)
+                if record is None or not _is_told(record):
+                    continue
+                places = {record.session_id} if record.session_id else await _places(record, session_of)
+                if session_id not in places:
+                    continue
+                bare = RunRecord(run_id, "", [], record.started_at)
+                await self._store.put(RUN_KEY + run_id, bare)
+                index[run_id] = record.started_at, len(msgspec.json.encode(bare))
+            await self._store.put(INDEX_KEY, index)
+
+    async def forget_before(self, moment: float) -> None:
+        """Forget the runs that began before a moment."""
+        async with self._lock:
+            index = await self._index()
+            old = [
+                run_id for run_id, (began, _) in index.items() if began < moment and run_id not in self._open
+            ]
+            for run_id in old:
+                del index[run_id]
+                await self._store.put(RUN_KEY + run_id, None)
+            if old:
+                await self._store.put(INDEX_KEY, index)
+                self.names = set(index)
 
     async def _index(self) -> dict[str, tuple[float, int]]:
         """Return start time and bytes of each run; made from the runs themselves where there is none yet."""
@@ -100,3 +146,14 @@ class RunHistory:
             if (record := await self._store.get(key, RunRecord)) is not None:
                 made[record.request_id] = (record.started_at, len(msgspec.json.encode(record)))
         return made
+
+
+def _is_told(record: RunRecord) -> bool:
+    """Return whether there is more of a run than that it was."""
+    return bool(record.pipeline)
+
+
+async def _places(record: RunRecord, session_of: Callable[[str], Awaitable[str]]) -> set[str]:
+    """Return the conversations in which the turns of a run are stored."""
+    turns = [lane.request_id for stage in record.stages for lane in stage.lanes if lane.request_id]
+    return {await session_of(name) for name in turns}

@@ -107,6 +107,8 @@ class PipelineManager:
         if known is not None and (known.pipeline, known.input) != (text, given):
             raise taken(request_id, "another pipeline")
         if known is None and params.request_id:
+            if await self._kept.is_forgotten(request_id):
+                raise taken(request_id, "a pipeline run whose conversation was deleted")
             self._names.check(request_id, PIPELINE)
             if await self._turns.is_stored(request_id):
                 raise taken(request_id)
@@ -160,6 +162,14 @@ class PipelineManager:
     def in_session(self, session_id: str) -> list[PipelineRun]:
         """Return the runs that wait or are under way in a session."""
         return [run for run in self.active.values() if run.session_id == session_id]
+
+    async def forget_session(self, session_id: str) -> None:
+        """Forget what was said in the runs of a conversation that is being deleted."""
+        await self._kept.forget_session(session_id, self._turns.session_of)
+
+    async def forget_before(self, moment: float) -> None:
+        """Forget the runs that began before a moment."""
+        await self._kept.forget_before(moment)
 
     def find(self, request_id: str) -> PipelineRun | None:
         """Return the run under way of a request id; `ID/3` means the run ID from its third stage on."""

@@ -146,7 +146,9 @@ class PipelineRun:
 
     def __post_init__(self) -> None:
         stages = [StageRecord(show(stage)) for stage in self.pipeline.stages]
-        self.record = RunRecord(self.request_id, self.text, stages, time.time(), self.input)
+        self.record = RunRecord(
+            self.request_id, self.text, stages, time.time(), self.input, session_id=self.session_id
+        )
 
     def stopped(self, number: int) -> bool:
         """Return whether a stage may not run, or not run on."""

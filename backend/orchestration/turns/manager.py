@@ -225,6 +225,11 @@ class TurnManager:
         """Return whether anything was ever stored under a request id: a question, or an answer."""
         return bool(await self._messages.of_request(request_id))
 
+    async def session_of(self, request_id: str) -> str:
+        """Return the session in which a question or answer of this id is stored, "" when nothing is."""
+        stored = await self._messages.of_request(request_id)
+        return stored[0].session_id if stored else ""
+
     async def recall(self, request_id: str) -> TurnOutcome | None:
         """Return what is stored of the answer to a request id, `None` when nothing is."""
         answer = _answer(await self._messages.of_request(request_id))

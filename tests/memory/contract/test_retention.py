@@ -109,6 +109,22 @@ async def test_acknowledged_errors_and_the_usage_of_old_days_go_with_their_age(s
     assert [row.day for row in await store.turns.usage()] == ["2025-06-01", "2026-06-01"]
 
 
+async def test_errors_that_nobody_acknowledged_go_with_an_age_of_their_own(store: MemoryStore) -> None:
+    moment = time.mktime((2026, 6, 1, 12, 0, 0, 0, 0, -1))
+    for number in range(300):
+        await fail(store, "apollo-ai", "internal", f"old {number}", at=moment - 400 * DAY_S)
+    again = await fail(store, "apollo-ai", "internal", "again and again", at=moment - 400 * DAY_S)
+    await fail(store, "apollo-ai", "internal", "again and again", at=moment - DAY_S)
+    seen = await fail(store, "apollo-ai", "internal", "seen", at=moment - 400 * DAY_S)
+    await store.errors.acknowledge([seen.id])
+    report = await store.retain(Retention(unseen_errors_days=365), moment)
+    assert report.errors_deleted == 300
+    assert {error.id for error in await store.errors.find(limit=1_000)} == {again.id, seen.id}
+    assert await store.errors.unacknowledged() == 1
+    fresh = await fail(store, "apollo-ai", "internal", "old 1", at=moment)
+    assert fresh.count == 1 and await store.errors.unacknowledged() == 2
+
+
 async def test_calls_of_tools_go_with_their_age_but_those_that_are_open(store: MemoryStore) -> None:
     moment = time.mktime((2026, 6, 1, 12, 0, 0, 0, 0, -1))
     for number in range(450):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.memory import TEAM, MemoryStore
+from backend.memory import TEAM, MemoryStore, Retention
 from backend.memory.export import export_session
 from backend.memory.search import HIT_END, HIT_START
 from tests.memory.contract.conftest import Reopen
@@ -333,3 +333,50 @@ async def test_a_json_export_holds_everything_and_parses(store: MemoryStore) -> 
     document = json.loads(export.content)
     assert document["session"]["id"] == session.id
     assert [m["content"] for m in document["messages"]] == [f"n{n} \x9b\u202e" for n in range(5)]
+
+
+async def test_a_beginning_of_too_many_words_ends_its_search_where_there_are_few_hits_or_none(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anywhere: in all, in a session, behind a hit, and beside another word; it says that there may be others."""
+    for module in ("sqlite", "redis"):
+        monkeypatch.setattr(f"backend.memory.{module}.index.MAX_EXPANSIONS", 3)
+    full, bare = await store.sessions.create("apollo-ai"), await store.sessions.create("numa-ai")
+    said = [await say(store, full.id, f"quokka{number} rests") for number in range(8)]
+    await say(store, bare.id, "nothing of it")
+    found = await store.messages.search("quokka")
+    assert [hit.message.id for hit in found.hits] == [one.id for one in said[2::-1]]
+    assert found.more and found.before_id is None
+    inside: list[dict[str, object]] = [
+        {"session_id": bare.id},
+        {"owner": "numa-ai"},
+        {"before_id": said[0].id},
+    ]
+    for scope in inside:
+        page = await store.messages.search("quokka", **scope)  # type: ignore[arg-type]
+        assert (page.hits, page.more, page.before_id) == ([], True, None), scope
+    assert (await store.messages.search("nothing quokka")).more
+    assert (await store.sessions.find(query="quokka", owner="numa-ai")).more
+
+
+@pytest.mark.parametrize("by", ["retention", "deleted session", "forgotten question"])
+async def test_words_of_messages_that_are_gone_stand_in_nobodys_way(
+    by: str, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beginning of a word stands for so many words: those that no message has any more are not among them."""
+    for module in ("sqlite", "redis"):
+        monkeypatch.setattr(f"backend.memory.{module}.index.MAX_EXPANSIONS", 3)
+    old, kept = (await store.sessions.create("apollo-ai")), (await store.sessions.create("apollo-ai"))
+    for number in range(8):
+        await say(store, old.id, f"quokkaa{number} rests", created_at=1_000.0, request_id=f"r{number}")
+    said = await say(store, kept.id, "quokkazz rests", created_at=1_000.0 + 50 * 86_400)
+    assert (await store.messages.search("quokka")).more, "that there are others is said"
+    if by == "retention":
+        await store.retain(Retention(messages_days=10), 1_000.0 + 51 * 86_400)
+    elif by == "deleted session":
+        await store.sessions.delete(old.id)
+    else:
+        for number in range(8):
+            await store.messages.forget(f"r{number}")
+    page = await store.messages.search("quokka")
+    assert [hit.message.id for hit in page.hits] == [said.id] and not page.more
