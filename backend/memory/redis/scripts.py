@@ -12,9 +12,9 @@ pack · `defaults` default session by owner ·
 
 from __future__ import annotations
 
-from backend.memory.terms import INDEX_VERSION
+from backend.memory import terms
 
-stems = f"w{INDEX_VERSION}:"
+stems = f"w{terms.INDEX_VERSION}:"
 """What the names of the sets of stems begin with: an index of another version keeps apart from this one."""
 
 CREATE = """
