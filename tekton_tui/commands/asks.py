@@ -22,6 +22,18 @@ class AskCommands:
         self._store = controller.stores.asks
         self._store.closed.subscribe(self._closed)
 
+    def first(self, name: str = "") -> Ask | None:
+        """Return the oldest ask that nobody has answered here, of one specialist if it is named."""
+        asks = self._store.asks.values()
+        return next(
+            (ask for ask in asks if name in ("", ask.ai_id) and ask.id not in self._store.given), None
+        )
+
+    def given(self, ask: Ask) -> str:
+        """Return what was answered here, in words, until the backend says what became of it; empty for nothing."""
+        word = self._store.given.get(ask.id, "")
+        return f"{word} · u takes it back" if word and self._undo.holds(ask.id) else word
+
     def _closed(self, event: AskClosed) -> None:
         """Forget an answer that is still held for a call that waits no more: there is nothing to take back."""
         if self._undo.drop(event.id):
@@ -29,9 +41,7 @@ class AskCommands:
 
     def open(self, name: str = "") -> bool:
         """Show the oldest ask, of one specialist if it is named; return whether there is one."""
-        known = (ask for ask in self._store.asks.values() if not self._undo.holds(ask.id))
-        ask = next((ask for ask in known if name in ("", ask.ai_id)), None)
-        if ask is None:
+        if (ask := self.first(name)) is None:
             return False
         self.show(ask)
         return True
@@ -47,7 +57,7 @@ class AskCommands:
 
     def _answer(self, ask: Ask, choice: Choice, otherwise: Callable[[Ask], None] | None = None) -> None:
         """Send an answer after a moment in which it can be taken back; one that is late fails with the name of who was first."""
-        if choice.answer == "later" or self._undo.holds(ask.id):
+        if choice.answer == "later" or ask.id in self._store.given:
             return
         says_no = choice.answer == "deny" and not (ask.form is not None and choice.words)
         answer: Literal["allow", "deny"] = (
@@ -56,9 +66,13 @@ class AskCommands:
         always = ask.always if choice.answer == "always" else ""
         params = AnswerAsk(ask.id, answer, always, choice.words, choice.option)
 
+        done = {"allow": "allowed", "always": "allowed for good", "deny": "denied"}[choice.answer]
+
         def not_sent() -> None:
+            self._store.give(ask.id, "")
             if otherwise is not None:
                 otherwise(ask)
 
-        done = {"allow": "allowed", "always": "allowed for good", "deny": "denied"}[choice.answer]
         self._undo.hold(ask.id, f"{done}: {ask.ai_id.removesuffix('-ai')} {ask.tool}", params, not_sent)
+        if ask.id in self._store.asks:
+            self._store.give(ask.id, done)

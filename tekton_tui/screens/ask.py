@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,9 +20,7 @@ from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import LongQuestion
 from tekton_tui.stores import Stores
-
-MOST_KEYS = 9
-"""Answers of an agent's own that have a key; the command line gives the others."""
+from tekton_tui.widgets.common.ask_words import MOST_KEYS, arguments_of, behind, is_question, what_it_does
 
 
 class AskDialog(LongQuestion[Choice]):
@@ -143,13 +140,13 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
     """Return all of a call: its arguments as they would run, what it changes, since when, what waits behind it, and what
     answering "always" would mean."""
     hint = {True: " · its server says it only reads", None: ""}.get(ask.read_only, "")
-    names = {name for name, _ in _arguments(ask.arguments)}
-    waits = f"  waits {span(max(0.0, time.time() - ask.since))} of {span(ask.until - ask.since)}{_behind(ask, stores)}"
+    names = {name for name, _ in arguments_of(ask)}
+    waits = f"  waits {span(max(0.0, time.time() - ask.since))} of {span(ask.until - ask.since)}{_behind_words(ask, stores)}"
     lines = [
         Content.assemble(literal(ask.tool, "bold"), literal(waits, "$text-muted")),
         *(
             Content.assemble(literal(f"  {name}  ", "$text-muted"), literal(value))
-            for name, value in _arguments(ask.arguments)
+            for name, value in arguments_of(ask)
         ),
         *([] if names else [literal("  without arguments", "$text-muted")]),
         *(literal(line, _tone(line)) for line in ask.diff.splitlines()),
@@ -174,16 +171,6 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
     return Content("\n").join(lines)
 
 
-def is_question(ask: Ask) -> bool:
-    """Return whether it asks to know something, and not whether a tool may run."""
-    return ask.tool == QUESTION or ask.form is not None
-
-
-def what_it_does(ask: Ask) -> str:
-    """Return what an ask is, for its title."""
-    return "asks you a question" if is_question(ask) else "asks to call a tool"
-
-
 def _own_answer(ask: Ask, at: int, option: AskOption) -> Content:
     """Return an answer of the agent's own behind its key, in the agent's words; what "always" means is its affair."""
     key = str(at) if at <= MOST_KEYS else " "
@@ -194,32 +181,11 @@ def _own_answer(ask: Ask, at: int, option: AskOption) -> Content:
     )
 
 
+def _behind_words(ask: Ask, stores: Stores) -> str:
+    found = behind(ask, stores)
+    return f" · behind it {found}" if found else ""
+
+
 def _tone(line: str) -> str:
     """Return the colour of a line of a diff."""
     return {"+": "$text-success", "-": "$text-error"}.get(line[:1], "$text-muted")
-
-
-def _behind(ask: Ask, stores: Stores) -> str:
-    """Say what cannot go on before this is answered."""
-    row = stores.fleet.rows.get(ask.ai_id)
-    turns = max(0, row.queue - 1) if row is not None else 0
-    calls = sum(one.request_id == ask.request_id for one in stores.asks.asks.values()) - 1
-    words = [(turns, "question", "questions"), (calls, "call of this answer", "calls of this answer")]
-    found = [f"{count} {one if count == 1 else many}" for count, one, many in words if count > 0]
-    return f" · behind it {' and '.join(found)}" if found else ""
-
-
-def _arguments(text: str) -> list[tuple[str, str]]:
-    """Return names and values as they would run; what is no object is shown as it is."""
-    try:
-        values = msgspec.json.decode(text or "{}", type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError:
-        return [("arguments", text)]
-    return [(name, _shown(bytes(value))) for name, value in values.items()]
-
-
-def _shown(raw: bytes) -> str:
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except msgspec.MsgspecError:
-        return raw.decode(errors="replace")

@@ -18,11 +18,12 @@ from backend.schema.tools import QUESTION, Ask
 from tekton_tui.commands import Commands
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.safe_text import literal, one_line
-from tekton_tui.screens.ask import AskDialog, ask_body, what_it_does
+from tekton_tui.screens.ask import AskDialog, ask_body
 from tekton_tui.screens.errors import ErrorsPane
 from tekton_tui.stores import Stores
 from tekton_tui.stores.asks import how_closed
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.ask_words import what_it_does
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.needs_list import KEYS, SIGNS, TABS, NeedsHead, NeedsList
 

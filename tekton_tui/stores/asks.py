@@ -16,6 +16,8 @@ class AskStore:
         self.asks: dict[str, Ask] = {}
         self.answered: dict[str, AskClosed] = {}
         """What was answered or became void of late: the queue may not have said so yet."""
+        self.given: dict[str, str] = {}
+        """What was answered at this console, in a word, until the backend says what became of it."""
         self.changed: Signal[[]] = Signal()
         self.opened: Signal[[Ask]] = Signal()
         self.closed: Signal[[AskClosed]] = Signal()
@@ -23,6 +25,15 @@ class AskStore:
     def load(self, asks: list[Ask]) -> None:
         """Take what waits now, in the place of what was known."""
         self.asks = {ask.id: ask for ask in asks}
+        self.given = {name: word for name, word in self.given.items() if name in self.asks}
+        self.changed.emit()
+
+    def give(self, ask_id: str, word: str) -> None:
+        """Note what was answered here; an empty word takes it back."""
+        if word:
+            self.given[ask_id] = word
+        else:
+            self.given.pop(ask_id, None)
         self.changed.emit()
 
     def put(self, ask: Ask) -> None:
@@ -37,6 +48,7 @@ class AskStore:
         while len(self.answered) > KEPT:
             del self.answered[next(iter(self.answered))]
         self.asks.pop(event.id, None)
+        self.given.pop(event.id, None)
         self.changed.emit()
         self.closed.emit(event)
 

@@ -155,6 +155,14 @@ class FleetStore:
             return self.history[-1].rate
         return sum(row.tokens_per_second or 0.0 for row in self.rows.values() if row.phase == "streaming")
 
+    def name_of(self, ai_id: str) -> str:
+        """Return what a specialist is called on the screen."""
+        return row.name if (row := self.rows.get(ai_id)) else ai_id.removesuffix("-ai")
+
+    def title_of(self, ai_id: str) -> str:
+        """Return what a specialist does, in a few words; empty for one that is not in the fleet."""
+        return row.title if (row := self.rows.get(ai_id)) else ""
+
     def known_names(self) -> set[str]:
         """Return the names, ids and groups that a person may write for specialists."""
         return {name for row in self.rows.values() for name in (row.name, row.id, *row.groups)}

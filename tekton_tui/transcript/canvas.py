@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from rich.cells import cell_len
+from textual.dom import NoScreen
+from textual.errors import NoWidget
 from textual.geometry import Region
 from textual.selection import Selection
 from textual.strip import Strip
@@ -17,7 +20,8 @@ from tekton_tui.transcript.cursor import WHOLE, Target
 from tekton_tui.transcript.overlay import line_id, match_ranges, put_badge, restyle, with_offsets
 from tekton_tui.transcript.palette import BAR_CELLS, SCROLL_CELLS, Palette
 from tekton_tui.transcript.pieces import Code, Piece
-from tekton_tui.transcript.rows import FOLD, LABEL, Row
+from tekton_tui.transcript.rows import BOLD, CODE, FOLD, KEY, LABEL, YOU, Row
+from tekton_tui.transcript.tool_piece import ToolPiece
 from tekton_tui.transcript.viewport import Viewport
 
 COPY_HINT: Final = "y copy "
@@ -153,6 +157,17 @@ class Canvas:
         piece = next((index for index, part in enumerate(pieces) if part is line.piece), WHOLE)
         return Target(number, piece), any(ink & FOLD for _text, ink in line.drawn.runs)
 
+    def key_at(self, x: int, y: int) -> str:
+        """Return the key that a cell of a card stands for, empty for none."""
+        if not 0 <= y < len(self._lines) or not isinstance(self._lines[y].piece, ToolPiece):
+            return ""
+        at = x - self.bar_cells
+        for text, ink in self._lines[y].drawn.runs:
+            at -= cell_len(text)
+            if at < 0:
+                return text.strip() if ink & KEY or ink == CODE | YOU | BOLD else ""
+        return ""
+
     def on_badge(self, x: int, y: int) -> bool:
         """Whether a cell belongs to the badge."""
         return (
@@ -252,6 +267,21 @@ class Canvas:
             return True
         pieces = self._flow.message(line.number).pieces
         return cursor.piece < len(pieces) and pieces[cursor.piece] is line.piece
+
+
+def on_terminal(widget: Widget) -> bool:
+    """Return whether any of a widget is on the terminal: only then is it drawn."""
+    app = widget.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    try:
+        screen = widget.screen
+        if not screen.is_current and screen not in app.screen_stack:
+            return False
+        if not app.screen.is_modal and not screen.is_current:
+            return False
+        # A widget under a dialog is still drawn; one on a screen beneath another is not.
+        return bool(screen.find_widget(widget).visible_region)
+    except (NoScreen, NoWidget):
+        return False
 
 
 def _differences(before: list[Strip], after: list[Strip], x: int, width: int) -> Iterator[Region]:

@@ -73,7 +73,8 @@ def lexer_for(language: str) -> Lexer | None:
         return None
 
 
-def _class_ink(token_class: str) -> Ink:
+def class_ink(token_class: str) -> Ink:
+    """Return the ink of a class of code tokens."""
     return BLOCK | (1 + TOKEN_CLASSES.index(token_class)) << TOKEN_SHIFT
 
 
@@ -81,7 +82,7 @@ def _class_ink(token_class: str) -> Ink:
 def _token_ink(name: str) -> Ink:
     for prefix, token_class in _PREFIXES:
         if name == prefix or name.startswith(prefix + "."):
-            return _class_ink(token_class)
+            return class_ink(token_class)
     return BLOCK
 
 
@@ -153,7 +154,7 @@ class CodeRows:
         for line, runs in zip(lines, highlight(texts, self._language if lex else ""), strict=True):
             margin, fill = self._margin, BLOCK
             if diff and (token_class := _DIFF_CLASSES.get(line[:1])):
-                fill = _class_ink(token_class)
+                fill = class_ink(token_class)
                 runs, margin = [(text, fill) for text, _ink in runs], [(text, fill) for text, _ink in margin]
             drawn = wrap_runs(
                 runs,

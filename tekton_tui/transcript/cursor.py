@@ -12,6 +12,7 @@ from tekton_tui.transcript.message import Message
 from tekton_tui.transcript.overlay import match_ranges
 from tekton_tui.transcript.pieces import Code, Piece
 from tekton_tui.transcript.search import Hit
+from tekton_tui.transcript.tool_piece import ToolPiece
 from tekton_tui.transcript.viewport import Viewport
 
 WHOLE: Final = -1
@@ -131,6 +132,28 @@ class Cursor:
             viewport.scrolled(max(0, at - CONTEXT_ROWS))
         elif viewport.following:
             viewport.hold(flow.place_at(viewport.top))
+
+    def card(self) -> ToolPiece | None:
+        """Return the call under the cursor whose card waits for an answer."""
+        if self.target is None or self.target.piece == WHOLE:
+            return None
+        piece = self._piece(self.target)
+        return piece if isinstance(piece, ToolPiece) and piece.row.card is not None else None
+
+    def show_card(self, number: int, call: int) -> bool:
+        """Bring the card of a call into view; return false where not all of it is seen at once."""
+        flow, viewport, message = self._viewport.flow, self._viewport, self._viewport.flow.message(number)
+        for index, piece in enumerate(message.pieces):
+            if isinstance(piece, ToolPiece) and piece.row.number == call and piece.card_is_whole(flow.width):
+                height = message.draw(index, flow.width)
+                flow.measure(number)
+                top = flow.row_of(Place(number, index, 0))
+                if top < viewport.top:
+                    viewport.scrolled(top)
+                elif top + height > viewport.top + viewport.height:
+                    viewport.scrolled(top + height - viewport.height)
+                return height <= viewport.height
+        return False
 
     def toggle_raw(self) -> None:
         """Show the source of the message that keys act on, or its Markdown again."""

@@ -14,6 +14,30 @@ SPEAKER_COLOURS = ("you", "specialist", "stalled", "failed", "note")
 ToolState = Literal["calling", "asking", "running", "done", "failed", "denied", "passed", "ended"]
 
 
+class AskCard(NamedTuple):
+    """A tool call that waits for a person, as its card shows it; foreign text is not neutralised yet.
+
+    Attributes:
+        title: Who asks to call what.
+        arguments: Names and values, as they would run.
+        diff: What it would change, as a unified diff.
+        notes: What else is to be known, each behind a word: what waits behind it, what "always" would mean.
+        answers: Answers of the asker's own, each behind its key.
+        keys: Keys that answer, each with its word.
+        until: Unix seconds at which nobody is waited for any longer.
+        answering: Whether the keys are the card's now.
+    """
+
+    title: str
+    arguments: tuple[tuple[str, str], ...]
+    diff: str
+    notes: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, str], ...]
+    keys: tuple[tuple[str, str], ...]
+    until: float
+    answering: bool = False
+
+
 class ToolRow(NamedTuple):
     """A tool call as its row shows it.
 
@@ -29,6 +53,7 @@ class ToolRow(NamedTuple):
         result: What it gave, or why it failed or was denied.
         size: Bytes of the whole result, 0 when unknown.
         took_s: How long it ran, in seconds, 0 when unknown.
+        card: What a person has to know to answer, while it waits for one.
     """
 
     number: int
@@ -41,6 +66,7 @@ class ToolRow(NamedTuple):
     result: str = ""
     size: int = 0
     took_s: float = 0.0
+    card: AskCard | None = None
 
     @property
     def counts(self) -> bool:

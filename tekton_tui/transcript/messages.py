@@ -57,6 +57,18 @@ class WhatWasSent(About, namespace="transcript"):
     """Posted on `I`: show what the model was sent for this message."""
 
 
+class CardChosen(_FromTranscript, namespace="transcript"):
+    """Posted when the card of a call that waits was chosen, by Enter or by a click."""
+
+    def __init__(self, transcript: Widget, entry: Entry, call: int, key: str = "") -> None:
+        super().__init__(transcript)
+        self.entry = entry
+        self.call = call
+        """Number of the call in its message."""
+        self.key = key
+        """The key of the card that was clicked, empty for none."""
+
+
 class SearchChanged(_FromTranscript, namespace="transcript"):
     """Posted when the search has found more, has looked at everything, or another match is shown."""
 

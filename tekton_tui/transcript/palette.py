@@ -24,6 +24,7 @@ from tekton_tui.transcript.rows import (
     GOOD,
     HEADING,
     ITALIC,
+    KEY,
     LABEL,
     LINK,
     QUOTE,
@@ -40,7 +41,7 @@ from tekton_tui.transcript.strips import RowStrip
 
 _PARTS: Final = (
     "title", "heading", "code", "block", "label", "link", "quote", "dim", "bullet", "fold", "error",
-    "cursor", "match", "match-here", "badge", "thumb", "rule", "good", "asks",
+    "cursor", "match", "match-here", "badge", "thumb", "rule", "good", "asks", "key",
 )  # fmt: skip
 
 COMPONENT_CLASSES: Final = frozenset(
@@ -68,6 +69,7 @@ Transcript {
     & > .transcript--error { color: $text-error; }
     & > .transcript--good { color: $text-success; }
     & > .transcript--asks { color: $text-secondary; }
+    & > .transcript--key { color: $background; background: $secondary; text-style: bold; }
     & > .transcript--cursor { background: $foreground 7%; }
     & > .transcript--match { background: $panel; color: $text-warning; text-style: underline; }
     & > .transcript--match-here { background: $warning; color: $background; text-style: bold; }
@@ -106,6 +108,7 @@ _CLASS_OF: Final = (
     (RULE, "transcript--rule"),
     (GOOD, "transcript--good"),
     (YOU, "transcript--asks"),
+    (KEY, "transcript--key"),
 )
 
 BAR_CELLS: Final = 2
@@ -244,13 +247,13 @@ class Palette:
 
     def _mix(self, ink: Ink, colour: str, here: bool) -> Style:
         style = self._base
-        if here and not ink & (BLOCK | CODE):
+        if here and not ink & (BLOCK | CODE | KEY):
             style += self._ground("cursor")
         for flag, name in _CLASS_OF:
             if not ink & flag:
                 continue
             found = self._widget.get_component_rich_style(name)
-            keeps_ground = flag not in (BLOCK, LABEL, CODE)
+            keeps_ground = flag not in (BLOCK, LABEL, CODE, KEY)
             style += found.without_color + Style(
                 color=found.color, bgcolor=None if keeps_ground else found.bgcolor
             )

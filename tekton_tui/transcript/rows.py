@@ -31,7 +31,9 @@ GOOD: Final[Ink] = 1 << 16
 """The sign of what went well."""
 YOU: Final[Ink] = 1 << 17
 """What waits for the operator."""
-TOKEN_SHIFT: Final = 18
+KEY: Final[Ink] = 1 << 18
+"""A key that answers, where and while it does."""
+TOKEN_SHIFT: Final = 19
 """Bits above this hold 1 + the index of a code token class (`code.TOKEN_CLASSES`)."""
 
 Run = tuple[str, Ink]

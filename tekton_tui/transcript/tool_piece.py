@@ -9,6 +9,7 @@ import msgspec
 from rich.cells import cell_len
 
 from tekton_tui.safe_text import one_line, safe
+from tekton_tui.transcript.ask_card import card_fits, card_rows
 from tekton_tui.transcript.entry import ToolRow, ToolState
 from tekton_tui.transcript.pieces import Piece, plain_rows
 from tekton_tui.transcript.rows import BLANK, BOLD, BULLET, DIM, ERROR, FOLD, GOOD, TEXT, YOU, Ink, Row, Run
@@ -50,6 +51,9 @@ class ToolPiece(Piece):
         self.changed()
 
     def draw(self, width: int) -> list[Row]:
+        card = self.row.card
+        if card is not None and not self.whole and (rows := card_rows(card, self.row.since, width)):
+            return rows
         title = self._title(width)
         if self.folded and not self.whole:
             return [title]
@@ -59,6 +63,10 @@ class ToolPiece(Piece):
         return (
             1 if self.folded and not self.whole else 2 + min(UNFOLDED_ROWS, self.row.result.count("\n") + 1)
         )
+
+    def card_is_whole(self, width: int) -> bool:
+        """Whether a card is drawn in which all of the call is read."""
+        return self.row.card is not None and not self.whole and card_fits(self.row.card, width)
 
     @property
     def copied(self) -> str:
@@ -97,7 +105,7 @@ class ToolPiece(Piece):
             case "calling":
                 return one_line(row.detail, PREVIEW_CHARS) or "calls it", DIM
             case "asking":
-                return f"asks you {clock} · tab answers", YOU
+                return one_line(row.detail, PREVIEW_CHARS) or f"asks you {clock} · tab answers", YOU
             case "running":
                 return " · ".join(filter(None, (one_line(row.detail, 40), clock))), DIM
             case "done":

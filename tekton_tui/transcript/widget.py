@@ -14,8 +14,6 @@ from typing import ClassVar, Final
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
-from textual.dom import NoScreen
-from textual.errors import NoWidget
 from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
@@ -24,7 +22,7 @@ from textual.widget import Widget
 
 from tekton_tui.runtime.frame_scheduler import FrameScheduler, frame_scheduler
 from tekton_tui.transcript import messages, palette
-from tekton_tui.transcript.canvas import Canvas, Marks
+from tekton_tui.transcript.canvas import Canvas, Marks, on_terminal
 from tekton_tui.transcript.cursor import Cursor, Target
 from tekton_tui.transcript.entry import Ending, Entry, ToolRow
 from tekton_tui.transcript.flow import Flow, Place
@@ -68,6 +66,7 @@ class Transcript(ScrollView, can_focus=True):
     WhatWasSent = messages.WhatWasSent
     SearchChanged = messages.SearchChanged
     FollowChanged = messages.FollowChanged
+    CardChosen = messages.CardChosen
 
     def __init__(
         self,
@@ -149,6 +148,13 @@ class Transcript(ScrollView, can_focus=True):
             self._viewport.note_news(number)
             self._request_frame()
 
+    def show_card(self, key: str, call: int) -> bool:
+        """Bring the card of a call into view; return false where there is none, or not all of it is seen at once."""
+        self._request_frame()
+        self._catch_up()
+        number = self._flow.find_key(key)
+        return number is not None and self._cursor.show_card(number, call)
+
     def set_phase(self, key: str, phase: str, *, colour: str = "") -> None:
         """Show what a turn waits for ("prefill 4.1 s") until it begins, move its clocks, and give its bar a `colour`."""
         if stream := self._flow.streaming(key):
@@ -219,7 +225,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def frame(self) -> None:
         """Draw what has come since the last frame; called by the frame clock."""
-        if not self._in_view():
+        if not on_terminal(self):
             self._stale = True
             return
         if self._search is not None and not self._search.done:
@@ -237,19 +243,6 @@ class Transcript(ScrollView, can_focus=True):
     def _any_app(self) -> App[object]:
         """The app, of whatever kind."""
         return self.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-    def _in_view(self) -> bool:
-        """Whether any of this widget is on the terminal: only then is it drawn."""
-        try:
-            screen = self.screen
-            if not screen.is_current and screen not in self._any_app.screen_stack:
-                return False
-            if not self._any_app.screen.is_modal and not screen.is_current:
-                return False
-            # A widget under a dialog is still drawn; one on a screen beneath another is not.
-            return bool(screen.find_widget(self).visible_region)
-        except (NoScreen, NoWidget):
-            return False
 
     def _catch_up(self) -> None:
         """Bring everything to the present: streams, heights, position, rows; repaint what differs."""
@@ -408,7 +401,7 @@ class Transcript(ScrollView, can_focus=True):
         target, fold_line = self._canvas.target_at(offset.y)
         if target is not None:
             self._cursor.put(target)
-            if fold_line:
+            if not self._choose_card(self._canvas.key_at(offset.x, offset.y)) and fold_line:
                 self._cursor.toggle_fold()
             self._catch_up()
 
@@ -477,8 +470,15 @@ class Transcript(ScrollView, can_focus=True):
         self._catch_up()
 
     def action_fold(self) -> None:
-        self._cursor.toggle_fold()
+        if not self._choose_card():
+            self._cursor.toggle_fold()
         self._catch_up()
+
+    def _choose_card(self, key: str = "") -> bool:
+        """Say that the card under the cursor was chosen; return whether there is one."""
+        if (card := self._cursor.card()) is not None and (entry := self._cursor.entry()) is not None:
+            self.post_message(self.CardChosen(self, entry, card.row.number, key))
+        return card is not None
 
     def action_ask_again(self) -> None:
         self._post_about(self.AskAgain)

@@ -17,6 +17,7 @@ from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.frame_scheduler import frame_scheduler
 from tekton_tui.screens.ask import AskDialog
 from tekton_tui.screens.dialogs import Question
+from tekton_tui.widgets.chat.ask_cards import AskKeys
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.fake_client import NOW, FakeClient, snapshot
@@ -101,6 +102,7 @@ def heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have questions hear keys from the first moment on, and answers sent at once; tests of either set the time back."""
     monkeypatch.setattr(Question, "EARLY_S", 0.0)
     monkeypatch.setattr(AskDialog, "EARLY_S", 0.0)
+    monkeypatch.setattr(AskKeys, "EARLY_S", 0.0)
     monkeypatch.setattr(Undo, "GRACE_S", 0.0)
     monkeypatch.setattr(Composer, "UNSEEN_S", 0.0)
 

@@ -18,6 +18,7 @@ from textual.widget import Widget
 
 from backend.schema.attention import AttentionItem
 from backend.schema.events import AskOpened, AttentionChanged, ErrorEntry
+from backend.schema.frames import StreamChunk
 from backend.schema.params import GetLogs, GetSpecialist, ListErrors, ListSessions
 from backend.schema.records import ErrorRecord
 from backend.schema.results import ErrorList, LogText, SessionList
@@ -29,7 +30,7 @@ from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, detail, live, session, snapshot, ten_minutes
 from tests.tui.pty_asks import asks, item
 from tests.tui.test_console import screen_text
-from tests.tui.test_pictures import MODEL_SERVER, STATES, busy_fleet
+from tests.tui.test_pictures import MODEL_SERVER, STATES, busy_fleet, chat_tools
 from tests.tui.test_verbs import Refusing
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -75,6 +76,15 @@ async def long_ask(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> Non
     await pilot.press("4")
 
 
+async def card(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """The keys are those of a card in a conversation."""
+    await chat_tools(app, client, pilot)
+    ask = replace(next(iter(app.stores.asks.asks.values())), always="shell:run command=pytest")
+    client.send(AskOpened(ask), *(StreamChunk("tui-1", f"{at}\n\n", 2 + at) for at in range(60)))
+    await settle(pilot)
+    await pilot.press("tab")
+
+
 async def fresh_error(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
     record = ErrorRecord(1, "apollo-ai", "killed", "killed by SIGKILL", NOW, NOW)
     client.answers[ListErrors] = ErrorList([record], 1)
@@ -114,7 +124,7 @@ async def nothing(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None
 Drive = Callable[[TektonApp, FakeClient, Pilot[Any]], Awaitable[None]]
 MORE: dict[str, tuple[bool, Drive]] = {
     "logs": (True, logs), "description": (True, description), "command": (True, command), "kept": (True, kept), "long_ask": (True, long_ask),
-    "fresh_error": (True, fresh_error), "models_tab": (True, models_tab), "down": (True, down), "long_answers": (True, long_answers),
+    "fresh_error": (True, fresh_error), "models_tab": (True, models_tab), "card": (True, card), "down": (True, down), "long_answers": (True, long_answers),
     "at rest": (True, nothing),
 }  # fmt: skip
 GROUPS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
@@ -123,8 +133,8 @@ GROUPS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
         frozenset({"fleet", "grid", "fleet-detail", "first", "command"}),
     ),
     "chat": (
-        ("chat", "chat_tools", "chat_branch", "chat_search", "chat_waits", "chat_files"),
-        frozenset({"chat", "chat-tabs", "transcript", "composer", "search"}),
+        ("chat", "chat_tools", "chat_branch", "chat_search", "chat_waits", "chat_files", "card"),
+        frozenset({"chat", "chat-tabs", "transcript", "composer", "search", "ask"}),
     ),
     "team": (
         ("team", "team_18", "team_joint", "team_zoom", "team_empty", "long_answers"),

@@ -181,8 +181,9 @@ async def test_a_call_is_followed_from_its_first_letter_to_its_result(console: M
             StreamToolCall(R, 0, arguments=': "a"}'), StreamToolUse(R, A, 0, "files:write", '{"path": "a"}')
         )
         asking = await seen(AskOpened(ASK), StreamPhase(R, A, "waiting", 0, "files:write"))
-        # The row of the call and the row below the composer both say it in full.
-        assert "◆ files:write   a   asks you" in asking and asking.count("tab answers") == 2
+        # The card of the call and the row below the composer both say it in full.
+        assert "◆ apollo asks to call files:write" in asking and "path  a" in asking
+        assert "tab answers" in asking
         assert "allowed by owner" in await seen(AskClosed("t-1", A, "allow", "owner"))
         assert "◐ files:write   a   half" in await seen(StreamPhase(R, A, "tool", 0, "files:write half"))
         done = await seen(StreamToolResult(R, 0, "files:write", "wrote 5 bytes", False, 13, 120.0))
@@ -234,7 +235,7 @@ async def test_a_console_that_attaches_in_the_middle_shows_what_was_called_and_w
         app.commands.navigator.open_chat(A)
         await settle(pilot, 10)
         text = screen_text(app)
-        assert "▸ ✓ files:read" in text and "◆ files:write   a   asks you" in text
+        assert "▸ ✓ files:read" in text and "◆ apollo asks to call files:write" in text
         client.send(StreamToolResult(R, 1, "files:write", "denied: no", True), ended("cancelled"))
         await settle(pilot)
         assert "✖ files:write   a   denied: no" in screen_text(app)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -23,8 +23,16 @@ from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.transcript import Entry, Transcript
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.chat.ask_cards import AskCards
 from tekton_tui.widgets.chat.branching import Branching, place_of, prompt_of
-from tekton_tui.widgets.chat.entries import context_after, paired, stored_entry, with_ended
+from tekton_tui.widgets.chat.entries import (
+    context_after,
+    paired,
+    questions,
+    stored_entry,
+    with_ended,
+    without_running,
+)
 from tekton_tui.widgets.chat.live_turns import LiveTurns
 from tekton_tui.widgets.chat.pins import Pins
 from tekton_tui.widgets.chat.queue_rows import QueueRows
@@ -33,9 +41,9 @@ from tekton_tui.widgets.chat.sidebar import Sidebar, show_panel, toggle_panel
 from tekton_tui.widgets.chat.status_row import StatusRow, escape_words
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.search_bar import SearchBar
-from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
+from tekton_tui.widgets.composer.composer import Composer, teaching_placeholder
 from tekton_tui.widgets.composer.files import Attached
-from tekton_tui.widgets.composer.slash_commands import EFFORTS, read_into, read_line, verbs_of
+from tekton_tui.widgets.composer.slash_commands import EFFORTS, everybody, read_into, read_line, verbs_of
 from tekton_tui.widgets.composer.text import preview_line
 
 
@@ -76,23 +84,22 @@ class ChatView(Vertical):
         self._effort: Effort | None = None
         self._branching = Branching()
         self._transcript = Transcript(classes="chat-transcript")
+        self._asks = AskCards(ai_id, stores, commands, self._transcript, self.focus_composer)
         self._live = LiveTurns(
-            self._transcript, stores, ai_id, belongs=self._mine, changed=self._turns_changed
+            self._transcript, stores, ai_id, self._asks.row, belongs=self._mine, changed=self._turns_changed
         )
         self._status = StatusRow(ai_id, stores)
         self._queue, self._pins = QueueRows(ai_id, commands), Pins(self._transcript, commands)
 
     @property
     def name_shown(self) -> str:
-        row = self._stores.fleet.rows.get(self.ai_id)
-        return row.name if row else self.ai_id.removesuffix("-ai")
+        return self._stores.fleet.name_of(self.ai_id)
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="chat-body"):
             yield EmptyState(classes="chat-nothing")
             yield self._transcript
-        yield SearchBar()
-        yield self._queue
+        yield from (SearchBar(), self._asks.keys, self._queue)
         yield Composer(teaching_placeholder(f"Ask {self.name_shown}…"))
         yield self._status
 
@@ -107,7 +114,7 @@ class ChatView(Vertical):
         self._stores.fleet.changed.subscribe_widget(self, self._row_changed)
         row = self._stores.fleet.rows.get(self.ai_id)
         self.query_one(".chat-nothing", EmptyState).show_text(
-            f"Ask {self.name_shown}: {row.title if row else ''}",
+            f"Ask {self.name_shown}: {self._stores.fleet.title_of(self.ai_id)}",
             f"good at {', '.join(row.capabilities[:5])}" if row else "",
         )
         self._show_emptiness()
@@ -118,7 +125,8 @@ class ChatView(Vertical):
         composer.take_back = self._queue.take_back
         composer.take_files(lambda paths: read_into(composer, self._commands, paths))
         composer.room = lambda: self._status.room
-        composer.answers = lambda: self._commands.asks.open(self.ai_id)
+        composer.answers = self._asks.go_to
+        self._asks.follow(self)
         self._update_names()
         self.watch(self._transcript, "scroll_y", self._scrolled, init=False)
         self._commands.drafts.restore(self.ai_id, self.put_draft)
@@ -197,24 +205,14 @@ class ChatView(Vertical):
             return
         self.session_id = self._shown_session = session_id
         transcript, running = self._transcript, self.running()
-        ids = {turn.request_id for turn in running}
         self._branching.load(messages)
-        kept = [
-            message
-            for message in self._branching.on_way(messages)
-            # an answer stored between the request and its reply would stand twice: its turn is still shown as live
-            if message.role != "assistant" or message.request_id not in ids
-        ]
+        kept = without_running(self._branching.on_way(messages), {turn.request_id for turn in running})
         ended = [turn for turn in ended if self._mine(turn)]
-        transcript.load(with_ended(self._entries(kept), ended, messages, self._role_of))
-        asked = {message.request_id for message in kept}
+        transcript.load(with_ended(self._entries(kept), ended, messages, self._stores.fleet.title_of))
         self._live.forget()
-        self._live.show(asked)
+        self._live.show({message.request_id for message in kept})
         self._show_emptiness()
-        self.query_one(Composer).history = [
-            *(message.content for message in kept if message.author == "you"),
-            *(turn.prompt for turn in (*ended, *running) if turn.prompt and turn.request_id not in asked),
-        ]
+        self.query_one(Composer).history = questions(kept, (*ended, *running))
         self._status.context = context_after(messages, ended)
         self._show_status()
         if session_id:
@@ -245,13 +243,11 @@ class ChatView(Vertical):
         return turn.ai_id == self.ai_id and known
 
     def _entries(self, messages: list[StoredMessage]) -> list[Entry]:
-        entries = [stored_entry(message, self._role_of(message.author)) for message in paired(messages)]
+        entries = [
+            stored_entry(message, self._stores.fleet.title_of(message.author)) for message in paired(messages)
+        ]
         self._branching.mark(entries)
         return entries
-
-    def _role_of(self, ai_id: str) -> str:
-        row = self._stores.fleet.rows.get(ai_id)
-        return row.title if row else ""
 
     def _name_session(self, session: Session) -> None:
         if session.id != self.session_id or not self.is_attached:
@@ -294,27 +290,28 @@ class ChatView(Vertical):
         if not self.running():
             self._clock.pause()
         self._live.count_clocks()
+        self._asks.refresh()
         self._show_status()
 
     def _show_status(self) -> None:
         """Redraw the row of what happens now, and what `esc` does now."""
-        composer, begun = self.query_one(Composer), len(self.running()) - len(self._live.waiting)
+        composer = self.query_one(Composer)
         self._status.escape = escape_words(
             choosing=composer.has_focus_within and composer.choosing,
             searching=self.query_one(SearchBar).has_focus_within,
-            answering=bool(begun),
+            answering=bool(self._live.begun),
+            asked=self._asks.keys.has_focus,
             writing=composer.has_focus_within and bool(self._transcript.display),
         )
         self._status.show_turns(self.running())
 
-    def on_descendant_focus(self) -> None:
-        self._show_status()
-
-    def on_descendant_blur(self) -> None:
+    @on(events.DescendantFocus)
+    @on(events.DescendantBlur)
+    @on(events.Resize)
+    def _state_changed(self) -> None:
         self._show_status()
 
     def on_resize(self) -> None:
-        self._show_status()
         show_panel(self)
 
     def _show_emptiness(self) -> None:
@@ -323,12 +320,9 @@ class ChatView(Vertical):
         self._transcript.display = not empty
 
     def _update_names(self) -> None:
-        rows = self._stores.fleet.rows.values()
         # the fleet may change while the view is being taken down
         with contextlib.suppress(NoMatches):
-            self.query_one(Composer).names = [Choice("auto", "whoever suits best")] + [
-                Choice(row.name, row.title) for row in rows
-            ]
+            self.query_one(Composer).names = everybody(self._stores.fleet.rows.values())
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
@@ -410,8 +404,7 @@ class ChatView(Vertical):
         """Stop the answer that is written. What waits behind it is held: `enter` sends it."""
         if not self.running():
             self._commands.notify("no answer is being written here")
-        waiting = {turn.request_id for turn in self._live.waiting}
-        self._queue.stop([turn for turn in self.running() if turn.request_id not in waiting])
+        self._queue.stop(self._live.begun)
 
     def action_start(self) -> None:
         """Start the specialist when it does not run."""
@@ -486,6 +479,10 @@ class ChatView(Vertical):
             self.reload()
         else:
             self._commands.notify("there is no other branch here: i or R on a question makes one")
+
+    @on(Transcript.CardChosen)
+    def _card_chosen(self, event: Transcript.CardChosen) -> None:
+        self._asks.chosen(event)
 
     @on(Transcript.Quote)
     def _quote(self, event: Transcript.Quote) -> None:

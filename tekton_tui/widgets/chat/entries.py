@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from backend.schema.content import Attachment, ToolResult, attachments_of
 from backend.schema.records import StoredMessage
@@ -29,6 +29,22 @@ def paired(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
         elif message.request_id not in asked:
             ordered.append(message)
     return ordered
+
+
+def without_running(messages: Iterable[StoredMessage], running: Container[str]) -> list[StoredMessage]:
+    """Return messages without answers of these requests: one that was stored between a request and its reply would stand
+    twice, for its turn is still shown as live."""
+    return [m for m in messages if m.role != "assistant" or m.request_id not in running]
+
+
+def questions(messages: Iterable[StoredMessage], turns: Iterable[LiveTurn]) -> list[str]:
+    """Return what was asked, the oldest first: as stored, then by turns whose questions are not among these."""
+    stored = list(messages)
+    asked = {message.request_id for message in stored}
+    return [
+        *(message.content for message in stored if message.author == "you"),
+        *(turn.prompt for turn in turns if turn.prompt and turn.request_id not in asked),
+    ]
 
 
 def tool_row(call: LiveCall) -> ToolRow:
@@ -158,14 +174,16 @@ def withdrawn(turn: LiveTurn) -> bool:
     return turn.code == "cancelled" and turn.phase == "queued" and not turn.pieces
 
 
-def show_answer(transcript: Transcript, turn: LiveTurn) -> None:
+def show_answer(
+    transcript: Transcript, turn: LiveTurn, row_of: Callable[[LiveCall], ToolRow] = tool_row
+) -> None:
     """Put what an answer has so far, text and calls in order, into the message that was begun for it."""
     text, shown = turn.content, 0
     for call in turn.calls.values():
         if text[shown : call.at]:
             transcript.append_text(turn.request_id, text[shown : call.at])
         shown = max(shown, call.at)
-        transcript.set_tool(turn.request_id, tool_row(call))
+        transcript.set_tool(turn.request_id, row_of(call))
     if text[shown:]:
         transcript.append_text(turn.request_id, text[shown:])
 

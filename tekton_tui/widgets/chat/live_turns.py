@@ -9,24 +9,26 @@ from textual.widget import Widget
 from tekton_tui.formatting import turn_words
 from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.stores.tool_calls import LiveCall
-from tekton_tui.transcript import Transcript
+from tekton_tui.transcript import ToolRow, Transcript
 from tekton_tui.widgets.chat.entries import live_ending, live_entry, show_answer, tool_row
 
 
 class LiveTurns:
-    """What runs in one conversation. `belongs` says which turns are its own; `changed` is called when some begin, wait or end."""
+    """What runs in one conversation. `belongs` says which turns are its own; `changed` is called when some begin, wait or end;
+    `row_of` makes the row of a tool call."""
 
     def __init__(
         self,
         transcript: Transcript,
         stores: Stores,
         ai_id: str,
+        row_of: Callable[[LiveCall], ToolRow] = tool_row,
         *,
         belongs: Callable[[LiveTurn], bool],
         changed: Callable[[], None],
     ) -> None:
         self._transcript, self._stores, self._ai_id = transcript, stores, ai_id
-        self._belongs, self._changed = belongs, changed
+        self._belongs, self._changed, self._row_of = belongs, changed, row_of
         self._shown: set[str] = set()
         """Request ids of the turns that the transcript shows."""
 
@@ -47,6 +49,11 @@ class LiveTurns:
     def waiting(self) -> list[LiveTurn]:
         """This conversation's questions that wait behind another one."""
         return [turn for turn in self.running if self._stores.turns.waiting(turn)]
+
+    @property
+    def begun(self) -> list[LiveTurn]:
+        """This conversation's turns that do not wait behind another one."""
+        return [turn for turn in self.running if not self._stores.turns.waiting(turn)]
 
     def forget(self) -> None:
         """Start again with a transcript that shows none of them."""
@@ -79,11 +86,10 @@ class LiveTurns:
         self._shown.add(turn.request_id)
         if prompt:
             transcript.append_entry(live_entry(turn, of_user=True))
-        row = self._stores.fleet.rows.get(turn.ai_id)
-        transcript.begin(live_entry(turn, role=row.title if row else ""))
+        transcript.begin(live_entry(turn, role=self._stores.fleet.title_of(turn.ai_id)))
         if reasoning := "".join(turn.reasoning):
             transcript.append_reasoning(turn.request_id, reasoning)
-        show_answer(transcript, turn)
+        show_answer(transcript, turn, self._row_of)
         self._show_phase(turn)
 
     def _add_text(self, turn: LiveTurn, text: str) -> None:
@@ -100,7 +106,7 @@ class LiveTurns:
     def _change_tool(self, turn: LiveTurn, call: LiveCall) -> None:
         if self._belongs(turn):
             if turn.request_id in self._shown:
-                self._transcript.set_tool(turn.request_id, tool_row(call))
+                self._transcript.set_tool(turn.request_id, self._row_of(call))
             self.show()
 
     def _change_phase(self, turn: LiveTurn) -> None:

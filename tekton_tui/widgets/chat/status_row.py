@@ -29,6 +29,7 @@ WIDE = 100
 """From so many cells on everything is said in full."""
 SPARK_SAMPLES = 6
 GAUGE_CELLS, SHORT_GAUGE_CELLS = 10, 6
+LEAVES_WAITING = "leaves it waiting"
 ALMOST_FULL, FULL = 0.8, 0.95
 """Parts of a model's context from which its gauge warns, and from which the next question may not fit."""
 
@@ -95,7 +96,7 @@ class StatusRow(Static):
         who = Content.assemble(literal(row.name), literal(f" · {model}" if model else "", "$text-muted"))
         words = one_line(words, 60 if wide else 24)
         if turn is not None and turn.phase == "waiting":
-            words = f"{words} · tab answers"
+            words = words if self.escape == LEAVES_WAITING else f"{words} · tab answers"
         state = literal(f"{symbol} {words}", f"${tone}")
         speed = turn.rate() if turn is not None else self.speed
         parts = [who, state]
@@ -119,8 +120,11 @@ class StatusRow(Static):
         return Content.assemble(("esc", "bold $text-warning"), f" {words} ")
 
 
-def escape_words(*, choosing: bool, searching: bool, answering: bool, writing: bool) -> str:
-    """Return what the escape key does in a conversation; `writing`: the composer has the keys, and there is what to read."""
+def escape_words(*, choosing: bool, searching: bool, answering: bool, writing: bool, asked: bool) -> str:
+    """Return what the escape key does in a conversation; `writing`: the composer has the keys, and there is what to read;
+    `asked`: they are those of a call that waits."""
+    if asked:
+        return LEAVES_WAITING
     if choosing:
         return "closes the list"
     if searching:

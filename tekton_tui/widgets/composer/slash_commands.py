@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
 from backend.schema.agents import AgentState
 from backend.schema.content import Effort, TextPart
 from backend.schema.errors import TektonError
+from backend.schema.records import SpecialistStatus
 from tekton_tui.commands import Commands, ExportFormat
 from tekton_tui.widgets.composer.composer import Choice, Composer
 from tekton_tui.widgets.composer.files import Attached, read_files
@@ -50,6 +51,11 @@ VERBS = (
 OWN_NAMES = frozenset(verb.name for verb in VERBS)
 AS_IT_IS = "//"
 """Before a text that begins with `/` and is to be sent as it is."""
+
+
+def everybody(rows: Iterable[SpecialistStatus]) -> list[Choice]:
+    """Return what `@` completes."""
+    return [Choice("auto", "whoever suits best"), *(Choice(row.name, row.title) for row in rows)]
 
 
 def verbs_of(agent: AgentState | None) -> list[Choice]:

@@ -1,0 +1,192 @@
+"""The card of a tool call that waits for a person: what would run, what it changes, since when, and the keys that answer.
+
+A card is drawn whole or not at all: what cannot be read in it is not answered in it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from rich.cells import cell_len
+
+from tekton_tui.safe_text import one_line, safe, safe_inline
+from tekton_tui.transcript.code import class_ink
+from tekton_tui.transcript.entry import AskCard
+from tekton_tui.transcript.pieces import plain_rows
+from tekton_tui.transcript.rows import BOLD, CODE, DIM, FOLD, KEY, TEXT, YOU, Ink, Row, Run
+from tekton_tui.transcript.wrap import JOINERS, wrap_runs
+
+MOST_ROWS: Final = 14
+"""Rows inside a card at most, at any width; a longer call is read alone."""
+FRAME_CELLS: Final = 4
+TINTS: Final[dict[str, Ink]] = {"+": class_ink("added"), "-": class_ink("removed")}
+LEAST_CELLS: Final = 24
+"""Narrower than this nothing is framed."""
+NUMBER_CELLS: Final = 4
+"""Of a line's number in a diff."""
+TAB_HINT: Final = "tab answers it"
+ANSWERING_HINT: Final = "esc leaves it waiting"
+ALONE_HINT: Final = "tab shows it alone"
+_hunk: Final = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@").match
+
+
+def card_rows(card: AskCard, since: float, width: int) -> list[Row]:
+    """Return the rows of a card; of a call too long for one, its beginning, and how it is read."""
+    inner = width - FRAME_CELLS
+    if inner < LEAST_CELLS:
+        return []
+    body = _body(card, inner)
+    whole = len(body) <= MOST_ROWS
+    if not whole:
+        rest = f"… {len(body) - MOST_ROWS + 1:,} more rows: {ALONE_HINT}, and answers it"
+        body = [*body[: MOST_ROWS - 1], *wrap_runs([(rest, YOU)], inner)[:1]]
+    else:
+        body += _keys(card, inner)
+    waits = f"waits {_span(time.time() - since)} of {_span(card.until - since)}"
+    hint = ANSWERING_HINT if card.answering else TAB_HINT if whole else ALONE_HINT
+    return [_top(card, waits, hint, width), *(_framed(row, inner) for row in body), _line("╰", "╯", width)]
+
+
+def card_fits(card: AskCard, width: int) -> bool:
+    """Return whether all of a call is read in its card."""
+    inner = width - FRAME_CELLS
+    return inner >= LEAST_CELLS and len(_body(card, inner)) <= MOST_ROWS
+
+
+def _body(card: AskCard, width: int) -> list[Row]:
+    """Return what is to be read before it is answered."""
+    rows = _call(card, width)
+    rows += _diff(card.diff, width)
+    rows += [row for key, words in card.answers for row in _named(key, words, width, YOU | BOLD)]
+    rows += [row for name, words in card.notes for row in _named(name, words, width, DIM)]
+    return rows
+
+
+def _call(card: AskCard, width: int) -> list[Row]:
+    """Return the arguments: beside each other where they fit, else one below the other."""
+    values = [(safe_inline(name).replace("\t", " "), safe(value)) for name, value in card.arguments]
+    if all("\n" not in value and "\t" not in value for _, value in values):
+        runs: list[Run] = []
+        for name, value in values:
+            runs += [("   " if runs else "", TEXT), (f"{name} ", DIM), (f" {value} ", CODE)]
+        if sum(cell_len(text) for text, _ in runs) <= width:
+            return wrap_runs(runs or [("without arguments", DIM)], width)
+    rows: list[Row] = []
+    for name, value in values:
+        if "\n" in value:
+            rows += [*wrap_runs([(name, DIM)], width), *plain_rows(value, width, TEXT, indent="  ")]
+        else:
+            rows += _named(name, value, width, DIM)
+    return rows
+
+
+def _named(name: str, words: str, width: int, ink: Ink) -> list[Row]:
+    """Return words behind their name, below it where that is long."""
+    text = safe(words).expandtabs(4).replace("\n", "↵")
+    lead = f"{name}  "
+    if (cells := cell_len(lead)) > width // 2:
+        return [*wrap_runs([(name, ink)], width), *plain_rows(text, width, TEXT, indent="  ")]
+    rest = " " * cells
+    return wrap_runs([(text, TEXT)], width, first=[(lead, ink)], rest=[(rest, TEXT)], decor=len(lead))
+
+
+def _diff(diff: str, width: int) -> list[Row]:
+    """Return a unified diff by rows with the numbers of its lines; names of files stand above what changes in them."""
+    rows: list[Row] = []
+    for number, sign, text in numbered(safe(diff).expandtabs(4)):
+        if sign == "@":
+            rows += wrap_runs([(text, DIM)], width)
+            continue
+        ink = TINTS.get(sign, DIM)
+        lead: list[Run] = [(f"{number:>{NUMBER_CELLS}} ", DIM), (f"{sign} ", ink)]
+        rest: list[Run] = [(" " * (NUMBER_CELLS + 1), DIM), ("  ", ink)]
+        rows += wrap_runs([(text, ink)], width, first=lead, rest=rest, decor=NUMBER_CELLS + 3, fill=ink)
+    return rows
+
+
+def numbered(diff: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the lines of a unified diff: number, sign (`+`, `-`, space, `@` for the name of a file) and text.
+
+    A hunk ends where its head says: a removed line that begins with two dashes is no name of a file.
+    """
+    old = new = old_left = new_left = 0
+    for line in diff.splitlines():
+        if old_left <= 0 and new_left <= 0:
+            if (hunk := _hunk(line)) is not None:
+                old, new = int(hunk[1]), int(hunk[3])
+                old_left, new_left = int(hunk[2] or 1), int(hunk[4] or 1)
+            elif not line.startswith(("--- ", "\\")):
+                yield "", "@", line.removeprefix("+++ ")
+            continue
+        sign, text = line[:1], line[1:]
+        if sign == "+":
+            yield str(new), "+", text
+            new, new_left = new + 1, new_left - 1
+        elif sign == "-":
+            yield str(old), "-", text
+            old, old_left = old + 1, old_left - 1
+        elif sign == "\\":
+            yield "", " ", text.strip()
+        else:
+            yield str(new), " ", text
+            old, old_left, new, new_left = old + 1, old_left - 1, new + 1, new_left - 1
+
+
+def _keys(card: AskCard, width: int) -> list[Row]:
+    """Return the keys as buttons; they are bright while they act."""
+    ink = KEY if card.answering else CODE | YOU | BOLD
+    runs: list[Run] = []
+    rows: list[Row] = []
+    used = 0
+    for key, word in card.keys:
+        cells = cell_len(key) + 3 + cell_len(word)
+        if used and used + cells + 3 > width:
+            rows.append(_plain(runs))
+            runs, used = [], 0
+        runs += [("   ", TEXT)] if runs else []
+        runs += [(f" {key} ", ink), (f" {word}", TEXT if card.answering else DIM)]
+        used += cells + 3
+    return [*rows, _plain(runs)] if runs else rows
+
+
+def _plain(runs: list[Run]) -> Row:
+    text = "".join([part for part, _ in runs])
+    return Row(tuple(runs), cell_len(text), "\n", len(text))
+
+
+def _top(card: AskCard, waits: str, hint: str, width: int) -> Row:
+    title = one_line(card.title, max(1, width - 8))
+    runs: list[Run] = [("╭─ ", YOU), (f"◆ {title}", YOU | BOLD)]
+    used = 3 + 2 + cell_len(title)
+    for text, ink in ((f"  {waits}", DIM), (f"   {hint}", FOLD)):
+        if used + cell_len(text) + 4 <= width:
+            runs.append((text, ink))
+            used += cell_len(text)
+    runs += [(" " + "─" * max(0, width - used - 2) + "╮", YOU)]
+    return _plain(runs)
+
+
+def _line(left: str, right: str, width: int) -> Row:
+    return _plain([(left + "─" * (width - 2) + right, YOU)])
+
+
+def _framed(row: Row, width: int) -> Row:
+    """Return a row between the sides of the frame."""
+    inside = list(row.runs)
+    while inside and not (kept := inside[-1][0].rstrip(JOINERS)):
+        inside.pop()
+    if inside:  # a joiner would take the cell behind it along
+        inside[-1] = (kept, inside[-1][1])
+    pad = " " * max(0, width + 2 - cell_len("│ " + "".join([text for text, _ in inside])))
+    runs: tuple[Run, ...] = (("│ ", YOU), *inside, (pad, row.fill), (" │", YOU))
+    return Row(runs, width + FRAME_CELLS, row.joint, row.decor + 2)
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} m" if seconds < 3600 else f"{seconds / 3600:.0f} h"
