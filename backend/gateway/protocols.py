@@ -93,6 +93,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_clock()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """End with the server: at once, or after the request under way. What a new connection sent may still be unread."""
+        left = self.opened + YOUNG_S - self.loop.time()
+        if self.cycle is None and left > 0:
+            self.loop.call_later(left, super().shutdown)
+        else:
+            super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             self._lingering -= len(data)

@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import resource
+import select
 import signal
 import socket
 import ssl
@@ -58,6 +59,8 @@ PLAIN_REFUSED = (
     + ". Set tls.cert and tls.key (docs/cluster.md), or say twice that this is meant: --without-tls, or "
     "gateway.without_tls = true"
 )
+LET_IN_S = 0.5
+"""For how long a backend that ends still accepts who has connected already."""
 MOST_GATEWAYS = 8
 """Gateways of one home on a store they share."""
 GC_THRESHOLDS = (20_000, 20, 50)
@@ -233,8 +236,10 @@ async def _serve(
         await gateway.answer_ending_calls()
         # No new requests from here. Then what is asked ends as visible errors, so that open streams and sockets can end, for
         # which the server waits last.
+        ending = asyncio.create_task(platform.end_questions(), name="end questions")
+        await _let_in(listener)
         server.should_exit = True
-        await platform.end_questions()
+        await ending
         await gateway.close()
         await platform.close(stop_fleet=stop_fleet)
         if gateway.tracing is not None:
@@ -244,6 +249,14 @@ async def _serve(
         log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
     if platform.cluster is not None and platform.cluster.fenced:
         raise TektonError(platform.cluster.fenced, code="conflict")
+
+
+async def _let_in(listener: socket.socket) -> None:
+    """Accept who has connected already, one in each turn of the loop: closed unread, they would not hear that we end."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LET_IN_S
+    while loop.time() < until and select.select([listener], [], [], 0)[0]:  # noqa: ASYNC110 - no event exists for this
+        await asyncio.sleep(0)
 
 
 def _http_server(gateway: Gateway, settings: Settings, *, secured: bool) -> _Server:

@@ -54,6 +54,11 @@ def frame(value: Any, event_id: str = "") -> bytes:
     return b"%bdata: %b\n\n" % (head, data_of(value))
 
 
+def refused(error: TektonError, event_id: str = "") -> bytes:
+    """Encode the frame that ends a stream of many: an `error`, whose kind in the sense of the other routes is left out."""
+    return frame({**error_body(error)["error"], "type": "error", "error": error.message}, event_id)
+
+
 def wants_ids(request: Request) -> bool:
     """Return whether frames should have ids: a reader of events says so; older clients expect data and nothing else."""
     return "text/event-stream" in request.headers.get("accept", "")
@@ -312,16 +317,25 @@ async def team_frames(gateway: Gateway, params: TeamChat, ids: bool) -> AsyncGen
 
     try:
         run = await platform.teams.start(team_request(params))
+        told: set[str] = set()
         async for events in _team_events(run, subscription):
-            out = [
-                frame(value, name(next(number)))
-                for event in events
-                if (value := _team_value(event, owners, platform.fleet.status))
+            values = [
+                value for event in events if (value := _team_value(event, owners, platform.fleet.status))
             ]
-            if out:
-                yield b"".join(out)
+            told |= {
+                value["specialist_id"]
+                for value in values
+                if value.get("is_final") or value["type"] == "specialist_error"
+            }
+            if values:
+                yield b"".join(frame(value, name(next(number))) for value in values)
         # shielded: a client that goes away ends its own wait, not the future that others wait for
         outcome = await asyncio.shield(run.done)
+        for failure in outcome.failures:
+            if (
+                failure.ai_id not in told
+            ):  # it was never begun: cancelled while it waited, or the backend ended
+                yield frame(_member_failed(failure.ai_id, failure.code, failure.error), name(next(number)))
         cancelled = sum(failure.code == "cancelled" for failure in outcome.failures)
         summary = {
             "total_ais": len(run.start.lanes),
@@ -334,8 +348,7 @@ async def team_frames(gateway: Gateway, params: TeamChat, ids: bool) -> AsyncGen
         }
         yield frame({"type": "team_complete", "summary": summary}, name("end"))
     except TektonError as error:
-        body = {"type": "error", **error_body(error)["error"], "error": error.message}
-        yield frame(body, name("end"))
+        yield refused(error, name("end"))
     finally:
         subscription.close()
         if run is not None and not joined and not run.done.done():
@@ -391,21 +404,15 @@ def _team_value(event: Event, owners: dict[str, str], status: Callable[[str], An
                 },
             }
         case StreamEnd(metadata=facts):
-            return {
-                "type": "specialist_error",
-                "specialist_id": facts.ai_id,
-                "code": "cancelled",
-                "error": "cancelled",
-            }
+            return _member_failed(facts.ai_id, "cancelled", "cancelled")
         case StreamError():
-            return {
-                "type": "specialist_error",
-                "specialist_id": event.ai_id,
-                "code": event.code,
-                "error": event.message,
-            }
+            return _member_failed(event.ai_id, event.code, event.message)
         case _:
             return None
+
+
+def _member_failed(ai_id: str, code: str | None, text: str) -> dict[str, Any]:
+    return {"type": "specialist_error", "specialist_id": ai_id, "code": code or "internal", "error": text}
 
 
 def _error_frame(code: str, text: str, ai_id: str, chunks: int) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from collections.abc import AsyncGenerator
 
 from backend.events import Subscription
 from backend.gateway.context import Gateway
-from backend.gateway.responses import error_body
-from backend.gateway.sse import frame, own_events
+from backend.gateway.sse import frame, own_events, refused
 from backend.orchestration.turns.manager import new_request_id
 from backend.schema.errors import TektonError
 from backend.schema.events import PipelineEnd
@@ -50,7 +49,7 @@ async def _bulk_frames(gateway: Gateway, params: RunBulk) -> AsyncGenerator[byte
         times = {"wall_time": time.monotonic() - began, "sum_of_times": summed}
         yield frame({"type": "complete", "request_id": request_id, "ok": good, "failed": failed, **times})
     except TektonError as error:  # another of this id was quicker
-        yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
+        yield refused(error)
     finally:
         await results.aclose()
 
@@ -94,7 +93,7 @@ async def _pipeline_frames(
             if ended:
                 return
     except TektonError as error:
-        yield frame({"type": "error", **error_body(error)["error"], "error": error.message})
+        yield refused(error)
     finally:
         subscription.close()
         if not ended and known is None:

@@ -4,7 +4,7 @@ MemoryFault
 ├── UnknownSession     no session has this id                                       unknown_session
 ├── UnknownMessage     no message has this id                                       not_found
 ├── OutOfRange         an id or a limit that no store can hold                      invalid_request
-├── StoreClosed        asked after close, or before open                            internal
+├── StoreClosed        asked after close, or before open                            backend_lost
 └── StoreFailed        the database refused: disk full, damaged, written by a newer version   internal
 """
 
@@ -36,7 +36,12 @@ class OutOfRange(MemoryFault):
 
 
 class StoreClosed(MemoryFault):
-    code = "internal"
+    """The platform is ending: it closes its store last."""
+
+    code = "backend_lost"
+
+    def __init__(self) -> None:
+        super().__init__("the backend is ending: its conversation store is closed already")
 
 
 class StoreFailed(MemoryFault):

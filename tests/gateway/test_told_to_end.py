@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.gateway.serving import END_S, Backend, start_backend
 
@@ -74,6 +75,67 @@ async def test_every_stream_has_a_last_frame_and_nobody_is_said_to_have_cancelle
     assert {error["code"] for error in errors} == {"backend_lost"}
     [run] = backend.ask("GET", "/api/v1/pipelines", params={"run_id": "pipe"})["runs"]
     assert run["code"] == "backend_lost"
+
+
+NEW: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("/api/v1/chat/apollo/stream", {"message": SLOW}, {"error"}),
+    ("/api/v1/chat/team/stream", {"message": SLOW}, {"error", "team_complete"}),
+    ("/api/v1/pipelines/stream", {"pipeline": "athena", "input": SLOW}, {"pipeline_end"}),
+    (
+        "/api/v1/bulk/stream",
+        {"requests": [{"specialist_id": "apollo", "message": SLOW}]},
+        {"error", "complete"},
+    ),
+]
+"""Streams, and the frames that may end them when the backend is told to end as they are asked for."""
+
+
+async def test_who_has_connected_when_it_is_told_to_end_is_answered_all_the_same(
+    new_backend: Callable[..., Backend],
+) -> None:
+    """Held still for a moment, it finds many connections and the word to end at the same time."""
+    backend = new_backend(launch=("apollo", "athena"))
+
+    async def ask(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        async with backend.http() as http, http.stream("POST", path, json=body) as answer:
+            if answer.status_code != 200:
+                return [json.loads(await answer.aread())]
+            return [
+                json.loads(line.removeprefix("data: "))
+                async for line in answer.aiter_lines()
+                if line.startswith("data: ")
+            ]
+
+    asked = [(path, body, ends) for path, body, ends in NEW for _ in range(8)]
+    backend.process.send_signal(signal.SIGSTOP)
+    streams = [asyncio.create_task(ask(path, body)) for path, body, _ in asked]
+    port, wanted = int(backend.url.rpartition(":")[2]), len(asked)
+    async with asyncio.timeout(BOUND_S):
+        while connected(port) < wanted:  # noqa: ASYNC110 - the system tells nobody
+            await asyncio.sleep(0.01)
+    backend.process.send_signal(signal.SIGTERM)
+    backend.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(BOUND_S):
+        answers = await asyncio.gather(*streams)
+    backend.process.wait(END_S)
+    for (path, _, ends), frames in zip(asked, answers, strict=True):
+        last = frames[-1]
+        if "type" not in last:
+            assert last["error"]["code"] == "backend_lost", (path, last)
+            continue
+        assert last["type"] in ends, (path, last)
+        if last["type"] == "team_complete":
+            failed = {frame["specialist_id"] for frame in frames if frame["type"] == "specialist_error"}
+            assert failed == {"apollo-ai", "athena-ai"}, frames
+        assert "is not open" not in json.dumps(frames)
+
+
+def connected(port: int) -> int:
+    """Return how many clients the system has connected to a port of this machine, read or not."""
+    rows = psutil.net_connections("tcp")
+    return sum(
+        row.status == psutil.CONN_ESTABLISHED and bool(row.laddr) and row.laddr.port == port for row in rows
+    )
 
 
 async def test_calls_of_mcp_that_come_while_it_ends_fail_with_a_reason(

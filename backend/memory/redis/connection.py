@@ -239,7 +239,7 @@ class RedisConnections:
 
     def _get(self, purpose: str) -> RedisConnection:
         if purpose not in self._open:
-            raise StoreClosed("the conversation store is not open")
+            raise StoreClosed()
         return self._open[purpose]
 
 

@@ -154,7 +154,7 @@ class SqliteDatabase:
         """
         executor = self._executors.get(purpose)
         if executor is None:
-            raise StoreClosed("the conversation store is not open")
+            raise StoreClosed()
         try:
             return await executor.run(work, alone=alone)
         except StoreFailed as error:
