@@ -246,6 +246,11 @@ class TektonApp(App[None]):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(partial(self.exit, return_code=code))
 
+    def _handle_exception(self, error: Exception) -> None:
+        """End with a traceback, unless it ends already: what opens meanwhile does not find its own widgets any more."""
+        if self.is_running and not self._exit:
+            super()._handle_exception(error)
+
     def _show_notice(self, text: str, failed: bool) -> None:
         """Show a notice; its text is never markup."""
         self.notify(

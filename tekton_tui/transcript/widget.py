@@ -190,10 +190,7 @@ class Transcript(ScrollView, can_focus=True):
         return self._cursor.entry()
 
     def search(self, pattern: str) -> None:
-        """Highlight a text everywhere and go to its nearest match upwards; empty stops searching.
-
-        A slice of the messages is searched with each frame; `SearchChanged` says what was found.
-        """
+        """Highlight a text everywhere, a slice with each frame, and go to its nearest match upwards; empty stops."""
         self.stop_search()
         if pattern:
             self._search = Search(pattern, self._flow.entries, self._flow.first)
@@ -448,14 +445,16 @@ class Transcript(ScrollView, can_focus=True):
         self.scroll_to_tail()
 
     def action_hit(self, step: int) -> None:
-        search = self._search
-        if search is None:
+        if (search := self._search) is None:
+            self.notify("nothing is sought here: / finds", markup=False)
             return
         end = self._cursor.number if self._cursor.number is not None else self._flow.end
         here = self._hit if self._hit is not None and self._hit.number == end else Hit(end, 0)
         if (hit := search.after(here) if step > 0 else search.before(here)) is not None:
             self._go_to_hit(search, hit)
             self._post_search(search)
+        else:
+            self.notify(f"no hit further {'down' if step > 0 else 'up'}", markup=False)
 
     def action_copy(self) -> None:
         """Copy the selection, the code block or the message under the cursor."""

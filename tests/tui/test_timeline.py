@@ -149,6 +149,39 @@ async def test_the_cursor_names_a_turn_the_keys_move_time_and_enter_opens_it(
         assert [view.ai_id for view in app.query(ChatView) if view.display] == ["athena-ai"]
 
 
+def notices(app: TektonApp) -> list[str]:
+    return [str(notice.message) for notice in app._notifications]
+
+
+async def test_the_turn_before_is_gone_to_although_it_is_not_in_view_and_where_there_is_none_that_is_said(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    past = [
+        turn("apollo", 700, 690, ("streaming", 700), tokens_out=3),
+        turn("apollo", 20, 15, ("streaming", 20), tokens_out=9),
+    ]
+    client.answers[ListTurns] = TurnList(past, NOW - 900)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("5")
+        await settle(pilot)
+        gantt = app.query_one(Gantt)
+        assert gantt.cursor_turn == past[1]
+        await pilot.press("left_curly_bracket")
+        await settle(pilot)
+        assert gantt.cursor_turn == past[0] and gantt.window.holds(past[0], NOW) and not gantt.following
+        assert notices(app) == []
+        await pilot.press("left_curly_bracket")
+        await settle(pilot)
+        assert gantt.cursor_turn == past[0] and "looks further back" in notices(app)[-1]
+        await pilot.press("right_curly_bracket", "right_curly_bracket")
+        await settle(pilot)
+        assert (
+            gantt.cursor_turn == past[1] and gantt.following and "newest turn of apollo" in notices(app)[-1]
+        )
+
+
 @pytest.mark.parametrize(("width", "indent"), [(80, 1), (100, 14), (120, 14)])
 def test_the_legend_names_every_sign_at_every_width(width: int, indent: int) -> None:
     words = "".join(part.text for part in legend(width, indent))

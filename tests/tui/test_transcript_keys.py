@@ -148,3 +148,22 @@ async def test_search_goes_to_matches_and_marks_them() -> None:
         assert "▌ Question 128" in screen_text(view)
         view.search("")
         view.frame()
+
+
+async def test_a_key_of_the_search_that_finds_nothing_further_says_so() -> None:
+    async with shown() as (app, view, pilot):
+        view.load(conversation(400))
+        view.focus()
+
+        def told() -> str:
+            return " ".join(str(notice.message) for notice in app._notifications)
+
+        await pilot.press("n")
+        assert "nothing is sought" in told()
+        view.search("question 399")
+        while not any(words[:1] == ("search",) and words[-1] is True for words in app.heard):
+            await pilot.pause()
+        await pilot.press("N")
+        assert "no hit further up" in told() and "down" not in told()
+        await pilot.press("n")
+        assert "no hit further down" in told()

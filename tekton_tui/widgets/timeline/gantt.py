@@ -286,14 +286,34 @@ class Gantt(Widget, can_focus=True):
             self._changed()
 
     def action_turn(self, step: int) -> None:
-        """Go to the turn before or after, in the same row."""
+        """Go to the turn before or after of the same specialist; the time in view moves along where it has to."""
         current = self.cursor_turn
         if current is None:
+            self.notify("no turn is under the cursor", markup=False)
             return
-        turns = [turn for turn in self.in_view() if turn.ai_id == current.ai_id]
-        place = max(0, min(len(turns) - 1, turns.index(current) + step))
+        turns = [
+            turn
+            for turn in self._stores.turn_log.turns.values()
+            if turn.ai_id == current.ai_id and self._passes(turn)
+        ]
+        place = turns.index(current) + step
+        if not 0 <= place < len(turns):
+            which = "first turn read of {}: ← looks further back" if step < 0 else "newest turn of {}"
+            self.notify(
+                f"this is the {which.format(one_line(self._called(current.ai_id), 40))}", markup=False
+            )
+            return
         self._row, self._turn = current.ai_id, turns[place].request_id
+        self._bring_in_view(turns[place])
         self._changed()
+
+    def _bring_in_view(self, turn: TurnRecord) -> None:
+        """Move the time in view if a turn is not in it: to what follows, else so that it begins behind the left edge."""
+        now = time.time()
+        if not self.window.holds(turn, now):
+            self._held = None
+        if not self.window.holds(turn, now):
+            self._held = turn.started_at + (1 - PAN_SHARE) * bars.SPANS[self._span][0]
 
     def action_pan(self, step: int) -> None:
         """Show an earlier time, or a later one; at the end it follows again."""
