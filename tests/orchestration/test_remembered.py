@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from backend.orchestration.platform import Platform
 from backend.orchestration.recent import MIB, RememberedBytes
+from backend.orchestration.turns.request import ChatRequest
 from backend.orchestration.turns.turn import Turn
+from backend.schema.content import AnswerOptions, ChatMessage, ImagePart, TextPart, ToolSpec
 from backend.schema.errors import TektonError
 from tests.orchestration.running import do, running, upstream_calls
 
@@ -93,3 +98,48 @@ async def test_hints_are_bounded_in_number_and_length(platform: Platform, hints:
     with pytest.raises(TektonError) as refused:
         await do(platform, "chat", ai_id="apollo", content="x", context={"memory_hints": hints})
     assert refused.value.code == "invalid_request"
+
+
+BIG = "x" * 400_000
+BROUGHT: dict[str, dict[str, Any]] = {
+    "a conversation": {"messages": [ChatMessage("user", BIG), ChatMessage("assistant", "Yes.")]},
+    "a picture": {"parts": [TextPart("hi"), ImagePart("image/png", data=BIG)]},
+    "tools": {
+        "options": AnswerOptions(
+            tools=[ToolSpec(f"tool{n}", "", {"properties": {f"p{m}": {"type": "object"} for m in range(900)}}) for n in range(2)]
+        )
+    },
+    "a system prompt": {"system": BIG},
+    "an instruction": {"instruction": BIG},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("brought", list(BROUGHT.values()), ids=list(BROUGHT))
+async def test_of_a_question_that_was_answered_nothing_is_held_that_came_beside_its_words(
+    platform: Platform, brought: dict[str, Any]
+) -> None:
+    def asked(name: str) -> ChatRequest:
+        copied = msgspec.json.decode(
+            msgspec.json.encode(ChatRequest("apollo-ai", "[[repeat 1]]", **brought)), type=ChatRequest
+        )
+        return msgspec.structs.replace(copied, request_id=name, session_id=session.id, history=False)
+
+    session = await do(platform, "create_session", owner="apollo")
+    await platform.turns.ask(asked(f"{session.id}-warm"))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(12):
+            await platform.turns.ask(asked(f"{session.id}-{number}"))
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
+    calls = upstream_calls(platform)
+    again = await platform.turns.start(asked(f"{session.id}-3"))
+    assert again.done.done() and upstream_calls(platform) == calls
+    other = msgspec.structs.replace(asked(f"{session.id}-3"), system="Something else.")
+    with pytest.raises(TektonError, match="names another"):
+        await platform.turns.start(other)

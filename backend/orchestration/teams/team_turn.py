@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from backend.memory import TEAM
 from backend.orchestration.sessions import Place
-from backend.orchestration.turns.turn import Turn, last_frame, without_words
+from backend.orchestration.turns.turn import Turn, beside_text_bytes, last_frame, without_words
 from backend.schema.errors import ErrorCode
 from backend.schema.events import TeamStart, TurnStarted
 from backend.schema.frames import (
@@ -26,6 +26,7 @@ from backend.schema.frames import (
 from backend.schema.orchestration import Mode, Style
 from backend.schema.records import TurnOutcome
 from backend.schema.tools import CallRules
+from backend.wire import encoder
 
 
 class TeamRequest(Struct, omit_defaults=True):
@@ -186,9 +187,10 @@ class TeamRun:
 
     @property
     def size(self) -> int:
-        """About how many bytes of text the run holds."""
-        return sys.getsizeof(self.request.content) + sum(
-            sys.getsizeof(outcome.content) for outcome in self.said.values()
+        """About how many bytes the run holds: what was asked, and what came of each member."""
+        request = self.request  # a member that is asked again gets all of it once more
+        return len(encoder.encode([request, self.first])) + sum(
+            sys.getsizeof(outcome.content) + beside_text_bytes(outcome) for outcome in self.said.values()
         )
 
     def so_far(self) -> list[TurnStarted | StreamChunk | StreamEnd | StreamError]:

@@ -24,7 +24,7 @@ from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.turns.budgets import Budgets
 from backend.orchestration.turns.context_builder import ContextBuilder
-from backend.orchestration.turns.turn import Turn, shown
+from backend.orchestration.turns.turn import Turn, beside_text_bytes, shown
 from backend.schema.errors import REFUSED_UPSTREAM, ErrorCode
 from backend.schema.events import MessageStored, SessionChanged, TurnStarted
 from backend.schema.frames import StreamEnd, StreamError, Usage
@@ -123,7 +123,8 @@ class TurnCompletion:
             if not isinstance(error, UnknownSession) or not await self._close(turn.request_id, used):
                 texts = (outcome.content, reasoning, turn.request.content)
                 store = partial(self._store, turn, outcome, used, reasoning)
-                size = sum(map(sys.getsizeof, texts))
+                beside = turn.request.brought_bytes + beside_text_bytes(outcome)
+                size = sum(map(sys.getsizeof, texts)) + beside
                 self._keep_unstored(_Unstored(outcome, turn.key, store, used, size))
         turn.end(outcome)
         release()
@@ -135,9 +136,12 @@ class TurnCompletion:
             self._events.publish("chat", MessageStored(shown(stored)), key=turn.key)
             await self._publish_session(turn.session_id)
 
-    async def withdraw(self, turn: Turn, outcome: TurnOutcome, frame: StreamEnd) -> None:
-        """End a turn that was never asked: nothing of it is stored. Never raises."""
+    async def withdraw(
+        self, turn: Turn, outcome: TurnOutcome, frame: StreamEnd, release: Callable[[], None]
+    ) -> None:
+        """End a turn that was never asked: nothing of it is stored. Calls `release`. Never raises."""
         turn.end(outcome)
+        release()
         self._events.publish("chat", frame, key=turn.key)
         for observe in self.on_ended:
             self._observe(lambda observe=observe: observe(turn, outcome), "an observer of turns")

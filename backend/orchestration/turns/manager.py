@@ -500,8 +500,7 @@ class TurnManager:
         frame = StreamEnd(turn.request_id, facts)
         outcome = turn.outcome_of(frame)
         outcome.error = "cancelled while it waited"
-        self._release(turn)
-        await self._completion.withdraw(turn, outcome, frame)
+        await self._completion.withdraw(turn, outcome, frame, lambda: self._release(turn))
 
     def _on_end(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
         self._keep(self._finish(turn, frame, line))
@@ -513,7 +512,8 @@ class TurnManager:
     def _release(self, turn: Turn) -> None:
         """Let the next question of the session begin; the turn is remembered for those who ask the same."""
         self.active.pop(turn.request_id, None)
-        self._ended.put(turn.request_id, turn, turn.size)
+        ended = turn.remembered()
+        self._ended.put(turn.request_id, ended, ended.size)
         self._leave(turn)
 
     def _leave(self, turn: Turn) -> None:

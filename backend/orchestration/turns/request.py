@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ from backend.schema.branches import KEPT
 from backend.schema.content import AnswerOptions, ChatMessage, OpaquePart, Part, TextPart
 from backend.schema.frames import TurnContext
 from backend.schema.tools import CallRules
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+"""Two bodies that differ in the order of their keys ask the same."""
 
 
 class ChatRequest(Struct, omit_defaults=True):
@@ -68,6 +72,8 @@ class ChatRequest(Struct, omit_defaults=True):
     """The conversation of the turn that asks this one by a tool: who answers its questions, answers these too."""
     rules: CallRules | None = None
     """Narrows the platform's rules over tools for this question and all it leads to."""
+    digest: bytes = b""
+    """Stands for what came beside the content, once the question is only remembered."""
 
     @property
     def conversation(self) -> str:
@@ -114,12 +120,37 @@ class ChatRequest(Struct, omit_defaults=True):
         return (
             self.ai_id == other.ai_id
             and self.content == other.content
-            and self.instruction == other.instruction
-            and self.messages == other.messages
-            and self.parts == other.parts
-            and self.options == other.options
-            and self.system == other.system
-            and self.context == other.context
             and self.after == other.after
             and (self.session_id == other.session_id or not (self.session_id and other.session_id))
+            and self._brought_digest() == other._brought_digest()
         )
+
+    @property
+    def brought_bytes(self) -> int:
+        """How many bytes came beside the content, about: conversation, files, tools and what else a caller sends."""
+        return 0 if self.digest else len(_encoder.encode(self._brought())) + len(_encoder.encode(self.kept))
+
+    def remembered(self) -> ChatRequest:
+        """Return what is kept of the question once it was answered.
+
+        An agent sends its tools and the whole conversation along with every question; of a thousand questions that
+        would be gigabytes, and only whether somebody asks the same again is ever looked up.
+        """
+        return msgspec.structs.replace(
+            self,
+            digest=self._brought_digest(),
+            instruction=None,
+            messages=None,
+            parts=None,
+            options=None,
+            system=None,
+            context=None,
+            prefill=None,
+            kept=None,
+        )
+
+    def _brought(self) -> tuple[object, ...]:
+        return self.instruction, self.messages, self.parts, self.options, self.system, self.context
+
+    def _brought_digest(self) -> bytes:
+        return self.digest or blake2b(_encoder.encode(self._brought()), digest_size=16).digest()

@@ -8,6 +8,7 @@ import time
 from array import array
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from secrets import token_hex
 
@@ -178,10 +179,17 @@ class Turn:
 
     @property
     def size(self) -> int:
-        """About how many bytes the turn takes."""
-        calls = sum(len(call.arguments) for call in self._parts.calls())
+        """About how many bytes the turn takes, once it has ended."""
         texts = sys.getsizeof(self.request.content) + sys.getsizeof(str(self._text))
-        return TURN_BYTES + texts + self._text.ends_bytes + calls
+        brought = self.request.brought_bytes + (self.first.brought_bytes if self.first else 0)
+        return TURN_BYTES + texts + self._text.ends_bytes + brought + beside_text_bytes(self.done.result())
+
+    def remembered(self) -> Turn:
+        """Return the turn, which has ended, as those who ask the same again need it."""
+        turn = copy(self)
+        turn.request, turn.first = self.request.remembered(), self.first and self.first.remembered()
+        turn._parts = PartsBuilder()  # the outcome has them
+        return turn
 
     @property
     def reasoning(self) -> str:
@@ -390,6 +398,12 @@ def outcome_of(answer: StoredMessage) -> TurnOutcome:
     outcome.first_token_ms, outcome.total_time = answer.first_token_ms, answer.total_time or 0.0
     outcome.message_id, outcome.parts = answer.id, answer.parts
     return outcome
+
+
+def beside_text_bytes(outcome: TurnOutcome) -> int:
+    """Return about how many bytes an outcome holds beside its text: thinking, calls and their results, changes."""
+    parts = len(msgspec.json.encode(outcome.parts)) if outcome.parts else 0
+    return parts + sys.getsizeof(outcome.changes) + sys.getsizeof(outcome.evidence)
 
 
 def without_words(outcome: TurnOutcome) -> TurnOutcome:
