@@ -12,12 +12,12 @@ import logging
 from backend.registry import Transaction
 from backend.registry.sync import Removed, sweep
 from backend.schema.errors import TektonError
-from backend.schema.frames import HealthResponse, InfoResponse, Pong, Request
+from backend.schema.frames import HealthResponse, InfoResponse, Pong, Reply, Request
 from backend.schema.records import RegistryEntry
 from backend.specialists.context import SupervisorContext, choice_fields, entry_of, named, row_of_entry
 from backend.specialists.logs import evidence
 from backend.specialists.process_scan import FoundWorker, find_workers, home_of
-from backend.specialists.worker_client import ChannelError, WorkerClient
+from backend.specialists.worker_client import ChannelError, ReplyTimeout, WorkerClient
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,9 @@ UNREPORTED_VERSION = "0.1"
 
 async def adopt_all(context: SupervisorContext) -> None:
     """Bring rows, channels and registry in line with what lives."""
+    searching = None
+    if not context.launcher.remote:  # it takes as long as the rest, which waits for others meanwhile
+        searching = asyncio.create_task(asyncio.to_thread(find_workers, context.home), name="find workers")
     for removed in await asyncio.to_thread(sweep, context.registry.registry):
         _show_dead(context, removed)
     entries = await context.registry.read()
@@ -43,10 +46,10 @@ async def adopt_all(context: SupervisorContext) -> None:
     if not context.launcher.remote:
         await _leave_to_their_home(context, local)
     await asyncio.gather(*(adopt_one(context, ai_id, entry) for ai_id, entry in local.items()))
-    if context.launcher.remote:
+    if searching is None:
         await _adopt_remote(context, local)
     else:
-        await adopt_unregistered(context)
+        await _adopt_found(context, await searching)
 
 
 async def _leave_to_their_home(context: SupervisorContext, entries: dict[str, RegistryEntry]) -> None:
@@ -89,8 +92,12 @@ async def _adopt_remote(context: SupervisorContext, entries: dict[str, RegistryE
 
 async def adopt_unregistered(context: SupervisorContext) -> None:
     """Adopt live workers that have no registry entry, as after its file was damaged."""
+    await _adopt_found(context, await asyncio.to_thread(find_workers, context.home))
+
+
+async def _adopt_found(context: SupervisorContext, workers: list[FoundWorker]) -> None:
     known = {placement.identity.pid for placement in context.placements.values()}
-    for worker in await asyncio.to_thread(find_workers, context.home):
+    for worker in workers:
         if worker.identity.pid in known:
             continue
         if worker.ai_id in context.placements or not worker.port:
@@ -159,11 +166,14 @@ async def _ask(context: SupervisorContext, ai_id: str, host: str, port: int) -> 
     else:
         client, opened = await context.connect(ai_id, host, port, ANSWER_TIMEOUT_S), True
     try:
-        pong = await client.call(Request(type="ping"), timeout_s=ANSWER_TIMEOUT_S)
+        # all at once: on a busy machine each way there and back may take long
+        pong, info, health = await asyncio.gather(
+            client.call(Request(type="ping"), timeout_s=ANSWER_TIMEOUT_S),
+            _known(client, Request(type="info", phases=True)),
+            _known(client, Request(type="health")),
+        )
         if not isinstance(pong, Pong) or pong.ai_id != ai_id:
             raise ChannelError(f"what answers on {host}:{port} is not {ai_id}", code="foreign_port")
-        info = await client.call(Request(type="info", phases=True), timeout_s=ANSWER_TIMEOUT_S)
-        health = await client.call(Request(type="health"), timeout_s=ANSWER_TIMEOUT_S)
     except ChannelError:
         if opened:
             client.close("adoption failed")
@@ -181,6 +191,14 @@ async def _ask(context: SupervisorContext, ai_id: str, host: str, port: int) -> 
         warming = (health.detail or "").startswith("warming")
         facts |= {"detail": health.detail or "", "warming": warming}
     return facts
+
+
+async def _known(client: WorkerClient, request: Request) -> Reply | None:
+    """Return what a worker says that may have to ask its provider first; `None` when that hangs: the worker itself does not."""
+    try:
+        return await client.call(request, timeout_s=ANSWER_TIMEOUT_S)
+    except ReplyTimeout:
+        return None
 
 
 def _show_dead(context: SupervisorContext, removed: Removed) -> None:

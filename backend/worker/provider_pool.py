@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 HEALTH_TIMEOUT_S = 4.0
 WINDOW_TIMEOUT_S = 2.5
 """Shorter than the time-out of those who ask for the context window."""
+LEAST_TIMEOUT_S = 0.1
 CLOSE_TIMEOUT_S = 1.0
 
 ProviderFactory = Callable[[str], Provider]
@@ -147,8 +148,8 @@ class ProviderPool:
                 log.info("context window of %s:%s is unknown: %s", *key, error)
         return self._windows.get(key, 0)
 
-    async def abilities(self, kind: str, model: str) -> Abilities:
-        """Return what a model takes beside text, asked once; unknown while that is not said within `WINDOW_TIMEOUT_S`.
+    async def abilities(self, kind: str, model: str, within_s: float = WINDOW_TIMEOUT_S) -> Abilities:
+        """Return what a model takes beside text, asked once; unknown while that is not said within so many seconds.
 
         A provider of somebody else's that was written before there were abilities takes text alone.
         """
@@ -158,7 +159,7 @@ class ProviderPool:
             if not hasattr(provider, "abilities"):
                 return Abilities(False, False, False, False, False, False)
             try:
-                async with asyncio.timeout(WINDOW_TIMEOUT_S):
+                async with asyncio.timeout(max(within_s, LEAST_TIMEOUT_S)):
                     self._abilities[key] = await provider.abilities(model)
             except TimeoutError:
                 return Abilities()

@@ -27,7 +27,7 @@ from backend.schema.frames import (
     ToolsReport,
 )
 from backend.worker.generation import Generation
-from backend.worker.provider_pool import ProviderFactory, ProviderPool
+from backend.worker.provider_pool import WINDOW_TIMEOUT_S, ProviderFactory, ProviderPool
 from backend.worker.spec import WorkerSpec
 from backend.worker.tools.toolbox import Toolbox
 from backend.worker.turn import Sink, WorkerTurn
@@ -129,9 +129,12 @@ class Specialist:
                 reply = await self._health()
             case "info":
                 kind, model = self._meant(request)
+                began = time.monotonic()
                 reply = await self._info(kind, model)
                 if request.phases:
-                    reply.abilities = await self._abilities(kind, model)
+                    # one limit for both: a provider that hangs must not make the worker look as if it did
+                    left = began + WINDOW_TIMEOUT_S - time.monotonic()
+                    reply.abilities = await self._abilities(kind, model, left)
                     reply.persona = self.spec.persona
                     reply.version = backend.__version__
             case "count_tokens":
@@ -187,11 +190,11 @@ class Specialist:
             max_tokens=self.providers.max_tokens(kind) or 0,
         )
 
-    async def _abilities(self, kind: str, model: str) -> Abilities:
+    async def _abilities(self, kind: str, model: str, within_s: float) -> Abilities:
         """Return what a model takes beside text; nothing is known while its provider is not ready."""
         if not self.providers.is_prepared(kind):
             return Abilities()
-        return await self.providers.abilities(kind, model)
+        return await self.providers.abilities(kind, model, within_s)
 
     async def _count(self, request: Request) -> CountTokensResponse | ErrorReply:
         try:

@@ -161,6 +161,26 @@ async def test_workers_are_found_by_the_home_they_belong_to_however_it_is_spelle
         assert (result.pid, result.ok) == (pid, True) and identify(pid) is None
 
 
+async def test_a_worker_whose_provider_hangs_is_adopted_as_what_it_is(platform: Any, tmp_path: Path) -> None:
+    """The worker answers, though what it would have to ask its provider for does not come."""
+    mute = bind("127.0.0.1", 0)  # connects, and is never read
+    port = mute.getsockname()[1]
+    Home(tmp_path / "home").prepare().config.write_text(
+        f'[specialists.apollo]\nprovider = "ollama"\nmodel = "large"\n'
+        f'[providers.ollama]\nhost = "http://127.0.0.1:{port}"\n'
+    )
+    first: Platform = await platform()
+    await first.launch("apollo-ai")
+    await first.supervisor.set_model("apollo-ai", None, "larger")
+    pid = first.pid("apollo-ai")
+    await first.supervisor.close(stop_fleet=False)
+    second: Platform = await platform()
+    row = second.supervisor.status("apollo-ai")
+    assert (row.state, row.pid, row.model, row.adopted) == ("ready", pid, "larger", True), row
+    assert row.version and not second.errors
+    mute.close()
+
+
 async def test_a_copy_of_a_home_leaves_the_workers_of_the_first_one_alone(
     platform: Any, tmp_path: Path
 ) -> None:
