@@ -6,6 +6,7 @@ or type of the error object, never from words of a page. Knows no vendor's libra
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import json
@@ -40,6 +41,8 @@ IDLE_S, EVERY_S, TIMES = 10, 5, 3
 """Seconds of silence before the kernel asks whether an upstream's host is there, between two questions, and how many."""
 KEEPALIVE_S = 2.0
 """How long an idle connection is kept. Many servers close theirs after 5 s; a prompt sent just then would be lost."""
+REFUSAL_TIMEOUT_S = 5.0
+MAX_REFUSAL_BYTES = 64 * 1024
 EVIDENCE_CHARS = 4_000
 SHOWN_CHARS = 200
 """Of an upstream's words in a message; all of them are in the evidence."""
@@ -267,6 +270,18 @@ def _dumped(value: object) -> str:
         return msgspec.json.encode(value).decode()
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         return str(value)
+
+
+async def refusal_text(response: Any) -> str:
+    """Return the beginning of the body of a streamed response of httpx, as much of it as comes within a bounded time."""
+    body = b""
+    with contextlib.suppress(Exception):  # the status says enough
+        async with asyncio.timeout(REFUSAL_TIMEOUT_S):
+            async for data in response.aiter_bytes():
+                body += data
+                if len(body) > MAX_REFUSAL_BYTES:
+                    break
+    return body.decode(errors="replace")
 
 
 def from_status(upstream: Upstream, status: int, body: object, headers: Mapping[str, str]) -> ProviderError:

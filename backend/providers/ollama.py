@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import urlsplit
 
@@ -37,6 +37,7 @@ from backend.providers.http import (
     from_status,
     quiet_libraries,
     read_error,
+    refusal_text,
     split_user,
 )
 from backend.providers.keys import key_of
@@ -65,8 +66,6 @@ LOADING_AFTER_S = 0.4
 EMBED_TIMEOUT_S = 100.0
 SHOW_TIMEOUT_S = 10.0
 """For a model's facts before its first chat: without its window, Ollama would cut the prompt in silence."""
-REFUSAL_TIMEOUT_S = 5.0
-MAX_REFUSAL_BYTES = 64 * 1024
 MAX_BYTES = 1 << 50
 """More than any model has; a larger number is not taken for a size."""
 DEFAULT_WINDOW = 4096
@@ -266,7 +265,7 @@ class OllamaProvider:
         response = await client.send(client.build_request("POST", path, json=body), stream=True)
         try:
             if not response.is_success:
-                raise self._refused(body["model"], response, await _some(response))
+                raise self._refused(body["model"], response, await refusal_text(response))
             if reader is not None:
                 reader.answered(response.status_code, response.headers.get("content-type", ""))
             async for data in response.aiter_bytes():
@@ -350,18 +349,6 @@ class OllamaProvider:
 
     def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
         return as_provider_error(self._upstream(model), error, begun=begun)
-
-
-async def _some(response: httpx.Response) -> str:
-    """Return the beginning of a body, as much of it as comes within a bounded time."""
-    body = b""
-    with suppress(Exception):  # the status says enough
-        async with asyncio.timeout(REFUSAL_TIMEOUT_S):
-            async for data in response.aiter_bytes():
-                body += data
-                if len(body) > MAX_REFUSAL_BYTES:
-                    break
-    return body.decode(errors="replace")
 
 
 async def _joined(first: asyncio.Future[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,9 +1,9 @@
-"""Any OpenAI-compatible server through the `openai` library: vLLM, llama.cpp, LM Studio, a remote gateway."""
+"""Any OpenAI-compatible server through the client of the `openai` library: vLLM, llama.cpp, LM Studio, a remote gateway."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Literal, cast
 
@@ -24,7 +24,9 @@ from backend.providers.chat_messages import chat_messages, chat_options
 from backend.providers.http import (
     Upstream,
     as_provider_error,
+    from_status,
     quiet_libraries,
+    refusal_text,
     sdk_options,
     split_user,
 )
@@ -88,6 +90,10 @@ class OpenAIProvider:
         self._address = self._own.base_url or API
         self._where, _ = split_user(self._address)
         self._client: Any = None
+        self._http: Any = None
+        """The HTTP client of the library's, with what it puts into the head of each request, and the address."""
+        self._headers: dict[str, str] = {}
+        self._url = ""
 
     async def prepare(self) -> None:
         self._key = key_of(self.kind, self._own, self._home, self._environment)
@@ -95,27 +101,25 @@ class OpenAIProvider:
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         model = request.model or self._own.model
-        client = self._ready()
+        self._ready()
         if self._own.api == "responses":
-            calls, taking, empty = client.responses, responses.take, {"input": ""}
+            path, taking = "/responses", responses.take
             body, notes = self._response(request, model)
         else:
-            calls, taking, empty = client.chat.completions, take, {"messages": ()}
+            path, taking = "/chat/completions", take
             body, notes = self._chat(request, model)
         reader = StreamReader(
             self._upstream(model), taking, ServerSentEvents(), offered=bool(request.options.offered)
         )
         try:
-            # as its own arguments the library looks at every key of every message: 0.1 ms each, before anything is sent
-            async with calls.with_streaming_response.create(
-                model=model, stream=True, **empty, extra_body=body
-            ) as response:
-                reader.answered(response.status_code, response.headers.get("content-type", ""))
-                async with aclosing(read(response.iter_bytes(), reader)) as items:
-                    async for item in items:
-                        if isinstance(item, Completed):
-                            item.notes[:0] = notes
-                        yield item
+            async with (
+                aclosing(self._streamed(path, {"model": model, "stream": True, **body}, reader)) as chunks,
+                aclosing(read(chunks, reader)) as items,
+            ):
+                async for item in items:
+                    if isinstance(item, Completed):
+                        item.notes[:0] = notes
+                    yield item
         except Exception as error:
             raise self._failure(error, model, begun=reader.begun) from error
 
@@ -186,6 +190,29 @@ class OpenAIProvider:
             client, self._client = self._client, None
             await client.close()
 
+    async def _streamed(self, path: str, body: dict[str, Any], reader: StreamReader) -> AsyncGenerator[bytes]:
+        """Yield the body of a streamed answer as it arrives; closing the iterator closes the connection.
+
+        By the client of the library and its headers, past its methods: these look at each key of each message and build
+        an answer that is not used, which is 0.5 ms before anything is sent, and 0.1 ms for each message.
+
+        Raises:
+            ProviderError: The server refused.
+        """
+        request = self._http.build_request(
+            "POST", f"{self._url}{path}", headers=self._headers, content=msgspec.json.encode(body)
+        )
+        response = await self._http.send(request, stream=True)
+        try:
+            if not response.is_success:
+                text = await refusal_text(response)
+                raise from_status(self._upstream(body["model"]), response.status_code, text, response.headers)
+            reader.answered(response.status_code, response.headers.get("content-type", ""))
+            async for data in response.aiter_bytes():
+                yield data
+        finally:
+            await response.aclose()
+
     def _chat(self, request: CompletionRequest, model: str) -> tuple[dict[str, Any], list[str]]:
         messages = [{"role": "system", "content": request.system}] if request.system else []
         # OpenAI's own chat completions take no thinking back; servers of open models do.
@@ -250,11 +277,12 @@ class OpenAIProvider:
         import openai
 
         quiet_libraries()
-        client: Any = openai.AsyncOpenAI(
-            api_key=self._key or NO_KEY, **sdk_options(openai, self._address, self._own.timeouts.connect)
-        )
-        own = client.responses if self._own.api == "responses" else client.chat.completions
-        _ = own.with_streaming_response, client.models  # they import the rest
+        options = sdk_options(openai, self._address, self._own.timeouts.connect)
+        client: Any = openai.AsyncOpenAI(api_key=self._key or NO_KEY, **options)
+        _ = client.models  # it imports the rest
+        self._http, self._url = options["http_client"], self._address.rstrip("/")
+        head = {**client.default_headers, **client.auth_headers}
+        self._headers = {name: text for name, text in head.items() if isinstance(text, str)}
         return client
 
     def _ready(self) -> Any:
