@@ -265,7 +265,7 @@ async def confirmed(question: str) -> bool:
 
 def ago(moment: float) -> str:
     """Say how long ago, shortly."""
-    seconds = time.time() - moment
+    seconds = max(0.0, time.time() - moment)  # clocks may differ, and be set
     if not moment:
         return "-"
     for limit, unit, word in ((60, 1, "s"), (3600, 60, "m"), (86_400, 3600, "h")):

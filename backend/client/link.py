@@ -255,7 +255,11 @@ def refusal(error: Exception, url: str) -> RemoteError:
         why = failure(error, urlsplit(url).hostname or url)
         hint = "; --ca-file (TEKTON_CA_FILE) names who signed it" if unknown else ""
         return RemoteError(f"the gateway is not trusted: {why} ({url}){hint}", code="unauthorized")
-    return RemoteError(f"the gateway at {url} cannot be reached: {_why(error)}", code="backend_lost")
+    handshake = isinstance(error, ConnectionResetError | ConnectionAbortedError) and url.startswith(
+        ("https", "wss")
+    )
+    why = failure(error, url) if handshake else _why(error)
+    return RemoteError(f"the gateway at {url} cannot be reached: {why}", code="backend_lost")
 
 
 def _why(error: Exception) -> str:

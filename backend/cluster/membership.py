@@ -428,12 +428,12 @@ class Membership:
         for team in [team for team in replica.teams.values() if lost(team.origin)]:
             start = team.start
             failed = team.failed + max(0, len(start.lanes) - team.answered - team.failed - team.cancelled)
-            took = time.time() - start.timestamp
+            took = max(0.0, time.time() - start.timestamp)  # its gateway's clock may be ahead of ours
             end = TeamEnd(start.request_id, team.answered, failed, team.cancelled, took)
             self.stream.publish("chat", end, key=start.request_id)
         for start in [start for origin, start in replica.pipes.values() if lost(origin)]:
             text = "the gateway that ran this pipeline ended meanwhile"
-            took = time.time() - start.timestamp
+            took = max(0.0, time.time() - start.timestamp)  # its gateway's clock may be ahead of ours
             lost_pipe = PipelineEnd(start.request_id, False, "", took, 0, "backend_lost", text)
             self.stream.publish("pipes", lost_pipe, key=start.request_id)
 

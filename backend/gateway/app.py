@@ -176,7 +176,7 @@ def report(gateway: Gateway) -> GatewayReport:
 
 def _health(gateway: Gateway) -> Endpoint:
     async def health(request: Request) -> Response:
-        uptime = time.time() - gateway.platform.started_at
+        uptime = time.monotonic() - gateway.platform.started
         return json_reply(
             {"status": "healthy", "component": "rhetor", "version": backend.__version__, "uptime": uptime}
         )

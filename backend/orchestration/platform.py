@@ -102,6 +102,8 @@ class Platform:
     gateway_report: Callable[[], GatewayReport] = _no_gateway
     """Given by the gateway, if one serves this platform."""
     started_at: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    """The same by a clock that nobody sets."""
     stop_asked: asyncio.Future[bool] | None = None
     """Resolves to whether the fleet is stopped too, once a client asked the backend to end."""
 

@@ -151,7 +151,7 @@ class FleetStore:
 
     def rate(self) -> float:
         """Return the tokens a second of all that stream now."""
-        if self.history and time.time() - self.history[-1].timestamp < FRESH_S:
+        if self.history and abs(time.time() - self.history[-1].timestamp) < FRESH_S:
             return self.history[-1].rate
         return sum(row.tokens_per_second or 0.0 for row in self.rows.values() if row.phase == "streaming")
 

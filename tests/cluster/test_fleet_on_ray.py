@@ -31,9 +31,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own
 ]
 WAIT_S = 60.0
+TOO_LONG_S = 15
+"""How long the one launch that never comes about is waited for. Ray itself takes up to 13 s for one on a busy machine."""
 CONFIG = """
 [cluster]
-ready_timeout_s = 8
+ready_timeout_s = {limit}
 
 [specialists.dionysus]
 resources = { far = 1 }
@@ -50,7 +52,9 @@ provider = "embedded"
 
 
 @pytest.fixture
-def home(tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Home:
     for name, value in {
         "TEKTON_HOME": str(tmp_path / "home"),
         "TEKTON_PORT_PROFILE": "free",
@@ -60,7 +64,8 @@ def home(tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     }.items():
         monkeypatch.setenv(name, value)
     home = Home.from_environment().prepare()
-    home.config.write_text(CONFIG, encoding="utf-8")
+    limit = getattr(request, "param", WAIT_S)
+    home.config.write_text(CONFIG.replace("{limit}", str(limit)), encoding="utf-8")
     return home
 
 
@@ -119,12 +124,13 @@ async def test_a_specialist_is_placed_by_its_resources_asked_and_ended(home: Hom
     assert "state" not in await row_of(client, "apollo"), "stopped is the default"
 
 
+@pytest.mark.parametrize("home", [TOO_LONG_S], indirect=True)
 async def test_a_placement_that_never_comes_about_is_a_failure_with_words_after_its_deadline(
     client: Client,
 ) -> None:
     await client.request("launch", {"ids": ["apollo"]})  # takes a part of what dionysus wants whole
     result = (await client.request("launch", {"ids": ["dionysus"]}))["results"][0]
-    assert not result["ok"] and "did not serve within 8 s" in result["message"]
+    assert not result["ok"] and f"did not serve within {TOO_LONG_S} s" in result["message"]
     assert (await row_of(client, "dionysus")).get("state", "stopped") == "stopped"
     await client.request("kill", {"ids": ["apollo"]})
     assert (await client.request("launch", {"ids": ["dionysus"]}))["results"][0]["ok"], (

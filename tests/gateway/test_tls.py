@@ -92,6 +92,41 @@ async def test_plain_on_tls_and_tls_on_plain_say_so(backend: Backend, authority:
         await asyncio.wait_for(gone.wait(), BOUND_S)
 
 
+@pytest.mark.parametrize(
+    ("names", "days", "words"),
+    [
+        (("elsewhere.internal",), 30, "made out to others than 127.0.0.1"),
+        (("127.0.0.1",), -1, "has expired .or this machine's clock is ahead"),
+        (("127.0.0.1",), 90, "not valid yet .is a clock wrong"),
+        ((), 0, r"cannot be reached: .*does it speak TLS there"),
+    ],
+)
+async def test_a_gateway_whose_certificate_does_not_fit_is_not_told_the_token(
+    authority: Authority, tmp_path: Path, names: tuple[str, ...], days: float, words: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("t" * 40)
+    token.chmod(0o600)
+    context = None
+    if names:
+        files = authority.issue(*names, days=days, called="other")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.cert, files.key)
+    heard = b""
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        with suppress(ConnectionResetError):
+            heard += await reader.read(10_000)
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(RemoteError, match=words):
+            await connect_to(f"https://127.0.0.1:{port}", str(token), authority.ca)
+    assert b"t" * 40 not in heard
+
+
 async def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(
     backend: Backend, authority: Authority
 ) -> None:

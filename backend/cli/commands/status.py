@@ -207,7 +207,7 @@ def _row(row: SpecialistStatus) -> tuple[str, ...]:
 
 def _state(row: SpecialistStatus) -> str:
     if row.phase:
-        return f"{row.state} {row.phase} {time.time() - row.phase_since:.0f}s"
+        return f"{row.state} {row.phase} {max(0.0, time.time() - row.phase_since):.0f}s"
     if row.state == "exited":
         return f"exited {'?' if row.exit_code is None else row.exit_code}"
     if row.state == "killed":

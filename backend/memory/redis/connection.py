@@ -25,12 +25,17 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from backend import tls
 from backend.memory.errors import StoreClosed, StoreFailed
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
 """A server that is silent for so long is taken for dead. A fork for a snapshot pauses it for less than that."""
 MAX_COMMANDS_PER_TRIP = 512
+CONNECTING = " connecting to "
+"""What the client library says of a failure before the first command."""
+SERVER_CLOSED = "Connection closed by server."
+"""What the client library says of an end in the middle of an answer; a server for TLS alone ends every plain connection so."""
 Command = Sequence[str | bytes | int | float]
 
 
@@ -268,12 +273,28 @@ def store_failed(error: BaseException, address: Address) -> StoreFailed:
             advice = "Its setting min-replicas-to-write wants more replicas than follow it: bring them back, or lower it."
         case ResponseError():
             advice = "See the log of the Redis server."
+        case _ if words := _tls_words(error, address):
+            text, advice = words, "Nothing was sent to it."
         case _:
             advice = (
                 "See that it runs and can be reached from here. What was being stored may or may not be kept; "
                 "nothing is sent again by itself."
             )
+    if text == SERVER_CLOSED and urlsplit(address.url).scheme == "redis":
+        text = f"{text.rstrip('.')} (one with TLS has an address that begins with rediss)"
     said = text.partition(" script: ")[0].rstrip(" .")  # which script of ours it was stands in the evidence
     return StoreFailed(
         f"The conversation store failed: Redis at {address.shown}: {said}. {advice}", evidence=text
     )
+
+
+def _tls_words(error: BaseException, address: Address) -> str:
+    """Return in words why no TLS connection came about; empty where the failure is another, or came later."""
+    if urlsplit(address.url).scheme != "rediss" or CONNECTING not in str(error):
+        return ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if words := tls.failure(cause, urlsplit(address.url).hostname or address.shown):
+            return words
+        cause = cause.__cause__ or cause.__context__
+    return ""

@@ -480,8 +480,8 @@ class TurnManager:
         self._show_waiting(turn, ahead, "behind your question" if ahead == 1 else f"behind {ahead} questions")
 
     def _show_start(self, turn: Turn) -> None:
-        """Publish that a turn is next, and waits for its specialist."""
-        self._show_waiting(turn, 0, f"until {self._fleet.status(turn.ai_id).name} has started")
+        """Publish that a turn is next, and waits for its specialist: that is what is before it."""
+        self._show_waiting(turn, 1, f"until {self._fleet.status(turn.ai_id).name} has started")
 
     def _show_waiting(self, turn: Turn, ahead: int, detail: str) -> None:
         if turn.began or turn.done.done():

@@ -94,6 +94,7 @@ class RayLauncher:
         deadline = asyncio.get_running_loop().time() + limit_s
         actor = await self._create(spec)
         self._actors[spec.ai_id] = actor  # from now on `stop` finds it
+        placement: Placement | None = None
         try:
             async with asyncio.timeout_at(deadline):
                 place = msgspec.json.decode(await future_of(actor.place.remote()), type=ActorAddress)
@@ -111,10 +112,7 @@ class RayLauncher:
             self._actors.pop(spec.ai_id, None)
             self._nodes.pop(spec.ai_id, None)
             if isinstance(error, TimeoutError):
-                raise LaunchFailed(
-                    f"{spec.ai_id} did not serve within {limit_s:g} s on {host}: its nodes are full or slow; see "
-                    "`ray status`, or raise cluster.ready_timeout_s"
-                ) from error
+                raise LaunchFailed(_too_late(spec.ai_id, limit_s, host, placement)) from error
             if isinstance(error, self._head.ray.exceptions.RayError):
                 raise LaunchFailed(
                     f"{spec.ai_id} cannot be placed: {cause_of(error)}", evidence=str(error)
@@ -280,6 +278,19 @@ class RayLauncher:
             return any(node.id == node_id and node.alive for node in self._head.nodes())
         except HeadSilent:
             return True
+
+
+def _too_late(ai_id: str, limit_s: float, hosts: str, placement: Placement | None) -> str:
+    """Say how far a launch came that was not done in time: a full cluster is mended otherwise than a slow host."""
+    if placement is not None:
+        return (
+            f"{ai_id} was placed on {placement.host} and did not serve within {limit_s:g} s: that host is "
+            "slow; raise cluster.ready_timeout_s"
+        )
+    return (
+        f"{ai_id} did not serve within {limit_s:g} s on {hosts}: its nodes are full or slow; see `ray status`, or raise "
+        "cluster.ready_timeout_s"
+    )
 
 
 def _log_header(place: ActorAddress) -> str:

@@ -151,7 +151,7 @@ class NeedsList(ScrollView, can_focus=True):
 def _line(item: AttentionItem, width: int) -> list[Part]:
     sign, tone = SIGNS[item.kind]
     count = f" ×{item.count}" if item.count > 1 else ""
-    seconds = time.time() - item.since
+    seconds = max(0.0, time.time() - item.since)
     since = "today" if not item.since else f"{seconds:.0f} s" if seconds < 60 else age(item.since)
     narrow, who = width < NARROW - 2, one_line(item.who.removesuffix("-ai"), 60)
     parts = [

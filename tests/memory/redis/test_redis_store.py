@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from backend.memory.redis import scripts
 from backend.memory.redis.connection import Address
 from backend.memory.redis.layout import PREFIX
 from backend.memory.redis.store import RedisStore
+from tests.certificates import Authority
 from tests.redis_server import BINARY, RedisServer
 from tests.stores import say, search_all
 
@@ -64,6 +66,37 @@ async def test_a_server_that_would_lose_messages_or_refuses_us_is_refused_at_sta
             await careless.store("gateway-1").open()
     finally:
         careless.kill()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "names", "days", "words"),
+    [
+        ("rediss", ["elsewhere.internal"], 30, "made out to others than 127.0.0.1. Nothing was sent"),
+        ("rediss", ["127.0.0.1"], -1, "has expired .*Nothing was sent"),
+        ("rediss", ["127.0.0.1"], 90, "not valid yet .*Nothing was sent"),
+        ("rediss", [], 0, "does it speak TLS there.*Nothing was sent"),
+        ("redis", ["127.0.0.1"], 30, "begins with rediss"),
+    ],
+)
+async def test_what_is_wrong_with_a_server_s_tls_is_said_in_words(
+    scheme: str, names: list[str], days: float, words: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    context = None
+    if names:
+        files = authority.issue(*names, days=days)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.cert, files.key)
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as door:
+        port = door.sockets[0].getsockname()[1]
+        trust = f"?ssl_ca_certs={authority.ca}" if scheme == "rediss" else ""
+        with pytest.raises(StoreFailed, match=words):
+            await RedisStore(Address(f"{scheme}://127.0.0.1:{port}/0{trust}"), "gateway-1").open()
 
 
 async def test_a_password_is_used_and_never_told(tmp_path: Path) -> None:
