@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+import backend
 from backend.catalog import Catalog
 from backend.config import Settings
 from backend.home import Home, read_token, write_private
@@ -365,7 +366,7 @@ class Supervisor:
         request = Request(type="configure", token=self._context.token, settings={option: value})
         reply = await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
-            raise TektonError(reply.message, code=reply.code)
+            raise self._refused(ai_id, reply)
 
     async def _configure(self, row: SpecialistStatus, choice: ProviderChoice) -> None:
         request = Request(
@@ -377,7 +378,7 @@ class Supervisor:
         )
         reply = await self.channel(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
-            raise TektonError(reply.message, code=reply.code)
+            raise self._refused(row.id, reply)
         if isinstance(reply, InfoResponse) and (placement := self._context.placements.get(row.id)):
             await self._context.registry.apply(
                 lambda change: change.update(
@@ -387,6 +388,18 @@ class Supervisor:
                     model=choice.model,
                 )
             )
+
+    def _refused(self, ai_id: str, reply: ErrorReply) -> TektonError:
+        """Return why a worker refused a request; one of another version may not know what is asked."""
+        row = self.status(ai_id)
+        if reply.code == "unknown_type" and row.version != backend.__version__:
+            return TektonError(
+                f"{row.name} runs version {row.version} and cannot do that, this gateway is {backend.__version__}: "
+                f"`tekton restart {row.name}` when it suits",
+                code="conflict",
+                evidence=reply.message,
+            )
+        return TektonError(reply.message, code=reply.code, evidence=reply.evidence, detail=reply.detail)
 
     def _extra_keys(self, kind: str) -> dict[str, str]:
         """Return the keys that are sent to a worker over its socket: none to other hosts and agents, which have their own."""
@@ -407,7 +420,7 @@ class Supervisor:
         asked = Request(type="embed", texts=texts, model=model or None, token=self._context.token)
         reply = await self.channel(ai_id).call(asked, timeout_s=EMBED_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
-            raise TektonError(reply.message, code=reply.code, evidence=reply.evidence, detail=reply.detail)
+            raise self._refused(ai_id, reply)
         if not isinstance(reply, EmbedResponse):
             raise TektonError(f"{ai_id} answered `embed` with {type(reply).__name__}")
         return reply

@@ -22,6 +22,7 @@ from backend.home import Home
 from backend.registry import Registry
 from backend.registry.identity import identify, own_identity
 from backend.registry.ports import bind
+from backend.schema.errors import TektonError
 from backend.schema.frames import StreamEnd
 from backend.schema.records import RegistryEntry
 from backend.specialists import adoption
@@ -116,6 +117,9 @@ async def worker_of_an_older_version(home: Home) -> AsyncIterator[int]:
     reading, writing = os.pipe()
     run = (
         "import sys, backend; sys.argv[1:] = sys.argv[3:]; backend.__version__ = '0.1.7'; "
+        "from backend.worker.specialist import Specialist as S; now = S.answer_now; "
+        "S.answer_now = lambda self, asked: ("
+        "self.error('unknown_type', 'no such request', asked) if asked.type == 'embed' else now(self, asked)); "
         "from backend.worker.__main__ import main; main()"
     )
     worker = await asyncio.create_subprocess_exec(
@@ -148,6 +152,10 @@ async def test_a_worker_that_an_older_version_started_is_adopted_and_can_be_ende
         assert (fleet.pid("apollo-ai"), fleet.supervisor.status("apollo-ai").state) == (pid, "ready")
         assert fleet.supervisor.status("apollo-ai").version == "0.1.7"
         assert isinstance(await fleet.ask("apollo-ai", "hello").end(), StreamEnd)
+        with pytest.raises(
+            TektonError, match=r"apollo runs version 0\.1\.7 and cannot do that.*restart apollo"
+        ):
+            await fleet.supervisor.embed("apollo-ai", ["x"])
         [result] = await fleet.supervisor.kill(["apollo-ai"])
         assert result.ok and identify(pid) is None
 
