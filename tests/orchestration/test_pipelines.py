@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from backend.events import EventStream
 from backend.home import Home
-from backend.memory import SqliteStore
+from backend.memory import SqliteStore, StoreFailed
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.pipelines import history as pipeline_history
@@ -427,6 +427,39 @@ async def test_runs_go_with_the_age_of_messages(tmp_path: Path) -> None:
         assert list(await store.settings.with_prefix("pipeline:")) == ["pipeline:r2", "pipeline:r3"]
     finally:
         await store.close()
+
+
+async def test_a_run_that_ends_while_the_store_takes_nothing_is_known_and_stored_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not run again under its id, is listed, and lies in the store once that takes it."""
+    monkeypatch.setattr(pipeline_history, "STORE_AGAIN_S", 0.05)
+    settings: Any = desk.platform.memory.settings
+    put, full = type(settings).put, asyncio.Event()
+
+    async def refuse(store: Any, key: str, value: Any) -> None:
+        if full.is_set() and key.startswith("pipeline"):
+            raise StoreFailed("the disk is full")
+        await put(store, key, value)
+
+    monkeypatch.setattr(type(settings), "put", refuse)
+    listener = desk.listen()
+    running = asyncio.create_task(desk.run('apollo "[[repeat 9]] [[rate 9]]"', request_id="late"))
+    await listener.until(StageText, request_id="late")
+    full.set()
+    record = await running
+    calls = desk.calls
+    again = await desk.run('apollo "[[repeat 9]] [[rate 9]]"', request_id="late")
+    assert (again.output, desk.calls) == (record.output, calls)
+    assert (await desk.do("list_pipelines", limit=1)).runs[0].ok
+    with pytest.raises(TektonError, match="names another pipeline"):
+        await desk.run("apollo", "something else", request_id="late")
+    full.clear()
+    async with asyncio.timeout(BOUND_S):
+        while not (await settings.with_prefix("pipeline:late"))["pipeline:late"].get("ok"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    (told,) = [e for e in await desk.platform.memory.errors.find(where="pipelines") if e.request_id == "late"]
+    assert "stored as soon as that is possible" in told.message
 
 
 async def test_the_oldest_runs_are_forgotten_beyond_the_caps(

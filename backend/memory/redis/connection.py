@@ -107,6 +107,8 @@ class RedisConnection:
         self._queue: asyncio.Queue[Job | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._work(), name="memory-redis")
         self._closed = False
+        self._answered = False
+        """Whether the server has answered at all, so that it speaks as we do."""
 
     @property
     def waiting(self) -> int:
@@ -181,12 +183,13 @@ class RedisConnection:
                     answers[index] = answer
         except Exception as error:
             # whatever it is: the callers get it, and the connection serves the next ones
-            failure = store_failed(error, self._address)
+            failure = store_failed(error, self._address, answered=self._answered)
             failure.__cause__ = error
             for job in batch:
                 if not job.future.done():
                     job.future.set_exception(failure)
             return
+        self._answered = True
         start = 0
         for job in batch:
             end = start + len(job.commands)
@@ -253,8 +256,8 @@ def _encoded(command: Command) -> Command:
     return [part.encode("utf-8", "replace") if isinstance(part, str) else part for part in command]
 
 
-def store_failed(error: BaseException, address: Address) -> StoreFailed:
-    """Return the failure that says what the server refused, and how to fix it."""
+def store_failed(error: BaseException, address: Address, *, answered: bool = True) -> StoreFailed:
+    """Return the failure that says what the server refused, and how to fix it; `answered` if it ever said anything else."""
     text = str(error) or type(error).__name__
     match error:
         case AuthenticationError():
@@ -280,7 +283,7 @@ def store_failed(error: BaseException, address: Address) -> StoreFailed:
                 "See that it runs and can be reached from here. What was being stored may or may not be kept; "
                 "nothing is sent again by itself."
             )
-    if text == SERVER_CLOSED and urlsplit(address.url).scheme == "redis":
+    if text == SERVER_CLOSED and not answered and urlsplit(address.url).scheme == "redis":
         text = f"{text.rstrip('.')} (one with TLS has an address that begins with rediss)"
     said = text.partition(" script: ")[0].rstrip(" .")  # which script of ours it was stands in the evidence
     return StoreFailed(

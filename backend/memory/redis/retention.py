@@ -6,10 +6,11 @@ Works in small steps, so that appends never wait long. A removal that a crash cu
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
-from backend.memory.errors import UnknownSession
+from backend.memory.errors import StoreFailed, UnknownSession
 from backend.memory.records import BOOKED_DAYS, Retention, RetentionReport
 from backend.memory.redis import scripts, sent
 from backend.memory.redis.connection import RedisConnection
@@ -18,6 +19,8 @@ from backend.memory.redis.layout import PREFIX, packed, read_messages, sessions_
 from backend.memory.redis.tool_calls import delete_old
 from backend.memory.redis.turns import decode_turn
 from backend.schema.records import StoredMessage
+
+log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
 STEP_ROWS = 200
@@ -59,7 +62,10 @@ async def delete_session(connection: RedisConnection, session_id: str) -> None:
     """Remove a session: first from sight, in one step, then its messages. Raises `UnknownSession`."""
     if not await connection.run(scripts.REMOVE_SESSION, PREFIX, session_id, ""):
         raise UnknownSession(session_id)
-    await _drop_messages(connection, session_id)
+    try:
+        await _drop_messages(connection, session_id)
+    except StoreFailed:  # the session is gone for everybody; its messages go with the next retention or start
+        log.exception("the messages of the deleted session %s are left for later", session_id)
 
 
 async def finish_removals(connection: RedisConnection) -> None:

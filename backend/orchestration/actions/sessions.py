@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from backend.catalog import Catalog
 from backend.events import EventStream
-from backend.memory import TEAM, MemoryStore, export
+from backend.memory import TEAM, MemoryStore, UnknownSession, export
 from backend.orchestration.action import action
 from backend.orchestration.attention import AttentionQueue
 from backend.orchestration.bulk import BulkManager
@@ -149,11 +149,13 @@ async def delete_session(
         await _end_questions(params.id, bulks=bulks, pipelines=pipelines, teams=teams, turns=turns)
         # first: of what is left when the store goes in between, deleting it once more takes the rest
         await pipelines.forget_session(params.id)
-        await memory.sessions.delete(params.id)
-    turns.forget_session(params.id)
-    teams.forget_session(params.id)
-    await attention.forget_session(params.id)
-    events.publish("chat", SessionRemoved(params.id))
+        try:
+            await memory.sessions.delete(params.id)
+        except UnknownSession:
+            # it may have gone with a call whose store went away before it could say so
+            await _forget(params.id, attention=attention, events=events, teams=teams, turns=turns)
+            raise
+    await _forget(params.id, attention=attention, events=events, teams=teams, turns=turns)
     return SessionDeleted(params.id)
 
 
@@ -311,6 +313,21 @@ async def reset_member(
     session = await memory.sessions.patch(session.id, is_default=True)
     events.publish("chat", SessionChanged(session))
     return session
+
+
+async def _forget(
+    session_id: str,
+    *,
+    attention: AttentionQueue,
+    events: EventStream,
+    teams: TeamManager,
+    turns: TurnManager,
+) -> None:
+    """Forget what is remembered beside the store of a session that is gone, and say that it is."""
+    turns.forget_session(session_id)
+    teams.forget_session(session_id)
+    events.publish("chat", SessionRemoved(session_id))
+    await attention.forget_session(session_id)
 
 
 async def _end_questions(

@@ -222,6 +222,7 @@ class PipelineManager:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._kept.close()
 
     def _stop(self, run: PipelineRun, number: int) -> None:
         run.stop_at = number
@@ -360,12 +361,12 @@ class PipelineManager:
             run.begun.set()
 
     async def _keep(self, record: RunRecord) -> None:
-        try:
-            await self._kept.remember(record)
-        except Exception as error:  # a full disk must not hide how the run ended
-            log.exception("the pipeline run %s is not kept", record.request_id)
+        if why := await self._kept.keep(record):  # a store that is away must not hide how the run ended
             self._error_log.record(
-                "pipelines", "internal", f"a run is not kept: {error}", request_id=record.request_id
+                "pipelines",
+                "internal",
+                f"a run is not stored yet: {why}. It is kept in memory and stored as soon as that is possible",
+                request_id=record.request_id,
             )
 
 

@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from backend.memory import MemoryStore, Retention, StoreClosed, StoreFailed, UnknownMessage
-from backend.memory.redis import scripts
+from backend.memory import (
+    MemoryStore,
+    Retention,
+    StoreClosed,
+    StoreFailed,
+    UnknownMessage,
+    UnknownSession,
+)
+from backend.memory.redis import retention, scripts
 from backend.memory.redis.connection import Address
 from backend.memory.redis.layout import PREFIX
 from backend.memory.redis.store import RedisStore
@@ -312,3 +319,39 @@ async def test_a_full_server_is_a_clear_error_and_reading_goes_on(tmp_path: Path
     assert (await store.sessions.get(session.id)).messages == len(kept)
     await store.close()
     small.kill()
+
+
+async def test_a_session_whose_messages_cannot_be_dropped_any_more_is_deleted_and_they_go_later(
+    server: RedisServer, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store goes between the two: who asked is told the truth, which is that the session is gone."""
+    session = await store.sessions.create("apollo-ai", "going")
+    for number in range(5):
+        await say(store, session.id, f"quokka {number}")
+    drop = retention.drop
+
+    async def store_goes(*_: object) -> int:
+        server.kill()
+        raise StoreFailed("gone")
+
+    monkeypatch.setattr(retention, "drop", store_goes)
+    await store.sessions.delete(session.id)
+    monkeypatch.setattr(retention, "drop", drop)
+    server.start()
+    with pytest.raises(UnknownSession):
+        await store.messages.read(session.id)
+    await store.retain(Retention())
+    assert (await store.messages.search("quokka")).hits == []
+    async with redis.asyncio.Redis(port=server.port) as raw:
+        assert not await raw.exists(f"{PREFIX}dying") and not await raw.exists(f"{PREFIX}m")
+
+
+async def test_that_a_server_may_speak_tls_is_only_said_of_one_that_never_answered(
+    server: RedisServer, store: MemoryStore
+) -> None:
+    await store.sessions.default("apollo-ai")
+    server.kill()
+    for _ in range(3):
+        with pytest.raises(StoreFailed) as caught:
+            await store.sessions.default("apollo-ai")
+        assert "rediss" not in caught.value.message
