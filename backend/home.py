@@ -15,6 +15,8 @@ from pathlib import Path
 
 from backend.schema.errors import TektonError
 
+READ_ONLY = "a file system that is mounted read-only"
+
 
 class HomeRefused(TektonError):
     """The folder cannot be a home: it is shared with others, or the system does not let us use it."""
@@ -68,6 +70,10 @@ class Home:
         try:
             for folder in (self.root, self.registry.parent, self.logs, self.run, self.state):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.is_read_only:
+                raise HomeRefused(
+                    f"TEKTON_HOME: {self.root} is on {READ_ONLY}; mount it for writing, or name another folder"
+                )
             if self.root.stat().st_mode & 0o077:
                 self.root.chmod(0o700)
         except FileExistsError as error:
@@ -75,6 +81,11 @@ class Home:
         except OSError as error:
             raise HomeRefused(f"{error.filename or self.root} cannot be used: {error.strerror}") from error
         return self
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the folder is on a file system that nobody can write to."""
+        return bool(os.statvfs(self.root).f_flag & os.ST_RDONLY)
 
     def may_be(self, named: str) -> bool:
         """Return whether what was written by the home at `named` may be this one's: it is no copy of another home.

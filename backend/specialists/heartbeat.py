@@ -99,15 +99,19 @@ class Heartbeat:
         answer = asyncio.ensure_future(client.call(Request(type="ping"), timeout_s=self._deadline_s))
         # A worker may be slow to answer, but its host's kernel confirms what arrives whatever the worker does. So another
         # host that confirms nothing is gone long before the deadline for an answer has passed.
-        await asyncio.wait([answer], timeout=self._silence_s)
-        if not answer.done() and self._context.launcher.remote and client.unacknowledged:
-            host = self._context.table.rows[ai_id].host
-            why = f"{host} has confirmed nothing for {self._silence_s:g} s: the host or its network is gone"
-            answer.cancel()
-            # `close` would wait until the bytes are sent, to a host that takes none.
-            client.abort(why)
-            raise HostUnreachable(why)
-        await answer
+        try:
+            await asyncio.wait([answer], timeout=self._silence_s)
+            if not answer.done() and self._context.launcher.remote and client.unacknowledged:
+                host = self._context.table.rows[ai_id].host
+                why = (
+                    f"{host} has confirmed nothing for {self._silence_s:g} s: the host or its network is gone"
+                )
+                # `close` would wait until the bytes are sent, to a host that takes none.
+                client.abort(why)
+                raise HostUnreachable(why)
+            await answer
+        finally:
+            answer.cancel()  # a heartbeat that is stopped waits no longer; its failure would be nobody's
 
     async def _check_endpoint(self, channel: Channel) -> None:
         reply = await channel.call(Request(type="health"), timeout_s=ENDPOINT_TIMEOUT_S)

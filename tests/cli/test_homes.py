@@ -6,9 +6,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from backend.cli.commands import doctor
+from backend.home import Home, HomeRefused
 from tests.cli.commandline import Line
 
 
@@ -141,6 +144,22 @@ def test_specialists_are_killed_through_any_spelling_of_their_home(quiet: Line, 
         quiet.environment["TEKTON_HOME"] = str(spelling)
         done = quiet("tekton", "kill", "--all")
         assert done.returncode == 0 and done.stdout.startswith("apollo: "), (spelling, done)
+
+
+def test_a_home_that_nobody_can_write_to_is_one_finding_and_nothing_to_repair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home").prepare()
+    home.database.write_bytes(b"")
+    monkeypatch.setenv("TEKTON_HOME", str(home.root))
+    real = os.statvfs(home.root)
+    facts = {name: getattr(real, name) for name in dir(real) if name.startswith("f_")}
+    read_only = SimpleNamespace(**{**facts, "f_flag": real.f_flag | os.ST_RDONLY})
+    monkeypatch.setattr(os, "statvfs", lambda path: read_only)
+    with pytest.raises(HomeRefused, match="mounted read-only"):
+        home.prepare()
+    found = [finding for finding in doctor._local() if not finding.ok and str(home.root) in finding.what]
+    assert len(found) == 1 and "read-only" in found[0].what and "--repair" not in found[0].fix
 
 
 def test_a_copy_of_a_home_shares_its_conversations_and_none_of_its_processes(

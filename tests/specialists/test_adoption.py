@@ -215,6 +215,16 @@ async def test_a_copy_of_a_home_leaves_the_workers_of_the_first_one_alone(
     assert isinstance(await first.ask("apollo-ai", "hello").end(), StreamEnd)
 
 
+async def test_what_was_ended_is_told_though_the_registry_takes_nothing(tmp_path: Path) -> None:
+    home = make_platform(tmp_path / "home").home
+    pids = await orphaned(home.root)
+    lock = home.registry.with_name(f"{home.registry.name}.lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # it cannot be locked, as on a file system that is mounted read-only
+    results = await asyncio.to_thread(kill_all, home, grace_s=0.5)
+    assert sorted((result.pid, result.ok) for result in results) == sorted((pid, True) for pid in pids)
+
+
 async def test_the_workers_of_a_home_that_was_moved_are_adopted_and_can_be_ended(tmp_path: Path) -> None:
     old = make_platform(tmp_path / "home").home
     pids = await orphaned(old.root)

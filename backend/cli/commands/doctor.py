@@ -65,7 +65,7 @@ async def doctor(options: argparse.Namespace) -> int:
 def _local() -> Iterator[Finding]:
     from backend import config as settings_module
     from backend.catalog import load
-    from backend.home import Home
+    from backend.home import READ_ONLY, Home
     from backend.providers.embedded import PROVIDER as EMBEDDED
     from backend.providers.embedded import weights
     from backend.providers.embedded.server import CannotServe, check_machine
@@ -78,8 +78,12 @@ def _local() -> Iterator[Finding]:
     except TektonError as error:
         yield Finding(False, error.message, "choose another TEKTON_HOME")
         return
-    yield from _permissions(home)
-    yield from _files(home)
+    read_only = home.root.exists() and home.is_read_only
+    if read_only:  # of what follows from it nothing is broken, and nothing is to be repaired
+        yield Finding(False, f"{home.root} is on {READ_ONLY}", "mount it for writing, or set TEKTON_HOME")
+    else:
+        yield from _permissions(home)
+        yield from _files(home)
     yield from _packages()
     try:
         settings = settings_module.load(home)
@@ -105,7 +109,7 @@ def _local() -> Iterator[Finding]:
         yield Finding(False, str(error), "connect Ollama or another provider")
     yield from _ports(home, settings, catalog)
     yield from _agents(settings)
-    if not settings.memory.store:
+    if not settings.memory.store and not read_only:
         yield from _database(home)
     free = shutil.disk_usage(home.root if home.root.exists() else "/").free
     yield Finding(
@@ -156,10 +160,13 @@ def _database(home: Home) -> Iterator[Finding]:
     try:
         kept = peek(home.database, (RETAINED_AT, REPORT))
     except sqlite3.Error as error:
+        damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN
         yield Finding(
             False,
             f"the database {home.database} cannot be read: {error}",
-            "tekton stop, then tekton doctor --repair: it is set aside, and what can be read is brought back",
+            "tekton stop, then tekton doctor --repair: it is set aside, and what can be read is brought back"
+            if damaged
+            else f"make {home.state} and the files in it readable and writable by you",
         )
         return
     did = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in kept.get(REPORT, {}).items() if n)
