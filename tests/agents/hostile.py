@@ -68,6 +68,22 @@ def fork(_: str) -> None:
     time.sleep(600)
 
 
+def mute(session: str) -> None:
+    """Close standard output and live on."""
+    say(session, "before")
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    time.sleep(600)
+
+
+def deaf(session: str) -> None:
+    """Close standard input and live on."""
+    say(session, "before")
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    time.sleep(600)
+
+
 def reused(session: str) -> None:
     """Read a file, and then ask to remove everything under the id of that call."""
     call = {"toolCallId": "c", "title": "read notes", "kind": "read", "locations": [{"path": "/notes"}]}

@@ -18,6 +18,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import AskOpened, SpecialistEvent
 from tests.orchestration.running import BOUND_S, Watcher, do, running
 
+ROGUES = ("rogue", "mute", "deaf")
 AGENT = str(Path(__file__).with_name("hostile.py"))
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,8 +31,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> AsyncGenerator[Platform]:
-    text = f'[specialists.rogue]\ntransport = "acp"\ncommand = {json.dumps([sys.executable, AGENT])}\ncwd = "{folder}"\n'
-    async with running(tmp_path_factory.mktemp("rogue") / "home", "rogue", "apollo", config=text) as platform:
+    command = json.dumps([sys.executable, AGENT])
+    text = "".join(
+        f'[specialists.{name}]\ntransport = "acp"\ncommand = {command}\ncwd = "{folder}"\n' for name in ROGUES
+    )
+    async with running(tmp_path_factory.mktemp("rogue") / "home", *ROGUES, "apollo", config=text) as platform:
         yield platform
 
 
@@ -152,6 +156,20 @@ async def test_what_it_asks_while_it_is_being_cancelled_is_void_and_shown_to_nob
     assert given["result"]["outcome"] == {"outcome": "cancelled"}
     outcome = await ask(shared, "strange")  # the same conversation goes on
     assert outcome.content == "fine" and not any("anew" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize(("name", "pipe"), [("mute", "output"), ("deaf", "input")])
+async def test_an_agent_that_closes_one_of_its_pipes_is_ended_and_its_turn_with_it(
+    shared: Platform, name: str, pipe: str
+) -> None:
+    with pytest.raises(TektonError, match=f"closed its {pipe}"):
+        await asyncio.wait_for(ask(shared, name, name), BOUND_S)
+    watcher = Watcher(shared, "fleet")
+    async with asyncio.timeout(BOUND_S):
+        while shared.fleet.status(f"{name}-ai").state not in ("killed", "exited"):
+            watcher.seen.clear()
+            await watcher.until(SpecialistEvent)
+    watcher.close()
 
 
 async def test_what_it_forks_ends_with_it_also_when_it_kills_its_guard(shared: Platform) -> None:

@@ -135,6 +135,13 @@ def links(tmp_path: Path) -> Path:
         ("notes/a.txt", "path=notes/*", "ROOT", True),
         ("notes/out/a.txt", "path=notes/*", "ROOT", False),
         ("notes/out/a.txt", "path=*", "ROOT", True),
+        ("echo hi", "path=echo *", "ROOT", True),
+        ("echo hi", "path=echo *", "ROOT/beside", True),
+        ("echo hi/../../x", "path=echo *", "ROOT", False),
+        ("a.txt", "path=a*", "ROOT/beside", True),
+        ("out/a.txt", "path=*.txt", "ROOT/beside", True),
+        ("out/a.txt", "path=out/*", "ROOT/beside", True),
+        ("./out/a.txt", "path=./*", "ROOT/beside", False),
     ],
 )
 def test_an_allow_of_a_folder_covers_what_really_lies_in_it(

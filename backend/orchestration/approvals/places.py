@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 MAX_PATHS = 64
 """Of one call, in the order in which its arguments stand there."""
@@ -18,15 +18,23 @@ MAX_PATH_CHARS = 4096
 _STAR = re.compile(r"\*|\\")
 
 
-def real_places(values: Mapping[str, object], globs: Iterable[str], cwd: str) -> dict[str, str]:
-    """Return where texts lead that are paths, as far as that is elsewhere than they say. Blocks: for a thread.
+class Place(NamedTuple):
+    """Where a path leads. `by_link`: elsewhere than it says, though it is written without `..`."""
+
+    path: str
+    by_link: bool
+
+
+def real_places(values: Mapping[str, object], globs: Iterable[str], cwd: str) -> dict[str, Place]:
+    """Return where texts lead that are paths, as far as that is not what they say. Blocks: for a thread.
 
     `cwd` is where relative ones begin; empty where that is not known, and they are left out. Of a glob it is the
     folder before its first star, of one without a star the whole.
     """
+    base = os.path.realpath(cwd) if cwd else ""
     texts = [*_texts(list(values.values()))][:MAX_PATHS]
     texts += [fixed_part(glob) for glob in globs]
-    return {text: place for text in dict.fromkeys(texts) if (place := _real(text, cwd))}
+    return {text: place for text in dict.fromkeys(texts) if (place := _place(text, base)) is not None}
 
 
 def fixed_part(glob: str) -> str:
@@ -45,19 +53,21 @@ def _texts(values: Iterable[object]) -> Iterator[str]:
             yield from _texts(cast(dict[str, object], value).values())
 
 
-def _real(text: str, cwd: str) -> str:
-    """Return where a path leads, empty where it is none or leads where it says."""
-    if not 0 < len(text) <= MAX_PATH_CHARS or "\0" in text or "\n" in text:
-        return ""
-    path = os.path.expanduser(text) if text.startswith("~") else text
-    if not path.startswith("/"):
-        if not cwd:
-            return ""
-        path = os.path.join(cwd, path)
+def _place(text: str, base: str) -> Place | None:
+    """Return where a text leads as a path; `None` where it cannot be one, or leads where it says."""
+    if len(text) > MAX_PATH_CHARS or "\0" in text or "\n" in text:
+        return None
+    said = os.path.expanduser(text) if text.startswith("~") else text
+    if not said.startswith("/"):
+        if not base:
+            return None
+        said = os.path.join(base, said)
+    said = posixpath.normpath(said)
     try:
-        found = os.path.realpath(path)
+        found = os.path.realpath(said)
     except (OSError, ValueError):
-        return ""
+        return None
     if found == posixpath.normpath(text):
-        return ""
-    return f"{found}/" if text.endswith("/") and found != "/" else found
+        return None
+    ended = f"{found}/" if found != "/" and (not text or text.endswith("/")) else found
+    return Place(ended, found != said)

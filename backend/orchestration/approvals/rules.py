@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from backend.orchestration.approvals.places import fixed_part
+from backend.orchestration.approvals.places import Place, fixed_part
 from backend.orchestration.approvals.readings import folded, readings
 from backend.schema.content import read_arguments
 from backend.schema.errors import TektonError
@@ -28,7 +28,7 @@ CALL = "this question"
 _OPERATORS = re.compile(r"[;&|<>`$\n\r\0]")
 """What ends one command of a shell and begins another, or has it expand something: no `*` of an `allow` covers it."""
 _ARGUMENT = re.compile(r"(?<!\s)\s++([A-Za-z_][\w.-]*+)=")
-NOWHERE_ELSE: Mapping[str, str] = {}
+NOWHERE_ELSE: Mapping[str, Place] = {}
 """No path leads elsewhere than it says."""
 _GLOB = re.compile(r"\*|\\(.)?|[^*\\]++", re.DOTALL)
 """A star, an escaped character, or a run of plain ones."""
@@ -136,7 +136,7 @@ def decide(
     scopes: Iterable[str],
     *,
     default: Verdict = "ask",
-    real: Mapping[str, str] = NOWHERE_ELSE,
+    real: Mapping[str, Place] = NOWHERE_ELSE,
 ) -> Decision:
     """Return what the rules say of a call, `deny` before `ask` before `allow`, the narrowest scope first.
 
@@ -160,7 +160,7 @@ def narrowed(
     rules: CallRules | None,
     tool: str,
     arguments: str,
-    real: Mapping[str, str] = NOWHERE_ELSE,
+    real: Mapping[str, Place] = NOWHERE_ELSE,
 ) -> Decision:
     """Return the platform's decision, or that of the rules a question brought along where it is stricter."""
     if rules is None:
@@ -198,7 +198,7 @@ def check(rules: CallRules | None) -> None:
             read_pattern(pattern)
 
 
-def _covers(rule: Rule, tool: str, values: dict[str, object], real: Mapping[str, str]) -> bool:
+def _covers(rule: Rule, tool: str, values: dict[str, object], real: Mapping[str, Place]) -> bool:
     pattern = read_pattern(rule.pattern)
     if not matches(pattern.tool, tool) and (rule.verdict == "allow" or not _alike(pattern.tool, tool)):
         return False
@@ -208,7 +208,7 @@ def _covers(rule: Rule, tool: str, values: dict[str, object], real: Mapping[str,
     )
 
 
-def _allows(glob: str, value: object, given: bool, real: Mapping[str, str]) -> bool:
+def _allows(glob: str, value: object, given: bool, real: Mapping[str, Place]) -> bool:
     """Return whether a glob of an `allow` clearly covers a value, and where that leads."""
     if not given or not isinstance(value, str | int | float | bool):
         return False
@@ -217,21 +217,21 @@ def _allows(glob: str, value: object, given: bool, real: Mapping[str, str]) -> b
     if not matches(glob, plain, star=_is_one_word):
         return False
     there = real.get(text)
-    return there is None or matches(_moved(glob, real), there, star=_is_one_word)
+    return there is None or not there.by_link or matches(_moved(glob, real), there.path, star=_is_one_word)
 
 
-def _moved(glob: str, real: Mapping[str, str]) -> str:
+def _moved(glob: str, real: Mapping[str, Place]) -> str:
     """Return a glob over the place to which its folder leads."""
     fixed = fixed_part(glob)
-    there = real.get(fixed)
-    return glob if there is None else escape(there) + glob[len(fixed) :]
+    there = None if glob.startswith("*") else real.get(fixed)
+    return glob if there is None else escape(there.path) + glob[len(fixed) :]
 
 
 def _is_one_word(text: str) -> bool:
     return not _OPERATORS.search(text)
 
 
-def _touches(glob: str, value: object, given: bool, real: Mapping[str, str]) -> bool:
+def _touches(glob: str, value: object, given: bool, real: Mapping[str, Place]) -> bool:
     """Return whether a glob of a `deny` or an `ask` may be meant for a value: for all of it, a part, or its like."""
     if not given:
         return False
@@ -241,7 +241,7 @@ def _touches(glob: str, value: object, given: bool, real: Mapping[str, str]) -> 
         return any(_touches(glob, one, True, real) for one in inner) or _alike(glob, _words(whole))
     text = _words(value)
     globs = {glob, _moved(glob, real)}
-    places = [*readings(text), *(readings(real[text]) if text in real else ())]
+    places = [*readings(text), *(readings(real[text].path) if text in real else ())]
     return any(_alike(one, place) for place in places for one in globs)
 
 

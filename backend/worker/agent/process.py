@@ -45,7 +45,9 @@ class AgentProcess:
         self._spec, self._environment, self._handler = spec, environment, handler
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Future[None] | None = None
+        self._stopping = False
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.peer = Peer(self._write, handler)
 
@@ -73,6 +75,8 @@ class AgentProcess:
                 f"the agent cannot be started in {self._spec.cwd}: {error.strerror}", code="launch_failed"
             ) from error
         self._reading = asyncio.create_task(self._read(self._process, hold), name="agent's output")
+        if self._process.stdin is not None:
+            self._watching = asyncio.create_task(self._watch_input(self._process.stdin), name="agent's input")
         self._sweep_after(self._process.pid)
 
     def _sweep_after(self, pid: int) -> None:
@@ -93,6 +97,7 @@ class AgentProcess:
     async def stop(self) -> None:
         """End it and everything it began: end of input, then the guard's steps, which end in SIGKILL."""
         process = self._process
+        self._stopping = True
         if process is None or self.ended.done():
             return
         if process.stdin is not None:
@@ -118,18 +123,39 @@ class AgentProcess:
                 await hold()
         except ConnectionError as error:
             log.info("the agent's output broke: %s", error)
-        code = await process.wait()
+        ending = asyncio.ensure_future(process.wait())
+        if not (await asyncio.wait([ending], timeout=EOF_S))[0]:
+            self._give_up("the agent closed its output: it can answer nothing more")
+        code = await ending
         self.peer.close(f"the agent ended: {ending_of(code)}")
         if not self.ended.done():
             self.ended.set_result(code)
+
+    async def _watch_input(self, stdin: asyncio.StreamWriter) -> None:
+        """Notice that the agent reads no more: what it is sent is lost, and nothing would come of it."""
+        with suppress(OSError):
+            await stdin.wait_closed()
+        if self._stopping:
+            return
+        await self._ended_within(EOF_S)
+        if not self.ended.done():
+            self._give_up("the agent closed its input: it can be asked nothing more")
+
+    def _give_up(self, why: str) -> None:
+        """End an agent that cannot be spoken to any more; nothing starts it again."""
+        log.error("%s, and is ended", why)
+        self.peer.close(why)
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
 
     def _write(self, line: bytes) -> None:
         stdin = self._process.stdin if self._process is not None else None
         if stdin is None or stdin.is_closing():
             return
         if stdin.transport.get_write_buffer_size() > MAX_UNREAD:
-            log.error("the agent does not read what it is sent: its connection is closed")
-            self.peer.close("the agent does not read what it is sent")
+            self._stopping = True  # its input is closed by us
+            self._give_up("the agent does not read what it is sent")
             stdin.close()
             return
         stdin.write(line)

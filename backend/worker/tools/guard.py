@@ -34,6 +34,7 @@ def main() -> int:
     child = os.fork()
     if child == 0:
         _become(command)
+    _let_go_of_pipes()
     status: int | None = None
     while status is None:
         if signal.sigwait([*ENDINGS, signal.SIGCHLD]) != signal.SIGCHLD:
@@ -54,6 +55,14 @@ def _become(command: list[str]) -> None:
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
         os._exit(127)
+
+
+def _let_go_of_pipes() -> None:
+    """Hold neither pipe of the program's: whoever speaks to it sees when it closes one."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for pipe in (0, 1):
+        os.dup2(nothing, pipe)
+    os.close(nothing)
 
 
 def _on_linux(option: int, value: int) -> None:
