@@ -16,7 +16,7 @@ from backend.schema.frames import HealthResponse, InfoResponse, Pong, Reply, Req
 from backend.schema.records import RegistryEntry
 from backend.specialists.context import SupervisorContext, choice_fields, entry_of, named, row_of_entry
 from backend.specialists.logs import evidence
-from backend.specialists.process_scan import FoundWorker, find_workers, home_of
+from backend.specialists.process_scan import FoundWorker, find_workers, home_of, listening_port
 from backend.specialists.worker_client import ChannelError, ReplyTimeout, WorkerClient
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ async def adopt_all(context: SupervisorContext) -> None:
     """Bring rows, channels and registry in line with what lives."""
     searching = None
     if not context.launcher.remote:  # it takes as long as the rest, which waits for others meanwhile
-        searching = asyncio.create_task(asyncio.to_thread(find_workers, context.home), name="find workers")
+        searching = asyncio.create_task(
+            asyncio.to_thread(find_workers, context.home, ports=False), name="find workers"
+        )
     for removed in await asyncio.to_thread(sweep, context.registry.registry):
         _show_dead(context, removed)
     entries = await context.registry.read()
@@ -92,7 +94,7 @@ async def _adopt_remote(context: SupervisorContext, entries: dict[str, RegistryE
 
 async def adopt_unregistered(context: SupervisorContext) -> None:
     """Adopt live workers that have no registry entry, as after its file was damaged."""
-    await _adopt_found(context, await asyncio.to_thread(find_workers, context.home))
+    await _adopt_found(context, await asyncio.to_thread(find_workers, context.home, ports=False))
 
 
 async def _adopt_found(context: SupervisorContext, workers: list[FoundWorker]) -> None:
@@ -100,12 +102,12 @@ async def _adopt_found(context: SupervisorContext, workers: list[FoundWorker]) -
     for worker in workers:
         if worker.identity.pid in known:
             continue
-        if worker.ai_id in context.placements or not worker.port:
+        port = await asyncio.to_thread(listening_port, worker.identity.pid)
+        if worker.ai_id in context.placements or not port:
             log.warning("%s runs twice or listens nowhere: pid %d", worker.ai_id, worker.identity.pid)
             continue
-        await adopt_one(
-            context, worker.ai_id, _entry(context, worker), detail="found alive, not in the registry"
-        )
+        entry = _entry(context, worker, port)
+        await adopt_one(context, worker.ai_id, entry, detail="found alive, not in the registry")
 
 
 async def adopt_one(
@@ -210,10 +212,10 @@ def _show_dead(context: SupervisorContext, removed: Removed) -> None:
     context.record_error(removed.ai_id, "lost", text, phase="adoption", evidence=last_lines)
 
 
-def _entry(context: SupervisorContext, worker: FoundWorker) -> RegistryEntry:
+def _entry(context: SupervisorContext, worker: FoundWorker, port: int) -> RegistryEntry:
     row = context.table.rows.get(worker.ai_id)
     return RegistryEntry(
-        port=worker.port,
+        port=port,
         component=row.component if row else worker.ai_id.removesuffix("-ai"),
         pid=worker.identity.pid,
         process_start=worker.identity.start,
