@@ -17,7 +17,6 @@ from typing import Any, cast
 import msgspec
 from msgspec.structs import replace
 
-from backend.config.faults import Fault, find_fault, unknown_key
 from backend.config.origins import lines_of
 from backend.config.provider_kinds import (
     AUTO,
@@ -38,6 +37,7 @@ from backend.config.settings import (
 from backend.config.specialist_files import read_files, scan
 from backend.home import Home, HomeRefused, read_text
 from backend.log import redact
+from backend.schema.faults import Fault, find_fault, unknown_key
 from backend.schema.variables import FLAG_VARIABLES, PORT_VARIABLES, TEXT_VARIABLES, misspelt
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")

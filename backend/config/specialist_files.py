@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import yaml
 
-from backend.config.faults import find_fault
 from backend.config.settings import FileFault, FoundFiles, SpecialistSettings
 from backend.log import redact
+from backend.schema.faults import find_fault
 
 SKILL = "SKILL.md"
 MAX_FILE_BYTES = 128 * 1024
