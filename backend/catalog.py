@@ -35,9 +35,13 @@ FILE = "config.toml"
 
 
 class UnknownSpecialist(TektonError):
-    """No specialist, alias or group has this name. The message lists near ones."""
+    """No specialist, alias or group has this `name`. The message lists near ones."""
 
     code = "unknown_specialist"
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class Component(Struct, frozen=True):
@@ -138,7 +142,7 @@ class Catalog:
         """
         found = self._names.get(plain(name)) or self._names.get(name.strip().lower())
         if found is None:
-            raise UnknownSpecialist(self._unknown(name))
+            raise UnknownSpecialist(self._unknown(name), name)
         return self.components[found]
 
     def expand(self, names: list[str]) -> list[Component]:

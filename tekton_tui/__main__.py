@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from backend.schema.variables import misspelt
 
@@ -89,10 +91,23 @@ def _why_not(options: argparse.Namespace) -> str:
     return why_it_cannot_start(home_folder(options.home), remote=remote)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Name the option that was meant by one that nobody knows."""
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        if unknown.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(re.split("[ =]", unknown)[0], self._option_string_actions, 1)
+            message += f"; did you mean {near[0]}?" if near else ""
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `tekton-tui`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tekton-tui",
+        allow_abbrev=False,
         description="A full-screen console over your AI specialists. Starts a backend if none runs.",
     )
     parser.add_argument("--home", help="the platform's folder (default: TEKTON_HOME, else ~/.tekton)")

@@ -89,7 +89,8 @@ class Parser(argparse.ArgumentParser):
     """A parser made from a command. `values` holds its arguments with what a shell completes them with."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        # no abbreviations: `kill --a` would be taken for `--all`, and a slip of the fingers for an option
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
         self.values: list[tuple[argparse.Action, tuple[str, ...]]] = []
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
@@ -139,14 +140,20 @@ def arguments_of(given: list[str] | None) -> list[str]:
     Raises:
         SystemExit: One is not.
     """
-    words = sys.argv[1:] if given is None else given
-    for number, word in enumerate(words, 1):
-        # bytes that are no UTF-8 arrive as halves of surrogate pairs, which nothing after this could encode
-        if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+    words = [*(sys.argv[1:] if given is None else given)]
+    for number, word in enumerate(words):
+        # bytes that Python could not read arrive as halves of surrogate pairs, which nothing after this could encode
+        if word.isascii() or not any("\ud800" <= character <= "\udfff" for character in word):
+            continue
+        try:
+            words[number] = os.fsencode(word).decode(
+                "utf-8"
+            )  # in a locale without UTF-8 they may be good all the same
+        except UnicodeDecodeError:
             from backend.cli import terminal
 
-            terminal.error(f"argument {number} is not valid UTF-8: {os.fsencode(word)!r}")
-            raise SystemExit(USAGE)
+            terminal.error(f"argument {number + 1} is not valid UTF-8: {os.fsencode(word)!r}")
+            raise SystemExit(USAGE) from None
     return words
 
 

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -32,9 +32,18 @@ from backend.orchestration.caller import caller
 from backend.schema.errors import TektonError
 from backend.schema.events import SUBSCRIBE_HEADER, Hello, Result, Topic
 from backend.schema.frames import ErrorReply, Pong
-from backend.schema.params import MAX_REQUEST_ID, AnswerAsk, Cancel, InvalidRequest, RequestId, Shutdown
+from backend.schema.params import (
+    MAX_REQUEST_ID,
+    AnswerAsk,
+    Cancel,
+    InvalidRequest,
+    RequestId,
+    Shutdown,
+    explain,
+    unknown_parameter,
+)
 from backend.schema.results import GatewayClient
-from backend.suggest import meant
+from backend.suggest import meant, nearest
 from backend.text import safe_line
 from backend.wire import encoder
 
@@ -46,10 +55,13 @@ FRAME_BYTES = 16 * 1024
 """Events that go together are cut into frames of this size: a client reads a frame once all of it is there, which over a slow
 line takes long for what was missed during a cut."""
 MAX_PROGRAM_CHARS = 60
+LIKENESS = 0.75
+"""How alike a name nobody knows must be to one of ours to count as misspelt."""
 GATEWAY_ID = "gateway"
 GONE = (WebSocketDisconnect, RuntimeError, ConnectionResetError)
 """What a send or a receive raises once the client has left."""
 _numbers = itertools.count(1)
+F = TypeVar("F", bound=Struct)
 
 
 class Attend(Struct):
@@ -66,6 +78,22 @@ class Subscribe(Struct, forbid_unknown_fields=False):
     after_seq: int | None = None
     epoch: str = ""
     batch: bool = False
+
+
+def _read(name: str, values: dict[str, Any], kind: type[F]) -> F:
+    """Read a frame. What a newer client may send beside what we know is passed over, unless it is nearly a name of ours.
+
+    Raises:
+        InvalidRequest: A value is wrong or missing, or a name misspelt; the message names it.
+    """
+    known = kind.__struct_fields__
+    for key in values:
+        if key not in known and nearest(key, known, likeness=LIKENESS):
+            raise unknown_parameter(name, key, known)
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(explain(name, str(error), values, kind)) from error
 
 
 async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
@@ -149,9 +177,15 @@ class _Connection:
         wish, wrong = None, None
         if head := self._socket.headers.get(SUBSCRIBE_HEADER):
             try:
-                wish = msgspec.json.decode(head.encode("latin-1"), type=Subscribe)
+                wish = _read(
+                    SUBSCRIBE_HEADER,
+                    msgspec.json.decode(head.encode("latin-1"), type=dict[str, Any]),
+                    Subscribe,
+                )
             except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 wrong = InvalidRequest(f"{SUBSCRIBE_HEADER}: {error}")
+            except InvalidRequest as error:
+                wrong = error
         await self._send(
             Hello(
                 self._events.epoch,
@@ -197,11 +231,7 @@ class _Connection:
         if kind == "ping":
             await self._send(Pong(GATEWAY_ID, time.time(), request_id or msgspec.UNSET))
         elif kind == "subscribe":
-            try:
-                wish = msgspec.convert(values, Subscribe)
-            except msgspec.ValidationError as error:
-                raise InvalidRequest(f"subscribe: {error}") from error
-            await self._subscribe(request_id, wish)
+            await self._subscribe(request_id, _read("subscribe", values, Subscribe))
         elif kind == "attend":
             await self._attend(request_id, values)
         elif isinstance(kind, str) and kind in ACTIONS:
@@ -249,10 +279,7 @@ class _Connection:
         self._sender = asyncio.create_task(self._forward())
 
     async def _attend(self, request_id: str, values: dict[str, Any]) -> None:
-        try:
-            wish = msgspec.convert(values, Attend)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"attend: {error}") from error
+        wish = _read("attend", values, Attend)
         if wish.on and not self._acts:
             raise Refused(403, f"the token {self._principal.label!r} may not answer what is asked")
         if wish.on and wish.conversation not in self._attended:

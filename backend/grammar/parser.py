@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from backend.grammar.lexer import MAX_PIPELINE_TOKENS, MAX_TOKENS, GrammarError, Lexer, Token
 from backend.grammar.tree import OPTION_TYPES, Ask, Cat, Echo, Pipeline, Script, Stage, Target
+from backend.suggest import meant
 
 MAX_STAGES = 64
 _RANGES: dict[str, tuple[float, float, str]] = {
@@ -181,7 +182,7 @@ class _Parser:
             name, place = match[1], token.start + 1 + at
             if name not in OPTION_TYPES:
                 raise GrammarError(
-                    f"there is no option {name!r}; known: {', '.join(OPTION_TYPES)}", self._text, place
+                    f"there is no option {name!r}; {meant(name, OPTION_TYPES)}", self._text, place
                 )
             if any(name == known for known, _ in found):
                 raise GrammarError(f"the option {name} is given twice", self._text, place)

@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from backend.schema.content import AnswerOptions, Part
 from backend.schema.errors import TektonError
 from backend.schema.events import Snapshot
+from backend.schema.faults import find_fault, unknown_inside
 from backend.schema.frames import HealthResponse, TurnContext
 from backend.schema.orchestration import Mode, OrchestrationChanges, OrchestrationSettings, Style
 from backend.schema.records import (
@@ -76,6 +77,7 @@ from backend.schema.results import (
     UsageReport,
 )
 from backend.schema.sent import SentReport
+from backend.schema.states import SpecialistState
 from backend.schema.tools import MAX_ARGUMENTS, Answer, CallRules, Decision, Rule, RuleText, Verdict
 from backend.suggest import nearest
 
@@ -136,7 +138,7 @@ class ListSpecialists(Params[SpecialistList]):
     action: ClassVar[str] = "list_specialists"
     capability: str = ""
     role: str = ""
-    state: str = ""
+    state: SpecialistState | Literal[""] = ""
     active_only: bool = False
 
 
@@ -744,9 +746,13 @@ def read_params(params: type[P], values: dict[str, Any], *, lax: bool = False) -
         elif key not in ignored:
             raise unknown_parameter(name, key, (*known, *aliases))
     try:
-        return msgspec.convert(named, params, strict=not lax)
+        found = msgspec.convert(named, params, strict=not lax)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(name, str(error), params)) from error
+        raise InvalidRequest(explain(name, str(error), named, params, lax=lax)) from error
+    nested = any(isinstance(value, dict | list) for value in named.values())
+    if nested and (fault := unknown_inside(named, params)):
+        raise InvalidRequest(f"{name}: parameter {fault.key!r}: {fault.expected}")
+    return found
 
 
 def unknown_parameter(name: str, key: str, known: Iterable[str]) -> InvalidRequest:
@@ -759,36 +765,20 @@ def unknown_parameter(name: str, key: str, known: Iterable[str]) -> InvalidReque
     return InvalidRequest(f"{name}: there is no parameter {key[:80]!r}; {hint}")
 
 
-def explain(name: str, text: str, kind: type[Struct] | None = None) -> str:
-    """Say which parameter of which action is wrong, from the decoder's own text; of a list of words also the list, by `kind`."""
+def explain(name: str, text: str, values: object = None, kind: Any = None, *, lax: bool = False) -> str:
+    """Say which parameter of which action is wrong, from the decoder's own text.
+
+    With the `values` that are not of this `kind`, a key nobody knows inside of them is refused with the one that was
+    meant, and a word that is none of several with all that are.
+    """
     expectation, _, where = text.partition(" - at ")
+    word = expectation.startswith("Invalid ")
+    if kind is not None and (word or "unknown field" in expectation):
+        if fault := find_fault(values, kind, strict=not lax):
+            wrong = f"invalid value {fault.value!r:.80}; " if word else ""
+            return f"{name}: parameter {fault.key!r}: {wrong}{fault.expected}"
     path = where.strip("`").removeprefix("$.")
-    if kind is not None and "enum value" in expectation and (words := words_at(kind, path)):
-        expectation += f"; expected one of {', '.join(words)}"
     if "missing required field" in expectation:
         missing = expectation.rpartition("`")[0].rpartition("`")[2]
         return f"{name}: the parameter '{missing}' is missing"
     return f"{name}: {'parameter ' + repr(path) + ': ' if path and path != '$' else ''}{expectation.lower()}"
-
-
-def words_at(kind: type[Struct], path: str) -> list[str]:
-    """Return the words that may stand at a path in a value; none where it takes something else."""
-    found: list[Any] = [msgspec.inspect.type_info(kind)]
-    for step in re.findall(r"\w+|\[", path.replace("[...]", "[").replace("]", "")):
-        if step.isdecimal():
-            continue
-        found = [inner for one in found for inner in _inside(one, step)]
-    return [str(word) for one in found for word in getattr(_bare(one), "values", ())]
-
-
-def _inside(kind: Any, step: str) -> list[Any]:
-    kind = _bare(kind)
-    if step == "[":
-        inner = [getattr(kind, "item_type", None) or getattr(kind, "value_type", None)]
-    else:
-        inner = [field.type for field in getattr(kind, "fields", ()) if field.encode_name == step]
-    return [each for one in inner if one is not None for each in getattr(_bare(one), "types", [one])]
-
-
-def _bare(kind: Any) -> Any:
-    return _bare(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind

@@ -34,6 +34,20 @@ def ollama_down(quiet: Line) -> Line:
         (("models", "set", "apolo", "x"), "Did you mean apollo?"),
         (("call", "ListModls"), "did you mean 'list_models'"),
         (("launch", "--group", "revew-chang"), "Did you mean review-change?"),
+        (("launch", "starterr"), "Did you mean starter?"),
+        (("launch", "apollo", "al"), "Did you mean all?"),
+        (("kill", "--al"), "did you mean --all?"),
+        (("status", "--jso"), "did you mean --json?"),
+        (("--conect", "http://127.0.0.1:1", "status"), "did you mean --connect?"),
+        (("--token-fil=x", "status"), "did you mean --token-file?"),
+        (("discover", "--state", "redy"), "did you mean 'ready'?"),
+        (("logs", "backnd"), "did you mean 'backend'?"),
+        (("config", "set", "orchestration.mod", "synthesis"), "tekton config orchestration"),
+        (("config", "set", "providrs.ollama.model", "x"), "setting of [providers]"),
+        (("config", "set", "thme", "tekton-light"), "setting of [console]"),
+        (("config", "orchestration", "moderation_mod=synthesis"), "did you mean 'moderation_mode'?"),
+        (("config", "orchestration", "moderation_mode=sythesis"), "expected one of pass_through, synthesis"),
+        (("call", "chat", "ai_id=apollo", "content=x", 'options={"efort": "low"}'), "did you mean 'effort'?"),
     ],
 )
 def test_a_misspelt_word_is_refused_with_the_one_that_was_meant(
@@ -120,3 +134,20 @@ def test_a_misspelt_variable_in_the_file_of_variables_is_refused(tmp_path: Path)
     home.env_file.write_text("TEKTON_PROVIDR=scripted\n")
     with pytest.raises(ConfigError, match="did you mean TEKTON_PROVIDER"):
         load(home, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("--conect", "http://127.0.0.1:1"), "did you mean --connect?"),
+        (("--con=http://127.0.0.1:1",), "did you mean --connect?"),
+        (("--plan",), "did you mean --plain?"),
+        (("--serve-prot", "1"), "did you mean --serve-port?"),
+    ],
+)
+def test_a_misspelt_option_of_the_console_is_refused_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], meant: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        console.main([*words])
+    assert ended.value.code == 2 and meant in capsys.readouterr().err

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -267,3 +268,33 @@ async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_of
     assert [line for line in written if b'"snapshot"' in line] and events.lost_replays == 1
     sender.cancel()
     await asyncio.gather(sender, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("frame", "meant"),
+    [
+        ({"type": "subscribe", "topics": ["chat"], "after_sq": 1}, "did you mean 'after_seq'"),
+        ({"type": "subscribe", "topcs": ["chat"]}, "did you mean 'topics'"),
+        ({"type": "subscribe", "topics": ["chatt"]}, "topics[0]': expected one of "),
+        ({"type": "subscribe"}, "'topics' is missing"),
+        ({"type": "attend", "conversaton": "c"}, "did you mean 'conversation'"),
+        ({"type": "attend", "conversation": "c", "onn": False}, "there is no parameter 'onn'"),
+        (
+            {"type": "chat", "ai_id": "apollo", "content": "x", "options": {"efort": "low"}},
+            "did you mean 'effort'",
+        ),
+        ({"type": "lunch", "ids": ["apollo"]}, "did you mean 'launch'"),
+    ],
+)
+async def test_a_misspelt_name_in_a_frame_is_refused_with_what_was_meant(
+    backend: Backend, frame: dict[str, Any], meant: str
+) -> None:
+    async with talking(backend) as talk:
+        await talk.send(frame["type"], request_id="slip", **{k: v for k, v in frame.items() if k != "type"})
+        assert meant in (await talk.until("error", request_id="slip"))["message"]
+
+
+async def test_what_a_newer_client_may_say_beside_is_passed_over(backend: Backend) -> None:
+    async with talking(backend) as talk:
+        await talk.send("subscribe", request_id="new", topics=["chat"], compression="zstd")
+        await talk.until("snapshot")

@@ -97,14 +97,82 @@ def test_a_refusal_names_the_parameter_that_was_meant() -> None:
             read_params(Launch, {"ids": ["metis"], wrong: True})
 
 
-def test_names_inside_of_values_are_refused_as_well() -> None:
-    for name, values in {
-        "chat": {"ai_id": "a", "content": "b", "context": {"memory_hint": ["x"]}},
-        "bulk": {"requests": [{"specialist_id": "a", "message": "b", "max_token": 1}]},
-        "configure_orchestration": {"settings": {"moderation": "synthesis"}},
-    }.items():
-        with pytest.raises(InvalidRequest, match="unknown field"):
-            ACTIONS[name].read_params(values)
+@pytest.mark.parametrize(
+    ("name", "field", "value", "meant"),
+    [
+        (
+            "chat",
+            "context",
+            {"memory_hint": ["x"]},
+            "context.memory_hint': no such key; did you mean 'memory_hints'",
+        ),
+        ("chat", "options", {"efort": "low"}, "options.efort': no such key; did you mean 'effort'"),
+        ("chat", "options", {"effort": "lo"}, "options.effort': expected one of none, .*; found 'lo'"),
+        (
+            "chat",
+            "options",
+            {"tools": [{"name": "n", "descripton": "x"}]},
+            r"options.tools\[0\].descripton': .*'description'",
+        ),
+        ("chat", "options", {"format": {"kind": "json", "scema": {}}}, "options.format.scema': .*'schema'"),
+        (
+            "chat",
+            "parts",
+            [{"type": "image", "data": "AA==", "media": "x"}],
+            r"parts\[0\].media': .*'media_type'",
+        ),
+        ("chat", "parts", [{"type": "pitcure"}], r"parts\[0\].type': expected one of text, image"),
+        (
+            "bulk",
+            "requests",
+            [{"specialist_id": "a", "message": "b", "max_token": 1}],
+            "max_token': .*'max_tokens'",
+        ),
+        (
+            "configure_orchestration",
+            "settings",
+            {"timeouts": {"defalt": 1}},
+            "settings.timeouts.defalt': .*'default'",
+        ),
+        ("list_specialists", "state", "redy", "state': expected one of stopped, .*; found 'redy'"),
+    ],
+)
+def test_a_name_or_word_inside_of_a_value_is_refused_with_what_was_meant(
+    name: str, field: str, value: object, meant: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name}: parameter '.*{meant}"):
+        ACTIONS[name].read_params({**values_for(STRUCTS[name]), field: value})
+
+
+def structs_in(kind: Any) -> list[type[Struct]]:
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return [kind]
+    return [found for one in get_args(kind) for found in structs_in(one)]
+
+
+INSIDE = [
+    (name, field.name, kind, get_origin(field.type) is list or "list" in str(field.type))
+    for name, params in sorted(STRUCTS.items())
+    for field in msgspec.structs.fields(params)
+    for kind in structs_in(field.type)
+]
+"""Every struct that a parameter may hold: action, parameter, struct, whether it stands in a list."""
+
+
+@pytest.mark.parametrize(("name", "field", "kind", "many"), INSIDE)
+def test_no_struct_inside_of_a_parameter_accepts_a_name_it_does_not_know(
+    name: str, field: str, kind: type[Struct], many: bool
+) -> None:
+    tag = kind.__struct_config__
+    value = {**values_for(kind), **({tag.tag_field: tag.tag} if tag.tag_field else {}), "no_such_name": 1}
+    with pytest.raises(InvalidRequest, match="no_such_name"):
+        ACTIONS[name].read_params({**values_for(STRUCTS[name]), field: [value] if many else value})
+
+
+def test_what_stands_in_a_schema_of_a_tool_is_its_own() -> None:
+    tool = {"name": "n", "parameters": {"properties": {"anything": {"efort": 1}}}}
+    values = {**values_for(STRUCTS["chat"]), "options": {"tools": [tool]}}
+    assert ACTIONS["chat"].read_params(values)
 
 
 def _integers(kind: Any) -> bool:

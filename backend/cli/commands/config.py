@@ -18,6 +18,7 @@ from backend.schema.params import (
     PutPreference,
     read_params,
 )
+from backend.suggest import nearest
 
 
 @command(
@@ -98,24 +99,42 @@ async def _preference(verb: str, words: list[str]) -> int:
     """Read or store a value that the console and other clients store in the backend; `null` removes it."""
     if len(words) != (1 if verb == "get" else 2):
         raise TektonError(
-            f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as theme", code="invalid_request"
+            f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as notes", code="invalid_request"
         )
-    from backend.config import Settings
-    from backend.home import Home
-
-    table = words[0].partition(".")[0]
-    if table in Settings.__struct_fields__:
-        where = Home.from_environment().config
-        raise TektonError(
-            f"{words[0]} is a setting of {where}: write it there; `tekton config show` prints what holds, `tekton config check` "
-            "checks the file",
-            code="invalid_request",
-        )
+    _refuse_setting(words[0])
     if verb == "get":
         terminal.print_json((await call(GetPreference(key=words[0]), start=True)).value, indent=0)
         return OK
     await call(PutPreference(key=words[0], value=_value(words[1])), start=True)
     return OK
+
+
+def _refuse_setting(key: str) -> None:
+    """Refuse a key that is meant for the configuration, misspelt or not: stored with the clients' values nobody reads it.
+
+    Raises:
+        TektonError: `invalid_request`, with where it belongs.
+    """
+    from backend.config import Settings
+    from backend.config.settings import Console
+    from backend.home import Home
+
+    table, dot, _ = key.partition(".")
+    tables = [*Settings.__struct_fields__, "orchestration"]
+    meant = table if table in tables else next(iter(nearest(table, tables, likeness=0.75) if dot else []), "")
+    if meant == "orchestration":
+        raise TektonError(
+            f"{key}: `tekton config orchestration KEY=VALUE` changes how requests are routed and teams moderated",
+            code="invalid_request",
+        )
+    if not meant and nearest(key, Console.__struct_fields__, likeness=0.75):
+        meant = "console"
+    if meant:
+        raise TektonError(
+            f"{key} is a setting of [{meant}] in {Home.from_environment().config}: write it there; `tekton config show` prints "
+            "what holds, `tekton config check` checks the file",
+            code="invalid_request",
+        )
 
 
 def _value(text: str) -> Any:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import shlex
+from typing import get_args
 
 from backend.cli import terminal
 from backend.cli.command import JSON, SPECIALISTS, argument, command, count
@@ -14,6 +15,7 @@ from backend.cli.runner import call, report, silent_backend, unreachable
 from backend.schema.errors import TektonError
 from backend.schema.params import Kill, Launch, ListSpecialists, Match, Restart
 from backend.schema.records import FIRST_QUESTIONS, STAND_IN, FleetPlan, LaunchResult
+from backend.schema.states import SpecialistState
 
 
 @command(
@@ -84,7 +86,9 @@ async def restart(options: argparse.Namespace) -> int:
     "discover",
     argument("--capability", default="", help="for example: planning"),
     argument("--role", default="", help="for example: coordinator"),
-    argument("--state", default="", help="for example: ready"),
+    argument(
+        "--state", default="", choices=get_args(SpecialistState), metavar="STATE", help="for example: ready"
+    ),
     argument("--active", action="store_true", help="only those that run"),
     JSON,
     examples=[

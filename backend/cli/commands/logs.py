@@ -14,6 +14,7 @@ from backend.cli.runner import attached, call, remote_gateway, unreachable
 from backend.schema.errors import TektonError
 from backend.schema.params import GetLogs
 from backend.schema.results import LogText
+from backend.suggest import nearest
 
 if TYPE_CHECKING:
     from backend.home import Home
@@ -48,6 +49,10 @@ async def logs(options: argparse.Namespace) -> int:
                 return await _follow_remote(log)
             lines, path = log.lines, log.path
         except TektonError as error:
+            if error.code == "unknown_specialist" and (near := nearest(options.name, PLATFORM_LOGS)):
+                raise TektonError(
+                    f"there is no log of {options.name!r}; did you mean {near[0]!r}?", code="not_found"
+                ) from error
             if not unreachable(error):
                 raise
             lines, path = await asyncio.to_thread(_read_log, *wanted)

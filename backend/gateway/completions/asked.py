@@ -137,7 +137,7 @@ def read_body(values: dict[str, Any], body: type[B], name: str) -> B:
     try:
         return msgspec.convert(values, body)
     except msgspec.ValidationError as error:
-        raise refused(_param_in(str(error)), explain(name, str(error), body)) from error
+        raise refused(_param_in(str(error)), explain(name, str(error), values, body)) from error
 
 
 def given(values: dict[str, Any], names: frozenset[str]) -> list[str]:

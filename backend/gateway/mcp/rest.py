@@ -174,7 +174,7 @@ def read_call(values: dict[str, Any]) -> ToolCall:
     try:
         return msgspec.convert(values, ToolCall)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain("mcp", str(error))) from error
+        raise InvalidRequest(explain("mcp", str(error), values, ToolCall)) from error
 
 
 def event(name: str, value: Any) -> bytes:

@@ -153,7 +153,7 @@ class Tool:
         try:
             asked = msgspec.convert(arguments, params, strict=False)
         except msgspec.ValidationError as error:
-            raise InvalidRequest(explain(self.name, str(error))) from error
+            raise InvalidRequest(explain(self.name, str(error), arguments, params, lax=True)) from error
         return convert(asked)
 
 

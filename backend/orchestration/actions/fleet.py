@@ -41,6 +41,7 @@ from backend.schema.results import (
     SpecialistList,
 )
 from backend.specialists.supervisor import Supervisor
+from backend.suggest import nearest
 
 HEALTH_TIMEOUT_S = 5.0
 
@@ -57,7 +58,14 @@ def resolve(names: Names, *, catalog: Catalog, settings: Settings) -> list[str]:
     spread = [
         name for given in wanted for name in (settings.fleet.starter if given == "starter" else [given])
     ]
-    return [component.id for component in catalog.expand(spread)]
+    try:
+        return [component.id for component in catalog.expand(spread)]
+    except UnknownSpecialist as unknown:
+        # here these words stand for groups, which the catalogue knows nothing of
+        if near := nearest(unknown.name, ("starter", "all"), likeness=0.75):
+            words = f"There is no specialist or group {unknown.name[:80]!r}. Did you mean {near[0]}?"
+            raise UnknownSpecialist(words, unknown.name) from None
+        raise
 
 
 @action(
