@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -24,8 +24,8 @@ from backend.home import Home
 from backend.schema.content import Effort
 from backend.schema.errors import TektonError
 from backend.schema.records import JobGroup, Transport
-from backend.schema.tools import AGENTS_SERVER, OWN_SERVER
-from backend.suggest import nearest
+from backend.schema.tools import AGENTS_SERVER, OWN_SERVER, OWN_TOOLS
+from backend.suggest import meant, nearest
 
 RESERVED = frozenset(
     {"all", "auto", "team", "starter", "you", "system", "echo", "cat", "embedded", "gateway", "backend"}
@@ -238,6 +238,7 @@ def _load(settings: Settings) -> Catalog:
         if name in by_name:
             rows[by_name[name]] = _changed(rows[by_name[name]], changes)
         else:
+            _refuse_slip(name, changes, by_name)
             base = Component(
                 name=name,
                 title=changes.title or name.replace("_", " ").title(),
@@ -264,8 +265,26 @@ def _load(settings: Settings) -> Catalog:
         catalog.expand([group])
     for group in settings.group_rules:
         if group not in groups:
-            raise ConfigError(f"{FILE}: key 'group_rules.{group}': there is no group {group!r}")
+            raise ConfigError(
+                f"{FILE}: key 'group_rules.{group}': there is no group {group!r}; {meant(group, groups)}"
+            )
+    for name in settings.fleet.starter:
+        try:
+            catalog.expand([name])
+        except UnknownSpecialist as error:
+            raise ConfigError(f"{FILE}: key 'fleet.starter': {error.message}") from error
     return catalog
+
+
+def _refuse_slip(name: str, changes: SpecialistSettings, shipped: Iterable[str]) -> None:
+    """Refuse a table that is nearly called like a row that ships and says not who it is: it was meant for that row."""
+    says_who = (changes.title, changes.description, changes.persona, changes.command, changes.base_url)
+    if any(says_who) or not (near := nearest(name, shipped, likeness=0.75)) or name.startswith(near[0]):
+        return  # numa2 is no slip: it is another numa
+    raise ConfigError(
+        f"{FILE}: key 'specialists.{name}': there is no specialist {name!r}; did you mean {near[0]!r}? One of your own needs a "
+        "title or a persona"
+    )
 
 
 def _placed(row: Component, slot: int, file: _File, settings: Settings) -> Component:
@@ -323,7 +342,9 @@ def _check(rows: list[Component], groups: dict[str, list[str]], settings: Settin
     _check_names(rows, groups, settings)
     _check_ports(rows)
     _check_servers(settings)
+    _check_rules(settings)
     for name, own in settings.own_specialists.items():
+        _check_tools(name, own.tools or (), settings)
         _check_agent(name, own)
         if own.transport == "api" and not own.base_url:
             raise ConfigError(
@@ -335,6 +356,42 @@ def _check(rows: list[Component], groups: dict[str, list[str]], settings: Settin
                 f"{FILE}: key 'specialists.{name}.provider': transport \"api\" speaks to OpenAI-compatible "
                 f'endpoints: leave it out or say "openai"; found {own.provider!r}'
             )
+
+
+def _check_tools(name: str, tools: Iterable[str], settings: Settings) -> None:
+    """Refuse tools of a server that is not configured, and names that none of the platform's own tools has."""
+    servers, own = [*settings.tools, OWN_SERVER], [tool.name for tool in OWN_TOOLS]
+    for given in tools:
+        server, _, tool = given.partition(":")
+        key = f"{FILE}: key 'specialists.{name}.tools': "
+        if server not in servers:
+            raise ConfigError(f"{key}there is no tool server {server!r}; {meant(server, servers)}")
+        if server == OWN_SERVER and tool and tool not in own:
+            raise ConfigError(f"{key}{OWN_SERVER} has no tool {tool!r}; {meant(tool, own)}")
+
+
+def _check_rules(settings: Settings) -> None:
+    """Refuse a rule over a server that is nearly called like one: it would never apply. Others may be configured later."""
+    tables = [("rules", settings.rules)]
+    tables += [(f"group_rules.{group}", rules) for group, rules in settings.group_rules.items()]
+    tables += [
+        (f"specialists.{name}.rules", own.rules)
+        for name, own in settings.own_specialists.items()
+        if own.rules is not None
+    ]
+    servers = [*settings.tools, OWN_SERVER, AGENTS_SERVER]
+    for key, rules in tables:
+        for pattern in (*rules.deny, *rules.ask, *rules.allow):
+            if wrong := misspelt_server(pattern, servers):
+                raise ConfigError(f"{FILE}: key '{key}': {pattern!r}: {wrong}")
+
+
+def misspelt_server(pattern: str, servers: Iterable[str]) -> str:
+    """Return which server a rule's pattern was probably meant for, in a sentence; empty when there is nothing to say."""
+    server, names = pattern.partition(":")[0], list(servers)
+    if "*" in server or server in names or not (near := nearest(server, names, likeness=0.75)):
+        return ""
+    return f"there is no tool server {server!r}; did you mean {near[0]!r}?"
 
 
 AGENT_KEYS = ("command", "cwd", "env", "mode", "options", "login", "offers", "worktree")

@@ -292,3 +292,51 @@ def test_the_settings_are_not_changed_by_the_catalogue_made_of_them(tmp_path: Pa
     settings = config.load(home, {})
     catalog.load(settings)
     assert settings.groups == {"outdoor": ["athena"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[specialists.apolo]\nmodel = "x"',
+            "'specialists.apolo': there is no specialist 'apolo'; did you mean 'apollo'?",
+        ),
+        (
+            '[fleet]\nstarter = ["nma"]',
+            "'fleet.starter': There is no specialist or group 'nma'. Did you mean numa?",
+        ),
+        ('[group_rules.outdor]\ndeny = ["shell:*"]', "there is no group 'outdor'; did you mean 'outdoor'?"),
+        ('[specialists.athena]\ntools = ["fles"]', "there is no tool server 'fles'; did you mean 'files'?"),
+        (
+            '[specialists.athena]\ntools = ["other:read"]',
+            "there is no tool server 'other'; known: files, tekton",
+        ),
+        (
+            '[specialists.athena]\ntools = ["tekton:serch"]',
+            "tekton has no tool 'serch'; did you mean 'search'?",
+        ),
+        (
+            '[rules]\ndeny = ["file:write"]',
+            "'file:write': there is no tool server 'file'; did you mean 'files'?",
+        ),
+        ('[group_rules.outdoor]\nask = ["tekon:*"]', "did you mean 'tekton'?"),
+        ('[specialists.apollo.rules]\nallow = ["fiels:read"]', "did you mean 'files'?"),
+    ],
+)
+def test_a_misspelt_name_in_the_configuration_is_refused_with_the_one_that_was_meant(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    home = Home(tmp_path).prepare()
+    home.config.write_text(f'[tools.files]\ncommand = ["x"]\n{CONFIG}\n{text}\n')
+    with pytest.raises(ConfigError) as refused:
+        catalog.load(config.load(home, {}))
+    assert said in refused.value.message
+
+
+def test_rules_over_servers_to_come_and_short_tables_of_new_specialists_are_taken(tmp_path: Path) -> None:
+    home = Home(tmp_path).prepare()
+    home.config.write_text(
+        '[rules]\ndeny = ["shell:*", "*:write"]\n[specialists.reviewer]\nmodel = "x"\n[specialists.numa2]\nmodel = "x"\n[specialists.apolo]\npersona = "I am."\n'
+    )
+    rows = catalog.load(config.load(home, {}))
+    assert rows.get("reviewer").own and rows.get("apolo").own

@@ -73,6 +73,8 @@ def test_a_folder_with_front_matter_is_a_specialist_and_its_other_files_are_refe
         ("mine/SKILL.md", b"---\ntitle: a\ntemperature: hot\n---\nx", 3, "expected a number"),
         ("mine/SKILL.md", b"---\ntitle: a\ntemperature: 3\n---\nx", 3, "<= 2"),
         ("mine/SKILL.md", b"---\ntitle: a\ncolour: red\n---\nx", 3, "no such key"),
+        ("mine/SKILL.md", b"---\nnmae: mine\n---\nx", 2, "did you mean 'name'?"),
+        ("mine/SKILL.md", b"---\ntitle: a\nallowed-tool: b\n---\nx", 3, "did you mean 'allowed-tools'?"),
         ("mine/SKILL.md", b"---\ntitle: a\ntitle: b\n---\nx", 3, "given twice"),
         ("mine/SKILL.md", b"---\nname: other\n---\nx", 2, "make them one"),
         ("mine/SKILL.md", b"---\ntitle: [a\n---\nx", 2, "not valid YAML"),

@@ -191,6 +191,9 @@ def _check_names(home: Home, table: dict[str, object]) -> None:
         raise ConfigError(f"{home.config}: key 'port_overrides' is set by <COMPONENT>_PORT, not in the file")
     if "files" in table:
         raise ConfigError(f"{home.config}: key 'files': specialists of your own stand in {home.specialists}")
+    known = [name for name in Settings.__struct_fields__ if name not in ("port_overrides", "files")]
+    if unknown := [name for name in table if name not in known]:
+        raise ConfigError(f"{home.config}: key {unknown[0]!r}: {unknown_key(unknown[0], known)}")
     own = table.get("specialists")
     for name in cast(dict[str, object], own) if isinstance(own, dict) else ():
         if not _NAME.fullmatch(name):

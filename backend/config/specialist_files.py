@@ -19,7 +19,7 @@ import yaml
 
 from backend.config.settings import FileFault, FoundFiles, SpecialistSettings
 from backend.log import redact
-from backend.schema.faults import find_fault
+from backend.schema.faults import Fault, find_fault, unknown_key
 
 SKILL = "SKILL.md"
 MAX_FILE_BYTES = 128 * 1024
@@ -326,6 +326,12 @@ def _checked(table: dict[str, Any], line: Callable[[str], int], *, strict: bool)
         return msgspec.convert(table, SpecialistSettings, strict=strict)
     except msgspec.ValidationError as error:
         fault = find_fault(table, SpecialistSettings, strict=strict)
+        if not strict and (
+            slips := [key for key in table if key not in SpecialistSettings.__struct_fields__]
+        ):
+            # in a SKILL.md there are these as well
+            known = ["name", *SpecialistSettings.__struct_fields__, *sorted(FOREIGN_KEYS)]
+            fault = Fault(slips[0], table[slips[0]], unknown_key(slips[0], known))
         key, expected = (fault.key, fault.expected) if fault else ("", str(error))
         shown = (
             f"; found {str(fault.value)[:60]!r}" if fault and not isinstance(fault.value, dict | list) else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from backend.catalog import Catalog
+from backend.catalog import Catalog, misspelt_server
+from backend.config import Settings
 from backend.orchestration.action import action
 from backend.orchestration.approvals.manager import Approvals
 from backend.orchestration.caller import caller
@@ -20,7 +21,7 @@ from backend.schema.params import (
     RemoveRule,
 )
 from backend.schema.results import AskAnswered, AskList, RuleList, ToolCallList
-from backend.schema.tools import Decision, Rule
+from backend.schema.tools import AGENTS_SERVER, OWN_SERVER, Decision, Rule
 
 
 @action(scope="read", routes=(("GET", "/api/v1/asks"),), mcp="ListAsks", cli="tekton asks", console="asks")
@@ -59,8 +60,10 @@ async def list_rules(params: ListRules, *, approvals: Approvals) -> RuleList:
     mcp="AddToolRule",
     cli="tekton rules add",
 )
-async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog) -> Rule:
+async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog, settings: Settings) -> Rule:
     """Add a rule over tool calls, for the platform, a group, a specialist or a session."""
+    if wrong := misspelt_server(params.pattern, [*settings.tools, OWN_SERVER, AGENTS_SERVER]):
+        raise InvalidRequest(f"pattern: {wrong}")
     return await approvals.add_rule(
         Rule(params.verdict, params.pattern, _scope(catalog, params.scope), by=caller.get(), at=time.time())
     )
