@@ -226,8 +226,8 @@ def test_rhetors_settings_are_changed_and_checked(line: Line) -> None:
     for words in (["moderation_mode=loud"], ["nonsense=1"], ["moderation_mode"]):
         refused = line("tekton", "config", "orchestration", *words)
         assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
-    assert line("tekton", "config", "set", "theme", "night").returncode == 0
-    assert line("tekton", "config", "get", "theme").stdout == '"night"\n'
+    assert line("tekton", "config", "set", "notes", "night").returncode == 0
+    assert line("tekton", "config", "get", "notes").stdout == '"night"\n'
 
 
 @pytest.mark.parametrize("words", [("launch", "apollo"), ("discover",), ("sessions",), ("serve",), ("config", "check"), ("completion", "bash")])  # fmt: skip
