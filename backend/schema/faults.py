@@ -21,6 +21,9 @@ _PLAIN = {"str": "text", "int": "a whole number", "float": "a number", "bool": "
 }
 
 
+_PLAIN_TYPES = (str, int, float, bool, bytes, type(None), object, Any)
+
+
 class Fault(msgspec.Struct, frozen=True):
     """The place of a mistake: dotted `key`, the `value` found there, and what was `expected` in words."""
 
@@ -75,12 +78,18 @@ def _path(key: str, child: str) -> str:
 
 
 def _meant_kind(value: object, kind: Any) -> Any:
-    """Return a type without its annotations; of tagged structs the one whose tag the value has."""
+    """Return a type without its annotations; of a choice between types the one that a value of this shape belongs to."""
     kind = _bare(kind)
-    if (tags := _tags(kind)) and isinstance(value, dict):
+    if get_origin(kind) not in (Union, types.UnionType) or not isinstance(value, dict | list):
+        return kind
+    if isinstance(value, dict) and (tags := _tags(kind)):
         field = next(iter(tags.values())).__struct_config__.tag_field or ""
         return tags.get(str(cast(dict[str, object], value).get(field)), kind)
-    return kind
+    shape = (list,) if isinstance(value, list) else (dict, None)
+    fitting = [
+        one for one in map(_bare, get_args(kind)) if get_origin(one) in shape and one not in _PLAIN_TYPES
+    ]
+    return fitting[0] if len(fitting) == 1 else kind
 
 
 @cache
@@ -137,13 +146,11 @@ def _description(kind: Any) -> str:
 
 
 def _words(kind: Any) -> list[str]:
-    """Return the words that a type allows, where it is nothing but words; an empty one goes without saying."""
+    """Return the words that a type lists; an empty one goes without saying."""
     if get_origin(kind) is Literal:
         return [str(word) for word in get_args(kind) if word != ""]
     choices = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
-    if any(get_origin(one) is not Literal for one in choices):
-        return []
-    return [word for one in choices for word in _words(one)]
+    return [word for one in choices if get_origin(one) is Literal for word in _words(one)]
 
 
 def _expected(reason: str, kind: Any) -> str:

@@ -7,7 +7,6 @@ store is (63 bits).
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -773,10 +772,10 @@ def explain(name: str, text: str, values: object = None, kind: Any = None, *, la
     """
     expectation, _, where = text.partition(" - at ")
     word = expectation.startswith("Invalid ")
-    if kind is not None and (word or "unknown field" in expectation):
-        if fault := find_fault(values, kind, strict=not lax):
-            wrong = f"invalid value {fault.value!r:.80}; " if word else ""
-            return f"{name}: parameter {fault.key!r}: {wrong}{fault.expected}"
+    named = kind is not None and (word or "unknown field" in expectation)
+    if named and (fault := find_fault(values, kind, strict=not lax)):
+        wrong = f"invalid value {fault.value!r:.80}; " if word else ""
+        return f"{name}: parameter {fault.key!r}: {wrong}{fault.expected}"
     path = where.strip("`").removeprefix("$.")
     if "missing required field" in expectation:
         missing = expectation.rpartition("`")[0].rpartition("`")[2]

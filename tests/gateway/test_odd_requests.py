@@ -180,12 +180,12 @@ def item(call_id: str, name: str = "f", **more: Any) -> dict[str, Any]:
 
 TOOL: dict[str, Any] = {"name": "f", "parameters": {"type": "object"}}
 CHAT_TOOL: dict[str, Any] = {"type": "function", "function": TOOL}
-WORDS = "'ultra'; expected one of high, low, max, medium, minimal, none, xhigh"
+WORDS = "'ultra'; expected one of none, minimal, low, medium, high, xhigh, max"
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (CHAT, {"messages": [USER], "reasoning_effort": "ultra"}, WORDS),
     (RESPONSES, {"input": "x", "reasoning": {"effort": "ultra"}}, WORDS),
     (MESSAGES, {"messages": [USER], "output_config": {"effort": "ultra"}}, WORDS),
-    (MESSAGES, {"messages": [USER], "tool_choice": {"type": "maybe"}}, "'maybe'; expected one of any, auto, none, tool"),
+    (MESSAGES, {"messages": [USER], "tool_choice": {"type": "maybe"}}, "'maybe'; expected one of auto, any, tool, none"),
     ("/api/v1/rules", {"verdict": "perhaps", "pattern": "a:b"}, "'perhaps'; expected one of"),
     (MESSAGES, {"messages": [USER], "thinking": {"type": "enabled", "budget_tokens": -5}}, "budget_tokens"),
     (CHAT, {"messages": [{"role": "user", "contents": "x"}, USER]}, "messages[0]: its content is missing"),

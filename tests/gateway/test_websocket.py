@@ -275,7 +275,7 @@ async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_of
     [
         ({"type": "subscribe", "topics": ["chat"], "after_sq": 1}, "did you mean 'after_seq'"),
         ({"type": "subscribe", "topcs": ["chat"]}, "did you mean 'topics'"),
-        ({"type": "subscribe", "topics": ["chatt"]}, "topics[0]': expected one of "),
+        ({"type": "subscribe", "topics": ["chatt"]}, "topics[0]': invalid value 'chatt'; expected one of "),
         ({"type": "subscribe"}, "'topics' is missing"),
         ({"type": "attend", "conversaton": "c"}, "did you mean 'conversation'"),
         ({"type": "attend", "conversation": "c", "onn": False}, "there is no parameter 'onn'"),
