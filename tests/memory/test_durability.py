@@ -525,6 +525,23 @@ def test_a_step_that_fails_leaves_the_database_as_it_was() -> None:
         assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master")] == ["a"]
 
 
+async def test_of_a_deleted_session_no_word_that_was_sent_is_left_in_the_file(
+    store: SqliteStore, path: Path
+) -> None:
+    session = (await store.sessions.create("apollo-ai")).id
+    answer = StoredMessage(0, session, "apollo-ai", "assistant", "yes", 1.0, request_id="r-1")
+    part = SentPart("persona", "You are Apollo.", 3, "user", "you", 0, "d-1")
+    sent = SentTurn("r-1", "apollo-ai", session, 1.0, "scripted:echo", 4096, 12, {}, [part])
+    await store.messages.append(answer, sent=sent)
+    await store.sessions.delete(session)
+    with closing(sqlite3.connect(path)) as file:
+        left = [
+            file.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("messages", "sent_turns", "sent_texts")
+        ]
+    assert left == [0, 0, 0]
+
+
 async def test_a_store_that_is_closed_says_so(store: SqliteStore) -> None:
     await store.close()
     await store.close()

@@ -15,6 +15,7 @@ from backend.orchestration.actions import ACTIONS
 from backend.orchestration.platform import Platform, open_platform
 from backend.orchestration.turns.context_builder import MAX_TRAIL, LoopRefused
 from backend.orchestration.turns.request import ChatRequest
+from backend.providers.embedded.weights import MODEL_NAME as STAND_IN_MODEL
 from backend.schema.errors import TektonError
 from backend.schema.frames import TurnContext
 from backend.schema.records import StoredMessage
@@ -173,3 +174,46 @@ async def test_an_answer_may_come_back_to_a_specialist_once_and_no_trail_is_endl
             await _sent(platform, session, context=TurnContext(trail=trail))
     # whom the operator named himself is asked, as often as he did
     await _sent(platform, session, context=TurnContext(trail=twice), named=True)
+
+
+@pytest.mark.parametrize(
+    ("own", "named", "counted"),
+    [
+        (("embedded", STAND_IN_MODEL), {}, True),
+        (("scripted", "scripted"), {}, False),
+        (("scripted", "scripted"), {"provider": "embedded", "model": STAND_IN_MODEL}, True),
+        (("embedded", STAND_IN_MODEL), {"provider": "scripted", "model": "scripted"}, False),
+        (("embedded", "large"), {}, False),
+    ],
+)
+async def test_figures_answer_for_the_stand_in_whether_it_is_the_own_model_or_the_turns(
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    own: tuple[str, str],
+    named: dict[str, str],
+    counted: bool,
+) -> None:
+    contexts: Any = platform.turns._runner._contexts  # pyright: ignore[reportPrivateUsage]
+
+    async def facts() -> str:
+        return "four run"
+
+    monkeypatch.setattr(contexts, "_own_model", lambda ai_id: own)
+    monkeypatch.setattr(contexts, "facts_for_stand_in", facts)
+    request = ChatRequest("apollo-ai", "How many specialists are running?", request_id="r-facts", **named)
+    context = await contexts._context(request, None)
+    assert (context.facts if context else "") == ("four run" if counted else "")
+
+
+@pytest.mark.parametrize(
+    ("after", "history", "noted"), [("", True, False), ("r-1", True, True), ("r-1", False, False)]
+)
+async def test_an_agent_is_told_that_it_knows_more_than_the_branch_it_is_asked_in(
+    platform: Platform, after: str, history: bool, noted: bool
+) -> None:
+    contexts: Any = platform.turns._runner._contexts  # pyright: ignore[reportPrivateUsage]
+    session = await platform.memory.sessions.get(await _begin(platform))
+    request = ChatRequest("apollo-ai", "and now?", request_id="r-agent", after=after, history=history)
+    sent = await contexts._for_agent(request, session)
+    assert bool(sent.context and sent.context.notes) == noted
+    assert sent.session == (session.id if history else "")

@@ -10,12 +10,15 @@ import pytest
 
 from backend.memory.errors import StoreFailed
 from backend.orchestration.platform import Platform
-from backend.orchestration.teams.team_turn import TeamRequest
+from backend.orchestration.teams.moderator import Moderator
+from backend.orchestration.teams.team_turn import TeamRequest, TeamRun
 from backend.orchestration.turns import completion
+from backend.orchestration.turns.request import ChatRequest
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamQueued, TeamStart, TurnChanged
 from backend.schema.frames import StreamChunk, StreamEnd
 from backend.schema.orchestration import Mode
+from backend.schema.records import TurnOutcome
 from backend.specialists.killall import kill_all
 from tests.orchestration.running import BOUND_S, SLOW, Watcher, do, start, upstream_calls
 
@@ -332,3 +335,50 @@ async def test_who_asks_what_is_asked_already_does_not_end_it_for_the_first(
     answer = await first
     assert answer.content.split() == [f"token{n}" for n in range(40)]
     assert upstream_calls(platform) == calls
+
+
+@pytest.mark.parametrize("question", ["", "What is a lane?"])
+async def test_who_joins_the_answers_of_a_later_round_is_told_the_question_and_not_the_rounds_prompt(
+    platform: Platform, question: str
+) -> None:
+    asked: list[ChatRequest] = []
+
+    class Asked:
+        async def ask(self, request: ChatRequest) -> TurnOutcome:
+            asked.append(request)
+            return TurnOutcome(request.request_id, request.ai_id, "joint")
+
+    request = TeamRequest(content="say it", question=question, request_id="t-1")
+    run = TeamRun(request, "s-1", Any, asyncio.get_running_loop().create_future(), asyncio.Semaphore())  # type: ignore[arg-type]
+    for name in ("apollo-ai", "athena-ai"):
+        run.said[name] = TurnOutcome(f"t-1/{name}", name, "mine")
+    moderator = Moderator(Asked(), platform.orchestration)  # type: ignore[arg-type]
+    assert await moderator.synthesis(run) == await moderator.consensus(run) == "joint"
+    for one in asked:
+        assert (question or "say it") in one.content
+        assert not question or "say it" not in one.content
+
+
+async def test_the_only_one_who_waits_for_an_answer_ends_it_by_going_away(
+    platform: Platform, watcher: Watcher
+) -> None:
+    session = (await do(platform, "create_session", owner="apollo")).id
+    asking = asyncio.create_task(
+        do(platform, "chat", ai_id="apollo", content=SLOW, session_id=session, request_id="leaves")
+    )
+    await watcher.until(StreamChunk, request_id="leaves")
+    asking.cancel()
+    end = await watcher.until(StreamEnd, request_id="leaves")
+    assert end.metadata.finish_reason == "cancelled" and "leaves" not in platform.turns.active
+
+
+async def test_the_team_of_nobody_is_refused_and_nothing_is_stored(tmp_path: Path) -> None:
+    alone = await start(tmp_path / "home")
+    try:
+        for mode in ("pass_through", "directed"):
+            with pytest.raises(TektonError) as refused:
+                await do(alone, "team_chat", content="hello", mode=mode, request_id=f"nobody-{mode}")
+            assert refused.value.code == "not_running"
+        assert not (await do(alone, "list_sessions")).sessions and not alone.teams.active
+    finally:
+        await alone.close(stop_fleet=True)

@@ -151,6 +151,13 @@ async def test_characters_that_do_not_stand_together_are_not_found(query: str, s
     assert await found(store, query) == []
 
 
+async def test_a_list_of_sessions_by_words_that_are_none_is_empty_and_whole(store: MemoryStore) -> None:
+    session = (await store.sessions.default("apollo-ai")).id
+    await say(store, session, "hello")
+    page = await store.sessions.find(query="?!")
+    assert (page.sessions, page.more) == ([], False)
+
+
 async def test_titles_are_found_by_any_part_in_any_case_and_accent_form(store: MemoryStore) -> None:
     session = await store.sessions.create("apollo-ai", "Die Größe der Straße")
     await store.sessions.create("apollo-ai", "other")
