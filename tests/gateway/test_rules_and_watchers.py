@@ -149,3 +149,48 @@ async def test_an_ask_outlives_its_only_console_and_the_next_one_that_may_answer
         await desk.until("result", request_id=ask["id"])
     assert "said no" in await talking
     assert not (tmp_path / "e.txt").exists()
+
+
+async def test_of_answers_by_every_way_in_one_moment_one_counts_and_the_others_hear_whose(
+    tooled: Backend, tmp_path: Path
+) -> None:
+    for turn in range(6):
+        path = tmp_path / f"raced{turn}.txt"
+        async with (
+            looking(tooled, "control") as here,
+            looking(tooled, "control") as there,
+            tooled.http() as http,
+        ):
+            asked = asyncio.create_task(chat(tooled, asking("write", path=str(path), text="once")))
+            ask = (await here.until("ask"))["ask"]["id"]
+            answers = [("allow", "deny")[(turn + number) % 2] for number in range(5)]
+
+            async def by_http(answer: str, ask: str = ask, http: Any = http) -> str:
+                said = await http.post(f"/api/v1/asks/{ask}/answer", json={"answer": answer})
+                return "" if said.status_code == 200 else said.json()["error"]["message"]
+
+            async def by_socket(talk: Talk, answer: str, ask: str = ask) -> str:
+                await talk.send("answer_ask", request_id=f"a-{answer}", id=ask, answer=answer)
+                async with asyncio.timeout(WAIT_S):
+                    while (said := await talk.next()).get("request_id") != f"a-{answer}":
+                        pass
+                return said["message"] if said["type"] == "error" else ""
+
+            async def by_command(answer: str, ask: str = ask) -> str:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "backend.cli.tekton", "asks", answer, ask,
+                    env=tooled.environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+                )  # fmt: skip
+                out, _ = await process.communicate()
+                return out.decode() if process.returncode else ""
+
+            told = await asyncio.gather(
+                by_http(answers[0]), by_socket(here, answers[1]), by_socket(there, answers[2]), by_http(answers[3]),
+                by_command(answers[4]),
+            )  # fmt: skip
+            won = [answer for answer, words in zip(answers, told, strict=True) if not words]
+            assert len(won) == 1, told
+            assert all("already" in words or "just answered" in words for words in told if words), told
+            content = await asyncio.wait_for(asked, WAIT_S)
+            assert (path.read_text() if path.exists() else "") == ("once\n" if won == ["allow"] else "")
+            assert ("wrote" if won == ["allow"] else "denied") in content

@@ -36,12 +36,16 @@ class Talk:
     async def send_text(self, text: str) -> None:
         await self._socket.send(text)
 
+    async def next(self) -> dict[str, Any]:
+        """Return the next frame."""
+        self.came.append(json.loads(await self._socket.recv()))
+        return self.came[-1]
+
     async def until(self, type_: str, **values: Any) -> dict[str, Any]:
         """Read until a frame of this type with these values comes, and return it."""
         async with asyncio.timeout(WAIT_S):
             while True:
-                frame = json.loads(await self._socket.recv())
-                self.came.append(frame)
+                frame = await self.next()
                 if frame["type"] == type_ and values.items() <= frame.items():
                     return frame
 

@@ -14,7 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.providers import streams as streams_module
-from backend.providers.base import Completed, Logprobs, ProviderError, Reasoning, StreamItem, Text
+from backend.providers.base import (
+    Completed,
+    Logprobs,
+    ProviderError,
+    Reasoning,
+    StreamItem,
+    Text,
+    ToolPiece,
+)
 from backend.providers.http import Upstream
 from backend.providers.streams import (
     JsonLines,
@@ -460,6 +468,83 @@ def test_only_the_endings_on_the_list_say_that_an_answer_is_whole(vendor: str, w
 @given(data=st.data())
 def test_a_stream_that_nobody_wrote_is_an_answer_or_a_failure(vendor: str, data: st.DataObject) -> None:
     check(vendor, data.draw(streams(vendor)))
+
+
+def piece(**call: Any) -> dict[str, Any]:
+    """Return a chunk with a piece of a call in it."""
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+
+
+def begun(place: int, name: str, given: object) -> dict[str, Any]:
+    block = {"type": "tool_use", "id": f"t{place}", "name": name, "input": given}
+    return {"type": "content_block_start", "index": place, "content_block": block}
+
+
+def more(place: int, text: str) -> dict[str, Any]:
+    return {
+        "type": "content_block_delta",
+        "index": place,
+        "delta": {"type": "input_json_delta", "partial_json": text},
+    }
+
+
+ONE, TWO = ("f", '{"a":1}'), ("g", '{"b":2}')
+SPOKEN: dict[str, tuple[Any, list[dict[str, Any]], list[tuple[str, str]]]] = {
+    "two whole calls, neither number nor id": (openai, [
+        piece(function={"name": "f", "arguments": '{"a":1}'}), piece(function={"name": "g", "arguments": '{"b":2}'}),
+    ], [ONE, TWO]),
+    "two of one name, the id empty": (openai, [
+        piece(index=0, id="", function={"name": "f", "arguments": '{"a":1}'}),
+        piece(index=0, id="", function={"name": "f", "arguments": '{"b":2}'}),
+    ], [ONE, ("f", '{"b":2}')]),
+    "the name with every piece": (openai, [
+        piece(index=0, function={"name": "f", "arguments": text}) for text in ("", '{"a"', ":", "1}", "")
+    ], [ONE]),
+    "numbers that are texts, interleaved": (openai, [
+        piece(index="0", id="x", function={"name": "f", "arguments": '{"a"'}),
+        piece(index="1", id="y", function={"name": "g", "arguments": '{"b"'}),
+        piece(index="0", function={"arguments": ":1}"}), piece(index="1", function={"arguments": ":2}"}),
+    ], [ONE, TWO]),
+    "the input whole at the start": (anthropic, [
+        begun(0, "f", {"a": 1}), {"type": "content_block_stop", "index": 0}, begun(1, "g", {"b": 2}),
+        {"type": "content_block_stop", "index": 1},
+    ], [ONE, TWO]),
+    "the input at the start and behind": (anthropic, [
+        begun(0, "f", {"a": 1}), more(0, '{"a"'), more(0, ":1}"), {"type": "content_block_stop", "index": 0},
+    ], [ONE]),
+    "the input at the start, and no stop": (anthropic, [begun(0, "f", {"a": 1})], [ONE]),
+    "no input": (anthropic, [begun(0, "f", {}), {"type": "content_block_stop", "index": 0}], [("f", "")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "stream", "calls"), SPOKEN.values(), ids=SPOKEN.keys())
+def test_calls_are_told_apart_and_whole_however_a_server_numbers_them(
+    vendor: Any, stream: list[dict[str, Any]], calls: list[tuple[str, str]]
+) -> None:
+    answer = Answer(UPSTREAM, True)
+    items = [item for value in stream for item in vendor.take("", value, answer)]
+    answer.end("tool_calls")
+    items += answer.completed()
+    named: dict[int, list[str]] = {}
+    for item in items:
+        if isinstance(item, ToolPiece):
+            found = named.setdefault(item.index, ["", ""])
+            found[0] += item.name
+            found[1] += item.arguments
+    assert [tuple(found) for _, found in sorted(named.items())] == calls
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"index": "0", "delta": {"content": "a"}},
+        {"index": 0, "delta": {"content": [{"type": "text", "text": {"value": "a", "annotations": []}}]}},
+        {"index": 0, "delta": {"content": {"type": "output_text", "value": "a"}}},
+    ],
+)
+def test_text_is_taken_wherever_servers_put_it(choice: dict[str, Any]) -> None:
+    found = read("openai", [event({"choices": [choice]}) + chunk({}, "stop") + DONE])
+    assert found.text == "a" and found.error is None
 
 
 def with_odd_values(value: object) -> Iterator[Any]:

@@ -28,7 +28,7 @@ from backend.providers.base import (
 from backend.providers.http import Upstream
 from backend.providers.streams.framing import Malformed
 from backend.providers.streams.text import SurrogateJoiner, ThinkingTags
-from backend.schema.content import MAX_TOP_LOGPROBS, TokenLogprob
+from backend.schema.content import MAX_TOP_LOGPROBS, TokenLogprob, read_arguments
 from backend.schema.frames import FinishReason, Usage
 from backend.wire import encodable
 
@@ -129,6 +129,9 @@ class _Call:
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = self.name = self._held = ""
+        self.given: object = None
+        """Arguments that came with its beginning: they count where none come behind."""
+        self._written: list[str] = []
         self._begun = False
         self._joiner = SurrogateJoiner()
 
@@ -137,6 +140,7 @@ class _Call:
         if arguments is not None and not isinstance(arguments, str):
             text = _written(arguments)
         self._held += self._joiner.feed(text)
+        self._written.append(text)
         if isinstance(name, str) and not self._begun:
             self.name += encodable(name)
         if not self.name or (self._begun and not self._held):
@@ -150,7 +154,26 @@ class _Call:
             else ToolPiece(self.index, self.id, self.name, held)
         )
 
+    @property
+    def whole(self) -> bool:
+        """Whether what was written is a JSON object: nothing more of it can come."""
+        text = "".join(self._written).strip()
+        if not (self._begun and text.startswith("{") and text.endswith("}")):
+            return False
+        try:
+            read_arguments(text)
+        except ValueError:
+            return False
+        return True
+
+    def end(self) -> Iterator[StreamItem]:
+        """Yield the arguments that came with its beginning, where none came behind."""
+        given, self.given = self.given, None
+        if given and not any(self._written):
+            yield from self.add(None, given)
+
     def rest(self) -> Iterator[StreamItem]:
+        yield from self.end()
         if (rest := self._joiner.rest()) and self._begun:
             yield ToolPiece(self.index, arguments=rest)
 
@@ -244,7 +267,8 @@ class Answer:
             part = cast(dict[str, Any], value)
             kind = part.get("type", "text")
             if kind in TEXT_PARTS:
-                yield from self.content(part.get("text") or part.get("content"), depth=depth + 1)
+                inner = part.get("text") or part.get("content") or part.get("value")
+                yield from self.content(inner, depth=depth + 1)
             elif kind in THINKING_PARTS:
                 yield from self.thinking(part)
             elif kind == "refusal":
@@ -284,7 +308,8 @@ class Answer:
     ) -> Iterator[StreamItem]:
         """Take the beginning of a tool call or more of it; `key` is what the upstream tells calls apart by.
 
-        A new id under a known key is a new call: some servers number all of theirs 0.
+        A new id under a known key is a new call: some servers number all of theirs 0. So is a name behind arguments that are
+        whole: others give no ids either.
         """
         if not self._offered:
             if isinstance(name, str) and name and name not in self._tools:
@@ -294,12 +319,27 @@ class Answer:
         if isinstance(key, list | dict):  # no place at all; nothing else of a JSON object cannot be a key
             key = None
         call = self._latest.get(key)
-        if call is None or (call_id and call.id and call.id != call_id):
+        again = isinstance(name, str) and bool(name) and not call_id
+        if (
+            call is None
+            or (call_id and call.id and call.id != call_id)
+            or (again and arguments and call.whole)
+        ):
             call = self._latest[key] = _Call(len(self._calls))
             self._calls.append(call)
         call.id = call.id or call_id
         self._more()
         yield from call.add(name, arguments)
+
+    def tool_given(self, key: object, arguments: object) -> None:
+        """Take the arguments that stand in the beginning of a call; they count if none come behind."""
+        if isinstance(arguments, dict | str) and (call := self._latest.get(key)) is not None:
+            call.given = arguments
+
+    def tool_ended(self, key: object) -> Iterator[StreamItem]:
+        """Take it that no more of a call will come."""
+        if (call := self._latest.get(key)) is not None:
+            yield from call.end()
 
     @property
     def asked_for_tools(self) -> bool:

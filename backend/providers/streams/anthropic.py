@@ -23,6 +23,7 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
         case "content_block_delta":
             yield from _delta(_object(value, "delta"), answer, value.get("index"))
         case "content_block_stop":
+            yield from answer.tool_ended(_key(value.get("index")))
             yield from answer.signed()
         case "message_delta":
             _usage(value, answer)
@@ -53,8 +54,7 @@ def _blocks(message: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
         if isinstance(block, dict):
             said = cast(dict[str, Any], block)
             yield from _block(said, answer, place)
-            if said.get("type") == "tool_use" and said.get("input"):
-                yield from answer.tool(place, None, said["input"])
+            yield from answer.tool_ended(place)
             yield from answer.signed()
 
 
@@ -69,8 +69,9 @@ def _block(block: dict[str, Any], answer: Answer, place: object) -> Iterator[Str
         case "redacted_thinking":
             yield from answer.redacted(block.get("data"))
         case "tool_use":
-            # the input stands empty here, and comes as text behind; only a whole message holds it
             yield from answer.tool(_key(place), block.get("name"), None, block.get("id"))
+            # the input stands empty here, and comes as text behind; a whole message holds it, and so do some servers' starts
+            answer.tool_given(_key(place), block.get("input"))
         case "server_tool_use" | "mcp_tool_use":
             answer.note(f"the upstream used its own tool {block.get('name')!r:.60}, which is not shown")
         case _:

@@ -39,7 +39,7 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
         if not isinstance(choice, dict):
             raise Malformed(f"a choice should be an object, not {choice!r:.60}")
         own = cast(dict[str, Any], choice)
-        if own.get("index") in (None, 0):  # one answer was asked for
+        if own.get("index") in (None, 0, "0"):  # one answer was asked for
             yield from _choice(own, answer)
 
 
@@ -77,7 +77,7 @@ def _before_text(part: dict[str, Any], answer: Answer, *, whole: bool = False) -
         for function in _objects([call.get("function")]):
             key = call.get("index", place)
             yield from answer.tool(
-                key if isinstance(key, int) else place,
+                key if isinstance(key, int | str) else place,
                 function.get("name"), function.get("arguments"), call.get("id"),
             )  # fmt: skip
     for function in _objects([part.get("function_call")]):
