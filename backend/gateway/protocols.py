@@ -96,7 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End with the server: at once, or after the request under way. What a new connection sent may still be unread."""
         left = self.opened + YOUNG_S - self.loop.time()
-        if self.cycle is None and left > 0:
+        if cast(RequestResponseCycle | None, self.cycle) is None and left > 0:
             self.loop.call_later(left, super().shutdown)
         else:
             super().shutdown()

@@ -176,10 +176,11 @@ def _line(left: str, right: str, width: int) -> Row:
 def _framed(row: Row, width: int) -> Row:
     """Return a row between the sides of the frame."""
     inside = list(row.runs)
-    while inside and not (kept := inside[-1][0].rstrip(JOINERS)):
-        inside.pop()
-    if inside:  # a joiner would take the cell behind it along
-        inside[-1] = (kept, inside[-1][1])
+    while inside:  # a joiner would take the cell behind it along
+        text, ink = inside.pop()
+        if kept := text.rstrip(JOINERS):
+            inside.append((kept, ink))
+            break
     pad = " " * max(0, width + 2 - cell_len("│ " + "".join([text for text, _ in inside])))
     runs: tuple[Run, ...] = (("│ ", YOU), *inside, (pad, row.fill), (" │", YOU))
     return Row(runs, width + FRAME_CELLS, row.joint, row.decor + 2)

@@ -30,7 +30,9 @@ def check_tools(tools: object, known: Iterable[str]) -> None:
     """
     names = frozenset(known)
     for number, tool in enumerate(cast(list[object], tools) if isinstance(tools, list) else ()):
-        own: object = cast(dict[str, object], tool).get("function", tool) if isinstance(tool, dict) else None
+        if not isinstance(tool, dict):
+            continue
+        own = cast(dict[str, object], tool).get("function", cast(object, tool))
         given = cast(dict[str, object], own).keys() if isinstance(own, dict) else frozenset[str]()
         for name in sorted(given - names):
             if near := nearest(name, names - given, likeness=LIKE):

@@ -137,7 +137,7 @@ class RedisConnection:
             StoreFailed: The server refused one, or cannot be reached; then each may or may not have been run.
         """
         if self._closed:
-            raise StoreClosed("the conversation store is closed")
+            raise StoreClosed()
         if not commands:
             return []
         job = Job([_encoded(c) for c in commands], asyncio.get_running_loop().create_future())

@@ -63,7 +63,7 @@ class SqliteExecutor:
             StoreFailed: The database refused.
         """
         if self._closed:
-            raise StoreClosed("the conversation store is closed")
+            raise StoreClosed()
         loop = asyncio.get_running_loop()
         job = Job(work, loop.create_future(), loop, alone)
         self._queue.put(job)
