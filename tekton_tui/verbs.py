@@ -7,7 +7,7 @@ Knows no widgets: a place names a widget's action as Textual writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from textual.binding import Binding, BindingType
@@ -24,13 +24,15 @@ WRITING: Final = frozenset({"composer", "field", "search", "command", "switcher"
 class At(NamedTuple):
     """A verb at one place: the action of the place's widget, and what it does there in a word or two.
 
-    `show` is false for what the line of keys leaves out: moves, and what everybody tries by themselves.
+    `show` is false for what the line of keys leaves out: moves, and what everybody tries by themselves. `sign` is how the
+    key is written there, where it stands for more than itself.
     """
 
     place: str
     action: str
     label: str = ""
     show: bool = True
+    sign: str = ""
 
 
 class Verb(NamedTuple):
@@ -207,7 +209,7 @@ VERBS: Final = (
     _verb("close", "escape,q", "close", "close this", At("text", "dismiss"), At("compare", "dismiss")),
     # moves
     _verb("up", "up,k", "up", "one up", At("grid", "move(-1)", show=False),
-          At("first", "move(-1)", show=False), At("switcher", "move(-1)", show=False),
+          At("first", "move(-1)", "choose", sign="↑↓"), At("switcher", "move(-1)", show=False),
           At("transcript", "cursor(-1)", show=False), At("fleet-detail", "scroll_up", show=False),
           At("compare", "scroll(-1)", show=False),
           At("gantt", "move(-1)", show=False), At("ask", "scroll(-1)", show=False)),
@@ -328,13 +330,23 @@ def bindings(place: str) -> list[BindingType]:
             at.action,
             at.label or verb.label,
             show=at.show,
-            key_display=key_sign(verb.keys),
+            key_display=at.sign or key_sign(verb.keys),
             id=f"{place}.{verb.name}",
             priority=verb.name == "quit",
         )
         for verb, at in at_place(place)
         if verb.keys
     ]
+
+
+def ordered(bindings: Iterable[BindingType], first: Sequence[str]) -> list[BindingType]:
+    """Return bindings in another order than the table's: these verbs first, then the others as they were."""
+
+    def place(binding: BindingType) -> int:
+        name = (binding.id or "").partition(".")[2] if isinstance(binding, Binding) else ""
+        return first.index(name) if name in first else len(first)
+
+    return sorted(bindings, key=place)
 
 
 def key_sign(keys: str) -> str:

@@ -80,7 +80,7 @@ class GatewayPane(Vertical):
             return
         self._report = report
         calls, wide = self._calls(report), self.has_class("-wide")
-        head, tail = self._clients(report), [Content(""), _title("To copy"), *_shown_curls(report.address)]
+        head, tail = self._clients(report), [Content(""), *_to_copy(report.address)]
         left = Content("\n").join([*head, *([] if wide else [Content(""), *calls]), *tail])
         right = Content("\n").join(calls)
         if (said := left.plain + right.plain * wide) != self._said:
@@ -152,9 +152,32 @@ def _curl_ends(address: str) -> list[str]:
     ]
 
 
-def _shown_curls(address: str) -> list[Content]:
-    """Return the commands each on two rows, as a shell takes them too."""
-    return [literal(f"  {BEARER} \\\n      {rest}") for rest in _curl_ends(address)]
+def _to_copy(address: str) -> list[Content]:
+    """Return how a shell, a program and an editor come in, none of it wrapped; the commands as a shell takes them too."""
+    program = (
+        "import os, pathlib, openai",
+        'home = pathlib.Path(os.environ.get("TEKTON_HOME", "~/.tekton")).expanduser()',
+        'key = (home / "token").read_text().strip()',
+        f'client = openai.OpenAI(base_url="{address}/v1", api_key=key)',
+        'hello = [{"role": "user", "content": "Hello"}]',
+        'client.chat.completions.create(model="apollo", messages=hello)',
+    )
+    return [
+        Content.assemble(_title("To copy "), literal("into a shell", "$text-muted")),
+        *(literal(f"  {BEARER} \\\n      {rest}") for rest in _curl_ends(address)),
+        Content(""),
+        Content.assemble(
+            _title("To copy "),
+            literal("into a program; those for Claude and Ollama come in too", "$text-muted"),
+        ),
+        *(literal(f"  {line}") for line in program),
+        Content(""),
+        Content.assemble(
+            _title("To copy "), literal("into an editor: its tools by MCP, its agent by ACP", "$text-muted")
+        ),
+        literal('  {"mcpServers": {"tekton": {"command": "tekton", "args": ["mcp"]}}}'),
+        literal('  {"agent_servers": {"apollo": {"command": "tekton", "args": ["acp", "apollo"]}}}'),
+    ]
 
 
 def _call(call: GatewayCall) -> Content:

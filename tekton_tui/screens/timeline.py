@@ -23,7 +23,7 @@ from tekton_tui.stores import Line, Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
-from tekton_tui.widgets.common.line_view import LineView
+from tekton_tui.widgets.common.line_view import LineView, NewestFirst
 from tekton_tui.widgets.timeline.gantt import Gantt
 
 TONES = {
@@ -37,6 +37,8 @@ TURN_TONES = {"answered": "text-success", "cancelled": "text-muted", "stalled": 
 """Of a turn's line by its first word."""
 QUIET_KINDS = ("log", "call")
 """Kinds of lines that are left out until they are asked for."""
+CLOCK_CELLS, SOURCE_CELLS = 10, 14
+"""Columns of a line; the rest is what happened."""
 LEAST_EVENTS = 6
 """Lines that what happened has at least, with its rule."""
 
@@ -65,7 +67,7 @@ class TimelinePane(Vertical):
         yield Static("", id="timeline-head")
         yield Gantt(self._stores, id="timeline-gantt")
         yield Static("", id="timeline-rule")
-        yield LineView(id="timeline-lines")
+        yield NewestFirst(clock_cells=CLOCK_CELLS, lead_cells=CLOCK_CELLS + SOURCE_CELLS, id="timeline-lines")
         yield Field(
             placeholder="filter: words or a pattern, ! in front inverts",
             id="timeline-filter",
@@ -89,13 +91,6 @@ class TimelinePane(Vertical):
         self.gantt.fit(max(4, self.size.height - LEAST_EVENTS - 2))
         self._show_status()
         # the sizes of what is inside are known then
-        self.call_after_refresh(self._show_newest)
-
-    def _show_newest(self) -> None:
-        """Keep the newest line in sight when the bars took or gave room."""
-        view = self.query_one(LineView)
-        if view.following:
-            view.scroll_end(animate=False)
 
     def focus_content(self) -> None:
         (self.gantt if self.gantt.display else self.query_one(LineView)).focus()
@@ -117,7 +112,6 @@ class TimelinePane(Vertical):
             timeline.put_before(sorted(lines, key=lambda line: line.timestamp))
             self._write_lines()
             self._show_status()
-            self.call_after_refresh(self._show_newest)
 
     @on(Gantt.Moved)
     def _moved(self) -> None:
@@ -197,7 +191,7 @@ class TimelinePane(Vertical):
         parts = [f"{len(view.kept)} line{'s' * (len(view.kept) != 1)}", *([] if view.following else ["held"])]
         parts += [f"{view.hidden} hidden by filter {view.pattern!r}"] if view.pattern else []
         parts += [f"{dropped} dropped"] if dropped else []
-        words = literal(f" · {' · '.join(parts)} ", "$text-muted")
+        words = literal(f" · {' · '.join([*parts, 'newest first'])} ", "$text-muted")
         line = Content.assemble(("─ ", "$line"), ("Events", "$text"), words)
         return Content.assemble(line, ("─" * max(0, self.size.width - line.cell_length), "$line"))
 
@@ -261,4 +255,5 @@ def _past_lines(turn: TurnRecord) -> list[Line]:
 def _shown(line: Line) -> tuple[str, str]:
     clock = time.strftime("%H:%M:%S", time.localtime(line.timestamp))
     tone = TURN_TONES.get(line.text.partition(" ")[0], "") if line.kind == "turn" else TONES[line.kind]
-    return f"{clock}  {line.kind:<9} {line.source:<12} {line.text}", "text-error" if line.bad else tone
+    who = f"{line.source:<{SOURCE_CELLS - 1}}"
+    return f"{clock:<{CLOCK_CELLS}}{who} {line.text}", "text-error" if line.bad else tone

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -44,6 +46,7 @@ from backend.schema.params import (
     GetOrchestration,
     GetSession,
     Launch,
+    ListErrors,
     ListMessages,
     ListModels,
     ListPipelines,
@@ -66,6 +69,7 @@ from backend.schema.records import (
 )
 from backend.schema.results import (
     DraftProblem,
+    ErrorList,
     EventFigures,
     GatewayClient,
     GatewayReport,
@@ -89,6 +93,7 @@ from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.chat.chat_view import ChatView
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.composer.files import Attached
+from tekton_tui.widgets.fleet.detail import DetailPane
 from tekton_tui.widgets.fleet.first_run import FirstRun
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.conftest import at_rest, settle
@@ -162,6 +167,36 @@ async def nothing(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None
 
 def spent(used: int, cost: float) -> dict[str, Any]:
     return {"context_used": used, "context_window": 8192, "cost": cost, "costs": {"USD": cost}}
+
+
+async def fleet_detail(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """Somebody who answers, with what was said before, what went wrong and what its process wrote."""
+    asked = (
+        ("Why is the queue slow?", "The lock is held across a network call; see `drain()`."),
+        ("Which module breaks first under load?", MARKDOWN),
+        ("Name the riskiest part of the plan.", "The migration step: two systems must agree on the order of writes.\n\nThe rest is routine."),
+    )  # fmt: skip
+    said = [
+        message(2 * at + number, "apollo-ai" if number else "you", text, request_id=f"q{at}")
+        for at, pair in enumerate(asked)
+        for number, text in enumerate(pair)
+    ]
+    ends = [
+        ErrorRecord(4, "apollo-ai", "killed", "killed by SIGKILL from outside", NOW - 9_000, NOW - 8_000),
+        ErrorRecord(5, "apollo-ai", "stalled", "no token for 15 s", NOW - 700, NOW - 75),
+    ]
+    client.answers[GetHistory] = History("apollo-ai", "s", said)
+    client.answers[ListErrors] = ErrorList(ends, 2)
+    client.answers[GetLogs] = LogText(
+        "apollo-ai", "", [f"03:32:{second:02} INFO the queue is at {second} of 40" for second in range(30)]
+    )
+    speeds = (30 + 18 * math.sin(at / 9) for at in range(120))
+    app.stores.fleet.rates.setdefault("apollo-ai", deque(maxlen=300)).extend(speeds)
+    app.query_one(FleetGrid).go_to("apollo-ai")
+    async with asyncio.timeout(60):
+        shown = app.query_one(DetailPane).display
+        while shown and not any("apollo-ai" in str(call) for call in client.called(GetHistory)):
+            await pilot.pause(0.02)
 
 
 async def needs(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
@@ -754,7 +789,7 @@ async def new_specialist(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) 
 
 
 STATES: dict[str, tuple[bool, Drive]] = {
-    "fleet_empty": (False, first_run), "fleet": (True, nothing), "launch_plan": (False, plan), "chat": (True, chat),
+    "fleet_empty": (False, first_run), "fleet": (True, nothing), "fleet_detail": (True, fleet_detail), "launch_plan": (False, plan), "chat": (True, chat),
     "chat_waits": (True, chat_waits), "chat_tools": (True, chat_tools), "chat_files": (True, chat_files), "chat_branch": (True, chat_branch), "switcher": (True, switcher), "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
     "errors": (True, errors), "errors_empty": (True, errors_empty), "lost": (True, lost), "quit": (True, quit_question),
     "kill": (True, kill_question), "help": (True, help_keys), "pipes": (True, pipes), "pipes_empty": (True, pipes_empty),
@@ -773,7 +808,7 @@ def test_picture(state: str, size: tuple[int, int], snap_compare: Any) -> None:
     _compare(state, size, snap_compare)
 
 
-PLACES = ("fleet_empty", "fleet", "chat_tools", "team_18", "needs", "timeline", "gateway")
+PLACES = ("fleet_empty", "fleet", "fleet_detail", "chat_tools", "team_18", "needs", "timeline", "gateway")
 
 
 @pytest.mark.parametrize(("size", "theme"), [((40, 10), ""), ((200, 60), ""), ((120, 40), LIGHT_NAME)],

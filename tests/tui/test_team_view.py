@@ -22,7 +22,7 @@ from tekton_tui.screens.compare import CompareScreen
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.team.agreement import agreements
 from tekton_tui.widgets.team.lane import Lane
-from tekton_tui.widgets.team.lane_grid import LEAST_ROWS, LaneGrid, places_for
+from tekton_tui.widgets.team.lane_grid import LEAST_ROWS, LaneGrid, places_for, row_heights
 from tekton_tui.widgets.team.lane_text import first_sentence
 from tekton_tui.widgets.team.team_list import TeamList
 from tekton_tui.widgets.team.team_view import TeamView
@@ -406,3 +406,33 @@ async def test_an_answer_is_quoted_into_the_next_question(console: Maker) -> Non
         await pilot.press(">")
         await settle(pilot)
         assert app.query_one("#team-composer", Composer).draft == f"> {TEXTS['numa']}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("needs", "fair", "heights"),
+    [
+        ([3, 3], 15, [4, 4]),  # one-line answers
+        ([15, 3], 15, [15, 4]),  # somebody writes in the first row
+        ([40, 3], 15, [26, 4]),  # a long answer has what the short ones leave
+        ([40, 40, 3], 10, [16, 10, 4]),
+        ([9, 9], 15, [9, 9]),
+    ],
+)
+def test_a_row_of_cards_has_the_height_of_its_answers(
+    needs: list[int], fair: int, heights: list[int]
+) -> None:
+    assert row_heights(needs, fair) == heights
+
+
+async def test_cards_of_one_line_answers_are_as_high_as_these(console: Maker) -> None:
+    app, client = console(*(live(name) for name in ("apollo", "athena", "rhetor")))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("3")
+        client.send(team("t1", "Ready?", "apollo", "athena", "rhetor"))
+        texts = {"apollo": "Yes.", "athena": "\n\n".join(["One paragraph."] * 6), "rhetor": "No."}
+        for name, text in texts.items():
+            client.send(*answer(f"t1/{name}-ai", f"{name}-ai", "s-team", "", text, group="t1"))
+        await settle(pilot, 20)
+        heights = {lane.outer_size.height for lane in app.query(Lane)}
+        assert heights == {2 + 11} and screen_text(app).count("One paragraph.") == 6

@@ -8,6 +8,7 @@ from backend.schema.history import TurnPhase, TurnRecord
 from backend.schema.params import ListTurns
 from backend.schema.results import TurnList
 from tekton_tui.app import TektonApp
+from tekton_tui.widgets.common.line_view import NewestFirst
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, answer, live
 from tests.tui.test_console import screen_text
@@ -43,4 +44,33 @@ async def test_turns_of_the_backends_log_stand_before_what_this_console_saw(
                 "And now?",
             )
         ]
-        assert found == sorted(found)
+        assert found == sorted(found, reverse=True), "the newest stands first"
+
+
+async def test_the_newest_line_is_in_sight_and_who_reads_further_down_is_left_there(
+    console: Callable[..., tuple[TektonApp, FakeClient]],
+) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("5")
+
+        async def happens(at: int) -> list[str]:
+            client.send(*answer(f"r{at}", "apollo-ai", "s", f"Question {at}?", "Yes."))
+            await settle(pilot)
+            return screen_text(app).partition("Events")[2].splitlines()[1:]
+
+        rows = [await happens(at) for at in range(20)][-1]
+        assert "answered" in rows[0] and "Question 19?" in rows[1]
+        view = app.query_one(NewestFirst)
+        view.focus()
+        await pilot.press("down", "down", "down")
+        await settle(pilot)
+        rows = screen_text(app).partition("Events")[2].splitlines()[1:]
+        assert "Question 18?" in rows[0] and (await happens(20))[0] == rows[0], "it stays where it was read"
+        await pilot.press("g")
+        await settle(pilot)
+        assert "Question 20?" in (await happens(21))[3] and "Question 21?" in screen_text(app)
+        await pilot.press("G")
+        await settle(pilot)
+        assert "Question 0?" in screen_text(app)

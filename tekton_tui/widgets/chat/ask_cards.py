@@ -15,11 +15,11 @@ from tekton_tui.commands.navigator import Choice
 from tekton_tui.stores import Stores
 from tekton_tui.stores.tool_calls import LiveCall
 from tekton_tui.transcript import AskCard, ToolRow, Transcript
-from tekton_tui.verbs import bindings
+from tekton_tui.verbs import bindings, ordered
 from tekton_tui.widgets.chat.entries import tool_row
 from tekton_tui.widgets.common.ask_words import MOST_KEYS, arguments_of, behind, is_question
 
-ORDER: Final = " a A x i enter escape"
+ORDER: Final = ("acknowledge", "acknowledge-all", "stop", "write", "open", "back")
 """In which the keys stand in the line of keys: as on the card."""
 
 
@@ -125,7 +125,7 @@ class AskKeys(Widget):
     EARLY_S: ClassVar[float] = 0.5
     """How long after the keys are the card's they do not answer, in seconds."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        *sorted(bindings("ask"), key=lambda one: ORDER.find(one.key) if isinstance(one, Binding) else 0),
+        *ordered(bindings("ask"), ORDER),
         *(
             Binding(str(at), f"option({at})", f"its answer {at}", show=False, id=f"ask.own-{at}")
             for at in range(1, MOST_KEYS + 1)

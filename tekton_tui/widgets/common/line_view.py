@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from rich.console import RenderableType
 from rich.segment import Segment
 from rich.text import Text
 from textual import events
@@ -26,7 +27,9 @@ class LineView(RichLog, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("lines")
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, clock_cells: int = 0, lead_cells: int = 0, id: str | None = None) -> None:
+        """`clock_cells` of each line are its time, `lead_cells` with whose it is: they have colours of their own."""
+        self._clock_cells, self._lead_cells = clock_cells, lead_cells
         super().__init__(
             id=id, markup=False, highlight=False, wrap=False, auto_scroll=True, max_lines=MAX_LINES
         )
@@ -97,6 +100,9 @@ class LineView(RichLog, can_focus=True):
             self.following = self.auto_scroll = False
             self.scroll_to(y=found, animate=False)
 
+    def action_scroll_home(self) -> None:
+        self.scroll_home(animate=False)
+
     def action_copy(self) -> None:
         app_of(self).copy_to_clipboard("\n".join(text for text, _ in self.kept if self._passes(text)))
 
@@ -113,8 +119,16 @@ class LineView(RichLog, can_focus=True):
         if not self._passes(text):
             self.hidden += 1
             return
-        colour = app_of(self).theme_variables.get(tone, "") if tone else ""
-        self.write(Text(safe_inline(text), style=colour, no_wrap=not self.wrap), scroll_end=self.following)
+        self.write(self._styled(safe_inline(text), tone), scroll_end=self.following)
+
+    def _styled(self, text: str, tone: str) -> Text:
+        """Return a line in its colour, what stands in all lines at the left quieter."""
+        colours = app_of(self).theme_variables
+        styled = Text(text, style=colours.get(tone, "") if tone else "", no_wrap=not self.wrap)
+        if self._clock_cells:
+            styled.stylize(colours["text-muted"], 0, self._clock_cells)
+            styled.stylize(colours["foreground"], self._clock_cells, self._lead_cells)
+        return styled
 
     def _passes(self, text: str) -> bool:
         if not self.pattern:
@@ -125,3 +139,55 @@ class LineView(RichLog, can_focus=True):
         except re.error:
             found = wanted.lower() in text.lower()
         return found != inverse
+
+
+class NewestFirst(LineView):
+    """The newest line on top. Who reads further down stays where he reads; at the top what is new comes into sight."""
+
+    def __init__(self, *, clock_cells: int = 0, lead_cells: int = 0, id: str | None = None) -> None:
+        super().__init__(clock_cells=clock_cells, lead_cells=lead_cells, id=id)
+        self.max_lines = None  # of the base class: it would drop what stands first
+
+    def write(
+        self,
+        content: RenderableType | object,
+        width: int | None = None,
+        expand: bool = False,
+        shrink: bool = True,
+        scroll_end: bool | None = None,
+        animate: bool = False,
+    ) -> Self:
+        """Put a line on top."""
+        before = len(self.lines)
+        super().write(content, width, expand, shrink, scroll_end=False, animate=animate)
+        came = len(self.lines) - before
+        if came > 0:
+            self.lines[:0] = self.lines[before:]
+            del self.lines[before + came : before + 2 * came]
+            del self.lines[MAX_LINES:]
+            self._line_cache.clear()
+            self.refresh()
+            if not self.following:
+                self.scroll_relative(y=came, animate=False, immediate=True)
+        return self
+
+    def action_follow(self) -> None:
+        self.following = not self.following
+        if self.following:
+            self.scroll_home(animate=False)
+
+    def action_scroll_home(self) -> None:
+        self.following = True
+        self.scroll_home(animate=False)
+
+    def action_end(self) -> None:
+        self.scroll_end(animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Follow again at the top, and hold anywhere else."""
+        super().watch_scroll_y(old_value, new_value)
+        if round(old_value) != round(new_value):
+            self.following = not new_value
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scrolling alone says whether it is followed."""

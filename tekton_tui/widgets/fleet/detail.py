@@ -32,6 +32,8 @@ from tekton_tui.widgets.fleet.columns import NARROW
 from tekton_tui.widgets.fleet.drawing import Part, changed_runs, fitted
 
 TABS: Final = ("Overview", "Exchange", "Log", "Process")
+READ: Final = TABS[1:]
+"""Those for which something is read."""
 REST_S = 0.25
 """The cursor rests this long before anything is fetched."""
 LOG_LINES = 300
@@ -48,7 +50,7 @@ class DetailPane(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._stores, self._commands = stores, commands
         self._shown: str | None = None
-        self._reading, self._unread = Latest(commands.controller), False
+        self._readings, self._unread = {name: Latest(commands.controller) for name in READ}, False
         """What is read of it, and whether that has to be done anew once it is on the screen."""
         self._came: list[str] = []
         """Lines of its log that came while it is being read."""
@@ -80,6 +82,8 @@ class DetailPane(ScrollView, can_focus=True):
             self._fetch_soon()
 
     def on_resize(self, event: events.Resize) -> None:
+        if self._all and not self._ends:
+            self._fetch_soon()
         self._write()
 
     def show_specialist(self, ai_id: str | None) -> None:
@@ -87,7 +91,8 @@ class DetailPane(ScrollView, can_focus=True):
         if ai_id == self._shown:
             return
         self._shown, self._log, self._messages, self._ends = ai_id, [], [], []
-        self._reading.forget()
+        for reading in self._readings.values():
+            reading.forget()
         self.scroll_to(y=0, animate=False)
         self._write()
         self._fetch_soon()
@@ -116,17 +121,30 @@ class DetailPane(ScrollView, can_focus=True):
         if self._unread:
             return
         controller = self._commands.controller
-        row = self._stores.fleet.rows.get(ai_id)
-        self._came.clear()
-        if TABS[self.tab] == "Log" or (
-            TABS[self.tab] == "Overview" and row is not None and row.state in BROKEN
-        ):
+        if "Log" in (wanted := self._wanted()):
+            self._came.clear()
             controller.subscribe("logs")
-            self._reading.request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
-        elif TABS[self.tab] == "Process":
-            self._reading.request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
-        else:
-            self._reading.request(GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True)
+            self._readings["Log"].request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
+        if "Process" in wanted:
+            self._readings["Process"].request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
+        if "Exchange" in wanted:
+            self._readings["Exchange"].request(
+                GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True
+            )
+
+    @property
+    def _all(self) -> bool:
+        """Whether the first tab shows what the others have as well."""
+        return self.tab == 0 and facts.has_page(*self.scrollable_content_region.size)
+
+    def _wanted(self) -> tuple[str, ...]:
+        """Return the tabs of which something is shown."""
+        if self._all:
+            return READ
+        if self.tab:
+            return (TABS[self.tab],)
+        row = self._stores.fleet.rows.get(self._shown or "")
+        return ("Log",) if row is not None and row.state in BROKEN else ("Exchange",)
 
     def _show_log(self, log: LogText) -> None:
         if log.source == self._shown and self.is_attached:
@@ -137,8 +155,8 @@ class DetailPane(ScrollView, can_focus=True):
 
     def _logged(self, lines: Sequence[Line]) -> None:
         mine = [line.text for line in lines if line.kind == "log" and line.source == self._shown]
-        self._came += mine if self._reading.under_way else []
-        if mine and TABS[self.tab] == "Log":
+        self._came += mine if self._readings["Log"].under_way else []
+        if mine and "Log" in self._wanted():
             self._log = [*self._log, *mine][-LOG_LINES:]
             self._request()
 
@@ -202,6 +220,8 @@ class DetailPane(ScrollView, can_focus=True):
     def _made(self, row: SpecialistStatus, width: int, height: int) -> list[list[Part]]:
         now, fleet = time.time(), self._stores.fleet
         turns = self._stores.turns.of_specialist(row.id)
+        if self._all:
+            return facts.page(row, fleet, turns, self._messages, self._log, self._ends, now, width, height)
         if TABS[self.tab] == "Overview":
             return facts.overview(row, fleet, turns, self._messages, self._log, now, width, height)
         if TABS[self.tab] == "Exchange":

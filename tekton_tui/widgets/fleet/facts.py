@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
@@ -19,8 +20,15 @@ ROOMY = 12
 """From more rows than this on, the last exchange stands below the facts."""
 SECONDS_A_CELL = 2
 """Of a plot, which moves by one cell at once: half as much is drawn as at a second a cell."""
+PAGE_FROM, PAGE_ROWS = 140, 18
+"""From this size on a specialist's facts, words, process and log stand side by side."""
+MOST_TEXT = 104
+"""Cells of text beside these: longer rows are hard to read."""
+PLOT_ROWS, MOST_ENDS = 9, 5
 PLOT_FROM = 100
 """From this width on there is a plot beside the facts."""
+
+_marks = re.compile(r"\*\*|__|`+|^\s*#+\s+", re.MULTILINE).sub
 
 Row = list[Part]
 
@@ -64,6 +72,73 @@ def overview(
         [*fitted(line, left), Part("┊ ", "line"), *(plot[at] if at < len(plot) else [])]
         for at, line in enumerate(lines[:height])
     ]
+
+
+def has_page(width: int, height: int) -> bool:
+    """Return whether there is room for all of a specialist at once."""
+    return width >= PAGE_FROM and height >= PAGE_ROWS
+
+
+def page(
+    row: SpecialistStatus,
+    fleet: FleetStore,
+    turns: Sequence[LiveTurn],
+    messages: Sequence[StoredMessage],
+    log: Sequence[str],
+    ends: Sequence[ErrorRecord],
+    now: float,
+    width: int,
+    height: int,
+) -> list[Row]:
+    """Return all of a specialist in `height` rows: what it is and says at the left; speed, process and log at the right."""
+    left = min(MOST_TEXT, width * 3 // 5)
+    right = width - left - 2
+    runs = row.state in RUNNING
+    said = [*_urgent(row, now), *_agent(row, left)]
+    said += [*([[]] if said else []), *([_identity(row, now), _spent(row)] if runs else [])]
+    said += _description(row, left)
+    said += [[], _rule("last exchange", left), *exchange(row, turns, messages, left)]
+    if before := _before(messages, left):
+        said += [[], _rule("before that", left), *before]
+    done = _plot(fleet.rates.get(row.id, ()), fleet, row, right, PLOT_ROWS) if runs else []
+    done += [[], _rule("process", right)] if done else [_rule("process", right)]
+    done += process(row, fleet, ends[:MOST_ENDS], now, right, 0)
+    if (room := height - len(done) - 2) > 0:
+        lines = [[Part(one_line(line, right), "muted")] for line in log[-room:]]
+        done += [[], _rule("log", right), *(lines or [[Part("nothing was written to it", "muted")]])]
+    both = range(min(height, max(len(said), len(done))))
+    return [
+        [
+            *fitted(said[at] if at < len(said) else [], left),
+            Part("┊ ", "line"),
+            *(done[at] if at < len(done) else []),
+        ]
+        for at in both
+    ]
+
+
+def _rule(title: str, width: int) -> Row:
+    return [Part(title, "muted bold"), Part(f" {'─' * max(0, width - len(title) - 2)}", "line")]
+
+
+def _before(messages: Sequence[StoredMessage], width: int) -> list[Row]:
+    """Return the questions before the last one with how their answers begin, the newest first."""
+    asked = [message for message in messages if message.role == "user"][:-1]
+    rows: list[Row] = []
+    for question in reversed(asked):
+        answer = next((m for m in messages if m.role == "assistant" and m.id > question.id), None)
+        text, tone = ("", "muted") if answer is None else (_marks("", answer.content), "muted")
+        if answer is not None and answer.error_code:
+            text, tone = answer.error, "bad"
+        half = max(10, (width - 8) // 2)
+        rows.append(
+            [
+                *fitted([Part(_clock(question.created_at), "faint")], 7),
+                *fitted([Part(one_line(question.content, half - 2), "text")], half),
+                Part(one_line(text, half), tone),
+            ]
+        )
+    return rows
 
 
 def _description(row: SpecialistStatus, width: int) -> list[Row]:

@@ -25,7 +25,7 @@ from tekton_tui.formatting import size
 from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
-from tekton_tui.verbs import bindings
+from tekton_tui.verbs import bindings, ordered
 from tekton_tui.widgets.fleet.model_rows import NAME_CELLS, away_row, model_row
 
 STARTER: Final = "starter"
@@ -55,7 +55,7 @@ class FirstRun(Widget, can_focus=True):
     """One cursor goes through models and members; space takes the one and ticks the other, Enter starts."""
 
     DEFAULT_CSS = "FirstRun { height: 1fr; width: 1fr; }"
-    BINDINGS: ClassVar[list[BindingType]] = bindings("first")
+    BINDINGS: ClassVar[list[BindingType]] = ordered(bindings("first"), ("open", "up", "mark", "add", "back"))
 
     class Later(Message):
         """Posted when the operator wants the grid instead."""

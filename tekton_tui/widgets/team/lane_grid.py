@@ -5,7 +5,7 @@ A judge's lane stands in a box of its own above the others: `judge_box`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from textual.containers import Vertical, VerticalScroll
@@ -22,6 +22,9 @@ Shown = Literal["cards", "reader", "zoom"]
 """All lanes as cards, the current one below the list, or the current one alone."""
 LANE_WIDTH, NARROW_WIDTH = 38, 28
 """Width of a lane beside others: preferred, and the least at which more lanes are shown at once."""
+FRAME_ROWS = 2
+LEAST_CARD = 4
+"""Least height of a card whose answer is there."""
 LEAST_ROWS = 5
 """Least height of a lane beside others."""
 JUDGES = ("synthesis", "consensus", "merge")
@@ -50,6 +53,22 @@ def places_for(count: int, width: int, height: int) -> Places:
     return Places(-(-count // rows), max(LEAST_ROWS, height // max(1, height // LEAST_ROWS)))
 
 
+def row_heights(needs: Sequence[int], fair: int) -> list[int]:
+    """Return the height of each row of cards: what its longest answer takes, and of what others leave as much as it needs.
+
+    Args:
+        needs: Rows that the cards of each row would take.
+        fair: What each row has when all have the same.
+    """
+    heights = [max(LEAST_CARD, min(need, fair)) for need in needs]
+    spare = fair * len(heights) - sum(heights)
+    for at, need in enumerate(needs):
+        more = max(0, min(spare, need - heights[at]))
+        heights[at] += more
+        spare -= more
+    return heights
+
+
 class LaneGrid(VerticalScroll, can_focus=False):
     """The lanes of one team turn, found by the request id of their turn.
 
@@ -67,6 +86,8 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._by_request: dict[str, Lane] = {}
         self._current: Lane | None = None
         self._columns = 1
+        self._fair = LEAST_ROWS
+        """Height of a row of cards when all have the same."""
 
     @property
     def current(self) -> Lane | None:
@@ -178,7 +199,8 @@ class LaneGrid(VerticalScroll, can_focus=False):
         places = places_for(len(members), width, height) if cards else Places(1, height)
         self._columns = places.columns
         self.styles.grid_size_columns = places.columns
-        self.styles.grid_rows = str(places.rows) if cards else "1fr"
+        self._fair = places.rows
+        self._fit_rows()
         current, judge = self.current, self.judge
         for lane in self.lanes:
             here = lane is current
@@ -187,6 +209,24 @@ class LaneGrid(VerticalScroll, can_focus=False):
             lane.display = lane is judge if lane.is_judge else cards or here
             lane.transcript.can_focus = self.shown == "zoom" and here
             lane.update_status()
+        self.call_after_refresh(self._fit_rows)  # their texts are wrapped anew where the columns are others
+
+    def _fit_rows(self) -> None:
+        """Give each row of cards the height of its answers; one in which somebody writes keeps its whole share."""
+        if self.shown != "cards":
+            self.styles.grid_rows = "1fr"
+            return
+        lanes = [lane for lane in self.children if isinstance(lane, Lane)]
+        rows = [lanes[at : at + self._columns] for at in range(0, len(lanes), self._columns)]
+        heights = row_heights([max(map(self._need, row)) for row in rows], self._fair)
+        self.styles.grid_rows = " ".join(map(str, heights)) or str(self._fair)
+
+    def _need(self, lane: Lane) -> int:
+        """Return the rows of a card that shows all of its answer, a whole share before it has one."""
+        lane.transcript.frame()
+        rows = lane.transcript.virtual_size.height
+        done = lane.turn is None or lane.turn.ended
+        return rows + FRAME_ROWS if done and rows else self._fair
 
     def move(self, right: int, down: int) -> None:
         """Go to another lane; as cards, one row down is as many lanes on as there are columns."""

@@ -135,10 +135,8 @@ class TeamView(Vertical, can_focus=True):
             needed = 1 + len(grid.members)
             reader = max(LEAST_READER_ROWS, room // 3) if room >= LEAST_ROWS_WITH_READER else 0
             reader = max(reader, room - needed) if reader or room - needed >= LEAST_READER_ROWS else 0
-            listed.styles.height = room - reader
             grid.display = reader > 0 and current is not None and not current.is_judge
-            if not grid.display:
-                listed.styles.height = room
+            listed.styles.height = room - reader if grid.display else room
             grid.shown = "reader"
         else:
             grid.display = not zooms_judge

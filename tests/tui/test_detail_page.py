@@ -1,0 +1,73 @@
+"""Where there is room the detail of a specialist shows all of it at once; where there is little it asks for no more than it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from backend.schema.params import GetHistory, GetLogs, ListErrors
+from backend.schema.records import ErrorRecord
+from backend.schema.results import ErrorList, History, LogText
+from tekton_tui.app import TektonApp
+from tekton_tui.stores import FleetStore
+from tekton_tui.widgets.fleet import facts
+from tekton_tui.widgets.fleet.detail import DetailPane
+from tekton_tui.widgets.fleet.drawing import width_of
+from tests.tui.conftest import settle
+from tests.tui.fake_client import NOW, FakeClient, live, message, row
+from tests.tui.test_console import screen_text
+
+MESSAGES = [
+    message(1, "you", "Why is it slow?"), message(2, "apollo-ai", "## Because\n**the lock** is held.\n\nThat is all."),
+    message(3, "you", "And now? 漢字"), message(4, "apollo-ai", "It is quick."),
+]  # fmt: skip
+ENDS = [ErrorRecord(4, "apollo-ai", "killed", "killed by SIGKILL", NOW - 90, NOW - 80)]
+
+
+@pytest.mark.parametrize("height", [facts.PAGE_ROWS, 30, 60])
+@pytest.mark.parametrize("width", [facts.PAGE_FROM, 198, 400])
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_page_has_all_of_a_specialist_side_by_side(width: int, height: int, runs: bool) -> None:
+    one = (
+        live("apollo", 7, turns=2) if runs else row("apollo", state="exited", exit_code=3, cause="no module")
+    )
+    log = [f"line {at}" for at in range(300)]
+    drawn = facts.page(one, FleetStore(), (), MESSAGES, log, ENDS, NOW, width, height)
+    text = "\n".join("".join(part.text for part in line) for line in drawn)
+    assert len(drawn) <= height and {width_of(line[: line.index(bar)]) for line in drawn for bar in line if bar.text == "┊ "} == {
+        min(facts.MOST_TEXT, width * 3 // 5)
+    }  # fmt: skip
+    for words in (
+        "And now? 漢字",
+        "It is quick.",
+        "Why is it slow?",
+        "Because the lock is held.",
+        "killed by SIGKILL",
+    ):
+        assert words in text, words
+    assert "line 299" in text
+    assert ("no module" in text) != runs
+
+
+@pytest.mark.parametrize(
+    ("size", "asked"), [((200, 60), {GetHistory, GetLogs, ListErrors}), ((120, 40), {GetHistory})]
+)
+async def test_what_is_shown_is_read_once_the_cursor_rests(
+    console: Callable[..., tuple[TektonApp, FakeClient]], size: tuple[int, int], asked: set[type]
+) -> None:
+    app, client = console(live("apollo"))
+    client.answers[GetHistory] = History("apollo-ai", "s", MESSAGES)
+    client.answers[GetLogs] = LogText("apollo-ai", "", ["a line of its log"])
+    client.answers[ListErrors] = ErrorList(ENDS, 1)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        client.calls.clear()
+        app.query_one(DetailPane).show_specialist(None)
+        app.query_one(DetailPane).show_specialist("apollo-ai")
+        while "quick" not in screen_text(app):
+            await settle(pilot, 2)
+        await settle(pilot)
+        kinds = {GetHistory, GetLogs, ListErrors}
+        assert {type(call) for call in client.calls if type(call) in kinds} == asked
+        assert ("a line of its log" in screen_text(app)) == (size == (200, 60))
