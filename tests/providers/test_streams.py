@@ -547,6 +547,96 @@ def test_text_is_taken_wherever_servers_put_it(choice: dict[str, Any]) -> None:
     assert found.text == "a" and found.error is None
 
 
+def of_text(place: int, part: dict[str, Any], kind: str) -> bytes:
+    return event({"type": f"response.output_text.{kind}", "output_index": place, "content_index": 0, **part})
+
+
+def item(place: int, value: dict[str, Any], kind: str = "done") -> bytes:
+    return event({"type": f"response.output_item.{kind}", "output_index": place, "item": value})
+
+
+def spoken(text: str) -> dict[str, Any]:
+    return {"type": "message", "content": [{"type": "output_text", "text": text}]}
+
+
+def over(kind: str = "completed", *output: Any) -> bytes:
+    return event({"type": f"response.{kind}", "response": {"status": "completed", "output": list(output)}})
+
+
+WHOLE: dict[str, tuple[str, bytes]] = {
+    "text at its end alone": ("responses", of_text(0, {"text": "a"}, "done") + over()),
+    "text of two items at their ends": ("responses", item(0, spoken("a")) + item(1, spoken("")) + over()),
+    "text three times": ("responses", of_text(0, {"delta": "a"}, "delta") + of_text(0, {"text": "a"}, "done")
+        + item(0, spoken("a")) + over("completed", spoken("a"))),
+    "an end that is called done": ("responses", of_text(0, {"delta": "a"}, "delta") + over("done")),
+    "events without data": ("openai", b"data:\n\ndata: \n\nevent: x\n\n" + text("a") + b"data:\n\n" + chunk({}, "stop") + DONE),
+    "a comment as data": ("openai", b"data: : PROCESSING\n\n" + text("a") + chunk({}, "stop") + DONE),
+    "null as data": ("openai", b"data: null\n\n" + text("a") + chunk({}, "stop") + DONE),
+    "an ending with its kind in front": ("openai", text("a") + chunk({}, "FINISH_REASON_STOP") + DONE),
+    "deltas of no kind": ("anthropic", event({"type": "content_block_delta", "index": 0, "delta": {"text": "a"}})
+        + event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}) + event({"type": "message_stop"})),
+    "the reason in the very end": ("anthropic", event({"type": "content_block_delta", "index": 0, "delta": {"text": "a"}})
+        + event({"type": "message_stop", "stop_reason": "end_turn"})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "stream"), WHOLE.values(), ids=WHOLE.keys())
+def test_an_answer_of_odd_shape_is_read_whole_and_once(vendor: str, stream: bytes) -> None:
+    found = read(vendor, [stream])
+    assert found.text == "a" and found.completed is not None, found.error
+    assert (found.completed.finish_reason, found.completed.notes) == ("stop", [])
+    assert read(vendor, singly(stream)) == found
+
+
+def test_an_error_in_a_choice_keeps_its_words_and_what_cannot_be_shown_is_noted() -> None:
+    failed = {
+        "index": 0,
+        "delta": {},
+        "finish_reason": "error",
+        "error": {"message": "too many", "code": 429},
+    }
+    found = read("openai", [text("a") + event({"choices": [failed]}) + DONE])
+    assert (
+        found.error is not None and found.error[0] == "provider_rate_limited" and "too many" in found.evidence
+    )
+    found = read("openai", [chunk({"content": "a", "images": [{"url": "x"}]}) + chunk({}, "stop") + DONE])
+    assert found.completed is not None and found.completed.notes == [
+        "the upstream sent images, which cannot be shown"
+    ]
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("done",),
+        ("arguments",),
+        ("added", "done"),
+        ("added", "arguments", "done"),
+        ("added", "delta", "arguments", "done"),
+    ],
+)
+def test_a_call_of_a_response_is_taken_once_wherever_its_arguments_stand(ways: tuple[str, ...]) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":1}'}
+    answer = Answer(UPSTREAM, True)
+    events: dict[str, dict[str, Any]] = {
+        "added": {"type": "response.output_item.added", "output_index": 0, "item": {**call, "arguments": ""}},
+        "delta": {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": '{"a":1}'},
+        "arguments": {
+            "type": "response.function_call_arguments.done",
+            "output_index": 0,
+            "arguments": '{"a":1}',
+        },
+        "done": {"type": "response.output_item.done", "output_index": 0, "item": call},
+    }
+    items = [one for way in ways for one in responses.take("", events[way], answer)]
+    pieces = [one for one in items if isinstance(one, ToolPiece)]
+    if ways == ("arguments",):  # nobody said whose they are
+        assert pieces == []
+    else:
+        assert "".join(one.arguments for one in pieces) == '{"a":1}' and {one.index for one in pieces} == {0}
+        assert "".join(one.name for one in pieces) == "f"
+
+
 def with_odd_values(value: object) -> Iterator[Any]:
     """Yield an object once for each value in it and each odd one put there instead."""
     yield from ODD

@@ -172,6 +172,8 @@ class StreamReader:
         self._start.clear()
         if frame.event == "error":
             raise from_error(self._upstream, value)
+        if value is None:
+            return
         if not isinstance(value, dict):
             raise Malformed(f"an object was expected, not {frame.data[:FIRST_BYTES]!r}")
         before = self._answer.pieces

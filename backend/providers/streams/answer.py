@@ -241,6 +241,8 @@ class Answer:
         self._signature = ""
         self._unsigned = False
         """Whether thinking came since the last signature."""
+        self.told: set[str] = set()
+        """Which texts have come, where the upstream says each once more at its end."""
         self._tags = ThinkingTags()
         self._text, self._thought = SurrogateJoiner(), SurrogateJoiner()
         self._said: list[str] = []
@@ -331,15 +333,19 @@ class Answer:
         self._more()
         yield from call.add(name, arguments)
 
+    def knows(self, key: object) -> bool:
+        """Return whether a call has begun that the upstream tells apart by `key`."""
+        return not isinstance(key, list | dict) and key in self._latest
+
     def tool_given(self, key: object, arguments: object) -> None:
         """Take the arguments that stand in the beginning of a call; they count if none come behind."""
-        if isinstance(arguments, dict | str) and (call := self._latest.get(key)) is not None:
+        if isinstance(arguments, dict | str) and self.knows(key) and (call := self._latest[key]):
             call.given = arguments
 
     def tool_ended(self, key: object) -> Iterator[StreamItem]:
         """Take it that no more of a call will come."""
-        if (call := self._latest.get(key)) is not None:
-            yield from call.end()
+        if self.knows(key):
+            yield from self._latest[key].end()
 
     @property
     def asked_for_tools(self) -> bool:
@@ -398,7 +404,7 @@ class Answer:
         yield from self.signed()
         for call in self._calls:
             yield from call.rest()
-        who, word = self.upstream.who, (self._word or "").strip().lower()
+        who, word = self.upstream.who, self._plain_word
         if not self.ended:
             raise ProviderFault(
                 f"{who} ended the stream without saying that the answer is complete: ask again",
@@ -435,12 +441,16 @@ class Answer:
             self.note(f"{words}: {self.upstream.quoted(self._explanation)}" if self._explanation else words)
         return finish
 
+    @property
+    def _plain_word(self) -> str:
+        return (self._word or "").strip().lower().removeprefix("finish_reason_")
+
     def _more(self) -> None:
         """Take it that a frame brought something. Behind an ending that nobody knows it says that this was none."""
         self.pieces += 1
         if self.ended:
             self.went_on = True
-            word = (self._word or "").strip().lower()
+            word = self._plain_word
             self.ended = word in ENDINGS or word in FAILURES
 
     def _shown(self, text: str) -> Iterator[StreamItem]:

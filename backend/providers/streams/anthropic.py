@@ -9,6 +9,12 @@ from backend.providers.base import StreamItem
 from backend.providers.streams.answer import Answer
 from backend.providers.streams.framing import Malformed
 
+DELTAS = {
+    "text": "text_delta", "thinking": "thinking_delta", "signature": "signature_delta",
+    "partial_json": "input_json_delta",
+}  # fmt: skip
+"""Of which kind a delta is that does not say it, by what it holds."""
+
 
 def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     """Take an event, or a message that was not streamed; see `Take`."""
@@ -36,6 +42,8 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
                 answer.end(reason, explanation)
             _stop_text(delta, answer)
         case "message_stop":
+            if (reason := value.get("stop_reason")) is not None:
+                answer.end(reason)
             answer.ended = answer.over = True
         case "message":
             _usage(value, answer)
@@ -79,7 +87,7 @@ def _block(block: dict[str, Any], answer: Answer, place: object) -> Iterator[Str
 
 
 def _delta(delta: dict[str, Any], answer: Answer, place: object) -> Iterator[StreamItem]:
-    match delta.get("type"):
+    match delta.get("type") or next((kind for name, kind in DELTAS.items() if name in delta), None):
         case "text_delta":
             yield from answer.content(delta.get("text"))
         case "thinking_delta":

@@ -104,8 +104,10 @@ class ServerSentEvents:
     def _line(self, line: bytes) -> Iterator[Frame]:
         line = line.removeprefix(BOM)
         if not line:
-            if self._data:
-                yield Frame(self._event, b"\n".join(self._data))
+            data = b"\n".join(self._data)
+            # by the standard an event without data is none; behind a colon stands what was a comment on its way
+            if data.strip() and not data.lstrip().startswith(b":"):
+                yield Frame(self._event, data)
             self._event, self._data, self._size = "", [], 0
             return
         if line.startswith(b"{"):

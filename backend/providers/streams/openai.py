@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from backend.providers.base import Loading, StreamItem
+from backend.providers.http import from_error
 from backend.providers.streams.answer import Answer, Counts, count
 from backend.providers.streams.framing import Malformed
 
@@ -19,6 +20,8 @@ THINKING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Where servers put thinking; several may repeat the same, so the first that holds text counts."""
 
 
+UNSHOWN = ("images", "audio")
+"""What may stand beside text, and is no text."""
 NOT_YET = (None, "", "null", "None", "none")
 """What servers give as the ending of a chunk that ends nothing."""
 
@@ -44,6 +47,8 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
 
 
 def _choice(choice: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    if choice.get("error"):
+        raise from_error(answer.upstream, choice)
     if isinstance(said := choice.get("logprobs"), dict):
         yield from answer.logprobs(cast(dict[str, Any], said).get("content"))
     delta, message = _object(choice, "delta"), _object(choice, "message")
@@ -71,6 +76,9 @@ def _before_text(part: dict[str, Any], answer: Answer, *, whole: bool = False) -
         if items:
             break
     yield from answer.refusal(part.get("refusal"))
+    for name in UNSHOWN:
+        if part.get(name):
+            answer.note(f"the upstream sent {name}, which cannot be shown")
     if whole and answer.asked_for_tools:
         return  # they came in pieces before
     for place, call in enumerate(_objects(part.get("tool_calls"))):

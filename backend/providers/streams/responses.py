@@ -37,9 +37,14 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
                 yield from answer.thinking("\n\n")
         case "response.output_item.added":
             yield from _begun(_object(value.get("item")), value.get("output_index"), answer)
+        case "response.output_text.done":
+            yield from _once(value, value.get("text"), answer)
+        case "response.function_call_arguments.done":
+            answer.tool_given(value.get("output_index"), value.get("arguments"))
+            yield from answer.tool_ended(value.get("output_index"))
         case "response.output_item.done":
-            yield from _signed(_object(value.get("item")), answer)
-        case "response.completed" | "response.incomplete" | "response.cancelled":
+            yield from _ended(_object(value.get("item")), value, answer)
+        case "response.completed" | "response.incomplete" | "response.cancelled" | "response.done":
             response = _object(value.get("response"))
             if answer.empty:  # a server that sends no deltas
                 yield from _output(response, answer)
@@ -55,6 +60,7 @@ def _delta(kind: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamI
     match kind:
         case "response.output_text.delta":
             yield from answer.logprobs(value.get("logprobs"))
+            answer.told.add(_place(value))
             yield from answer.content(value.get("delta"))
         case "response.refusal.delta":
             yield from answer.refusal(value.get("delta"))
@@ -64,6 +70,34 @@ def _delta(kind: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamI
             yield from answer.thinking(value.get("delta"))
         case _:
             pass
+
+
+def _place(value: dict[str, Any]) -> str:
+    """Return what tells a text of an answer from its others."""
+    return f"{value.get('output_index')!r:.40} {value.get('content_index')!r:.40}"
+
+
+def _once(value: dict[str, Any], text: object, answer: Answer) -> Iterator[StreamItem]:
+    """Take a text that is there whole, of a server that sent no deltas of it."""
+    if _place(value) not in answer.told:
+        answer.told.add(_place(value))
+        yield from answer.content(text)
+
+
+def _ended(item: dict[str, Any], value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
+    """Take an item that ended: what did not come of it before."""
+    place = value.get("output_index")
+    match item.get("type"):
+        case "function_call":
+            if not answer.knows(place):
+                yield from answer.tool(place, item.get("name"), None, item.get("call_id"))
+            answer.tool_given(place, item.get("arguments"))
+            yield from answer.tool_ended(place)
+        case "message":
+            for number, part in enumerate(_objects(item.get("content"))):
+                yield from _once({"output_index": place, "content_index": number}, part, answer)
+        case _:
+            yield from _signed(item, answer)
 
 
 def _begun(item: dict[str, Any], place: object, answer: Answer) -> Iterator[StreamItem]:
