@@ -39,8 +39,11 @@ from backend.schema.errors import TektonError
 from backend.schema.frames import DirectTurn
 from backend.schema.results import EventFigures, GatewayReport
 from backend.schema.states import LIVE
+from backend.suggest import nearest
 from backend.wire import encoder
 
+PATH_LIKENESS = 0.8
+"""How alike two paths must be for one to be called the one that was meant."""
 HEALTH = RouteDoc("health", None, "Say that the gateway lives.")
 RunHere = Callable[[str, dict[str, Any]], Awaitable[Any]]
 READY = RouteDoc("ready", None, "Say whether the gateway serves, and how many specialists live.")
@@ -240,6 +243,21 @@ def _nowhere(gateway: Gateway, routes: Sequence[BaseRoute]) -> Endpoint:
             allow = ", ".join(methods)
             text = f"{path} takes {allow}, not {request.method}"
             raise HTTPException(405, text, headers={"allow": allow})
-        raise TektonError(f"there is no {request.method} {path} here", code="not_found")
+        meant = _meant_path(path, request.method, routes)
+        raise TektonError(f"there is no {request.method} {path} here{meant}", code="not_found")
 
     return guarded(gateway, "nowhere", None, nowhere)
+
+
+def _meant_path(path: str, method: str, routes: Sequence[BaseRoute]) -> str:
+    """Return the hint behind a path nobody serves: the one that is nearly the same, with the same names in it."""
+    given = path.split("/")
+    served: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and method in (route.methods or ()):
+            words = route.path.split("/")
+            if len(words) == len(given):
+                pairs = zip(words, given, strict=True)
+                served.add("/".join(own if word.startswith("{") else word for word, own in pairs))
+    near = nearest(path, served, likeness=PATH_LIKENESS)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -135,3 +135,25 @@ async def test_what_older_clients_send_is_still_taken(backend: Backend) -> None:
     assert gone["result"]["request_id"] == "contract", (
         "the frame's id is what is to end when no target is given"
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("GET", "/api/v1/specialist", "/api/v1/specialists"),
+        ("POST", "/api/v1/fleet/lunch", "/api/v1/fleet/launch"),
+        ("GET", "/api/v1/sesions/s-1/messages", "/api/v1/sessions/s-1/messages"),
+        ("POST", "/v1/chat/completion", "/v1/chat/completions"),
+        ("GET", "/healht", "/health"),
+        ("GET", "/metric", "/metrics"),
+        ("GET", "/something/else/entirely", ""),
+    ],
+)
+async def test_a_misspelt_path_is_refused_with_the_one_that_was_meant(
+    backend: Backend, method: str, path: str, meant: str
+) -> None:
+    async with backend.http() as http:
+        answer = await http.request(method, path, **({"json": {}} if method == "POST" else {}))
+    said = answer.json()["error"]["message"]
+    assert answer.status_code == 404
+    assert said == f"there is no {method} {path} here" + (f"; did you mean {meant}?" if meant else "")
