@@ -305,8 +305,10 @@ class TektonApp(App[None]):
                 for number, entry in enumerate(entries)
             ]
 
+            runners = [runner(self, entry) for entry in entries]
+
             def carry_out(number: str) -> None:
-                self.call_later(runner(self, entries[int(number)]))
+                self.call_later(runners[int(number)])
 
             self.navigator.choose("what", choices, carry_out)
 

@@ -19,6 +19,10 @@ EVERYWHERE: Final = "app"
 """The place of the verbs that hold on every screen."""
 WRITING: Final = frozenset({"composer", "field", "search", "command", "switcher"})
 """Places where letters are text."""
+OF_CURSOR: Final = frozenset(
+    "open write acknowledge stop start kill again mark snooze log model copy pin delete rename".split()
+)
+"""Verbs that act on what the cursor is on."""
 
 
 class At(NamedTuple):
@@ -132,11 +136,15 @@ VERBS: Final = (
     _verb("vote", "V", "vote", "let the members vote for the best answer; asks", At("team-view", "vote"), words="vote", destructive=True),
     _verb("start", "s", "start", "show the plan, then start", At("fleet", "launch"), At("needs", "start"),
           At("chat", "start", show=False), words="start launch", takes="names"),
-    _verb("start-all", "S", "start all", "show the plan for all, then start", At("fleet", "launch_all"), words="start-all"),
     _verb("stop", "x", "stop", "stop it: a specialist asks first, a turn does not", At("fleet", "stop"),
           At("needs", "stop", "deny/stop"), At("ask", "answer('deny')", "no"),
           At("team-view", "cancel_lane", "stop lane"), At("pipes", "cancel"),
           At("chat", "stop"), words="stop", takes="who", destructive=True),
+    _verb("new", "n", "new specialist", "write a specialist of your own, and see its prompt", At("fleet", "new", "new"),
+          words="new", takes="text"),
+    _verb("log", "l", "log", "what its process wrote", At("fleet", "logs"), At("errors", "logs"), At("needs", "logs"),
+          At("chat", "logs", show=False),
+          At("timeline", "logs"), words="log logs", takes="who"),
     _verb("kill", "X", "kill", "end it at once; always asks", At("fleet", "kill"), At("team-view", "cancel_all", "stop all"),
           words="kill", takes="who", destructive=True),
     _verb("again", "R", "again", "do it again; asks", At("fleet", "restart", "restart"), At("transcript", "ask_again", "ask again"),
@@ -144,12 +152,8 @@ VERBS: Final = (
           At("system", "again", "look again"),
           words="again restart", takes="who",
           destructive=True),
-    _verb("log", "l", "log", "what its process wrote", At("fleet", "logs"), At("errors", "logs"), At("needs", "logs"),
-          At("chat", "logs", show=False),
-          At("timeline", "logs"), words="log logs", takes="who"),
     _verb("detail", "d", "detail", "all that is known of it", At("fleet", "detail"), words="detail describe", takes="who"),
-    _verb("new", "n", "new specialist", "write a specialist of your own, and see its prompt", At("fleet", "new", "new"),
-          words="new", takes="text"),
+    _verb("start-all", "S", "start all", "show the plan for all, then start", At("fleet", "launch_all"), words="start-all"),
     _verb("model", "m", "model", "choose its model", At("fleet", "model"), At("chat", "model", show=False), words="model", takes="who"),
     _verb("compare", "equals_sign", "compare", "compare two answers", At("team-view", "diff"), words="compare diff"),
     _verb("pipe", "vertical_line", "pipe", "hand it on to others", At("fleet", "pipe"), At("transcript", "pipe"),

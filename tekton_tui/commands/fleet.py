@@ -216,13 +216,16 @@ class FleetCommands:
             )
             self._controller.notify(f"{who}: nothing to {verb.lower()}")
             return
-        self._confirm_loss(
-            live,
-            verb,
-            f"This {verb.lower()}s:",
-            then=lambda: self._controller.request(
-                Kill(live, force=force), lambda done: self._report("stopped", done.results)
-            ),
+        self._confirm_loss(live, verb, f"This {verb.lower()}s:", then=lambda: self._send_end(live, force))
+
+    def _send_end(self, live: Sequence[str], force: bool) -> None:
+        """Have specialists ended, and note that it was done here."""
+        ended_here = self._stores.fleet.ended_here
+        ended_here |= set(live)
+        self._controller.request(
+            Kill(list(live), force=force),
+            lambda done: self._report("killed" if force else "stopped", done.results),
+            otherwise=lambda: ended_here.difference_update(live),
         )
 
     def _confirm_loss(

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from tekton_tui.commands import Commands
 from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import one_line
-from tekton_tui.verbs import NamesKeys, SaysWhyNot, Verb, at_place, key_sign
+from tekton_tui.verbs import OF_CURSOR, NamesKeys, SaysWhyNot, Verb, at_place, key_sign
 
 NAME_CELLS = 60
 """Of a specialist in the palette."""
@@ -127,12 +127,24 @@ def system_commands(app: App[Any], commands: Commands) -> Iterator[tuple[str, st
 
 
 def runner(app: App[Any], entry: Entry) -> Callable[[], object]:
-    """Return a function that carries an entry out, or says why it has no use now."""
+    """Return a function that carries an entry out, or says why it has no use now.
+
+    What was to act on the cursor does nothing when another row came under it while the choice was on the screen.
+    """
+    meant = _under_cursor(entry.node)
 
     async def run() -> None:
         if entry.why_not:
             app.notify(entry.why_not, markup=False)
+        elif entry.verb.name in OF_CURSOR and _under_cursor(entry.node) != meant:
+            app.notify("another row came under the cursor meanwhile: nothing was done", markup=False)
         else:
             await app.run_action(entry.action, default_namespace=entry.node)
 
     return run
+
+
+def _under_cursor(node: DOMNode) -> object:
+    """Return whom a verb at a place means now; `None` where it means nobody in particular."""
+    targets = getattr(node, "targets", None)
+    return targets() if callable(targets) else None

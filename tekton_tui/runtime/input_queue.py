@@ -26,7 +26,7 @@ from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.widgets import Input, TextArea
 
-from tekton_tui.verbs import SaysWhyNot, verb_of
+from tekton_tui.verbs import OF_CURSOR, SaysWhyNot, verb_of
 
 PATIENCE_S: Final = 2.0
 """How long keys wait for what is opening."""
@@ -54,7 +54,18 @@ HARMLESS: Final = frozenset(
 )
 """Verbs that only move: their letters need not wait."""
 
+READ_S: Final = 0.3
+"""How long what came under the cursor by itself is to be read before a key acts on it."""
+
 Typed = events.Key | events.Paste
+
+
+@runtime_checkable
+class MovesByItself(Protocol):
+    """What has a cursor whose row may go: another is under it then, without a key."""
+
+    came: tuple[str, float]
+    """What came under the cursor by itself last, and when (monotonic, seconds)."""
 
 
 @runtime_checkable
@@ -295,12 +306,21 @@ class InputQueue:
         if not isinstance(event, events.Key) or (found := screen.active_bindings.get(event.key)) is None:
             return False
         verb = verb_of(found.binding.id)
-        if verb is None or not isinstance(found.node, SaysWhyNot):
+        if verb is None:
             return False
-        reason = found.node.why_not(verb.name)
+        reason = found.node.why_not(verb.name) if isinstance(found.node, SaysWhyNot) else ""
+        reason = reason or self._came_just_now(verb.name, event.time)
         if reason:
             self._tell(reason)
         return bool(reason)
+
+    def _came_just_now(self, verb: str, moment: float) -> str:
+        """Return why a key of this moment is not for what the cursor is on: it was pressed before that could be read."""
+        focused = self._app.focused
+        if verb not in OF_CURSOR or not isinstance(focused, MovesByItself):
+            return ""
+        what, when = focused.came
+        return f"{what} came under the cursor just now: press again" if moment < when + READ_S else ""
 
     def _take_text(self, text: str) -> None:
         """Give text that came outside of a field to what has use for it: the focus, what it lies in, or what is shown."""

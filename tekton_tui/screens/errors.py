@@ -169,6 +169,8 @@ class ErrorsPane(Vertical):
             return "this one has been seen"
         if record is not None and verb in ("open", "log") and record.where not in self._stores.fleet.rows:
             return f"{one_line(record.where, 40)} is no specialist"
+        if record is not None and verb == "log" and self._stores.fleet.rows[record.where].transport == "api":
+            return "no process of ours wrote a log here"
         return ""
 
     def action_acknowledge(self) -> None:

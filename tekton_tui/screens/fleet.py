@@ -13,15 +13,15 @@ from textual.widgets import Input
 
 from backend.schema.states import BROKEN, LIVE, RUNNING
 from tekton_tui.commands import Commands
-from tekton_tui.formatting import SYMBOLS, as_json
+from tekton_tui.formatting import as_json
 from tekton_tui.runtime.frame_scheduler import app_of
-from tekton_tui.safe_text import literal, one_line
+from tekton_tui.safe_text import literal
 from tekton_tui.screens.columns import ColumnsScreen
 from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
-from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping, why_no_rows
+from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping, services_in_words, why_no_rows
 from tekton_tui.widgets.fleet.buttons import MENU, WHILE_STOPPED, FleetButtons
 from tekton_tui.widgets.fleet.columns import COLUMNS, NARROW
 from tekton_tui.widgets.fleet.detail import DetailPane
@@ -244,7 +244,8 @@ class FleetPane(Vertical):
         summary = _Shown(
             f"Fleet · {len(fleet.rows)}{hidden}{marked}",
             f" · {order}{wall}",
-            self._services() or f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped",
+            services_in_words(fleet)
+            or f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped",
             self._hint(),
             self._stores.connection.stale,
             bool(fleet.live()),
@@ -257,9 +258,8 @@ class FleetPane(Vertical):
             if first:
                 self.query_one(FirstRun).show()
             if turned and not first:
-                self.grid.action_move(
-                    -len(fleet.rows)
-                )  # who starts stands on top: a second Enter means nobody else
+                # who starts stands on top: a second Enter means nobody else
+                self.grid.action_move(-len(fleet.rows))
             if turned and had:
                 self.focus_content()
         self._name_keys()
@@ -297,15 +297,6 @@ class FleetPane(Vertical):
     def _hint(self) -> tuple[str, str] | None:
         stores = self._stores
         return why_no_rows(stores.fleet, stores.connection, self.grid.filter_text, self.grid.hidden)
-
-    def _services(self) -> str:
-        """Return which services do not serve."""
-        parts = [
-            f"{SYMBOLS.get(service.state, '●')} {service.title}: {service.state} {service.cause or service.detail}"
-            for service in self._stores.fleet.services.values()
-            if service.state != "ready" and (service.state != "stopped" or service.cause)
-        ]
-        return one_line(" · ".join(parts), 70)
 
     @on(FleetGrid.Highlighted)
     def _highlighted(self, event: FleetGrid.Highlighted) -> None:
@@ -459,7 +450,20 @@ class FleetPane(Vertical):
         row = self._stores.fleet.rows[event.ai_id]
         runs = row.state in LIVE
         verbs = MENU if runs else tuple(verb for verb in MENU if verb[0] in WHILE_STOPPED)
-        self._commands.navigator.choose(row.name, verbs, lambda name: getattr(self, f"action_{name}")())
+        self._commands.navigator.choose(row.name, verbs, lambda name: self._act_on(row.id, name))
+
+    def _act_on(self, ai_id: str, name: str) -> None:
+        """Carry a choice of a row's menu out on that row, whatever the cursor is on by now and whoever is marked."""
+        self.grid.go_to(ai_id)
+        marked, act = self._stores.fleet.marked, getattr(self, f"action_{name}")
+        if self.grid.cursor_ids != [ai_id]:
+            self._commands.notify("its row is gone: nothing was done", failed=True)
+        elif name == "mark":
+            act()
+        else:
+            self._stores.fleet.marked = set()
+            act()
+            self._stores.fleet.marked = marked
 
     def action_model(self) -> None:
         if targets := self.targets():

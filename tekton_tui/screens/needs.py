@@ -23,9 +23,9 @@ from tekton_tui.screens.errors import ErrorsPane
 from tekton_tui.stores import Stores
 from tekton_tui.stores.asks import how_closed
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.common.ask_words import what_it_does
+from tekton_tui.widgets.common.ask_words import is_question, what_it_does
 from tekton_tui.widgets.common.empty import EmptyState
-from tekton_tui.widgets.common.needs_list import KEYS, SIGNS, TABS, NeedsHead, NeedsList
+from tekton_tui.widgets.common.needs_list import KEYS, SIGNS, TABS, Keys, NeedsHead, NeedsList
 
 CLOCK_S = 10.0
 LIST_SHARE = 0.45
@@ -41,7 +41,8 @@ ASK_KEYS: Final = (
     ("⏎", "chat"),
 )
 
-
+MEANT: Final = {"a": "acknowledge", "x": "stop", "s": "start", "l": "log", "⏎": "open"}
+"""Verbs of the keys that rows and card name."""
 OF_ERRORS: Final = frozenset({"previous-tab", "next-tab", "back", "acknowledge-all"})
 """Verbs that hold on the tab of all errors too; that tab has its own for the rest."""
 OF_ITEMS: Final = frozenset("open write acknowledge its-answers mark start stop log copy snooze".split())
@@ -76,7 +77,7 @@ class NeedsPane(Vertical):
         empty = EmptyState(id="needs-empty")
         empty.can_focus = True
         yield empty
-        yield NeedsList(id="needs-list")
+        yield NeedsList(self._keys_of, id="needs-list")
         with VerticalScroll(id="needs-card", classes="framed", can_focus=False):
             yield Static("")
         yield ErrorsPane(self._stores, self._commands, id="errors")
@@ -200,7 +201,9 @@ class NeedsPane(Vertical):
             title = f"{sign} {len(asks)} calls of {asks[0].tool}, answered together"
         card.border_title = literal(title)
         keys = (
-            list(ASK_KEYS) if asks else [*KEYS[item.kind], *(() if item.kind == "asks" else (("a", "seen"),))]
+            list(ASK_KEYS)
+            if asks
+            else [*self._keys_of(item), *(() if item.kind == "asks" else (("a", "seen"),))]
         )
         if asks and (not asks[0].always or asks[0].tool == QUESTION):
             keys.remove(("A", "always"))
@@ -236,12 +239,21 @@ class NeedsPane(Vertical):
 
     def why_not(self, verb: str) -> str:
         """Return why a verb has no use on the item under the cursor now."""
-        item = self._list.current if self._tab < 2 else None
         if self._tab == 2:
             return "" if verb in OF_ERRORS else "that is for what waits: [ goes there"
-        if item is None:
+        if self._list.current is None:
             return "nothing waits here" if verb in OF_ITEMS else ""
-        asks, row = self._asks(), self._stores.fleet.rows.get(item.who)
+        return self._why_not(verb, self._list.current, self._asks())
+
+    def _keys_of(self, item: AttentionItem) -> Keys:
+        """Return the keys of a kind of item that have a use on this one."""
+        asks = [ask] if (ask := self._stores.asks.asks.get(item.id.removeprefix("asks:"))) else []
+        keys = [key for key in KEYS[item.kind] if not self._why_not(MEANT[key[0]], item, asks)]
+        return tuple(key for key in keys if key != ("a", "allow") or not any(map(is_question, asks)))
+
+    def _why_not(self, verb: str, item: AttentionItem, asks: list[Ask]) -> str:
+        """Return why a verb has no use on an item that asks for the answers given; empty if it has one."""
+        row = self._stores.fleet.rows.get(item.who)
         match verb:
             case "write" | "its-answers" if not asks:
                 return "only what asks you is answered"
@@ -257,7 +269,7 @@ class NeedsPane(Vertical):
                     if row is not None
                     else "nobody is to be stopped here"
                 )
-            case "log" if row is None:
+            case "log" if row is None or row.transport == "api":
                 return "no process of ours wrote a log here"
             case _:
                 return ""
@@ -280,6 +292,7 @@ class NeedsPane(Vertical):
             return
         # before the backend has confirmed: the next key must not answer the same call again
         self._sent |= {ask.id for ask in asks}
+        self._list.dealt_with |= {f"asks:{ask.id}" for ask in asks}
         self._list.marked.clear()
 
         def not_sent(ask: Ask) -> None:
@@ -327,6 +340,7 @@ class NeedsPane(Vertical):
             elif item.kind == "asks":
                 self._commands.notify("this question is answered in the chat: ⏎ opens it", failed=True)
             else:
+                self._list.dealt_with.add(item.id)
                 self._commands.attention.acknowledge([item])
 
     def action_acknowledge_all(self) -> None:
@@ -384,6 +398,7 @@ class NeedsPane(Vertical):
 
     def action_snooze(self) -> None:
         if self._tab < 2 and (item := self._list.current):
+            self._list.dealt_with.add(item.id)
             self._commands.attention.snooze(item)
 
     def action_start(self) -> None:

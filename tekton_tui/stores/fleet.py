@@ -46,6 +46,8 @@ class FleetStore:
         self.sampled: Signal[[]] = Signal()
         """Emitted when the history grew or was read."""
         self.marked: set[str] = set()
+        self.ended_here: set[str] = set()
+        """Ids of those whose last run was ended from this console."""
         self.changed: Signal[[set[str]]] = Signal()
         self.summary_changed: Signal[[]] = Signal()
         self.broke: Signal[[SpecialistStatus]] = Signal()
@@ -104,6 +106,8 @@ class FleetStore:
     def put(self, row: SpecialistStatus) -> None:
         before = self.rows.get(row.id)
         self.rows[row.id] = row
+        if row.state == "starting":
+            self.ended_here.discard(row.id)
         # The header shows states and models only, so other changes of a row need not redraw it.
         news = before is None or (before.state, before.model_display) != (row.state, row.model_display)
         self._changed({row.id}, summary=news)

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
 from tekton_tui.commands.undo import Undo
+from tekton_tui.runtime import input_queue
 from tekton_tui.runtime.frame_scheduler import frame_scheduler
 from tekton_tui.screens.ask import AskDialog
 from tekton_tui.screens.dialogs import Question
@@ -103,6 +104,7 @@ def heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Question, "EARLY_S", 0.0)
     monkeypatch.setattr(AskDialog, "EARLY_S", 0.0)
     monkeypatch.setattr(AskKeys, "EARLY_S", 0.0)
+    monkeypatch.setattr(input_queue, "READ_S", 0.0)
     monkeypatch.setattr(Undo, "GRACE_S", 0.0)
     monkeypatch.setattr(Composer, "UNSEEN_S", 0.0)
 

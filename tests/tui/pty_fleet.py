@@ -74,6 +74,7 @@ from tekton_tui.screens.models import ModelScreen
 from tekton_tui.screens.needs import NeedsPane
 from tekton_tui.screens.new_specialist import NewSpecialistScreen
 from tekton_tui.screens.saved import SavedScreen
+from tekton_tui.widgets.chat.ask_cards import AskKeys
 from tekton_tui.widgets.common.command_line import CommandLine
 from tekton_tui.widgets.composer.editor import Editor
 from tekton_tui.widgets.fleet.first_run import FirstRun
@@ -150,6 +151,7 @@ def watch() -> None:
         CommandLine, "_run", lambda line, text: WRITTEN if text.split()[0] in ("ask", "write", "team") else ""
     )
     permitting(NeedsPane, "_answer", lambda pane, choice: "AnswerAsk")
+    permitting(AskKeys, "_give", lambda keys, choice: "AnswerAsk")
     permitting(
         OptionList,
         "action_select",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +11,8 @@ from msgspec.structs import replace
 from backend.schema.events import Metrics
 from backend.schema.history import Sample
 from backend.schema.params import GetLogs, Kill, Launch
-from backend.schema.records import FleetPlan, HostFigures, ProcessFigures
-from backend.schema.results import LaunchReport, LogText
+from backend.schema.records import FleetPlan, HostFigures, LaunchResult, ProcessFigures
+from backend.schema.results import KillResult, LaunchReport, LogText
 from tekton_tui.app import TektonApp
 from tekton_tui.runtime.partial_compositor import PartialUpdate
 from tekton_tui.widgets.fleet.grid import FleetGrid
@@ -262,3 +263,39 @@ async def test_no_title_of_a_plot_is_cut_however_busy_the_host_is(console: Maker
         await settle(pilot)
         titles = next(line for line in screen_text(app).splitlines() if "host" in line)
         assert f"host  {cpu:.0f} % cpu" in titles and "% mem ─" in titles, titles
+
+
+@pytest.mark.usefixtures("still")
+async def test_a_row_that_was_ended_says_by_whom_when_and_how(console: Maker) -> None:
+    app, client = console(live("apollo"), live("athena"), live("numa"), live("rhetor"))
+    client.answers[Kill] = KillResult([LaunchResult("apollo-ai", True)])
+    clock = time.strftime("%H:%M", time.localtime(NOW))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.commands.fleet.kill(["apollo-ai"])
+        await settle(pilot)
+        await pilot.press("left", "enter")
+        await settle(pilot)
+        assert any(notice.message == "killed: apollo" for notice in app._notifications)
+        late = "did not end in the grace time after SIGTERM; stopped by SIGKILL"
+        client.changed(row("apollo", since=NOW, signal=9, cause="stopped by SIGKILL"))
+        client.changed(row("athena", since=NOW, signal=15, cause="stopped by SIGTERM"))
+        client.changed(row("numa", since=NOW, signal=9, cause=late))
+        app.query_one(FleetGrid).group_by("model")
+        await settle(pilot)
+        lines = {
+            line.split()[0]: " ".join(line.split())
+            for line in (text.strip("│▎ ○●") for text in screen_text(app).splitlines())
+            if line.strip()
+        }
+        assert f"killed by you {clock}" in lines["apollo"] and "SIGKILL" not in lines["apollo"]
+        assert f"stopped on request {clock}" in lines["athena"]
+        assert f"killed on request {clock} · did not end in the grace time" in lines["numa"]
+        never = [line for line in lines.values() if "stopped" in line and clock not in line]
+        assert never, "who never ran is stopped and no more"
+        client.changed(row("apollo", state="starting"))
+        client.changed(row("apollo", since=NOW, signal=15, cause="stopped by SIGTERM"))
+        await settle(pilot)
+        assert f"on request {clock}" in next(
+            line for line in screen_text(app).splitlines() if "apollo" in line
+        )

@@ -28,6 +28,20 @@ LINES = (
     ":merge", ":vote", ":order", ":columns", ":use", ":model apollo", ":save", ":theme", ":layout", ":panel", ":jump",
 )  # fmt: skip
 """What takes a stroll through the console to places that single letters seldom reach."""
+LIFE = 1_000
+"""So many keys, clicks and pastes go to one console at the most."""
+HOMES = (
+    "",
+    "4",
+    "5",
+    "\x1b\x1b:new\r",
+    "\x1b\x1b:settings\r",
+    "\x1b\x1b:doctor\r",
+    "\x1b\x1b:errors\r",
+    "\x1b\x1b:columns\r",
+    "\x1b\x1b:attach\r",
+)
+"""Where a console is brought back to again and again: every other life stays at one place of those that few keys lead to."""
 ALPHABET = string.ascii_letters + string.digits + string.punctuation + "     ü漢🙂"
 
 
@@ -70,8 +84,12 @@ def test_no_key_and_no_paste_does_anything_that_did_not_ask_first() -> None:
     while pressed < KEYS:
         with Console(SIZE, "tests.tui.pty_fleet") as console:
             lives += 1
+            home, until = source.choice(HOMES), pressed + LIFE
             last: list[str] = []
-            while pressed < KEYS and console.process.poll() is None:
+            while pressed < min(KEYS, until) and console.process.poll() is None:
+                if source.random() < 0.3:
+                    last.append(home)
+                    console.type(home)
                 for _ in range(20):
                     last.append(piece(source))
                     console.type(last[-1])

@@ -18,7 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from backend.schema.attention import AttentionItem, count_waiting
+from backend.schema.attention import AttentionItem, AttentionKind, count_waiting
 from tekton_tui.formatting import age
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
@@ -31,7 +31,9 @@ NARROW: Final = 60
 WHO_CELLS, NARROW_WHO_CELLS = 14, 11
 SIGNS: Final = {"asks": ("◆", "you"), "down": ("✖", "bad"), "stalled": ("◐", "warn"), "error": ("✖", "bad"),
                 "budget": ("◐", "warn"), "done": ("●", "accent")}  # fmt: skip
-KEYS: Final = {
+Keys = tuple[tuple[str, str], ...]
+"""Keys with what they do."""
+KEYS: Final[dict[AttentionKind, Keys]] = {
     "asks": (("a", "allow"), ("x", "deny")), "down": (("s", "start"), ("l", "log")), "stalled": (("x", "stop"), ("⏎", "read")),
     "error": (("⏎", "read"), ("l", "log")), "budget": (("⏎", "fleet"),), "done": (("⏎", "read"),),
 }  # fmt: skip
@@ -49,10 +51,16 @@ class NeedsList(ScrollView, can_focus=True):
     class Chosen(Message):
         """Posted when an item was clicked twice."""
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, keys_of: Callable[[AttentionItem], Keys], *, id: str | None = None) -> None:
+        """`keys_of` returns the keys that have a use on an item."""
         super().__init__(id=id)
+        self._keys_of = keys_of
         self._items: list[AttentionItem] = []
         self._cursor = 0
+        self.came = ("", 0.0)
+        """See `MovesByItself`."""
+        self.dealt_with: set[str] = set()
+        """Ids of the items that were dealt with here: what comes in their place is no surprise."""
         self.marked: set[str] = set()
         """Ids of the items that are answered together."""
 
@@ -72,6 +80,13 @@ class NeedsList(ScrollView, can_focus=True):
         if before is not None and before.id in ids:
             self._cursor = ids.index(before.id)
         self._cursor = max(0, min(self._cursor, len(items) - 1))
+        now = self.current
+        if before is not None and before.id not in ids and now is not None:
+            own = before.id in self.dealt_with
+            self.came = (
+                self.came if own else (f"{now.who.removesuffix('-ai')}: {now.short}", time.monotonic())
+            )
+        self.dealt_with.intersection_update(ids)
         self.marked.intersection_update(ids)
         self.virtual_size = Size(self.size.width, len(items) + 1)
         self.refresh()
@@ -97,7 +112,7 @@ class NeedsList(ScrollView, can_focus=True):
         return
 
     def _move_to(self, at: int) -> None:
-        self._cursor = at
+        self._cursor, self.came = at, ("", 0.0)
         top, page = round(self.scroll_offset.y), self.size.height - 1
         if at < top:
             self.scroll_to(y=at, animate=False, immediate=True)
@@ -135,7 +150,7 @@ class NeedsList(ScrollView, can_focus=True):
             [
                 Part("▎" if here else " ", "accent"),
                 Part("▌" if self._items[at].id in self.marked else " ", "you"),
-                *_line(self._items[at], width - 2),
+                *_line(self._items[at], width - 2, self._keys_of),
             ],
             width,
             ground,
@@ -148,7 +163,7 @@ class NeedsList(ScrollView, can_focus=True):
         ).adjust_cell_length(width, tokens.style("text", ground))
 
 
-def _line(item: AttentionItem, width: int) -> list[Part]:
+def _line(item: AttentionItem, width: int, keys_of: Callable[[AttentionItem], Keys]) -> list[Part]:
     sign, tone = SIGNS[item.kind]
     count = f" ×{item.count}" if item.count > 1 else ""
     seconds = max(0.0, time.time() - item.since)
@@ -162,7 +177,7 @@ def _line(item: AttentionItem, width: int) -> list[Part]:
     ]
     keys: list[Part] = []
     if width >= WIDE:
-        for key, word in KEYS[item.kind]:
+        for key, word in keys_of(item):
             keys += [Part(f"  {key}", "accent bold"), Part(f" {word}", "muted")]
         keys = fitted(keys, 22)
     room = max(0, width - width_of(parts) - width_of(keys))

@@ -9,6 +9,7 @@ from textual.fuzzy import FuzzySearch
 
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN
+from tekton_tui.formatting import SYMBOLS
 from tekton_tui.safe_text import one_line
 from tekton_tui.stores import FleetStore
 from tekton_tui.stores.connection import ConnectionStore
@@ -142,3 +143,13 @@ def why_no_rows(
     model = "the embedded model" if used.provider == "embedded" else used.display
     words = f"Nothing runs. Enter starts a team: {', '.join(platform.starter)}."
     return words, f"They answer with {model}: {used.reason}."
+
+
+def services_in_words(fleet: FleetStore) -> str:
+    """Return which services do not serve."""
+    parts = [
+        f"{SYMBOLS.get(service.state, '●')} {service.title}: {service.state} {service.cause or service.detail}"
+        for service in fleet.services.values()
+        if service.state != "ready" and (service.state != "stopped" or service.cause)
+    ]
+    return one_line(" · ".join(parts), 70)

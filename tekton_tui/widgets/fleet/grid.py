@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import ClassVar
 
 from textual import events
@@ -20,22 +21,8 @@ from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.stores import FleetStore
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet import tiles
-from tekton_tui.widgets.fleet.arrangement import (
-    STOPPED,
-    Grouping,
-    Line,
-    arrange,
-    group_of,
-    matcher,
-    need,
-)
-from tekton_tui.widgets.fleet.columns import (
-    BY_NAME,
-    DEFAULTS,
-    NARROW,
-    fitting,
-    size_class,
-)
+from tekton_tui.widgets.fleet.arrangement import STOPPED, Grouping, Line, arrange, group_of, matcher, need
+from tekton_tui.widgets.fleet.columns import BY_NAME, DEFAULTS, NARROW, fitting, size_class
 from tekton_tui.widgets.fleet.drawing import Part, changed_runs, step_up
 from tekton_tui.widgets.fleet.row_painter import MARKS, RowPainter, strip
 
@@ -91,6 +78,8 @@ class FleetGrid(ScrollView, can_focus=True):
         self._away = False
         """Whether the wheel took the cursor out of sight: the view then stays where it is."""
         self._room = 0
+        self.came = ("", 0.0)
+        """Which row came under the cursor when its own went, and when (monotonic, seconds): see `MovesByItself`."""
         self.chosen: dict[str, list[str]] = {}
         """Columns by size class, where the operator chose them."""
         self.sort_column = ""
@@ -315,7 +304,10 @@ class FleetGrid(ScrollView, can_focus=True):
         ):
             if len({row.launcher for row in rows.values()}) > 1 or self.size_class == "wide":
                 self._fit()
+            before = self._cursor
             self.rearrange()
+            if before not in (None, self._cursor) and (row := self.cursor_row) is not None:
+                self.came = (row.name, monotonic())
             return
         for ai_id in dirty:
             self._redraw(ai_id)
@@ -478,7 +470,7 @@ class FleetGrid(ScrollView, can_focus=True):
     def _set_cursor(self, key: str | None) -> None:
         if key == self._cursor:
             return
-        self._cursor, self._away = key, False
+        self._cursor, self._away, self.came = key, False, ("", 0.0)
         self.refresh()
         if key is not None:
             self._bring_in_sight(self._places[key])

@@ -6,6 +6,7 @@ A judge's lane stands in a box of its own above the others: `judge_box`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Literal, NamedTuple
 
 from textual.containers import Vertical, VerticalScroll
@@ -88,6 +89,10 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._columns = 1
         self._fair = LEAST_ROWS
         """Height of a row of cards when all have the same."""
+        self._drawn: Lane | None = None
+        """The lane that was drawn as the one keys act on."""
+        self.came = ("", 0.0)
+        """Which lane became that by the order alone, and when (monotonic, seconds): see `MovesByItself`."""
 
     @property
     def current(self) -> Lane | None:
@@ -202,6 +207,14 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._fair = places.rows
         self._fit_rows()
         current, judge = self.current, self.judge
+        if (
+            self._drawn in self.lanes
+            and current is not self._drawn
+            and current is not self._current
+            and current
+        ):
+            self.came = (current.name_shown, monotonic())
+        self._drawn = current
         for lane in self.lanes:
             here = lane is current
             lane.set_class(here, "-focused")
@@ -237,7 +250,7 @@ class LaneGrid(VerticalScroll, can_focus=False):
 
     def go_to(self, lane: Lane) -> None:
         """Let keys act on this lane."""
-        self._current = lane
+        self._current, self.came = lane, ("", 0.0)
         self.lay_out()
         if self.shown == "cards":
             self.call_after_refresh(lane.scroll_visible, animate=False)

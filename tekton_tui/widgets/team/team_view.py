@@ -111,6 +111,11 @@ class TeamView(Vertical, can_focus=True):
         return why_not(verb, self.team, self.lane_grid)
 
     @property
+    def came(self) -> tuple[str, float]:
+        """Which lane keys act on since the order put it first, and when: see `MovesByItself`."""
+        return self.lane_grid.came
+
+    @property
     def lists(self) -> bool:
         """Whether the answers are a list, not cards."""
         if self._as_list is not None:
@@ -404,9 +409,6 @@ class TeamView(Vertical, can_focus=True):
     def action_pick(self) -> None:
         """Pick the best answer: pipe, copy and quote then act on it."""
         here = self.lane_grid.current
-        if here is not None and not here.text:
-            self._commands.notify(f"{here.name_shown} has no answer to pick", failed=True)
-            return
         self._keep_choices("pick")
         for lane in self.lane_grid.lanes:
             lane.picked = lane is here and not lane.picked
@@ -445,10 +447,7 @@ class TeamView(Vertical, can_focus=True):
         if len(pair) < 2:
             self._commands.notify(self.why_not("compare"), failed=True)
             return
-        one, other = pair
-        self._commands.navigator.compare(
-            Answer(one.name_shown, one.text), Answer(other.name_shown, other.text)
-        )
+        self._commands.navigator.compare(*(Answer(lane.name_shown, lane.text) for lane in pair))
 
     def action_merge(self) -> None:
         """Let a judge write one answer from those marked, or from all when fewer than two are."""
