@@ -6,6 +6,7 @@ All of it is the agent's word: a title, a command or a diff says what it claims,
 from __future__ import annotations
 
 import difflib
+import posixpath
 import shlex
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -28,6 +29,8 @@ MAX_COMPARED = 2_000
 MAX_EXACT = 250_000
 """Pairs of lines that are looked at to count exactly; beyond, lines that stand there often count as changed."""
 CONTEXT_LINES = 3
+PATHS = ("path", "file_path", "filePath", "abs_path", "absolute_path", "notebook_path", "filename", "file")
+"""Under which names agents give a tool the file it is about."""
 
 
 class ToolRun:
@@ -102,9 +105,11 @@ class ToolRun:
         if command is not None:
             values["command"] = command
         paths = self.paths
-        if not paths:
-            named = values.get("path", values.get("file_path", values.get("filePath")))
-            paths = [named] if isinstance(named, str) else []
+        for named in [value for name in PATHS if isinstance(value := values.get(name), str)]:
+            # what the call itself names counts beside what is shown of it: a rule has to cover both
+            plain = posixpath.normpath(named)
+            if not any(path == named or path.endswith(f"/{plain}") for path in paths):
+                paths.append(named)
         if paths:
             values["path"] = paths[0] if len(paths) == 1 else paths
         if self.title and "title" not in values:
