@@ -442,6 +442,9 @@ async def test_a_failure_the_store_does_not_take_is_listed_acknowledged_and_stor
         assert {f"fault {number}" for number in range(40)} <= {error.message for error in listed}
         waiting = [error for error in listed if error.id < 0]
         assert waiting and log.unacknowledged == before + 40
+        for where, found in (("apollo-ai", waiting), ("athena-ai", [])):
+            own = (await do(platform, "list_errors", limit=100, where=where)).errors
+            assert [error for error in own if error.id < 0] == found
     last = waiting[0]
     await watcher.until(ErrorsAcknowledged, ids=[last.id])
     async with asyncio.timeout(BOUND_S):
