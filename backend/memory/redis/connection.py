@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -24,9 +25,13 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from backend import tls
 from backend.memory.errors import StoreClosed, StoreFailed
+from backend.memory.shared_log import Fenced
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
@@ -89,6 +94,14 @@ def connect(address: Address, *, name: str = "tekton", on_connect: ConnectHook |
     return client
 
 
+class NotListed(RedisConnectionError):
+    """The server no longer lists this gateway."""
+
+
+class FencedOff(NotListed):
+    """Another gateway has declared this one dead."""
+
+
 class RedisConnection:
     """One connection. What waits goes to the server together, in the order it was asked for."""
 
@@ -102,6 +115,7 @@ class RedisConnection:
     ) -> None:
         self._address = address
         self._client = connect(address, name=name, on_connect=on_connect)
+        self._is_of_fleet = on_connect is not None
         self._texts = {hashlib.sha1(text.encode()).hexdigest(): text for text in scripts}
         self._digests = {text: digest for digest, text in self._texts.items()}
         self._queue: asyncio.Queue[Job | None] = asyncio.Queue()
@@ -183,6 +197,7 @@ class RedisConnection:
                     answers[index] = answer
         except Exception as error:
             # whatever it is: the callers get it, and the connection serves the next ones
+            error = await self._why(error)
             failure = store_failed(error, self._address, answered=self._answered)
             failure.__cause__ = error
             for job in batch:
@@ -196,6 +211,25 @@ class RedisConnection:
             if not job.future.done():
                 job.future.set_result(answers[start:end])
             start = end
+
+    async def _why(self, error: Exception) -> Exception:
+        """Return why a connection broke: whoever declares a gateway dead cuts its connections, and a new one is told so.
+
+        Only looked at, nothing is sent again.
+        """
+        if (
+            not self._is_of_fleet
+            or not isinstance(error, RedisConnectionError)
+            or isinstance(error, NotListed)
+        ):
+            return error
+        try:
+            await self._client.execute_command("PING")
+        except FencedOff as told:
+            return told
+        except Exception as other:
+            log.debug("the server is still away: %s", other)
+        return error
 
     async def _trip(self, commands: Sequence[Command]) -> list[Any]:
         # no MULTI: what must be one step is a script, and jobs of different callers may fail each by itself
@@ -259,6 +293,8 @@ def _encoded(command: Command) -> Command:
 def store_failed(error: BaseException, address: Address, *, answered: bool = True) -> StoreFailed:
     """Return the failure that says what the server refused, and how to fix it; `answered` if it ever said anything else."""
     text = str(error) or type(error).__name__
+    if isinstance(error, FencedOff):
+        return Fenced(text)
     match error:
         case AuthenticationError():
             advice = "Set TEKTON_REDIS_PASSWORD (environment or .env.tekton) to its password."

@@ -13,13 +13,19 @@ from secrets import token_hex
 from typing import Any, cast
 
 import msgspec
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from backend.memory.errors import StoreFailed
 from backend.memory.records import OpenTurn
 from backend.memory.redis import shared_log_scripts as scripts
-from backend.memory.redis.connection import Address, RedisConnection, connect, store_failed
+from backend.memory.redis.connection import (
+    Address,
+    FencedOff,
+    NotListed,
+    RedisConnection,
+    connect,
+    store_failed,
+)
 from backend.memory.redis.layout import PREFIX
 from backend.memory.redis.turns import decode_turn, turns_key
 from backend.memory.shared_log import Entry, EpochChanged, Fenced, Member, Renewal
@@ -33,10 +39,6 @@ CLAIM_S = 86_400
 READ_AT_ONCE = 256
 _SCRIPTS = [value for name, value in vars(scripts).items() if name.isupper()]
 _decode_facts = msgspec.json.Decoder(dict[str, object]).decode
-
-
-class NotListed(RedisConnectionError):
-    """The server no longer lists this gateway."""
 
 
 class RedisSharedLog:
@@ -74,7 +76,7 @@ class RedisSharedLog:
         if listed is None and not await connection.read_response():
             raise NotListed("the server has forgotten this gateway; it is listed again in a moment")
         self._notify_fenced()
-        raise NotListed("this gateway was silent for longer than its lease and was fenced")
+        raise FencedOff("this gateway was silent for longer than its lease and was fenced")
 
     async def join(self) -> None:
         """Enter the fleet, in place of an earlier incarnation of the same name."""

@@ -20,6 +20,7 @@ import msgspec
 from backend.events import EventStream
 from backend.memory import MessageStore, TurnStore
 from backend.memory.errors import UnknownSession
+from backend.memory.shared_log import Fenced
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.sessions import Sessions
 from backend.orchestration.turns.budgets import Budgets
@@ -49,6 +50,10 @@ NOT_OURS: frozenset[ErrorCode] = frozenset(
 """Endings that are a caller's doing, and no failure for the error log."""
 NOT_KEPT = (
     "this answer is not stored yet: {reason} It is kept in memory and stored as soon as that is possible"
+)
+TAKEN_OVER = (
+    "this gateway was silent for longer than its lease, and another one ended this turn: what the store holds of the answer "
+    "is what had come by then"
 )
 STORE_AGAIN_S = 2.0
 
@@ -114,6 +119,11 @@ class TurnCompletion:
                 line = encoder.encode(frame)
             stored = await self._store(turn, outcome, used, reasoning)
             outcome.message_id = stored.id
+        except Fenced:
+            # another gateway has ended this turn: what it stored of it stands, and nobody is told anything else
+            text = TAKEN_OVER
+            frame = StreamError(turn.request_id, turn.ai_id, "backend_lost", text, text)
+            outcome, line = turn.outcome_of(frame), encoder.encode(frame)
         except Exception as error:  # the store is away, full or closed: the answer itself is whole
             log.exception("cannot store the answer of %s", turn.request_id)
             line = encoder.encode(_not_kept(frame, outcome, str(error)))
