@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import msgspec
 
 from backend.memory.errors import UnknownSession
+from backend.memory.redis import scripts
 from backend.memory.redis.connection import RedisConnection
 from backend.memory.terms import fold
 from backend.memory.values import PACK_MIN_CHARS
@@ -20,7 +21,7 @@ from backend.schema.records import Session, StoredMessage
 PREFIX = "tekton:"
 PAGE_SESSIONS = 500
 """Sessions read in one trip while listing."""
-_FIELDS = "title owner created_at updated_at messages archived preview provider model".split()
+_decode_row = msgspec.json.Decoder(list[str]).decode
 _decode = msgspec.json.Decoder(StoredMessage).decode
 
 
@@ -37,15 +38,17 @@ async def sessions_by_id(connection: RedisConnection, session_ids: Iterable[str]
     return {session.id: session for session in found}
 
 
-async def newest_sessions(connection: RedisConnection, owner: str | None) -> AsyncIterator[Session]:
-    """Yield the sessions of an owner, or of all, newest use first."""
+async def newest_sessions(
+    connection: RedisConnection, owner: str | None, *, wanted: int
+) -> AsyncIterator[Session]:
+    """Yield the sessions of an owner, or of all, newest use first; about so many are `wanted`, others come all the same."""
     key = f"{PREFIX}sessions" if owner is None else f"{PREFIX}so:{owner}"
-    start = 0
-    while members := await connection.call("ZRANGE", key, start, start + PAGE_SESSIONS - 1, "REV"):
+    start, page = 0, max(1, min(wanted, PAGE_SESSIONS))
+    while members := await connection.call("ZRANGE", key, start, start + page - 1, "REV"):
         ids = [member.decode().partition(":")[2] for member in members]
         for session in await _read_sessions(connection, ids):
             yield session
-        start += PAGE_SESSIONS
+        start += page
 
 
 def folded_title(title: str) -> str:
@@ -84,19 +87,17 @@ def packed(blob: bytes) -> bytes:
 
 
 async def _read_sessions(connection: RedisConnection, ids: Sequence[str]) -> list[Session]:
-    rows = await connection.batch([("HMGET", f"{PREFIX}s:{session_id}", *_FIELDS) for session_id in ids])
-    there = [(session_id, row) for session_id, row in zip(ids, rows, strict=True) if row[1] is not None]
-    if not there:
-        return []
-    # a default is a fact of the owner, not of the session: kept in one place, it cannot be two
-    defaults = await connection.call("HMGET", f"{PREFIX}defaults", *(row[1] for _, row in there))
+    pages = [ids[start : start + PAGE_SESSIONS] for start in range(0, len(ids), PAGE_SESSIONS)]
+    rows = await connection.batch([connection.script(scripts.SESSIONS, PREFIX, *page) for page in pages])
     return [
-        _session(session_id, row, default == session_id.encode())
-        for (session_id, row), default in zip(there, defaults, strict=True)
+        _session(session_id, row)
+        for page, found in zip(pages, rows, strict=True)
+        for session_id, row in zip(page, found, strict=True)
+        if row
     ]
 
 
-def _session(session_id: str, row: list[bytes], is_default: bool) -> Session:
-    title, owner, created, updated, messages, archived, *texts = (value.decode() for value in row)
+def _session(session_id: str, row: bytes) -> Session:
+    title, owner, created, updated, messages, archived, *texts, default = _decode_row(row)
     times_and_number = float(created), float(updated), int(messages)
-    return Session(session_id, title, owner, *times_and_number, is_default, archived == "1", *texts)
+    return Session(session_id, title, owner, *times_and_number, default == "1", archived == "1", *texts)

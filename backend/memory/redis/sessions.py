@@ -65,7 +65,7 @@ class RedisSessions:
         kept: list[Session] = []
         if words:
             return await self._with(words, owner, archived=include_archived, limit=limit)
-        async for session in newest_sessions(self._connections.reader, owner):
+        async for session in newest_sessions(self._connections.reader, owner, wanted=limit + 1):
             if include_archived or not session.archived:
                 kept.append(session)
             if len(kept) > limit:
@@ -79,8 +79,9 @@ class RedisSessions:
         )
         connection, folded = self._connections.search, fold(words)
         kept: list[Session] = []
-        start = 0
-        while len(kept) <= limit:
+        start, behind_last = 0, False
+        while len(kept) <= limit and not behind_last:
+            wanted = limit + 1 - len(kept)
             looked_at, *ids = await connection.run(
                 scripts.LIST,
                 PREFIX,
@@ -89,11 +90,11 @@ class RedisSessions:
                 LOOKED_AT_ONCE,
                 int(archived),
                 folded,
-                limit + 1 - len(kept),
+                wanted,
                 *found,
             )
-            if not looked_at:
-                break
+            # it stops early where it found as many as were wanted, of which some may not be meant
+            behind_last = looked_at < LOOKED_AT_ONCE and len(ids) < wanted
             start += looked_at
             sessions = (await sessions_by_id(connection, (one.decode() for one in ids))).values()
             # a gateway of another version may have changed them past the list of titles
