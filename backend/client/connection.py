@@ -65,6 +65,8 @@ LOST_CALLS_S = 30.0
 """How long the link may be lost before the calls under way fail. The client goes on trying to come back."""
 QUEUED_BATCHES = 256
 """Batches held for a slow reader; beyond, reading from the socket stops and the gateway waits."""
+READER_S = 1.0
+"""How long a reader that takes nothing may hold up the answers of calls, which stand behind its events."""
 
 OTHER_VERSION = "; is it of another version?"
 ConnectionState = Literal["connecting", "attached", "lost", "closed"]
@@ -103,6 +105,10 @@ class Client:
             QUEUED_BATCHES
         )
         self._readers = 0
+        self._behind = False
+        """The reader takes nothing while calls wait: events are left out, to be asked for again from `_last_seq` on."""
+        self._catching_up = ""
+        """Request id of the subscription that does so."""
         self._calls: dict[str, tuple[bytes, asyncio.Future[Any]]] = {}
         self._topics: list[Topic] | None = None
         self._epoch: str = ""
@@ -245,6 +251,8 @@ class Client:
         self._readers += 1
         try:
             while True:
+                if self._behind and self._queue.empty():
+                    await self._catch_up()
                 batch = await self._queue.get()
                 if batch:
                     yield batch
@@ -252,6 +260,12 @@ class Client:
                     return
         finally:
             self._readers -= 1
+
+    async def _catch_up(self) -> None:
+        """Ask for the events that were left out; a `Snapshot` comes where the backend has them no more."""
+        self._catching_up, frame = self._subscription()
+        with contextlib.suppress(RemoteError):  # the link is lost: coming back asks for them
+            await self._send(self._catching_up, frame, CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
         """End the link. Calls under way fail with `backend_lost`."""
@@ -421,21 +435,37 @@ class Client:
         """
         if self._topics is None and not self._readers and self._queue.full():
             self._queue.get_nowait()
-        await self._queue.put(batch)
+        while not self._behind:
+            try:
+                async with loop_timeout(READER_S if self._queue.full() else None):
+                    await self._queue.put(batch)
+                return
+            except TimeoutError:
+                if self._calls:  # their answers stand behind what nobody takes
+                    self._behind, self._catching_up = True, ""
+                    first = batch[0][0]
+                    whole = first == 0 or any(isinstance(event, Snapshot) for _, event in batch)
+                    self._last_seq = None if whole else first - 1
 
     def _sort(self, line: bytes, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         event = self._understood(line)
         match event:
             case None:
-                if seq := _seq(line):
+                if (seq := _seq(line)) and not self._behind:
                     self._last_seq, self._last_epoch = seq, self._epoch
             case Result():
+                if self._catching_up == event.request_id:
+                    self._behind = False
                 self._resolve(event.request_id, event.result)
             case ErrorReply(request_id=str(request_id)):
                 self._reject(
                     request_id,
                     RemoteError(event.message, code=event.code, evidence=event.evidence, detail=event.detail),
                 )
+            case Snapshot() if self._behind:
+                self._last_seq, self._epoch = None, event.epoch
+            case _ if self._behind:
+                pass
             case Snapshot():
                 self._last_seq, self._epoch, self._last_epoch = event.at_seq, event.epoch, event.epoch
                 batch.append((event.at_seq, event))

@@ -28,6 +28,8 @@ class Gateway:
         self.topics: frozenset[str] | None = None
         """The topics it knows, where it is of a version that knows fewer; `subscribed` are those it took at last."""
         self.subscribed: list[str] = []
+        self.log: dict[int, bytes] = {}
+        """Events by number, sent again to who resumes."""
         self._server: Server | None = None
         self.url = ""
 
@@ -87,3 +89,6 @@ class Gateway:
     async def _confirm(self, connection: ServerConnection, call: dict[str, Any]) -> None:
         frame = b'{"type":"result","request_id":"%s","result":{}}' % call["request_id"].encode()
         await connection.send(frame, text=True)
+        for number, event in self.log.items():
+            if number > call.get("after_seq", max(self.log)):
+                await connection.send(event, text=True)

@@ -380,3 +380,41 @@ def test_why_a_gateway_cannot_be_reached_is_words_without_numbers(error: OSError
     message = refusal(error, "http://h:1").message
     assert message.startswith("the gateway at http://h:1 cannot be reached: ") and told in message
     assert "Errno" not in message
+
+
+EVENTS = 3 * connection.QUEUED_BATCHES
+
+
+@pytest.mark.parametrize("reader", ["none", "left", "asks"])
+async def test_a_call_is_answered_though_nobody_takes_the_events_before_it_and_none_of_them_is_lost(
+    reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READER_S", 0.05)
+
+    async def ask() -> None:
+        call = asyncio.create_task(client.request("list_sessions", {}))
+        await asked(gateway, 1)
+        await gateway.send(*gateway.log.values())
+        await gateway.send(
+            b'{"type":"result","request_id":"%s","result":{}}' % gateway.asked[0]["request_id"].encode()
+        )
+        assert await asyncio.wait_for(call, BOUND_S) == {}
+
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        await client.subscribe(["errors"])
+        gateway.log = {number: KNOWN % (number, number) for number in range(1, EVENTS + 1)}
+        numbers = list[int]()
+        if reader != "asks":
+            if reader == "left":
+                await state(client, "attached")
+            await ask()
+        async with asyncio.timeout(BOUND_S):
+            async for batch in client.events():
+                if reader == "asks" and not gateway.asked:
+                    await ask()
+                numbers += [number for number, _ in batch if number]
+                if numbers and numbers[-1] == EVENTS:
+                    break
+        await client.close()
+    assert numbers == list(range(1, EVENTS + 1))
