@@ -29,7 +29,15 @@ from backend.providers.base import (
     Text,
     ToolPiece,
 )
-from backend.schema.content import AnswerOptions, ChatMessage, Part, ToolCall, ToolChoice
+from backend.schema.content import (
+    AnswerOptions,
+    ChatMessage,
+    ImagePart,
+    Part,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from backend.schema.errors import REFUSED_UPSTREAM, TektonError
 from backend.schema.frames import (
     Request,
@@ -191,6 +199,7 @@ class Generation(WorkerTurn):
             if isinstance(part, ToolCall):
                 part.id = next(named).id
         results = await tools.run(list(enumerate(calls, first)), summed(self._used))
+        await self._leave_out_unseen(results)
         request.messages = [
             *request.messages,
             ChatMessage("assistant", said, parts),
@@ -207,6 +216,20 @@ class Generation(WorkerTurn):
         self._round = PartsBuilder()
         self._round_text, self._round_chars = len(self._parts), self._characters
         self._round_thought = len(self._thinking)
+
+    async def _leave_out_unseen(self, results: list[ToolResult]) -> None:
+        """Say of pictures in results that the model sees none, where that is so: sent all the same, they would end the turn."""
+        with_pictures = [result for result in results if any(isinstance(p, ImagePart) for p in result.parts)]
+        if (
+            not with_pictures
+            or (await self._providers.abilities(self._kind, self._model)).images is not False
+        ):
+            return
+        for result in with_pictures:
+            count = sum(isinstance(part, ImagePart) for part in result.parts)
+            said = f"({count} picture{'s' * (count != 1)} left out: {self._who} sees none)"
+            result.content = f"{result.content}\n{said}" if result.content else said
+            result.parts = []
 
     async def _relay(self, items: AsyncIterator[StreamItem], timeout: TokenTimeout) -> None:
         relayed = 0

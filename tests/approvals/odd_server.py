@@ -89,6 +89,10 @@ class Server:
             case "strangers":
                 for other in (number + 1, number - 1, None, -1, 2**70, "x"):
                     answer(other, told("for somebody else"))
+            case "pictures":
+                picture = {"type": "image", "mimeType": text.split()[0], "data": text.split()[1]}
+                answer(number, {"content": [{"type": "text", "text": "seen"}, picture]})
+                return
             case "shapeless":
                 answer(number, {"content": [{"type": "text"}, {"type": "later"}, 3], "isError": "yes"})
                 return

@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
-from backend.schema.content import ImagePart, TextPart, ToolResult
+from backend.schema.content import ImagePart, TextPart, ToolResult, wrong_with
 from backend.schema.frames import Request
 from backend.schema.tools import ServerSpec
 from backend.text import safe_line
@@ -353,7 +353,11 @@ def read_result(result: Any) -> ToolResult:
             case "text":
                 texts.append(block.text)
             case "image":
-                parts.append(ImagePart(media_type=block.mime_type, data=block.data))
+                picture = ImagePart(media_type=block.mime_type, data=block.data)
+                if wrong := wrong_with(picture):
+                    texts.append(f"(a picture that cannot be shown: {wrong})")
+                else:
+                    parts.append(picture)
             case "resource" if hasattr(block.resource, "text"):
                 texts.append(f"{block.resource.uri}:\n{block.resource.text}")
             case "resource_link":
