@@ -493,7 +493,7 @@ class _LocalGateway:
         if what == "usage":
             await self._platform.budgets.open()
         elif what == "rules":
-            await self._platform.approvals.read_rules()
+            await self._platform.approvals.rule_book.read()
         else:
             await self._platform.orchestration.open()
 

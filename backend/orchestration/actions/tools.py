@@ -50,7 +50,7 @@ async def answer_ask(params: AnswerAsk, *, approvals: Approvals) -> AskAnswered:
 @action(scope="read", routes=(("GET", "/api/v1/rules"),), mcp="ListToolRules", cli="tekton rules")
 async def list_rules(params: ListRules, *, approvals: Approvals) -> RuleList:
     """List the rules over tool calls: those of the configuration, then those made from answers."""
-    return RuleList(approvals.rules)
+    return RuleList(approvals.rule_book.rules)
 
 
 @action(
@@ -64,7 +64,7 @@ async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog, s
     """Add a rule over tool calls, for the platform, a group, a specialist or a session."""
     if wrong := misspelt_server(params.pattern, [*settings.tools, OWN_SERVER, AGENTS_SERVER]):
         raise InvalidRequest(f"pattern: {wrong}")
-    return await approvals.add_rule(
+    return await approvals.rule_book.add(
         Rule(params.verdict, params.pattern, _scope(catalog, params.scope), by=caller.get(), at=time.time())
     )
 
@@ -78,7 +78,7 @@ async def add_rule(params: AddRule, *, approvals: Approvals, catalog: Catalog, s
 )
 async def remove_rule(params: RemoveRule, *, approvals: Approvals) -> Rule:
     """Forget a rule that was added or made from an answer; those of the configuration are changed there."""
-    return await approvals.remove_rule(params.id)
+    return await approvals.rule_book.remove(params.id)
 
 
 @action(
@@ -90,7 +90,7 @@ async def remove_rule(params: RemoveRule, *, approvals: Approvals) -> Rule:
 async def explain_rule(params: ExplainRule, *, approvals: Approvals, catalog: Catalog) -> Decision:
     """Say which rule decides over a tool call, without calling it."""
     ai_id = catalog.get(params.ai_id).id if params.ai_id else ""
-    return await approvals.explain(params.tool, params.arguments, ai_id, params.session_id)
+    return await approvals.rule_book.explain(params.tool, params.arguments, ai_id, params.session_id)
 
 
 @action(scope="read", routes=(("GET", "/api/v1/tool-calls"),), mcp="ListToolCalls", cli="tekton audit")

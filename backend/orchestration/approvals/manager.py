@@ -9,37 +9,26 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Container
 from secrets import token_hex
 from typing import Protocol
 
-import msgspec
-
-from backend.catalog import FILE, Catalog
-from backend.config import ConfigError, Settings
-from backend.config.settings import Rules
-from backend.config.specialist_files import SKILL
+from backend.catalog import Catalog
+from backend.config import Settings
 from backend.events import EventStream
 from backend.home import Home
 from backend.memory import ToolCallStore
 from backend.orchestration.approvals.call_log import CallLog
 from backend.orchestration.approvals.forms import filled
 from backend.orchestration.approvals.own_tools import OwnTools
-from backend.orchestration.approvals.places import real_places
 from backend.orchestration.approvals.preview import diff_of
+from backend.orchestration.approvals.rule_book import OWN, RuleBook
 from backend.orchestration.approvals.rules import (
-    NOWHERE_ELSE,
-    ORDER,
     RuleError,
     decide,
     exact_pattern,
-    globs_for,
-    narrowed,
     read_pattern,
-    values_of,
-    written,
 )
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.stored import Stored
@@ -54,19 +43,13 @@ from backend.schema.tools import (
     QUESTION,
     Answer,
     Ask,
-    CallRules,
     Decision,
     Rule,
     ToolRecord,
-    Verdict,
 )
 
 log = logging.getLogger(__name__)
 
-RULES_KEY = "tool-rules"
-"""Under which the rules made from answers are stored."""
-OWN = "tekton:"
-"""The platform's own tools only read; they are allowed unless a rule says else."""
 NOBODY = "nobody"
 PREVIEW_CHARS = 2_000
 SAID_CHARS = 200
@@ -89,6 +72,11 @@ class _Open:
 
 class Elsewhere(Protocol):
     """What of the same waits at other gateways of the fleet."""
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take the settings as they are now; the catalogue has taken its own."""
+        self._settings = settings
+        self.rule_book.reconfigure(settings)
 
     @property
     def asks(self) -> list[Ask]:
@@ -128,35 +116,22 @@ class Approvals:
         self.on_changed: Callable[[], None] = lambda: None
         """Called whenever what waits has changed."""
         self._home = home
-        self._rules: list[Rule] = []
-        self._changing_rules = asyncio.Lock()
         self._open: dict[str, _Open] = {}
         self._running: dict[tuple[str, int], ToolRecord] = {}
         self._answered: dict[str, str] = {}
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         """Calls that are being decided, by request id."""
-        self._own: dict[str, Rules] = {}
-        """Rules of the specialists' own tables and files, by id."""
-        tables = [("the platform", settings.rules), *settings.group_rules.items()]
-        tables += [(name, row.rules) for name, row in settings.specialists.items() if row.rules is not None]
-        for whose, table in tables:
-            if wrong := _unreadable(table):
-                raise ConfigError(f"{FILE}: {whose}: {wrong}") from wrong
-        self.reconfigure(settings)
+        self.rule_book = RuleBook(settings, catalog, stored, error_log, lambda: self.elsewhere)
 
     async def open(self, under_way: Container[str] = ()) -> None:
         """Read the rules, and close the records of calls that an earlier backend left open: none of them runs on.
 
         `under_way` are the request ids of turns that other gateways run, whose calls are theirs.
         """
-        await self.read_rules()
+        await self.rule_book.read()
         for record in await self._calls.find(states=("waiting", "running"), limit=MAX_LEFT):
             if record.request_id not in under_way:
                 await self._end_left(record)
-
-    async def read_rules(self) -> None:
-        """Read the rules made from answers: at the start, and when another gateway changed them."""
-        self._rules = await self._stored.get(RULES_KEY, list[Rule]) or []
 
     async def end_left(self, request_ids: Container[str]) -> None:
         """Close the records of calls whose gateway is gone."""
@@ -169,29 +144,6 @@ class Approvals:
         record.by, record.ended_at = record.by or "the backend ended before an answer", time.time()
         await self._calls.put(record)
 
-    def reconfigure(self, settings: Settings) -> None:
-        """Take the rules of the specialists' tables and files as they are now; the catalogue has taken its own.
-
-        A specialist whose rules cannot be read is denied every call. Of one that is configured no longer the rules stay:
-        it may run on. A folder with a `SKILL.md` may come from anywhere: it allows nothing.
-        """
-        self._settings = settings
-        known = self._catalog.components
-        own = {ai_id: table for ai_id, table in self._own.items() if ai_id not in known}
-        for name, row in settings.own_specialists.items():
-            if row.rules is None or not (found := [one for one in known.values() if one.name == name]):
-                continue
-            ai_id, table = found[0].id, row.rules
-            where = settings.files.where.get(name, FILE)
-            if where.endswith(f"/{SKILL}"):
-                table = msgspec.structs.replace(table, allow=[])
-            if wrong := _unreadable(table):
-                text = f"{where}: {wrong}. Every call of {name} is denied until that is corrected."
-                self._error_log.record("specialists", "config_invalid", text)
-                table = Rules(deny=["*"])
-            own[ai_id] = table
-        self._own = own
-
     @property
     def asks(self) -> list[Ask]:
         """What waits for a person, at every gateway of the fleet, the oldest first."""
@@ -200,61 +152,9 @@ class Approvals:
             return here
         return sorted([*here, *self.elsewhere.asks], key=lambda ask: ask.since)
 
-    @property
-    def rules(self) -> list[Rule]:
-        """All rules: those of the configuration and of specialists' files, then those made from answers."""
-        groups = self._settings.group_rules.items()
-        tables = [("", self._settings.rules), *groups, *self._own.items()]
-        written: list[Rule] = []
-        for scope, table in tables:
-            for verdict in ORDER:
-                written += [Rule(verdict, pattern, scope) for pattern in table.patterns(verdict)]
-        return [*written, *self._rules]
-
     async def calls(self, ai_id: str | None, limit: int) -> list[ToolRecord]:
         """Return the records of calls, newest first."""
         return await self._calls.find(ai_id=ai_id, limit=limit)
-
-    async def explain(
-        self,
-        tool: str,
-        arguments: str,
-        ai_id: str = "",
-        session_id: str = "",
-        narrower: CallRules | None = None,
-    ) -> Decision:
-        """Return what the rules say of a call, and which one; `narrower` are those that its question brought along."""
-        rules, scopes, cwd = self.rules, self._scopes(ai_id, session_id), self._cwd_of(tool, ai_id)
-        globs = globs_for([*rules, *written(narrower)], tool)
-
-        def decided() -> Decision:
-            elsewhere = cwd is not None and globs
-            real = real_places(values_of(arguments), globs, cwd or "") if elsewhere else NOWHERE_ELSE
-            decision = decide(rules, tool, arguments, scopes, default=self._default(tool), real=real)
-            return narrowed(decision, narrower, tool, arguments, real)
-
-        # links are looked up on a disk, and long arguments have many readings: neither on the event loop
-        return await asyncio.to_thread(decided) if globs else decided()
-
-    def _cwd_of(self, tool: str, ai_id: str) -> str | None:
-        """Return where relative paths of a call begin, empty where that is not known; `None` for files of another machine."""
-        name = tool.partition(":")[0]
-        if name == AGENTS_SERVER:
-            row = self._catalog.components.get(ai_id)
-            return (row.cwd if row is not None else None) or ""
-        server = self._settings.tools.get(name)
-        return None if server is None or server.url else os.path.expanduser(server.cwd or "")
-
-    def _scopes(self, ai_id: str, session_id: str) -> list[str]:
-        groups = [name for name in self._catalog.groups if ai_id in self._members(name)] if ai_id else []
-        return ["", *groups, *([ai_id] if ai_id else []), *([f"session/{session_id}"] if session_id else [])]
-
-    def _members(self, group: str) -> list[str]:
-        return [row.id for row in self._catalog.expand([group])]
-
-    @staticmethod
-    def _default(tool: str) -> Verdict:
-        return "allow" if tool.startswith(OWN) else "ask"
 
     # calls
 
@@ -333,7 +233,9 @@ class Approvals:
         if len(use.arguments.encode()) > MAX_ARGUMENTS:
             record.by = "the limit of arguments"
             return False, f"the arguments are longer than {MAX_ARGUMENTS:,} bytes", ""
-        decision = await self.explain(use.tool, use.arguments, use.ai_id, record.session_id, asked.rules)
+        decision = await self.rule_book.explain(
+            use.tool, use.arguments, use.ai_id, record.session_id, asked.rules
+        )
         if decision.rule is not None:
             record.rule = f"{decision.rule.verdict} {decision.rule.pattern}"
         if use.form is not None and decision.verdict == "allow":
@@ -349,7 +251,7 @@ class Approvals:
             return False, why, ""
         answer = await self._ask(use, record, decision, asked)
         # the wait may have been minutes: a rule that denies and was made meanwhile is stronger than the answer
-        now = await self.explain(use.tool, use.arguments, use.ai_id, record.session_id)
+        now = await self.rule_book.explain(use.tool, use.arguments, use.ai_id, record.session_id)
         if answer[0] and now.verdict == "deny":
             record.rule = f"deny {now.rule.pattern}" if now.rule else record.rule
             return False, f"{now.reason}, made while this call waited", ""
@@ -470,7 +372,7 @@ class Approvals:
         # before the rule is stored, which awaits: another answer may come in between, and the first one counts
         waiting.answer.set_result((answer, by, words, option))
         if rule is not None:
-            await self.add_rule(rule)
+            await self.rule_book.add(rule)
         return waiting.ask
 
     def finished(self, result: StreamToolResult) -> None:
@@ -497,53 +399,6 @@ class Approvals:
             record.state, record.ended_at = "ended", time.time()
             self._calls.complete_soon(record)
 
-    # rules
-
-    async def add_rule(self, rule: Rule) -> Rule:
-        """Keep a rule.
-
-        Raises:
-            RuleError: Its pattern cannot be read.
-        """
-        read_pattern(rule.pattern)
-
-        def added(rules: list[Rule]) -> list[Rule]:
-            rule.id = max((one.id for one in rules), default=0) + 1
-            return [*rules, rule]
-
-        await self._change_rules(added)
-        return rule
-
-    async def remove_rule(self, number: int) -> Rule:
-        """Forget a rule made from an answer.
-
-        Raises:
-            TektonError: `not_found`.
-        """
-        removed: list[Rule] = []
-
-        def without(rules: list[Rule]) -> list[Rule]:
-            removed.extend(one for one in rules if one.id == number)
-            return [one for one in rules if one.id != number]
-
-        await self._change_rules(without)
-        if not removed:
-            raise TektonError(f"there is no rule {number}; `tekton rules` lists them", code="not_found")
-        return removed[0]
-
-    async def _change_rules(self, change: Callable[[list[Rule]], list[Rule]]) -> None:
-        """Change the rules made from answers, one change after the other; one that is not stored is not in force."""
-        async with self._changing_rules:
-            if self.elsewhere is not None:  # another gateway may have changed them in this very moment
-                await self.read_rules()
-            changed = change(self._rules)
-            if changed == self._rules:
-                return
-            await self._stored.put(RULES_KEY, changed)
-            self._rules = changed
-        if self.elsewhere is not None:
-            self.elsewhere.rules_changed()
-
     async def close(self) -> None:
         """Void what waits, complete what ran, and end."""
         deciding = [task for tasks in self._tasks.values() for task in tasks]
@@ -551,14 +406,3 @@ class Approvals:
             task.cancel()
         await asyncio.gather(*deciding, return_exceptions=True)
         await self._calls.close()
-
-
-def _unreadable(table: Rules) -> RuleError | None:
-    """Return what is wrong with the first pattern of a table that cannot be read."""
-    for verdict in ORDER:
-        for pattern in table.patterns(verdict):
-            try:
-                read_pattern(pattern)
-            except RuleError as error:
-                return RuleError(f"{verdict}: {error}")
-    return None
