@@ -145,7 +145,7 @@ class Overview(Parser):
         super().__init__(**settings)
         self.commands: dict[str, _CommandParser] = {}
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Parse; an option before the command that nobody knows is refused itself, not its value as a command."""
         first = str(args[0]).partition("=")[0] if args else ""
         if first.startswith("--") and first not in self._option_string_actions:

@@ -153,7 +153,7 @@ async def test_a_misspelt_path_is_refused_with_the_one_that_was_meant(
     backend: Backend, method: str, path: str, meant: str
 ) -> None:
     async with backend.http() as http:
-        answer = await http.request(method, path, **({"json": {}} if method == "POST" else {}))
+        answer = await http.request(method, path, json={} if method == "POST" else None)
     said = answer.json()["error"]["message"]
     assert answer.status_code == 404
     assert said == f"there is no {method} {path} here" + (f"; did you mean {meant}?" if meant else "")

@@ -168,3 +168,19 @@ async def test_who_was_written_a_moment_ago_can_be_launched_at_once(tmp_path: Pa
             assert [row.id for row in report.plan.items] == [made.id]
         with pytest.raises(TektonError, match="critik"):
             await do(platform, "launch", ids=["critik"], dry_run=True)
+
+
+async def test_the_rules_of_a_file_apply_once_it_was_looked_at(tmp_path: Path) -> None:
+    async with running(tmp_path / "home", "apollo") as platform:
+        assert platform.watch is not None
+        platform.home.specialists.mkdir(exist_ok=True)
+        file = platform.home.specialists / "rev.toml"
+        for verdict in ("deny", "allow"):
+            file.write_text(f'persona = "You review."\n[rules]\n{verdict} = ["shell:*"]\n')
+            await platform.watch.look()
+            decided = await do(platform, "explain_rule", tool="shell:run", ai_id="rev-ai")
+            assert decided.verdict == verdict
+        file.write_text('persona = "You review."\n[rules]\nallow = ["shell:run x"]\n')
+        await platform.watch.look()
+        decided = await do(platform, "explain_rule", tool="shell:run", ai_id="rev-ai")
+        assert decided.verdict == "deny", "rules that cannot be read deny every call"

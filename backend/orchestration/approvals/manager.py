@@ -73,11 +73,6 @@ class _Open:
 class Elsewhere(Protocol):
     """What of the same waits at other gateways of the fleet."""
 
-    def reconfigure(self, settings: Settings) -> None:
-        """Take the settings as they are now; the catalogue has taken its own."""
-        self._settings = settings
-        self.rule_book.reconfigure(settings)
-
     @property
     def asks(self) -> list[Ask]:
         """What waits there, the oldest first."""
@@ -143,6 +138,11 @@ class Approvals:
         record.state = "void" if record.state == "waiting" else "ended"
         record.by, record.ended_at = record.by or "the backend ended before an answer", time.time()
         await self._calls.put(record)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take the settings as they are now; the catalogue has taken its own."""
+        self._settings = settings
+        self.rule_book.reconfigure(settings)
 
     @property
     def asks(self) -> list[Ask]:
