@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 RENEWALS_PER_LEASE = 8
 GRACE_LEASES = 1.0
 """For how many leases this gateway must have renewed its own, without a gap, before it declares another one dead."""
+MISSING_LEASES = 0.5
+"""For how many leases another's must have been missing, at each of our renewals, before it is declared dead: when the store's clock
+is set ahead all leases run out at once, and who lives has renewed its own long before that."""
 RunHere = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 """Runs an action here: request id, name of the action, its params as plain values."""
 
@@ -91,6 +94,8 @@ class Peers:
         self._beat_at = 0.0
         self._steady_since = 0.0
         """Since when each renewal of our own lease succeeded in time; another's lease is judged after a whole lease of these."""
+        self._missing: dict[str, float] = {}
+        """Since when the lease of an incarnation is seen to have run out."""
         stream.on_note = self._on_note
 
     @property
@@ -189,16 +194,22 @@ class Peers:
         self._beat_at = now
         return now - self._steady_since >= lease_s * GRACE_LEASES
 
+    def _silent(self, renewal: Renewal) -> list[Member]:
+        """Return the other gateways that are silent, as far as we could have heard them."""
+        now, may_judge = time.monotonic(), self._may_judge()
+        gone = [
+            member
+            for member in renewal.members
+            if not member.leased and member.incarnation != self.shared_log.incarnation
+        ]
+        self._missing = {one.incarnation: self._missing.get(one.incarnation, now) for one in gone}
+        patience_s = self.shared_log.lease_s * MISSING_LEASES
+        return [one for one in gone if may_judge and now - self._missing[one.incarnation] >= patience_s]
+
     async def _act(self, renewal: Renewal) -> None:
         fenced = list(renewal.fenced)
-        may_judge = self._may_judge()
-        for member in renewal.members:
-            if (
-                may_judge
-                and not member.leased
-                and member.incarnation != self.shared_log.incarnation
-                and await self.shared_log.fence(member)
-            ):
+        for member in self._silent(renewal):
+            if await self.shared_log.fence(member):
                 log.warning(
                     "the gateway %s was silent for %g s: declared dead", member.name, self.shared_log.lease_s
                 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from backend.client import Client
 from backend.schema.errors import TektonError
@@ -314,6 +315,43 @@ async def test_an_outage_of_the_store_that_is_longer_than_every_lease_ends_no_ga
         assert (await client.request("chat", {"id": "apollo", "message": "after"}))["content"]
     states = [event.status.state for event in heard.of(ServiceEvent) if event.status.name == "store"]
     assert states[:1] == ["exited"] and set(states[1:]) <= {"stopped"}, f"the store's state flaps: {states}"
+
+
+async def test_a_store_whose_clock_is_set_ahead_ends_no_gateway(pair: Pair) -> None:
+    """All leases run out at once; so they do when their keys are gone, as often as that comes about."""
+    first, second = await pair.client(1), await pair.client(2)
+    await first.request("launch", {"ids": ["apollo"]})
+    incarnations = {row["name"]: row for row in (await first.request("cluster_status", {}))["gateways"]}
+    async with redis.asyncio.Redis(port=pair.server.port) as raw:
+        for _ in range(12):  # at moments of every distance from the last renewals
+            leases = [key async for key in raw.scan_iter("tekton:fleet:*:lease:*")]
+            if leases:
+                await raw.delete(*leases)
+            await asyncio.sleep(0.65)
+    for client in (first, second):
+        assert (await client.request("chat", {"id": "apollo", "message": "hello"}))["content"]
+    now = (await second.request("cluster_status", {}))["gateways"]
+    assert {row["name"]: row["pid"] for row in now} == {n: row["pid"] for n, row in incarnations.items()}
+    assert all(process.poll() is None for process in pair.processes.values())
+
+
+async def test_a_gateway_that_dies_as_the_store_s_clock_is_set_back_is_missed_all_the_same(
+    pair: Pair,
+) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await second.request("launch", {"ids": ["apollo"]})
+    heard = await Heard(second).begin("chat")
+    lost = asyncio.create_task(
+        first.request("chat", {"id": "apollo", "message": "[[repeat 900]] [[rate 20]]", "request_id": "lost"})
+    )
+    await heard.until(lambda events: len(chunks(events, "lost")) > 3)
+    pair.signal(1, signal.SIGKILL)
+    async with redis.asyncio.Redis(port=pair.server.port) as raw:
+        async for key in raw.scan_iter("tekton:fleet:*:lease:*"):
+            await raw.pexpire(key, 3_600_000)  # what a lease has left to go when its clock went back an hour
+    await heard.until(lambda events: any(isinstance(event, StreamError) for event in events))
+    lost.cancel()
+    await asyncio.gather(lost, return_exceptions=True)
 
 
 async def test_a_store_that_is_emptied_ends_no_gateway_and_the_loss_is_told(pair: Pair) -> None:

@@ -44,9 +44,12 @@ end
 local members = {}
 local incarnations = redis.call('HGETALL', p .. 'incarnations')
 for i = 1, #incarnations, 2 do
+  local lease = p .. 'lease:' .. incarnations[i + 1]
+  -- the server's clock was set back: the lease of one that died would last until the clock is there again
+  if redis.call('PTTL', lease) > tonumber(ARGV[3]) then redis.call('PEXPIRE', lease, ARGV[3]) end
   members[#members + 1] = incarnations[i]
   members[#members + 1] = incarnations[i + 1]
-  members[#members + 1] = tostring(redis.call('EXISTS', p .. 'lease:' .. incarnations[i + 1]))
+  members[#members + 1] = tostring(redis.call('EXISTS', lease))
   members[#members + 1] = redis.call('HGET', p .. 'members', incarnations[i]) or '{}'
 end
 return {leader, redis.call('GET', p .. 'epoch') or '', members, redis.call('SMEMBERS', p .. 'fenced'), again}
