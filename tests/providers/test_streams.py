@@ -500,6 +500,23 @@ SPOKEN: dict[str, tuple[Any, list[dict[str, Any]], list[tuple[str, str]]]] = {
     "the name with every piece": (openai, [
         piece(index=0, function={"name": "f", "arguments": text}) for text in ("", '{"a"', ":", "1}", "")
     ], [ONE]),
+    "one id and one number for two": (openai, [
+        piece(index=0, id="x", function={"name": "f", "arguments": '{"a":1}'}),
+        piece(index=0, id="x", function={"name": "g", "arguments": '{"b":2}'}),
+    ], [ONE, TWO]),
+    "one id for two numbers, interleaved": (openai, [
+        piece(index=0, id="x", function={"name": "f", "arguments": '{"a"'}),
+        piece(index=1, id="x", function={"name": "g", "arguments": '{"b"'}),
+        piece(index=0, id="x", function={"arguments": ":1}"}), piece(index=1, id="x", function={"arguments": ":2}"}),
+    ], [ONE, TWO]),
+    "a call that is said again whole": (openai, [
+        piece(index=0, id="x", function={"name": "f", "arguments": '{"a"'}), piece(index=0, function={"arguments": ":1}"}),
+        piece(index=0, id="x", function={"name": "f", "arguments": '{"a":1}'}),
+    ], [ONE]),
+    "two blocks of one id": (anthropic, [
+        {**begun(0, "f", {"a": 1}), "content_block": {"type": "tool_use", "id": "x", "name": "f", "input": {"a": 1}}},
+        {**begun(1, "g", {"b": 2}), "content_block": {"type": "tool_use", "id": "x", "name": "g", "input": {"b": 2}}},
+    ], [ONE, TWO]),
     "numbers that are texts, interleaved": (openai, [
         piece(index="0", id="x", function={"name": "f", "arguments": '{"a"'}),
         piece(index="1", id="y", function={"name": "g", "arguments": '{"b"'}),
@@ -525,6 +542,8 @@ def test_calls_are_told_apart_and_whole_however_a_server_numbers_them(
     items = [item for value in stream for item in vendor.take("", value, answer)]
     answer.end("tool_calls")
     items += answer.completed()
+    ids = [item.id for item in items if isinstance(item, ToolPiece) and item.name]
+    assert all(ids) and len(set(ids)) == len(calls), "no two calls have one id"
     named: dict[int, list[str]] = {}
     for item in items:
         if isinstance(item, ToolPiece):

@@ -129,6 +129,8 @@ class _Call:
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = self.name = self._held = ""
+        self.said_id = ""
+        """Its id as the upstream says it; two calls may have the same."""
         self.given: object = None
         """Arguments that came with its beginning: they count where none come behind."""
         self._written: list[str] = []
@@ -165,6 +167,11 @@ class _Call:
         except ValueError:
             return False
         return True
+
+    def is_said_by(self, arguments: object) -> bool:
+        """Return whether arguments are those that were written already."""
+        text = arguments if isinstance(arguments, str) else _written(arguments)
+        return text.strip() == "".join(self._written).strip()
 
     def end(self) -> Iterator[StreamItem]:
         """Yield the arguments that came with its beginning, where none came behind."""
@@ -311,7 +318,8 @@ class Answer:
         """Take the beginning of a tool call or more of it; `key` is what the upstream tells calls apart by.
 
         A new id under a known key is a new call: some servers number all of theirs 0. So is a name behind arguments that are
-        whole: others give no ids either.
+        whole: others give no ids, or one for all. Each call gets an id of its own: results belong to calls by them. A call
+        that is said once more, whole, is none.
         """
         if not self._offered:
             if isinstance(name, str) and name and name not in self._tools:
@@ -320,16 +328,25 @@ class Answer:
         call_id = encodable(call_id) if isinstance(call_id, str) else ""
         if isinstance(key, list | dict):  # no place at all; nothing else of a JSON object cannot be a key
             key = None
-        call = self._latest.get(key)
-        again = isinstance(name, str) and bool(name) and not call_id
+        call, named = self._latest.get(key), isinstance(name, str) and bool(name)
+        if call is None and call_id and not named:  # more of one that stood under another key
+            call = next((one for one in self._calls if one.said_id == call_id), None)
+        more_whole = call is not None and named and bool(arguments) and call.whole
         if (
-            call is None
-            or (call_id and call.id and call.id != call_id)
-            or (again and arguments and call.whole)
+            more_whole
+            and call is not None
+            and call_id
+            and call.said_id == call_id
+            and call.is_said_by(arguments)
         ):
+            return
+        if call is None or (call_id and call.said_id and call.said_id != call_id) or more_whole:
             call = self._latest[key] = _Call(len(self._calls))
             self._calls.append(call)
-        call.id = call.id or call_id
+        call.said_id = call.said_id or call_id
+        if not call.id and call_id:
+            taken = any(one.id == call_id for one in self._calls)
+            call.id = f"{call_id}_{call.index}" if taken else call_id
         self._more()
         yield from call.add(name, arguments)
 
