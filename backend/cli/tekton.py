@@ -145,12 +145,13 @@ class Overview(Parser):
         super().__init__(**settings)
         self.commands: dict[str, _CommandParser] = {}
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
         """Parse; an option before the command that nobody knows is refused itself, not its value as a command."""
-        first = str(args[0]).partition("=")[0] if args else ""
+        words = named.get("args") or (given[0] if given else None)
+        first = str(words[0]).partition("=")[0] if words else ""
         if first.startswith("--") and first not in self._option_string_actions:
             self.refuse([first])
-        return super().parse_known_args(args, namespace)
+        return super().parse_known_args(*given, **named)
 
     def format_help(self) -> str:
         width = max(len(name) for group in GROUPS.values() for name in group) + 2

@@ -224,7 +224,7 @@ class RedisConnection:
         ):
             return error
         try:
-            await self._client.execute_command("PING")
+            await cast(Any, self._client).execute_command("PING")
         except FencedOff as told:
             return told
         except Exception as other:
