@@ -179,7 +179,7 @@ class AskKeys(Widget):
     def why_not(self, verb: str) -> str:
         """Return why a key does not answer this call."""
         if self.ask is None:
-            return ""
+            return "no card of a call has the keys: tab goes to one that waits"
         if verb in ("acknowledge", "acknowledge-all") and self.ask.tool == QUESTION:
             return "it is a question: its number answers it"
         if verb == "acknowledge-all" and not self.ask.always:
