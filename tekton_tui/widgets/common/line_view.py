@@ -77,6 +77,7 @@ class LineView(RichLog, can_focus=True):
     def action_wrap(self) -> None:
         self.wrap = not self.wrap
         self._rewrite()
+        self.notify(f"long lines are {'wrapped' if self.wrap else 'cut'}", markup=False)
 
     def action_end(self) -> None:
         self.following = self.auto_scroll = True
@@ -104,7 +105,9 @@ class LineView(RichLog, can_focus=True):
         self.scroll_home(animate=False)
 
     def action_copy(self) -> None:
-        app_of(self).copy_to_clipboard("\n".join(text for text, _ in self.kept if self._passes(text)))
+        lines = [text for text, _ in self.kept if self._passes(text)]
+        app_of(self).copy_to_clipboard("\n".join(lines))
+        self.notify(f"copied {len(lines)} line{'s' * (len(lines) != 1)}", markup=False)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         self.following = self.auto_scroll = False
