@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
+from backend.specialists.killall import kill_all
 from tests.gateway.serving import END_S, Backend, start_backend
 
 BOUND_S = 60.0
@@ -118,6 +119,7 @@ async def test_who_has_connected_when_it_is_told_to_end_is_answered_all_the_same
     async with asyncio.timeout(BOUND_S):
         answers = await asyncio.gather(*streams)
     backend.process.wait(END_S)
+    await asyncio.to_thread(kill_all, backend.home, grace_s=1.0)  # SIGTERM leaves the fleet running
     for (path, _, ends), frames in zip(asked, answers, strict=True):
         last = frames[-1]
         if "type" not in last:
