@@ -30,12 +30,18 @@ def point(terminal: Terminal, column: int, line: int, button: int = PRESS, end: 
     terminal.send(f"\x1b[<{button};{column};{line}{end}")
 
 
-async def click(terminal: Terminal, words: str, *, last: bool = False) -> None:
-    """Click into a text once it is on the screen."""
+async def click(terminal: Terminal, words: str, *, last: bool = False, times: int = 1) -> None:
+    """Click into a text once it is on the screen, and again at the very same place."""
     await seen(terminal, words)
     column, line = spot(terminal, words, last=last)
-    point(terminal, column + 1, line)
-    point(terminal, column + 1, line, end="m")
+    for _ in range(times):
+        point(terminal, column + 1, line)
+        point(terminal, column + 1, line, end="m")
+
+
+async def gone(terminal: Terminal, words: str) -> None:
+    """Wait until a text is painted over: what is to be clicked may stand on the screen before, too."""
+    await asyncio.to_thread(terminal.until, lambda t: words not in t.screen())
 
 
 async def seen(terminal: Terminal, words: str) -> None:
@@ -54,15 +60,14 @@ async def test_screens_rows_buttons_and_tabs_are_clicked(tmp_path: Path) -> None
         await click(terminal, " Kill ")
         await seen(terminal, "This kills:")
         await click(terminal, "Cancel")
-        await asyncio.to_thread(terminal.until, lambda t: "This kills:" not in t.screen())
+        await gone(terminal, "This kills:")
         assert not [call for call in gateway.calls if isinstance(call, Kill)]
-        for _ in range(2):
-            await click(terminal, "athena ")
+        await click(terminal, "athena ", times=2)
         await seen(terminal, "to athena")
         await click(terminal, "1 Fleet")
         await seen(terminal, "Launch all")
-        for _ in range(2):
-            await click(terminal, "apollo ")
+        await gone(terminal, "to athena")
+        await click(terminal, "● apollo ", times=2)
         await seen(terminal, "to apollo")
         await click(terminal, "athena")
         await seen(terminal, "to athena")
@@ -71,8 +76,7 @@ async def test_screens_rows_buttons_and_tabs_are_clicked(tmp_path: Path) -> None
 async def test_the_wheel_scrolls_and_a_drag_selects_what_is_then_copied(tmp_path: Path) -> None:
     async with console(tmp_path) as (terminal, gateway):
         await seen(terminal, "● apollo")
-        for _ in range(2):
-            await click(terminal, "apollo ")
+        await click(terminal, "● apollo ", times=2)
         await seen(terminal, "to apollo")
         text = "\n\n".join(f"paragraph number {number}" for number in range(60))
         await gateway.send(*answer("r1", "apollo-ai", "s-apollo-ai", "Count.", text))
