@@ -1,4 +1,4 @@
-"""Screen 2: a tab for each specialist, its conversation, and what it does right now."""
+"""Place 2: a tab for each specialist, its conversation, and what it does right now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screen 6: the error log. Nothing ages out; a person says what has been seen."""
+"""A tab of Needs you: the error log. Nothing ages out; a person says what has been seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screen 1: the fleet at a glance, and the keys that launch, stop and ask it."""
+"""Place 1: the fleet at a glance, and the keys that launch, stop and ask it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screen 7: who may come in, who is in, what was asked and what was turned away."""
+"""A tab of System: who may come in, who is in, what was asked and what was turned away."""
 
 from __future__ import annotations
 

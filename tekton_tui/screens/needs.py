@@ -1,4 +1,4 @@
-"""Screen 4: what waits for the operator, most urgent first; what was put away; and the whole error log."""
+"""Place 4: what waits for the operator, most urgent first; what was put away; and the whole error log."""
 
 from __future__ import annotations
 

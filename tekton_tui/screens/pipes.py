@@ -263,12 +263,18 @@ class PipesPane(Vertical):
     def _pipe(self, event: Transcript.Pipe) -> None:
         """Use what is read as the input of the next run."""
         self.take_input(event.text, event.entry.speaker)
+        self._commands.notify(f"the next run begins with these {len(event.text):,} characters")
 
     @on(Transcript.Quote)
     def _quote(self, event: Transcript.Quote) -> None:
         quoted = " ".join(event.text.split()).replace('"', "'")
         self.query_one(Composer).insert(f'"{quoted}"')
         self.focus_content()
+
+    @on(Transcript.EditAndAsk)
+    @on(Transcript.WhatWasSent)
+    def _has_no_message(self) -> None:
+        self._commands.notify("a stage of a run is no message: R runs it again")
 
     @on(Transcript.AskAgain)
     def _stage_again(self) -> None:

@@ -1,4 +1,4 @@
-"""Screen 8: earlier conversations: find by words, read, resume, rename, export, delete."""
+"""Earlier conversations: find by words, read, resume, rename, export, delete."""
 
 from __future__ import annotations
 
@@ -140,6 +140,19 @@ class SessionsPane(Vertical):
         transcript.border_title = literal(row.title or row.id)
         transcript.load([stored_entry(message) for message in listed.messages])
         transcript.search(self._sought)
+
+    @on(Transcript.Copied)
+    def _copied(self, event: Transcript.Copied) -> None:
+        self._commands.copy(event.text, f"{len(event.text):,} characters")
+
+    @on(Transcript.AskAgain)
+    @on(Transcript.EditAndAsk)
+    @on(Transcript.Pipe)
+    @on(Transcript.Quote)
+    @on(Transcript.WhatWasSent)
+    def _only_read(self) -> None:
+        """Say where a message can be worked on: who reads here may not have meant this conversation to go on."""
+        self._commands.notify("here it is only read: ⏎ on its row opens the conversation")
 
     @on(DataTable.RowSelected)
     def action_resume(self) -> None:

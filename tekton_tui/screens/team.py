@@ -1,4 +1,4 @@
-"""Screen 3: one prompt to many, their answers side by side, in the order they arrive."""
+"""Place 3: one prompt to many, their answers side by side, in the order they arrive."""
 
 from __future__ import annotations
 

@@ -164,10 +164,10 @@ class Cursor:
         self.put(Target(number))
         flow.set_raw(number, not flow.message(number).raw)
 
-    def toggle_fold(self) -> None:
-        """Fold or unfold the part under the cursor, or the first foldable part of the message."""
+    def toggle_fold(self) -> bool:
+        """Fold or unfold the part under the cursor, or the first foldable part of the message; return whether there is one."""
         if self.target is None:
-            return
+            return False
         message = self._message(self.target)
         pieces = message.pieces if self.target.piece == WHOLE else [self._piece(self.target)]
         for piece in pieces:
@@ -177,7 +177,8 @@ class Cursor:
                 piece.toggle()
                 message.changed()
                 self._viewport.flow.measure(self.target.number)
-                return
+                return True
+        return False
 
     def _message(self, target: Target) -> Message:
         return self._viewport.flow.message(target.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Kind = Literal["user", "answer", "error", "note"]
 
@@ -83,6 +83,9 @@ class Ending(NamedTuple):
     facts: tuple[str, ...] = ()
     cause: str = ""
     remedy: tuple[tuple[str, str], ...] = ()
+
+
+WHOLE_ANSWER: Final = Ending()
 
 
 @dataclass(slots=True)

@@ -113,6 +113,8 @@ _CLASS_OF: Final = (
 
 BAR_CELLS: Final = 2
 SCROLL_CELLS: Final = 1
+ROOMY: Final = 40
+"""A transcript this wide keeps a cell free before its scrollbar."""
 BAR: Final = "▎"
 """The speaker's bar."""
 THUMB: Final = "▐"

@@ -24,7 +24,7 @@ from tekton_tui.runtime.frame_scheduler import FrameScheduler, frame_scheduler
 from tekton_tui.transcript import messages, palette
 from tekton_tui.transcript.canvas import Canvas, Marks, on_terminal
 from tekton_tui.transcript.cursor import Cursor, Target
-from tekton_tui.transcript.entry import Ending, Entry, ToolRow
+from tekton_tui.transcript.entry import WHOLE_ANSWER, Ending, Entry, ToolRow
 from tekton_tui.transcript.flow import Flow, Place
 from tekton_tui.transcript.markdown import warm
 from tekton_tui.transcript.message import Look
@@ -37,9 +37,6 @@ SCROLL_LINES: Final = 3
 """Rows the cursor keys scroll through a message that is taller than the window."""
 MEASURE: Final = 100
 """Cells of a row of text at most: longer lines are hard to read."""
-WHOLE_ANSWER: Final = Ending()
-ROOMY: Final = 40
-"""A transcript this wide keeps a cell free before its scrollbar."""
 
 
 class Transcript(ScrollView, can_focus=True):
@@ -254,7 +251,7 @@ class Transcript(ScrollView, can_focus=True):
         if not size.width or not size.height:
             self._stale = True
             return
-        beside = self._canvas.bar_cells + palette.SCROLL_CELLS + (size.width >= ROOMY)
+        beside = self._canvas.bar_cells + palette.SCROLL_CELLS + (size.width >= palette.ROOMY)
         self._viewport.resize(max(1, min(MEASURE, size.width - beside)), size.height)
         # A reader who scrolled up will scroll on: the screen above is drawn exactly, so that nothing jumps then.
         margin = 0 if self._viewport.following else size.height
@@ -433,14 +430,12 @@ class Transcript(ScrollView, can_focus=True):
         self._catch_up()
 
     def action_top(self) -> None:
-        """Go to the first message."""
         if self._flow.entries:
             self._viewport.hold(Place(self._flow.first, 0, 0))
             self._cursor.put(Target(self._flow.first))
             self._catch_up()
 
     def action_tail(self) -> None:
-        """Go to the newest text and follow it, without a cursor."""
         self._cursor.clear()
         self.scroll_to_tail()
 
@@ -458,19 +453,20 @@ class Transcript(ScrollView, can_focus=True):
 
     def action_copy(self) -> None:
         """Copy the selection, the code block or the message under the cursor."""
-        entry = self._cursor.entry()
+        entry = self._here()
         text = self.screen.get_selected_text() or self._cursor.text()
         if text and entry is not None:
             self._any_app.copy_to_clipboard(text)
             self.post_message(self.Copied(self, entry, text))
 
     def action_raw(self) -> None:
-        self._cursor.toggle_raw()
+        if self._here() is not None:
+            self._cursor.toggle_raw()
         self._catch_up()
 
     def action_fold(self) -> None:
-        if not self._choose_card():
-            self._cursor.toggle_fold()
+        if self._here() is not None and not self._choose_card() and not self._cursor.toggle_fold():
+            self.notify("nothing folds here", markup=False)
         self._catch_up()
 
     def _choose_card(self, key: str = "") -> bool:
@@ -494,6 +490,11 @@ class Transcript(ScrollView, can_focus=True):
     def action_sent(self) -> None:
         self._post_about(self.WhatWasSent)
 
+    def _here(self) -> Entry | None:
+        if (entry := self._cursor.entry()) is None:
+            self.notify("there is no message here yet", markup=False)
+        return entry
+
     def _post_about(self, kind: type[messages.About]) -> None:
-        if (entry := self._cursor.entry()) is not None:
+        if (entry := self._here()) is not None:
             self.post_message(kind(self, entry, self._cursor.text()))
