@@ -117,6 +117,8 @@ class Supervisor:
         self.follower = Follower(self._context, self._endpoints)
         self._heartbeat = Heartbeat(self._context)
         self._reconciler = Reconciler(self._context, publish, has_subscribers)
+        self._changing: dict[str, asyncio.Lock] = {}
+        """Changes of a specialist's model come one after another: row and worker never end up with two."""
         self._restarting: dict[str, asyncio.Future[None]] = {}
         """Resolved when the restart that somebody asked for has come to its end, well or not."""
         self._keys_sent: set[tuple[int, str]] = set()
@@ -330,6 +332,10 @@ class Supervisor:
         Raises:
             TektonError: The worker cannot use them; nothing was changed.
         """
+        async with self._changing.setdefault(self.status(ai_id).id, asyncio.Lock()):
+            await self._set_model(ai_id, provider, model)
+
+    async def _set_model(self, ai_id: str, provider: str | None, model: str | None) -> None:
         context, row = self._context, self.status(ai_id)
         kind = provider or row.provider
         if kind == "auto":

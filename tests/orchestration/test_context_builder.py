@@ -17,7 +17,7 @@ from backend.orchestration.turns.context_builder import MAX_TRAIL, LoopRefused
 from backend.orchestration.turns.request import ChatRequest
 from backend.providers.embedded.weights import MODEL_NAME as STAND_IN_MODEL
 from backend.schema.errors import TektonError
-from backend.schema.frames import TurnContext
+from backend.schema.frames import InfoResponse, Request, TurnContext
 from backend.schema.records import StoredMessage
 from backend.specialists.killall import kill_all
 from backend.wire import MAX_LINE_BYTES
@@ -119,6 +119,37 @@ async def test_the_window_is_that_of_the_model_of_the_turn(platform: Platform) -
     await _do(platform, "patch_session", id=session, model="")
     await _do(platform, "set_model", ids=["apollo"], model="scripted")
     assert await shown() == "all"
+
+
+async def test_a_question_goes_to_the_model_it_was_built_for_while_models_are_changed(
+    platform: Platform,
+) -> None:
+    session = await _begin(platform)
+    for number in range(6):
+        await _ask(platform, session, f"{number} " + "word " * 200)
+    stored = await platform.memory.sessions.get(session)
+    contexts = platform.turns._runner._contexts  # pyright: ignore[reportPrivateUsage]
+    channel = platform.fleet.channel("apollo-ai")
+
+    async def change(name: str) -> None:
+        await _do(platform, "set_model", ids=["apollo"], model=name)
+
+    async def build(number: int) -> Request:
+        for _ in range(number):
+            await asyncio.sleep(0)
+        return await contexts.build(
+            ChatRequest("apollo-ai", "and now?", request_id=f"b{number}"), stored, channel
+        )
+
+    names = ["window-1200", "window-20000", "window-1300", "window-21000"] * 3
+    built = await asyncio.gather(*map(build, range(40)), *map(change, names))
+    for sent in built[:40]:
+        assert sent is not None and sent.model and sent.provider == "scripted"
+        room = int(sent.model.removeprefix("window-")) if sent.model != "scripted" else 100_000
+        assert (len(sent.messages or ()) < 12) == (room < 2_000), sent.model
+    info = await channel.call(Request(type="info"), timeout_s=BOUND_S)
+    assert isinstance(info, InfoResponse) and info.model_name == platform.fleet.own_model("apollo-ai")[1]
+    await change("scripted")
 
 
 async def test_a_long_conversation_is_cut_with_a_word_and_begins_at_one_place_for_many_turns(

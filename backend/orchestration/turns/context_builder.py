@@ -124,8 +124,9 @@ class ContextBuilder:
             max_tokens=request.max_tokens,
             phases=True,
             instruction=request.instruction,
-            provider=provider,
-            model=model,
+            # The one it is built for: the specialist's own may be changed before this is read, to one with less room.
+            provider=info.model_provider or provider,
+            model=info.model_name or model,
             context=context,
             parts=request.parts,
             options=request.options,
@@ -293,12 +294,15 @@ class ContextBuilder:
         Without `provider` and `model` it is the specialist's own, which may be changed while it runs.
         """
         own_provider, own_model = self._own_model(ai_id)
-        key = ai_id, provider or own_provider, model or ("" if provider else own_model)
+        model = model or ("" if provider else own_model)
+        provider = provider or own_provider
+        key = ai_id, provider, model
         known = self._infos.get(key)
         # Another connection may be another process, of another version.
         if known is not None and known[0] is link:
             return known[1]
-        asked = Request(type="info", phases=True, provider=provider, model=model)
+        # By name, so that a change under way cannot have one model's answer kept as another's.
+        asked = Request(type="info", phases=True, provider=provider or None, model=model or None)
         reply = await link.call(asked, timeout_s=CALL_TIMEOUT_S)
         if not isinstance(reply, InfoResponse):
             raise TektonError(f"{ai_id} answered `info` with {type(reply).__name__}")
@@ -321,7 +325,8 @@ class ContextBuilder:
     async def count(self, ai_id: str, link: Channel, texts: list[str]) -> int:
         """Return the tokens of texts by the provider's own tokenizer where it has one, else about how many they are."""
         info = await self._info(ai_id, link)
-        reply = await link.call(Request(type="count_tokens", texts=texts), timeout_s=CALL_TIMEOUT_S)
+        asked = Request(type="count_tokens", texts=texts, provider=info.model_provider, model=info.model_name)
+        reply = await link.call(asked, timeout_s=CALL_TIMEOUT_S)
         if isinstance(reply, CountTokensResponse) and reply.counts is not None:
             return sum(reply.counts)
         return sum(map(self.estimator.counter(info.model), texts))
