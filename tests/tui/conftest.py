@@ -77,6 +77,7 @@ PAUSE_S = 0.02
 LATE_S = 0.015
 """A pause that ends so much later than asked was no pause: the console drew, or the machine was busy elsewhere."""
 RESTLESS_S = 20.0
+UNTIL_S = 60.0
 
 
 async def settle(pilot: Pilot[Any], times: int = 6) -> None:
@@ -89,6 +90,13 @@ async def settle(pilot: Pilot[Any], times: int = 6) -> None:
         now = loop.time()
         times -= now - asked - PAUSE_S < LATE_S or now - began > RESTLESS_S
         await pilot.pause(0)
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
+    """Let the console run until something holds; fails past `UNTIL_S`."""
+    async with asyncio.timeout(UNTIL_S):
+        while not holds():
+            await pilot.pause(PAUSE_S)
 
 
 def names_shown(app: TektonApp) -> list[str]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from textual.pilot import Pilot
 
 from backend.client import Client, attach
 from backend.home import Home
@@ -18,6 +15,7 @@ from tekton_tui.runtime.connect import connector
 from tekton_tui.screens.dialogs import Dialog
 from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.composer.composer import Composer
+from tests.tui.conftest import until
 from tests.tui.lossy_proxy import LossyProxy
 from tests.tui.test_console import screen_text
 
@@ -46,12 +44,6 @@ async def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     finally:
         await client.request("shutdown", {"stop_fleet": True}, timeout_s=LIMIT_S)
         await client.close()
-
-
-async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not holds():
-            await pilot.pause(0.02)
 
 
 @pytest.mark.e2e

@@ -26,7 +26,7 @@ from tekton_tui.widgets.team.lane_grid import LEAST_ROWS, LaneGrid, places_for, 
 from tekton_tui.widgets.team.lane_text import first_sentence
 from tekton_tui.widgets.team.team_list import TeamList
 from tekton_tui.widgets.team.team_view import TeamView
-from tests.tui.conftest import settle
+from tests.tui.conftest import settle, until
 from tests.tui.fake_client import FakeClient, answer, live, team
 from tests.tui.test_console import screen_text
 
@@ -328,8 +328,8 @@ async def test_a_judge_of_ones_choice_merges_the_marked_answers(console: Maker) 
         assert asked.context is not None
         assert [part.specialist_id for part in asked.context.previous] == ["numa-ai", "apollo-ai"]
         client.send(*reply("rhetor", "Both at once.", lane="merge"))
-        await settle(pilot, 10)
-        assert "joint answer · rhetor ✓" in screen_text(app) and "3 answered" in screen_text(app)
+        await until(pilot, lambda: "joint answer · rhetor ✓" in screen_text(app))
+        assert "3 answered" in screen_text(app)
         joint = app.query_one(LaneGrid).judge
         assert joint is not None and joint.region.width == 120 and joint.region.y < order_top(app)
         await pilot.press("up", "up", "up", "enter")
