@@ -54,6 +54,7 @@ from backend.schema.records import (
 from backend.schema.results import (
     AskAnswered,
     AttentionList,
+    CancelResult,
     KillResult,
     LaunchReport,
     Model,
@@ -256,9 +257,10 @@ class Fleet(FakeClient):
         return Started(params.request_id)
 
     def _cancel(self, params: Cancel) -> Any:
-        if task := self._tasks.pop(params.request_id, None):
-            task.cancel()
-        raise TektonError("it has ended", code="not_found")
+        if (task := self._tasks.pop(params.target, None)) is None:
+            raise TektonError("it has ended", code="not_found")
+        task.cancel()
+        return CancelResult(params.target, True, 1, 1.0)
 
     async def _speak(self, turn: list[Any]) -> None:
         """Write twenty words over two seconds, so that keys meet answers under way."""

