@@ -100,7 +100,7 @@ class TektonApp(App[None]):
         """Id of the item that `e` went to last."""
 
     def compose(self) -> ComposeResult:
-        yield Header(self.stores, SCREENS["needs"].badge, id="header")
+        yield Header(self.stores, id="header")
         yield ScreenBar([row for row in SCREENS.values() if row.key], self.stores, id="navigation")
         yield ContentSwitcher(id="panes")
         yield CommandLine(self.commands, self._known, self._act_here, id="command")

@@ -5,59 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from backend.schema.events import (
-    AskClosed,
-    AskOpened,
-    AttentionChanged,
-    ErrorEntry,
-    ErrorsAcknowledged,
-    Event,
-    GatewayCall,
-    LogLines,
-    Metrics,
-    PipelineEnd,
-    PipelineStart,
-    ProviderChanged,
-    ServiceEvent,
-    Snapshot,
-    SpecialistEvent,
-    SpecialistGone,
-    StageEvent,
-    StageText,
-    TeamEnd,
-    TeamQueued,
-    TeamStart,
-    TurnChanged,
-    TurnStarted,
-)
-from backend.schema.frames import (
-    StreamChunk,
-    StreamEnd,
-    StreamError,
-    StreamPhase,
-    StreamReasoning,
-    StreamToolCall,
-    StreamToolResult,
-    StreamToolUse,
-)
+from backend.schema import events, frames
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN, LIVE
 from tekton_tui.stores import Line, Stores
 
 
-def dispatch(stores: Stores, events: Sequence[Event]) -> None:
+def dispatch(stores: Stores, batch: Sequence[events.Event]) -> None:
     """Feed a batch of events into the stores, in order.
 
     Consecutive text events of a turn are joined, and the fleet's signals are emitted once, at the end of the batch.
     """
     with stores.fleet.batch():
-        _feed(stores, events)
+        _feed(stores, batch)
 
 
-def _feed(stores: Stores, events: Sequence[Event]) -> None:
+def _feed(stores: Stores, batch: Sequence[events.Event]) -> None:
     texts: dict[str, list[str]] = {}
-    for event in events:
-        if isinstance(event, StreamChunk):
+    for event in batch:
+        if isinstance(event, frames.StreamChunk):
             # Joined over texts of other turns: order matters only within a turn.
             texts.setdefault(event.request_id, []).append(event.content)
             continue
@@ -74,93 +40,81 @@ def _add_texts(stores: Stores, texts: dict[str, list[str]]) -> None:
         stores.turn_log.enter(request_id, "streaming")
 
 
-def _feed_one(stores: Stores, event: Event) -> None:
+def _feed_one(stores: Stores, event: events.Event) -> None:
     match event:
-        case StreamReasoning():
+        case frames.StreamReasoning():
             stores.turns.add_reasoning(event.request_id, event.content)
-        case StreamPhase():
+        case frames.StreamPhase():
             stores.turns.set_phase(event)
             stores.turn_log.enter(event.request_id, event.phase)
-        case StreamToolCall():
+        case frames.StreamToolCall():
             stores.turns.call_tool(event)
-        case StreamToolUse():
+        case frames.StreamToolUse():
             stores.turns.use_tool(event)
-        case StreamToolResult():
+        case frames.StreamToolResult():
             stores.turns.tool_result(event)
-        case TurnStarted():
+        case events.TurnStarted():
             stores.turns.start(event)
             stores.turn_log.start(event)
-            _note(
-                stores,
-                event.timestamp,
-                "turn",
-                event.ai_id,
-                f"asked: {event.prompt}" if event.prompt else "asked",
-            )
-        case StreamEnd() | StreamError():
+            text = f"asked: {event.prompt}" if event.prompt else "asked"
+            _note(stores, event.timestamp, "turn", event.ai_id, text)
+        case frames.StreamEnd() | frames.StreamError():
             _ended(stores, event)
-        case SpecialistEvent():
+        case events.SpecialistEvent():
             _lifecycle(stores, event.status)
-        case SpecialistGone():
+        case events.SpecialistGone():
             stores.fleet.drop(event.id)
-        case ServiceEvent():
+        case events.ServiceEvent():
             stores.fleet.put_service(event.status)
-            text = " · ".join(
-                part for part in (event.status.state, event.status.detail, event.status.cause) if part
-            )
+            status = event.status
+            text = " · ".join(filter(None, (status.state, status.detail, status.cause)))
             _note(stores, event.timestamp, "lifecycle", event.status.name, text)
-        case ProviderChanged():
+        case events.ProviderChanged():
             stores.fleet.put_provider(event.provider, event.offer)
             _note(stores, event.timestamp, "lifecycle", "model", _provider_words(event))
-        case Metrics():
+        case events.Metrics():
             stores.fleet.measure(event)
-        case TeamStart():
+        case events.TeamStart():
             stores.turns.start_team(event)
             _note(stores, event.timestamp, "turn", "team", f"asked {len(event.lanes)}: {event.prompt}")
-        case TeamQueued():
+        case events.TeamQueued():
             stores.turns.queue_team(event)
-        case TurnChanged():
+        case events.TurnChanged():
             stores.turns.change_prompt(event)
-        case TeamEnd():
+        case events.TeamEnd():
             stores.turns.end_team(event)
-        case ErrorEntry():
+        case events.ErrorEntry():
             stores.errors.put(event)
             record = event.record
-            _note(
-                stores,
-                record.last,
-                "error",
-                record.where,
-                f"{record.code.replace('_', ' ')}: {record.message}",
-                bad=True,
-            )
-        case ErrorsAcknowledged():
+            text = f"{record.code.replace('_', ' ')}: {record.message}"
+            _note(stores, record.last, "error", record.where, text, bad=True)
+        case events.ErrorsAcknowledged():
             stores.errors.acknowledge(event)
-        case AskOpened():
+        case events.AskOpened():
             stores.asks.put(event.ask)
             stores.turns.ask_opened(event.ask)
             _note(stores, event.ask.since, "turn", event.ask.ai_id, f"asks to call {event.ask.tool}")
-        case AskClosed():
+        case events.AskClosed():
             stores.asks.close(event)
             stores.turns.ask_closed(event)
-        case AttentionChanged():
+        case events.AttentionChanged():
             stores.attention.apply(event)
-        case PipelineStart():
+        case events.PipelineStart():
             stores.pipes.start(event)
             _note(stores, event.timestamp, "turn", "pipe", event.pipeline)
-        case StageEvent():
+        case events.StageEvent():
             stores.pipes.stage(event)
-        case StageText():
+        case events.StageText():
             stores.pipes.text(event)
-        case PipelineEnd():
+        case events.PipelineEnd():
             stores.pipes.end(event)
-        case LogLines():
+        case events.LogLines():
             stores.timeline.count_dropped(event.dropped)
             stores.timeline.add(*(Line(event.timestamp, "log", event.source, line) for line in event.lines))
-        case GatewayCall():
+        case events.GatewayCall():
             text = f"{event.action} {event.status} {event.refusal}".strip()
             _note(stores, event.timestamp, "call", event.client, text, bad=bool(event.refusal))
-        case Snapshot():
+        case events.Snapshot():
             stores.fleet.load(event)
             stores.turns.load(event)
             stores.turn_log.attach(event.turns)
@@ -175,7 +129,7 @@ def _feed_one(stores: Stores, event: Event) -> None:
             pass
 
 
-def _provider_words(event: ProviderChanged) -> str:
+def _provider_words(event: events.ProviderChanged) -> str:
     if event.offer is not None:
         return f"offered: {event.offer.provider} {event.offer.display}: {event.offer.why}"
     return (
@@ -189,11 +143,10 @@ def _lifecycle(stores: Stores, status: SpecialistStatus) -> None:
     if before is None or before.state == status.state or (before.state in LIVE and status.state in LIVE):
         return
     text = f"{before.state} → {status.state}" + (f" · {status.cause}" if status.cause else "")
-    bad = status.state in BROKEN
-    _note(stores, time.time(), "lifecycle", status.id, text, bad=bad)
+    _note(stores, time.time(), "lifecycle", status.id, text, bad=status.state in BROKEN)
 
 
-def _ended(stores: Stores, event: StreamEnd | StreamError) -> None:
+def _ended(stores: Stores, event: frames.StreamEnd | frames.StreamError) -> None:
     turn = stores.turns.turns.get(event.request_id)
     stores.turns.finish(event)
     stores.turn_log.end(event)

@@ -44,7 +44,6 @@ class FrameClient(Protocol):
 
     def frame(self) -> None:
         """Draw what has come since the last frame."""
-        ...
 
 
 class FrameScheduler:

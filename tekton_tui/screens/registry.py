@@ -12,7 +12,7 @@ from typing import NamedTuple
 from textual.widget import Widget
 
 from tekton_tui.commands import Commands
-from tekton_tui.stores import Signal, Stores
+from tekton_tui.stores import Stores
 from tekton_tui.widgets.common.screen_bar import Badge
 
 
@@ -29,56 +29,27 @@ class ScreenRow(NamedTuple):
     widget: str
     place: str = ""
     """The place this screen is part of, if it has no key of its own."""
-    badge: Badge | None = None
-    second: Badge | None = None
+    badges: tuple[Badge, ...] = ()
 
     def make(self, stores: Stores, commands: Commands) -> Widget:
         """Return a new widget of this screen, with the screen's name as its id."""
         return getattr(import_module(self.module), self.widget)(stores, commands, id=self.name)
 
 
-def _waiting(stores: Stores) -> int:
-    return stores.waiting()
-
-
-def _waiting_changed(stores: Stores) -> Signal[[]]:
-    return stores.waiting_changed
-
-
-def _unread_chats(stores: Stores) -> int:
-    return stores.unread_chats()
-
-
-def _failed(stores: Stores) -> int:
-    return stores.counts().failed
-
-
-def _unread_team(stores: Stores) -> int:
-    return stores.unread_team()
-
-
-_NEEDS = Badge(_waiting, _waiting_changed)
-_FAILED = Badge(_failed, _waiting_changed, "text-error", "✖")
-_UNREAD_TEAM = Badge(_unread_team, _waiting_changed, "text-primary")
-_UNREAD = Badge(_unread_chats, _waiting_changed, "text-primary")
+_NEEDS = (Badge(Stores.waiting), Badge(Stores.failed, "text-error", "✖"))
+_UNREAD_TEAM = (Badge(Stores.unread_team, "text-primary"),)
+_UNREAD = (Badge(Stores.unread_chats, "text-primary"),)
 
 SCREENS: dict[str, ScreenRow] = {
     row.name: row
     for row in (
         ScreenRow("1", "fleet", "Fleet", "Fleet", "tekton_tui.screens.fleet", "FleetPane"),
-        ScreenRow("2", "chat", "Chat", "Chat", "tekton_tui.screens.chat", "ChatPane", badge=_UNREAD),
+        ScreenRow("2", "chat", "Chat", "Chat", "tekton_tui.screens.chat", "ChatPane", badges=_UNREAD),
         ScreenRow(
-            "3", "team", "Team Chat", "Team", "tekton_tui.screens.team", "TeamPane", badge=_UNREAD_TEAM
+            "3", "team", "Team Chat", "Team", "tekton_tui.screens.team", "TeamPane", badges=_UNREAD_TEAM
         ),
         ScreenRow(
-            "4",
-            "needs",
-            "Needs you",
-            "Needs you",
-            "tekton_tui.screens.needs",
-            "NeedsPane",
-            badge=_NEEDS,
-            second=_FAILED,
+            "4", "needs", "Needs you", "Needs you", "tekton_tui.screens.needs", "NeedsPane", badges=_NEEDS
         ),
         ScreenRow("5", "timeline", "Timeline", "Timeline", "tekton_tui.screens.timeline", "TimelinePane"),
         ScreenRow("6", "system", "System", "System", "tekton_tui.screens.system", "SystemPane"),

@@ -56,18 +56,21 @@ class Stores:
         """Return how much goes on only when the operator acts; what failed and what was answered is not of it."""
         return self.counts().yours
 
+    def failed(self) -> int:
+        """Return how much failed and was not acknowledged."""
+        return self.counts().failed
+
     def unread_team(self) -> int:
         """Return how many answers of the team nobody has seen."""
-        items = self.attention.items.values()
-        return sum(item.kind == "done" and item.who == "team" and not self._on_screen(item) for item in items)
+        return sum(item.who == "team" for item in self._unread())
 
     def unread_chats(self) -> int:
         """Return how many answers of single specialists nobody has seen."""
+        return sum(item.who in self.fleet.rows for item in self._unread())
+
+    def _unread(self) -> list[AttentionItem]:
         items = self.attention.items.values()
-        return sum(
-            item.kind == "done" and item.who in self.fleet.rows and not self._on_screen(item)
-            for item in items
-        )
+        return [item for item in items if item.kind == "done" and not self._on_screen(item)]
 
     def _on_screen(self, item: AttentionItem) -> bool:
         return item.kind == "done" and item.who == self.turns.reading

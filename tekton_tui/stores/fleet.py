@@ -69,10 +69,7 @@ class FleetStore:
         finally:
             ids, summary = self._batched, self._summary_batched
             self._batched, self._summary_batched = None, False
-            if ids:
-                self.changed.emit(ids)
-            if summary:
-                self.summary_changed.emit()
+            self._changed(ids, summary=summary)
 
     def _changed(self, ids: set[str], *, summary: bool = False) -> None:
         if self._batched is not None:

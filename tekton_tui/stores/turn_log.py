@@ -42,35 +42,16 @@ class TurnLog:
         names: set[str] = set()
         for turn in active:
             names.add(turn.request_id)
-            phases = [TurnPhase(turn.phase, turn.phase_since or turn.started_at)]
-            record = TurnRecord(
-                turn.request_id,
-                turn.ai_id,
-                turn.session_id,
-                turn.prompt,
-                turn.started_at,
-                0.0,
-                phases,
-                turn.group,
-            )
-            self.turns.setdefault(turn.request_id, record)
+            phase = TurnPhase(turn.phase, turn.phase_since or turn.started_at)
+            self.turns.setdefault(turn.request_id, _record(turn, turn.started_at, phase))
         for record in self.turns.values():
             if not record.ended_at and record.request_id not in names:
                 record.ended_at = record.phases[-1].at if record.phases else record.started_at
         self.changed.emit()
 
     def start(self, event: TurnStarted) -> None:
-        phases = [TurnPhase("queued", event.timestamp)]
-        self.turns[event.request_id] = TurnRecord(
-            event.request_id,
-            event.ai_id,
-            event.session_id,
-            event.prompt,
-            event.timestamp,
-            0.0,
-            phases,
-            event.group,
-        )
+        phase = TurnPhase("queued", event.timestamp)
+        self.turns[event.request_id] = _record(event, event.timestamp, phase)
         if len(self.turns) > MAX_TURNS:
             del self.turns[next(iter(self.turns))]
         self.changed.emit()
@@ -100,3 +81,7 @@ class TurnLog:
             turn.first_token_ms = facts.first_token_ms
             turn.tokens_in, turn.tokens_out = facts.usage.prompt, facts.usage.output_tokens
         self.changed.emit()
+
+
+def _record(turn: TurnStarted | ActiveTurn, at: float, phase: TurnPhase) -> TurnRecord:
+    return TurnRecord(turn.request_id, turn.ai_id, turn.session_id, turn.prompt, at, 0.0, [phase], turn.group)

@@ -43,11 +43,6 @@ def speed_of(tokens: int, seconds: float) -> float | None:
     return tokens / seconds if tokens >= LEAST_TOKENS and seconds >= LEAST_SECONDS else None
 
 
-def context_of(usage: Usage) -> int:
-    """Return how many tokens of its model's context a turn took."""
-    return usage.total
-
-
 @dataclass
 class LiveTurn:
     """One turn. `ended` is set once; `code` then says whether and how it failed."""
@@ -270,7 +265,7 @@ class TurnStore:
             self.teams.setdefault(team.request_id, LiveTeam(team))
         for active in snapshot.turns:
             # The same object as before where there is one: widgets hold it.
-            turn = known.get(active.request_id) or _from(active)
+            turn = known.get(active.request_id) or _begun(active, active.started_at)
             turn.text = [active.content] if active.content else []
             turn.reasoning = [active.reasoning]
             turn.phase, turn.phase_since, turn.pieces = active.phase, active.phase_since, active.chunks
@@ -285,16 +280,8 @@ class TurnStore:
         self.reloaded.emit()
 
     def start(self, event: TurnStarted) -> None:
-        turn = LiveTurn(
-            event.request_id,
-            event.ai_id,
-            event.session_id,
-            event.prompt,
-            event.group,
-            event.timestamp,
-            attached=event.attached,
-            after=event.after,
-        )
+        turn = _begun(event, event.timestamp)
+        turn.after = event.after
         self._add(turn)
         self.started.emit(turn)
 
@@ -355,10 +342,8 @@ class TurnStore:
             for call in turn.calls.values():
                 if call.open and call.ask_id == event.id:
                     call.enter("calling")
-                    call.ask_id, call.detail = (
-                        "",
-                        f"{'allowed' if event.verdict == 'allow' else 'denied'} by {event.by}",
-                    )
+                    verdict = "allowed" if event.verdict == "allow" else "denied"
+                    call.ask_id, call.detail = "", f"{verdict} by {event.by}"
                     self.tool.emit(turn, call)
 
     def tool_result(self, event: StreamToolResult) -> None:
@@ -380,13 +365,12 @@ class TurnStore:
             case StreamEnd(metadata=facts):
                 turn.tokens = facts.usage.output_tokens
                 turn.context, turn.estimated = (
-                    facts.context_tokens or context_of(facts.usage),
+                    facts.context_tokens or facts.usage.total,
                     facts.usage.estimated,
                 )
                 turn.total_time = facts.total_time or time.time() - turn.started_at
-                turn.first_token_ms = (
-                    turn.first_token_ms if facts.first_token_ms is None else facts.first_token_ms
-                )
+                if facts.first_token_ms is not None:
+                    turn.first_token_ms = facts.first_token_ms
                 turn.finish_reason, turn.notes = facts.finish_reason, facts.notes
                 turn.cost, turn.currency = facts.cost or 0.0, facts.currency
                 if facts.finish_reason == "cancelled":
@@ -477,13 +461,7 @@ class TurnStore:
         self.phase.emit(turn)
 
 
-def _from(active: ActiveTurn) -> LiveTurn:
+def _begun(turn: TurnStarted | ActiveTurn, at: float) -> LiveTurn:
     return LiveTurn(
-        active.request_id,
-        active.ai_id,
-        active.session_id,
-        active.prompt,
-        active.group,
-        active.started_at,
-        attached=active.attached,
+        turn.request_id, turn.ai_id, turn.session_id, turn.prompt, turn.group, at, attached=turn.attached
     )

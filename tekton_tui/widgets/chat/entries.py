@@ -9,7 +9,7 @@ from backend.schema.records import StoredMessage
 from tekton_tui.formatting import ENDING_WORDS, size, span, stopped_words, token_words, turn_facts
 from tekton_tui.stores import LiveTurn
 from tekton_tui.stores.tool_calls import LiveCall, calls_of
-from tekton_tui.stores.turns import context_of, speed_of
+from tekton_tui.stores.turns import speed_of
 from tekton_tui.transcript import Ending, Entry, ToolRow, Transcript
 from tekton_tui.widgets.chat.failures import failure_words
 
@@ -161,7 +161,7 @@ def context_after(messages: Sequence[StoredMessage], ended: Sequence[LiveTurn]) 
     """Return the tokens of context that the last answer took, of those stored and those that ended since; 0 if unknown."""
     # the usage of a turn with tools is the sum of its calls: it says nothing of what the context holds now
     counted = [
-        context_of(message.usage)
+        message.usage.total
         for message in messages
         if message.usage is not None and not any(isinstance(part, ToolResult) for part in message.parts)
     ]

@@ -18,7 +18,6 @@ from backend.schema.states import BROKEN
 from tekton_tui.formatting import SYMBOLS, TONES, rate, span
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
-from tekton_tui.widgets.common.screen_bar import Badge
 from tekton_tui.widgets.fleet.drawing import Part, changed_runs
 
 BRAND: Final = " tekton "
@@ -46,11 +45,7 @@ LEVELS: Final = tuple(_Show(*(at >= dropped for at in range(6))) for dropped in 
 
 
 class Header(Widget):
-    """One row, drawn from the stores; redrawn when its words change.
-
-    Args:
-        needs: How many things wait for the operator. This is never left out.
-    """
+    """One row, drawn from the stores; redrawn when its words change. What waits for the operator is never left out."""
 
     class ModelChosen(Message):
         """Posted when the name of the model was clicked: another is to be chosen."""
@@ -58,17 +53,15 @@ class Header(Widget):
     small: reactive[str] = reactive("")
     """Name of the place that is shown, where no row of places is; empty where there is one."""
 
-    def __init__(self, stores: Stores, needs: Badge | None, *, id: str | None = None) -> None:
+    def __init__(self, stores: Stores, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._stores, self._needs = stores, needs
+        self._stores = stores
         self._drawn = ""
         self._right_cells = 0
 
     def on_mount(self) -> None:
         stores = self._stores
-        signals = [stores.fleet.summary_changed, stores.connection.changed]
-        signals += [self._needs.changed(stores)] if self._needs is not None else []
-        for signal in signals:
+        for signal in (stores.fleet.summary_changed, stores.connection.changed, stores.waiting_changed):
             signal.subscribe_widget(self, self._redraw)
         self.set_interval(1.0, self._redraw)
 
@@ -136,7 +129,7 @@ class Header(Widget):
         fleet = self._stores.fleet
         if fleet.platform is not None and show.words and not any(row.pid for row in fleet.rows.values()):
             parts.append(literal("  nothing runs", "$text-muted"))
-        if self._needs is not None and (waiting := self._needs.value(self._stores)):
+        if waiting := self._stores.waiting():
             parts.append(
                 Content.styled(f"  ◆ {waiting} need{'s' * (waiting == 1)} you", "bold $text-secondary")
             )

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tekton_tui.stores import Signal, Stores
+from tekton_tui.stores import Stores
 
 HINT: Final = (("ctrl+p", "bold $text-accent"), (" anything ", "$text-muted"))
 ROOMY: Final = 100
@@ -21,13 +21,12 @@ ROOMY: Final = 100
 
 
 class Badge(NamedTuple):
-    """A number beside a place's title, shown unless it is 0; `changed` is emitted when it may have changed.
+    """A number beside a place's title, shown unless it is 0; it changes with what waits for the operator.
 
     `tone` is the theme variable of its colour, `sign` stands in front of it.
     """
 
     value: Callable[[Stores], int]
-    changed: Callable[[Stores], Signal[[]]]
     tone: str = "text-secondary"
     sign: str = ""
 
@@ -44,9 +43,7 @@ class Entry(Protocol):
     @property
     def short(self) -> str: ...
     @property
-    def badge(self) -> Badge | None: ...
-    @property
-    def second(self) -> Badge | None: ...
+    def badges(self) -> tuple[Badge, ...]: ...
 
 
 class ScreenBar(Widget):
@@ -68,11 +65,9 @@ class ScreenBar(Widget):
         self._spans: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        for entry in self._entries:
-            for badge in _badges(entry):
-                badge.changed(self._stores).subscribe_widget(self, self._badge_changed)
+        self._stores.waiting_changed.subscribe_widget(self, self._badges_changed)
 
-    def _badge_changed(self) -> None:
+    def _badges_changed(self) -> None:
         self.refresh()
 
     def render(self) -> RenderResult:
@@ -93,7 +88,7 @@ class ScreenBar(Widget):
 
     def _words(self, entry: Entry) -> Content:
         here = entry.name == self.current
-        counts = [(badge, badge.value(self._stores)) for badge in _badges(entry)]
+        counts = [(badge, badge.value(self._stores)) for badge in entry.badges]
         title = entry.title if self.size.width >= ROOMY else entry.short
         words = Content.assemble(
             Content.styled(f" {entry.key}", "bold $text-accent" if here else "$text-accent"),
@@ -115,7 +110,3 @@ class ScreenBar(Widget):
         for start, end, name in self._spans:
             if start <= event.x < end:
                 self.post_message(self.Chosen(name))
-
-
-def _badges(entry: Entry) -> list[Badge]:
-    return [badge for badge in (entry.badge, entry.second) if badge is not None]
