@@ -20,6 +20,7 @@ from backend.memory.errors import MemoryFault
 from backend.memory.shared_log import Fenced, Member, Renewal, SharedLog
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.results import GatewayPeer
+from backend.tasks import Background
 from backend.wire import encoder
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Peers:
         self._stream = stream
         self._asked: dict[str, tuple[str, asyncio.Future[Any]]] = {}
         self._numbers = count(1)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Background()
         self._led = False
         self._beat_at = 0.0
         self._steady_since = 0.0
@@ -112,12 +113,10 @@ class Peers:
         self._led = self.leads
 
     def start(self) -> None:
-        self._keep(asyncio.create_task(self._renew(), name="peers"))
+        self._tasks.start(self._renew(), "peers")
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         self._fail_asked("this gateway is ending", lambda incarnation: True)
 
     async def look(self) -> None:
@@ -225,7 +224,7 @@ class Peers:
             log.warning("this gateway leads the fleet now")
             if self.on_lead is not None:
                 # A task of its own: taking over a fleet takes longer than the lease.
-                self._keep(asyncio.create_task(self.on_lead(), name="take the lead"))
+                self._tasks.start(self.on_lead(), "take the lead")
         for entry in fenced:
             if self.on_peer_fenced is not None:
                 await self.on_peer_fenced(entry)
@@ -252,11 +251,11 @@ class Peers:
         ours = origin.endswith(f" {self.shared_log.incarnation}")
         match note:
             case Call() if note.to == self.shared_log.incarnation:
-                self._keep(asyncio.create_task(self._serve(origin.rpartition(" ")[2], note)))
+                self._tasks.start(self._serve(origin.rpartition(" ")[2], note), "serve a gateway")
             case Answer() if note.to == self.shared_log.incarnation:
                 self._take_answer(note)
             case Changed() if not ours and self.on_changed is not None:
-                self._keep(asyncio.create_task(self._changed(note.what)))
+                self._tasks.start(self._changed(note.what), "follow a change")
             case _:
                 pass
 
@@ -298,7 +297,3 @@ class Peers:
             asked[1].set_exception(
                 TektonError(answer.message, code=answer.code, evidence=answer.evidence, detail=answer.detail)
             )
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

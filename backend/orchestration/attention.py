@@ -30,6 +30,7 @@ from backend.schema.records import ErrorRecord, SpecialistStatus, TurnOutcome
 from backend.schema.results import LimitRow
 from backend.schema.states import BROKEN
 from backend.specialists.supervisor import Supervisor
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +104,7 @@ class AttentionQueue:
     async def close(self) -> None:
         """End, and keep what is to be kept."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_tasks(self._task)
             await self._save()
 
     def follow(

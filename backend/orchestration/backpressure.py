@@ -13,6 +13,7 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 from backend.events import EventStream, Subscription
+from backend.tasks import end_tasks
 
 HIGH, LOW = 1 / 4, 1 / 16
 """Shares of the log behind at which reading pauses, and at which it goes on: what is on its way still has room."""
@@ -41,9 +42,7 @@ class Backpressure:
             self._task = asyncio.create_task(self._ease(), name="pressure")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end_tasks(self._task)
 
     async def _ease(self) -> None:
         began = monotonic()

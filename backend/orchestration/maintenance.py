@@ -19,6 +19,7 @@ from backend.config import Memory as MemorySettings
 from backend.memory import Retention, RetentionReport, SettingStore, TokenEstimator
 from backend.orchestration.error_log import ErrorLog
 from backend.schema.errors import TektonError
+from backend.tasks import Background
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Maintenance:
         self._memory, self._error_log, self._settings = memory, error_log, settings
         self._estimator, self._forget_runs = estimator, forget_runs
         self._stored: dict[str, float] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Background()
         self.report: RetentionReport | None = None
 
     async def open(self) -> None:
@@ -79,13 +80,11 @@ class Maintenance:
 
     def start(self) -> None:
         for work in (self._beat(), self._free()):
-            self._tasks.append(asyncio.create_task(work, name="maintenance"))
+            self._tasks.start(work, "maintenance")
 
     async def close(self) -> None:
         """End the task and keep what was learned."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         await self._keep_factors()
 
     async def look(self, now: float | None = None) -> None:

@@ -35,6 +35,7 @@ from backend.schema.records import LaunchResult, ModelCandidate, ProviderChoice
 from backend.schema.results import Model, ProviderModels, PullResult
 from backend.specialists.supervisor import Supervisor
 from backend.suggest import meant
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +89,7 @@ class ModelService:
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await end_tasks(self._watching)
 
     async def _watch(self) -> None:
         while True:

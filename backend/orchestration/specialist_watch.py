@@ -25,6 +25,7 @@ from backend.orchestration.selection import Selector
 from backend.orchestration.turns.budgets import Budgets
 from backend.schema.errors import TektonError
 from backend.specialists.supervisor import Supervisor
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,7 @@ class SpecialistWatch:
 
     async def close(self) -> None:
         """Stop watching."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         await asyncio.to_thread(self._keep_versions, self.settings.files)

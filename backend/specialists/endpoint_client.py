@@ -14,6 +14,7 @@ from backend.deadlines import loop_timeout
 from backend.schema.errors import TektonError
 from backend.schema.frames import Reply, Request, StreamReply
 from backend.specialists.worker_client import ChannelClosed, Frames, FramesHandler, ReplyTimeout
+from backend.tasks import Background
 from backend.wire import encoder
 from backend.worker.provider_pool import ProviderFactory
 from backend.worker.spec import WorkerSpec
@@ -28,7 +29,7 @@ class EndpointClient:
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.specialist = Specialist(spec, make)
         self._generations: dict[str, WorkerTurn] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
         self._numbers = count(1)
 
     async def call(self, request: Request, *, timeout_s: float) -> Reply:
@@ -55,9 +56,7 @@ class EndpointClient:
         self._generations[name] = generation
         if self.closed.done():
             generation.cancel(TektonError(self.closed.result(), code="worker_lost"))
-        task = asyncio.create_task(self._run(name, generation), name=f"generation {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._run(name, generation), f"generation {name}")
 
     async def cancel(self, request_id: str, timeout_s: float) -> bool:
         """Cancel a turn; return whether that ended it within `timeout_s` seconds."""
@@ -78,9 +77,7 @@ class EndpointClient:
         self.closed.set_result(reason)
         for generation in self._generations.values():
             generation.cancel(TektonError(f"{self.specialist.ai_id}: {reason}", code="worker_lost"))
-        closing = asyncio.create_task(self._close_providers())
-        self._tasks.add(closing)
-        closing.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._close_providers(), f"close {self.specialist.ai_id}")
 
     async def _close_providers(self) -> None:
         # Turns still end over their providers, so these close last.

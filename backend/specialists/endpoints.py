@@ -6,7 +6,6 @@ endpoint is asked for nothing but its health.
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import urlsplit
 
 from backend.catalog import Component
@@ -17,6 +16,7 @@ from backend.schema.records import LaunchResult, RegistryEntry, SpecialistStatus
 from backend.specialists.context import SupervisorContext
 from backend.specialists.endpoint_client import EndpointClient
 from backend.specialists.plan import worker_settings, worker_spec
+from backend.tasks import Background
 
 ENDPOINT_TIMEOUT_S = 8.0
 LAUNCHER = "endpoint"
@@ -28,7 +28,7 @@ class Endpoints:
 
     def __init__(self, context: SupervisorContext) -> None:
         self._context = context
-        self._checks: set[asyncio.Task[None]] = set()
+        self._checks = Background()
 
     async def join(self, component: Component) -> str:
         """Open a channel to a healthy endpoint; return a message for the operator.
@@ -65,9 +65,7 @@ class Endpoints:
                 continue  # opened while another gateway led the fleet
             channel = self.channel(component)
             self._show(component, channel, cause="", adopted=True)
-            task = asyncio.create_task(self._check_health(component, channel), name=f"rejoin {ai_id}")
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
+            self._checks.start(self._check_health(component, channel), f"rejoin {ai_id}")
 
     async def _check_health(self, component: Component, channel: EndpointClient) -> None:
         try:

@@ -29,6 +29,7 @@ from backend.specialists.logs import begin_log, evidence, log_path
 from backend.specialists.nodes import own_node
 from backend.specialists.process import ExitStatus, Process, start
 from backend.specialists.ready_pipe import StartPipe
+from backend.tasks import Background
 from backend.wire import encoder
 from backend.worker.spec import WORKER_MODULE, WorkerSpec
 
@@ -43,7 +44,7 @@ class LocalLauncher:
         self._home, self._settings, self._environment = home, settings, environment
         self._processes: dict[str, Process] = {}
         self._queue: asyncio.Queue[LauncherEvent] = asyncio.Queue()
-        self._watchers: set[asyncio.Task[None]] = set()
+        self._watchers = Background()
         self._pipes: dict[str, StartPipe] = {}
 
     def preflight(self, spec: WorkerSpec) -> tuple[str, str]:
@@ -193,9 +194,7 @@ class LocalLauncher:
                 pipe.close()
             self._queue.put_nowait(LauncherEvent(placement.ai_id, "exited", placement, exit_status=status))
 
-        task = asyncio.create_task(follow(), name=f"follow {placement.ai_id}")
-        self._watchers.add(task)
-        task.add_done_callback(self._watchers.discard)
+        self._watchers.start(follow(), f"follow {placement.ai_id}")
 
     def _environment_for(self, spec: WorkerSpec) -> dict[str, str]:
         if spec.agent is not None:

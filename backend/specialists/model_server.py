@@ -23,6 +23,7 @@ from backend.specialists.launcher import LaunchFailed
 from backend.specialists.logs import begin_log, evidence, log_path
 from backend.specialists.process import Process, start
 from backend.specialists.ready_pipe import LinePipe
+from backend.tasks import end_tasks
 from backend.wire import encoder
 
 SERVICE = "embedded"
@@ -106,8 +107,7 @@ class ModelServer:
     async def stop(self) -> None:
         """End the server, if there is one."""
         if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
+            await end_tasks(self._starting)
         if self._process is None:
             return
         self._stop_asked = True

@@ -24,6 +24,7 @@ from backend.memory.redis.shared_log import RedisSharedLog
 from backend.memory.redis.tool_calls import RedisToolCalls
 from backend.memory.redis.turns import RedisTurns
 from backend.memory.shared_log import SharedLog
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,7 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-            await asyncio.wait([self._catching_up])
+        await end_tasks(self._catching_up)
         await self._connections.close()
         if self._fleet_log is not None:
             await self._fleet_log.leave()

@@ -23,6 +23,7 @@ from backend.memory.sqlite.sessions import SqliteSessions
 from backend.memory.sqlite.settings import SqliteSettings
 from backend.memory.sqlite.tool_calls import SqliteToolCalls
 from backend.memory.sqlite.turns import SqliteTurns
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,7 @@ class SqliteStore:
         await retention.finish_removals(self._database)
 
     async def close(self) -> None:
-        if self._indexing is not None:
-            self._indexing.cancel()
-            await asyncio.wait([self._indexing])
+        await end_tasks(self._indexing)
         await self._database.close()
 
     def figures(self) -> dict[str, int]:

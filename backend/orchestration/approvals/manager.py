@@ -47,6 +47,7 @@ from backend.schema.tools import (
     Rule,
     ToolRecord,
 )
+from backend.tasks import Background, end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Approvals:
         self._open: dict[str, _Open] = {}
         self._running: dict[tuple[str, int], ToolRecord] = {}
         self._answered: dict[str, str] = {}
-        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        self._tasks: dict[str, Background] = {}
         """Calls that are being decided, by request id."""
         self.rule_book = RuleBook(settings, catalog, stored, error_log, lambda: self.elsewhere)
 
@@ -160,12 +161,10 @@ class Approvals:
 
     def take(self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Send) -> None:
         """Take a worker's tool call; `send` gets the verdict, exactly once unless the turn ends before."""
-        task = asyncio.create_task(
-            self._decide(use, session_id, asked, send), name=f"tool call {use.index} of {use.request_id}"
+        deciding = self._tasks.setdefault(use.request_id, Background())
+        deciding.start(
+            self._decide(use, session_id, asked, send), f"tool call {use.index} of {use.request_id}"
         )
-        tasks = self._tasks.setdefault(use.request_id, set())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
 
     async def _decide(self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Send) -> None:
         now = time.time()
@@ -392,7 +391,7 @@ class Approvals:
 
     def turn_ended(self, request_id: str) -> None:
         """End what a turn left: its asks are void, its running calls are over."""
-        for task in self._tasks.pop(request_id, set()):
+        for task in self._tasks.pop(request_id, ()):
             task.cancel()
         for key in [key for key in self._running if key[0] == request_id]:
             record = self._running.pop(key)
@@ -401,8 +400,5 @@ class Approvals:
 
     async def close(self) -> None:
         """Void what waits, complete what ran, and end."""
-        deciding = [task for tasks in self._tasks.values() for task in tasks]
-        for task in deciding:
-            task.cancel()
-        await asyncio.gather(*deciding, return_exceptions=True)
+        await end_tasks(*(task for deciding in self._tasks.values() for task in deciding))
         await self._calls.close()

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -36,6 +35,7 @@ from backend.schema.orchestration import Mode
 from backend.schema.records import StoredMessage, TurnOutcome
 from backend.schema.states import LIVE
 from backend.specialists.supervisor import Supervisor
+from backend.tasks import Background, end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class TeamManager:
         self.on_ended: list[Callable[[TeamRun, TeamEnd], None]] = []
         """Called with every run that ended."""
         self._ended: Recent[TeamRun] = Recent(REMEMBERED_RUNS, max_bytes)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Background()
 
     async def start(self, request: TeamRequest, *, on_text: OnMemberText | None = None) -> TeamRun:
         """Ask the team and return at once; its members are asked as the settings allow.
@@ -119,7 +119,7 @@ class TeamManager:
             self._release(run)
             run.done.set_result(run.outcome())
             if waits:
-                self._keep(asyncio.create_task(self._withdraw(run), name=f"withdraw {run.request_id}"))
+                self._tasks.start(self._withdraw(run), f"withdraw {run.request_id}")
             raise
         self._events.publish("chat", run.start, key=run.key)
         if waits:
@@ -128,8 +128,7 @@ class TeamManager:
         else:
             # All members are asked before anybody can hear of the run: a call that follows finds each of them asked.
             self._ask_members(run, on_text)
-        task = asyncio.create_task(self._run(run, on_text, waits), name=f"team {run.request_id}")
-        self._keep(task)
+        self._tasks.start(self._run(run, on_text, waits), f"team {run.request_id}")
         return run
 
     async def discuss(
@@ -196,9 +195,9 @@ class TeamManager:
             known = self.turn_of_call(request_id)
             if known and known != self._members.lane(run, self._catalog.get(ai_id).id, request_id):
                 raise taken(request_id, MEMBER_CALL)
-        task = self._members.ask_again(run, self._catalog.get(ai_id).id, request_id)
-        self._keep(task)
-        return task
+        return self._tasks.keep(
+            self._members.ask_again(run, self._catalog.get(ai_id).id, request_id),
+        )
 
     def find(self, request_id: str) -> TeamRun | None:
         """Return the run of a request id, or the round that its discussion has come to."""
@@ -281,12 +280,10 @@ class TeamManager:
 
     async def close(self) -> None:
         """Wait a moment for what ends by itself, as when its turns were ended, and end the rest."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=CLOSE_S)
+        if running := list(self._tasks):
+            await asyncio.wait(running, timeout=CLOSE_S)
         members = [task for run in self.active.values() for task in run.pending]
-        for task in [*self._tasks, *members]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *members, return_exceptions=True)
+        await end_tasks(*self._tasks, *members)
 
     # starting
 
@@ -472,7 +469,3 @@ class TeamManager:
         self._ended.put(run.request_id, run, run.size)
         if run.place is not None:
             self._sessions.leave(run.place)
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

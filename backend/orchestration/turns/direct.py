@@ -18,6 +18,7 @@ from backend.schema.frames import DirectAsk, DirectReply, DirectTurn, Request
 from backend.schema.records import TurnOutcome, UsageRow
 from backend.specialists.supervisor import Supervisor
 from backend.specialists.worker_client import WorkerClient
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,7 @@ class DirectTurns:
 
     async def close(self) -> None:
         """Stop. What is not booked yet stays with the workers, which report it to the next backend."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end_tasks(self._task)
 
     def _on_report(self, client: WorkerClient, report: DirectReply) -> None:
         self._reports.put_nowait((client, report))

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +37,7 @@ from backend.schema.frames import StreamEnd, StreamError, StreamMetadata, Stream
 from backend.schema.records import ActiveTurn, Session, StoredMessage, TurnOutcome
 from backend.schema.sent import SentTurn
 from backend.specialists.supervisor import Supervisor
+from backend.tasks import Background
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class TurnManager:
         self._ended: Recent[Turn] = Recent(REMEMBERED_TURNS, remembered.turns)
         self._starting: dict[str, tuple[ChatRequest, asyncio.Task[Turn]]] = {}
         self._reserved: dict[str, Reservation] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
         self._closing = False
 
     def reserve(self, request_id: str) -> Reservation:
@@ -291,7 +291,7 @@ class TurnManager:
             except TektonError as error:
                 log.warning("cancel of %s: %s", request_id, error)
 
-        self._keep(cancel())
+        self._tasks.start(cancel(), "cancel at the worker")
 
     async def cancel(self, request_id: str) -> Turn | None:
         """End a turn and wait until its worker confirmed; an ended turn is returned as it is.
@@ -352,9 +352,7 @@ class TurnManager:
         for turn in list(self.active.values()):
             words = "was on its way" if turn.began else "was not begun"
             self._runner.fail(turn, "backend_lost", f"the backend was stopped while this answer {words}")
-        while self._tasks:
-            # not `gather`: from Python 3.12 on that of tasks which have ended returns at once, before they leave the set
-            await asyncio.wait(self._tasks)
+        await self._tasks.settled()
         await self._completion.settled()
 
     async def close_in_store(self, *outcomes: TurnOutcome) -> None:
@@ -435,7 +433,7 @@ class TurnManager:
         if turn.place is not None and turn.place.waits:
             # Its place may have come while the question was stored.
             self._show_place(turn, self._sessions.ahead(turn.place))
-        self._keep(self._begin_later(turn))
+        self._tasks.start(self._begin_later(turn), f"wait for the place of {turn.request_id}")
 
     async def _begin_later(self, turn: Turn) -> None:
         """Wait for the turn's place, then begin; what keeps it from beginning is how it ends."""
@@ -503,7 +501,7 @@ class TurnManager:
         await self._completion.withdraw(turn, outcome, frame, lambda: self._release(turn))
 
     def _on_end(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
-        self._keep(self._finish(turn, frame, line))
+        self._tasks.start(self._finish(turn, frame, line), f"finish {turn.request_id}")
 
     async def _finish(self, turn: Turn, frame: StreamEnd | StreamError, line: bytes) -> None:
         # until its answer is stored it stays under its id: whoever asks the same meanwhile joins it
@@ -519,11 +517,6 @@ class TurnManager:
     def _leave(self, turn: Turn) -> None:
         if turn.place is not None:
             self._sessions.leave(turn.place)
-
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _answer(stored: list[StoredMessage]) -> StoredMessage | None:

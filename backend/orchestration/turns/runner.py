@@ -40,6 +40,7 @@ from backend.schema.frames import (
 from backend.schema.records import Session
 from backend.specialists.supervisor import Supervisor
 from backend.specialists.worker_client import Frames
+from backend.tasks import Background
 from backend.wire import encoder, split_lines
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class TurnRunner:
         self._messages, self._turn_store = messages, turn_store
         self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
         self._approvals, self._on_end = approvals, on_end
-        self._cutting: set[asyncio.Task[None]] = set()
+        self._cutting = Background()
 
     async def check(self, ai_id: str) -> None:
         """Refuse a turn that could not begin now.
@@ -229,9 +230,7 @@ class TurnRunner:
         if turn.ending:
             return
         self.fail(turn, "budget_exceeded", text)
-        task = asyncio.create_task(self._cancel(turn), name=f"cut {turn.request_id}")
-        self._cutting.add(task)
-        task.add_done_callback(self._cutting.discard)
+        self._cutting.start(self._cancel(turn), f"cut {turn.request_id}")
 
     async def _cancel(self, turn: Turn) -> None:
         try:

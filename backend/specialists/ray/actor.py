@@ -19,6 +19,7 @@ import backend
 from backend import log as jsonlog
 from backend.home import Home
 from backend.registry.identity import own_identity
+from backend.tasks import end_tasks
 from backend.worker.spec import Ready, StartLine, Warm, WorkerSpec
 
 
@@ -112,9 +113,7 @@ class WorkerActor:
 
     async def stop(self) -> None:
         """Stop serving; every generation ends with an error frame."""
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
+        await end_tasks(self._serving)
 
 
 def _own_log() -> str:

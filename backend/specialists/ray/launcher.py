@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -27,6 +27,7 @@ from backend.specialists.process import ExitStatus
 from backend.specialists.ray.actor import ActorAddress, WorkerActor
 from backend.specialists.ray.head import Head, HeadSilent, cause_of, first_line, future_of
 from backend.specialists.ray.logs import RayLogs
+from backend.tasks import Background
 from backend.wire import encoder
 from backend.worker.spec import Warm, WorkerSpec
 
@@ -51,7 +52,7 @@ class RayLauncher:
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
         self._queue: asyncio.Queue[LauncherEvent] = asyncio.Queue()
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._tasks = Background()
 
     async def connect(self) -> None:
         """Join the cluster. Raises `ClusterRefused`."""
@@ -121,7 +122,7 @@ class RayLauncher:
         await self._logs.begin(spec.ai_id, _log_header(place), place.node, place.log, new_run=True)
         self._watch(placement, actor)
         self._queue.put_nowait(LauncherEvent(spec.ai_id, "ready", placement))
-        self._run(self._until_warm(placement, actor), f"warm {spec.ai_id}")
+        self._tasks.start(self._until_warm(placement, actor), f"warm {spec.ai_id}")
         return placement
 
     async def adopt(self, ai_id: str, entry: RegistryEntry) -> Placement | None:
@@ -173,9 +174,7 @@ class RayLauncher:
 
         What an earlier fetch had brought is returned if its node does not answer, or if the launcher is closed.
         """
-        fetching = asyncio.ensure_future(self._logs.fetch_last(ai_id))
-        self._tasks.add(fetching)
-        fetching.add_done_callback(self._tasks.discard)
+        fetching = self._tasks.start(self._logs.fetch_last(ai_id), f"last lines of {ai_id}")
         await asyncio.wait([fetching])
         return evidence(fetching.result() if not fetching.cancelled() else self.logs(ai_id))
 
@@ -219,12 +218,7 @@ class RayLauncher:
 
     def _watch(self, placement: Placement, actor: Any) -> None:
         self._actors[placement.ai_id] = actor
-        self._run(self._follow(placement, actor), f"follow {placement.ai_id}")
-
-    def _run(self, work: Awaitable[None], name: str) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._follow(placement, actor), f"follow {placement.ai_id}")
 
     async def _until_warm(self, placement: Placement, actor: Any) -> None:
         try:

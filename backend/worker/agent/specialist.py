@@ -31,6 +31,7 @@ from backend.schema.frames import (
     Pong,
     Request,
 )
+from backend.tasks import Background
 from backend.text import safe_line
 from backend.worker.agent.conversations import Conversation, Conversations, TurnThere, choice
 from backend.worker.agent.process import AgentProcess, agent_environment, ending_of
@@ -73,7 +74,7 @@ class AgentSpecialist(Specialist):
         )
         self._reporting: asyncio.TimerHandle | None = None
         self._methods: list[acp.AuthMethod] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = Background()
         self._model = agent_spec.model
         self._bad_lines = 0
         self._begun = asyncio.Event()
@@ -280,9 +281,7 @@ class AgentSpecialist(Specialist):
 
     def forget(self, conversation: Conversation) -> None:
         """Close a conversation that was for one turn."""
-        task = asyncio.create_task(self._conversations.close(conversation), name="close a conversation")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing.start(self._conversations.close(conversation), "close a conversation")
 
     def stall_after_s(self, in_tool: bool) -> float:
         """Return how long the agent may be silent."""
