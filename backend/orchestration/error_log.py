@@ -16,15 +16,16 @@ import msgspec
 
 from backend.events import EventStream
 from backend.memory import ErrorStore
+from backend.orchestration.store_later import StoreLater
 from backend.schema.events import ErrorEntry, ErrorsAcknowledged
 from backend.schema.records import ErrorRecord
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
 EVIDENCE_CHARS = 8_000
 MAX_UNSTORED = 500
 """Different failures that wait for the store; beyond it the oldest are given up."""
-STORE_AGAIN_S = 2.0
 
 
 class ErrorLog:
@@ -33,9 +34,11 @@ class ErrorLog:
     def __init__(self, store: ErrorStore, events: EventStream) -> None:
         self._store, self._events = store, events
         self._queue: asyncio.Queue[ErrorRecord] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._writing: asyncio.Task[None] | None = None
         self._stored_unacknowledged = 0
-        self._unstored: dict[tuple[str, str, str], ErrorRecord] = {}
+        self._later: StoreLater[tuple[str, str, str], ErrorRecord] = StoreLater(
+            self._store_waiting, "failures"
+        )
         """Failures the store did not take, by where, code and message; their ids count down from -1."""
         self._last_unstored = 0
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -43,7 +46,7 @@ class ErrorLog:
 
     @property
     def unacknowledged(self) -> int:
-        waiting = sum(not record.acknowledged for record in self._unstored.values())
+        waiting = sum(not record.acknowledged for record in self._later.waiting.values())
         return self._stored_unacknowledged + waiting
 
     def count_again(self, unacknowledged: int) -> None:
@@ -57,8 +60,7 @@ class ErrorLog:
         except Exception as error:
             log.exception("reading the error log")
             self.record("memory", "internal", f"the error log could not be read: {error}")
-        for work in (self._write(), self._store_later()):
-            self._tasks.append(asyncio.create_task(work, name="error log"))
+        self._writing = asyncio.create_task(self._write(), name="error log")
 
     def record(
         self,
@@ -95,7 +97,7 @@ class ErrorLog:
         await self._queue.join()
         waiting = [
             record
-            for record in reversed(self._unstored.values())
+            for record in reversed(self._later.waiting.values())
             if (where is None or record.where == where) and not (unacknowledged and record.acknowledged)
         ]
         try:
@@ -113,7 +115,7 @@ class ErrorLog:
         now = time.time()
         waiting = [
             record
-            for record in self._unstored.values()
+            for record in self._later.waiting.values()
             if not record.acknowledged and (ids is None or record.id in ids)
         ]
         acknowledged = [record.id for record in waiting]
@@ -139,11 +141,8 @@ class ErrorLog:
     async def close(self) -> None:
         """Store what can be stored, and end."""
         await self._queue.join()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._unstored and not await self._store_waiting():
-            log.error("%d failures could not be stored before the end", len(self._unstored))
+        await end_tasks(self._writing)
+        await self._later.close()
 
     async def _write(self) -> None:
         while True:
@@ -166,40 +165,28 @@ class ErrorLog:
     def _keep(self, failure: ErrorRecord, error: Exception) -> None:
         """Keep and publish a failure that the store did not take."""
         key = failure.where, failure.code, failure.message
-        known = self._unstored.pop(key, None)
+        known = self._later.waiting.pop(key, None)
         if known is None:
             self._last_unstored -= 1
             evidence = f"not stored yet: {error}\n{failure.evidence}".strip()
             known = msgspec.structs.replace(failure, id=self._last_unstored, evidence=evidence)
         else:
             known.count, known.last, known.acknowledged = known.count + 1, failure.last, 0.0
-        self._unstored[key] = known
-        while len(self._unstored) > MAX_UNSTORED:
-            del self._unstored[next(iter(self._unstored))]
+        self._later.keep(key, known)
+        while len(self._later.waiting) > MAX_UNSTORED:
+            self._later.drop_oldest()
         self._events.publish("errors", ErrorEntry(known, self.unacknowledged))
 
-    async def _store_later(self) -> None:
-        while True:
-            await asyncio.sleep(STORE_AGAIN_S)
-            if self._unstored:
-                await self._store_waiting()
-
-    async def _store_waiting(self) -> bool:
-        """Store what waits, oldest first; return whether nothing waits any more."""
-        while self._unstored:
-            key, waiting = next(iter(self._unstored.items()))
-            try:
-                record = await self._store.record(waiting)
-                if waiting.acknowledged:
-                    await self._store.acknowledge([record.id])
-                stored_unacknowledged = await self._store.unacknowledged()
-            except Exception as error:
-                log.warning("failures are still not stored: %s", error)
-                return False
-            if self._unstored.get(key) is waiting:
-                del self._unstored[key]
-            self._stored_unacknowledged = stored_unacknowledged
-            now = time.time()
-            self._events.publish("errors", ErrorsAcknowledged([waiting.id], now, self.unacknowledged))
-            self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
-        return True
+    async def _store_waiting(self, waiting: ErrorRecord) -> None:
+        """Store a failure that waited, and tell under which id it stands now. Raises what the store raises."""
+        record = await self._store.record(waiting)
+        if waiting.acknowledged:
+            await self._store.acknowledge([record.id])
+        self._stored_unacknowledged = await self._store.unacknowledged()
+        key = waiting.where, waiting.code, waiting.message
+        # Before the events, which say how many wait.
+        if self._later.waiting.get(key) is waiting:
+            del self._later.waiting[key]
+        now = time.time()
+        self._events.publish("errors", ErrorsAcknowledged([waiting.id], now, self.unacknowledged))
+        self._events.publish("errors", ErrorEntry(record, self.unacknowledged))

@@ -12,9 +12,8 @@ import pytest
 
 from backend.home import Home
 from backend.memory.errors import StoreFailed
-from backend.orchestration.approvals import call_log
+from backend.orchestration import store_later
 from backend.orchestration.platform import Platform
-from backend.orchestration.turns import completion
 from backend.schema.errors import TektonError
 from backend.schema.events import AskOpened, SpecialistEvent
 from tests.orchestration.running import BOUND_S, Watcher, do, running
@@ -53,8 +52,7 @@ async def tools_there(platform: Platform) -> None:
 async def test_a_turn_with_an_ask_ends_and_leaves_nothing_open_wherever_the_store_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    for one in (completion, call_log):
-        monkeypatch.setattr(one, "STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.05)
     root, marks = tmp_path / "home", tmp_path / "marks"
     command = [sys.executable, SERVER, str(marks), str(Home(root).prepare().database)]
     config = f'[tools.marks]\ncommand = {json.dumps(command)}\n[specialists.apollo]\ntools = ["marks"]\n'
@@ -99,7 +97,7 @@ async def test_a_turn_with_an_ask_ends_and_leaves_nothing_open_wherever_the_stor
                 else []
             )
             async with asyncio.timeout(BOUND_S):
-                while platform.approvals._calls._unstored:  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
+                while platform.approvals._calls._later.waiting:  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
                     await asyncio.sleep(0.01)
             stored = [
                 one for one in await platform.memory.tool_calls.find(limit=100) if one.session_id == session

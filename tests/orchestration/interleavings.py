@@ -208,8 +208,8 @@ class World:
         assert upstream_calls(self.platform) <= self.asked
 
     def _unstored(self) -> set[str]:
-        waiting = cast(Any, self.platform.turns)._completion._unstored
-        return {one.outcome.request_id for one in waiting}
+        waiting = cast(Any, self.platform.turns)._completion._later.waiting
+        return {one.outcome.request_id for one in waiting.values()}
 
 
 class Interleavings(RuleBasedStateMachine):

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from backend.memory.errors import StoreFailed
+from backend.orchestration import store_later
 from backend.orchestration.platform import Platform
 from backend.orchestration.teams.moderator import Moderator
 from backend.orchestration.teams.team_turn import TeamRequest, TeamRun
-from backend.orchestration.turns import completion
 from backend.orchestration.turns.request import ChatRequest
 from backend.schema.errors import TektonError
 from backend.schema.events import TeamEnd, TeamQueued, TeamStart, TurnChanged
@@ -128,7 +128,7 @@ async def test_what_the_store_does_not_take_of_a_refused_or_withdrawn_question_i
     platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Left open, it would be told as lost with the backend by the next start."""
-    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.05)
     session = (await do(platform, "create_session", owner="team")).id
     slow = (await ask_team(platform, SLOW, session_id=session, wait=False)).request_id
     waits = (await ask_team(platform, "never asked", session_id=session, wait=False)).request_id

@@ -14,6 +14,7 @@ import pytest_asyncio
 from backend.events import EventStream
 from backend.home import Home
 from backend.memory import SqliteStore, StoreFailed
+from backend.orchestration import store_later
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.pipelines import history as pipeline_history
@@ -433,7 +434,7 @@ async def test_a_run_that_ends_while_the_store_takes_nothing_is_known_and_stored
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not run again under its id, is listed, and lies in the store once that takes it."""
-    monkeypatch.setattr(pipeline_history, "STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.05)
     settings: Any = desk.platform.memory.settings
     put, full = type(settings).put, asyncio.Event()
 

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from backend.memory.errors import StoreFailed
+from backend.orchestration import store_later
 from backend.orchestration.platform import Platform
-from backend.orchestration.turns import completion
 from backend.orchestration.turns.turn import Turn
 from backend.schema.errors import TektonError
 from backend.schema.events import (
@@ -339,7 +339,7 @@ async def test_an_observer_that_fails_changes_nothing_of_a_turns_end(platform: P
 async def test_an_answer_the_full_disk_does_not_take_is_named_so_in_its_last_frame_and_stored_later(
     platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.05)
     session = (await do(platform, "create_session", owner="apollo")).id
     slow = await begin(platform, "[[repeat 6000]] [[first 0.5]]", session_id=session)
     async with disk_full(platform):
@@ -369,7 +369,7 @@ async def test_an_answer_the_full_disk_does_not_take_is_named_so_in_its_last_fra
 async def test_an_answer_whose_session_is_deleted_before_it_is_stored_holds_no_other_one_up(
     platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "STORE_AGAIN_S", 0.5)  # not before the session is deleted
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.5)  # not before the session is deleted
     gone = (await do(platform, "create_session", owner="apollo")).id
     kept = (await do(platform, "create_session", owner="athena")).id
     long = "[[repeat 6000]] [[first {}]]"
@@ -431,7 +431,7 @@ async def test_turns_of_ones_own_are_not_taken_for_those_of_a_gateway_that_is_go
 async def test_a_failure_the_store_does_not_take_is_listed_acknowledged_and_stored_later(
     platform: Platform, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.orchestration.error_log.STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.05)
     log = platform.error_log
     before = log.unacknowledged
     evidence = "x" * 8000

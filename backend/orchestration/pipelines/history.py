@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from backend.orchestration.store_later import StoreLater
 from backend.orchestration.stored import Stored
 from backend.schema.errors import TektonError
 from backend.schema.records import RunRecord
@@ -18,7 +19,6 @@ KEPT_BYTES = 32 * 1024 * 1024
 RUN_KEY = "pipeline:"
 INDEX_KEY = "pipelines"
 OPEN_KEY = "pipelines-under-way"
-STORE_AGAIN_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,8 @@ class RunHistory:
         self._open = set[str]()
         """Those that this backend began and has not ended."""
         self._lock = asyncio.Lock()
-        self._unstored: dict[str, RunRecord] = {}
-        """Runs that have ended and wait for a store that takes nothing, the oldest first."""
-        self._storing: asyncio.Task[None] | None = None
+        self._later: StoreLater[str, RunRecord] = StoreLater(self.remember, "pipeline runs")
+        """Runs that have ended and wait for a store that takes nothing."""
 
     async def open(self) -> list[RunRecord]:
         """Read the index; return the runs that were under way when an earlier backend ended, as they had begun."""
@@ -67,38 +66,15 @@ class RunHistory:
             await self.remember(record)
         except Exception as error:
             log.warning("the pipeline run %s is not stored yet: %s", record.request_id, error)
-            self._unstored[record.request_id] = record
-            if len(self._unstored) > KEPT_RUNS:
-                del self._unstored[next(iter(self._unstored))]
-            if self._storing is None or self._storing.done():
-                self._storing = asyncio.create_task(self._store_later(), name="store pipeline runs later")
+            self._later.keep(record.request_id, record)
+            if len(self._later.waiting) > KEPT_RUNS:
+                self._later.drop_oldest()
             return str(error)
         return ""
 
     async def close(self) -> None:
         """Try once more to store what waits."""
-        if self._storing is not None:
-            self._storing.cancel()
-            await asyncio.wait([self._storing])
-        if not await self._store_waiting():
-            log.error("%d pipeline runs could not be stored before the end", len(self._unstored))
-
-    async def _store_later(self) -> None:
-        while True:
-            await asyncio.sleep(STORE_AGAIN_S)
-            if await self._store_waiting():
-                return
-
-    async def _store_waiting(self) -> bool:
-        """Store what waits, oldest first; return whether nothing waits any more."""
-        for run_id, record in list(self._unstored.items()):
-            try:
-                await self.remember(record)
-            except Exception as error:
-                log.warning("the pipeline run %s is still not stored: %s", run_id, error)
-                return False
-            self._unstored.pop(run_id, None)
-        return not self._unstored
+        await self._later.close()
 
     async def remember(self, record: RunRecord) -> None:
         """Keep a run now, and forget the oldest beyond the caps. Raises what the store raises."""
@@ -125,7 +101,7 @@ class RunHistory:
         Raises:
             UnknownRun: It is not kept.
         """
-        record = self._unstored.get(run_id) or await self._store.get(RUN_KEY + run_id, RunRecord)
+        record = self._later.waiting.get(run_id) or await self._store.get(RUN_KEY + run_id, RunRecord)
         if record is None:
             raise UnknownRun(f"there is no pipeline run {run_id!r}; `tekton pipe --history` lists them")
         if not _is_told(record):
@@ -135,20 +111,20 @@ class RunHistory:
     async def newest(self, limit: int) -> list[RunRecord]:
         """Return the newest runs, newest first."""
         found: list[RunRecord] = []
-        waiting = [record for record in self._unstored.values() if _is_told(record)]
+        waiting = [record for record in self._later.waiting.values() if _is_told(record)]
         async with self._lock:
             index = await self._index()
             for run_id in sorted(index, key=lambda run_id: index[run_id][0], reverse=True):
                 if len(found) >= limit:
                     break
                 record = await self._store.get(RUN_KEY + run_id, RunRecord)
-                if record is not None and _is_told(record) and run_id not in self._unstored:
+                if record is not None and _is_told(record) and run_id not in self._later.waiting:
                     found.append(record)
         return sorted([*waiting, *found], key=lambda record: record.started_at, reverse=True)[:limit]
 
     async def is_forgotten(self, run_id: str) -> bool:
         """Return whether a run has this id of which nothing but that is known."""
-        if (waiting := self._unstored.get(run_id)) is not None:
+        if (waiting := self._later.waiting.get(run_id)) is not None:
             return not _is_told(waiting)
         record = await self._store.get(RUN_KEY + run_id, RunRecord)
         return record is not None and not _is_told(record)
@@ -158,9 +134,9 @@ class RunHistory:
 
         Runs of before did not name their conversation: `session_of` says where a turn is stored, "" when it is no more.
         """
-        for run_id, record in list(self._unstored.items()):
+        for run_id, record in list(self._later.waiting.items()):
             if record.session_id == session_id:
-                self._unstored[run_id] = RunRecord(run_id, "", [], record.started_at)
+                self._later.waiting[run_id] = RunRecord(run_id, "", [], record.started_at)
         async with self._lock:
             index = await self._index()
             for run_id in list(index):

@@ -6,14 +6,13 @@ store takes it. Knows nothing of how a turn is started, followed or cancelled.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import msgspec
 
@@ -23,6 +22,7 @@ from backend.memory.errors import UnknownSession
 from backend.memory.shared_log import Fenced
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.sessions import Sessions
+from backend.orchestration.store_later import StoreLater
 from backend.orchestration.turns.budgets import Budgets
 from backend.orchestration.turns.context_builder import ContextBuilder
 from backend.orchestration.turns.turn import Turn, beside_text_bytes, shown
@@ -31,6 +31,7 @@ from backend.schema.events import MessageStored, SessionChanged, TurnStarted
 from backend.schema.frames import StreamEnd, StreamError, Usage
 from backend.schema.records import StoredMessage, TurnOutcome, UsageRow
 from backend.specialists.supervisor import Supervisor
+from backend.tasks import Background
 from backend.wire import encoder
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,6 @@ TAKEN_OVER = (
     "this gateway was silent for longer than its lease, and another one ended this turn: what the store holds of the answer "
     "is what had come by then"
 )
-STORE_AGAIN_S = 2.0
 
 Observer = Callable[[Turn, TurnOutcome], None]
 
@@ -97,9 +97,9 @@ class TurnCompletion:
         self._fleet, self._events = fleet, events
         self._messages, self._turn_store, self._sessions = messages, turn_store, sessions
         self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
-        self._recording: set[asyncio.Task[None]] = set()
-        self._unstored: deque[_Unstored] = deque()
-        self._storing: asyncio.Task[None] | None = None
+        self._recording = Background()
+        self._later: StoreLater[int, _Unstored] = StoreLater(self._store_waiting, "answers")
+        self._numbers = count()
         self.on_ended: list[Observer] = []
 
     async def finish(
@@ -209,13 +209,8 @@ class TurnCompletion:
 
     async def settled(self) -> None:
         """Wait until every ending so far is in the error log, and try once more to store what waits."""
-        while self._recording:
-            await asyncio.wait(self._recording)
-        if self._storing is not None:
-            self._storing.cancel()
-            await asyncio.wait([self._storing])
-        if not await self._store_waiting():
-            log.error("%d answers could not be stored before the end", len(self._unstored))
+        await self._recording.settled()
+        await self._later.close()
 
     # storing
 
@@ -249,47 +244,32 @@ class TurnCompletion:
         return await self._messages.append(answer, ends_turn=True, used=used, sent=sent)
 
     def _keep_unstored(self, waiting: _Unstored) -> None:
-        self._unstored.append(waiting)
+        self._later.keep(next(self._numbers), waiting)
+        kept = self._later.waiting
         # The newest is kept whatever its size: it is the one somebody just read.
-        while len(self._unstored) > 1 and sum(one.size for one in self._unstored) > self._max_unstored_bytes:
-            lost = self._unstored.popleft()
+        while len(kept) > 1 and sum(one.size for one in kept.values()) > self._max_unstored_bytes:
+            lost = self._later.drop_oldest()
             self._error_log.record(
                 lost.outcome.ai_id,
                 "internal",
                 "an answer was given up: the store took nothing for too long",
                 request_id=lost.outcome.request_id,
             )
-        if self._storing is None or self._storing.done():
-            self._storing = asyncio.create_task(self._store_later(), name="store answers later")
 
-    async def _store_later(self) -> None:
-        while True:
-            await asyncio.sleep(STORE_AGAIN_S)
-            if await self._store_waiting():
-                return
-
-    async def _store_waiting(self) -> bool:
-        """Store what waits, oldest first; return whether nothing waits any more."""
-        while self._unstored:
-            waiting = self._unstored[0]
-            name = waiting.outcome.request_id
-            try:
-                stored = await waiting.store()
-            except UnknownSession:
-                log.warning("the session of %s was deleted before its answer was stored", name)
-                if not await self._close(name, waiting.used):
-                    return False
-                self._unstored.popleft()
-                continue
-            except Exception as error:
-                log.warning("the end of %s is still not stored: %s", name, error)
-                return False
-            self._unstored.popleft()
-            if stored is not None:
-                waiting.outcome.message_id = stored.id
-                self._events.publish("chat", MessageStored(shown(stored)), key=waiting.key)
-                await self._publish_session(waiting.outcome.session_id)
-        return True
+    async def _store_waiting(self, waiting: _Unstored) -> None:
+        """Store what waits, and tell of it. Raises what the store raises."""
+        outcome = waiting.outcome
+        try:
+            stored = await waiting.store()
+        except UnknownSession:
+            log.warning("the session of %s was deleted before its answer was stored", outcome.request_id)
+            if not await self._close(outcome.request_id, waiting.used):
+                raise
+            return
+        if stored is not None:
+            outcome.message_id = stored.id
+            self._events.publish("chat", MessageStored(shown(stored)), key=waiting.key)
+            await self._publish_session(outcome.session_id)
 
     async def _close(self, request_id: str, used: UsageRow | None) -> bool:
         """Close a turn whose answer has no session any more, and count what it used all the same.
@@ -336,9 +316,7 @@ class TurnCompletion:
         for observe in self.on_ended:
             self._observe(lambda observe=observe: observe(turn, outcome), "an observer of turns")
         if outcome.code == "worker_lost":
-            task = asyncio.create_task(self._record_unless_died(turn, outcome))
-            self._recording.add(task)
-            task.add_done_callback(self._recording.discard)
+            self._recording.start(self._record_unless_died(turn, outcome), f"record {turn.request_id}")
         elif outcome.code and outcome.code not in NOT_OURS:
             self._record(turn, outcome)
 
