@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from backend.schema import events, frames
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN, LIVE
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores import Line, Stores
 
 
@@ -143,7 +143,7 @@ def _lifecycle(stores: Stores, status: SpecialistStatus) -> None:
     if before is None or before.state == status.state or (before.state in LIVE and status.state in LIVE):
         return
     text = f"{before.state} → {status.state}" + (f" · {status.cause}" if status.cause else "")
-    _note(stores, time.time(), "lifecycle", status.id, text, bad=status.state in BROKEN)
+    _note(stores, gateway_time(), "lifecycle", status.id, text, bad=status.state in BROKEN)
 
 
 def _ended(stores: Stores, event: frames.StreamEnd | frames.StreamError) -> None:
@@ -157,7 +157,9 @@ def _ended(stores: Stores, event: frames.StreamEnd | frames.StreamError) -> None
             text = f"{turn.code.replace('_', ' ')}: {turn.error}"
         else:
             text = f"answered {turn.tokens} tok in {turn.total_time:.1f} s"
-        _note(stores, time.time(), "turn", turn.ai_id, text, bad=bool(turn.code) and turn.code != "cancelled")
+        _note(
+            stores, gateway_time(), "turn", turn.ai_id, text, bad=bool(turn.code) and turn.code != "cancelled"
+        )
 
 
 def _note(stores: Stores, timestamp: float, kind: str, source: str, text: str, *, bad: bool = False) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
 
 from backend.schema.records import SpecialistStatus
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.turns import LiveTurn
 
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
@@ -72,7 +72,7 @@ def age(moment: float, now: float | None = None) -> str:
     """Format how long ago a moment is, by the minute, so that an idle screen does not change."""
     if not moment:
         return "–"
-    seconds = (time.time() if now is None else now) - moment
+    seconds = (gateway_time() if now is None else now) - moment
     return "now" if seconds < 60 else span(seconds)
 
 
@@ -113,7 +113,7 @@ def spark(samples: Iterable[float]) -> str:
 
 def state_words(row: SpecialistStatus, now: float | None = None) -> str:
     """Return a specialist's state with its phase and clock, or how its run ended."""
-    now = time.time() if now is None else now
+    now = gateway_time() if now is None else now
     if row.state == "busy":
         return phase_words(row.phase or "busy", row.phase_since, row.detail, now)
     if row.state == "ready" and row.agent is not None and row.agent.state == "login":
@@ -141,7 +141,7 @@ PHASES = {"waiting": "asks you"}
 
 
 def phase_words(phase: str, since: float, detail: str = "", now: float | None = None) -> str:
-    clock = span((time.time() if now is None else now) - since) if since else ""
+    clock = span((gateway_time() if now is None else now) - since) if since else ""
     words = f"{PHASES.get(phase, phase)} {clock}".strip()
     return f"{words} · {detail}" if detail and phase != "streaming" else words
 

@@ -37,6 +37,7 @@ async def attached(*, start: bool) -> AsyncGenerator[Client]:
         client = await connect_to(url, os.environ.get(TOKEN_FILE), os.environ.get(CA_FILE))
     else:
         client = await attach(Home.from_environment(), start=start)
+    terminal.gateway_ahead_s = client.ahead_s
     try:
         yield client
     finally:

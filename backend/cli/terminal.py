@@ -263,9 +263,18 @@ async def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+gateway_ahead_s = 0.0
+"""By how many seconds the clock of the gateway that was asked last is ahead of this machine's."""
+
+
+def gateway_time() -> float:
+    """Return the unix time by the gateway's clock, which stamped what is shown."""
+    return time.time() + gateway_ahead_s
+
+
 def ago(moment: float) -> str:
     """Say how long ago, shortly."""
-    seconds = max(0.0, time.time() - moment)  # clocks may differ, and be set
+    seconds = max(0.0, gateway_time() - moment)  # a clock may be set back
     if not moment:
         return "-"
     for limit, unit, word in ((60, 1, "s"), (3600, 60, "m"), (86_400, 3600, "h")):

@@ -67,6 +67,8 @@ QUEUED_BATCHES = 256
 """Batches held for a slow reader; beyond, reading from the socket stops and the gateway waits."""
 READER_S = 1.0
 """How long a reader that takes nothing may hold up the answers of calls, which stand behind its events."""
+CLOCK_DIFFERS_S = 5.0
+"""Less between two clocks may be the way of the gateway's hello over a slow link."""
 
 OTHER_VERSION = "; is it of another version?"
 ConnectionState = Literal["connecting", "attached", "lost", "closed"]
@@ -123,6 +125,8 @@ class Client:
         self.scopes: list[str] = []
         self.gateway_version: str = ""
         """Version that the gateway reports, empty before the first connection."""
+        self.ahead_s = 0.0
+        """By how many seconds the gateway's clock is ahead of this machine's; 0 within what a slow link explains."""
         self._watch = LinkWatch()
         self.skipped = Counter[str]()
         """Number of frames that could not be decoded, by their type; most likely they are of a newer gateway."""
@@ -175,6 +179,18 @@ class Client:
             f"the gateway is version {self.gateway_version}, this program {backend.__version__}: what one of them does not "
             "know is left out"
         )
+
+    @property
+    def note(self) -> str:
+        """Say in what gateway and client differ, version and clock; empty when they do not."""
+        hours, minutes = divmod(round(abs(self.ahead_s) / 60), 60)
+        if not hours and not minutes:
+            return self.version_note
+        how = "ahead of" if self.ahead_s < 0 else "behind"
+        clock = (
+            f"this machine's clock is {hours} h {minutes} min {how} the gateway's, by which ages are shown"
+        )
+        return "; ".join(filter(None, (self.version_note, clock)))
 
     async def call(self, params: Params[R], *, timeout_s: float | None = None) -> R:
         """Call an action of the platform and return its result: `call(Kill(ids=["apollo"]))` is a `KillResult`.
@@ -396,6 +412,8 @@ class Client:
         if other_life:
             self._fail_calls("the backend was replaced by another one")
         self._epoch, self.scopes, self.gateway_version = hello.epoch, hello.scopes, hello.version
+        ahead_s = hello.timestamp - time.time() if hello.timestamp else 0.0
+        self.ahead_s = ahead_s if abs(ahead_s) > CLOCK_DIFFERS_S else 0.0
         self._socket = socket
         moved, self._attached_to = self._attached_to not in ("", self.url), self.url
         self._set_state(

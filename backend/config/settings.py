@@ -195,7 +195,8 @@ class Memory(Table, frozen=True):
     """How many days rows are kept, 0 for good; sessions untouched for `compress_after_days` are compressed.
 
     `retention_days` is for messages (pinned ones stay) and for runs of pipelines, `errors_days` for acknowledged errors,
-    `unseen_errors_days` for the others, `usage_days` for usage.
+    `unseen_errors_days` for the others, `usage_days` for usage. After a leap of the clock by more than a month nothing is
+    deleted or compressed before `clock_checked` says on which day (`2028-11-28`) a person saw that the clock is right.
 
     `store` names a Redis server (`redis://HOST:PORT/DATABASE`) instead of the file in the home. `volatile_store`
     accepts one that keeps nothing on disk.
@@ -213,6 +214,7 @@ class Memory(Table, frozen=True):
     usage_days: Annotated[int, Meta(ge=0)] = 730
     tool_calls_days: Annotated[int, Meta(ge=0)] = 0
     """The record of tool calls (`tekton audit`); those that wait or run stay."""
+    clock_checked: Annotated[str, Meta(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = ""
     remembered_mib: Annotated[int, Meta(ge=16, le=65536)] = 256
     hint_results: Annotated[int, Meta(ge=0, le=20)] = 3
     """Memories that a turn may bring along."""

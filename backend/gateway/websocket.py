@@ -193,6 +193,7 @@ class _Connection:
                 backend.__version__,
                 [self._principal.scope],
                 wish is not None,
+                time.time(),
             )
         )
         if wish is not None:

@@ -24,6 +24,8 @@ from backend.tasks import Background
 log = logging.getLogger(__name__)
 
 DAY_S = 86_400.0
+LEAP_S = 31 * DAY_S
+"""A longer time since the last retention is a clock that was set, or a home that nobody used."""
 LOOK_EVERY_S = 900.0
 """How often it is looked whether a day is over; a machine that sleeps loses no day."""
 FIRST_LOOK_S = 20.0
@@ -66,6 +68,7 @@ class Maintenance:
         self._memory, self._error_log, self._settings = memory, error_log, settings
         self._estimator, self._forget_runs = estimator, forget_runs
         self._stored: dict[str, float] = {}
+        self._doubted = False
         self._tasks = Background()
         self.report: RetentionReport | None = None
 
@@ -92,8 +95,15 @@ class Maintenance:
         await self._keep_factors()
         moment = time.time() if now is None else now
         last = await self._memory.settings.get(RETAINED_AT)
-        if isinstance(last, int | float) and 0 <= moment - last < DAY_S:
-            return
+        if isinstance(last, int | float):
+            if 0 <= moment - last < DAY_S:
+                return
+            if doubt := clock_doubt(last, moment, self._settings.clock_checked):
+                if not self._doubted:
+                    self._error_log.record("memory", "clock_leapt", doubt)
+                self._doubted = True
+                return
+        self._doubted = False
         await self._memory.settings.put(RETAINED_AT, moment)
         try:
             ages = Retention(
@@ -143,6 +153,26 @@ class Maintenance:
             except Exception:  # a chore may fail, its task never ends
                 log.exception("maintenance")
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+def clock_doubt(last: float, now: float, checked: str) -> str:
+    """Say why no age is believed; empty when the clock went on from the `last` retention as clocks do.
+
+    One that is wrong by years would have everything deleted. A home that nobody used for long looks the same, so a person
+    decides: `checked` is the day on which somebody saw that the clock is right, as `2028-11-28`.
+    """
+    today = _day(now)
+    if now - last <= LEAP_S or _day(now - LEAP_S) <= checked <= today:
+        return ""
+    return (
+        f"the clock says {today}, the last retention was on {_day(last)}: nothing is deleted by age until a person has seen which is "
+        f"right. Set the clock; or, if it really is {today}, put this into config.toml and start the backend again: "
+        f'[memory] clock_checked = "{today}"'
+    )
+
+
+def _day(moment: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment))
 
 
 class _MallocInfo(ctypes.Structure):

@@ -100,6 +100,7 @@ class Hello(Struct, tag="hello"):
     """First frame on a connection. `epoch` names this life of the backend: numbers of another do not compare.
 
     `subscribed` says that the wish in the head of the request (`tekton-subscribe`) was understood: what it asks for comes next.
+    `timestamp` is the gateway's clock, 0 from one of an older version.
     """
 
     epoch: str
@@ -107,6 +108,7 @@ class Hello(Struct, tag="hello"):
     version: str
     scopes: list[str]
     subscribed: bool = False
+    timestamp: float = 0.0
 
 
 SUBSCRIBE_HEADER = "tekton-subscribe"

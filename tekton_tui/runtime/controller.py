@@ -11,6 +11,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import Topic
 from backend.schema.params import Params, Startable
 from backend.schema.results import Started
+from tekton_tui import clock
 from tekton_tui.dispatch import dispatch
 from tekton_tui.formatting import CONSOLE_PREFIX
 from tekton_tui.stores import Signal, Stores
@@ -26,6 +27,8 @@ class ConsoleClient(Protocol):
 
     url: str
     scopes: list[str]
+    ahead_s: float
+    """By how many seconds the gateway's clock is ahead of this machine's."""
 
     @property
     def pace(self) -> tuple[float, float]:
@@ -33,8 +36,8 @@ class ConsoleClient(Protocol):
         ...
 
     @property
-    def version_note(self) -> str:
-        """That gateway and console are of different versions; empty when they are not."""
+    def note(self) -> str:
+        """In what gateway and console differ, version and clock; empty when they do not."""
         ...
 
     async def call(self, params: Params[R], /) -> R: ...
@@ -89,7 +92,7 @@ class Controller:
         self.stores.connection.set("attached")
         self._name_place()
         self._report_scope()
-        if note := self._client.version_note:
+        if note := self._client.note:
             self.notify(note)
         async for batch in self._client.events():
             self._feed([event for _, event in batch])
@@ -210,10 +213,12 @@ class Controller:
         dispatch(self.stores, [event for event in events if not isinstance(event, ConnectionChanged)])
 
     def _name_place(self) -> None:
-        """Say which of the gateways elsewhere answers."""
-        connection = self.stores.connection
-        client = self._client
-        if client is not None and not connection.starts_here:
+        """Say which of the gateways elsewhere answers, and take its clock."""
+        connection, client = self.stores.connection, self._client
+        if client is None:
+            return
+        clock.set_ahead(client.ahead_s)
+        if not connection.starts_here:
             connection.to(client.url)
             connection.pace = lambda: client.pace
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores import Line, Stores
 
 MAX_LOG_BYTES = 1_000_000
@@ -41,7 +42,7 @@ class InternalErrors:
         if self.seen[where] > 1:
             return
         details = self._write(what, error)
-        self._stores.timeline.add(Line(time.time(), "error", "console", f"{what} ({where})", True))
+        self._stores.timeline.add(Line(gateway_time(), "error", "console", f"{what} ({where})", True))
         self._notify(f"the console failed at {where}: {what}; it goes on{details}", True)
 
     def _write(self, what: str, error: BaseException | None) -> str:

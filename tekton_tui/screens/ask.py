@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import ClassVar
 
 from textual import on
@@ -14,6 +13,7 @@ from textual.widgets import Button, Input, Static
 
 from backend.schema.events import AskClosed
 from backend.schema.tools import QUESTION, Ask, AskOption
+from tekton_tui.clock import gateway_time
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.formatting import span
 from tekton_tui.runtime.frame_scheduler import app_of
@@ -141,7 +141,7 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
     answering "always" would mean."""
     hint = {True: " · its server says it only reads", None: ""}.get(ask.read_only, "")
     names = {name for name, _ in arguments_of(ask)}
-    waits = f"  waits {span(max(0.0, time.time() - ask.since))} of {span(ask.until - ask.since)}{_behind_words(ask, stores)}"
+    waits = f"  waits {span(max(0.0, gateway_time() - ask.since))} of {span(ask.until - ask.since)}{_behind_words(ask, stores)}"
     lines = [
         Content.assemble(literal(ask.tool, "bold"), literal(waits, "$text-muted")),
         *(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from backend.schema.attention import AttentionItem, Waiting, count_waiting
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.asks import AskStore
 from tekton_tui.stores.attention import AttentionStore
 from tekton_tui.stores.connection import ConnectionStore
@@ -46,7 +46,7 @@ class Stores:
             for item in self.attention.items.values()
             if item.kind != "asks" and not self._on_screen(item)
         ]
-        counts = count_waiting(others, time.time())
+        counts = count_waiting(others, gateway_time())
         answered = {f"asks:{name}" for name in self.asks.answered}
         asks = {item.id for item in self.attention.open() if item.kind == "asks"} - answered
         asks |= {f"asks:{name}" for name in self.asks.asks}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Final
 
 from backend.schema.attention import AttentionItem, AttentionKind
 from backend.schema.events import AttentionChanged
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.signal import Signal
 
 ORDER: Final[tuple[AttentionKind, ...]] = ("asks", "down", "stalled", "error", "budget", "done")
@@ -57,6 +57,6 @@ class AttentionStore:
         return frozenset(item.who for item in self.items.values() if item.kind == "done")
 
     def _ordered(self, *, snoozed: bool) -> list[AttentionItem]:
-        now = time.time()
+        now = gateway_time()
         chosen = [item for item in self.items.values() if (item.snoozed_until > now) == snoozed]
         return sorted(chosen, key=lambda item: (ORDER.index(item.kind), item.since))

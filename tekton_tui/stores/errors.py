@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from backend.schema.events import ErrorEntry, ErrorsAcknowledged
 from backend.schema.records import ErrorRecord
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.signal import Signal
 
 
@@ -39,7 +38,7 @@ class ErrorStore:
     def acknowledge(self, event: ErrorsAcknowledged) -> None:
         for number in event.ids:
             if record := self.records.get(number):
-                record.acknowledged = event.timestamp or time.time()
+                record.acknowledged = event.timestamp or gateway_time()
         self.count(event.unacknowledged)
 
     def newest_first(self) -> list[ErrorRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from backend.schema.records import (
     SpecialistStatus,
 )
 from backend.schema.states import BROKEN, LIVE
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.signal import Signal
 
 RATE_SAMPLES = 84
@@ -152,7 +152,7 @@ class FleetStore:
 
     def rate(self) -> float:
         """Return the tokens a second of all that stream now."""
-        if self.history and abs(time.time() - self.history[-1].timestamp) < FRESH_S:
+        if self.history and abs(gateway_time() - self.history[-1].timestamp) < FRESH_S:
             return self.history[-1].rate
         return sum(row.tokens_per_second or 0.0 for row in self.rows.values() if row.phase == "streaming")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from backend.schema.events import PipelineEnd, PipelineStart, StageEvent, StageText
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.signal import Signal
 
 KEPT_RUNS = 50
@@ -54,7 +54,7 @@ class PipeStore:
         """End the runs that are not among those under way: they ended unseen, and their records say how."""
         for request_id, run in self.runs.items():
             if run.end is None and running is not None and request_id not in running:
-                took_s = time.time() - run.start.timestamp
+                took_s = gateway_time() - run.start.timestamp
                 self.end(PipelineEnd(request_id, False, "".join(run.output), took_s, error=ENDED_UNSEEN))
 
     def end(self, event: PipelineEnd) -> None:

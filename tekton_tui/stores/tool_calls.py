@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backend.schema.content import Part, TextPart, ToolCall, ToolResult
+from tekton_tui.clock import gateway_time
 
 CallState = Literal["calling", "asking", "running", "done", "failed", "denied", "passed", "ended"]
 """`calling`: its arguments come, or the platform decides; `asking`: a person has to; `passed`: left to the caller's
@@ -51,7 +52,7 @@ class LiveCall:
     def enter(self, state: CallState) -> None:
         """Go on to another state, whose clock begins now."""
         if state != self.state:
-            self.state, self.since = state, time.time()
+            self.state, self.since = state, gateway_time()
 
     def end(self, content: str, *, is_error: bool, size: int, took_ms: float) -> None:
         """Take what came of it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from backend.schema.events import TurnStarted
 from backend.schema.frames import Phase, StreamEnd, StreamError
 from backend.schema.history import TurnPhase, TurnRecord
 from backend.schema.records import ActiveTurn
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.signal import Signal
 
 MAX_TURNS = 5_000
@@ -60,7 +60,7 @@ class TurnLog:
         """Note that a turn is in a phase now; the same again changes nothing."""
         turn = self.turns.get(request_id)
         if turn is not None and not turn.ended_at and (not turn.phases or turn.phases[-1].phase != phase):
-            now = time.time()
+            now = gateway_time()
             turn.phases.append(TurnPhase(phase, now))
             if phase == "streaming" and turn.first_token_ms is None:
                 turn.first_token_ms = 1000 * (now - turn.started_at)
@@ -71,7 +71,7 @@ class TurnLog:
         turn = self.turns.get(event.request_id)
         if turn is None:
             return
-        turn.ended_at = time.time()
+        turn.ended_at = gateway_time()
         if isinstance(event, StreamError):
             turn.code = event.code
         else:

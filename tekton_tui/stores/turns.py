@@ -30,6 +30,7 @@ from backend.schema.frames import (
 )
 from backend.schema.records import ActiveTurn, StoredMessage
 from backend.schema.tools import Ask
+from tekton_tui.clock import gateway_time
 from tekton_tui.stores.signal import Signal
 from tekton_tui.stores.tool_calls import LiveCall, calls_of, shown_name
 
@@ -109,7 +110,7 @@ class LiveTurn:
         if not self.first_at:
             return None
         if not self.ended:
-            return speed_of(self.pieces - 1, time.time() - self.first_at)
+            return speed_of(self.pieces - 1, gateway_time() - self.first_at)
         return speed_of(max(self.tokens, self.pieces), self.total_time - (self.first_token_ms or 0.0) / 1000)
 
     def recall(self, message: StoredMessage) -> None:
@@ -259,7 +260,7 @@ class TurnStore:
             if team.end is None and known_id not in running:
                 answered = sum(turn.ended for turn in team.lanes.values())
                 _complete(team)
-                took_s = time.time() - team.start.timestamp
+                took_s = gateway_time() - team.start.timestamp
                 self.end_team(TeamEnd(known_id, answered, len(team.lanes) - answered, 0, took_s))
         for team in snapshot.teams:
             self.teams.setdefault(team.request_id, LiveTeam(team))
@@ -291,7 +292,7 @@ class TurnStore:
         if turn is None:
             return
         if not turn.pieces:
-            turn.first_at = time.time()
+            turn.first_at = gateway_time()
             turn.first_token_ms = (turn.first_at - turn.started_at) * 1000
             self._arrive(turn)
         if turn.phase != "streaming":
@@ -302,7 +303,7 @@ class TurnStore:
 
     def add_reasoning(self, request_id: str, content: str) -> None:
         if turn := self.turns.get(request_id):
-            turn.reasoned_at = turn.reasoned_at or time.time()
+            turn.reasoned_at = turn.reasoned_at or gateway_time()
             turn.reasoning.append(content)
             self.reasoning.emit(turn, content)
 
@@ -368,7 +369,7 @@ class TurnStore:
                     facts.context_tokens or facts.usage.total,
                     facts.usage.estimated,
                 )
-                turn.total_time = facts.total_time or time.time() - turn.started_at
+                turn.total_time = facts.total_time or gateway_time() - turn.started_at
                 if facts.first_token_ms is not None:
                     turn.first_token_ms = facts.first_token_ms
                 turn.finish_reason, turn.notes = facts.finish_reason, facts.notes
@@ -376,7 +377,7 @@ class TurnStore:
                 if facts.finish_reason == "cancelled":
                     turn.code = "cancelled"
             case StreamError():
-                turn.total_time = time.time() - turn.started_at
+                turn.total_time = gateway_time() - turn.started_at
                 turn.code, turn.error = event.code, event.message
         for call in [call for call in turn.calls.values() if call.open]:
             call.end_without(turn.finish_reason)
@@ -457,7 +458,7 @@ class TurnStore:
         return call
 
     def _set_phase(self, turn: LiveTurn, phase: Phase, detail: str) -> None:
-        turn.phase, turn.phase_since, turn.detail = phase, time.time(), detail
+        turn.phase, turn.phase_since, turn.detail = phase, gateway_time(), detail
         self.phase.emit(turn)
 
 

@@ -6,12 +6,12 @@ A card is drawn whole or not at all: what cannot be read in it is not answered i
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Final
 
 from rich.cells import cell_len
 
+from tekton_tui.clock import gateway_time
 from tekton_tui.safe_text import one_line, safe, safe_inline
 from tekton_tui.transcript.code import class_ink
 from tekton_tui.transcript.entry import AskCard
@@ -45,7 +45,7 @@ def card_rows(card: AskCard, since: float, width: int) -> list[Row]:
         body = [*body[: MOST_ROWS - 1], *wrap_runs([(rest, YOU)], inner)[:1]]
     else:
         body += _keys(card, inner)
-    waits = f"waits {_span(time.time() - since)} of {_span(card.until - since)}"
+    waits = f"waits {_span(gateway_time() - since)} of {_span(card.until - since)}"
     hint = ANSWERING_HINT if card.answering else TAB_HINT if whole else ALONE_HINT
     return [_top(card, waits, hint, width), *(_framed(row, inner) for row in body), _line("╰", "╯", width)]
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from tekton_tui.clock import gateway_time
 from tekton_tui.transcript.entry import Ending, Entry, ToolRow
 from tekton_tui.transcript.heights import Heights
 from tekton_tui.transcript.message import Look, Message
@@ -133,7 +134,7 @@ class Flow:
         """Return the day of a message in words when it is another than that of the message before; else nothing."""
         if not self.look.header or not (moment := self.entry(number).timestamp):
             return ""
-        before = self.entry(number - 1).timestamp if number > self.first else time.time()
+        before = self.entry(number - 1).timestamp if number > self.first else gateway_time()
         day, other = time.localtime(moment), time.localtime(before)
         if day[:3] == other[:3] or not before:
             return ""

@@ -5,13 +5,13 @@ Knows nothing of the other messages, of scrolling or of colours.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from backend.text import CONTEXT
+from tekton_tui.clock import gateway_time
 from tekton_tui.safe_text import safe
 from tekton_tui.transcript.below import Failure, Files, Footer
 from tekton_tui.transcript.blocks import Block, Splitter
@@ -293,7 +293,7 @@ class Message:
             self._reasoning = Reasoning(self.entry)
             self._reasoning.running = self.streaming and not self.entry.text and not self.entry.tools
             if self._reasoning.running and not self.entry.thought_since:
-                self.entry.thought_since = time.time()
+                self.entry.thought_since = gateway_time()
             self._wait()
             self.pieces.insert(1 if self.look.header else 0, self._reasoning)
         self._reasoning.add(text)

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.cells import cell_len
 
+from tekton_tui.clock import gateway_time
 from tekton_tui.safe_text import one_line, safe_inline
 from tekton_tui.transcript.blocks import MAX_BLOCK_CHARS, MAX_LINE_CHARS, Block
 from tekton_tui.transcript.code import CodeRows
@@ -187,7 +188,7 @@ class Reasoning(Piece):
         if self.running:
             self.running = False
             if self._entry.thought_since:
-                self._entry.thought_s = max(0.0, time.time() - self._entry.thought_since)
+                self._entry.thought_s = max(0.0, gateway_time() - self._entry.thought_since)
             self.changed()
 
     def draw(self, width: int) -> list[Row]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import msgspec
 from rich.cells import cell_len
 
+from tekton_tui.clock import gateway_time
 from tekton_tui.safe_text import one_line, safe
 from tekton_tui.transcript.ask_card import card_fits, card_rows
 from tekton_tui.transcript.entry import ToolRow, ToolState
@@ -99,7 +99,7 @@ class ToolPiece(Piece):
     def _words(self) -> tuple[str, Ink]:
         """Return what is said at the end of the row, and how."""
         row = self.row
-        clock = _seconds(max(0.0, time.time() - row.since)) if row.since else ""
+        clock = _seconds(max(0.0, gateway_time() - row.since)) if row.since else ""
         took = _seconds(row.took_s) if row.took_s >= LEAST_S else ""
         match row.state:
             case "calling":

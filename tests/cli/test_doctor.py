@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from backend.events import EventStream
 from backend.home import Home
 from backend.memory import SqliteStore, TokenEstimator
 from backend.orchestration.error_log import ErrorLog
-from backend.orchestration.maintenance import Maintenance
+from backend.orchestration.maintenance import DAY_S, RETAINED_AT, Maintenance
 from tests.cli.commandline import Line
 from tests.stores import say
 
@@ -196,6 +197,18 @@ def test_the_size_of_the_conversations_and_what_the_retention_did_are_told(quiet
     told = quiet("tekton", "doctor").stdout
     found = re.search(r"engram\.sqlite3, (\S+) MB; retention \d+s ago: (.*?) ok ", " ".join(told.split()))
     assert found is not None and float(found[1]) > 0 and "messages deleted 3" in found[2]
+
+    async def leap() -> None:
+        store = SqliteStore(home.database)
+        await store.open()
+        await store.settings.put(RETAINED_AT, time.time() - 40 * DAY_S)
+        await store.close()
+
+    asyncio.run(leap())
+    code, bad = _findings(quiet)
+    assert code == 1 and any("the last retention was on" in what for what in bad)
+    home.config.write_text(f'[memory]\nclock_checked = "{time.strftime("%Y-%m-%d")}"\n')
+    assert not any("the last retention" in what for what in _findings(quiet)[1])
     home.database.write_bytes(b"not a database" * 500)
     code, bad = _findings(quiet)
     assert code == 1 and any("cannot be read" in what for what in bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,8 @@ class Gateway:
 
     def __init__(self) -> None:
         self.epoch = "first"
+        self.clock: Callable[[], float] = lambda: 0.0
+        """What it says the time is; 0 as one of an older version."""
         self.asked: list[dict[str, Any]] = []
         self.reads_heads = False
         """Whether it takes subscriptions from the head of a request; an older one does not."""
@@ -65,7 +68,9 @@ class Gateway:
         taken = self.reads_heads and head is not None
         if taken:
             self.wishes.append(msgspec.json.decode(head or ""))
-        await connection.send(encoder.encode(Hello(self.epoch, 0, "9.9", ["control"], taken)), text=True)
+        await connection.send(
+            encoder.encode(Hello(self.epoch, 0, "9.9", ["control"], taken, self.clock())), text=True
+        )
         async for data in connection:
             call: dict[str, Any] = msgspec.json.decode(data)
             if call["type"] == "subscribe":

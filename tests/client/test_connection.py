@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -295,6 +296,30 @@ async def test_a_gateway_of_another_version_is_told_in_a_sentence() -> None:
         client = await attached(gateway)
         assert client.gateway_version == "9.9"
         assert "the gateway is version 9.9, this program" in client.version_note
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("differs_s", "told"),
+    [
+        (-10_860, "this machine's clock is 3 h 1 min ahead of the gateway's, by which ages are shown"),
+        (63_072_000, "this machine's clock is 17520 h 0 min behind the gateway's"),
+        (2.0, ""),
+    ],
+)
+async def test_a_clock_that_differs_is_told_and_known_as_soon_as_attached(
+    differs_s: float, told: str
+) -> None:
+    async with Gateway() as gateway:
+        gateway.clock = lambda: time.time() + differs_s
+        client = await attached(gateway)
+        assert client.ahead_s == (pytest.approx(differs_s, abs=BOUND_S) if told else 0.0)
+        assert told in client.note and ("clock" in client.note) == bool(told)
+        gateway.clock = lambda: 0.0
+        await gateway.end()
+        await gateway.begin()
+        await until(lambda: client.state == "attached" and client.ahead_s == 0.0)
+        assert "clock" not in client.note, "one of an older version does not say"
         await client.close()
 
 

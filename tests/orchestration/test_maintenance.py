@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ async def test_the_retention_runs_once_a_day_by_the_settings(store: SqliteStore)
     first = chores.report
     await chores.look(NOW + DAY_S / 2)
     assert chores.report is first, "a day has one retention"
+    await chores.look(NOW + 20 * DAY_S)
     await chores.look(NOW + 45 * DAY_S)
     assert (chores.report.messages_deleted, chores.report.sessions_packed) == (1, 1)
     assert chores.report.bytes_packed > 1_000
@@ -63,6 +65,42 @@ async def test_a_clock_set_back_does_not_stop_the_retention(store: SqliteStore) 
     chores.report = None
     await chores.look(NOW)
     assert chores.report is not None
+
+
+@pytest.mark.parametrize("leap_days", [32, 730, 36_500])
+async def test_a_clock_that_leaps_ahead_deletes_nothing_until_a_person_says_that_it_is_right(
+    store: SqliteStore, leap_days: int
+) -> None:
+    session = await store.sessions.create("apollo-ai")
+    await say(store, session.id, LONG, created_at=NOW)
+    log = ErrorLog(store.errors, EventStream())
+    await log.open()
+    log.record("apollo-ai", "internal", "seen by nobody")
+    keeps = {"retention_days": 30, "errors_days": 1, "unseen_errors_days": 365, "compress_after_days": 1}
+    chores = Maintenance(store, log, Memory(**keeps), TokenEstimator())
+    await chores.look(NOW)
+    chores.report = None
+    later = NOW + leap_days * DAY_S
+    for _ in range(3):
+        await chores.look(later)
+        await log.flush()
+    assert chores.report is None and len(await store.messages.read(session.id)) == 1
+    told, kept = await store.errors.find()
+    today = time.strftime("%Y-%m-%d", time.localtime(later))
+    assert (told.code, told.count, kept.message) == ("clock_leapt", 1, "seen by nobody")
+    assert f'clock_checked = "{today}"' in told.message and f"the clock says {today}" in told.message
+
+    earlier = time.strftime("%Y-%m-%d", time.localtime(NOW))
+    await Maintenance(store, log, Memory(**keeps, clock_checked=earlier), TokenEstimator()).look(later)
+    assert len(await store.messages.read(session.id)) == 1, "what was said before the leap is not about it"
+    await chores.look(NOW + DAY_S)
+    assert chores.report is not None and len(await store.messages.read(session.id)) == 1, (
+        "the clock is right again"
+    )
+    agreed = Maintenance(store, log, Memory(**keeps, clock_checked=today), TokenEstimator())
+    await agreed.look(later + 3 * DAY_S)
+    assert agreed.report is not None and agreed.report.messages_deleted == 1
+    await log.close()
 
 
 async def test_learned_token_counts_outlive_the_backend(store: SqliteStore) -> None:

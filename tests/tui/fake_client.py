@@ -253,7 +253,8 @@ class FakeClient:
 
     url = "http://127.0.0.1:8003"
     pace = (0.0, 0.0)
-    version_note = ""
+    note = ""
+    ahead_s = 0.0
 
     def __init__(self, first: Snapshot) -> None:
         self.first = first

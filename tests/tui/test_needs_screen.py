@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from backend.schema.results import AttentionList
 from tekton_tui.app import TektonApp
 from tekton_tui.runtime.notifications import desktop_notice
 from tests.tui.conftest import settle
-from tests.tui.fake_client import NOW, FakeClient, live
+from tests.tui.fake_client import NOW, FakeClient, live, row
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -144,3 +145,26 @@ async def test_the_tabs_hold_what_is_put_away_and_all_errors(console: Maker) -> 
 )
 def test_a_notice_is_written_as_the_terminal_takes_it(environ: dict[str, str], sequence: str) -> None:
     assert desktop_notice("ergon is down", environ) == sequence
+
+
+async def test_ages_are_by_the_gateway_s_clock_wherever_this_machine_s_stands(
+    console: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page reads the same on a machine whose clock is three hours off, either way."""
+    pages: dict[float, list[str]] = {}
+    for ahead_s in (0.0, 10_800.0, -10_800.0):
+        monkeypatch.setattr(time, "time", lambda ahead_s=ahead_s: NOW - ahead_s)
+        app, client = console(
+            live("athena"),
+            live("rhetor", state="busy", phase="prefill", phase_since=NOW - 12),
+            row("ergon", state="exited", exit_code=3, since=NOW - 60),
+        )
+        client.first.attention, client.ahead_s = QUEUE, ahead_s
+        shown = pages.setdefault(ahead_s, [])
+        async with app.run_test(size=(120, 40)) as pilot:
+            for key in ("1", "4", "5", "6"):
+                await pilot.press(key)
+                await settle(pilot)
+                shown.append(screen_text(app))
+    assert "prefill 12 s" in pages[0.0][0] and "12 s" in pages[0.0][1]
+    assert pages[10_800.0] == pages[0.0] == pages[-10_800.0]

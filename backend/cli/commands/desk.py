@@ -46,7 +46,7 @@ async def desk(options: argparse.Namespace) -> int:
     if not found.items:
         print("nothing waits for you")
         return OK
-    print(" · ".join(count_waiting(found.items, time.time()).words))
+    print(" · ".join(count_waiting(found.items, terminal.gateway_time()).words))
     rows = [_row(item) for item in found.items]
     terminal.draw(terminal.table(("ITEM", "WHO", "SINCE", "WHAT", "WHY"), rows, wrap=True))
     if any(item.kind == "asks" for item in found.items):

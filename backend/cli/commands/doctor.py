@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,7 +112,7 @@ def _local() -> Iterator[Finding]:
     yield from _ports(home, settings, catalog)
     yield from _agents(settings)
     if not settings.memory.store and not read_only:
-        yield from _database(home)
+        yield from _database(home, settings)
     free = shutil.disk_usage(home.root if home.root.exists() else "/").free
     yield Finding(
         free > 1 << 30, f"{free >> 30} GiB free on disk", "make room: logs, memory and weights need it"
@@ -146,14 +148,14 @@ def _repair() -> None:
     print("\n".join(done) or f"{home.database} is whole: nothing was to be repaired")
 
 
-def _database(home: Home) -> Iterator[Finding]:
+def _database(home: Home, settings: Settings) -> Iterator[Finding]:
     """Say how large the conversations are, and what the newest retention did."""
     import sqlite3
 
     from backend.memory.sqlite.database import missing
     from backend.memory.sqlite.salvage import left_aside
     from backend.memory.sqlite.settings import peek
-    from backend.orchestration.maintenance import REPORT, RETAINED_AT
+    from backend.orchestration.maintenance import REPORT, RETAINED_AT, clock_doubt
 
     if not home.database.exists():
         return
@@ -169,6 +171,8 @@ def _database(home: Home) -> Iterator[Finding]:
             else f"make {home.state} and the files in it readable and writable by you",
         )
         return
+    if doubt := clock_doubt(kept.get(RETAINED_AT, math.inf), time.time(), settings.memory.clock_checked):
+        yield Finding(False, *doubt.split(": ", 1))
     did = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in kept.get(REPORT, {}).items() if n)
     when = (
         f"retention {terminal.ago(kept[RETAINED_AT])} ago: {did or 'nothing was old enough'}"

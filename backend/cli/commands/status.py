@@ -7,7 +7,6 @@ import asyncio
 import json
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -63,7 +62,7 @@ class _Seen(NamedTuple):
     snapshot: Snapshot | None = None
     limits: Sequence[LimitRow] = ()
     failure: TektonError | None = None
-    version_note: str = ""
+    note: str = ""
 
 
 async def _look() -> _Seen:
@@ -71,7 +70,7 @@ async def _look() -> _Seen:
         async with attached(start=False) as client:
             snapshot = await client.call(GetSnapshot())
             limits = (await client.call(GetUsage())).limits
-            return _Seen(snapshot.specialists, snapshot, limits, version_note=client.version_note)
+            return _Seen(snapshot.specialists, snapshot, limits, note=client.note)
     except TektonError as error:
         if not unreachable(error):
             raise
@@ -113,13 +112,13 @@ def _drawn(seen: _Seen, options: argparse.Namespace) -> str:
     if options.json:
         return json.dumps(_as_json(seen), indent=None if options.watch else 2)
     lines = [terminal.filled(_head(seen))]
-    if seen.version_note:
-        lines.append(terminal.filled(seen.version_note))
+    if seen.note:
+        lines.append(terminal.filled(seen.note))
     if seen.snapshot is not None:
         lines += [terminal.filled(words) for words in _of_other_versions(seen.snapshot)]
         if seen.snapshot.platform.store.startswith("Redis"):
             lines.append(terminal.filled(f"conversations: {seen.snapshot.platform.store}"))
-        if waiting := count_waiting(seen.snapshot.attention, time.time()).words:
+        if waiting := count_waiting(seen.snapshot.attention, terminal.gateway_time()).words:
             lines.append(f"{' · '.join(waiting)}: tekton desk")
         if count := seen.snapshot.unacknowledged:
             lines.append(f"{count} error{'s' * (count != 1)} nobody has acknowledged: tekton errors")
@@ -207,7 +206,7 @@ def _row(row: SpecialistStatus) -> tuple[str, ...]:
 
 def _state(row: SpecialistStatus) -> str:
     if row.phase:
-        return f"{row.state} {row.phase} {max(0.0, time.time() - row.phase_since):.0f}s"
+        return f"{row.state} {row.phase} {max(0.0, terminal.gateway_time() - row.phase_since):.0f}s"
     if row.state == "exited":
         return f"exited {'?' if row.exit_code is None else row.exit_code}"
     if row.state == "killed":

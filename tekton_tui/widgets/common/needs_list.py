@@ -19,6 +19,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from backend.schema.attention import AttentionItem, AttentionKind, count_waiting
+from tekton_tui.clock import gateway_time
 from tekton_tui.formatting import age
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
@@ -166,7 +167,7 @@ class NeedsList(ScrollView, can_focus=True):
 def _line(item: AttentionItem, width: int, keys_of: Callable[[AttentionItem], Keys]) -> list[Part]:
     sign, tone = SIGNS[item.kind]
     count = f" ×{item.count}" if item.count > 1 else ""
-    seconds = max(0.0, time.time() - item.since)
+    seconds = max(0.0, gateway_time() - item.since)
     since = "today" if not item.since else f"{seconds:.0f} s" if seconds < 60 else age(item.since)
     narrow, who = width < NARROW - 2, one_line(item.who.removesuffix("-ai"), 60)
     parts = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -18,6 +17,7 @@ from backend.schema.params import GetHistory, GetLogs, ListErrors
 from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
 from backend.schema.results import ErrorList, History, LogText
 from backend.schema.states import BROKEN
+from tekton_tui.clock import gateway_time
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import TICKING
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
@@ -218,7 +218,7 @@ class DetailPane(ScrollView, can_focus=True):
                     self.refresh(Region(first, at - top, count, 1))
 
     def _made(self, row: SpecialistStatus, width: int, height: int) -> list[list[Part]]:
-        now, fleet = time.time(), self._stores.fleet
+        now, fleet = gateway_time(), self._stores.fleet
         turns = self._stores.turns.of_specialist(row.id)
         if self._all:
             return facts.page(row, fleet, turns, self._messages, self._log, self._ends, now, width, height)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich.segment import Segment
 from textual.strip import Strip
 
+from tekton_tui.clock import gateway_time
 from tekton_tui.formatting import symbol_of
 from tekton_tui.runtime.tokens import Tokens
 from tekton_tui.stores import FleetStore
@@ -36,7 +36,7 @@ class RowPainter:
 
     def facts(self) -> Facts:
         """Return what cells are made of at this moment."""
-        return Facts(self._fleet, time.time(), self.wide, self.unread, self.top)
+        return Facts(self._fleet, gateway_time(), self.wide, self.unread, self.top)
 
     def parts(self, line: Line, width: int, *, shut: bool = False) -> list[Part]:
         """Return what a line says, without the marks of a row; `shut` says that its group is folded."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.cells import cell_len
 from textual.content import Content
 
 from backend.schema.records import StageRecord
+from tekton_tui.clock import gateway_time
 from tekton_tui.formatting import span
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.widgets.chat.failures import failure_words
@@ -55,7 +55,7 @@ def _times(stages: Sequence[StageRecord]) -> tuple[list[float], float]:
 
 def _took(stage: StageRecord) -> float:
     if stage.state == "running" and stage.started_at:
-        return max(0.0, time.time() - stage.started_at)
+        return max(0.0, gateway_time() - stage.started_at)
     return stage.elapsed_s
 
 

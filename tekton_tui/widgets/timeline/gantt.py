@@ -15,6 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from backend.schema.history import SAMPLE_EVERY_S, TurnRecord
+from tekton_tui.clock import gateway_time
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
@@ -89,12 +90,12 @@ class Gantt(Widget, can_focus=True):
         until = self._held
         if until is None:
             ends = [turn.ended_at for turn in log.turns.values()]
-            until = time.time() if log.running or not ends else max(ends) + span / 20
+            until = gateway_time() if log.running or not ends else max(ends) + span / 20
         return bars.Window(until - span, until, max(8, self.size.width - NAME_CELLS - 1))
 
     def in_view(self) -> list[TurnRecord]:
         """Return the turns of the window that pass the filter."""
-        window, now = self.window, time.time()
+        window, now = self.window, gateway_time()
         return [
             turn
             for turn in self._stores.turn_log.turns.values()
@@ -217,7 +218,7 @@ class Gantt(Widget, can_focus=True):
             Part("▎" if here else " ", "accent"),
             Part(tie, "steel"),
             *fitted([Part(name, "text bold" if here else "muted")], NAME_CELLS - 2),
-            *bars.bars(turns, window, time.time(), self._stores.turn_log.recorded_since),
+            *bars.bars(turns, window, gateway_time(), self._stores.turn_log.recorded_since),
         ], here
 
     def _plot_line(self, row: int) -> list[Part]:
@@ -232,7 +233,7 @@ class Gantt(Widget, can_focus=True):
         if turn is None:
             return []
         begun = time.strftime("%H:%M:%S", time.localtime(turn.started_at))
-        told = bars.facts(turn, time.time())
+        told = bars.facts(turn, gateway_time())
         room = self.size.width - len(told) - len(begun) - 7
         prompt = one_line(turn.prompt, room) if room > 8 else ""
         tone = "bad" if turn.code and turn.code != "cancelled" else "text"
@@ -264,7 +265,7 @@ class Gantt(Widget, can_focus=True):
         if not (0 < event.y <= self._shown and at < len(rows)):
             return
         self._row, window = rows[at][0], self.window
-        cell, now = event.x - NAME_CELLS, time.time()
+        cell, now = event.x - NAME_CELLS, gateway_time()
         for turn in self.in_view():
             if turn.ai_id == self._row and window.cell(turn.started_at) <= cell <= window.cell(
                 turn.ended_at or now
@@ -309,7 +310,7 @@ class Gantt(Widget, can_focus=True):
 
     def _bring_in_view(self, turn: TurnRecord) -> None:
         """Move the time in view if a turn is not in it: to what follows, else so that it begins behind the left edge."""
-        now = time.time()
+        now = gateway_time()
         if not self.window.holds(turn, now):
             self._held = None
         if not self.window.holds(turn, now):
@@ -319,7 +320,7 @@ class Gantt(Widget, can_focus=True):
         """Show an earlier time, or a later one; at the end it follows again."""
         window, span = self.window, bars.SPANS[self._span][0]
         until = window.until + step * PAN_SHARE * span
-        self._held = until if until < time.time() else None
+        self._held = until if until < gateway_time() else None
         self._changed()
 
     def action_scale(self, step: int) -> None:
