@@ -20,6 +20,7 @@ from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import LongQuestion
 from tekton_tui.stores import Stores
+from tekton_tui.transcript.cards import DiffLine, numbered
 from tekton_tui.widgets.common.ask_words import MOST_KEYS, arguments_of, behind, is_question, what_it_does
 
 
@@ -149,7 +150,7 @@ def ask_body(ask: Ask, stores: Stores) -> Content:
             for name, value in arguments_of(ask)
         ),
         *([] if names else [literal("  without arguments", "$text-muted")]),
-        *(literal(line, _tone(line)) for line in ask.diff.splitlines()),
+        *map(_diff_line, numbered(ask.diff)),
         Content(""),
     ]
     if ask.options:
@@ -186,6 +187,10 @@ def _behind_words(ask: Ask, stores: Stores) -> str:
     return f" · behind it {found}" if found else ""
 
 
-def _tone(line: str) -> str:
-    """Return the colour of a line of a diff."""
-    return {"+": "$text-success", "-": "$text-error"}.get(line[:1], "$text-muted")
+def _diff_line(line: DiffLine) -> Content:
+    tone = {"+": "$text-success", "-": "$text-error"}.get(line.sign, "$text-muted")
+    if line.sign == "@":
+        return literal(f"  {line.text}", tone)
+    return Content.assemble(
+        literal(f"{line.number:>6} ", "$text-muted"), literal(f"{line.sign} {line.text}", tone)
+    )

@@ -7,16 +7,19 @@ from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from backend.schema.attention import AttentionItem
 from backend.schema.events import AskClosed
+from backend.schema.params import GetLogs, ListMessages
+from backend.schema.results import LogText, MessageList
 from backend.schema.states import LIVE
 from backend.schema.tools import QUESTION, Ask
 from tekton_tui.commands import Commands
 from tekton_tui.commands.navigator import Choice
+from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.ask import AskDialog, ask_body
 from tekton_tui.screens.errors import ErrorsPane
@@ -30,6 +33,12 @@ from tekton_tui.widgets.common.needs_list import KEYS, SIGNS, TABS, Keys, NeedsH
 CLOCK_S = 10.0
 LIST_SHARE = 0.45
 """Of the height that the list may take; the card of what the cursor is on has the rest."""
+WIDE: Final = 150
+"""Cells from which log or conversation stand beside what the queue says."""
+REST_S: Final = 0.25
+"""The cursor rests this long before anything is read."""
+CARD_ROWS: Final = 11
+"""Of head, air and card, without list and log."""
 LOW: Final = 12
 """With fewer rows there is no air, and the card has a row at least."""
 ASK_KEYS: Final = (
@@ -55,7 +64,11 @@ class NeedsPane(Vertical):
     DEFAULT_CSS = """
     NeedsList { height: auto; margin: 1 0; scrollbar-size-vertical: 1; }
     #needs-card { height: auto; min-height: 5; padding: 0 1; scrollbar-size-vertical: 1; }
-    #needs-card Static { height: auto; }
+    #needs-card Static { height: auto; max-width: 110; }
+    #needs-columns { height: auto; layout: vertical; }
+    #needs-more { margin-top: 1; }
+    NeedsPane.-wide #needs-columns { layout: horizontal; }
+    NeedsPane.-wide #needs-columns Static { width: 1fr; margin: 0 2 0 0; }
     #needs-empty { height: 1fr; }
     #errors { height: 1fr; }
     """
@@ -71,6 +84,9 @@ class NeedsPane(Vertical):
         self._shown = ""
         self._shown_at = 0.0
         """Which item came under the cursor by itself, and when: keys typed before it could be read do not answer it."""
+        self._reading = Latest(commands.controller)
+        self._more_of = ""
+        """Id of the item of which more is shown than the queue says: its log, or the conversation it is from."""
 
     def compose(self) -> ComposeResult:
         yield NeedsHead()
@@ -78,8 +94,12 @@ class NeedsPane(Vertical):
         empty.can_focus = True
         yield empty
         yield NeedsList(self._keys_of, id="needs-list")
-        with VerticalScroll(id="needs-card", classes="framed", can_focus=False):
-            yield Static("")
+        with (
+            VerticalScroll(id="needs-card", classes="framed", can_focus=False),
+            Container(id="needs-columns"),
+        ):
+            yield Static("", id="needs-text")
+            yield Static("", id="needs-more")
         yield ErrorsPane(self._stores, self._commands, id="errors")
 
     def on_mount(self) -> None:
@@ -91,6 +111,7 @@ class NeedsPane(Vertical):
         self._fill()
 
     def on_resize(self) -> None:
+        self.set_class(self.size.width >= WIDE, "-wide")
         self._fit(len(self._list.items))
 
     def _fit(self, items: int) -> None:
@@ -181,6 +202,39 @@ class NeedsPane(Vertical):
         if had_focus and self._tab < 2:
             self.focus_content()
 
+    def _read_more(self, item: AttentionItem) -> None:
+        """Show what tells more of an item, once the cursor rests on it."""
+        if item.id == self._more_of:
+            return
+        self._more_of = item.id
+        self._reading.forget()
+        turns = [
+            turn for turn in self._stores.turns.of_specialist(item.who) if item.kind in ("asks", "stalled")
+        ]
+        self._show_more(_said(turns[0].prompt, turns[0].content) if turns else [])
+        if not turns:
+            self.set_timer(REST_S, lambda: self._request_more(item))
+
+    def _request_more(self, item: AttentionItem) -> None:
+        def show(read: LogText | MessageList) -> None:
+            if self.is_attached and item.id == self._more_of:
+                self._show_more(_log(read) if isinstance(read, LogText) else _exchange(read, item.request_id))
+
+        row = self._stores.fleet.rows.get(item.who)
+        if item.id != self._more_of or not self.is_on_screen:
+            return
+        if item.kind in ("down", "error") and row is not None and row.transport != "api":
+            # the newest lines tell why: no more of them than are seen without scrolling
+            room = max(2, self.size.height - self._list.size.height - CARD_ROWS)
+            self._reading.request(GetLogs(item.who, room), show, quiet=True)
+        elif item.session_id:
+            self._reading.request(ListMessages(item.session_id), show, quiet=True)
+
+    def _show_more(self, lines: list[Content]) -> None:
+        more = self.query_one("#needs-more", Static)
+        more.display = bool(lines)
+        more.update(Content("\n").join(lines))
+
     def on_needs_list_moved(self) -> None:
         self.query_one("#needs-card").scroll_home(animate=False)
         self._show_card()
@@ -222,7 +276,8 @@ class NeedsPane(Vertical):
             text = Content("\n").join(
                 literal(f"{ask.ai_id.removesuffix('-ai')}  {one_line(ask.arguments, 2_000)}") for ask in asks
             )
-        card.query_one(Static).update(text)
+        card.query_one("#needs-text", Static).update(text)
+        self._read_more(item)
 
     def _asks(self) -> list[Ask]:
         """Return the calls that an answer is given to: the marked ones, else that of the cursor."""
@@ -424,3 +479,22 @@ class NeedsPane(Vertical):
 
     def action_back(self) -> None:
         self._commands.navigator.show("fleet")
+
+
+def _said(question: str, answer: str) -> list[Content]:
+    """Return a question and what was answered, each below its name."""
+    asked = [literal("asked", "$text-secondary"), literal(question)] if question else []
+    return asked + ([literal("answered", "$text-primary"), literal(answer)] if answer else [])
+
+
+def _exchange(read: MessageList, request_id: str) -> list[Content]:
+    """Return a turn's question and answer; members of a team have their question in common."""
+    whose = (request_id, request_id.partition("/")[0])
+    asked = [m.content for m in read.messages if m.role == "user" and m.request_id in whose]
+    answers = [m.content for m in read.messages if m.role != "user" and m.request_id == request_id]
+    return _said("".join(asked[:1]), "".join(answers[-1:]))
+
+
+def _log(read: LogText) -> list[Content]:
+    lines = (literal(one_line(line, 400), "$text-muted") for line in read.lines)
+    return [literal("its log", "$text-primary"), *lines] if read.lines else []

@@ -5,32 +5,23 @@ A card is drawn whole or not at all: what cannot be read in it is not answered i
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Final
 
 from rich.cells import cell_len
 
 from tekton_tui.clock import gateway_time
 from tekton_tui.safe_text import one_line, safe, safe_inline
-from tekton_tui.transcript.code import class_ink
+from tekton_tui.transcript.cards import FRAME_CELLS, LEAST_CELLS, diff_rows, framed, numbered, plain_row
 from tekton_tui.transcript.entry import AskCard
 from tekton_tui.transcript.pieces import plain_rows
 from tekton_tui.transcript.rows import BOLD, CODE, DIM, FOLD, KEY, TEXT, YOU, Ink, Row, Run
-from tekton_tui.transcript.wrap import JOINERS, wrap_runs
+from tekton_tui.transcript.wrap import wrap_runs
 
 MOST_ROWS: Final = 14
 """Rows inside a card at most, at any width; a longer call is read alone."""
-FRAME_CELLS: Final = 4
-TINTS: Final[dict[str, Ink]] = {"+": class_ink("added"), "-": class_ink("removed")}
-LEAST_CELLS: Final = 24
-"""Narrower than this nothing is framed."""
-NUMBER_CELLS: Final = 4
-"""Of a line's number in a diff."""
 TAB_HINT: Final = "tab answers it"
 ANSWERING_HINT: Final = "esc leaves it waiting"
 ALONE_HINT: Final = "tab shows it alone"
-_hunk: Final = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@").match
 
 
 def card_rows(card: AskCard, since: float, width: int) -> list[Row]:
@@ -47,7 +38,7 @@ def card_rows(card: AskCard, since: float, width: int) -> list[Row]:
         body += _keys(card, inner)
     waits = f"waits {_span(gateway_time() - since)} of {_span(card.until - since)}"
     hint = ANSWERING_HINT if card.answering else TAB_HINT if whole else ALONE_HINT
-    return [_top(card, waits, hint, width), *(_framed(row, inner) for row in body), _line("╰", "╯", width)]
+    return framed(_top(card, waits, hint, width), body, width, YOU)
 
 
 def card_fits(card: AskCard, width: int) -> bool:
@@ -59,7 +50,7 @@ def card_fits(card: AskCard, width: int) -> bool:
 def _body(card: AskCard, width: int) -> list[Row]:
     """Return what is to be read before it is answered."""
     rows = _call(card, width)
-    rows += _diff(card.diff, width)
+    rows += diff_rows(numbered(card.diff), width)
     rows += [row for key, words in card.answers for row in _named(key, words, width, YOU | BOLD)]
     rows += [row for name, words in card.notes for row in _named(name, words, width, DIM)]
     return rows
@@ -93,48 +84,6 @@ def _named(name: str, words: str, width: int, ink: Ink) -> list[Row]:
     return wrap_runs([(text, TEXT)], width, first=[(lead, ink)], rest=[(rest, TEXT)], decor=len(lead))
 
 
-def _diff(diff: str, width: int) -> list[Row]:
-    """Return a unified diff by rows with the numbers of its lines; names of files stand above what changes in them."""
-    rows: list[Row] = []
-    for number, sign, text in numbered(safe(diff).expandtabs(4)):
-        if sign == "@":
-            rows += wrap_runs([(text, DIM)], width)
-            continue
-        ink = TINTS.get(sign, DIM)
-        lead: list[Run] = [(f"{number:>{NUMBER_CELLS}} ", DIM), (f"{sign} ", ink)]
-        rest: list[Run] = [(" " * (NUMBER_CELLS + 1), DIM), ("  ", ink)]
-        rows += wrap_runs([(text, ink)], width, first=lead, rest=rest, decor=NUMBER_CELLS + 3, fill=ink)
-    return rows
-
-
-def numbered(diff: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the lines of a unified diff: number, sign (`+`, `-`, space, `@` for the name of a file) and text.
-
-    A hunk ends where its head says: a removed line that begins with two dashes is no name of a file.
-    """
-    old = new = old_left = new_left = 0
-    for line in diff.splitlines():
-        if old_left <= 0 and new_left <= 0:
-            if (hunk := _hunk(line)) is not None:
-                old, new = int(hunk[1]), int(hunk[3])
-                old_left, new_left = int(hunk[2] or 1), int(hunk[4] or 1)
-            elif not line.startswith(("--- ", "\\")):
-                yield "", "@", line.removeprefix("+++ ")
-            continue
-        sign, text = line[:1], line[1:]
-        if sign == "+":
-            yield str(new), "+", text
-            new, new_left = new + 1, new_left - 1
-        elif sign == "-":
-            yield str(old), "-", text
-            old, old_left = old + 1, old_left - 1
-        elif sign == "\\":
-            yield "", " ", text.strip()
-        else:
-            yield str(new), " ", text
-            old, old_left, new, new_left = old + 1, old_left - 1, new + 1, new_left - 1
-
-
 def _keys(card: AskCard, width: int) -> list[Row]:
     """Return the keys as buttons; they are bright while they act."""
     ink = KEY if card.answering else CODE | YOU | BOLD
@@ -144,46 +93,23 @@ def _keys(card: AskCard, width: int) -> list[Row]:
     for key, word in card.keys:
         cells = cell_len(key) + 3 + cell_len(word)
         if used and used + cells + 3 > width:
-            rows.append(_plain(runs))
+            rows.append(plain_row(runs))
             runs, used = [], 0
         runs += [("   ", TEXT)] if runs else []
         runs += [(f" {key} ", ink), (f" {word}", TEXT if card.answering else DIM)]
         used += cells + 3
-    return [*rows, _plain(runs)] if runs else rows
+    return [*rows, plain_row(runs)] if runs else rows
 
 
-def _plain(runs: list[Run]) -> Row:
-    text = "".join([part for part, _ in runs])
-    return Row(tuple(runs), cell_len(text), "\n", len(text))
-
-
-def _top(card: AskCard, waits: str, hint: str, width: int) -> Row:
+def _top(card: AskCard, waits: str, hint: str, width: int) -> list[Run]:
     title = one_line(card.title, max(1, width - 8))
-    runs: list[Run] = [("╭─ ", YOU), (f"◆ {title}", YOU | BOLD)]
+    runs: list[Run] = [(f"◆ {title}", YOU | BOLD)]
     used = 3 + 2 + cell_len(title)
     for text, ink in ((f"  {waits}", DIM), (f"   {hint}", FOLD)):
         if used + cell_len(text) + 4 <= width:
             runs.append((text, ink))
             used += cell_len(text)
-    runs += [(" " + "─" * max(0, width - used - 2) + "╮", YOU)]
-    return _plain(runs)
-
-
-def _line(left: str, right: str, width: int) -> Row:
-    return _plain([(left + "─" * (width - 2) + right, YOU)])
-
-
-def _framed(row: Row, width: int) -> Row:
-    """Return a row between the sides of the frame."""
-    inside = list(row.runs)
-    while inside:  # a joiner would take the cell behind it along
-        text, ink = inside.pop()
-        if kept := text.rstrip(JOINERS):
-            inside.append((kept, ink))
-            break
-    pad = " " * max(0, width + 2 - cell_len("│ " + "".join([text for text, _ in inside])))
-    runs: tuple[Run, ...] = (("│ ", YOU), *inside, (pad, row.fill), (" │", YOU))
-    return Row(runs, width + FRAME_CELLS, row.joint, row.decor + 2)
+    return runs
 
 
 def _span(seconds: float) -> str:

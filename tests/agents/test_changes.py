@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from backend.acp.messages import Location, ToolUpdate
-from backend.worker.agent.tool_calls import MAX_COMPARED, MAX_TEXT, ToolRun, unified
+from backend.schema.edits import MAX_COMPARED, MAX_TEXT, unified
+from backend.worker.agent.tool_calls import ToolRun
 
 LONG = "x" * 70 + "\n"
 

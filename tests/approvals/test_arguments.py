@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -83,3 +84,22 @@ async def test_a_tool_of_the_platforms_own_that_fails_gives_its_failure_to_the_m
     asked = do(shared, "chat", ai_id="apollo", content="[[call tekton__facts {}]]")
     outcome = await asyncio.wait_for(asked, BOUND_S)
     assert "tekton:facts failed: ZeroDivisionError: by nought" in outcome.content
+
+
+async def test_an_edit_is_shown_where_it_stands_in_its_file_and_without_numbers_where_nobody_knows(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shop").mkdir()
+    file, hidden = tmp_path / "shop" / "a.py", tmp_path / "home"
+    file.write_text("".join(f"line {at}\n" for at in range(1, 41)) + "twice\ntwice\n")
+
+    def shown(path: str, *edits: tuple[str, str]) -> str:
+        given = {"path": path, "edits": [{"oldText": old, "newText": new} for old, new in edits]}
+        return diff_of(json.dumps(given), roots=[str(tmp_path / "shop")], hidden=hidden)
+
+    assert "@@ -17,7 +17,8 @@" in shown(str(file), ("line 20\n", "line 20\nand more\n"))
+    assert " line 19\n-line 20\n+twenty\n line 21" in shown(str(file), ("line 20\n", "twenty\n"))
+    for path, edit in (
+        (str(file), ("twice", "thrice")), (str(file), ("not there", "x")), ("/etc/a", ("a", "b")), ("a.py", ("a", "b")),
+    ):  # fmt: skip
+        assert shown(path, edit).endswith(f"@@ -0,1 +0,1 @@\n-{edit[0]}\n+{edit[1]}")

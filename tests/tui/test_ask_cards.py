@@ -20,7 +20,8 @@ from backend.schema.tools import QUESTION, Ask, AskOption
 from tekton_tui.app import TektonApp
 from tekton_tui.commands.undo import Undo
 from tekton_tui.screens.ask import AskDialog
-from tekton_tui.transcript.ask_card import MOST_ROWS, card_fits, card_rows, numbered
+from tekton_tui.transcript.ask_card import MOST_ROWS, card_fits, card_rows
+from tekton_tui.transcript.cards import numbered
 from tekton_tui.transcript.entry import AskCard
 from tekton_tui.widgets.chat.ask_cards import AskKeys
 from tekton_tui.widgets.composer.composer import Composer

@@ -9,12 +9,12 @@ import pytest
 
 from backend.schema.attention import AttentionItem
 from backend.schema.events import AttentionChanged
-from backend.schema.params import AcknowledgeAttention, MarkSeen, SnoozeAttention
-from backend.schema.results import AttentionList
+from backend.schema.params import AcknowledgeAttention, GetLogs, ListMessages, MarkSeen, SnoozeAttention
+from backend.schema.results import AttentionList, LogText, MessageList
 from tekton_tui.app import TektonApp
 from tekton_tui.runtime.notifications import desktop_notice
-from tests.tui.conftest import settle
-from tests.tui.fake_client import NOW, FakeClient, live, row
+from tests.tui.conftest import settle, until
+from tests.tui.fake_client import NOW, FakeClient, live, message, row
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -168,3 +168,31 @@ async def test_ages_are_by_the_gateway_s_clock_wherever_this_machine_s_stands(
                 shown.append(screen_text(app))
     assert "prefill 12 s" in pages[0.0][0] and "12 s" in pages[0.0][1]
     assert pages[10_800.0] == pages[0.0] == pages[-10_800.0]
+
+
+async def test_the_card_shows_what_tells_more_of_an_item_and_nothing_of_another_one(console: Maker) -> None:
+    app, client = console(live("athena"), row("ergon", state="exited", exit_code=3, since=NOW - 60))
+    client.first.attention = [DOWN, DONE]
+    client.answers[GetLogs] = LogText("ergon-ai", "", ["Traceback", "ModuleNotFoundError: tools"])
+    said = [
+        message(1, "you", "Is the date right?", request_id="r1"),
+        message(
+            2,
+            "athena-ai",
+            "The March date cannot hold.\n\nThree tasks need the same two people.",
+            request_id="r1",
+        ),
+        message(3, "you", "And then?", request_id="r2"),
+    ]
+    client.answers[ListMessages] = MessageList(said)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: "ModuleNotFoundError: tools" in screen_text(app))
+        await pilot.press("down")
+        await until(pilot, lambda: "Three tasks need the same two people." in screen_text(app))
+        text = screen_text(app)
+        assert "Is the date right?" in text and "And then?" not in text and "Traceback" not in text
+        client.hang.add(GetLogs)
+        await pilot.press("up")
+        await until(pilot, lambda: "Three tasks" not in screen_text(app))

@@ -133,6 +133,24 @@ MARKDOWN = (
     "```python\ndef drain(self):\n    with self._lock:\n        self.send(self.items)\n```\n\n"
     "- take the items out under the lock\n- send them *outside*\n"
 )
+CHANGED = """```diff
+--- tests/test_queue.py\toriginal
++++ tests/test_queue.py\tmodified
+@@ -40,5 +40,5 @@
+ def test_timeout_is_kept(clock):
+     start = clock.now()
+-    while time.time() - start < 1:
++    while clock.now() - start < 1:
+         queue.poll()
+     assert queue.empty
+```"""
+TRACEBACK = [
+    "11:05:24 INFO ergon listens on 45016",
+    "Traceback (most recent call last):",
+    '  File "specialists/ergon.py", line 12, in <module>',
+    "    from tools import registry",
+    "ModuleNotFoundError: No module named 'tools'",
+]
 MODEL_SERVER = ServiceStatus(
     "embedded",
     "embedded model server",
@@ -200,6 +218,7 @@ async def fleet_detail(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
 
 
 async def needs(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    client.answers[GetLogs] = LogText("ergon-ai", "", TRACEBACK)
     client.send(AttentionChanged([
         AttentionItem("asks:1", "asks", "apollo-ai", NOW - 40, "asks", "run pytest -q tests/test_queue.py --count 200"),
         AttentionItem("down:ergon-ai", "down", "ergon-ai", NOW - 75, "exited 3", "ModuleNotFoundError: No module named 'tools'"),
@@ -348,7 +367,7 @@ async def chat_tools(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> N
     calls = (
         ("files__read_file", '{"path": "tests/test_queue.py"}', "\n".join(["line"] * 212), False, 104.0),
         ("files__read_file", '{"path": "tests/clock.py"}', "[Errno 2] No such file or directory: 'tests/clock.py'", True, 3.0),
-        ("files__edit_file", '{"path": "tests/test_queue.py", "edits": [{"old": "time.time()", "new": "clock.now()"}]}', "+6 -2", False, 41.0),
+        ("files__edit_file", '{"path": "tests/test_queue.py", "edits": [{"old": "time.time()", "new": "clock.now()"}]}', CHANGED, False, 41.0),
     )  # fmt: skip
     for number, (name, arguments, result, failed, took_ms) in enumerate(calls):
         client.send(StreamToolCall(r, number, f"c{number}", name, arguments))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from backend.schema.content import TextPart, ToolCall, ToolResult
 from backend.schema.events import AskClosed, AskOpened
@@ -27,7 +31,7 @@ from tekton_tui.app import TektonApp
 from tekton_tui.stores.tool_calls import calls_of
 from tekton_tui.transcript import Entry, Look, ToolRow, Transcript
 from tekton_tui.transcript.message import Message
-from tekton_tui.transcript.tool_piece import short_arguments
+from tekton_tui.transcript.tool_piece import edited_lines, short_arguments
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, answer, live, message
 from tests.tui.test_console import screen_text
@@ -250,3 +254,81 @@ async def test_a_call_that_its_turn_left_says_so(console: Maker) -> None:
         client.send(*begun(), StreamToolCall(R, 0, "c1", "lookup", '{"word": "queue"}'), ended("tool_calls"))
         await settle(pilot)
         assert "▸ ◌ lookup   queue   left to the caller's program" in screen_text(app)
+
+
+EDIT = '{"path": "src/queue.py", "edits": [{"oldText": "a\\nb\\nc", "newText": "a\\nB\\nc"}]}'
+DIFF = "```diff\nIndex: src/queue.py\n===\n--- src/queue.py\toriginal\n+++ src/queue.py\tmodified\n@@ -40,4 +40,3 @@\n a\n-b\n-c\n+C\n d\n```\n"
+
+
+def test_an_edit_that_was_done_is_a_card_with_what_it_changed() -> None:
+    lines = rows_of(answered("", row(name="files:edit_file", arguments=EDIT, result=DIFF)), 60)
+    assert lines == [
+        "╭─ ✓ files:edit_file src/queue.py  +1  −2  0.1 s ──────────╮",
+        "│   40   a                                                 │",
+        "│   41 - b                                                 │",
+        "│   42 - c                                                 │",
+        "│   41 + C                                                 │",
+        "│   42   d                                                 │",
+        "╰───────────────────────────────────────────────── ⏎ fold ─╯",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "numbers"),
+    [
+        ({"arguments": EDIT, "result": "done"}, ["", "", "", ""]),
+        ({"arguments": EDIT, "result": DIFF.replace("queue.py", "other.py")}, ["", "", "", ""]),
+        ({"arguments": '{"file_path": "a", "old_string": "x", "new_string": "y"}'}, ["", ""]),
+        ({"arguments": '{"path": ["a/x", "b/y"]}', "result": "--- b/y\n+++ b/y\n@@ -7 +7 @@\n-1\n+2"}, ["", "7", "7"]),
+        ({"arguments": EDIT, "state": "failed"}, []),
+        ({"arguments": EDIT, "state": "denied"}, []),
+        ({"arguments": EDIT, "state": "running"}, []),
+        ({"result": DIFF}, []),
+        ({"name": "shell:run", "arguments": '{"command": "git diff"}', "result": DIFF}, []),
+        ({"arguments": '{"path": 3}', "result": DIFF}, []),
+        ({"arguments": "[]", "result": DIFF}, []),
+        ({"arguments": '{"path": "a", "old": "same", "new": "same"}'}, []),
+    ],
+)  # fmt: skip
+def test_only_what_changed_a_file_counts_as_an_edit(facts: dict[str, Any], numbers: list[str]) -> None:
+    assert [line.number for line in edited_lines(row(**facts))] == numbers
+
+
+def test_a_long_diff_shows_its_first_changes_until_it_is_unfolded() -> None:
+    new = "".join(f"line {at}\n" for at in range(30))
+    arguments = json.dumps({"path": "a.py", "old": "", "new": new})
+    made = Message(answered("", row(arguments=arguments, result="ok")), Look(header=False, gap=0))
+    [piece] = made.pieces
+    few = [line.text for line in piece.rows(60)]
+    assert len(few) == 8 and "24 more lines" in few[-1] and "+30  −0" in few[0]
+    piece.toggle()
+    whole = [line.text for line in piece.rows(60)]
+    assert len(whole) == 32 and "fold" in whole[-1] and all(len(line) == 60 for line in whole)
+    piece.toggle()
+    assert [line.text for line in piece.rows(60)] == few
+
+
+def test_a_short_one_folds_to_its_row() -> None:
+    made = Message(
+        answered("", row(name="files:edit", arguments=EDIT, result="ok")), Look(header=False, gap=0)
+    )
+    [piece] = made.pieces
+    piece.toggle()
+    title = piece.rows(78)[0].text
+    assert title.startswith("▸ ✓ files:edit") and "+1 −1 · 0.1 s" in title
+
+
+@given(
+    st.text("ab+-@ \t\n漢👩‍👧\x1b‮…", max_size=80),
+    st.text("ab-+@ \n漢\x1b", max_size=80),
+    st.integers(8, 110),
+    st.booleans(),
+)
+def test_every_row_of_such_a_card_has_its_width(old: str, new: str, width: int, unfolded: bool) -> None:
+    arguments = json.dumps({"path": new[:9], "old": old, "new": new})
+    [piece] = Message(answered("", row(arguments=arguments)), Look(header=False, gap=0)).pieces
+    if unfolded:
+        piece.toggle()
+    rows = piece.rows(width)
+    assert all(line.cells == cell_len(line.text) <= width for line in rows)
+    assert not any(hostile in line.text for line in rows for hostile in "\x1b‮\n")

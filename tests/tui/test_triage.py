@@ -107,7 +107,7 @@ async def test_the_card_shows_exact_arguments_a_diff_what_waits_behind_and_what_
         await pilot.press("4")
         await settle(pilot)
         text = screen_text(app)
-        for words in ("files:write", "/srv/notes.md", "-one", "+two", "behind it 2 questions", "in answer to",
+        for words in ("files:write", "/srv/notes.md", "1 - one", "1 + two", "behind it 2 questions", "in answer to",
                       "always means  allow files:write path=/srv", "for apollo"):  # fmt: skip
             assert words in text, (words, text)
 

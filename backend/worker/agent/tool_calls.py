@@ -5,7 +5,6 @@ All of it is the agent's word: a title, a command or a diff says what it claims,
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import shlex
 from collections.abc import Iterable
@@ -16,21 +15,15 @@ import msgspec
 
 from backend.acp.messages import Location, ToolContent, ToolUpdate
 from backend.schema.agents import MAX_DIFF, FileChange
+from backend.schema.edits import PATHS, counted, unified
 from backend.schema.tools import MAX_ARGUMENTS
-from backend.text import safe, safe_line
+from backend.text import safe_line
 
 MAX_TITLE = 200
 MAX_TEXT = 256 * 1024
-"""Characters of a file's text that are compared, and of a result that are kept."""
+"""Characters of a result that are kept."""
 MAX_FILES = 200
 """Files whose changes are followed in one call."""
-MAX_COMPARED = 2_000
-"""Lines that are compared one by one; of more, only how many there are is said."""
-MAX_EXACT = 250_000
-"""Pairs of lines that are looked at to count exactly; beyond, lines that stand there often count as changed."""
-CONTEXT_LINES = 3
-PATHS = ("path", "file_path", "filePath", "abs_path", "absolute_path", "notebook_path", "filename", "file")
-"""Under which names agents give a tool the file it is about."""
 
 
 class ToolRun:
@@ -172,78 +165,11 @@ class Changes:
         return bounded("\n".join(part for part in parts if part))
 
 
-def unified(path: str, old: str | None, new: str) -> str:
-    """Return one file's change as a unified diff; of a long one how many lines came and went. Empty for none."""
-    if old == new:
-        return ""
-    path, before_text = safe_line(path), old or ""
-    head = f"--- {'/dev/null' if old is None else path}\n+++ {path}"
-    before, after = _lines(before_text), _lines(new)
-    start, end = _common(before, after)
-    middle = before[start : len(before) - end], after[start : len(after) - end]
-    body: list[str] = []
-    if max(map(len, middle)) > MAX_COMPARED:
-        body = [f"@@ {len(middle[0]):,} lines replaced by {len(middle[1]):,}, too many to show @@"]
-    elif middle[0] or middle[1]:
-        first = max(0, start - CONTEXT_LINES)
-        rest = max(0, end - CONTEXT_LINES)
-        lines = difflib.unified_diff(
-            before[first : len(before) - rest], after[first : len(after) - rest], n=CONTEXT_LINES, lineterm=""
-        )
-        body = [_moved(line, first) if line.startswith("@@") else line for line in lines][2:]
-    if before_text[MAX_TEXT:] != new[MAX_TEXT:]:
-        left = max(len(before_text), len(new)) - MAX_TEXT
-        body.append(f"@@ {left:,} characters behind the first {MAX_TEXT:,} differ and are not compared @@")
-    elif not body and before_text != new:
-        body.append("@@ only the end of the last line differs @@")
-    return safe("\n".join([head, *body]))
-
-
-def counted(old: str | None, new: str) -> tuple[int, int]:
-    """Return how many lines of a file came and went."""
-    before, after = _lines(old or ""), _lines(new)
-    start, end = _common(before, after)
-    gone, came = before[start : len(before) - end], after[start : len(after) - end]
-    if max(len(gone), len(came)) > MAX_COMPARED:
-        return len(came), len(gone)
-    same = sum(
-        block.size
-        for block in difflib.SequenceMatcher(
-            None, gone, came, autojunk=len(gone) * len(came) > MAX_EXACT
-        ).get_matching_blocks()
-    )
-    return len(came) - same, len(gone) - same
-
-
 def bounded(text: str) -> str:
     """Return a diff of at most `MAX_DIFF` characters, which says how much is left out."""
     if len(text) <= MAX_DIFF:
         return text
     return f"{text[:MAX_DIFF]}\n… {len(text) - MAX_DIFF:,} characters of this diff left out …"
-
-
-def _moved(head: str, lines: int) -> str:
-    """Return the head of a hunk with its line numbers moved on."""
-    words = head.split()
-    for place in (1, 2):
-        number, _, count = words[place][1:].partition(",")
-        words[place] = f"{words[place][0]}{int(number) + lines}{',' + count if count else ''}"
-    return " ".join(words)
-
-
-def _lines(text: str) -> list[str]:
-    """Return the lines of a text, ended by line feeds alone: every other character is shown where it stands."""
-    lines = text[:MAX_TEXT].split("\n")
-    return lines if lines[-1] else lines[:-1]
-
-
-def _common(before: list[str], after: list[str]) -> tuple[int, int]:
-    """Return how many lines two texts have in common at their beginnings, and at their ends behind that."""
-    most = min(len(before), len(after))
-    start = next((at for at in range(most) if before[at] != after[at]), most)
-    most -= start
-    end = next((at for at in range(most) if before[-1 - at] != after[-1 - at]), most)
-    return start, end
 
 
 def _below(path: str, cwd: str) -> str:
