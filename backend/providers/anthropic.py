@@ -15,30 +15,21 @@ from backend.config import Address, Count, KeyedSettings, ProviderInfo
 from backend.home import Home
 from backend.providers.anthropic_messages import anthropic_messages, anthropic_options
 from backend.providers.base import (
-    Completed,
     CompletionRequest,
     ContextOverflow,
     ModelInfo,
     ModelNotFound,
     ProviderError,
     ProviderHealth,
-    ProviderUnavailable,
     StreamItem,
 )
 from backend.providers.choice import display_name
-from backend.providers.http import (
-    Upstream,
-    as_provider_error,
-    quiet_libraries,
-    sdk_options,
-    split_user,
-)
-from backend.providers.keys import key_of
+from backend.providers.http import quiet_libraries, sdk_options
+from backend.providers.remote import RemoteProvider
 from backend.providers.streams import ServerSentEvents, StreamReader, read
 from backend.providers.streams.anthropic import take
 from backend.schema.content import Abilities, AnswerOptions
 
-WHO = "Anthropic"
 API = "https://api.anthropic.com"
 ASK_TIMEOUT_S = 2.0
 DEFAULT_WINDOW = 200_000
@@ -58,22 +49,14 @@ class AnthropicSettings(KeyedSettings, frozen=True):
     max_concurrency: Count = 8
 
 
-class AnthropicProvider:
+class AnthropicProvider(RemoteProvider[AnthropicSettings]):
     """See `Provider`."""
 
-    kind = "anthropic"
+    kind, who, setting = "anthropic", "Anthropic", "providers.anthropic.base_url"
 
     def __init__(self, own: AnthropicSettings, home: Home, environment: Mapping[str, str]) -> None:
-        self._own, self._home, self._environment = own, home, environment
-        self._key = ""
-        self._address = self._own.base_url or API
-        self._where, _ = split_user(self._address)
-        self._client: Any = None
+        super().__init__(own, own.base_url or API, home, environment)
         self._infos: dict[str, ModelInfo | None] = {}
-
-    async def prepare(self) -> None:
-        self._key = key_of(self.kind, self._own, self._home, self._environment)
-        self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         model = request.model or self._own.model
@@ -87,6 +70,7 @@ class AnthropicProvider:
         reader = StreamReader(
             self._upstream(model), take, ServerSentEvents(), offered=bool(request.options.offered)
         )
+        reader.notes = notes
         # Anthropic caches a prompt only where a request says so, hence `cache_control` below.
         messages = self._ready().messages.with_streaming_response
         try:
@@ -98,8 +82,6 @@ class AnthropicProvider:
                 reader.answered(response.status_code, response.headers.get("content-type", ""))
                 async with aclosing(read(response.iter_bytes(), reader)) as items:
                     async for item in items:
-                        if isinstance(item, Completed):
-                            item.notes[:0] = notes
                         yield item
         except Exception as error:
             raise self._failure(error, model, begun=reader.begun) from error
@@ -162,13 +144,7 @@ class AnthropicProvider:
         except Exception:  # a count is a convenience: the estimate serves instead
             return None
 
-    async def aclose(self) -> None:
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.close()
-
     def _open(self) -> Any:
-        """Import the library and make the client; seconds, so it runs in a thread."""
         import anthropic
 
         quiet_libraries()
@@ -178,11 +154,6 @@ class AnthropicProvider:
         )
         _ = client.messages.with_streaming_response, client.models  # they import the rest
         return client
-
-    def _ready(self) -> Any:
-        if self._client is None:
-            raise ProviderUnavailable("the provider was not prepared")
-        return self._client
 
     def _refused_if_retired(self, model: str) -> str:
         """Return when a model ends, empty for a current one. Another server than Anthropic's may still have it.
@@ -195,12 +166,8 @@ class AnthropicProvider:
             raise ModelNotFound(_unknown(model, current_models()))
         return ends
 
-    def _upstream(self, model: str) -> Upstream:
-        setting = "providers.anthropic.base_url"
-        return Upstream(WHO, self._where, model, self._own.api_key_env, setting, (self._key,))
-
     def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
-        found = as_provider_error(self._upstream(model), error, begun=begun)
+        found = super()._failure(error, model, begun=begun)
         if isinstance(found, ModelNotFound) and self._where == API:
             return ModelNotFound(_unknown(model, current_models()), evidence=found.evidence)
         if isinstance(found, ContextOverflow):

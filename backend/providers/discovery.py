@@ -19,6 +19,7 @@ from backend.home import Home
 from backend.providers.choice import default_model, display_name, named, read_choice
 from backend.providers.http import is_this_machine, split_user
 from backend.providers.keys import find_key
+from backend.providers.lenient import as_list, as_object
 from backend.providers.listing import fetch_listing
 from backend.schema.errors import TektonError
 from backend.schema.records import LookedAt, ModelCandidate, ProviderChoice
@@ -286,12 +287,12 @@ def _server_candidate(
 ) -> ModelCandidate:
     name = entry["id"]
     meta = entry.get("meta")
-    size = _size(cast(dict[str, object], meta).get("size")) if isinstance(meta, dict) else 0
+    size = _size(as_object(meta).get("size"))
     loaded = facts.get("state") == "loaded"
     why = f"{who} answers at {where}" + (": loaded now" if loaded else "")
     rank = 4 if name == configured_model else 2 * configured + loaded
     said: object = facts.get("capabilities") or entry.get("capabilities")
-    named = cast(list[object], said) if isinstance(said, list) else []
+    named = as_list(said)
     pictures = ["vision"] if facts.get("type") == "vlm" else []
     return ModelCandidate(
         "openai", name, where, display_name("openai", name), size, why, usable=True, rank=rank,
@@ -387,16 +388,15 @@ def _chats(entry: dict[str, Any]) -> bool:
     capabilities = entry.get("capabilities")
     if isinstance(capabilities, list) and capabilities:
         return "completion" in capabilities
-    details = entry.get("details")
-    families: object = cast(dict[str, object], details).get("families") if isinstance(details, dict) else None
-    if isinstance(families, list) and _NO_CHAT_FAMILIES & {str(one) for one in cast(list[object], families)}:
+    families = as_list(as_object(entry.get("details")).get("families"))
+    if _NO_CHAT_FAMILIES & {str(one) for one in families}:
         return False
     return not _NO_CHAT.search(entry["name"])
 
 
 def _said_abilities(said: object) -> list[str]:
     """Return what a server says a model does beside answering, each once, in our words; nothing it does not say."""
-    names = {str(one) for one in cast(list[object], said)} if isinstance(said, list) else set[str]()
+    names = {str(one) for one in as_list(said)}
     return [word for word, known in _ABILITIES.items() if names & known]
 
 

@@ -35,6 +35,7 @@ from backend.providers.base import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
+from backend.providers.lenient import as_list, as_object
 from backend.tls import is_loopback
 
 IDLE_S, EVERY_S, TIMES = 10, 5, 3
@@ -256,11 +257,9 @@ def _parameter(error: Mapping[str, object], said: object, text: str) -> str:
     """Return the parameter that an error is about, empty when it names none."""
     if isinstance(name := error.get("param"), str) and name:
         return name
-    rows = cast(dict[str, object], said).get("detail") if isinstance(said, dict) else said
-    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-        place: object = cast(dict[str, object], rows[0]).get("loc")
-        if isinstance(place, list) and place:
-            return str(cast(list[object], place)[-1])
+    rows = as_list(as_object(cast(object, said)).get("detail") if isinstance(said, dict) else said)
+    if rows and (place := as_list(as_object(rows[0]).get("loc"))):
+        return str(place[-1])
     found = PARAMETER.match(text)
     return found[1] if found else ""
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from backend.providers.http import is_this_machine
+from backend.providers.lenient import as_object, as_objects
 
 MAX_LISTING_BYTES = 4 << 20
 """More than ten thousand models take."""
@@ -27,11 +28,8 @@ class Listing(NamedTuple):
 
     def entries(self, key: str, name: str = "name") -> list[dict[str, Any]]:
         """Return the entries under a key that have a usable name."""
-        whole = self.data
-        rows = cast(dict[str, object], whole).get(key) if isinstance(whole, dict) else None
         found: list[dict[str, Any]] = []
-        for row in cast(list[object], rows) if isinstance(rows, list) else []:
-            entry = cast(dict[str, Any], row) if isinstance(row, dict) else {}
+        for entry in as_objects(as_object(self.data).get(key)):
             said = entry.get(name)
             if isinstance(said, str) and 0 < len(said) <= MAX_NAME_CHARS and said.isprintable():
                 found.append(entry)
@@ -56,7 +54,7 @@ async def fetch_listing(url: str, authorization: str = "", *, timeout_s: float, 
         data = json.loads(body)
     except (ValueError, RecursionError):
         return Listing(problem="answers no listing of models")
-    if key and not (isinstance(data, dict) and isinstance(cast(dict[str, object], data).get(key), list)):
+    if key and not isinstance(as_object(data).get(key), list):
         return Listing(problem="answers no listing of models")
     return Listing(data)
 

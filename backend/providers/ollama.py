@@ -15,7 +15,6 @@ from msgspec import Meta, Struct
 from backend.config import BareAddress, KeyedSettings, ProviderInfo
 from backend.home import Home
 from backend.providers.base import (
-    Completed,
     CompletionRequest,
     Loading,
     ModelInfo,
@@ -23,24 +22,14 @@ from backend.providers.base import (
     ProviderError,
     ProviderFault,
     ProviderHealth,
-    ProviderUnavailable,
     StreamItem,
     Unable,
 )
 from backend.providers.chat_messages import arguments_object, chat_tools, result_text
 from backend.providers.choice import display_name
-from backend.providers.http import (
-    Upstream,
-    as_provider_error,
-    client_options,
-    from_error,
-    from_status,
-    quiet_libraries,
-    read_error,
-    refusal_text,
-    split_user,
-)
-from backend.providers.keys import key_of
+from backend.providers.http import client_options, from_error, quiet_libraries, read_error
+from backend.providers.lenient import as_object
+from backend.providers.remote import RemoteProvider
 from backend.providers.streams import JsonLines, StreamReader, decode, read
 from backend.providers.streams.answer import count
 from backend.providers.streams.framing import Malformed
@@ -105,21 +94,14 @@ class _Window(Struct, frozen=True):
     abilities: Abilities
 
 
-class OllamaProvider:
+class OllamaProvider(RemoteProvider[OllamaSettings]):
     """See `Provider`."""
 
-    kind = "ollama"
+    kind, who, setting = "ollama", WHO, "providers.ollama.host"
 
     def __init__(self, own: OllamaSettings, home: Home, environment: Mapping[str, str]) -> None:
-        self._own, self._home, self._environment = own, home, environment
-        self._key = ""
-        self._where, self._user = split_user(self._own.address)
-        self._client: httpx.AsyncClient | None = None
+        super().__init__(own, own.address, home, environment)
         self._windows: dict[str, _Window] = {}
-
-    async def prepare(self) -> None:
-        self._key = key_of(self.kind, self._own, self._home, self._environment)
-        self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         model = request.model or self._own.model
@@ -132,7 +114,7 @@ class OllamaProvider:
             body["options"] = await self._options(request, model)
             if offered:
                 body["tools"] = chat_tools(offered)
-            notes = await self._add_wishes(body, request.options, model)
+            reader.notes = await self._add_wishes(body, request.options, model)
             async with aclosing(self._streamed("/api/chat", body, reader)) as chunks:
                 first = asyncio.ensure_future(anext(chunks, b""))
                 try:
@@ -141,8 +123,6 @@ class OllamaProvider:
                         yield Loading(f"loading {display_name('ollama', model)}")
                     async with aclosing(read(_joined(first, chunks), reader)) as items:
                         async for item in items:
-                            if isinstance(item, Completed):
-                                item.notes[:0] = notes
                             yield item
                 finally:
                     # Before the stream is closed: a generator that somebody still awaits cannot be.
@@ -191,9 +171,6 @@ class OllamaProvider:
         count = made.get("prompt_eval_count")
         return vectors, Usage(input_tokens=count if isinstance(count, int) else 0)
 
-    async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
-        return None
-
     async def _add_wishes(self, body: dict[str, Any], options: AnswerOptions, model: str) -> list[str]:
         """Put format and thinking into a chat's body; return notes on what is not held."""
         notes: list[str] = []
@@ -229,11 +206,6 @@ class OllamaProvider:
         except Exception as error:
             raise self._failure(error, model) from error
 
-    async def aclose(self) -> None:
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
-
     def _open(self) -> httpx.AsyncClient:
         import httpx
 
@@ -248,30 +220,12 @@ class OllamaProvider:
     def _authorization(self) -> str:
         return f"Bearer {self._key}" if self._key else self._user
 
-    def _ready(self) -> httpx.AsyncClient:
-        if self._client is None:
-            raise ProviderUnavailable("the provider was not prepared")
-        return self._client
-
-    async def _streamed(
+    def _streamed(
         self, path: str, body: dict[str, Any], reader: StreamReader | None = None
     ) -> AsyncGenerator[bytes]:
-        """Yield the body of a streamed answer as it arrives; closing the iterator closes the connection.
-
-        Raises:
-            ProviderError: Ollama refused.
-        """
-        client = self._ready()
-        response = await client.send(client.build_request("POST", path, json=body), stream=True)
-        try:
-            if not response.is_success:
-                raise self._refused(body["model"], response, await refusal_text(response))
-            if reader is not None:
-                reader.answered(response.status_code, response.headers.get("content-type", ""))
-            async for data in response.aiter_bytes():
-                yield data
-        finally:
-            await response.aclose()
+        """Yield the body of a streamed answer; see `_body_of`."""
+        client: httpx.AsyncClient = self._ready()
+        return self._body_of(client, client.build_request("POST", path, json=body), body["model"], reader)
 
     async def _ask(
         self, path: str, body: dict[str, Any] | None = None, *, timeout_s: float, model: str = ""
@@ -308,7 +262,7 @@ class OllamaProvider:
         if model not in self._windows:
             shown = await self._ask("/api/show", {"model": model}, timeout_s=SHOW_TIMEOUT_S, model=model)
             facts, parameters = shown.get("model_info"), shown.get("parameters")
-            lengths = cast(dict[str, object], facts).items() if isinstance(facts, dict) else ()
+            lengths = as_object(facts).items()
             largest = next(
                 (count(value) or 0 for name, value in lengths if name.endswith(".context_length")), 0
             )
@@ -336,19 +290,15 @@ class OllamaProvider:
         except Exception as error:
             raise self._failure(error, "") from error
 
-    def _upstream(self, model: str) -> Upstream:
-        secrets = (self._key, self._user, urlsplit(self._own.address).password or "")
-        return Upstream(WHO, self._where, model, self._own.api_key_env, "providers.ollama.host", secrets)
+    def _secrets(self) -> tuple[str, ...]:
+        return (self._key, self._user, urlsplit(self._address).password or "")
 
     def _refused(self, model: str, response: httpx.Response, body: str) -> ProviderError:
         """Return the error for a status; a 404 is about the model only where Ollama's own words name it."""
         upstream, words = self._upstream(model), read_error(body)
         if response.status_code == 404 and words.is_object and model and model in words.message:
             return ModelNotFound(_not_pulled(model), evidence=upstream.evidence(body))
-        return from_status(upstream, response.status_code, body, response.headers)
-
-    def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
-        return as_provider_error(self._upstream(model), error, begun=begun)
+        return super()._refused(model, response, body)
 
 
 async def _joined(first: asyncio.Future[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -12,32 +12,22 @@ import msgspec
 from backend.config import Address, Count, KeyedSettings, ProviderInfo
 from backend.home import Home
 from backend.providers.base import (
-    Completed,
     CompletionRequest,
     ModelInfo,
     ProviderError,
     ProviderHealth,
-    ProviderUnavailable,
     StreamItem,
 )
 from backend.providers.chat_messages import chat_messages, chat_options
-from backend.providers.http import (
-    Upstream,
-    as_provider_error,
-    from_status,
-    quiet_libraries,
-    refusal_text,
-    sdk_options,
-    split_user,
-)
-from backend.providers.keys import key_of
+from backend.providers.http import quiet_libraries, sdk_options, split_user
+from backend.providers.lenient import as_object
+from backend.providers.remote import RemoteProvider
 from backend.providers.responses_items import response_items, response_options
 from backend.providers.streams import ServerSentEvents, StreamReader, read, responses
 from backend.providers.streams.openai import take
 from backend.schema.content import Abilities
 from backend.schema.frames import Usage
 
-WHO = "the OpenAI-compatible server"
 API = "https://api.openai.com/v1"
 """The one server of its protocol that certainly wants a key."""
 ASK_TIMEOUT_S = 2.0
@@ -79,25 +69,18 @@ class OpenAISettings(KeyedSettings, frozen=True):
     max_concurrency: Count = 8
 
 
-class OpenAIProvider:
+class OpenAIProvider(RemoteProvider[OpenAISettings]):
     """See `Provider`."""
 
-    kind = "openai"
+    kind, who, setting = "openai", "the OpenAI-compatible server", "providers.openai.base_url"
+    parameters = PARAMETERS
 
     def __init__(self, own: OpenAISettings, home: Home, environment: Mapping[str, str]) -> None:
-        self._own, self._home, self._environment = own, home, environment
-        self._key = ""
-        self._address = self._own.base_url or API
-        self._where, _ = split_user(self._address)
-        self._client: Any = None
+        super().__init__(own, own.base_url or API, home, environment)
         self._http: Any = None
         """The HTTP client of the library's, with what it puts into the head of each request, and the address."""
         self._headers: dict[str, str] = {}
         self._url = ""
-
-    async def prepare(self) -> None:
-        self._key = key_of(self.kind, self._own, self._home, self._environment)
-        self._client = await asyncio.to_thread(self._open)
 
     async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         model = request.model or self._own.model
@@ -111,14 +94,13 @@ class OpenAIProvider:
         reader = StreamReader(
             self._upstream(model), taking, ServerSentEvents(), offered=bool(request.options.offered)
         )
+        reader.notes = notes
         try:
             async with (
                 aclosing(self._streamed(path, {"model": model, "stream": True, **body}, reader)) as chunks,
                 aclosing(read(chunks, reader)) as items,
             ):
                 async for item in items:
-                    if isinstance(item, Completed):
-                        item.notes[:0] = notes
                     yield item
         except Exception as error:
             raise self._failure(error, model, begun=reader.begun) from error
@@ -151,28 +133,21 @@ class OpenAIProvider:
             raise self._failure(error, "") from error
 
     async def context_window(self, model: str) -> int:
-        try:
-            for info in await asyncio.wait_for(self.models(), ASK_TIMEOUT_S):
-                if info.name == model and info.context_window:
-                    return info.context_window
-        except (ProviderError, TimeoutError):
-            pass
-        return self._own.context
+        return (await self._said_of(model)).context_window or self._own.context
 
     async def abilities(self, model: str) -> Abilities:
         """Return what the settings or the server say; of most servers nobody knows, and they are asked."""
-        found = Abilities()
-        try:
-            for info in await asyncio.wait_for(self.models(), ASK_TIMEOUT_S):
-                if info.name == model:
-                    found = info.abilities
-        except (ProviderError, TimeoutError):
-            pass
+        found = (await self._said_of(model)).abilities
         said = {"tools": self._own.tools, "images": self._own.images}
         return msgspec.structs.replace(found, **{k: v for k, v in said.items() if v is not None})
 
-    async def count_tokens(self, texts: list[str], model: str) -> list[int] | None:
-        return None
+    async def _said_of(self, model: str) -> ModelInfo:
+        """Return what the server's listing says of a model, which may be nothing."""
+        try:
+            infos = await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)
+        except (ProviderError, TimeoutError):
+            infos = []
+        return next((info for info in infos if info.name == model), ModelInfo(model))
 
     async def embed(self, texts: list[str], model: str) -> tuple[list[list[float]], Usage]:
         """Return the vectors of texts in their order, and what that used. Raises `ProviderError`."""
@@ -185,33 +160,16 @@ class OpenAIProvider:
         vectors = [list(map(float, row.embedding)) for row in sorted(made.data, key=lambda row: row.index)]
         return vectors, Usage(input_tokens=getattr(made.usage, "prompt_tokens", 0) or 0)
 
-    async def aclose(self) -> None:
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.close()
-
-    async def _streamed(self, path: str, body: dict[str, Any], reader: StreamReader) -> AsyncGenerator[bytes]:
-        """Yield the body of a streamed answer as it arrives; closing the iterator closes the connection.
+    def _streamed(self, path: str, body: dict[str, Any], reader: StreamReader) -> AsyncGenerator[bytes]:
+        """Yield the body of a streamed answer; see `_body_of`.
 
         By the client of the library and its headers, past its methods: these look at each key of each message and build
         an answer that is not used, which is 0.5 ms before anything is sent, and 0.1 ms for each message.
-
-        Raises:
-            ProviderError: The server refused.
         """
         request = self._http.build_request(
             "POST", f"{self._url}{path}", headers=self._headers, content=msgspec.json.encode(body)
         )
-        response = await self._http.send(request, stream=True)
-        try:
-            if not response.is_success:
-                text = await refusal_text(response)
-                raise from_status(self._upstream(body["model"]), response.status_code, text, response.headers)
-            reader.answered(response.status_code, response.headers.get("content-type", ""))
-            async for data in response.aiter_bytes():
-                yield data
-        finally:
-            await response.aclose()
+        return self._body_of(self._http, request, body["model"], reader)
 
     def _chat(self, request: CompletionRequest, model: str) -> tuple[dict[str, Any], list[str]]:
         messages = [{"role": "system", "content": request.system}] if request.system else []
@@ -273,7 +231,6 @@ class OpenAIProvider:
         return options, notes
 
     def _open(self) -> Any:
-        """Import the library and make the client; a second or so, so it runs in a thread."""
         import openai
 
         quiet_libraries()
@@ -284,18 +241,6 @@ class OpenAIProvider:
         head = {**client.default_headers, **client.auth_headers}
         self._headers = {name: text for name, text in head.items() if isinstance(text, str)}
         return client
-
-    def _ready(self) -> Any:
-        if self._client is None:
-            raise ProviderUnavailable("the provider was not prepared")
-        return self._client
-
-    def _upstream(self, model: str) -> Upstream:
-        setting = "providers.openai.base_url"
-        return Upstream(WHO, self._where, model, self._own.api_key_env, setting, (self._key,), PARAMETERS)
-
-    def _failure(self, error: Exception, model: str, *, begun: bool = False) -> ProviderError:
-        return as_provider_error(self._upstream(model), error, begun=begun)
 
 
 def _window(entry: Any) -> int:
@@ -312,7 +257,7 @@ def _abilities(entry: Any) -> Abilities:
         with suppress(msgspec.ValidationError):
             return msgspec.convert(said, Abilities)
     parameters, shape = extra.get("supported_parameters"), extra.get("architecture")
-    inputs: object = cast(dict[str, Any], shape).get("input_modalities") if isinstance(shape, dict) else None
+    inputs = as_object(shape).get("input_modalities")
     known = cast(list[str], parameters) if isinstance(parameters, list) else None
     return Abilities(
         tools=None if known is None else "tools" in known,

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from backend.providers.base import ProviderFault, StreamItem
+from backend.providers.base import Completed, ProviderFault, StreamItem
 from backend.providers.http import Upstream, from_error
 from backend.providers.streams.answer import MAX_TOKENS, Answer
 from backend.providers.streams.framing import (
@@ -63,6 +63,8 @@ class StreamReader:
     def __init__(self, upstream: Upstream, take: Take, framing: Framing, *, offered: bool = False) -> None:
         self._upstream, self._take, self._framing = upstream, take, framing
         self._offered = offered
+        self.notes: list[str] = []
+        """What the provider says of its call; stands before what the answer brings."""
         self._answer = Answer(upstream, offered)
         self._head = "200"
         self._start = bytearray()
@@ -149,7 +151,10 @@ class StreamReader:
                 self._refuse(error)
         if not self._framed:
             raise self._no_stream()
-        yield from self._answer.completed(self._unread.decode(errors="replace"))
+        for item in self._answer.completed(self._unread.decode(errors="replace")):
+            if isinstance(item, Completed):
+                item.notes = [*self.notes, *item.notes]
+            yield item
 
     def _frame(self, frame: Frame) -> Iterator[StreamItem]:
         if self.over:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from backend.providers.base import StreamItem
+from backend.providers.lenient import as_list, as_object
 from backend.providers.streams.answer import Answer
-from backend.providers.streams.framing import Malformed
+from backend.providers.streams.framing import member
 
 DELTAS = {
     "text": "text_delta", "thinking": "thinking_delta", "signature": "signature_delta",
@@ -20,24 +21,21 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
     """Take an event, or a message that was not streamed; see `Take`."""
     match value.get("type") or event:
         case "message_start":
-            message = _object(value, "message")
+            message = member(value, "message")
             _usage(message, answer)
             answer.counts.output = None  # of an answer that has not begun
             yield from _blocks(message, answer)
         case "content_block_start":
-            yield from _block(_object(value, "content_block"), answer, value.get("index"))
+            yield from _block(member(value, "content_block"), answer, value.get("index"))
         case "content_block_delta":
-            yield from _delta(_object(value, "delta"), answer, value.get("index"))
+            yield from _delta(member(value, "delta"), answer, value.get("index"))
         case "content_block_stop":
             yield from answer.tool_ended(_key(value.get("index")))
             yield from answer.signed()
         case "message_delta":
             _usage(value, answer)
-            delta = _object(value, "delta")
-            details = delta.get("stop_details")
-            explanation = (
-                cast(dict[str, Any], details).get("explanation") if isinstance(details, dict) else None
-            )
+            delta = member(value, "delta")
+            explanation = as_object(delta.get("stop_details")).get("explanation")
             if (reason := delta.get("stop_reason")) is not None:  # counts may come before the end
                 answer.end(reason, explanation)
             _stop_text(delta, answer)
@@ -58,9 +56,8 @@ def _blocks(message: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     blocks = message.get("content")
     if isinstance(blocks, str):
         yield from answer.content(blocks)
-    for place, block in enumerate(cast(list[object], blocks) if isinstance(blocks, list) else ()):
-        if isinstance(block, dict):
-            said = cast(dict[str, Any], block)
+    for place, block in enumerate(as_list(blocks)):
+        if said := as_object(block):
             yield from _block(said, answer, place)
             yield from answer.tool_ended(place)
             yield from answer.signed()
@@ -116,18 +113,10 @@ def _usage(holder: dict[str, Any], answer: Answer) -> None:
         return
     said, counts = cast(dict[str, Any], usage), answer.counts
     counts.inside = False
-    details = said.get("output_tokens_details")
-    thought = cast(dict[str, Any], details).get("thinking_tokens") if isinstance(details, dict) else None
+    thought = as_object(said.get("output_tokens_details")).get("thinking_tokens")
     counts.prompt = said.get("input_tokens") or counts.prompt
     counts.cached = said.get("cache_read_input_tokens") or counts.cached
     counts.written = said.get("cache_creation_input_tokens") or counts.written
     if (output := said.get("output_tokens")) is not None:
         counts.output = output
     counts.thought = thought or counts.thought
-
-
-def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    if not isinstance(found, dict):
-        raise Malformed(f"{name} should be an object, not {found!r:.60}")
-    return cast(dict[str, Any], found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 MAX_FRAME_BYTES = 8 << 20
 """The longest line or event that is read."""
@@ -12,6 +12,14 @@ BOM = b"\xef\xbb\xbf"
 
 class Malformed(Exception):
     """What came does not have the shape it should have; the text says what is wrong and quotes it."""
+
+
+def member(holder: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an object that has to be there. Raises `Malformed`."""
+    found = holder.get(name)
+    if not isinstance(found, dict):
+        raise Malformed(f"{name} should be an object, not {found!r:.60}")
+    return cast(dict[str, Any], found)
 
 
 class Frame(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from backend.providers.base import StreamItem
+from backend.providers.lenient import as_objects
 from backend.providers.streams.answer import Answer, Counts
 from backend.providers.streams.framing import Malformed
 
@@ -18,11 +19,8 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
         part = cast(dict[str, Any], message)
         yield from answer.thinking(part.get("thinking"))
         yield from answer.content(part.get("content"))
-        calls = part.get("tool_calls")
-        for call in cast(list[object], calls) if isinstance(calls, list) else ():
-            function: object = cast(dict[str, Any], call).get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict):
-                said = cast(dict[str, Any], function)
+        for call in as_objects(part.get("tool_calls")):
+            for said in as_objects([call.get("function")]):
                 yield from answer.tool(object(), said.get("name"), said.get("arguments"))
     elif message is not None:
         raise Malformed(f"message should be an object, not {message!r:.60}")

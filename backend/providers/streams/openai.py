@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from backend.providers.base import Loading, StreamItem
 from backend.providers.http import from_error
+from backend.providers.lenient import as_object, as_objects
 from backend.providers.streams.answer import Answer, Counts, count
-from backend.providers.streams.framing import Malformed
+from backend.providers.streams.framing import Malformed, member
 
 SHOWN_PREFILL = 64
 """A prompt of fewer new tokens is read before anyone could see that it is."""
@@ -28,10 +29,7 @@ NOT_YET = (None, "", "null", "None", "none")
 
 def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     """Take a chunk, or a completion that was not streamed; see `Take`."""
-    groq: object = value.get("x_groq")
-    usage = value.get("usage") or (
-        cast(dict[str, Any], groq).get("usage") if isinstance(groq, dict) else None
-    )
+    usage = value.get("usage") or as_object(value.get("x_groq")).get("usage")
     if isinstance(usage, dict):
         answer.counts = answer.counts.with_later(_counts(cast(dict[str, Any], usage)))
     yield from _progress(value.get("prompt_progress"))
@@ -49,9 +47,10 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
 def _choice(choice: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     if choice.get("error"):
         raise from_error(answer.upstream, choice)
-    if isinstance(said := choice.get("logprobs"), dict):
-        yield from answer.logprobs(cast(dict[str, Any], said).get("content"))
-    delta, message = _object(choice, "delta"), _object(choice, "message")
+    yield from answer.logprobs(as_object(choice.get("logprobs")).get("content"))
+    delta, message = (
+        member(choice, name) if choice.get(name) is not None else {} for name in ("delta", "message")
+    )
     if delta:
         yield from _before_text(delta, answer)
         if delta.get("thought") is True:
@@ -81,36 +80,20 @@ def _before_text(part: dict[str, Any], answer: Answer, *, whole: bool = False) -
             answer.note(f"the upstream sent {name}, which cannot be shown")
     if whole and answer.asked_for_tools:
         return  # they came in pieces before
-    for place, call in enumerate(_objects(part.get("tool_calls"))):
-        for function in _objects([call.get("function")]):
+    for place, call in enumerate(as_objects(part.get("tool_calls"))):
+        for function in as_objects([call.get("function")]):
             key = call.get("index", place)
             yield from answer.tool(
                 key if isinstance(key, int | str) else place,
                 function.get("name"), function.get("arguments"), call.get("id"),
             )  # fmt: skip
-    for function in _objects([part.get("function_call")]):
+    for function in as_objects([part.get("function_call")]):
         yield from answer.tool(0, function.get("name"), function.get("arguments"))
 
 
-def _objects(values: object) -> list[dict[str, Any]]:
-    """Return the objects of a list; other values are left out."""
-    rows = cast(list[object], values) if isinstance(values, list) else []
-    return [cast(dict[str, Any], row) for row in rows if isinstance(row, dict)]
-
-
-def _object(choice: dict[str, Any], name: str) -> dict[str, Any]:
-    value = choice.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Malformed(f"{name} should be an object, not {value!r:.60}")
-    return cast(dict[str, Any], value)
-
-
 def _counts(usage: dict[str, Any]) -> Counts:
-    inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    cached = cast(dict[str, Any], inputs).get("cached_tokens") if isinstance(inputs, dict) else None
-    thought = cast(dict[str, Any], outputs).get("reasoning_tokens") if isinstance(outputs, dict) else None
+    cached = as_object(usage.get("prompt_tokens_details")).get("cached_tokens")
+    thought = as_object(usage.get("completion_tokens_details")).get("reasoning_tokens")
     return Counts(
         prompt=usage.get("prompt_tokens"),
         output=usage.get("completion_tokens"),
@@ -121,9 +104,7 @@ def _counts(usage: dict[str, Any]) -> Counts:
 
 def _progress(value: object) -> Iterator[StreamItem]:
     """Yield how far llama.cpp has read the prompt, when that takes long enough to be seen."""
-    if not isinstance(value, dict):
-        return
-    progress = cast(dict[str, Any], value)
+    progress = as_object(value)
     total, cached, done = (count(progress.get(name)) for name in ("total", "cache", "processed"))
     if total is None or done is None or total - (cached or 0) < SHOWN_PREFILL:
         return

@@ -7,10 +7,11 @@ twice. The signature of thinking comes with its whole item only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from backend.providers.base import StreamItem
 from backend.providers.http import from_error
+from backend.providers.lenient import as_object, as_objects
 from backend.providers.streams.answer import Answer, Counts
 
 THINKING = (
@@ -36,22 +37,22 @@ def take(event: str, value: dict[str, Any], answer: Answer) -> Iterator[StreamIt
             if value.get("summary_index"):
                 yield from answer.thinking("\n\n")
         case "response.output_item.added":
-            yield from _begun(_object(value.get("item")), value.get("output_index"), answer)
+            yield from _begun(as_object(value.get("item")), value.get("output_index"), answer)
         case "response.output_text.done":
             yield from _once(value, value.get("text"), answer)
         case "response.function_call_arguments.done":
             answer.tool_given(value.get("output_index"), value.get("arguments"))
             yield from answer.tool_ended(value.get("output_index"))
         case "response.output_item.done":
-            yield from _ended(_object(value.get("item")), value, answer)
+            yield from _ended(as_object(value.get("item")), value, answer)
         case "response.completed" | "response.incomplete" | "response.cancelled" | "response.done":
-            response = _object(value.get("response"))
+            response = as_object(value.get("response"))
             if answer.empty:  # a server that sends no deltas
                 yield from _output(response, answer)
             _end(response, answer)
             answer.over = True
         case "response.failed":
-            raise from_error(answer.upstream, _object(value.get("response")).get("error"))
+            raise from_error(answer.upstream, as_object(value.get("response")).get("error"))
         case _:
             pass  # parts that begin and end, and events that come to be later
 
@@ -94,7 +95,7 @@ def _ended(item: dict[str, Any], value: dict[str, Any], answer: Answer) -> Itera
             answer.tool_given(place, item.get("arguments"))
             yield from answer.tool_ended(place)
         case "message":
-            for number, part in enumerate(_objects(item.get("content"))):
+            for number, part in enumerate(as_objects(item.get("content"))):
                 yield from _once({"output_index": place, "content_index": number}, part, answer)
         case _:
             yield from _signed(item, answer)
@@ -120,7 +121,7 @@ def _signed(item: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
 def _output(response: dict[str, Any], answer: Answer) -> Iterator[StreamItem]:
     """Take what a whole response holds; thinking that came in pieces before is left out."""
     thought = answer.pieces > 0
-    for place, one in enumerate(_objects(response.get("output"))):
+    for place, one in enumerate(as_objects(response.get("output"))):
         if not (thought and one.get("type") == "reasoning"):
             yield from _whole(one, place, answer)
 
@@ -137,24 +138,15 @@ def _whole(item: dict[str, Any], place: int, answer: Answer) -> Iterator[StreamI
 
 
 def _end(response: dict[str, Any], answer: Answer) -> None:
-    usage = _object(response.get("usage"))
+    usage = as_object(response.get("usage"))
     answer.counts = Counts(
         prompt=usage.get("input_tokens"),
         output=usage.get("output_tokens"),
-        cached=_object(usage.get("input_tokens_details")).get("cached_tokens"),
-        thought=_object(usage.get("output_tokens_details")).get("reasoning_tokens"),
+        cached=as_object(usage.get("input_tokens_details")).get("cached_tokens"),
+        thought=as_object(usage.get("output_tokens_details")).get("reasoning_tokens"),
     )
     status = response.get("status", "completed")
     if status == "incomplete":
-        answer.end(_object(response.get("incomplete_details")).get("reason"))
+        answer.end(as_object(response.get("incomplete_details")).get("reason"))
     else:
         answer.end(status)
-
-
-def _objects(values: object) -> list[dict[str, Any]]:
-    rows = cast(list[object], values) if isinstance(values, list) else []
-    return [cast(dict[str, Any], row) for row in rows if isinstance(row, dict)]
-
-
-def _object(value: object) -> dict[str, Any]:
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
