@@ -535,10 +535,11 @@ class ToolCallList(Struct):
 
 
 class ShutdownResult(Struct):
-    """`results` of stopping the fleet, if that was asked for."""
+    """`results` of stopping the fleet, if that was asked for; `left`: how many specialists go on running."""
 
     stopping: bool
     results: list[LaunchResult]
+    left: int = 0
 
 
 class Preference(Struct):

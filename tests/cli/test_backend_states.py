@@ -105,12 +105,14 @@ def test_stop_returns_when_the_process_is_gone(quiet: Line) -> None:
         )  # fmt: skip
         assert asked.stdout is not None and asked.stdout.read(6) == b"token0"
         done = quiet("tekton", "stop")
-        assert (done.returncode, done.stdout) == (0, "the backend has ended; the specialists go on running\n")
+        assert (done.returncode, done.stdout) == (0, "the backend has ended; 1 specialist goes on running\n")
         assert not lives(pid)
         assert quiet("tekton", "status").stdout.startswith("no backend runs")
         assert asked.wait(BOUND_S) != 0
         asked.stdout.close()
+    assert quiet("tekton", "launch", "apollo").returncode == 0
     assert quiet("tekton", "kill", "--all").returncode == 0
+    assert quiet("tekton", "stop").stdout == "the backend has ended\n"
 
 
 async def test_stop_says_so_of_a_backend_that_goes_on_running(

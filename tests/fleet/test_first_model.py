@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend.schema.errors import TektonError
-from tests.fleet.whole import BOUND_S
+from tests.fleet.whole import BOUND_S, tekton
 from tests.providers.dialects import Answer, OllamaWords, OpenAIWords
 from tests.providers.upstreams import Call, Upstream
 
@@ -161,5 +161,7 @@ async def test_a_server_that_comes_later_is_offered_and_not_taken(
     assert offers[0] is not None and offers[0].model == "gemma-3-12b"
     snapshot = await one.client.request("snapshot", {})
     assert snapshot["platform"]["offer"]["model"] == "gemma-3-12b"
+    _, status, _ = await tekton("status")
+    assert "Gemma-3-12b is there now: tekton models use auto" in status
     await one.client.request("use_model", {"provider": "auto"})
     assert (await plan_of(one))["provider"]["model"] == "gemma-3-12b"

@@ -10,19 +10,9 @@ import msgspec
 import pytest
 
 from backend.specialists.process_scan import find_workers
+from tests.fleet.whole import tekton
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-
-
-async def tekton(*words: str) -> tuple[int, str, str]:
-    """Run the command line as its user does; return exit code, stdout and stderr."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "backend.cli.tekton", *words,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_all_launched_by_four_commands_at_once_are_nineteen_rows_ports_and_workers(whole: Any) -> None:

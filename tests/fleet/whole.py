@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,17 @@ from backend.home import Home
 from backend.schema.errors import TektonError
 
 BOUND_S = 60.0
+
+
+async def tekton(*words: str) -> tuple[int, str, str]:
+    """Run the command line as its user does; return exit code, stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "backend.cli.tekton", *words,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), BOUND_S)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
 
 
 class OverClient:

@@ -12,7 +12,7 @@ from textual.widgets import Button
 from backend.client import ConnectionChanged
 from backend.schema.attention import AttentionItem
 from backend.schema.errors import TektonError
-from backend.schema.events import AttentionChanged, ErrorEntry, TeamEnd
+from backend.schema.events import AttentionChanged, ErrorEntry, ProviderChanged, TeamEnd
 from backend.schema.frames import StreamChunk, StreamError, StreamPhase
 from backend.schema.params import (
     AcknowledgeAttention,
@@ -33,6 +33,7 @@ from backend.schema.records import (
     LaunchPlanItem,
     LaunchResult,
     ModelCandidate,
+    ProviderChoice,
 )
 from backend.schema.results import (
     AttentionList,
@@ -176,6 +177,21 @@ async def test_what_waits_for_the_operator_stays_in_the_header_over_a_slow_line_
         header = app.query_one(Header)._line()
         assert header.cell_length <= 80 and header.plain.rstrip().endswith("◆ 13 need you")
         assert " no TLS " in header.plain and "slow" in header.plain and "build" in header.plain
+
+
+async def test_a_model_that_came_up_since_stays_in_the_header_until_it_is_taken(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    here = ProviderChoice("embedded", "SmolLM2", "Ollama not found", "SmolLM2 135M", stand_in=True)
+    there = ModelCandidate("openai", "qwen3", "http://127.0.0.1:1234/v1", "Qwen3", 0, "answers", usable=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        client.send(ProviderChanged(here, NOW, there))
+        await settle(pilot)
+        header = app.query_one(Header)
+        assert "SmolLM2 135M stand-in · Qwen3 is there :use" in header._line().plain
+        client.send(ProviderChanged(ProviderChoice("openai", "qwen3", "chosen by you", "Qwen3"), NOW))
+        await settle(pilot)
+        assert "Qwen3 · openai" in header._line().plain
 
 
 async def test_rows_follow_events_and_keep_the_cause_of_death(console: Maker) -> None:

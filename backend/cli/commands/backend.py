@@ -26,7 +26,6 @@ GIB = 1024**3
 STOP_WAIT_S = 30.0
 """How long a backend that said it ends has to be gone: it ends its questions and closes its stores first."""
 LOOK_EVERY_S = 0.2
-_AND_FLEET = ("; the specialists go on running", "")
 END_WAIT_S = 5.0
 """How long a backend that does not answer has to end after TERM, and after KILL."""
 
@@ -115,7 +114,8 @@ async def stop(options: argparse.Namespace) -> int:
             "`tekton stop --force` ends one that does not answer"
         )
         return TIMEOUT
-    print(f"the backend {'has ended' if process else 'ends'}{_AND_FLEET[bool(options.fleet)]}")
+    left = f"; {result.left} specialist{'s go' if result.left > 1 else ' goes'} on running"
+    print(f"the backend {'has ended' if process else 'ends'}{left if result.left else ''}")
     return OK
 
 
@@ -132,7 +132,7 @@ async def _end_silent(pid: int, error: TektonError, options: argparse.Namespace)
     if not await asyncio.to_thread(_end_process, pid):
         terminal.error(f"the backend (pid {pid}) could not be ended")
         return FAILED
-    print(f"the backend (pid {pid}) was ended{_AND_FLEET[bool(options.fleet)]}")
+    print(f"the backend (pid {pid}) was ended{'' if options.fleet else '; specialists go on running'}")
     return await kill_without_backend() if options.fleet else OK
 
 

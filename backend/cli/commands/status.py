@@ -118,6 +118,9 @@ def _drawn(seen: _Seen, options: argparse.Namespace) -> str:
         lines += [terminal.filled(words) for words in _of_other_versions(seen.snapshot)]
         if seen.snapshot.platform.store.startswith("Redis"):
             lines.append(terminal.filled(f"conversations: {seen.snapshot.platform.store}"))
+        if (offer := seen.snapshot.platform.offer) is not None:
+            words = f"{offer.provider} {offer.display or offer.model} is there now: tekton models use auto"
+            lines.append(terminal.filled(terminal.safe(words)))
         if waiting := count_waiting(seen.snapshot.attention, terminal.gateway_time()).words:
             lines.append(f"{' · '.join(waiting)}: tekton desk")
         if count := seen.snapshot.unacknowledged:

@@ -170,7 +170,7 @@ async def shutdown(
     )
     if not stop_asked.done():
         stop_asked.set_result(params.stop_fleet)
-    return ShutdownResult(True, results)
+    return ShutdownResult(True, results, sum(status.pid > 0 for status in fleet.statuses()))
 
 
 @action(

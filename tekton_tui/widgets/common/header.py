@@ -146,7 +146,13 @@ class Header(Widget):
             parts.append(literal(one_line(choice.display or choice.model, 40)))
             if choice.stand_in or choice.provider == "embedded":
                 parts.append(Content.styled(" stand-in", "bold $text-warning"))
-            if show.provider:
+            if show.provider and (offer := platform.offer) is not None:
+                # It stays until it is taken: the notice is gone before somebody who reads an answer looks up.
+                parts.append(
+                    literal(f" · {one_line(offer.display or offer.model, 20)} is there", "$text-accent")
+                )
+                parts.append(literal(" :use", "bold $text-accent"))
+            elif show.provider:
                 parts.append(literal(f" · {choice.provider}", "$text-muted"))
             parts.append(Content("   "))
         if self.small:
