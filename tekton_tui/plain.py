@@ -168,8 +168,7 @@ class PlainConsole:
         return f"{words}. {why}" if why else f"{words}."
 
     def _name(self, ai_id: str) -> str:
-        row = self._stores.fleet.rows.get(ai_id)
-        return row.name if row is not None else ai_id.removesuffix("-ai")
+        return self._stores.fleet.name_of(ai_id)
 
     def _started(self, turn: LiveTurn) -> None:
         self._rest[turn.request_id] = ""

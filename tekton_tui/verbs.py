@@ -17,8 +17,6 @@ Takes = Literal["", "who", "names", "who text", "text", "theme"]
 
 EVERYWHERE: Final = "app"
 """The place of the verbs that hold on every screen."""
-WRITING: Final = frozenset({"composer", "field", "search", "command", "switcher"})
-"""Places where letters are text."""
 OF_CURSOR: Final = frozenset(
     "open write acknowledge stop start kill again mark snooze log model copy pin delete rename".split()
 )

@@ -20,7 +20,7 @@ from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.runtime.input_queue import HARMLESS
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.registry import SCREENS
-from tekton_tui.verbs import EVERYWHERE, WRITING, at_place, key_sign
+from tekton_tui.verbs import EVERYWHERE, at_place, key_sign
 from tekton_tui.widgets.common.field import Field
 from tekton_tui.widgets.composer.slash_commands import VERBS as SLASH_COMMANDS
 
@@ -132,10 +132,7 @@ def _of_entry(entry: Entry, run: Callable[[], object]) -> _Row:
 
 def _writing() -> list[_Row]:
     rows = [
-        _Row(key_sign(verb.keys), at.label or verb.label, "", verb.help)
-        for place in sorted(WRITING)
-        for verb, at in at_place(place)
-        if place == "composer"
+        _Row(key_sign(verb.keys), at.label or verb.label, "", verb.help) for verb, at in at_place("composer")
     ]
     rows.append(
         _Row("@", "address", "", "@name TEXT asks somebody else, @auto whoever suits, @all everybody")

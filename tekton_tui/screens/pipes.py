@@ -271,7 +271,6 @@ class PipesPane(Vertical):
         self.query_one(Composer).insert(f'"{quoted}"')
         self.focus_content()
 
-    @on(Transcript.EditAndAsk)
     @on(Transcript.WhatWasSent)
     def _has_no_message(self) -> None:
         self._commands.notify("a stage of a run is no message: R runs it again")

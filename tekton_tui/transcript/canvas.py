@@ -16,6 +16,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.transcript.cursor import WHOLE, Target
 from tekton_tui.transcript.overlay import line_id, match_ranges, put_badge, restyle, with_offsets
 from tekton_tui.transcript.palette import BAR_CELLS, SCROLL_CELLS, Palette
@@ -170,11 +171,8 @@ class Canvas:
 
     def on_badge(self, x: int, y: int) -> bool:
         """Whether a cell belongs to the badge."""
-        return (
-            bool(self._badge_cells)
-            and y == len(self._view) - 1
-            and x >= self._widget.size.width - self._badge_cells
-        )
+        begins = self._widget.size.width - self._badge_cells
+        return bool(self._badge_cells) and y == len(self._view) - 1 and x >= begins
 
     def on_scrollbar(self, x: int) -> bool:
         """Whether a column is the scrollbar's, and there is one."""
@@ -271,7 +269,7 @@ class Canvas:
 
 def on_terminal(widget: Widget) -> bool:
     """Return whether any of a widget is on the terminal: only then is it drawn."""
-    app = widget.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    app = app_of(widget)
     try:
         screen = widget.screen
         if not screen.is_current and screen not in app.screen_stack:

@@ -91,7 +91,7 @@ class Flow:
             self._laid[number] = Message(entry, self.look, day=self._day(number), streaming=True)
             self.heights.append(self._laid[number].height(self.width))
         else:
-            self.heights.append(self._estimate(lengths[0], lines[0]))
+            self.heights.append(self._fixed + lines[0] + lengths[0] // max(1, self.width))
         return number
 
     def streaming(self, key: str) -> Message | None:
@@ -124,11 +124,6 @@ class Flow:
         if (message := self.streaming(key)) is not None:
             message.set_tool(row)
         return self._streaming.get(key)
-
-    def set_colour(self, key: str, colour: str) -> None:
-        """Give the bar of a message that streams another colour. Unknown keys are ignored."""
-        if (message := self.streaming(key)) is not None:
-            message.entry.colour = colour
 
     def _day(self, number: int) -> str:
         """Return the day of a message in words when it is another than that of the message before; else nothing."""
@@ -286,9 +281,6 @@ class Flow:
             fixed + lines + length // width
             for length, lines in zip(self._lengths[:count], self._lines[:count], strict=True)
         ]
-
-    def _estimate(self, length: int, lines: int) -> int:
-        return self._fixed + lines + length // max(1, self.width)
 
     @property
     def _fixed(self) -> int:

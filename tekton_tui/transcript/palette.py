@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.color import Color
-from textual.filter import LineFilter
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tekton_tui.transcript.code import TINTED_CLASSES, TOKEN_CLASSES
 from tekton_tui.transcript.entry import SPEAKER_COLOURS
@@ -122,30 +120,6 @@ BAR_HERE: Final = "▌"
 """The bar of what the cursor is on: shown by shape as well as by colour."""
 
 
-class Themed(Protocol):
-    """A widget that can look up its component styles."""
-
-    @property
-    def rich_style(self) -> Style:
-        """The widget's own text style."""
-        ...
-
-    @property
-    def background_colors(self) -> tuple[Color, Color]:
-        """The colours beneath and of the widget."""
-        ...
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return what the app applies to every line (no colours, …)."""
-        ...
-
-    def get_component_rich_style(
-        self, *names: str, partial: bool = False, default: Style | None = None
-    ) -> Style:
-        """Return the style of a component class."""
-        ...
-
-
 class Palette:
     """Styles of one widget under one theme; make another when the theme changes.
 
@@ -154,7 +128,7 @@ class Palette:
         pads: Empty cells left and right of every row.
     """
 
-    def __init__(self, widget: Themed, pads: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, widget: Widget, pads: tuple[int, int] = (0, 0)) -> None:
         self._widget = widget
         self.filters = tuple(widget.get_line_filters())
         self._background = widget.background_colors[1]

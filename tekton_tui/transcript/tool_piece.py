@@ -255,11 +255,9 @@ def _paths(values: dict[str, Any]) -> list[str]:
 
 def short_arguments(arguments: str) -> str:
     """Return arguments in one line: of one value the value alone, of several each with its name."""
-    try:
-        values = msgspec.json.decode(arguments or "{}", type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeError):
+    if (values := argument_values(arguments)) is None:
         return one_line(arguments[:PREVIEW_CHARS])
-    shown = {name: one_line(_value(bytes(raw))[:PREVIEW_CHARS]) for name, raw in values.items()}
+    shown = {name: one_line(value[:PREVIEW_CHARS]) for name, value in values.items()}
     if len(shown) == 1:
         return next(iter(shown.values()))
     return "  ".join(f"{one_line(name[:60])}={value}" for name, value in shown.items())
@@ -267,11 +265,18 @@ def short_arguments(arguments: str) -> str:
 
 def long_arguments(arguments: str) -> list[str]:
     """Return arguments as lines of text, cleaned: each with its name; what is no JSON object as it is."""
+    if (values := argument_values(arguments)) is None:
+        return [safe(arguments)] if arguments.strip() else []
+    return [safe(f"{name}: {value}") for name, value in values.items()]
+
+
+def argument_values(arguments: str) -> dict[str, str] | None:
+    """Return a call's arguments by name, texts as they are and other values as JSON; `None` for what is no object."""
     try:
         values = msgspec.json.decode(arguments or "{}", type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeError):
-        return [safe(arguments)] if arguments.strip() else []
-    return [safe(f"{name}: {_value(bytes(raw))}") for name, raw in values.items()]
+        return None
+    return {name: _value(bytes(raw)) for name, raw in values.items()}
 
 
 def _value(raw: bytes) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual import events
-from textual.app import App
 from textual.binding import BindingType
 from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
@@ -20,7 +19,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tekton_tui.runtime.frame_scheduler import FrameScheduler, frame_scheduler
+from tekton_tui.runtime.frame_scheduler import FrameScheduler, app_of, frame_scheduler
 from tekton_tui.transcript import messages, palette
 from tekton_tui.transcript.canvas import Canvas, Marks, on_terminal
 from tekton_tui.transcript.cursor import Cursor, Target
@@ -54,7 +53,6 @@ class Transcript(ScrollView, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("transcript")
 
-    About = messages.About
     Copied = messages.Copied
     AskAgain = messages.AskAgain
     Pipe = messages.Pipe
@@ -70,11 +68,10 @@ class Transcript(ScrollView, can_focus=True):
         *,
         look: Look | None = None,
         bar: bool = True,
-        name: str | None = None,
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
+        super().__init__(id=id, classes=classes)
         self._flow = Flow(look or Look())
         self._viewport = Viewport(self._flow)
         self._cursor = Cursor(self._viewport)
@@ -157,7 +154,7 @@ class Transcript(ScrollView, can_focus=True):
         if stream := self._flow.streaming(key):
             stream.set_phase(phase)
             if colour:
-                self._flow.set_colour(key, colour)
+                stream.entry.colour = colour
             self._request_frame()
 
     def finish(self, key: str, ending: Ending = WHOLE_ANSWER) -> None:
@@ -230,13 +227,8 @@ class Transcript(ScrollView, can_focus=True):
         if self._tick is None:
             if not self.is_attached:
                 return
-            self._tick = frame_scheduler(self._any_app)
+            self._tick = frame_scheduler(app_of(self))
         self._tick.request(self, urgent=urgent)
-
-    @property
-    def _any_app(self) -> App[object]:
-        """The app, of whatever kind."""
-        return self.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def _catch_up(self) -> None:
         """Bring everything to the present: streams, heights, position, rows; repaint what differs."""
@@ -409,7 +401,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def text_select_all(self) -> None:
         """Select the message under the pointer: a double click never means the whole history."""
-        number = self._canvas.number_at(self._any_app.mouse_position.y - self.content_region.y)
+        number = self._canvas.number_at(app_of(self).mouse_position.y - self.content_region.y)
         if number is not None:
             begin, end = Offset(0, line_id(number, 0)), Offset(0, line_id(number + 1, 0))
             self.screen.selections = {self: Selection(begin, end)}
@@ -456,7 +448,7 @@ class Transcript(ScrollView, can_focus=True):
         entry = self._here()
         text = self.screen.get_selected_text() or self._cursor.text()
         if text and entry is not None:
-            self._any_app.copy_to_clipboard(text)
+            app_of(self).copy_to_clipboard(text)
             self.post_message(self.Copied(self, entry, text))
 
     def action_raw(self) -> None:

@@ -157,6 +157,27 @@ async def test_enter_on_a_run_takes_its_pipeline_into_the_field(console: Maker) 
         assert app.query_one("#pipes-composer", Composer).draft == "apollo | athena"
 
 
+async def test_the_keys_of_a_stage_change_its_pipeline_or_say_that_it_is_no_message_and_never_both(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    run = replace(RUN, stages=[StageRecord("apollo", "done", output="an answer")])
+    client.answers[ListPipelines] = PipelineRuns([run])
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await settle(pilot)
+        app.navigator.show("pipes")
+        await settle(pilot)
+        app.query_one("#pipes-text", Transcript).focus()
+        await pilot.press("i")
+        await settle(pilot)
+        assert app.query_one("#pipes-composer", Composer).draft == RUN.pipeline
+        assert "is no message" not in screen_text(app)
+        app.query_one("#pipes-text", Transcript).focus()
+        await pilot.press("I")
+        await settle(pilot)
+        assert "is no message" in screen_text(app)
+
+
 async def test_a_run_without_stages_is_shown_and_its_keys_do_no_harm(console: Maker) -> None:
     app, client = console(live("apollo"))
     client.answers[ListPipelines] = PipelineRuns([RunRecord("p1", "apollo", [], NOW)])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from backend.schema.tools import QUESTION, Ask
 from tekton_tui.stores import Stores
+from tekton_tui.transcript.tool_piece import argument_values
 
 MOST_KEYS: Final = 9
 """Answers of an agent's own that have a key; the command line gives the others."""
@@ -35,15 +34,5 @@ def behind(ask: Ask, stores: Stores) -> str:
 
 def arguments_of(ask: Ask) -> list[tuple[str, str]]:
     """Return names and values as they would run; what is no object is shown as it is."""
-    try:
-        values = msgspec.json.decode(ask.arguments or "{}", type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError:
-        return [("arguments", ask.arguments)]
-    return [(name, _shown(bytes(value))) for name, value in values.items()]
-
-
-def _shown(raw: bytes) -> str:
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except msgspec.MsgspecError:
-        return raw.decode(errors="replace")
+    values = argument_values(ask.arguments)
+    return [("arguments", ask.arguments)] if values is None else list(values.items())

@@ -105,7 +105,7 @@ class LineView(RichLog, can_focus=True):
         self.scroll_home(animate=False)
 
     def action_copy(self) -> None:
-        lines = [text for text, _ in self.kept if self._passes(text)]
+        lines = [text for text, _ in self.kept if passes(text, self.pattern)]
         app_of(self).copy_to_clipboard("\n".join(lines))
         self.notify(f"copied {len(lines)} line{'s' * (len(lines) != 1)}", markup=False)
 
@@ -119,7 +119,7 @@ class LineView(RichLog, can_focus=True):
             self._write_line(text, tone)
 
     def _write_line(self, text: str, tone: str) -> None:
-        if not self._passes(text):
+        if not passes(text, self.pattern):
             self.hidden += 1
             return
         self.write(self._styled(safe_inline(text), tone), scroll_end=self.following)
@@ -133,15 +133,18 @@ class LineView(RichLog, can_focus=True):
             styled.stylize(colours["foreground"], self._clock_cells, self._lead_cells)
         return styled
 
-    def _passes(self, text: str) -> bool:
-        if not self.pattern:
-            return True
-        wanted, inverse = (self.pattern[1:], True) if self.pattern.startswith("!") else (self.pattern, False)
-        try:
-            found = re.search(wanted, text, re.IGNORECASE) is not None
-        except re.error:
-            found = wanted.lower() in text.lower()
-        return found != inverse
+
+def passes(text: str, pattern: str) -> bool:
+    """Return whether a text fits a filter: words or a regular expression, `!` in front inverts; all fits an empty one."""
+    wanted, inverse = pattern.removeprefix("!"), pattern.startswith("!")
+    if not wanted:
+        return True
+    try:
+        found = re.search(wanted, text, re.IGNORECASE) is not None
+    except re.error:
+        # a pattern that is still being typed, such as `(err`, is taken as words
+        found = wanted.lower() in text.lower()
+    return found != inverse
 
 
 class NewestFirst(LineView):

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len
+from rich.segment import Segment
+from textual.strip import Strip
+
+from tekton_tui.runtime.tokens import Tokens
 
 BARS = " ▁▂▃▄▅▆▇█"
 LEFT_DOTS, RIGHT_DOTS = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)
@@ -168,6 +172,12 @@ def fitted(parts: Sequence[Part], width: int, *, right: bool = False) -> list[Pa
         break
     used = width_of(kept)
     return [*kept, *([Part(" " * (width - used))] if used < width else [])]
+
+
+def strip(parts: Iterable[Part], width: int, tokens: Tokens, ground: str = "") -> Strip:
+    """Return parts in their colours, exactly as wide as said; on the theme's own ground unless another is given."""
+    segments = [Segment(part.text, tokens.style(part.tone, ground)) for part in parts if part.text]
+    return Strip(segments).adjust_cell_length(width, tokens.style("text", ground))
 
 
 def changed_runs(before: Sequence[Part], after: Sequence[Part]) -> list[tuple[int, int]]:

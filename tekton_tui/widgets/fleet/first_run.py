@@ -331,12 +331,6 @@ class FirstRun(Widget, can_focus=True):
 
     # keys and mouse
 
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()
-
     def action_move(self, step: int) -> None:
         last = len(self.models) + len(self._items) - 1
         self._at = max(0, min(last, self._at + step))

@@ -23,8 +23,8 @@ from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet import tiles
 from tekton_tui.widgets.fleet.arrangement import STOPPED, Grouping, Line, arrange, group_of, matcher, need
 from tekton_tui.widgets.fleet.columns import BY_NAME, DEFAULTS, NARROW, fitting, size_class
-from tekton_tui.widgets.fleet.drawing import Part, changed_runs, step_up
-from tekton_tui.widgets.fleet.row_painter import MARKS, RowPainter, strip
+from tekton_tui.widgets.fleet.drawing import Part, changed_runs, step_up, strip
+from tekton_tui.widgets.fleet.row_painter import MARKS, RowPainter
 
 CLOCK_S = 1.0
 LOOK_ALL = 10
@@ -359,12 +359,6 @@ class FleetGrid(ScrollView, can_focus=True):
     def _column_of(self, key: str) -> int:
         line = self._lines[self._places[key]]
         return line.ids.index(key) if line.kind == "tiles" and key in line.ids else 0
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         self._hover(event.y)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from rich.segment import Segment
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -32,6 +31,7 @@ from tekton_tui.widgets.fleet.drawing import (
     fitted,
     resample,
     spark,
+    strip,
     width_of,
 )
 
@@ -224,9 +224,7 @@ class Plot(Widget):
             return Strip.blank(width, tokens.style("text"))
         newest = self._fleet.history[-1] if self._fleet.history else None
         colour = height_colour(tokens, self._series.tone(newest), y, len(self._rows))
-        return Strip([Segment(self._rows[y], tokens.style(colour))]).adjust_cell_length(
-            width, tokens.style("text")
-        )
+        return strip([Part(self._rows[y], colour)], width, tokens)
 
 
 def height_colour(tokens: Tokens, tone: str, row: int, rows: int) -> str:
@@ -281,9 +279,7 @@ class PlotRow(Widget):
         return [*fitted(left, room), *right] if room > 20 else fitted(left, width)
 
     def render_line(self, y: int) -> Strip:
-        tokens = tokens_of(self)
-        segments = [Segment(part.text, tokens.style(part.tone)) for part in self._parts]
-        return Strip(segments).adjust_cell_length(self.size.width, tokens.style("text"))
+        return strip(self._parts, self.size.width, tokens_of(self))
 
 
 class Plots(Horizontal):

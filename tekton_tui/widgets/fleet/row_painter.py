@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from rich.segment import Segment
@@ -15,7 +15,7 @@ from tekton_tui.stores import FleetStore
 from tekton_tui.widgets.fleet import tiles
 from tekton_tui.widgets.fleet.arrangement import Line, hit_offsets
 from tekton_tui.widgets.fleet.columns import Column, Facts, row_parts, tone_of
-from tekton_tui.widgets.fleet.drawing import Part, fitted
+from tekton_tui.widgets.fleet.drawing import Part, fitted, strip
 
 MARKS: Final = 4
 """Cells before the name: cursor, mark, symbol, a blank."""
@@ -106,12 +106,6 @@ class RowPainter:
                 for part in tiles.tile(row, facts, mark=mark)
             ]
         return Strip(segments).adjust_cell_length(width, tokens.style("text", ground))
-
-
-def strip(parts: Iterable[Part], width: int, tokens: Tokens, ground: str) -> Strip:
-    """Return parts in their colours, exactly as wide as said."""
-    segments = [Segment(part.text, tokens.style(part.tone, ground)) for part in parts if part.text]
-    return Strip(segments).adjust_cell_length(width, tokens.style("text", ground))
 
 
 def _underlined(parts: list[Part], offsets: set[int]) -> list[Part]:

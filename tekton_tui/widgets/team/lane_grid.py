@@ -138,7 +138,8 @@ class LaneGrid(VerticalScroll, can_focus=False):
         await self.remove_children()
         await self._judge_box.remove_children()
         lanes = {
-            ai_id: Lane(ai_id, team.lanes.get(ai_id), role=self._role(ai_id)) for ai_id in team.start.lanes
+            ai_id: Lane(ai_id, team.lanes.get(ai_id), role=self._stores.fleet.title_of(ai_id))
+            for ai_id in team.start.lanes
         }
         refused = [Lane(ai_id, None, refusal=reason) for ai_id, reason in team.start.refused.items()]
         self._by_request = {request_id: lanes[ai_id] for ai_id, request_id in team.start.lanes.items()}
@@ -179,20 +180,17 @@ class LaneGrid(VerticalScroll, can_focus=False):
     def measure_agreement(self) -> None:
         """Count for each answer how many others agree with it, and how many voted for it."""
         if self._team is not None:
-            votes = tally(self._team)
+            votes, question = tally(self._team), self._team.start.prompt
+            texts = {lane.ai_id: lane.text for lane in self.members if lane.answered}
+            agreeing = agreements(texts, question)
             for lane in self.members:
                 lane.votes = None if votes is None else votes.get(lane.ai_id, 0)
-            texts = {lane.ai_id: lane.text for lane in self.members if lane.answered}
-            agreeing = agreements(texts, self._team.start.prompt)
-            for lane in self.members:
                 lane.agree = len(agreeing.get(lane.ai_id, ()))
             for judge in self.lanes:
                 if judge.is_judge and judge.text:
-                    joint = terms(judge.text, self._team.start.prompt)
-                    sets = {name: terms(text, self._team.start.prompt) for name, text in texts.items()}
-                    judge.shares = [
-                        name.removesuffix("-ai") for name, own in sets.items() if agrees(joint, own)
-                    ]
+                    joint = terms(judge.text, question)
+                    with_it = [name for name, text in texts.items() if agrees(joint, terms(text, question))]
+                    judge.shares = [name.removesuffix("-ai") for name in with_it]
                     judge.update_status()
 
     def lay_out(self) -> None:
@@ -207,12 +205,7 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._fair = places.rows
         self._fit_rows()
         current, judge = self.current, self.judge
-        if (
-            self._drawn in self.lanes
-            and current is not self._drawn
-            and current is not self._current
-            and current
-        ):
+        if current is not None and self._drawn in self.lanes and current not in (self._drawn, self._current):
             self.came = (current.name_shown, monotonic())
         self._drawn = current
         for lane in self.lanes:
@@ -300,16 +293,10 @@ class LaneGrid(VerticalScroll, can_focus=False):
         return (False, lane.place or len(asked) + 1, 0, place)
 
     def _add_judge(self, turn: LiveTurn) -> Lane:
-        name = turn.lane.partition("/")[0]
-        lane = self._by_request[turn.request_id] = Lane(
-            turn.ai_id, turn, title=name, role=self._role(turn.ai_id)
-        )
+        name, role = turn.lane.partition("/")[0], self._stores.fleet.title_of(turn.ai_id)
+        lane = self._by_request[turn.request_id] = Lane(turn.ai_id, turn, title=name, role=role)
         self.lanes.insert(0, lane)
         return lane
-
-    def _role(self, ai_id: str) -> str:
-        row = self._stores.fleet.rows.get(ai_id)
-        return row.title if row else ""
 
 
 def _is_judge(turn: LiveTurn) -> bool:

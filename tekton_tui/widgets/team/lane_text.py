@@ -226,21 +226,15 @@ def _words(facts: LaneFacts, room: int) -> tuple[str, str]:
 
 def _right_end(facts: LaneFacts) -> list[tuple[str, str]]:
     """Return the right end of a finished row: votes, or marks of agreement, and whether it was picked."""
+    count = facts.agree if facts.votes is None else facts.votes
+    marks, style = "▪" * min(count, MOST_MARKS), "$text-success"
     if facts.votes is not None:
-        said = (
-            f"{facts.votes} vote{'s' * (facts.votes != 1)} {'▪' * min(facts.votes, MOST_MARKS)}"
-            if facts.votes
-            else ""
-        )
-        picked = [(" picked", "$text-secondary")] if facts.picked else []
-        return [(said.rstrip(), "bold $text-primary"), *picked, (" ", "")]
-    marks = "▪" * min(facts.agree, MOST_MARKS)
-    if facts.agree > MOST_MARKS:
-        marks = f"{facts.agree} {marks}"
-    parts = [(marks, "$text-success")] if marks else []
-    if facts.picked:
-        parts.append((" picked", "$text-secondary"))
-    return [*parts, (" ", "")]
+        style = "bold $text-primary"
+        marks = f"{count} vote{'s' * (count != 1)} {marks}" if count else ""
+    elif count > MOST_MARKS:
+        marks = f"{count} {marks}"
+    picked = [(" picked", "$text-secondary")] if facts.picked else []
+    return [(marks, style), *picked, (" ", "")]
 
 
 def _marks(facts: LaneFacts) -> str:

@@ -57,8 +57,7 @@ def question_row(team: LiveTeam, place: tuple[int, int], width: int) -> Content:
     ]
     right = Content.assemble((where, "$text-muted"), *keys)
     prompt = literal(f" “{one_line(team.start.prompt, max(4, width - cell_len(right.plain) - 5))}”", "bold")
-    gap = " " * max(1, width - cell_len(prompt.plain) - cell_len(right.plain))
-    return Content.assemble(prompt, gap, right)
+    return _at_the_ends(prompt, right, width)
 
 
 def rounds_row(team: LiveTeam, lanes: Sequence[Lane], moderation: str, width: int) -> Content:
@@ -91,7 +90,7 @@ def rounds_row(team: LiveTeam, lanes: Sequence[Lane], moderation: str, width: in
 
 def counts_row(team: LiveTeam | None, lanes: Sequence[Lane], escape: str, width: int) -> Content:
     """Return the counts with time and tokens, and at the right what `esc` does now."""
-    right = Content.assemble(("esc", "bold $text-warning"), f" {escape} ") if escape else Content("")
+    right = _escape_part(escape)
     if team is None:
         return Content.assemble(" " * max(0, width - cell_len(right.plain)), right)
     parts = [*_count_words(counts_of(lanes), True, " · ")]
@@ -108,13 +107,21 @@ def counts_row(team: LiveTeam | None, lanes: Sequence[Lane], escape: str, width:
     room = width - cell_len(right.plain) - 1
     if cell_len(left.plain) > room:
         left = left.truncate(max(1, room), ellipsis=True)
-    return Content.assemble(left, " " * max(1, width - cell_len(left.plain) - cell_len(right.plain)), right)
+    return _at_the_ends(left, right, width)
 
 
 def hint_row(hint: str, escape: str, width: int) -> Content:
     """Return what the keys do with what is marked or picked, and at the right what `esc` does now."""
-    right = Content.assemble(("esc", "bold $text-warning"), f" {escape} ")
+    right = _escape_part(escape)
     left = literal(f" {one_line(hint, max(1, width - cell_len(right.plain) - 2))}", "$text-primary")
+    return _at_the_ends(left, right, width)
+
+
+def _escape_part(words: str) -> Content:
+    return Content.assemble(("esc", "bold $text-warning"), f" {words} ") if words else Content("")
+
+
+def _at_the_ends(left: Content, right: Content, width: int) -> Content:
     return Content.assemble(left, " " * max(1, width - cell_len(left.plain) - cell_len(right.plain)), right)
 
 

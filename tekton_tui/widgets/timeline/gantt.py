@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from typing import ClassVar
 
-from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
 from textual.message import Message
@@ -21,7 +19,8 @@ from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
 from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.fleet.drawing import Part, area, fitted, step_up
+from tekton_tui.widgets.common.line_view import passes
+from tekton_tui.widgets.fleet.drawing import Part, area, fitted, step_up, strip
 from tekton_tui.widgets.timeline import bars
 
 NAME_CELLS = 14
@@ -103,22 +102,11 @@ class Gantt(Widget, can_focus=True):
         ]
 
     def _passes(self, turn: TurnRecord) -> bool:
-        wanted, inverse = self._filter.removeprefix("!"), self._filter.startswith("!")
-        if not wanted:
-            return True
-        text = f"{self._called(turn.ai_id)} {turn.prompt} {turn.code or ''}"
-        try:
-            found = re.search(wanted, text, re.IGNORECASE) is not None
-        except re.error:
-            found = wanted.lower() in text.lower()
-        return found != inverse
+        name = self._stores.fleet.name_of(turn.ai_id)
+        return passes(f"{name} {turn.prompt} {turn.code or ''}", self._filter)
 
     def _rows(self) -> list[tuple[str, str]]:
         return bars.arranged(self.in_view(), list(self._stores.fleet.rows))
-
-    def _called(self, ai_id: str) -> str:
-        row = self._stores.fleet.rows.get(ai_id)
-        return row.name if row is not None else ai_id.removesuffix("-ai")
 
     @property
     def cursor_turn(self) -> TurnRecord | None:
@@ -213,7 +201,7 @@ class Gantt(Widget, can_focus=True):
     def _row_parts(self, row: tuple[str, str], window: bars.Window, here: bool) -> tuple[list[Part], bool]:
         ai_id, tie = row
         turns = [turn for turn in self.in_view() if turn.ai_id == ai_id]
-        name = one_line(self._called(ai_id), NAME_CELLS - 3)
+        name = one_line(self._stores.fleet.name_of(ai_id), NAME_CELLS - 3)
         return [
             Part("▎" if here else " ", "accent"),
             Part(tie, "steel"),
@@ -246,15 +234,7 @@ class Gantt(Widget, can_focus=True):
     def _strip(self, parts: Iterable[Part], here: bool = False) -> Strip:
         tokens = tokens_of(self)
         ground = (tokens.cursor if self.has_focus else tokens.panel) if here else tokens.ground
-        fit = fitted(list(parts), self.size.width)
-        segments = [Segment(part.text, tokens.style(part.tone, ground)) for part in fit if part.text]
-        return Strip(segments).adjust_cell_length(self.size.width, tokens.style("text", ground))
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()
+        return strip(fitted(list(parts), self.size.width), self.size.width, tokens, ground)
 
     # keys and the mouse
 
@@ -299,10 +279,11 @@ class Gantt(Widget, can_focus=True):
         ]
         place = turns.index(current) + step
         if not 0 <= place < len(turns):
-            which = "first turn read of {}: ← looks further back" if step < 0 else "newest turn of {}"
-            self.notify(
-                f"this is the {which.format(one_line(self._called(current.ai_id), 40))}", markup=False
+            name = one_line(self._stores.fleet.name_of(current.ai_id), 40)
+            which = (
+                f"first turn read of {name}: ← looks further back" if step < 0 else f"newest turn of {name}"
             )
+            self.notify(f"this is the {which}", markup=False)
             return
         self._row, self._turn = current.ai_id, turns[place].request_id
         self._bring_in_view(turns[place])
