@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from backend.schema.records import SpecialistStatus
+from backend.schema.results import LimitRow
 from tekton_tui.clock import gateway_time
 from tekton_tui.stores.turns import LiveTurn
 
@@ -90,6 +91,17 @@ def number(count: int) -> str:
     if count < 1000:
         return str(count)
     return f"{count / 1000:.1f}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
+
+
+def budget_words(limit: LimitRow) -> str:
+    """Return how much of a budget is used today."""
+    parts: list[str] = []
+    if limit.tokens_per_day:
+        parts.append(f"{number(limit.tokens)} of {number(limit.tokens_per_day)} tok")
+    if limit.cost_per_day:
+        parts.append(f"{limit.cost:.2f} of {limit.cost_per_day:.2f} {limit.currency}")
+    words = f"{'all' if limit.id == '*' else 'its'} budget {', '.join(parts)}"
+    return f"{words}; {limit.uncounted}" if limit.uncounted else words
 
 
 def rate(value: float | None) -> str:

@@ -45,6 +45,7 @@ from backend.schema.params import (
     GetLogs,
     GetOrchestration,
     GetSession,
+    GetUsage,
     Launch,
     ListErrors,
     ListMessages,
@@ -112,6 +113,7 @@ from tests.tui.fake_client import (
     ten_minutes,
     unseen,
 )
+from tests.tui.test_detail_page import MESSAGES, STOPPED, usage
 
 ASK = Ask(
     "t-1",
@@ -214,6 +216,18 @@ async def fleet_detail(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
     async with asyncio.timeout(60):
         shown = app.query_one(DetailPane).display
         while shown and not any("apollo-ai" in str(call) for call in client.called(GetHistory)):
+            await pilot.pause(0.02)
+
+
+async def fleet_stopped(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
+    """One that was stopped after it had worked: how it ended, what it did, what starting it would begin."""
+    client.answers[GetHistory] = History("apollo-ai", "s", MESSAGES)
+    client.answers[GetUsage] = usage()
+    client.changed(STOPPED)
+    await settle(pilot)
+    app.query_one(FleetGrid).go_to("apollo-ai")
+    async with asyncio.timeout(60):
+        while app.query_one(DetailPane).display and not client.called(GetUsage):
             await pilot.pause(0.02)
 
 
@@ -808,7 +822,7 @@ async def new_specialist(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) 
 
 
 STATES: dict[str, tuple[bool, Drive]] = {
-    "fleet_empty": (False, first_run), "fleet": (True, nothing), "fleet_detail": (True, fleet_detail), "launch_plan": (False, plan), "chat": (True, chat),
+    "fleet_empty": (False, first_run), "fleet": (True, nothing), "fleet_detail": (True, fleet_detail), "fleet_stopped": (True, fleet_stopped), "launch_plan": (False, plan), "chat": (True, chat),
     "chat_waits": (True, chat_waits), "chat_tools": (True, chat_tools), "chat_files": (True, chat_files), "chat_branch": (True, chat_branch), "switcher": (True, switcher), "chat_empty": (True, chat_empty), "team": (True, team_race), "team_zoom": (True, team_done), "team_empty": (True, team_empty),
     "errors": (True, errors), "errors_empty": (True, errors_empty), "lost": (True, lost), "quit": (True, quit_question),
     "kill": (True, kill_question), "help": (True, help_keys), "pipes": (True, pipes), "pipes_empty": (True, pipes_empty),
@@ -827,7 +841,17 @@ def test_picture(state: str, size: tuple[int, int], snap_compare: Any) -> None:
     _compare(state, size, snap_compare)
 
 
-PLACES = ("fleet_empty", "fleet", "fleet_detail", "chat_tools", "team_18", "needs", "timeline", "gateway")
+PLACES = (
+    "fleet_empty",
+    "fleet",
+    "fleet_detail",
+    "fleet_stopped",
+    "chat_tools",
+    "team_18",
+    "needs",
+    "timeline",
+    "gateway",
+)
 
 
 @pytest.mark.parametrize(("size", "theme"), [((40, 10), ""), ((200, 60), ""), ((120, 40), LIGHT_NAME)],

@@ -19,6 +19,7 @@ from tekton_tui.formatting import (
     SYMBOLS,
     TICKING,
     TONES,
+    budget_words,
     milliseconds,
     number,
     rate,
@@ -154,15 +155,7 @@ class Sidebar(Vertical):
 
 def _limit_line(limit: LimitRow) -> Content:
     """Return how much of a budget is used today."""
-    whose = "all" if limit.id == "*" else "its"
-    parts: list[str] = []
-    if limit.tokens_per_day:
-        parts.append(f"{number(limit.tokens)} of {number(limit.tokens_per_day)} tok")
-    if limit.cost_per_day:
-        parts.append(f"{limit.cost:.2f} of {limit.cost_per_day:.2f} {limit.currency}")
-    words = f"{whose} budget {', '.join(parts)}"
-    if limit.uncounted:
-        words += f"; {limit.uncounted}"
+    words = budget_words(limit)
     return literal(f"✖ {words}", "$text-error") if limit.over else literal(words, "$text-muted")
 
 

@@ -86,11 +86,11 @@ def cause_of(row: SpecialistStatus) -> Part | None:
     return None
 
 
-def how_it_ended(facts: Facts, row: SpecialistStatus) -> Part | None:
+def how_it_ended(fleet: FleetStore, row: SpecialistStatus) -> Part | None:
     """Return by whom, when and how a row was ended that is stopped because somebody asked for it; `None` for others."""
     if row.state != "stopped" or not row.cause or not row.since:
         return None
-    who = "by you" if row.id in facts.fleet.ended_here else "on request"
+    who = "by you" if row.id in fleet.ended_here else "on request"
     words = f"{who} {time.strftime('%H:%M', time.localtime(row.since))}"
     plain = row.cause.startswith("stopped by ") and ";" not in row.cause
     return Part(one_line(words if plain else f"{words} · {row.cause}", 400), "faint")
@@ -290,7 +290,7 @@ def fitting(
 
 def row_parts(columns: Sequence[tuple[Column, int]], facts: Facts, row: SpecialistStatus) -> list[Part]:
     """Return a row's cells, together exactly as wide as its columns with a blank between any two."""
-    cause = cause_of(row) or how_it_ended(facts, row)
+    cause = cause_of(row) or how_it_ended(facts.fleet, row)
     parts: list[Part] = []
     rest = sum(width + 1 for _, width in columns) - 1
     for column, width in columns:

@@ -13,10 +13,10 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from backend.schema.params import GetHistory, GetLogs, ListErrors
+from backend.schema.params import GetHistory, GetLogs, GetUsage, ListErrors
 from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
-from backend.schema.results import ErrorList, History, LogText
-from backend.schema.states import BROKEN
+from backend.schema.results import ErrorList, History, LimitRow, LogText, UsageReport
+from backend.schema.states import BROKEN, RUNNING
 from tekton_tui.clock import gateway_time
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import TICKING
@@ -60,6 +60,8 @@ class DetailPane(ScrollView, can_focus=True):
         self._log: list[str] = []
         self._messages: list[StoredMessage] = []
         self._ends: list[ErrorRecord] = []
+        self._limits: list[LimitRow] = []
+        self._spending = Latest(commands.controller)
         self._tab_spans: list[tuple[int, int, int]] = []
         self._border: tuple[str | int | None, ...] = ()
         """What the border was written from."""
@@ -127,6 +129,9 @@ class DetailPane(ScrollView, can_focus=True):
             self._readings["Log"].request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
         if "Process" in wanted:
             self._readings["Process"].request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
+        row = self._stores.fleet.rows.get(ai_id)
+        if self.tab == 0 and row is not None and row.state not in RUNNING:
+            self._spending.request(GetUsage(), self._show_limits, quiet=True)
         if "Exchange" in wanted:
             self._readings["Exchange"].request(
                 GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True
@@ -144,7 +149,7 @@ class DetailPane(ScrollView, can_focus=True):
         if self.tab:
             return (TABS[self.tab],)
         row = self._stores.fleet.rows.get(self._shown or "")
-        return ("Log",) if row is not None and row.state in BROKEN else ("Exchange",)
+        return ("Log", "Exchange") if row is not None and row.state in BROKEN else ("Exchange",)
 
     def _show_log(self, log: LogText) -> None:
         if log.source == self._shown and self.is_attached:
@@ -163,6 +168,11 @@ class DetailPane(ScrollView, can_focus=True):
     def _show_messages(self, history: History) -> None:
         if history.specialist_id == self._shown and self.is_attached:
             self._messages = history.messages
+            self._write()
+
+    def _show_limits(self, usage: UsageReport) -> None:
+        if self.is_attached:
+            self._limits = usage.limits
             self._write()
 
     def _show_ends(self, listed: ErrorList) -> None:
@@ -221,9 +231,13 @@ class DetailPane(ScrollView, can_focus=True):
         now, fleet = gateway_time(), self._stores.fleet
         turns = self._stores.turns.of_specialist(row.id)
         if self._all:
-            return facts.page(row, fleet, turns, self._messages, self._log, self._ends, now, width, height)
+            return facts.page(
+                row, fleet, turns, self._messages, self._log, self._ends, self._limits, now, width, height
+            )
         if TABS[self.tab] == "Overview":
-            return facts.overview(row, fleet, turns, self._messages, self._log, now, width, height)
+            return facts.overview(
+                row, fleet, turns, self._messages, self._log, self._limits, now, width, height
+            )
         if TABS[self.tab] == "Exchange":
             return facts.exchange(row, turns, self._messages, width)
         if TABS[self.tab] == "Log":

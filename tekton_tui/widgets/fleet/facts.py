@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
+from backend.schema.results import LimitRow
 from backend.schema.states import BROKEN, LIVE, RUNNING
-from tekton_tui.formatting import age, milliseconds, number, rate, size, span, spent
+from tekton_tui.formatting import age, budget_words, milliseconds, number, rate, size, span, spent
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import FleetStore, LiveTurn
-from tekton_tui.widgets.fleet.columns import short_state, tone_of
+from tekton_tui.widgets.fleet.columns import how_it_ended, short_state, tone_of
 from tekton_tui.widgets.fleet.drawing import Part, area, fitted, gauge, share_tone, step_up, width_of
 
 PLOT_CELLS = 42
@@ -39,6 +40,7 @@ def overview(
     turns: Sequence[LiveTurn],
     messages: Sequence[StoredMessage],
     log: Sequence[str],
+    limits: Sequence[LimitRow],
     now: float,
     width: int,
     height: int,
@@ -46,9 +48,11 @@ def overview(
     """Return what matters of a specialist now, the most urgent first, in `height` rows."""
     beside = width >= PLOT_FROM and row.state in RUNNING
     left = width - PLOT_CELLS - 2 if beside else width
-    top = [*_urgent(row, now), *_asked(row, turns, messages, now, left), *_agent(row, left)]
-    bottom = [_identity(row, now), _spent(row)] if row.state in RUNNING else _description(row, left)
-    if row.state in BROKEN and log:
+    died = row.state in BROKEN and bool(log)
+    asked = [] if died else _asked(row, turns, messages, now, left)
+    top = [*_urgent(row, fleet, now), *asked, *_agent(row, left)]
+    bottom = [_identity(row, now), _spent(row)] if row.state in RUNNING else _at_rest(row, limits, left)
+    if died:
         top += [
             [],
             *(
@@ -60,6 +64,7 @@ def overview(
         said = exchange(row, turns, messages, left) if turns or messages else []
         lines = [*top, [], *bottom, [], *said]
     else:
+        bottom = bottom[: max(1, height - 1)]  # how it ended stands above, what it is there for last
         room = max(0, height - len(bottom))
         lines = top[:room]
         lines += [[] for _ in range(room - len(lines))]
@@ -86,6 +91,7 @@ def page(
     messages: Sequence[StoredMessage],
     log: Sequence[str],
     ends: Sequence[ErrorRecord],
+    limits: Sequence[LimitRow],
     now: float,
     width: int,
     height: int,
@@ -94,9 +100,9 @@ def page(
     left = min(MOST_TEXT, width * 3 // 5)
     right = width - left - 2
     runs = row.state in RUNNING
-    said = [*_urgent(row, now), *_agent(row, left)]
+    said = [*_urgent(row, fleet, now), *_agent(row, left)]
     said += [*([[]] if said else []), *([_identity(row, now), _spent(row)] if runs else [])]
-    said += _description(row, left)
+    said += _description(row, left) if runs else _at_rest(row, limits, left)
     said += [[], _rule("last exchange", left), *exchange(row, turns, messages, left)]
     if before := _before(messages, left):
         said += [[], _rule("before that", left), *before]
@@ -146,7 +152,34 @@ def _description(row: SpecialistStatus, width: int) -> list[Row]:
     return [[Part(line, "muted")] for line in wrap(one_line(row.description, None), max(20, width - 1))]
 
 
-def _urgent(row: SpecialistStatus, now: float) -> list[Row]:
+def _at_rest(row: SpecialistStatus, limits: Sequence[LimitRow], width: int) -> list[Row]:
+    """Return what one that does not run has done, what it is there for, and what starting it would begin."""
+    rows: list[Row] = []
+    if row.turns or row.failures:
+        done: list[tuple[str, str]] = [("turns", str(row.turns)), ("failed", str(row.failures or ""))]
+        done += [
+            ("took", f"{number(row.tokens_in)} in  {number(row.tokens_out)} out"),
+            ("today", spent(row.costs)),
+        ]
+        rows.append(
+            [
+                part
+                for name, value in done
+                if value
+                for part in (Part(f"{name} ", "muted"), Part(f"{value}    ", "text"))
+            ]
+        )
+    if row.last_error and row.state not in BROKEN:
+        rows.append([Part("last failure  ", "muted"), Part(one_line(row.last_error, None), "bad")])
+    model = one_line(row.model_display or row.model, 40)
+    words = [f"{model} · {row.provider}" if model else ""]
+    words += [budget_words(limit) for limit in limits if limit.id in ("*", row.id)]
+    words += [f"context {number(row.context_window)}"] if row.context_window else []
+    starts = Part("   ".join(filter(None, words)), "text")
+    return [*rows, *([[*_keys(("⏎", "starts")), starts]] if starts.text else []), *_description(row, width)]
+
+
+def _urgent(row: SpecialistStatus, fleet: FleetStore, now: float) -> list[Row]:
     tone = tone_of(row)
     state = short_state(row, now)
     if row.state in BROKEN:
@@ -166,7 +199,10 @@ def _urgent(row: SpecialistStatus, now: float) -> list[Row]:
             ]
         ]
     if row.state == "stopped":
-        return [[Part("does not run   ", "muted"), *_keys(("s", "start"))]]
+        ended = how_it_ended(fleet, row)
+        words = f"○ stopped {ended.text}" if ended is not None else "○ does not run"
+        ran = f" · ran {span(row.since - row.started_at)}" if ended and 0 < row.started_at < row.since else ""
+        return [[Part(f"{words}{ran}   ", "muted")]]
     if row.state == "ready" and row.last_error and row.failures:
         return [[Part("last failure  ", "muted"), Part(one_line(row.last_error, None), "bad")]]
     return []
