@@ -12,6 +12,7 @@ TEAM = "team"
 """Owner of the sessions in which the whole team is asked."""
 YOU = "you"
 """Author of what the operator wrote."""
+DAY_S = 86_400.0
 BOOKED_DAYS = 30
 """For how long the names of booked turns are known; a worker reports one again within seconds, or when it is next met."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from backend.memory.terms import WORD, Group, Term, fold, fold_with_origin, terms, topic_terms
-from backend.memory.values import MEMORY_CHARS
+from backend.memory.values import MEMORY_CHARS, check_integers
 from backend.schema.frames import MemoryHit
 from backend.schema.records import SearchHit, SearchPage, Session, StoredMessage
 
@@ -60,6 +60,35 @@ class MessageIndex(Protocol):
     async def total(self) -> int:
         """Return about how many messages there are."""
         ...
+
+
+class Searched:
+    """The two methods of a `MessageStore` that find messages. An index each, as a store may do them in threads of their own."""
+
+    def __init__(self, searching: MessageIndex, recalling: MessageIndex) -> None:
+        self._searching, self._recalling = searching, recalling
+
+    async def search(
+        self,
+        query: str,
+        *,
+        owner: str | None = None,
+        session_id: str | None = None,
+        before_id: int | None = None,
+        limit: int = 20,
+    ) -> SearchPage:
+        check_integers(before_id=before_id, limit=limit)
+        return await search(
+            self._searching, query, owner=owner, session_id=session_id, before_id=before_id, limit=limit
+        )
+
+    async def recall(
+        self, hints: Sequence[str], *, limit: int = 3, owners: Sequence[str] = (), exclude_session: str = ""
+    ) -> list[MemoryHit]:
+        check_integers(limit=limit)
+        return await recall(
+            self._recalling, hints, limit=limit, owners=owners, exclude_session=exclude_session
+        )
 
 
 async def search(

@@ -17,13 +17,13 @@ import msgspec
 
 from backend.config import Memory as MemorySettings
 from backend.memory import Retention, RetentionReport, SettingStore, TokenEstimator
+from backend.memory.records import DAY_S
 from backend.orchestration.error_log import ErrorLog
 from backend.schema.errors import TektonError
 from backend.tasks import Background
 
 log = logging.getLogger(__name__)
 
-DAY_S = 86_400.0
 LEAP_S = 31 * DAY_S
 """A longer time since the last retention is a clock that was set, or a home that nobody used."""
 LOOK_EVERY_S = 900.0

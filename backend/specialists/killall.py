@@ -6,7 +6,6 @@ another program a target.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from contextlib import suppress
@@ -19,7 +18,7 @@ from backend.registry import Registry, RegistryError
 from backend.registry.identity import Identity, entry_alive, recorded_identity
 from backend.schema.records import LaunchResult
 from backend.specialists.model_server import SERVICE, ServerFacts
-from backend.specialists.process import KILL_WAIT_S, live_groups
+from backend.specialists.process import KILL_WAIT_S, live_groups, signal_group
 from backend.specialists.process_scan import find_workers, home_of
 
 GRACE_S = 3.0
@@ -42,7 +41,7 @@ def kill_all(home: Home, *, grace_s: float = GRACE_S) -> list[LaunchResult]:
     for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
         alive = _living(targets)
         for target in alive:
-            _signal_group(target.identity.pid, number)
+            signal_group(target.identity.pid, number)
         _wait(alive, wait_s)
     elapsed_s = round(time.monotonic() - started, 3)
     with suppress(RegistryError, OSError):
@@ -70,14 +69,6 @@ def _of_the_old_name(home: Home, known: set[int]) -> list[_Target]:
             if named and home.may_be(named) and entry_alive(entry):
                 found.append(_Target(ai_id, recorded_identity(entry), entry.port))
     return found
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, number)
-        else:
-            os.kill(pid, number)
 
 
 def _wait(targets: list[_Target], seconds: float) -> None:

@@ -133,11 +133,7 @@ class Process:
         if self.exited.done() or (self._child is None and not self.identity.still_lives()):
             return
         self._sent.append(number.name)
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(self.pid) == self.pid:
-                os.killpg(self.pid, number)
-            else:
-                os.kill(self.pid, number)
+        signal_group(self.pid, number)
 
     # watching
 
@@ -263,6 +259,16 @@ async def start(
         raise
     # A child that ended already still holds its pid until we reap it, so the pid names no other process.
     return Process(identify(child.pid) or Identity(child.pid, time.time()), child)
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Signal a process with its group, where it leads one; one that is gone is no error."""
+    with suppress(ProcessLookupError, PermissionError):
+        # The group of one that leads none is also that of whoever started it, be it a shell or a test.
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
 
 
 def group_exists(group: int) -> bool:

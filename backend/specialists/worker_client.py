@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import NamedTuple, Protocol, TypeGuard, cast
+from typing import NamedTuple, Protocol, cast, get_args
 
 import msgspec
 
@@ -30,18 +30,9 @@ from backend.schema.frames import (
     ErrorReply,
     Reply,
     Request,
-    StreamChunk,
     StreamEnd,
     StreamError,
-    StreamLogprobs,
-    StreamPhase,
-    StreamReasoning,
     StreamReply,
-    StreamSignature,
-    StreamStart,
-    StreamToolCall,
-    StreamToolResult,
-    StreamToolUse,
     ToolsReport,
 )
 from backend.tls import Trust, failure
@@ -83,12 +74,7 @@ OnDirect = Callable[["WorkerClient", DirectReply], None]
 
 _Pairs = list[tuple[StreamReply, bytes]]
 
-_STREAMED = (
-    StreamStart, StreamPhase, StreamReasoning, StreamToolCall, StreamToolUse, StreamToolResult, StreamSignature,
-    StreamLogprobs,
-    StreamChunk, StreamEnd, StreamError,
-)  # fmt: skip
-_STREAMED_TYPES = frozenset(_STREAMED)
+_STREAMED_TYPES = frozenset(get_args(StreamReply))
 
 
 class ChannelError(TektonError):
@@ -349,7 +335,7 @@ class WorkerClient(asyncio.Protocol):
     # frames
 
     def _handle(self, reply: Reply, line: bytes, batches: dict[str, _Pairs]) -> None:
-        if _is_streamed(reply):
+        if isinstance(reply, StreamReply):
             batches.setdefault(reply.request_id, []).append((reply, line))
             return
         if isinstance(reply, ToolsReport | AgentReport):
@@ -434,10 +420,6 @@ class WorkerClient(asyncio.Protocol):
     @property
     def _who(self) -> str:
         return self.ai_id or "the specialist"
-
-
-def _is_streamed(reply: Reply) -> TypeGuard[StreamReply]:
-    return isinstance(reply, _STREAMED)
 
 
 def _only_turn(replies: list[Reply]) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from backend.memory import search
 from backend.memory.errors import UnknownMessage, UnknownSession
 from backend.memory.records import YOU, Conversation, OpenTurn
 from backend.memory.redis import retention, scripts
@@ -22,6 +21,7 @@ from backend.memory.redis.layout import (
     sessions_by_id,
 )
 from backend.memory.redis.turns import encoded_turn, turns_key, usage_words
+from backend.memory.search import Searched
 from backend.memory.values import (
     PREVIEW_CHARS,
     auto_title,
@@ -29,17 +29,17 @@ from backend.memory.values import (
     one_line,
     storable_message,
 )
-from backend.schema.frames import MemoryHit
-from backend.schema.records import SearchPage, StoredMessage, UsageRow
+from backend.schema.records import StoredMessage, UsageRow
 from backend.schema.sent import SentTurn
 
 
-class RedisMessages:
+class RedisMessages(Searched):
     """A `MessageStore` in Redis. `gateway` is the one whose open turns are closed with their answers."""
 
     def __init__(self, connections: RedisConnections, gateway: str) -> None:
         self._connections, self._turns_key = connections, turns_key(gateway)
-        self._index = RedisIndex(connections)
+        index = RedisIndex(connections)
+        super().__init__(index, index)
 
     async def append(
         self,
@@ -150,28 +150,6 @@ class RedisMessages:
             raise UnknownMessage(message_id)
         message.pinned = pinned
         return message
-
-    async def search(
-        self,
-        query: str,
-        *,
-        owner: str | None = None,
-        session_id: str | None = None,
-        before_id: int | None = None,
-        limit: int = 20,
-    ) -> SearchPage:
-        check_integers(before_id=before_id, limit=limit)
-        return await search.search(
-            self._index, query, owner=owner, session_id=session_id, before_id=before_id, limit=limit
-        )
-
-    async def recall(
-        self, hints: Sequence[str], *, limit: int = 3, owners: Sequence[str] = (), exclude_session: str = ""
-    ) -> list[MemoryHit]:
-        check_integers(limit=limit)
-        return await search.recall(
-            self._index, hints, limit=limit, owners=owners, exclude_session=exclude_session
-        )
 
 
 async def _newest(connection: RedisConnection, keys: Sequence[str], limit: int) -> list[int]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from backend.memory.errors import StoreFailed, UnknownSession
-from backend.memory.records import BOOKED_DAYS, Retention, RetentionReport
+from backend.memory.records import BOOKED_DAYS, DAY_S, Retention, RetentionReport
 from backend.memory.redis import scripts, sent
 from backend.memory.redis.connection import RedisConnection
 from backend.memory.redis.index import words_of
@@ -22,7 +22,6 @@ from backend.schema.records import StoredMessage
 
 log = logging.getLogger(__name__)
 
-DAY_S = 86_400.0
 STEP_ROWS = 200
 """Rows read, deleted or packed in one trip."""
 

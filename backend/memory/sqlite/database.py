@@ -19,7 +19,7 @@ from typing import Literal
 from backend.memory.errors import StoreClosed, StoreFailed
 from backend.memory.sqlite.executor import SqliteExecutor, T, Work, store_failed
 from backend.memory.sqlite.migrations import STEPS, migrate, version
-from backend.memory.sqlite.salvage import left_aside, salvage
+from backend.memory.sqlite.salvage import SIDE_FILES, left_aside, salvage
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ NOTE_EVERY_S = 1.0
 """How often the number of the newest message is written down while messages come."""
 SUSPECT_SUFFIX = ".suspect"
 """A file of this suffix says that damage was met while running: the next start checks the whole database."""
-SIDE_FILES = ("", "-wal", "-shm")
 
 Purpose = Literal["writer", "reader", "search", "recall"]
 

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
-from backend.memory import search
 from backend.memory.errors import UnknownMessage
 from backend.memory.records import YOU, Conversation, OpenTurn
+from backend.memory.search import Searched
 from backend.memory.sqlite import index, sessions, turns
 from backend.memory.sqlite import sent as sent_turns
 from backend.memory.sqlite.database import SqliteDatabase
 from backend.memory.sqlite.layout import get_session, select_messages, session_key
 from backend.memory.values import check_integers, pack, storable_message
-from backend.schema.frames import MemoryHit
-from backend.schema.records import SearchPage, StoredMessage, UsageRow
+from backend.schema.records import StoredMessage, UsageRow
 from backend.schema.sent import SentTurn
 
 
-class SqliteMessages:
+class SqliteMessages(Searched):
     """A `MessageStore` in the database."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-        self._search = index.SqliteIndex(database, "search")
-        self._recall = index.SqliteIndex(database, "recall")
+        # A recall is part of a turn: it must not wait for a search that somebody typed.
+        super().__init__(index.SqliteIndex(database, "search"), index.SqliteIndex(database, "recall"))
 
     async def append(
         self,
@@ -135,28 +134,6 @@ class SqliteMessages:
             raise UnknownMessage(message_id)
 
         return await self._database.write(pin)
-
-    async def search(
-        self,
-        query: str,
-        *,
-        owner: str | None = None,
-        session_id: str | None = None,
-        before_id: int | None = None,
-        limit: int = 20,
-    ) -> SearchPage:
-        check_integers(before_id=before_id, limit=limit)
-        return await search.search(
-            self._search, query, owner=owner, session_id=session_id, before_id=before_id, limit=limit
-        )
-
-    async def recall(
-        self, hints: Sequence[str], *, limit: int = 3, owners: Sequence[str] = (), exclude_session: str = ""
-    ) -> list[MemoryHit]:
-        check_integers(limit=limit)
-        return await search.recall(
-            self._recall, hints, limit=limit, owners=owners, exclude_session=exclude_session
-        )
 
 
 def _answer_of(connection: sqlite3.Connection, session: int, message: StoredMessage) -> StoredMessage | None:

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from typing import Any
 
-from backend.memory.records import BOOKED_DAYS, Retention, RetentionReport
+from backend.memory.records import BOOKED_DAYS, DAY_S, Retention, RetentionReport
 from backend.memory.sqlite import sent
 from backend.memory.sqlite.database import SqliteDatabase
 from backend.memory.sqlite.executor import T, Work
@@ -19,7 +19,6 @@ from backend.memory.sqlite.index import drop_unused_words, remove_messages, word
 from backend.memory.sqlite.layout import session_key
 from backend.memory.values import pack
 
-DAY_S = 86_400.0
 AT_REST = "id NOT IN (SELECT session_id FROM open_turns)"
 SLICE_MESSAGES = 100
 """Messages deleted or packed in one transaction (some tens of milliseconds)."""
@@ -76,33 +75,25 @@ async def _delete_records(
     """Delete old rows of the tables beside the conversations."""
     for days, which in ((ages.errors_days, "> 0"), (ages.unseen_errors_days, "= 0")):
         if days:
-            report.errors_deleted += await _delete_errors(database, which, now - days * DAY_S)
+            old = f"acknowledged {which} AND last < ?"
+            report.errors_deleted += await _delete_ids(database, "errors", old, now - days * DAY_S)
     if ages.usage_days:
         day = time.strftime("%Y-%m-%d", time.localtime(now - ages.usage_days * DAY_S))
         report.usage_deleted = await _slice(database, lambda c: _delete_rows(c, "usage WHERE day < ?", day))
     if ages.tool_calls_days:
         before = now - ages.tool_calls_days * DAY_S
-        report.tool_calls_deleted = await _delete_tool_calls(database, before)
+        old = "at < ? AND state NOT IN ('waiting', 'running')"
+        report.tool_calls_deleted = await _delete_ids(database, "tool_calls", old, before)
     booked = now - BOOKED_DAYS * DAY_S
     await _slice(database, lambda c: _delete_rows(c, "booked WHERE at < ?", booked))
 
 
-async def _delete_errors(database: SqliteDatabase, acknowledged: str, before: float) -> int:
-    """Delete the errors that last happened before a moment, of those that are acknowledged or of the others; return how many."""
-    old = f"SELECT id FROM errors WHERE acknowledged {acknowledged} AND last < ? LIMIT {SLICE_ROWS}"
+async def _delete_ids(database: SqliteDatabase, table: str, old: str, before: float) -> int:
+    """Delete the rows of a table for which `old` holds, slice by slice; return how many."""
+    # By a list of ids: SQLite, as it is usually built, knows no DELETE with a LIMIT.
+    some = f"{table} WHERE id IN (SELECT id FROM {table} WHERE {old} LIMIT {SLICE_ROWS})"
     deleted = 0
-    while gone := await _slice(database, lambda c: _delete_rows(c, f"errors WHERE id IN ({old})", before)):
-        deleted += gone
-    return deleted
-
-
-async def _delete_tool_calls(database: SqliteDatabase, before: float) -> int:
-    """Delete the tool calls that have ended and began before a moment; return how many."""
-    old = f"SELECT id FROM tool_calls WHERE at < ? AND state NOT IN ('waiting', 'running') LIMIT {SLICE_ROWS}"
-    deleted = 0
-    while gone := await _slice(
-        database, lambda c: _delete_rows(c, f"tool_calls WHERE id IN ({old})", before)
-    ):
+    while gone := await _slice(database, lambda c: _delete_rows(c, some, before)):
         deleted += gone
     return deleted
 

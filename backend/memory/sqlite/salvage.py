@@ -20,6 +20,7 @@ from msgspec import Struct
 from backend.memory.sqlite.layout import select_messages, select_sessions
 
 SIDE_FILES = ("", "-wal", "-shm")
+"""Ends of the names of a database's files: itself, its write-ahead log and the index of that."""
 AT_ONCE = 256
 """Rows read in one go; where that fails, the half of them, down to one."""
 UNKNOWN_ROWS = 20_000

@@ -59,10 +59,9 @@ class AgentProcess:
         """
         if sys.platform == "linux":  # what a guard leaves behind that is killed itself comes to us
             ctypes.CDLL(None).prctl(guard.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        guarded = [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *self._spec.command]
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *guarded,
+                *guard.guarded(self._spec.command),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=None,

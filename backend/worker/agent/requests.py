@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import stat
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -188,7 +187,7 @@ class ClientRequests:
         )
         words = [asked.command, *asked.args] if asked.args else ["/bin/sh", "-c", asked.command]
         process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), *words],
+            *guard.guarded(words),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,

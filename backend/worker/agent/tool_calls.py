@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -177,8 +176,3 @@ def _below(path: str, cwd: str) -> str:
         return str(PurePath(path).relative_to(cwd))
     except ValueError:
         return path
-
-
-def text_of(parts: Iterable[str]) -> str:
-    """Return texts as one, with blank lines between."""
-    return "\n\n".join(part for part in parts if part)

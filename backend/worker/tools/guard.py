@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,12 @@ GRACE_S = 1.0
 END_S = 5.0
 """How long what the program left behind is hunted."""
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def guarded(command: Iterable[str]) -> list[str]:
+    """Return the command line that runs a command under a guard of this process."""
+    # -I -S: without the environment and without site packages, so that nobody can put code into it, and it starts fast.
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
 def main() -> int:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,7 +23,7 @@ from backend.schema.content import ImagePart, TextPart, ToolResult, wrong_with
 from backend.schema.frames import Request
 from backend.schema.tools import ServerSpec
 from backend.text import safe_line
-from backend.worker.tools import guard
+from backend.worker.tools.guard import guarded
 from backend.worker.tools.questions import NOBODY, Question, answer_of, question_of
 from backend.worker.tools.stdio import pipes
 
@@ -286,16 +285,8 @@ class ToolServer:
         from mcp.client.stdio import get_default_environment
 
         named = {name: self._environment[name] for name in self.spec.env if name in self._environment}
-        guarded = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(Path(guard.__file__)),
-            str(os.getpid()),
-            *self.spec.command,
-        ]
         environment = get_default_environment() | named
-        return pipes(guarded, environment, self.spec.cwd or None, errors, self._ended)
+        return pipes(guarded(self.spec.command), environment, self.spec.cwd or None, errors, self._ended)
 
     async def _read_tools(self, client: Client) -> None:
         found: dict[str, OfferedTool] = {}
