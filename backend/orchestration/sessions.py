@@ -79,10 +79,14 @@ class Sessions:
         session = await self._store.default(owner, counted=False)
         if not session.archived:
             return session
+        # Looked at again under the lock: of two who ask at once the second finds the session that the first has
+        # made.
         async with self._replacing:
             session = await self._store.default(owner)
             if session.archived:
                 session = await self._store.create(owner)
+                # Made first, chosen then: a crash in between leaves one session too many, never an owner
+                # without a default one.
                 session = await self._store.patch(session.id, is_default=True)
         return session
 
@@ -164,6 +168,8 @@ class Sessions:
             yield
         finally:
             queue.closing = False
+            # Those who wait begin only now: while it is being deleted a grant would let them write into a
+            # session that goes.
             _grant(queue)  # it is not deleted after all
             if not queue.holders:
                 self._queues.pop(session_id, None)

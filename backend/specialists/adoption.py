@@ -85,6 +85,7 @@ async def _adopt_remote(context: SupervisorContext, entries: dict[str, RegistryE
                 lambda change, ai_id=ai_id, reason=reason: change.deregister(ai_id, reason=reason)
             )
             _show_dead(context, Removed(ai_id, entry, reason))
+    # Registered names first, so that an entry's own facts are used; what is left runs without any.
     for ai_id in await context.launcher.running_ids():
         if ai_id not in context.placements:
             name = ai_id.removesuffix("-ai")
@@ -102,6 +103,7 @@ async def _adopt_found(context: SupervisorContext, workers: list[FoundWorker]) -
     for worker in workers:
         if worker.identity.pid in known:
             continue
+        # Looked up only now, for those that are not known: it reads every socket of the machine.
         port = await asyncio.to_thread(listening_port, worker.identity.pid)
         if worker.ai_id in context.placements or not port:
             log.warning("%s runs twice or listens nowhere: pid %d", worker.ai_id, worker.identity.pid)
@@ -162,6 +164,7 @@ async def _ask(context: SupervisorContext, ai_id: str, host: str, port: int) -> 
     Raises:
         ChannelError: Nobody answers there, or somebody else does.
     """
+    # A connection that is used already stays: turns may run on it.
     existing = context.channels.get(ai_id)
     if isinstance(existing, WorkerClient) and not existing.closed.done():
         client, opened = existing, False  # from the time when another gateway led the fleet
@@ -174,6 +177,7 @@ async def _ask(context: SupervisorContext, ai_id: str, host: str, port: int) -> 
             _known(client, Request(type="info", phases=True)),
             _known(client, Request(type="health")),
         )
+        # The port is all that was known of it, and another program may listen there by now.
         if not isinstance(pong, Pong) or pong.ai_id != ai_id:
             raise ChannelError(f"what answers on {host}:{port} is not {ai_id}", code="foreign_port")
     except ChannelError:

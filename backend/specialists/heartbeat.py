@@ -64,6 +64,7 @@ class Heartbeat:
             for ai_id, row in self._context.table.rows.items():
                 if row.state not in LIVE and row.state != "lost":
                     continue
+                # Somebody else's server, perhaps a paid one: asked less often than our own workers.
                 if row.transport == "api" and beats % self._endpoint_every:
                     continue
                 if ai_id not in self._pings:
@@ -94,6 +95,7 @@ class Heartbeat:
             placement = self._context.placements.get(ai_id)
             if placement is None:
                 raise ChannelClosed(f"{ai_id} has no process")
+            # A connection that broke alone is made anew here; the process is the launcher's to judge.
             client = await self._context.connect(ai_id, placement.host, placement.port, ANSWER_TIMEOUT_S)
             self._context.channels[ai_id] = client
         answer = asyncio.ensure_future(client.call(Request(type="ping"), timeout_s=self._deadline_s))

@@ -43,6 +43,8 @@ class Launching:
         """Launch a specialist, or wait for its launch under way. Failures are results, not exceptions."""
         task = self.under_way.get(ai_id)
         if task is None:
+            # A task of its own, not the first caller's: a console that disconnects must not take the launch
+            # along.
             task = self.under_way[ai_id] = asyncio.create_task(self._launch(ai_id), name=f"launch {ai_id}")
             task.add_done_callback(lambda _: self.under_way.pop(ai_id, None))
         # One caller that gives up must not end the launch for the others.
@@ -57,6 +59,7 @@ class Launching:
                 message = "runs already; its model server is being started again"
             return self._result(ai_id, True, message, code="already_running")
         if row.state == "lost" and row.pid:
+            # Two of one name would share a conversation, a port and a budget, so a second one is never started.
             text = f"pid {row.pid} lives and does not answer: kill it first"
             return self._result(ai_id, False, text, code="conflict")
         component = context.component(ai_id)
@@ -91,9 +94,12 @@ class Launching:
             if listener is None and not context.launcher.remote:
                 return "runs already; adopted"
             spec = worker_spec(context, component, listener.getsockname()[1] if listener else 0)
+            # The port is bound by now, and is handed over open: nobody else can take it before the worker
+            # serves.
             context.table.update(ai_id, port=spec.port)
             if choice.provider == "embedded":
                 self._model_server.ensure()
+            # The model server starts meanwhile; the worker serves at once and says `warming` until it is there.
             placement = await context.launcher.launch(spec, listener, self._on_started)
             client = await context.connect(ai_id, placement.host, placement.port)
         except TektonError as error:
@@ -101,6 +107,7 @@ class Launching:
             raise
         except Exception as error:  # whatever it is, no process and no row may stay half launched
             log.exception("launching %s", ai_id)
+            # A TektonError too: launches are results, and one that raises would take those beside it along.
             refused = TektonError(f"{ai_id} cannot be launched: {error}", code="launch_failed")
             await self._undo(ai_id, refused)
             raise refused from error
@@ -169,8 +176,10 @@ class Launching:
                 allocate, context.registry.registry, host, reserved=reserved, seed=component.id
             )
         try:
+            # Bound here, before the process: a port that is taken is told at once, with who holds it.
             return await asyncio.to_thread(bind, host, component.ai_port)
         except PortTaken as taken:
+            # For the moment of the look: the row of one that starts is never adopted into.
             context.table.update(component.id, state="stopped")
             await adopt_unregistered(context)
             if context.table.rows[component.id].state == "ready":
@@ -212,6 +221,7 @@ class Launching:
         context = self._context
         placement = context.placements.pop(ai_id, None)
         if placement is not None:
+            # No grace: it serves nobody yet, and whoever launches it anew would meet its port.
             await context.launcher.stop(ai_id, grace_s=0, force=True)
             expect = (placement.identity.pid, placement.identity.start)
             with suppress(RegistryError):  # an entry that stays is provably dead and goes with the next sweep

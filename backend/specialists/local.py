@@ -67,7 +67,11 @@ class LocalLauncher:
         self._processes[spec.ai_id] = process
         self._pipes[spec.ai_id] = pipe
         try:
+            # Into the registry before it is told what to be: a kill -9 of the backend here leaves a worker that
+            # the next one finds.
             await on_started(placement)
+            # By its standard input, not as arguments or variables: keys stand in it, and everybody may read
+            # those in /proc.
             await process.feed(encoder.encode(spec))
             await self._until_ready(spec, process, pipe, started)
         # Cancellation too: no process may outlive a launch that nobody waits for.
@@ -76,6 +80,7 @@ class LocalLauncher:
             await process.stop(0, force=True)
             self._processes.pop(spec.ai_id, None)
             raise
+        # Before its end is followed, so that `ready` can never come behind `exited`.
         self._queue.put_nowait(LauncherEvent(spec.ai_id, "ready", placement))
         self._follow(placement, process)
         pipe.on_warm(
@@ -131,6 +136,7 @@ class LocalLauncher:
             "--listen-fd", str(listener.fileno()), "--ready-fd", str(write_fd),
         ]  # fmt: skip
         try:
+            # In a thread: it renames the log of the run before, and the disk may be slow.
             log_fd = await asyncio.to_thread(begin_log, self._home.logs, spec.ai_id)
             try:
                 process = await start(
@@ -186,6 +192,7 @@ class LocalLauncher:
 
     def _follow(self, placement: Placement, process: Process) -> None:
         async def follow() -> None:
+            # Whoever stops the process waits for the same future.
             status = await asyncio.shield(process.exited)
             # A new launch may have put another process in its place.
             if self._processes.get(placement.ai_id) is process:

@@ -98,6 +98,7 @@ class ModelServer:
             self._context.home.embedded_facts.unlink(missing_ok=True)
             return False
         identity = identify(facts.pid)
+        # By the start time too: after a restart of the machine the pid may be anybody's.
         if identity is None or not Identity(facts.pid, facts.process_start).still_lives():
             self._write_ending("the embedded model server ended while no backend ran")
             return False
@@ -113,6 +114,7 @@ class ModelServer:
         self._stop_asked = True
         self._show(state="stopping")
         process, following = self._process, self._following
+        # `_until_end` sees this end as well, and by `_stop_asked` does not record it as a failure.
         await process.stop(STOP_GRACE_S)
         if following is not None:
             await asyncio.wait([following], timeout=STOP_GRACE_S)
@@ -163,6 +165,7 @@ class ModelServer:
     async def _until_serving(self, process: Process, pipe: LinePipe) -> None:
         self._show(pid=process.pid)
         await process.feed(encoder.encode(self._context.settings))
+        # Either says enough; the pipe alone would also end with a process that never wrote.
         waited = {pipe.first, process.exited}
         await asyncio.wait(waited, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         if not pipe.first.done():
@@ -174,6 +177,8 @@ class ModelServer:
             )
         facts = msgspec.json.decode(pipe.first.result(), type=ServerFacts)
         facts.home = str(self._context.home.root)
+        # Written before it is shown as ready: workers find the server by this file alone. It holds its key, so
+        # it is private.
         await asyncio.to_thread(write_private, self._context.home.embedded_facts, encoder.encode(facts))
         self._follow(process, facts, adopted=False)
 

@@ -100,6 +100,8 @@ class Process:
             with pipe, suppress(BrokenPipeError):
                 pipe.write(text)
 
+        # A pipe takes so much at once without a reader; more would block until the child, which imports for a
+        # while, reads.
         if len(text) < PIPE_BYTES:
             write()
         else:
@@ -139,6 +141,8 @@ class Process:
 
     def _watch(self) -> None:
         try:
+            # A pidfd names this very process: no pid that is used again, no polling, and it works for processes
+            # of others.
             self._pidfd = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
             self._watch_without_pidfd()
@@ -155,6 +159,8 @@ class Process:
             with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(self._on_end)
 
+        # macOS has no pidfd; a thread that waits costs less than asyncio's child watchers, which reap what is
+        # not theirs.
         threading.Thread(target=wait, name=f"wait {self.pid}", daemon=True).start()
 
     async def _poll_until_end(self) -> None:

@@ -94,6 +94,7 @@ class Reconciler:
     async def sync(self) -> None:
         """Remove registry entries of processes that are provably dead, and add entries that live workers lack."""
         context = self._context
+        # Only what is provably dead goes: pid and start time name another process or none.
         for removed in await asyncio.to_thread(sweep, context.registry.registry):
             log.info("%s removed from the registry: %s", removed.ai_id, removed.reason)
         reported = self._registry_damaged  # the damage was entered into the error log when it was found
@@ -111,6 +112,7 @@ class Reconciler:
         if not missing:
             return
 
+        # All in one transaction: a reader sees the registry without them, or with all of them.
         def rebuild(change: Transaction) -> None:
             for row, placement in missing:
                 change.register(row.id, entry_of(row, placement, "ready"), "rebuilt from a living worker")
@@ -118,6 +120,7 @@ class Reconciler:
         await context.registry.apply(rebuild)
         if not reported:
             names = ", ".join(sorted(row.id for row, _ in missing))
+            # Told, though it is mended: somebody deleted or restored a file that a backend was using.
             text = f"the registry no longer named living workers and was rebuilt from them: {names}"
             context.record_error("registry", "registry_incomplete", text, phase="reconciliation")
 

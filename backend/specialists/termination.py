@@ -62,8 +62,11 @@ class Termination:
             async with wave:
                 return await self._kill(ai_id, force)
 
+        # All at once, as each may take its grace time, but not more than `ENDED_AT_ONCE`: their ends load the
+        # machine.
         results = list(await asyncio.gather(*map(kill, ids)))
         rows = self._context.table.rows.values()
+        # An end is told when the registry has it too; else a launch right behind it would meet the old entry.
         await self.settled(set(ids))
         if not any(row.provider == SERVICE and row.state in RUNNING for row in rows):
             await self._model_server.stop()
@@ -79,12 +82,15 @@ class Termination:
         asked = row.state == "stopping"
         text = describe(status, asked)
         state: SpecialistState = "lost" if event.kind == "lost" else _state(status)
+        # Before the channel is closed: that ends the turns, and they are asked for by name here.
         lost = [] if asked else context.turns.lost_turns(ai_id)
         self._forget(ai_id, placement, text, status, "stopped" if asked else state)
         death = None
         if not asked:
             code = "killed" if status.signal is not None else state
             death = _Death(ai_id, code, f"{ai_id} {text}", row.phase or row.state, lost)
+            # Its log lies here, so the record is whole at once; of another host the last lines are fetched
+            # first.
             if not context.launcher.remote:
                 self._record(death, evidence(context.launcher.logs(ai_id)))
                 death = None
@@ -115,6 +121,7 @@ class Termination:
         )
         result.message = context.table.rows[ai_id].cause
         result.elapsed_s = round(time.monotonic() - started, 3)
+        # A process that is not our child has no exit status, so only its identity says whether it still lives.
         unknown = status.signal is None and status.code is None
         if status.by_us and unknown and placement.identity.still_lives():
             result.ok, result.code = False, "internal"
@@ -146,6 +153,7 @@ class Termination:
 
     async def settled(self, ids: Collection[str] | None = None) -> None:
         """Wait until every end so far, of all specialists or of these, is in the registry and in the error log."""
+        # In a loop: an end may be reported while the earlier ones are waited for.
         while tasks := [task for task, ai_id in self._concluding.items() if ids is None or ai_id in ids]:
             await asyncio.wait(tasks)
 

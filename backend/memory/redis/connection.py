@@ -167,6 +167,7 @@ class RedisConnection:
         if not self._closed:
             self._closed = True
             self._queue.put_nowait(None)
+        # Not cancelled: it ends by itself behind the jobs that wait, whose callers want their answers.
         await asyncio.gather(self._task, return_exceptions=True)
         await self._client.aclose()
 
@@ -174,6 +175,7 @@ class RedisConnection:
         while job := await self._queue.get():
             batch, size = [job], len(job.commands)
             last = False
+            # What gathered during the last trip goes together; a job that waits alone is sent at once.
             while size < MAX_COMMANDS_PER_TRIP and not self._queue.empty():
                 follower = self._queue.get_nowait()
                 if follower is None:
@@ -197,6 +199,7 @@ class RedisConnection:
                     answers[index] = answer
         except Exception as error:
             # whatever it is: the callers get it, and the connection serves the next ones
+            # The commands are not sent again: an append whose answer was lost may have been done.
             error = await self._why(error)
             failure = store_failed(error, self._address, answered=self._answered)
             failure.__cause__ = error
@@ -254,6 +257,8 @@ class RedisConnections:
         """Make the connections; each connects at its first command."""
         self._open = {
             purpose: RedisConnection(self._address, self._scripts, name=name, on_connect=on_connect)
+            # The same server runs them all, one after another; apart, a long search holds up nobody who only
+            # reads.
             for purpose in ("writer", "reader", "search")
         }
 

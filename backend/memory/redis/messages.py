@@ -59,6 +59,7 @@ class RedisMessages(Searched):
         title = auto_title(given)
         if sent is not None:  # before the answer: one whose commit fails is given again
             await sent_turns.put(self._connections.writer, sent)
+        # One script, so that answer, end of the turn, usage and index are kept together or not at all.
         number = await self._connections.writer.run(
             scripts.APPEND,
             PREFIX,
@@ -76,6 +77,7 @@ class RedisMessages(Searched):
             folded_title(title),
             *words_of(given),
         )
+        # What was sent lies under the turn's name by now; without its session nobody would ever forget it.
         if not number:
             if sent is not None:
                 await sent_turns.forget_turn(self._connections.writer, given.request_id)
@@ -109,6 +111,8 @@ class RedisMessages(Searched):
     async def forget(self, request_id: str) -> int:
         connection = self._connections.writer
         found = await self.of_request(request_id)
+        # Of a session that is being removed the messages go with it: dropped here too, its count would be
+        # wrong.
         there = await sessions_by_id(connection, [message.session_id for message in found])
         gone = [message for message in found if message.session_id in there]
         await retention.drop(connection, gone, {name: session.owner for name, session in there.items()})
@@ -121,6 +125,8 @@ class RedisMessages(Searched):
         session = await get_session(connection, session_id)
         keys = [f"{PREFIX}sm:{session_id}"]
         if for_ai:
+            # A set for each author, so that in a team's session a specialist's own lines need not be looked for
+            # among all.
             keys = [f"{PREFIX}sa:{session_id}:{author}" for author in dict.fromkeys((for_ai, YOU, "system"))]
         newest = await read_messages(connection, await _newest(connection, keys, limit))
         first = newest[0].id if newest else 0

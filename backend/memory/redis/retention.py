@@ -53,6 +53,7 @@ async def retain(connection: RedisConnection, ages: Retention, now: float) -> Re
     if ages.tool_calls_days:
         report.tool_calls_deleted = await delete_old(connection, now - ages.tool_calls_days * DAY_S)
     before = repr(now - BOOKED_DAYS * DAY_S)
+    # The names go, the usage stays: it was added to the day's figures when the turn was booked.
     await connection.call("ZREMRANGEBYSCORE", f"{PREFIX}booked", "-inf", f"({before}")
     return report
 
@@ -79,6 +80,7 @@ async def _busy_sessions(connection: RedisConnection) -> set[str]:
     while True:
         cursor, names = await connection.call("SCAN", cursor, "MATCH", f"{PREFIX}turns:*", "COUNT", 1_000)
         for name in names:
+            # Of every gateway, not of this one alone: each keeps its open turns under a key of its own.
             found |= {decode_turn(row).session_id for row in await connection.call("HVALS", name)}
         if int(cursor) == 0:
             return found

@@ -69,10 +69,14 @@ class SqliteDatabase:
             await asyncio.to_thread(note_newest, self.path)
         except sqlite3.Error as error:
             raise store_failed(error) from error
+        # Taken before the first write: a file that is swapped from here on is another one, however much it
+        # looks alike.
         found = self.path.stat()
         self._files = {"": (found.st_dev, found.st_ino)}
         read = partial(connect, self.path, read_only=True)
         self._executors = {
+            # One connection writes, so no writer ever waits for another's lock; under WAL readers wait for
+            # nobody.
             "writer": SqliteExecutor("writer", partial(connect, self.path), writes=True),
             "reader": SqliteExecutor("reader", read),
             "search": SqliteExecutor("search", read),
@@ -117,6 +121,8 @@ class SqliteDatabase:
             return
         self._newest = number
         if self._noting is None and self._executors:
+            # Once a second at most, and behind the commit: what a kill -9 leaves is a mark that is too low,
+            # which claims no loss.
             self._noting = asyncio.get_running_loop().call_later(NOTE_EVERY_S, self._note)
 
     def _note(self) -> None:
@@ -158,6 +164,7 @@ class SqliteDatabase:
             return await executor.run(work, alone=alone)
         except StoreFailed as error:
             if is_damage(error.__cause__):
+                # A file, not a flag: it has to outlive this process, which may not come to its own end.
                 await asyncio.to_thread(suspect, self.path)
             raise
 
@@ -166,6 +173,7 @@ class SqliteDatabase:
 
         def checkpoint(connection: sqlite3.Connection) -> None:
             # Appends queue behind this job, so it does not wait for readers.
+            # TRUNCATE wants no reader on the log; with the time-out it would hold all appends for that long.
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
@@ -268,6 +276,7 @@ def prepare(path: Path) -> Path | None:
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
+        # Renamed, never deleted: what is readable in it is brought back, now or by hand.
         aside = set_aside(path)
         _suspect_mark(path).unlink(missing_ok=True)
         log.error("the database %s is damaged (%s) and was set aside as %s", path, error, aside)
@@ -286,6 +295,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
         if read_only:
+            # Not `mode=ro`: that cannot make the shared memory of the write-ahead log where it is missing.
             connection.execute("PRAGMA query_only = ON")
     except BaseException:
         connection.close()
@@ -298,12 +308,14 @@ def set_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     aside = path.with_name(f"{path.name}.corrupt-{stamp}")
     count = 1
+    # Two starts within a second, each with a damaged file, must not write over the first one's.
     while aside.exists():
         count += 1
         aside = path.with_name(f"{path.name}.corrupt-{stamp}-{count}")
     for suffix in SIDE_FILES:
         source = path.with_name(path.name + suffix)
         if source.exists():
+            # The log goes along: left behind, SQLite would play it into the new file.
             os.replace(source, aside.with_name(aside.name + suffix))
     return aside
 
@@ -311,6 +323,7 @@ def set_aside(path: Path) -> Path:
 def _open_once(path: Path) -> None:
     """Create or check the file, tighten its rights and bring it to the newest version."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # One that was copied here, or made by an early version, may be readable by others.
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
     fresh = path.stat().st_size == 0

@@ -44,6 +44,8 @@ class SqliteExecutor:
     def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, writes: bool = False) -> None:
         self._connect, self._writes = connect, writes
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        # A daemon, so that a disk that hangs cannot keep the process from its end; `close` joins it all the
+        # same.
         self._thread = threading.Thread(target=self._run, name=f"memory-{name}", daemon=True)
         self._closed = False
         self._thread.start()
@@ -110,6 +112,7 @@ class SqliteExecutor:
         if first is None:
             return [], True
         batch = [first]
+        # A commit costs a sync of the disk; who came while the one before ran shares the next.
         while self._writes and len(batch) < MAX_JOBS_PER_COMMIT:
             try:
                 job = self._queue.get_nowait()
@@ -139,6 +142,7 @@ class SqliteExecutor:
             if len(batch) < 2:
                 raise
         for job in batch:
+            # Run anew from nothing: the transaction that was rolled back has undone what it had done.
             job.result = job.error = None
             try:
                 self._commit(connection, [job])

@@ -78,6 +78,7 @@ class SqliteIndex:
                 where, values = where + " AND rowid < ?", [wanted, before_id]
             rows = connection.execute(
                 f"SELECT rowid FROM found WHERE {where} ORDER BY rowid DESC LIMIT ?",
+                # One more than asked for says whether there are others, without counting them.
                 (*values, min(limit + 1, MAX_INTEGER)),
             ).fetchall()
             return [int(row[0]) for row in rows[:limit]], complete and len(rows) <= limit
@@ -104,6 +105,7 @@ class SqliteIndex:
 
     async def total(self) -> int:
         def read(connection: sqlite3.Connection) -> int:
+            # The highest id, not `count(*)`, which reads the whole table; the estimate needs no more.
             return connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0]
 
         return await self._database.run(self._purpose, read)
@@ -117,6 +119,8 @@ def prepare(connection: sqlite3.Connection) -> bool:
             connection.execute(f"DROP TABLE IF EXISTS {table}")
             connection.execute(create)
         connection.execute(
+            # In the transaction that drops the old one: a crash leaves either index whole. From here on older
+            # messages follow in slices.
             "UPDATE search_index SET version = ?, indexed_from = (SELECT coalesce(max(id) + 1, 0) FROM messages)",
             (INDEX_VERSION,),
         )
@@ -143,6 +147,7 @@ def add(connection: sqlite3.Connection, rows: Iterable[Indexed]) -> None:
     for row in rows:
         words = _words(row)
         connection.execute("INSERT INTO found(rowid, words) VALUES (?, ?)", (row.id, " ".join(words)))
+        # Only these: shorter beginnings of words FTS5 finds by its own prefix lists.
         long.update(filter(_is_listed, words))
     # in order, so that neighbours land on one page of the table
     connection.executemany("INSERT OR IGNORE INTO search_words VALUES (?)", zip(sorted(long), strict=False))
@@ -157,6 +162,8 @@ def remove_messages(
     """
     rows = _indexed(connection, where, values)
     first = unindexed_from(connection)
+    # A table without content must be told exactly the words it was given; of one it never got it would count
+    # them off.
     words = [(row.id, _words(row)) for row in rows if row.id >= first]
     connection.executemany(
         "INSERT INTO found(found, rowid, words) VALUES ('delete', ?, ?)",
@@ -217,6 +224,7 @@ def _alternatives(connection: sqlite3.Connection, group: Group) -> tuple[list[st
         ).fetchall()
         words += [f'"{word}"' for (word,) in found[:MAX_EXPANSIONS]]
         complete = complete and len(found) <= MAX_EXPANSIONS
+    # A word that no message has: an empty group would be a syntax error, and must match nothing.
     return words or ['"_"'], complete
 
 

@@ -41,6 +41,8 @@ class SqliteMessages(Searched):
 
         def append(connection: sqlite3.Connection) -> StoredMessage:
             number, owner = session_key(connection, given.session_id)
+            # An answer that is stored once more, as after a commit whose word was lost, finds its turn closed
+            # and itself stored.
             was_open = not ends_turn or turns.end(connection, given.request_id)
             if not was_open and (known := _answer_of(connection, number, given)):
                 return known
@@ -109,6 +111,7 @@ class SqliteMessages(Searched):
                 f"m.session = ? AND m.pinned = 1 AND (m.id < ? OR {others}) ORDER BY m.id",
                 (number, first, *values[1:]),
             )
+            # Counted only where the window is full; else nothing can be before it.
             earlier = 0
             if len(newest) == limit:
                 count = f"SELECT count(*) FROM messages m WHERE {mine} AND m.id < ?"
@@ -116,6 +119,8 @@ class SqliteMessages(Searched):
             return Conversation(session, newest, pinned, earlier)
 
         def at_one_moment(connection: sqlite3.Connection) -> Conversation:
+            # A read transaction: messages, pins and the count are then of one moment, whatever is written
+            # meanwhile.
             connection.execute("BEGIN")
             try:
                 return read(connection)

@@ -42,6 +42,7 @@ class SqliteSessions:
         changes = self._changes
         found = await self._database.read(lambda c: _default(c, owner))
         found = found or await self._database.write(
+            # Looked for again by the one thread that writes: of two who ask at once only one makes it.
             lambda c: _default(c, owner) or _create(c, owner, "", is_default=True)
         )
         if changes == self._changes:  # else somebody has changed one while this was read
@@ -52,6 +53,8 @@ class SqliteSessions:
         """Run work that may change a default session, and know none of before from then on, whoever still waits for it."""
         writing = asyncio.ensure_future(self._database.write(work))
         writing.add_done_callback(self._changed)
+        # A caller that goes away does not undo the write, so what is remembered must be dropped when it ends,
+        # not when he does.
         return await asyncio.shield(writing)
 
     def _changed(self, writing: asyncio.Future[Any]) -> None:
@@ -126,6 +129,7 @@ def count_message(connection: sqlite3.Connection, number: int, message: StoredMe
     """Account for a new message: count, time, preview, and a title from the first words of the operator."""
     title = auto_title(message)
     connection.execute(
+        # Counted here, not when it is asked for: a list of sessions must not read their messages.
         "UPDATE sessions SET messages = messages + 1, updated_at = max(updated_at, :at), packed = 0, "
         "preview = iif(:preview <> '', :preview, preview), title = iif(title = '', :title, title), "
         "folded_title = iif(title = '', :folded_title, folded_title) WHERE number = :number",

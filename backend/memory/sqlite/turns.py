@@ -42,6 +42,7 @@ class SqliteTurns:
 
     async def book(self, name: str, used: UsageRow | None) -> bool:
         def write(connection: sqlite3.Connection) -> bool:
+            # Name and usage in one transaction: a report that comes twice, or after a crash, is counted once.
             done = connection.execute("INSERT OR IGNORE INTO booked VALUES (?, ?)", (name, time.time()))
             if done.rowcount and used is not None:
                 add_usage(connection, used)

@@ -181,10 +181,15 @@ class Approvals:
         )
         try:
             await self._calls.put(record)
+            # The record is stored by now: after a kill -9 the next backend finds the call and closes it as
+            # void.
             allowed, why, option = await self._verdict(use, record, asked)
             done = "running" if use.form is None else "done"
+            # Stored again before the verdict leaves: what ran is in the record, whatever happens to this
+            # backend then.
             record.state, record.decided_at = done if allowed else "denied", time.time()
             await self._calls.put(record)
+        # Its turn ended: `turn_ended` cancels, and nobody waits for a verdict any more.
         except asyncio.CancelledError:
             await self._void(record)
             raise
@@ -244,6 +249,8 @@ class Approvals:
         if decision.verdict != "ask":
             record.by = "rule" if decision.rule else "default"
             return decision.verdict == "allow", decision.reason, ""
+        # Denied at once instead of after `answer_within_s`: the turn would stand still for somebody who is not
+        # there.
         if not await self._watched(asked.asked_by or asked.conversation):
             record.by = "nobody watches"
             why = "this call needs a person's word, and no console is attached that may give it; a rule could allow it"
@@ -317,6 +324,7 @@ class Approvals:
         ask = waiting.ask
         self._open.pop(ask.id, None)
         self._answered[ask.id] = f"{'allowed' if verdict == 'allow' else 'denied'} by {by}"
+        # Only for the words of a conflict, so the newest do.
         while len(self._answered) > ANSWERED_KEPT:
             del self._answered[next(iter(self._answered))]
         closed = AskClosed(ask.id, ask.ai_id, verdict, by)
@@ -393,6 +401,7 @@ class Approvals:
         """End what a turn left: its asks are void, its running calls are over."""
         for task in self._tasks.pop(request_id, ()):
             task.cancel()
+        # What ran when the turn ended may have done its work or not: the record says that it ended, not how.
         for key in [key for key in self._running if key[0] == request_id]:
             record = self._running.pop(key)
             record.state, record.ended_at = "ended", time.time()

@@ -103,6 +103,7 @@ class PipelineManager:
         """
         text, given, earlier = await self._text_and_input(params)
         request_id = params.request_id or new_request_id()
+        # Looked up before anything is begun: a client that lost its connection sends the same id once more.
         known = await self.known(request_id) if params.request_id else None
         if known is not None and (known.pipeline, known.input) != (text, given):
             raise taken(request_id, "another pipeline")
@@ -120,9 +121,11 @@ class PipelineManager:
         if run is None:
             run = await self._prepared(params, request_id, text, given, earlier)
             if run is None:
+                # It ended while this call looked: now it is kept, and its record is the answer.
                 return await self.run(params)
         joined = run.task is not None
         if run.task is None:
+            # Begun by the first caller alone; those who came with the same id meanwhile join this task.
             run.task = asyncio.create_task(self._work(run), name=f"pipeline {request_id}")
         if not params.wait:
             await run.begun.wait()
@@ -132,6 +135,7 @@ class PipelineManager:
             # shielded: one of several callers that goes away must not end the run for the others
             record = await asyncio.shield(run.task)
         except asyncio.CancelledError:
+            # Whoever began it takes it along; one that merely joined leaves it to the others.
             if not joined:
                 self._stop(run, 0)
             raise
@@ -183,6 +187,7 @@ class PipelineManager:
         run, number = self._place(request_id)
         if run is None:
             raise TektonError(f"no pipeline {request_id!r} runs", code="not_found")
+        # Of two who cancel, the earlier stage counts.
         run.stop_at = number if run.stop_at is None else min(run.stop_at, number)
         if run.place is not None and number == 0:
             self._sessions.give_up(run.place)
@@ -216,6 +221,7 @@ class PipelineManager:
         """Wait a moment for what ends by itself, as when its turns were ended, and end the rest; each is stored."""
         runs = list(self.active.values())
         if tasks := [run.task for run in runs if run.task is not None]:
+            # Their turns were ended before: given a moment, the runs end by that failure and say so themselves.
             await asyncio.wait(tasks, timeout=CLOSE_S)
         for run in runs:
             self._stop(run, 0)
@@ -280,6 +286,7 @@ class PipelineManager:
         if params.from_stage > 1:
             self._take_over(run, earlier, params.from_stage)
         if run.history:
+            # With no await since the look for another run of this id: nobody can have begun one in between.
             run.place = self._sessions.enter(session.id, request_id)
         self.active[request_id] = run
         self._events.publish("pipes", start_event(run.record, params.session_id), key=request_id)

@@ -92,6 +92,8 @@ class TeamManager:
         if not request.content.strip():
             raise TektonError("the prompt is empty: type something to ask", code="invalid_request")
         self._names.check(request.request_id, TEAM_QUESTION)
+        # Behind a restart only the store knows the id; asked again under it, members would answer a second
+        # time.
         if ended := await self._recall(request):
             return ended
         request.mode = request.mode or self._settings.current.moderation_mode
@@ -100,6 +102,7 @@ class TeamManager:
         if known := self._known_as(request):  # another call with this id passed while the session was read
             return known
         self._names.check(request.request_id, TEAM_QUESTION)
+        # A round of a discussion: whoever cancelled its first question wants no further round.
         first = self.find(request.key) if request.key else None
         if first is not None and first.stopped:
             raise TektonError("the discussion was cancelled before this round", code="cancelled")
@@ -172,6 +175,7 @@ class TeamManager:
     @contextmanager
     def holding_session(self, first: TeamRun) -> Generator[None]:
         """Keep the session for the rounds that follow a team turn: no other question comes in between."""
+        # Under the same holder's name: the rounds join this place instead of waiting behind it.
         place = self._sessions.enter(first.session_id, first.key) if first.place is not None else None
         try:
             yield
@@ -239,6 +243,7 @@ class TeamManager:
         rounds = [run for run in self.active.values() if run.request.key == request_id]
         run = rounds[-1] if rounds else self._known(request_id)
         self._stop(run)
+        # Judges and mergers are turns of the group, not members of the run.
         over = [turn.request_id for turn in self._turns.in_group(run.request_id)]
         named = {*run.open_turns, *over}
         await asyncio.gather(*map(self._turns.cancel, named), return_exceptions=True)
@@ -282,6 +287,7 @@ class TeamManager:
         """Wait a moment for what ends by itself, as when its turns were ended, and end the rest."""
         if running := list(self._tasks):
             await asyncio.wait(running, timeout=CLOSE_S)
+        # Members are asked by tasks of their own, which a run that was ended leaves behind.
         members = [task for run in self.active.values() for task in run.pending]
         await end_tasks(*self._tasks, *members)
 
@@ -365,6 +371,7 @@ class TeamManager:
         )
         for row in lanes.values():
             run.take(outcome_of(row))
+        # What merged or judged the answers was a turn too, stored under a name made of the run's.
         joint = await self._turns.recall(f"{request.request_id}/{request.mode}")
         text = joint.content if joint is not None else ""
         run.gathered = True
@@ -398,6 +405,7 @@ class TeamManager:
             else:
                 run.fail_rest("internal", f"failed inside the backend: {error}")
             outcome = run.outcome()
+            # Nobody was asked: its turns are open in the store, and the next backend would call them lost.
             if not run.asking:
                 await self._withdraw(run)
         except asyncio.CancelledError:
@@ -437,6 +445,7 @@ class TeamManager:
             self._members.ask(run, ai_id, partial(on_text, ai_id) if on_text else None)
 
     async def _moderated(self, run: TeamRun) -> TeamOutcome:
+        # Only over what came: with no answer there is nothing to merge, and the failures say why.
         synthesis = consensus = ""
         if run.answers and not run.stopped:  # who cancelled wants no more of it
             if run.request.mode == "synthesis":

@@ -112,6 +112,8 @@ class TurnCompletion:
         outcome, reasoning = turn.outcome_of(frame), turn.reasoning
         stored, used = None, None
         try:
+            # The order below is what a client can rely on: stored, outcome set, next question released, last
+            # frame, accounts.
             self._estimate_prompt(turn, outcome)
             used = await self._budgets.priced(turn.ai_id, outcome)
             if used is not None and used.cost and outcome.cost is None and isinstance(frame, StreamEnd):
@@ -122,6 +124,8 @@ class TurnCompletion:
         except Fenced:
             # another gateway has ended this turn: what it stored of it stands, and nobody is told anything else
             text = TAKEN_OVER
+            # The client of this gateway is told what the others already show; its own answer would contradict
+            # the store.
             frame = StreamError(turn.request_id, turn.ai_id, "backend_lost", text, text)
             outcome, line = turn.outcome_of(frame), encoder.encode(frame)
         except Exception as error:  # the store is away, full or closed: the answer itself is whole
@@ -130,10 +134,13 @@ class TurnCompletion:
             self._error_log.record(
                 turn.ai_id, "internal", f"the answer could not be stored: {error}", request_id=turn.request_id
             )
+            # Without its session the answer can never be stored; the turn is closed, so that no later start
+            # calls it lost.
             if not isinstance(error, UnknownSession) or not await self._close(turn.request_id, used):
                 texts = (outcome.content, reasoning, turn.request.content)
                 store = partial(self._store, turn, outcome, used, reasoning)
                 beside = turn.request.brought_bytes + beside_text_bytes(outcome)
+                # What is held is the whole turn with what it brought along, not its answer alone.
                 size = sum(map(sys.getsizeof, texts)) + beside
                 self._keep_unstored(_Unstored(outcome, turn.key, store, used, size))
         turn.end(outcome)

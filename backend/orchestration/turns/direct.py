@@ -72,7 +72,10 @@ class DirectTurns:
         outcome = TurnOutcome(turn.request_id, turn.ai_id, "", model=turn.model, usage=turn.usage)
         outcome.code, outcome.error, outcome.total_time = turn.code, turn.error, turn.total_time
         used = await self._budgets.priced(turn.ai_id, outcome)
+        # By the store, not by what we remember: the worker repeats a report until it is confirmed, also to the
+        # next backend.
         is_new = await self._store_once(turn, used)
+        # `None`: the store failed. It counts here once, and is stored when the worker reports it again.
         if is_new is not False and self._counted.get(turn.request_id) is None:
             self._counted.put(turn.request_id, True, 1)
             if used is not None:

@@ -147,6 +147,7 @@ class TurnManager:
             earlier, coming = self._starting[request_id]
             if not earlier.asks_the_same(request):
                 raise taken(request_id)
+            # Shielded: who asks along and goes away must not end the start for the one who asked first.
             return await asyncio.shield(coming)
         self._names.check(request_id, QUESTION)
         if reservation := self._reserved.get(request_id):
@@ -155,6 +156,8 @@ class TurnManager:
             raise TektonError("the backend is ending", code="backend_lost")
         starting = asyncio.create_task(self._start(request, on_text), name=f"start {request_id}")
         self._starting[request_id] = request, starting
+        # By a callback, not behind an `await`: this caller may be cancelled, and the id must leave `_starting`
+        # all the same.
         starting.add_done_callback(lambda task: self._started(request, task))
         try:
             return await asyncio.shield(starting)
@@ -176,6 +179,7 @@ class TurnManager:
         turn = await self.start(request, on_text=on_text)
         turn.waiting += 1
         try:
+            # Others may wait for the same future: the time-out of one must not cancel it for all.
             return await asyncio.wait_for(asyncio.shield(turn.done), request.timeout_s)
         except TimeoutError:
             if turn.waiting > 1:
@@ -239,6 +243,8 @@ class TurnManager:
         """Remember of the turns of a session that was deleted that they were asked, and nothing that was said."""
         for turn in self._ended.values():
             if turn.session_id == session_id:
+                # Kept without its words, not dropped: who sends the request again must not have it asked a
+                # second time.
                 bare = Turn(turn.request, session_id, asyncio.get_running_loop().create_future())
                 bare.end(without_words(turn.done.result()))
                 self._ended.put(turn.request_id, bare, bare.size)
@@ -321,6 +327,7 @@ class TurnManager:
         if turn.done.done():
             return turn
         try:
+            # The worker confirms by the turn's last frame, so what is waited for in the end is `done`.
             # One that is ending has only to be stored.
             if not turn.ending:
                 await self._fleet.channel(turn.ai_id).cancel(request_id, timeout_s=CANCEL_TIMEOUT_S)
@@ -342,6 +349,7 @@ class TurnManager:
             self._events,
             self._error_log,
             shown or {},
+            # A client may have asked again under a lost turn's id before it was recovered: that one lives.
             is_ours=lambda name: name in self._reserved or self.is_known(name),
         )
 
@@ -349,6 +357,7 @@ class TurnManager:
         """End every turn as a visible error and wait until all is stored."""
         self._closing = True
         await asyncio.gather(*(starting for _, starting in self._starting.values()), return_exceptions=True)
+        # The starting ones first: each of them is among the active ones by now, or has failed.
         for turn in list(self.active.values()):
             words = "was on its way" if turn.began else "was not begun"
             self._runner.fail(turn, "backend_lost", f"the backend was stopped while this answer {words}")
@@ -427,6 +436,8 @@ class TurnManager:
         except BaseException:
             self._leave(turn)
             raise
+        # Known from here on; before, a failing store would have left a question that waits and that nobody can
+        # withdraw.
         turn.queued = True
         self.active[turn.request_id] = turn
         self._runner.announce(turn)
@@ -451,6 +462,8 @@ class TurnManager:
 
     async def _begin_queued(self, turn: Turn) -> None:
         try:
+            # Read again: while it waited the session may have got another provider or pinned messages, or be
+            # gone.
             session = await self._sessions.get(turn.session_id)
             await self._runner.begin(turn, session)
         except TektonError as error:

@@ -112,6 +112,8 @@ class TurnRunner:
         # Checked a second time: it may have waited in its session's queue since it was accepted.
         link = self._fleet.channel(request.ai_id)
         if provider := request.provider or session.provider:
+            # Before the question, on the same connection: the worker has the key when it reads which provider
+            # to ask.
             await self._fleet.send_keys(request.ai_id, provider)
         sent = await self._contexts.build(request, session, link)
         # Stored before it is sent: a backend that comes after a crash finds the turn open and says so.
@@ -119,6 +121,8 @@ class TurnRunner:
         turn.begin()
         self.announce(turn)
         self._fleet.turn_began(turn.ai_id, turn.request_id)
+        # Of this very connection: a verdict for a call of a worker that died must not reach the one that
+        # follows it.
         turn.answer_tool = link.answer_tool
         link.start_turn(sent, lambda frames: self.on_frames(turn, frames))
 
@@ -164,9 +168,12 @@ class TurnRunner:
         last = frames[-1]
         if isinstance(last, StreamEnd | StreamError):
             turn.ending = True
+            # The last frame is held back: it may only be seen once the answer is stored, or says that it is
+            # not.
             block, _, line = block.rpartition(b"\n")
             frames = frames[:-1]
             self._pass_on(turn, frames, block)
+            # At once, not when it is stored: nobody can answer an ask of a call that will not run.
             self._approvals.turn_ended(turn.request_id)
             self._on_end(turn, last, line)
         else:
@@ -249,6 +256,7 @@ class TurnRunner:
                     turn.on_text(text)
             except Exception:  # whoever listens must not cost the turn its frames
                 log.exception("a listener of %s failed", turn.request_id)
+                # Not asked again: a listener that fails once would fail with each piece and fill the log.
                 turn.on_text = None
 
     def _set_phase(self, turn: Turn, phase: Phase, detail: str, position: int) -> None:

@@ -433,6 +433,7 @@ class Reservation:
         Raises:
             TektonError: `cancelled`, as soon as the turn is cancelled while it waits.
         """
+        # Both as tasks, so that whichever is first can be seen; `acquire` alone would not hear of the cancel.
         acquiring = asyncio.ensure_future(slots.acquire())
         cancelled = asyncio.ensure_future(self.cancelled.wait())
         try:
