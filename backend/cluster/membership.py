@@ -211,6 +211,7 @@ class Membership:
         """Why this gateway had to end, once another one declared it dead."""
         self._fleet, self._local = fleet, local
         self._reading_usage: asyncio.Task[None] | None = None
+        # Taken over from `join`, which could not show anything yet: from here on rows and asks follow too.
         self.stream.on_lines = self._on_lines
         self.stream.on_away = self._on_away
         self.peers.caller, self.peers.act_for = local.caller, local.act_for
@@ -265,6 +266,8 @@ class Membership:
         if action.where == "leader":
             if self.peers.leads:
                 return await here()
+            # What the leader did is published as rows; they are awaited, so that who launched a specialist can
+            # ask it here.
             result = await self._ask(self.peers.leader_incarnation, action, params, jsonlog.request_id.get())
             await self._fleet.follower.settled()
             return result
@@ -282,6 +285,8 @@ class Membership:
                 return await self._ask(incarnation, action, params, request_id)
             except TektonError as error:
                 # The gateway that had it may have died meanwhile: then the store is asked what came of it.
+                # An action there may itself fail by that code, of a worker's backend; while it is a member its
+                # word stands.
                 if error.code != "backend_lost" or await self.peers.is_member(incarnation):
                     raise
         if action.where == "owner":
@@ -312,6 +317,7 @@ class Membership:
         others = [one for one in self.peers.members if one.incarnation != self.shared_log.incarnation]
         asking = [asyncio.create_task(self._watches(one.incarnation, conversation)) for one in others]
         try:
+            # The first who says yes is enough; the others need not be waited for.
             for said in asyncio.as_completed(asking, timeout=WATCHED_WITHIN_S):
                 if await said:
                     return True
@@ -391,6 +397,7 @@ class Membership:
 
     async def _read_usage(self) -> None:
         """Read what turns of other gateways used: it counts against the same budgets. One read covers a burst of endings."""
+        # The other gateway publishes the end first and books in the same moment; a burst of ends is read once.
         await asyncio.sleep(READ_USAGE_AFTER_S)
         try:
             await self._local.read_again("usage")

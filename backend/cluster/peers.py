@@ -174,6 +174,7 @@ class Peers:
 
     async def _renew(self) -> None:
         while True:
+            # Several renewals a lease, so that one that is lost or late costs nobody the lead.
             await asyncio.sleep(self.shared_log.lease_s / RENEWALS_PER_LEASE)
             try:
                 renewal = await self.shared_log.renew_lease()
@@ -188,6 +189,7 @@ class Peers:
     def _may_judge(self) -> bool:
         """Return whether others could have renewed their leases as long as we could: the store was there for both."""
         now, lease_s = time.monotonic(), self.shared_log.lease_s
+        # We ourselves stood still, or the store was away: who was silent then may have been as well as we are.
         if now - self._beat_at > lease_s / 2:
             self._steady_since = now
         self._beat_at = now
@@ -208,6 +210,7 @@ class Peers:
     async def _act(self, renewal: Renewal) -> None:
         fenced = list(renewal.fenced)
         for member in self._silent(renewal):
+            # Only one of those who see it succeeds, and that one makes it known: its turns are ended once.
             if await self.shared_log.fence(member):
                 log.warning(
                     "the gateway %s was silent for %g s: declared dead", member.name, self.shared_log.lease_s
@@ -216,6 +219,7 @@ class Peers:
         # Read anew: who leads may have changed by the fencing.
         if fenced:
             renewal = await self.shared_log.renew_lease()
+        # Before the new leader acts: what it publishes must stand in the epoch that readers begin with.
         if renewal.epoch and renewal.epoch != self._stream.epoch:
             self._stream.begin_epoch(renewal.epoch)
         self._learn(renewal)
@@ -288,6 +292,7 @@ class Peers:
         self._stream.note(encoder.encode(answer))
 
     def _take_answer(self, answer: Answer) -> None:
+        # Unknown: its caller was cancelled, or an earlier incarnation of this gateway asked.
         asked = self._asked.get(answer.number)
         if asked is None or asked[1].done():
             return

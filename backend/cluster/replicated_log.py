@@ -78,6 +78,7 @@ class ReplicatedLog(EventStream):
             if not entries:
                 break
             self._take(entries)
+        # The log is cut at its front: numbers go on where it ends, even if all of it was cut.
         self._rebase(max(self.seq, self._shared_log.first_seq))
         for work in (self._write(), self._follow()):
             self._tasks.append(asyncio.create_task(work, name="shared events"))
@@ -89,6 +90,7 @@ class ReplicatedLog(EventStream):
                 await asyncio.wait_for(self._idle.wait(), FLUSH_S)
             except TimeoutError:
                 log.warning("%d events could not be handed to the store", len(self._waiting))
+        # What is left in the queue is lost with this process; the others end its turns when they find it gone.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -133,6 +135,8 @@ class ReplicatedLog(EventStream):
         self._given += 1
         self._waiting_bytes += _size(item)
         if self._waiting_bytes > MAX_WAITING_BYTES:
+            # Not the oldest alone: a hole anywhere makes the numbers useless, so the epoch ends and readers
+            # begin anew.
             self._waiting.clear()
             self._waiting_bytes, self._gap = 0, True
         self._idle.clear()
@@ -141,20 +145,19 @@ class ReplicatedLog(EventStream):
     async def _settle(self) -> None:
         """Wait until what was published so far can be read here; not for a store that is away."""
         until = self._given
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
-                while self._returned < until and not self.away:
-                    self._came_back.clear()
-                    await self._came_back.wait()
+        await self._until(lambda: self._returned >= until)
 
     async def reached(self, seq: int) -> None:
         """Wait until a number was read from the store here, too: a client that comes from another gateway may have seen it.
 
         Not for a store that is away, and for `SETTLE_S` at most.
         """
+        await self._until(lambda: self.seq >= seq)
+
+    async def _until(self, there: Callable[[], bool]) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
-                while self.seq < seq and not self.away:
+                while not there() and not self.away:
                     self._came_back.clear()
                     await self._came_back.wait()
 
@@ -189,6 +192,8 @@ class ReplicatedLog(EventStream):
 
     async def _hand_over(self, count: int, data: bytes) -> None:
         """Append one batch, trying until the store has it: its own number sees to it that it has it once."""
+        # The store keeps the newest number of each gateway and takes none twice: an append whose answer was
+        # lost is safe to repeat.
         self._batch += 1
         while True:
             try:
@@ -196,6 +201,7 @@ class ReplicatedLog(EventStream):
             except EpochChanged:
                 await self._begin_anew()
             except MemoryFault as error:
+                # Nothing of ours counts any more: another gateway has ended what we had.
                 if isinstance(error, Fenced):
                     return
                 self._set_away(error.message)

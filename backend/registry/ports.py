@@ -106,9 +106,11 @@ def allocate(registry: Registry, host: str, *, reserved: Collection[int], seed: 
         NoFreePort: Every port of the range is taken.
         RegistryBusy: The lock stayed held until the time-out.
     """
+    # Held until the port is bound: two backends would otherwise find the same one free.
     with registry.transaction() as transaction:
         taken = {entry.port for entry in transaction.entries.values()} | set(reserved)
         count = OWN_PORT_LAST - OWN_PORT_FIRST + 1
+        # Not `hash`, which differs in every process.
         start = zlib.crc32(seed.encode()) % count
         for step in range(count):
             port = OWN_PORT_FIRST + (start + step) % count

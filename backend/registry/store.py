@@ -94,6 +94,7 @@ class Transaction:
 
     def _expected(self, ai_id: str, expect: Expected) -> RegistryEntry | None:
         entry = self.entries.get(ai_id)
+        # An end that is reported late must not remove the entry of the process that was launched after it.
         if entry is not None and expect is not None and (entry.pid, entry.process_start) != expect:
             return None
         return entry
@@ -132,6 +133,7 @@ class Registry:
             RegistryBusy: The file is damaged, and the lock to repair it stayed held until the time-out.
             RegistryError: The file cannot be read.
         """
+        # Without the lock: the file is replaced whole, so a reader sees the old one or the new one.
         cached = self._cache
         if cached is not None and cached.is_current(self.path):
             return dict(cached.entries)

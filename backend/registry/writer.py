@@ -41,12 +41,15 @@ class RegistryWriter:
 
     async def flush(self) -> None:
         """Wait until every change requested so far is on disk or has failed."""
+        # In a loop: a change that came while the last batch was settled has begun another task.
         while self._writing is not None:
             await asyncio.wait([self._writing])
 
     async def _write(self) -> None:
         try:
             while self._waiting:
+                # All that wait go in one transaction: twenty specialists that start together cost one write,
+                # not twenty.
                 batch, self._waiting = self._waiting, []
                 try:
                     await asyncio.to_thread(self._commit, [change for change, _ in batch])
@@ -65,6 +68,7 @@ class RegistryWriter:
 
 def _settle(batch: list[tuple[Change, asyncio.Future[None]]], error: Exception | None) -> None:
     for _, done in batch:
+        # Its caller was cancelled; the change is on disk all the same.
         if done.done():
             continue
         if error is None:

@@ -103,9 +103,11 @@ class WorkerConnection(asyncio.Protocol):
         self._client = f"{host}:{port}"
         self._specialist.clients += 1
         self._open.add(self)
+        # Counted before anything is known of it: who opens connections and says nothing must cost nothing.
         if len(self._open) > MAX_OPEN:
             self._transport.abort()
             return
+        # For the first line alone: a client that was admitted may be silent for hours.
         self._deadline = self._loop.call_later(FIRST_LINE_S, self._on_silence)
         # Nothing is taken before it is known who this is.
         self._transport.pause_reading()
@@ -123,6 +125,8 @@ class WorkerConnection(asyncio.Protocol):
                 task.cancel()
         if self._deadline is not None:
             self._deadline.cancel()
+        # What was held for it is given back in one sum; its requests count down no more once the transport is
+        # gone.
         self._access.held_bytes -= self._held
         if self._platform:
             self._direct.left(self)
@@ -143,6 +147,8 @@ class WorkerConnection(asyncio.Protocol):
             if data and data[:1] != b"{" and not self._refused:
                 self._refuse("invalid_json", FIRST_LINE)
         if not self._authorized and not self._refused:
+            # Line by line until it is admitted: the limit on lines grows with the hello, in the middle of what
+            # was read.
             line, newline, data = data.partition(b"\n")  # what follows a hello may be as long as any line
             self._read(line + newline)
         if data and not self._refused:
@@ -219,6 +225,7 @@ class WorkerConnection(asyncio.Protocol):
         early, self._early = bytes(self._early), bytearray()
         if early and self._transport is not None:
             self.data_received(early)
+        # What was held back while the client was checked is taken up in the order it came, its end last.
         if self._early_eof and not self.eof_received() and self._transport is not None:
             self._transport.close()
         self._read_or_pause()
@@ -237,6 +244,7 @@ class WorkerConnection(asyncio.Protocol):
         if not self._specialist.is_token(request.token):
             return
         if request.platform and not self._platform:
+            # A platform counts no bytes: it is ours, and its prompts are as long as a model takes.
             self._hold(-self._held)
             self._platform = True
             self._access.connections -= int(self._authorized)
@@ -262,6 +270,7 @@ class WorkerConnection(asyncio.Protocol):
         if self._out_bytes > FLUSH_BYTES:
             self._flush()
             self._read_or_pause()
+        # At the end of the loop's step: pieces that came in one read of the model leave in one write.
         elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -326,6 +335,7 @@ class WorkerConnection(asyncio.Protocol):
             self._direct.answered(request)
         elif request.request_id is None:
             self._in_order(request, size)
+        # A ping is answered here and now, however many turns run: by it the platform judges whether we live.
         elif reply := self._specialist.answer_now(request):
             self.send(reply)
         elif len(self._tasks) >= MAX_IN_FLIGHT:
@@ -362,6 +372,7 @@ class WorkerConnection(asyncio.Protocol):
             if reply is not None:
                 self.send(reply)
                 return
+        # Who gives no id can tell answers apart by their order alone, so they go out as they were asked.
         self._ordered.append(_Waiting(item, size))
         self._hold(size)
         self._read_or_pause()

@@ -60,6 +60,8 @@ class ProviderPool:
         """
         for name, value in values.items():
             if name.upper().endswith("_PROXY"):
+                # Tool servers get a chosen environment of their own, so a proxy set here reaches HTTP clients
+                # alone.
                 os.environ[name] = value
             else:
                 self._keys[name] = value

@@ -118,10 +118,13 @@ class AgentProcess:
         try:
             while data := await process.stdout.read(READ_BYTES):
                 self.peer.feed(data)
+                # One step for everybody else: an agent that writes without a pause would keep the loop to
+                # itself.
                 await asyncio.sleep(0)
                 await hold()
         except ConnectionError as error:
             log.info("the agent's output broke: %s", error)
+        # Its output may end before it does, be it for milliseconds; only then has it given up on us.
         ending = asyncio.ensure_future(process.wait())
         if not (await asyncio.wait([ending], timeout=EOF_S))[0]:
             self._give_up("the agent closed its output: it can answer nothing more")

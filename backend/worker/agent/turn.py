@@ -122,6 +122,8 @@ class AgentTurn(WorkerTurn):
         conversation, note = await self._agent.conversation(self._request.session)
         if note:
             self._notes.append(note)
+        # The protocol takes one prompt at a time in a conversation; another turn of the same session waits
+        # here.
         async with conversation.lock:
             self._conversation, conversation.turn = conversation, self
             try:
@@ -137,6 +139,8 @@ class AgentTurn(WorkerTurn):
                 conversation.begun = conversation.begun or not is_command
                 await self._prompt(conversation, acp.Prompt(conversation.agent_id, blocks))
             finally:
+                # What the agent says from here on belongs to no turn, and is dropped instead of landing in the
+                # next one.
                 conversation.turn, conversation.used_at = None, time.monotonic()
                 if not conversation.name:
                     self._agent.forget(conversation)
@@ -148,12 +152,15 @@ class AgentTurn(WorkerTurn):
         asking = asyncio.create_task(self._agent.ask(prompt, self._on_answer))
         cancelled = asyncio.create_task(self._cancel.wait())
         try:
+            # Not `wait_for`: a cancel must leave the question open, as the agent confirms it by that very
+            # answer.
             await asyncio.wait([asking, cancelled], return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 self._agent.send_cancel(conversation)
                 self._void_asks()
                 await asyncio.wait([asking], timeout=CANCEL_S)
             if not asking.done():
+                # Not used again: a late answer to the cancelled question would be taken for the next one's.
                 conversation.broken = "the agent did not confirm a cancel in it"
                 text = f"the agent did not confirm the cancel within {CANCEL_S:g} s: it may still be at work"
                 self._ending = TektonError(
@@ -261,6 +268,7 @@ class AgentTurn(WorkerTurn):
         """Take a tool call, or what of it changed."""
         run = self._runs.get(update.tool_call_id)
         if run is None:
+            # Beyond the bound they run unseen; an agent that counts wildly must not fill our memory.
             if len(self._runs) >= MAX_TOOLS:
                 return None
             run = self._runs[update.tool_call_id] = ToolRun(len(self._runs), update.tool_call_id)
@@ -284,6 +292,7 @@ class AgentTurn(WorkerTurn):
         """Keep a call that has ended under another key: the agent begins one anew under its id, which is not the same."""
         run = self._runs.get(call_id)
         if run is not None and run.closed:
+            # NUL cannot be in an id, so no agent can name the set-aside one.
             self._runs[f"{call_id}\0{run.index}"] = self._runs.pop(call_id)
 
     def _announce(self, run: ToolRun) -> None:
@@ -350,6 +359,7 @@ class AgentTurn(WorkerTurn):
         index = asked.call
         if index is None or index in self._verdicts:
             self._asks += 1
+            # Behind every tool call's number: two questions about one call each need a verdict of their own.
             index = MAX_TOOLS + self._asks
         waiting = self._verdicts[index] = self._loop.create_future()
         self._sink.send(
@@ -371,6 +381,7 @@ class AgentTurn(WorkerTurn):
                 self._send_phase("waiting", detail=asked.shown)
             return await waiting
         except asyncio.CancelledError:
+            # The question was voided (the turn is over); anything else is this task being cancelled itself.
             if waiting.cancelled():
                 return None
             raise

@@ -33,11 +33,13 @@ def guarded(command: Iterable[str]) -> list[str]:
 def main() -> int:
     """Run the program; return its exit status, 128 and the signal where one ended it."""
     parent, *command = sys.argv[1:]
+    # Blocked before the fork: a signal that comes in between is still there for `sigwait`.
     signal.pthread_sigmask(signal.SIG_BLOCK, [*ENDINGS, signal.SIGCHLD])
     _on_linux(PR_SET_CHILD_SUBREAPER, 1)
     _on_linux(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):  # it ended before the kernel knew what to do then
         return 128 + signal.SIGTERM
+    # A plain fork: this process has one thread, and the program inherits the pipes as they are.
     child = os.fork()
     if child == 0:
         _become(command)

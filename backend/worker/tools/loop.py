@@ -71,6 +71,7 @@ class ToolLoop:
         """
         self.rounds += 1
         tools = [self._toolbox.find(call.name) for _, call in calls]
+        # Each future is there before its frame leaves: a verdict must find it, however soon it comes.
         for (index, call), tool in zip(calls[:MAX_CALLS], tools, strict=False):
             if tool is not None:
                 self._verdicts[index] = asyncio.get_running_loop().create_future()
@@ -147,6 +148,7 @@ class ToolLoop:
     async def _verdict(self, index: int, name: str) -> Request:
         waiting = self._verdicts[index]
         done, _ = await asyncio.wait([waiting], timeout=SILENT_S)
+        # Shown only after a moment: a verdict by rule comes at once, and the phase would flicker.
         if not done:
             self._phase("waiting", 0, name)
         try:

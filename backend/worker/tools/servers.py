@@ -79,6 +79,7 @@ class _Call:
         """Put a question; the clock stands still while any waits, and begins anew behind the last."""
         asking = asyncio.ensure_future(self._put(question))
         self._open.add(asking)
+        # A person may think for minutes: the tool is not slow meanwhile.
         self.limit.reschedule(None)
         try:
             await asyncio.wait([asking])
@@ -120,6 +121,8 @@ class ToolServer:
 
     async def start(self) -> None:
         """Start it and read its tools; returns when that is done or has failed, which `problem` then says."""
+        # One task opens and closes the library's client: its cancel scopes may not be left in another than they
+        # were entered in.
         self._task = asyncio.create_task(self._run(), name=f"tool server {self.name}")
         try:
             await asyncio.wait_for(self._started.wait(), self.spec.start_timeout_s)
@@ -229,6 +232,7 @@ class ToolServer:
                 message_handler=self._on_message,
             ) as client:
                 await self._read_tools(client)
+                # Only with its tools read: a model is never offered a server that has not said them.
                 self._client, self.problem = client, ""
                 self._started.set()
                 self._changed()
@@ -263,6 +267,7 @@ class ToolServer:
         """Read the tools again whenever they changed; while that fails, those that were known stay."""
         while True:
             await self._stale.wait()
+            # Servers announce each tool by itself; a moment later all of them are read at once.
             await asyncio.sleep(SETTLE_S)
             self._stale.clear()
             before = self.tools

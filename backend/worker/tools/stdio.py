@@ -121,6 +121,7 @@ async def pipes(
             with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                 while data := await process.stdout.read(CHUNK_BYTES):
                     for line in lines.feed(data):
+                        # Waits for whoever reads: a server that floods us is held at its own pipe.
                         await received.send(_message(line))
         on_end()
 
@@ -143,6 +144,7 @@ async def pipes(
         with anyio.CancelScope(shield=True):
             read.close()
             write.close()
+            # Shielded, and before the tasks end: a cancelled turn must not leave a server behind.
             await _stop(process)
             for task in tasks:
                 task.cancel()
