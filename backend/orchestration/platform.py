@@ -46,6 +46,7 @@ from backend.orchestration.turns.context_builder import ContextBuilder
 from backend.orchestration.turns.direct import DirectTurns
 from backend.orchestration.turns.embeddings import Embeddings
 from backend.orchestration.turns.manager import TurnManager
+from backend.orchestration.turns.parts import TurnParts
 from backend.providers.choice import settings_with
 from backend.providers.discovery import choose
 from backend.schema.errors import ErrorCode, TektonError
@@ -240,19 +241,18 @@ async def open_platform(
     contexts = ContextBuilder(settings, catalog, memory.messages, fleet.own_model, fleet.own_tools)
     sessions = Sessions(memory.sessions)
     names = RequestNames()
-    turns = TurnManager(
+    parts = TurnParts(
         fleet=fleet,
         messages=memory.messages,
         turn_store=memory.turns,
+        sessions=sessions,
         events=events,
         error_log=error_log,
-        sessions=sessions,
         contexts=contexts,
         budgets=budgets,
-        remembered=remembered,
         approvals=approvals,
-        names=names,
     )
+    turns = TurnManager(parts, remembered, names)
     selector = Selector(catalog, fleet, Matcher(catalog), orchestration)
     pipelines = PipelineManager(
         catalog=catalog,
@@ -307,14 +307,7 @@ async def open_platform(
         pipelines=pipelines,
         approvals=approvals,
         models=ModelService(
-            home,
-            settings,
-            env,
-            catalog,
-            fleet,
-            provider,
-            lambda event: events.publish("fleet", event),
-            names,
+            home, settings, env, catalog, fleet, provider, lambda event: events.publish("fleet", event), names
         ),
         backpressure=Backpressure(events, fleet.pause_streams),
         maintenance=Maintenance(
@@ -369,15 +362,15 @@ async def _start(platform: Platform, joined: Joined | None, watch: SpecialistWat
     if joined is None:
         await platform.turns.recover()
         await platform.fleet.start()
-        platform.monitor.start()
-        await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
+        await _look_after_fleet(platform)
     else:
         platform.cluster = Membership(joined, platform.fleet, _LocalGateway(platform))
         platform.approvals.elsewhere = platform.cluster
         await _start_shared(platform, platform.cluster)
     await _read_kept(platform)
     platform.maintenance.start()
-    _start_watching(platform, watch)
+    watch.start(platform.catalog)
+    platform.models.watch()
 
 
 def _give_facts(platform: Platform, contexts: ContextBuilder) -> None:
@@ -400,11 +393,6 @@ def _give_facts(platform: Platform, contexts: ContextBuilder) -> None:
     )
 
 
-def _start_watching(platform: Platform, watch: SpecialistWatch) -> None:
-    watch.start(platform.catalog)
-    platform.models.watch()
-
-
 async def _read_kept(platform: Platform) -> None:
     """Read what earlier lives left: which ids name runs and bulks, and what was learned of token counts."""
     errors = platform.error_log
@@ -424,13 +412,18 @@ async def _survive(error_log: ErrorLog, what: str, work: Awaitable[None]) -> Non
         error_log.record("backend", "internal", f"{what} failed at the start: {error}")
 
 
+async def _look_after_fleet(platform: Platform) -> None:
+    """Begin what one gateway of a fleet does, the one that leads: measure it, and gather what waits for a person."""
+    platform.monitor.start()
+    await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
+
+
 async def _start_shared(platform: Platform, cluster: Membership) -> None:
     """Take this gateway's place among those that serve the fleet: as the one that leads, or as another one."""
     await cluster.end_lost(cluster.is_own_past)
     await platform.fleet.start(lead=cluster.peers.leads)
     if cluster.peers.leads:
-        platform.monitor.start()
-        await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
+        await _look_after_fleet(platform)
     await cluster.start()
 
 
@@ -482,8 +475,7 @@ class _LocalGateway:
             platform.error_log.record(
                 "cluster", "internal", f"the fleet was taken over in part only: {error}"
             )
-        platform.monitor.start()
-        await _survive(platform.error_log, "reading what waits for the operator", platform.attention.open())
+        await _look_after_fleet(platform)
 
     async def end_lost_turns(self, turns: Mapping[str, ActiveTurn]) -> None:
         await self._platform.turns.recover(turns)

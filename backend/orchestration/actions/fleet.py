@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -44,6 +46,7 @@ from backend.specialists.supervisor import Supervisor
 from backend.suggest import nearest
 
 HEALTH_TIMEOUT_S = 5.0
+T = TypeVar("T")
 
 
 def resolve(names: Names, *, catalog: Catalog, settings: Settings) -> list[str]:
@@ -162,13 +165,7 @@ async def launch(
     watch: SpecialistWatch | None,
 ) -> LaunchReport:
     """Launch specialists, or with `dry_run` only show the plan, with the models that could answer; a result for each."""
-    try:
-        ids = resolve(params.ids, catalog=catalog, settings=settings)
-    except UnknownSpecialist:
-        if watch is None:
-            raise
-        await watch.look()  # its file may have been written a moment ago
-        ids = resolve(params.ids, catalog=catalog, settings=settings)
+    ids = await _found(lambda: resolve(params.ids, catalog=catalog, settings=settings), watch)
     if params.dry_run:
         plan, found = await asyncio.gather(fleet.plan(ids), models.look())
         plan.provider, plan.candidates, plan.jobs = models.choice, found.candidates, catalog.jobs
@@ -193,13 +190,7 @@ async def launch_one(
     watch: SpecialistWatch | None,
 ) -> LaunchReport:
     """Launch one specialist."""
-    try:
-        name = catalog.get(params.id).name
-    except UnknownSpecialist:
-        if watch is None:
-            raise
-        await watch.look()
-        name = catalog.get(params.id).name
+    name = await _found(lambda: catalog.get(params.id).name, watch)
     wish = Launch([name], params.dry_run)
     return await launch(wish, catalog=catalog, fleet=fleet, models=models, settings=settings, watch=watch)
 
@@ -220,6 +211,17 @@ async def kill(params: Kill, *, catalog: Catalog, fleet: Supervisor, settings: S
     ids = resolve(named, catalog=catalog, settings=settings) if named or not wanted else []
     ids += [ai_id for name, ai_id in left.items() if name in map(plain, wanted) or "all" in wanted]
     return KillResult(await fleet.kill(list(dict.fromkeys(ids)), force=params.force))
+
+
+async def _found(find: Callable[[], T], watch: SpecialistWatch | None) -> T:
+    """Return what is found; a specialist nobody knows is looked for once more, in files that were written a moment ago."""
+    try:
+        return find()
+    except UnknownSpecialist:
+        if watch is None:
+            raise
+        await watch.look()
+        return find()
 
 
 def _left_running(fleet: Supervisor, catalog: Catalog) -> dict[str, str]:

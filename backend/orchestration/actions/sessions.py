@@ -185,7 +185,6 @@ async def export_session(
     params: ExportSession, *, memory: MemoryStore, secrets: Callable[[], list[str]]
 ) -> Export:
     """Return a whole session as Markdown or JSON text, keys and tokens masked."""
-    memory = memory
     return await export.export_session(
         memory.sessions, memory.messages, params.id, params.format, secrets=secrets()
     )

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Container
 from secrets import token_hex
-from typing import Protocol
 
 from backend.catalog import Catalog
 from backend.config import Settings
@@ -23,7 +22,7 @@ from backend.orchestration.approvals.call_log import CallLog
 from backend.orchestration.approvals.forms import filled
 from backend.orchestration.approvals.own_tools import OwnTools
 from backend.orchestration.approvals.preview import diff_of
-from backend.orchestration.approvals.rule_book import OWN, RuleBook
+from backend.orchestration.approvals.rule_book import OWN, Elsewhere, RuleBook
 from backend.orchestration.approvals.rules import (
     RuleError,
     decide,
@@ -69,23 +68,6 @@ class _Open:
     def __init__(self, ask: Ask, conversation: str) -> None:
         self.ask, self.conversation = ask, conversation
         self.answer: asyncio.Future[tuple[Answer, str, str, str]] = asyncio.get_running_loop().create_future()
-
-
-class Elsewhere(Protocol):
-    """What of the same waits at other gateways of the fleet."""
-
-    @property
-    def asks(self) -> list[Ask]:
-        """What waits there, the oldest first."""
-        ...
-
-    async def watched(self, conversation: str) -> bool:
-        """Return whether somebody who may answer reads what is asked there, or in that conversation."""
-        ...
-
-    def rules_changed(self) -> None:
-        """Have the rules made from answers read again there."""
-        ...
 
 
 class Approvals:

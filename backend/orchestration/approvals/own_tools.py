@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 
 from backend.catalog import Catalog
 from backend.memory import MessageStore, SessionStore
+from backend.orchestration.turns.manager import TurnManager
 from backend.orchestration.turns.request import ChatRequest
 from backend.schema.content import ToolResult, read_arguments
 from backend.schema.errors import TektonError
 from backend.schema.frames import StreamToolUse, TurnContext
-from backend.schema.records import TurnOutcome
 
 HITS = 10
-
-
-class AsksTurns(Protocol):
-    """What asks a specialist: the turn manager."""
-
-    async def ask(self, request: ChatRequest) -> TurnOutcome: ...
 
 
 class _Arguments(msgspec.Struct):
@@ -39,7 +32,7 @@ class OwnTools:
         catalog: Catalog,
         messages: MessageStore,
         sessions: SessionStore,
-        turns: AsksTurns,
+        turns: TurnManager,
         facts: Callable[[], Awaitable[str]],
     ) -> None:
         self._catalog, self._messages, self._sessions = catalog, messages, sessions

@@ -31,7 +31,7 @@ from backend.orchestration.approvals.rules import (
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.stored import Stored
 from backend.schema.errors import TektonError
-from backend.schema.tools import AGENTS_SERVER, CallRules, Decision, Rule, Verdict
+from backend.schema.tools import AGENTS_SERVER, Ask, CallRules, Decision, Rule, Verdict
 
 RULES_KEY = "tool-rules"
 """Under which the rules made from answers are stored."""
@@ -39,8 +39,17 @@ OWN = "tekton:"
 """The platform's own tools only read; they are allowed unless a rule says else."""
 
 
-class OtherGateways(Protocol):
-    """The other gateways of the fleet, which read the same store."""
+class Elsewhere(Protocol):
+    """The other gateways of the fleet, which read the same store, and what waits for a person there."""
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What waits there, the oldest first."""
+        ...
+
+    async def watched(self, conversation: str) -> bool:
+        """Return whether somebody who may answer reads what is asked there, or in that conversation."""
+        ...
 
     def rules_changed(self) -> None:
         """Have the rules made from answers read again there."""
@@ -56,7 +65,7 @@ class RuleBook:
         catalog: Catalog,
         stored: Stored,
         error_log: ErrorLog,
-        elsewhere: Callable[[], OtherGateways | None],
+        elsewhere: Callable[[], Elsewhere | None],
     ) -> None:
         self._settings, self._catalog, self._stored, self._error_log = settings, catalog, stored, error_log
         self._elsewhere = elsewhere

@@ -16,21 +16,15 @@ from itertools import count
 
 import msgspec
 
-from backend.events import EventStream
-from backend.memory import MessageStore, TurnStore
 from backend.memory.errors import UnknownSession
 from backend.memory.shared_log import Fenced
-from backend.orchestration.error_log import ErrorLog
-from backend.orchestration.sessions import Sessions
 from backend.orchestration.store_later import StoreLater
-from backend.orchestration.turns.budgets import Budgets
-from backend.orchestration.turns.context_builder import ContextBuilder
+from backend.orchestration.turns.parts import TurnParts
 from backend.orchestration.turns.turn import Turn, beside_text_bytes, shown
 from backend.schema.errors import REFUSED_UPSTREAM, ErrorCode
 from backend.schema.events import MessageStored, SessionChanged, TurnStarted
 from backend.schema.frames import StreamEnd, StreamError, Usage
 from backend.schema.records import StoredMessage, TurnOutcome, UsageRow
-from backend.specialists.supervisor import Supervisor
 from backend.tasks import Background
 from backend.wire import encoder
 
@@ -80,23 +74,11 @@ class TurnCompletion:
     the error log.
     """
 
-    def __init__(
-        self,
-        *,
-        fleet: Supervisor,
-        messages: MessageStore,
-        turn_store: TurnStore,
-        sessions: Sessions,
-        events: EventStream,
-        error_log: ErrorLog,
-        contexts: ContextBuilder,
-        budgets: Budgets,
-        max_unstored_bytes: int,
-    ) -> None:
+    def __init__(self, parts: TurnParts, max_unstored_bytes: int) -> None:
         self._max_unstored_bytes = max_unstored_bytes
-        self._fleet, self._events = fleet, events
-        self._messages, self._turn_store, self._sessions = messages, turn_store, sessions
-        self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
+        self._fleet, self._events = parts.fleet, parts.events
+        self._messages, self._turn_store, self._sessions = parts.messages, parts.turn_store, parts.sessions
+        self._error_log, self._contexts, self._budgets = parts.error_log, parts.contexts, parts.budgets
         self._recording = Background()
         self._later: StoreLater[int, _Unstored] = StoreLater(self._store_waiting, "answers")
         self._numbers = count()

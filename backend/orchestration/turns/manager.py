@@ -16,19 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from backend.deadlines import loop_timeout
-from backend.events import EventStream
-from backend.memory import MessageStore, TurnStore
-from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.recent import Recent, RememberedBytes
 from backend.orchestration.request_names import QUESTION, RequestIdTaken, RequestNames, taken
-from backend.orchestration.sessions import Sessions
-from backend.orchestration.turns.budgets import Budgets
 from backend.orchestration.turns.completion import NOT_OURS, TurnCompletion
-from backend.orchestration.turns.context_builder import ContextBuilder
 from backend.orchestration.turns.log import TurnLog
+from backend.orchestration.turns.parts import TurnParts
 from backend.orchestration.turns.recovery import recover_turns
 from backend.orchestration.turns.request import ChatRequest
-from backend.orchestration.turns.runner import DecidesTools, TurnRunner
+from backend.orchestration.turns.runner import TurnRunner
 from backend.orchestration.turns.turn import Reservation, Turn, new_request_id, outcome_of, without_words
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
@@ -36,7 +31,6 @@ from backend.schema.events import TurnChanged
 from backend.schema.frames import StreamEnd, StreamError, StreamMetadata, StreamPhase, Usage
 from backend.schema.records import ActiveTurn, Session, StoredMessage, TurnOutcome
 from backend.schema.sent import SentTurn
-from backend.specialists.supervisor import Supervisor
 from backend.tasks import Background
 
 log = logging.getLogger(__name__)
@@ -61,49 +55,14 @@ class UnknownTurn(TektonError):
 class TurnManager:
     """Start, follow, change and cancel turns. `active` maps request ids to turns that wait or run."""
 
-    def __init__(
-        self,
-        *,
-        fleet: Supervisor,
-        messages: MessageStore,
-        turn_store: TurnStore,
-        events: EventStream,
-        error_log: ErrorLog,
-        sessions: Sessions,
-        contexts: ContextBuilder,
-        budgets: Budgets,
-        remembered: RememberedBytes,
-        approvals: DecidesTools,
-        names: RequestNames,
-    ) -> None:
-        self._fleet, self._events, self._error_log, self._sessions = fleet, events, error_log, sessions
-        self._names = names
+    def __init__(self, parts: TurnParts, remembered: RememberedBytes, names: RequestNames) -> None:
+        self._fleet, self._events, self._error_log = parts.fleet, parts.events, parts.error_log
+        self._messages, self._turn_store, self._sessions = parts.messages, parts.turn_store, parts.sessions
+        self._contexts, self._names = parts.contexts, names
         names.register(QUESTION, self.is_known)
-        self._messages, self._turn_store = messages, turn_store
-        self._contexts = contexts
         self.active: dict[str, Turn] = {}
-        self._completion = TurnCompletion(
-            fleet=fleet,
-            messages=messages,
-            turn_store=turn_store,
-            sessions=sessions,
-            events=events,
-            error_log=error_log,
-            contexts=contexts,
-            budgets=budgets,
-            max_unstored_bytes=remembered.unstored,
-        )
-        self._runner = TurnRunner(
-            fleet=fleet,
-            messages=messages,
-            turn_store=turn_store,
-            events=events,
-            error_log=error_log,
-            contexts=contexts,
-            budgets=budgets,
-            approvals=approvals,
-            on_end=self._on_end,
-        )
+        self._completion = TurnCompletion(parts, remembered.unstored)
+        self._runner = TurnRunner(parts, self._on_end)
         self.on_ended = self._completion.on_ended
         """Called with every turn that ended, once its outcome is set."""
         self.log = TurnLog()

@@ -10,14 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Protocol, cast
+from typing import cast
 
-from backend.events import EventStream
-from backend.memory import MessageStore, TurnStore
-from backend.orchestration.error_log import ErrorLog
-from backend.orchestration.turns.budgets import Budgets
-from backend.orchestration.turns.context_builder import ContextBuilder
-from backend.orchestration.turns.request import ChatRequest
+from backend.orchestration.turns.parts import TurnParts
 from backend.orchestration.turns.turn import Turn, shown
 from backend.schema.content import attachments_of
 from backend.schema.errors import ErrorCode, TektonError
@@ -38,7 +33,6 @@ from backend.schema.frames import (
     StreamToolUse,
 )
 from backend.schema.records import Session
-from backend.specialists.supervisor import Supervisor
 from backend.specialists.worker_client import Frames
 from backend.tasks import Background
 from backend.wire import encoder, split_lines
@@ -52,44 +46,14 @@ Ended = Callable[[Turn, StreamEnd | StreamError, bytes], None]
 """Called once a turn with its last frame, which was not published yet, and that frame's line."""
 
 
-class DecidesTools(Protocol):
-    """Who decides over the tool calls of a turn."""
-
-    def take(
-        self, use: StreamToolUse, session_id: str, asked: ChatRequest, send: Callable[[Request], None]
-    ) -> None:
-        """Take a call; `send` gets the verdict, once, unless the turn ends before."""
-        ...
-
-    def finished(self, result: StreamToolResult) -> None:
-        """Note what came of a call that ran."""
-        ...
-
-    def turn_ended(self, request_id: str) -> None:
-        """Give up what a turn left open."""
-        ...
-
-
 class TurnRunner:
     """Runs turns at workers. `on_end` is called with each turn's last frame."""
 
-    def __init__(
-        self,
-        *,
-        fleet: Supervisor,
-        messages: MessageStore,
-        turn_store: TurnStore,
-        events: EventStream,
-        error_log: ErrorLog,
-        contexts: ContextBuilder,
-        budgets: Budgets,
-        approvals: DecidesTools,
-        on_end: Ended,
-    ) -> None:
-        self._fleet, self._events = fleet, events
-        self._messages, self._turn_store = messages, turn_store
-        self._error_log, self._contexts, self._budgets = error_log, contexts, budgets
-        self._approvals, self._on_end = approvals, on_end
+    def __init__(self, parts: TurnParts, on_end: Ended) -> None:
+        self._fleet, self._events = parts.fleet, parts.events
+        self._messages, self._turn_store = parts.messages, parts.turn_store
+        self._error_log, self._contexts, self._budgets = parts.error_log, parts.contexts, parts.budgets
+        self._approvals, self._on_end = parts.approvals, on_end
         self._cutting = Background()
 
     async def check(self, ai_id: str) -> None:
