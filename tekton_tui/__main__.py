@@ -56,9 +56,8 @@ def main(arguments: list[str] | None = None, before_run: Callable[[], None] | No
     gc.disable()
     from tekton_tui.app import TektonApp
     from tekton_tui.runtime.connect import connector
-    from tekton_tui.runtime.hangup import EXIT_HANGUP, leave_on_hangup
     from tekton_tui.runtime.preferences import home_folder, read_preferences
-    from tekton_tui.runtime.terminal import TerminalState, measure_the_terminal
+    from tekton_tui.runtime.terminal import EXIT_HANGUP, TerminalState, leave_on_hangup, measure_the_terminal
 
     remote = options.connect or os.environ.get("TEKTON_CONNECT")
     app = TektonApp(

@@ -344,12 +344,9 @@ class TektonApp(App[None]):
         """Show letters over what can be gone to."""
         self.navigator.jump()
 
+    @on(Header.ModelChosen)
     def action_use_model(self) -> None:
         """Ask which model is to answer for all."""
-        self.commands.models.choose()
-
-    @on(Header.ModelChosen)
-    def _model_chosen(self) -> None:
         self.commands.models.choose()
 
     def action_next_error(self, step: int) -> None:

@@ -234,7 +234,7 @@ class ScreenNavigator:
         self._app.push_screen(LogScreen(self._controller, ai_id))
 
     def open_description(self, specialist: SpecialistDetail) -> None:
-        from tekton_tui.screens.describe import describe_screen
+        from tekton_tui.screens.text import describe_screen
 
         self._app.push_screen(describe_screen(specialist))
 

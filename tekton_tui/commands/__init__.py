@@ -9,17 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tekton_tui.commands.asks import AskCommands
-from tekton_tui.commands.attention import AttentionCommands
+from tekton_tui.commands.attention import AttentionCommands, ErrorCommands
 from tekton_tui.commands.chat import ChatCommands
 from tekton_tui.commands.console import ConsoleCommands
 from tekton_tui.commands.drafts import Drafts
-from tekton_tui.commands.errors import ErrorCommands
 from tekton_tui.commands.fleet import FleetCommands
 from tekton_tui.commands.models import ModelCommands
 from tekton_tui.commands.navigator import Answer, Navigator
-from tekton_tui.commands.pipelines import PipelineCommands
 from tekton_tui.commands.sessions import ExportFormat, SessionCommands
-from tekton_tui.commands.team import TeamCommands
+from tekton_tui.commands.team import PipelineCommands, TeamCommands
 from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.controller import Controller
 

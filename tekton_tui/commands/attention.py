@@ -1,16 +1,24 @@
-"""Commands on what waits for the operator: acknowledge, snooze, say that it was seen."""
+"""Commands on what waits for the operator (acknowledge, snooze, say that it was seen) and on the error log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from backend.schema.attention import AttentionItem
-from backend.schema.params import AcknowledgeAttention, MarkSeen, Params, SnoozeAttention
+from backend.schema.params import (
+    AcknowledgeAttention,
+    AcknowledgeErrors,
+    ListErrors,
+    MarkSeen,
+    Params,
+    SnoozeAttention,
+)
 from backend.schema.results import AttentionList
 from tekton_tui.commands.navigator import Navigator
 from tekton_tui.commands.undo import Undo
 from tekton_tui.runtime.controller import Controller
 
+LOADED_ERRORS = 500
 SNOOZES = (("600", "10 minutes", ""), ("3600", "an hour", ""), ("28800", "8 hours", "until the evening, say"))
 
 
@@ -89,3 +97,34 @@ class AttentionCommands:
                 self._store.load(queue.items)
 
         self._controller.request(params, took, quiet=quiet)
+
+
+class ErrorCommands:
+    """Reads the error log and acknowledges its entries."""
+
+    def __init__(self, controller: Controller, navigator: Navigator) -> None:
+        self._controller, self._navigator = controller, navigator
+        self._store = controller.stores.errors
+
+    def load(self) -> None:
+        """Read the error log; errors that are new after this come as events."""
+        version = self._store.version
+        self._controller.request(
+            ListErrors(limit=LOADED_ERRORS),
+            lambda listed: self._store.load(listed.errors, listed.unacknowledged, version),
+            quiet=True,
+        )
+
+    def acknowledge(self, ids: list[int]) -> None:
+        self._controller.request(AcknowledgeErrors(ids=ids))
+
+    def acknowledge_all(self) -> None:
+        """Mark all errors as seen, after a yes."""
+        if count := self._store.unacknowledged:
+            self._navigator.confirm(
+                "Acknowledge",
+                f"This marks {count} errors as seen.",
+                [],
+                "Acknowledge",
+                lambda: self._controller.request(AcknowledgeErrors(all=True)),
+            )

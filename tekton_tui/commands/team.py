@@ -1,4 +1,4 @@
-"""Commands on team turns: ask many, let them discuss, merge their answers, ask one again."""
+"""Commands on several specialists at once: team turns (ask, discuss, merge, ask one again) and pipelines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 
 from backend.schema.frames import PreviousOutput
 from backend.schema.orchestration import Mode
-from backend.schema.params import AskMember, Chat, ChatContext, Discuss, TeamChat
+from backend.schema.params import AskMember, Chat, ChatContext, Discuss, RunPipeline, TeamChat
 from tekton_tui.commands.navigator import Navigator
 from tekton_tui.runtime.controller import Controller, new_request_id
 from tekton_tui.stores import LiveTeam
@@ -129,4 +129,29 @@ class TeamCommands:
         names = self._controller.stores.fleet.names(ids)
         self._navigator.confirm(
             "Ask again", "This sends the question once more, to:", [names], "Ask again", ask
+        )
+
+
+class PipelineCommands:
+    """Starts pipelines; their stages and texts come as events."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def run(
+        self,
+        text: str,
+        given: str = "",
+        *,
+        run_id: str = "",
+        from_stage: int = 0,
+        on_refused: Callable[[str], None] | None = None,
+    ) -> None:
+        """Run a pipeline on an input, or an earlier run (`run_id`) anew from a stage counted from 1.
+
+        `on_refused` gets the pipeline's text back if the backend refuses it.
+        """
+        self._controller.start(
+            RunPipeline(text, given, run_id=run_id, from_stage=from_stage, request_id=new_request_id()),
+            otherwise=on_refused and partial(on_refused, text),
         )

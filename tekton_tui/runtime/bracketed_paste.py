@@ -37,7 +37,6 @@ class PasteSplitter:
         return self._paste is not None
 
     def feed(self, data: bytes) -> list[bytes | str]:
-        """Return what was typed and pasted."""
         parts: list[bytes | str] = []
         data, self._held = self._held + data, b""
         while data:

@@ -159,7 +159,6 @@ class Controller:
             )
 
     def subscribe(self, *topics: Topic) -> None:
-        """Subscribe to further topics."""
         if self._topics.issuperset(topics):
             return
         self._topics.update(topics)

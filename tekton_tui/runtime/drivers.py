@@ -49,7 +49,6 @@ class InputReader:
         return BRACKET_S if self._splitter.waiting else TICK_S
 
     def feed(self, data: bytes) -> None:
-        """Deliver what these bytes say."""
         self._last = time.monotonic()
         self._hand_on(self._splitter.feed(data))
 

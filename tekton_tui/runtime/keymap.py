@@ -14,7 +14,7 @@ from importlib import import_module
 
 from textual.binding import Binding, BindingsMap
 from textual.dom import DOMNode
-from textual.keys import Keys
+from textual.keys import Keys, _character_to_key, key_to_character  # pyright: ignore[reportPrivateUsage]
 
 import tekton_tui
 from tekton_tui.verbs import BY_NAME, RENAMED
@@ -91,7 +91,8 @@ def _problem(action: str, keys: str, known: Mapping[str, tuple[type[DOMNode], Bi
             len(name) > 1
             and name.lower() not in _NAMES
             and key.lower() not in _NAMES
-            and not _is_key_name(name)
+            and key_to_character(name)
+            is None  # not the long name of a printable one, such as `question_mark`
         ):
             return f"{key!r} is no key; write it like k, K, ctrl+k, f5, slash or |"
     return "" if _split(keys) else "no key is given"
@@ -115,20 +116,7 @@ def _split(keys: str) -> list[str]:
 
 
 def _long(keys: str) -> Iterable[str]:
-    return (_key_name(key) if len(key) == 1 else key for key in _split(keys))
-
-
-def _key_name(character: str) -> str:
-    from textual.keys import _character_to_key  # pyright: ignore[reportPrivateUsage]
-
-    return _character_to_key(character)
-
-
-def _is_key_name(name: str) -> bool:
-    """Return whether this is the long name of a printable character, such as `question_mark`."""
-    from textual.keys import key_to_character
-
-    return key_to_character(name) is not None
+    return (_character_to_key(key) if len(key) == 1 else key for key in _split(keys))
 
 
 def _kinds(kind: type[DOMNode]) -> Iterable[type[DOMNode]]:

@@ -37,7 +37,6 @@ class PartialUpdate(CompositorUpdate):
         self.rest = rest
 
     def render_segments(self, console: Console) -> str:
-        """Return the text to write to the terminal."""
         codes = [f"\x1b[{y + 1};{x + 1}H{strip.render(console)}" for x, y, strip in self.strips]
         if self.rest is not None:
             codes.append(self.rest.render_segments(console))
@@ -94,7 +93,6 @@ class PartialCompositor(Compositor):
         return self._visible
 
     def clear(self) -> None:
-        """Forget all widgets."""
         super().clear()
         self._layout, self._visible = {}, []
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -86,19 +86,27 @@ def read_preferences(root: Path) -> Preferences:
     return result
 
 
-def _read_config(result: Preferences, path: Path) -> None:
+def _parsed(result: Preferences, path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the table in a file, empty without one; note what is wrong with a file that cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
-        # Imported late: most homes have no such file, and the first paint waits for the import.
-        import tomllib
-
-        table = tomllib.loads(text)
+        table = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return
+        return {}
     except (OSError, ValueError) as error:
         result.problems.append(f"{path}: cannot be read: {error}")
-        return
-    section = table.get("console", {})
+        return {}
+    return cast(dict[str, Any], table) if isinstance(table, dict) else {}
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    # Imported late: most homes have no such file, and the first paint waits for the import.
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _read_config(result: Preferences, path: Path) -> None:
+    section = _parsed(result, path, _parse_toml).get("console", {})
     if not isinstance(section, dict):
         result.problems.append(f"{path}: 'console': expected a table")
         return
@@ -134,14 +142,7 @@ def _flat(table: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _read_stored(result: Preferences, path: Path) -> None:
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        result.problems.append(f"{path}: cannot be read: {error}")
-        return
-    for name, value in cast(dict[str, Any], values).items() if isinstance(values, dict) else ():
+    for name, value in _parsed(result, path, json.loads).items():
         if _set_checked(result, path, name, name, value):
             result.stored[name] = value
 

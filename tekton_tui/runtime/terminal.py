@@ -1,8 +1,10 @@
-"""The terminal the console runs on: whether it can, and its state restored whatever ends the console. Knows no widgets."""
+"""The terminal the console runs on: whether it can, what to do when it is gone, and its state restored whatever ends the
+console. Knows no widgets."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import termios
@@ -17,6 +19,10 @@ NO_SCREEN: Final = ("", "dumb", "unknown")
 """Names of terminals that cannot put the cursor anywhere."""
 GRACE_S: Final = 3.0
 """How long an orderly exit may take after a signal."""
+EXIT_HANGUP: Final = 129
+"""What a shell reports of a process that SIGHUP ended (128 + 1)."""
+HANGUP_GRACE_S: Final = 2.0
+"""The same after the terminal is gone: a write to a dead terminal can block the whole event loop."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 RESET: Final = (
     b"\x1b[?2004l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?1004l\x1b[?2048l"
@@ -130,3 +136,30 @@ def _settings(terminal: int) -> list[Any] | None:
         return termios.tcgetattr(terminal)
     except termios.error:
         return None
+
+
+def leave_on_hangup(leave: Callable[[], None], terminal: int = 0) -> None:
+    """Watch `terminal` from a thread until it hangs up; then call `leave`, and end the process after `HANGUP_GRACE_S`.
+
+    A terminal that closes usually sends SIGHUP, and that ends the process. A console that is not the session leader of its
+    terminal (under `nohup`, in some container and editor terminals) gets no signal: its input reads as empty for ever, its
+    output blocks, and it would spin unseen on a core.
+
+    Args:
+        leave: Asks the console to exit. Called from the watching thread.
+        terminal: Descriptor of the terminal; one that is no terminal is not watched.
+    """
+    if os.isatty(terminal):
+        threading.Thread(target=_watch, args=(terminal, leave), name="hangup", daemon=True).start()
+
+
+def _watch(terminal: int, leave: Callable[[], None]) -> None:
+    poll = select.poll()
+    # An empty mask: only hang-up and error are reported, so the thread sleeps until then.
+    poll.register(terminal, 0)
+    if not any(what & (select.POLLHUP | select.POLLERR) for _, what in poll.poll()):
+        # A system that cannot watch a terminal answers at once with something else.
+        return
+    # a terminal that is gone may block the writes of an orderly end
+    threading.Timer(HANGUP_GRACE_S, os._exit, (EXIT_HANGUP,)).start()
+    leave()

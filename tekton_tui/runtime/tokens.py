@@ -47,12 +47,10 @@ class Tokens(NamedTuple):
         return _style(self, tone, ground)
 
     def blend(self, tone: str, share: float) -> str:
-        """Return a colour that is `share` of a tone over the ground."""
         return blend(self.ground, getattr(self, tone), share)
 
 
 def tokens_of(widget: Widget) -> Tokens:
-    """Return the colours of the theme in force."""
     return tokens_from(app_of(widget).theme_variables)
 
 
@@ -62,7 +60,6 @@ def tokens_from(variables: Mapping[str, str]) -> Tokens:
 
 
 def blend(ground: str, colour: str, share: float) -> str:
-    """Return a colour between two."""
     return _blend(ground, colour, round(share * 64))
 
 

@@ -91,7 +91,6 @@ class AskDialog(LongQuestion[Choice]):
             self.action_say_why()
 
     def _tick(self) -> None:
-        """Go on with the clock."""
         self.query_one("#ask-text", Static).update(ask_body(self._ask, self._stores), layout=False)
 
     def _answered_elsewhere(self, event: AskClosed) -> None:

@@ -255,10 +255,6 @@ class PipesPane(Vertical):
         else:
             self._commands.navigator.show("fleet")
 
-    @on(Transcript.Copied)
-    def _copied(self, event: Transcript.Copied) -> None:
-        self._commands.copy(event.text, f"{len(event.text):,} characters")
-
     @on(Transcript.Pipe)
     def _pipe(self, event: Transcript.Pipe) -> None:
         """Use what is read as the input of the next run."""
@@ -321,7 +317,6 @@ class PipesPane(Vertical):
         self._commands.navigator.choose_saved_pipeline(self.draft, text)
 
     def action_saved(self) -> None:
-        """Take a saved pipeline into the field."""
         self._commands.navigator.choose_saved_pipeline(self._take_saved)
 
     def _take_saved(self, text: str) -> None:

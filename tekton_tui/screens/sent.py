@@ -18,7 +18,6 @@ MAX_TEXT_CHARS = 6_000
 
 
 def sent_screen(report: SentReport) -> TextScreen:
-    """Return the page of one turn."""
     turn = report.turn
     when = time.strftime("%H:%M:%S", time.localtime(turn.at))
     title = f"Sent to {turn.ai_id.removesuffix('-ai')} at {when}"

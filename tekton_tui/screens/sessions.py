@@ -141,10 +141,6 @@ class SessionsPane(Vertical):
         transcript.load([stored_entry(message) for message in listed.messages])
         transcript.search(self._sought)
 
-    @on(Transcript.Copied)
-    def _copied(self, event: Transcript.Copied) -> None:
-        self._commands.copy(event.text, f"{len(event.text):,} characters")
-
     @on(Transcript.AskAgain)
     @on(Transcript.EditAndAsk)
     @on(Transcript.Pipe)

@@ -93,9 +93,24 @@ class SettingsScreen(ModalScreen[None]):
             self._preference("desktop notification", "notify", preferences.notify, (True, False)),
             self._preference("signs in ASCII", "ascii", preferences.ascii, (True, False)),
             self._preference("terminal title", "title", preferences.title, (True, False)),
-            self._policy_line("team moderation", MODES, _moderation, _set_moderation),
-            self._policy_line("orchestration style", STYLES, _style, _set_style),
-            self._policy_line("specialists at once", range(5, 45, 5), _concurrency, _set_concurrency),
+            self._policy_line(
+                "team moderation",
+                MODES,
+                lambda policy: policy.moderation_mode,
+                _set_moderation,
+            ),
+            self._policy_line(
+                "orchestration style",
+                STYLES,
+                lambda policy: policy.orchestration_mode,
+                _set_style,
+            ),
+            self._policy_line(
+                "specialists at once",
+                range(5, 45, 5),
+                lambda policy: policy.max_concurrent_specialists,
+                lambda count: OrchestrationChanges(max_concurrent_specialists=count),
+            ),
         ]
 
     def _preference(self, title: str, name: str, value: Any, values: Any) -> _Line:
@@ -152,25 +167,10 @@ def _other(values: Sequence[T], value: T, by: int) -> T:
     return values[(values.index(value) + by) % len(values)] if value in values else values[0]
 
 
-def _moderation(policy: OrchestrationSettings) -> Mode:
-    return policy.moderation_mode
-
-
+# with their types said: of a lambda the checker takes any text for a mode
 def _set_moderation(mode: Mode) -> OrchestrationChanges:
     return OrchestrationChanges(moderation_mode=mode)
 
 
-def _style(policy: OrchestrationSettings) -> Style:
-    return policy.orchestration_mode
-
-
 def _set_style(style: Style) -> OrchestrationChanges:
     return OrchestrationChanges(orchestration_mode=style)
-
-
-def _concurrency(policy: OrchestrationSettings) -> int:
-    return policy.max_concurrent_specialists
-
-
-def _set_concurrency(count: int) -> OrchestrationChanges:
-    return OrchestrationChanges(max_concurrent_specialists=count)

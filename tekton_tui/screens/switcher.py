@@ -206,7 +206,6 @@ class SwitcherScreen(ModalScreen[Chosen]):
         return self._shown[at] if at is not None and at < len(self._shown) else None
 
     def action_move(self, step: int) -> None:
-        """Go to another line."""
         listing = self.query_one(OptionList)
         if self._shown:
             listing.highlighted = ((listing.highlighted or 0) + step) % len(self._shown)
@@ -214,7 +213,6 @@ class SwitcherScreen(ModalScreen[Chosen]):
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
     def action_choose(self) -> None:
-        """Go to what the cursor is on."""
         if (entry := self._current) is not None:
             self.dismiss((entry.owner, entry.session_id))
 

@@ -108,14 +108,12 @@ class SystemPane(Vertical):
             self._run()
 
     def action_again(self) -> None:
-        """Look again at what the tab shows."""
         if self.tab == "gateway":
             self.query_one(GatewayPane).focus_content()
         else:
             self._write()
 
     def action_copy(self) -> None:
-        """Copy what the tab shows."""
         if self.tab != "gateway" and isinstance(shown := self._text(self.tab).content, Content):
             self._commands.copy(shown.plain, TABS[self.tab].lower())
 

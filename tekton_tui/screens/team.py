@@ -200,7 +200,6 @@ class TeamPane(Vertical):
         return True
 
     def action_attach_file(self) -> None:
-        """Have the operator name a file."""
         self.query_one(Composer).insert("/attach ")
         self.focus_content()
 

@@ -48,7 +48,6 @@ class Signal(Generic[P]):
         unsubscribe = self.subscribe(while_mounted)
 
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call every listener with these arguments."""
         # A copy: a listener may end its own subscription.
         for listener in list(self._listeners):
             try:

@@ -55,7 +55,6 @@ class LiveCall:
             self.state, self.since = state, gateway_time()
 
     def end(self, content: str, *, is_error: bool, size: int, took_ms: float) -> None:
-        """Take what came of it."""
         self.enter("denied" if is_error and content.startswith(DENIED) else "failed" if is_error else "done")
         self.result = content.removeprefix(DENIED) if self.state == "denied" else content
         self.size, self.took_s = size, took_ms / 1000

@@ -24,7 +24,6 @@ class TurnLog:
 
     @property
     def running(self) -> bool:
-        """Whether any turn goes on."""
         return any(not turn.ended_at for turn in self.turns.values())
 
     def load(self, turns: Iterable[TurnRecord], recorded_since: float) -> None:

@@ -348,7 +348,6 @@ class TurnStore:
                     self.tool.emit(turn, call)
 
     def tool_result(self, event: StreamToolResult) -> None:
-        """Take what came of a call."""
         if turn := self.turns.get(event.request_id):
             call = self._call(turn, event.index)
             call.name = call.name or shown_name(event.tool)

@@ -86,7 +86,6 @@ class Splitter:
         self._size = 0
 
     def feed(self, text: str) -> None:
-        """Add text."""
         self._hide_partial()
         lines = (self._partial + text).split("\n")
         self._partial = lines.pop()
@@ -117,7 +116,6 @@ class Splitter:
         return line[at:]
 
     def _line(self, line: str, end: str) -> None:
-        """Add one complete line."""
         if self._fence:
             self._code_line(line, end)
             return
@@ -221,7 +219,6 @@ class Splitter:
         return block
 
     def _settle(self) -> None:
-        """End the open block."""
         if self._open is not None:
             self._open.settled = True
         self._open = None
@@ -291,7 +288,6 @@ def _spaces_before(line: str, end: int) -> Iterator[int]:
 
 
 def _indent(line: str) -> int:
-    """Return how many spaces a line begins with."""
     return len(line) - len(line.lstrip(" "))
 
 
@@ -307,7 +303,6 @@ def _may_become_fence(line: str) -> bool:
 
 
 def split(text: str) -> list[Block]:
-    """Split a whole message."""
     splitter = Splitter()
     splitter.feed(text)
     splitter.finish()

@@ -56,7 +56,6 @@ class Flow:
     # What is in it
 
     def load(self, entries: Sequence[Entry]) -> None:
-        """Replace everything."""
         self._laid.clear()
         self._looked_at = 0
         self._streaming.clear()
@@ -144,7 +143,6 @@ class Flow:
         return None
 
     def entry(self, number: int) -> Entry:
-        """Return an entry by its number."""
         return self.entries[number - self.first]
 
     def whole_entry(self, number: int) -> Entry:
@@ -202,14 +200,12 @@ class Flow:
         self.heights.set(number - self.first, self._laid[number].height(self.width))
 
     def row_of(self, place: Place) -> int:
-        """Return the row of a place."""
         message = self.message(place.number)
         piece = min(place.piece, len(message.pieces) - 1)
         self.measure(place.number)
         return self.heights.offset(place.number - self.first) + message.top(piece, self.width) + place.row
 
     def place_at(self, row: int) -> Place:
-        """Return what stands at a row."""
         if not self.entries:
             return Place(0, 0, 0)
         index, inner = self.heights.find(row)

@@ -28,23 +28,19 @@ class Heights:
 
     @property
     def total(self) -> int:
-        """Height of all."""
         return sum(self._sums)
 
     def append(self, height: int) -> None:
-        """Add a height at the end."""
         if len(self._heights) & (CHUNK - 1) == 0:
             self._sums.append(0)
         self._heights.append(height)
         self._sums[-1] += height
 
     def prepend(self, heights: Iterable[int]) -> None:
-        """Put heights before the first."""
         self._heights[:0] = heights
         self._sum_up()
 
     def set(self, index: int, height: int) -> None:
-        """Correct one height."""
         self._sums[index >> CHUNK_SHIFT] += height - self._heights[index]
         self._heights[index] = height
 

@@ -109,7 +109,6 @@ class _Painter:
             self._prefix = [(" " * indent, TEXT)]
 
     def draw(self, tokens: Sequence[Token]) -> list[Row]:
-        """Return the rows of a token list."""
         self._siblings(tokens, tight=False)
         return self._rows
 

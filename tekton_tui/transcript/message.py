@@ -314,7 +314,6 @@ class Message:
         self._tops = None
 
     def _body(self, block: Block) -> Prose | Code:
-        """Return the part that draws a block."""
         before = self._bodies[-1] if self._bodies else None
         gap = 1 if before is not None and not block.continued else 0
         if block.info is None:

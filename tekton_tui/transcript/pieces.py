@@ -87,12 +87,10 @@ class Piece:
         self._rows = None
 
     def toggle(self) -> None:
-        """Fold or unfold."""
         self.folded = not self.folded
         self.changed()
 
     def draw(self, width: int) -> list[Row]:
-        """Draw the rows."""
         raise NotImplementedError
 
     def estimate(self, width: int) -> int:
@@ -229,7 +227,6 @@ class Waiting(Piece):
         self._phase = ""
 
     def say(self, phase: str) -> None:
-        """Show another phase."""
         if phase != self._phase:
             self._phase = phase
             self.changed()
@@ -332,7 +329,6 @@ class FoldingPiece(Piece):
         raise NotImplementedError
 
     def draw_part(self, width: int) -> list[Row]:
-        """Draw all rows of this part."""
         raise NotImplementedError
 
     def estimate_part(self, width: int) -> int:

@@ -47,7 +47,6 @@ class Search:
 
     @property
     def done(self) -> bool:
-        """Whether everything was looked at."""
         return self._next < 0
 
     @property

@@ -290,11 +290,9 @@ class Transcript(ScrollView, can_focus=True):
     # What Textual asks and says
 
     def on_mount(self) -> None:
-        """Draw what was loaded before."""
         self._request_frame()
 
     def on_unmount(self) -> None:
-        """Leave the clock."""
         if self._tick is not None:
             self._tick.forget(self)
 
@@ -354,7 +352,6 @@ class Transcript(ScrollView, can_focus=True):
     # Mouse and selection
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Begin to drag the scrollbar."""
         offset = event.get_content_offset(self)
         if offset is not None and self._canvas.on_scrollbar(offset.x):
             self._dragging = True
@@ -363,12 +360,10 @@ class Transcript(ScrollView, can_focus=True):
             self._drag_to(offset.y)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Drag the scrollbar."""
         if self._dragging:
             self._drag_to(event.y)
 
     def on_mouse_up(self) -> None:
-        """End dragging."""
         if self._dragging:
             self._dragging = False
             self.release_mouse()
@@ -396,7 +391,6 @@ class Transcript(ScrollView, can_focus=True):
         return selected_text(self._viewport, selection), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
-        """Show the selection."""
         self._request_frame()
 
     def text_select_all(self) -> None:
@@ -449,6 +443,7 @@ class Transcript(ScrollView, can_focus=True):
         text = self.screen.get_selected_text() or self._cursor.text()
         if text and entry is not None:
             app_of(self).copy_to_clipboard(text)
+            self.notify(f"copied {len(text):,} characters", markup=False)
             self.post_message(self.Copied(self, entry, text))
 
     def action_raw(self) -> None:

@@ -103,11 +103,9 @@ class AskCards:
         return self._commands.asks.given(ask)
 
     def answer(self, ask: Ask, choice: Choice) -> None:
-        """Answer a call whose card is on the screen."""
         self._commands.asks.answer([ask], choice, lambda _ask: None)
 
     def alone(self, ask: Ask, *, say_why: bool = False) -> None:
-        """Show a call alone."""
         self._commands.asks.show(ask, say_why=say_why)
 
     def scroll(self, step: int) -> None:

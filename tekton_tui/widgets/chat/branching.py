@@ -38,7 +38,6 @@ class Branching:
             self._tip = ""
 
     def prepend(self, messages: Sequence[StoredMessage]) -> None:
-        """Take older messages in."""
         self._messages[:0] = messages
         self._branches = Branches(self._messages)
 

@@ -99,7 +99,7 @@ class ChatView(Vertical):
         with Horizontal(classes="chat-body"):
             yield EmptyState(classes="chat-nothing")
             yield self._transcript
-        yield from (SearchBar(), self._asks.keys, self._queue)
+        yield from (SearchBar(self._transcript, self._fetch_older), self._asks.keys, self._queue)
         yield Composer(teaching_placeholder(f"Ask {self.name_shown}…"))
         yield self._status
 
@@ -347,27 +347,11 @@ class ChatView(Vertical):
     def _cancelled(self) -> None:
         self.action_cancel()
 
-    @on(SearchBar.Changed)
-    def _search_changed(self, event: SearchBar.Changed) -> None:
-        self._transcript.search(event.words)
-        if event.words:
-            self._fetch_older()
-
-    @on(SearchBar.Stepped)
-    def _stepped(self, event: SearchBar.Stepped) -> None:
-        self._transcript.action_hit(event.step)
-
-    @on(SearchBar.Closed)
-    def _search_closed(self) -> None:
-        self._transcript.stop_search()
-        self._transcript.focus()
-
     @on(Transcript.SearchChanged)
     def _found(self, event: Transcript.SearchChanged) -> None:
         self.query_one(SearchBar).count(event.at, event.count, event.done)
 
     def action_attach_file(self) -> None:
-        """Let the operator name a file."""
         self.query_one(Composer).insert("/attach ")
         self.focus_composer()
 
@@ -407,7 +391,6 @@ class ChatView(Vertical):
         self._queue.stop(self._live.begun)
 
     def action_start(self) -> None:
-        """Start the specialist when it does not run."""
         row = self._stores.fleet.rows.get(self.ai_id)
         if row is not None and row.state in LIVE:
             self._commands.notify(f"{self.name_shown} runs already")
@@ -493,7 +476,3 @@ class ChatView(Vertical):
     @on(Transcript.Pipe)
     def _pipe(self, event: Transcript.Pipe) -> None:
         self._commands.navigator.pipe_text(event.text)
-
-    @on(Transcript.Copied)
-    def _copied(self, event: Transcript.Copied) -> None:
-        self._commands.copy(event.text, f"{len(event.text):,} characters")

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.widgets import Input, Static
 
+from tekton_tui.transcript import Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.field import Field
 
 
 class SearchBar(Horizontal):
-    """Hidden until opened. Enter goes to the next older match, `esc` closes."""
+    """Hidden until opened. Enter goes to the next older match, `esc` closes.
+
+    Args:
+        transcript: What is searched.
+        sought: Called when there are words to find: what is not loaded yet has to be searched as well.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("search")
 
-    class Changed(Message):
-        """Posted when the words to find have changed; empty for none."""
-
-        def __init__(self, words: str) -> None:
-            super().__init__()
-            self.words = words
-
-    class Stepped(Message):
-        """Posted to go to the next newer (1) or older (-1) match."""
-
-        def __init__(self, step: int) -> None:
-            super().__init__()
-            self.step = step
-
-    class Closed(Message):
-        """Posted when the search is over."""
+    def __init__(self, transcript: Transcript, sought: Callable[[], None]) -> None:
+        super().__init__()
+        self._transcript, self._sought = transcript, sought
 
     def compose(self) -> ComposeResult:
         yield Static(" find ", classes="search-label")
@@ -72,7 +65,9 @@ class SearchBar(Horizontal):
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
         self.count(0, 0, True)
-        self.post_message(self.Changed(event.value))
+        self._transcript.search(event.value)
+        if event.value:
+            self._sought()
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -80,10 +75,11 @@ class SearchBar(Horizontal):
         self.action_step(-1)
 
     def action_step(self, step: int) -> None:
-        self.post_message(self.Stepped(step))
+        self._transcript.action_hit(step)
 
     def action_close(self) -> None:
         with self.prevent(Input.Changed):
             self.query_one(Input).value = ""
         self.display = False
-        self.post_message(self.Closed())
+        self._transcript.stop_search()
+        self._transcript.focus()

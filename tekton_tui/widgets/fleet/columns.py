@@ -9,11 +9,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from backend.schema.records import SpecialistStatus
-from backend.schema.states import BROKEN, LIVE, RUNNING
+from backend.schema.states import BROKEN, RUNNING
 from tekton_tui.formatting import PHASES, age, milliseconds, money, number, rate, size, span, state_words
 from tekton_tui.safe_text import one_line
 from tekton_tui.stores import FleetStore
@@ -52,7 +52,6 @@ class Column:
     cell: Cell
     right: bool = False
     sort: Callable[[FleetStore, SpecialistStatus], object] | None = None
-    hint: str = field(default="", compare=False)
 
     def width(self, wide: bool) -> int:
         return self.widths[wide]
@@ -307,6 +306,3 @@ def row_parts(columns: Sequence[tuple[Column, int]], facts: Facts, row: Speciali
             parts += fitted([Part(cut(cause.text, rest), cause.tone)], rest)
             break
     return parts
-
-
-__all__ = ["BY_NAME", "COLUMNS", "DEFAULTS", "LIVE", "Column", "Facts", "fitting", "row_parts", "size_class"]

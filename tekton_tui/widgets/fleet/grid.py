@@ -91,7 +91,6 @@ class FleetGrid(ScrollView, can_focus=True):
 
     @property
     def cursor_row(self) -> SpecialistStatus | None:
-        """The row under the cursor."""
         return self._fleet.rows.get(self._cursor) if self._cursor else None
 
     @property
@@ -148,7 +147,6 @@ class FleetGrid(ScrollView, can_focus=True):
         self._fit()
 
     def _fit(self) -> None:
-        """Choose the columns anew."""
         rows = self._fleet.rows.values()
         extra = [name for name in ("model", "host") if len({getattr(row, _FIELD[name]) for row in rows}) > 1]
         if self.size_class != "wide":

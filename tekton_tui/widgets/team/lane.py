@@ -84,7 +84,6 @@ class Lane(Vertical):
 
     @property
     def writer(self) -> str:
-        """The specialist's name."""
         return self.ai_id.removesuffix("-ai")
 
     @property
@@ -102,7 +101,6 @@ class Lane(Vertical):
 
     @property
     def text(self) -> str:
-        """The answer so far."""
         return self.turn.content if self.turn else ""
 
     @property

@@ -116,7 +116,6 @@ class LaneGrid(VerticalScroll, can_focus=False):
 
     @property
     def running(self) -> list[Lane]:
-        """The lanes under way."""
         return [lane for lane in self.lanes if lane.turn is not None and not lane.turn.ended]
 
     @property

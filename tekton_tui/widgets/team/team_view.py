@@ -161,7 +161,6 @@ class TeamView(Vertical, can_focus=True):
             self.focus()
 
     def update_status(self) -> None:
-        """Redraw question, rounds and list."""
         team, grid, width = self.team, self.lane_grid, self.size.width
         if team is None or width < 1:
             return
@@ -289,10 +288,6 @@ class TeamView(Vertical, can_focus=True):
             self._zoomed = True
         self.lay_out()
 
-    @on(Transcript.Copied)
-    def _copied(self, event: Transcript.Copied) -> None:
-        self._commands.copy(event.text, f"{len(event.text):,} characters")
-
     @on(Transcript.Pipe)
     def _pipe_part(self, event: Transcript.Pipe) -> None:
         self._commands.navigator.pipe_text(event.text)
@@ -315,7 +310,6 @@ class TeamView(Vertical, can_focus=True):
             self.post_message(self.DraftRequested(self.team.start.prompt, insert=False))
 
     def action_move(self, right: int, down: int) -> None:
-        """Go to another lane."""
         self.lane_grid.move(right, down)
         self.lay_out()
 
@@ -380,7 +374,6 @@ class TeamView(Vertical, can_focus=True):
             self._commands.notify(self.why_not("kill"))
 
     def stop_all(self) -> None:
-        """Stop every lane under way at once."""
         self._cancel(self.team, [lane.turn for lane in self.lane_grid.lanes if lane.turn is not None])
 
     def _cancel(self, team: LiveTeam | None, running: list[LiveTurn]) -> None:

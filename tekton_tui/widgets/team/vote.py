@@ -15,7 +15,6 @@ _words: Final = re.compile(r"\w+").findall
 
 
 def is_vote(turn: LiveTurn) -> bool:
-    """Return whether a turn is somebody's vote."""
     return turn.lane.partition("/")[0] == LANE
 
 
