@@ -118,6 +118,7 @@ class TektonApp(App[None]):
         self.stylesheet.set_variables(self.get_css_variables())
 
     def on_mount(self) -> None:
+        # what is typed while the first screen is still being made waits for it
         self.input_queue.opening("the console", lambda: bool(self.query("#panes > *")))
         self._measure_clusters()
         self.internal_errors.install()
@@ -131,6 +132,7 @@ class TektonApp(App[None]):
 
     def _measure_clusters(self) -> None:
         """Ask the terminal how wide it draws what terminals disagree about, before anything is drawn."""
+        # without a terminal nobody would answer, and the question would stand in what is written
         if self._driver is not None and not self.is_headless:
             report = partial(self._show_notice, failed=True)
             self._cluster_widths = ClusterWidths(self._driver.write, report)
@@ -168,6 +170,7 @@ class TektonApp(App[None]):
         """Return the theme's variables, with the ground of the row under the cursor."""
         known = super().get_css_variables()
         cursor = cursor_of(known["background"], known["primary"], few_colours=self.few_colours)
+        # line-drawn widgets read the theme's variables, not the style sheet's
         self.theme_variables = {**self.theme_variables, "cursor-row": cursor}
         return {**known, "cursor-row": cursor}
 
@@ -175,6 +178,7 @@ class TektonApp(App[None]):
         if name == "theme":
             self.theme = self.preferences.theme
         self.set_class(self.preferences.density == "compact", "-compact")
+        # signs are replaced when a line is drawn: what does not change would keep the strips it was drawn with
         if name == "ascii":
             self._draw_anew()
         self._notifier.write_title()
@@ -234,6 +238,7 @@ class TektonApp(App[None]):
         await super().on_event(event)
 
     async def on_unmount(self) -> None:
+        # first the clocks, which would draw on a screen that goes away; last the client, which drafts and held calls need
         self._gc_scheduler.stop()
         self.frame_scheduler.stop()
         self._notifier.stop()
@@ -357,6 +362,7 @@ class TektonApp(App[None]):
         if not waiting:
             self._show_notice("nothing waits for you", False)
             return
+        # at the first time forwards begins with the most urgent, backwards with the last
         at = waiting.index(self._waiting_at) + step if self._waiting_at in waiting else 0 if step > 0 else -1
         self._waiting_at = waiting[at % len(waiting)]
         item = self.stores.attention.items[self._waiting_at]
@@ -367,6 +373,7 @@ class TektonApp(App[None]):
 
     def _item_came(self, item: AttentionItem) -> None:
         """An answer that came while its conversation is on the screen has been seen."""
+        # the backend does not know what is on this screen
         if item.kind == "done" and item.who == self.stores.turns.reading:
             self.commands.attention.seen(item.who)
 

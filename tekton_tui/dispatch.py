@@ -37,6 +37,7 @@ def _feed(stores: Stores, batch: Sequence[events.Event]) -> None:
 def _add_texts(stores: Stores, texts: dict[str, list[str]]) -> None:
     for request_id, pieces in texts.items():
         stores.turns.add_text(request_id, "".join(pieces), len(pieces))
+        # its first text says that a turn streams, whether or not a phase event did
         stores.turn_log.enter(request_id, "streaming")
 
 
@@ -140,6 +141,7 @@ def _provider_words(event: events.ProviderChanged) -> str:
 def _lifecycle(stores: Stores, status: SpecialistStatus) -> None:
     before = stores.fleet.rows.get(status.id)
     stores.fleet.put(status)
+    # ready and busy change with every turn, and turns have lines of their own
     if before is None or before.state == status.state or (before.state in LIVE and status.state in LIVE):
         return
     text = f"{before.state} → {status.state}" + (f" · {status.cause}" if status.cause else "")

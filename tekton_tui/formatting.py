@@ -120,6 +120,7 @@ def spark(samples: Iterable[float]) -> str:
     top = max(values, default=0.0)
     if top <= 0:
         return ""
+    # 7.99: the largest value has the last bar and no index beyond it
     return "".join(_BARS[min(7, int(value / top * 7.99))] for value in values)
 
 
@@ -194,6 +195,7 @@ def token_words(count: int, *, estimated: bool) -> str:
 
 def stopped_words(request_id: str, tokens: str, seconds: float) -> str:
     """Return the one wording of an answer that was stopped; only a console's own question is stopped by its operator."""
+    # a program's question may be stopped by the program
     by = "stopped by you" if request_id.startswith(CONSOLE_PREFIX) else "stopped"
     return " · ".join(filter(None, (by, tokens, span(seconds) if seconds else "")))
 
@@ -207,6 +209,7 @@ def why_ended(row: SpecialistStatus) -> str:
 
 def money(amount: float, currency: str, digits: int = 3) -> str:
     """Return a small sum as a cell shows it: `$0.118`, `€1.20`, `0.12 SEK`."""
+    # an answer costs a fraction of a cent: below one, three digits; a hundred needs none
     figure = f"{amount:.{digits}f}" if amount < 1 else f"{amount:.2f}" if amount < 100 else f"{amount:.0f}"
     return f"{SIGNS[currency]}{figure}" if currency in SIGNS else f"{figure} {currency}"
 

@@ -71,6 +71,7 @@ class ScreenNavigator:
             self._app.clear_notifications()
         switcher = self._app.query_one("#panes", ContentSwitcher)
         if not switcher.query(f"#{screen}"):
+            # made at first use, which imports its module: the first paint waits for one screen instead of eight
             switcher.mount(SCREENS[screen].make(self._stores, self.commands))
         switcher.current = screen
         self._app.query_one(ScreenBar).current = place_of(screen)
@@ -125,6 +126,7 @@ class ScreenNavigator:
         if pane.is_mounted:
             then(pane)
         else:
+            # a pane composes with the refresh after its mount: before that none of its widgets can be found
             pane.call_after_refresh(then, pane)
 
     def open_chat(self, ai_id: str, session_id: str = "", sought: str = "") -> None:
@@ -135,6 +137,7 @@ class ScreenNavigator:
 
         def show(result: R) -> None:
             now, above, writes = self._where()
+            # a dialog that has closed since is no other place; one that was opened, or a field being written in, is
             if now != panes or set(above) - set(screens) or (writes is not None and writes is not field):
                 self._controller.notify(f"{what} is not shown: you went elsewhere")
             else:

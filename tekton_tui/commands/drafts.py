@@ -48,6 +48,7 @@ class Drafts:
             if isinstance(stored.value, str) and stored.value and place not in self._drafts:
                 put(stored.value)
 
+        # what could not be given to the backend is newer than what it has
         if place not in self._drafts and (kept := self._read().get(place)):
             self.keep(place, kept)
         if place in self._drafts:
@@ -80,6 +81,7 @@ class Drafts:
                 break
             self._saved[place] = text
             del unsaved[place]
+        # the file is written last: it holds only what did not arrive
         self._write({**self._read(), **unsaved}, gone=self._saved)
 
     def _read(self) -> dict[str, str]:

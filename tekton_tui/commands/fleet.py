@@ -66,6 +66,7 @@ class FleetCommands:
         fetched before.
         """
         whom = next((ai_id for ai_id in ids if first and ai_id.removesuffix("-ai") == first[0]), "")
+        # until a conversation is expected nobody waits for one; `bool` says back what it is told
         comes: Callable[[bool], bool] = bool
 
         def launch() -> None:
@@ -85,6 +86,7 @@ class FleetCommands:
                 comes(False)
                 self._launched(report)
                 return
+            # who came up is seen at once in the chat that opens; who did not has to be said
             self._report("launched", [result for result in report.results if not result.ok])
             self._offer_team(whom)
             self._drafts.offer(whom, first[1], show, own=own)

@@ -53,6 +53,7 @@ def read(text: str, known: Known) -> Line:
     word, _, rest = text.strip().partition(" ")
     rest = rest.strip()
     verb = BY_WORD.get(word)
+    # `chat` alone is a place, `chat apollo` a verb
     if word in known.places and not rest:
         return Line(None, known.places[word])
     if verb is None:

@@ -36,6 +36,7 @@ class Entry(NamedTuple):
 
 def places_of(node: DOMNode) -> dict[str, str]:
     """Return the bindings in force of a widget, made from the table: keys by binding id."""
+    # on a copy, as Textual does it: the widget's own keep the shipped keys
     bindings = node._bindings.copy()  # pyright: ignore[reportPrivateUsage]
     ids = {binding.id for _, binding in bindings if binding.id}
     bindings.apply_keymap(app_of(node)._keymap)  # pyright: ignore[reportPrivateUsage]
@@ -66,9 +67,11 @@ def nodes_here(screen: Screen[Any]) -> list[DOMNode]:
     nodes: list[DOMNode] = list(focused.ancestors_with_self) if focused else [screen]
     nodes = [node for node in nodes if node is not app_of(screen)]
     beside = [node for node in _panes_of(screen, nodes) if node not in nodes]
+    # Textual's own lists and fields have keys as well: they move, and are in no table
     ours = [node for node in (*nodes, *beside) if type(node).__module__.startswith("tekton_tui")]
     kinds: dict[type, DOMNode] = {}
     for node in ours:
+        # the nearest of a kind stands for all of it: twenty lanes have the same verbs
         kinds.setdefault(type(node), node)
     return [*kinds.values(), app_of(screen)]
 

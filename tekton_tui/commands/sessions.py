@@ -67,6 +67,7 @@ class SessionCommands:
         def write(export: Export) -> None:
             path = free_path(Path.cwd() / export.filename)
             try:
+                # `x` refuses a file that came between the look for a free name and this
                 with path.open("x", encoding="utf-8") as file:
                     file.write(export.content)
             except OSError as error:

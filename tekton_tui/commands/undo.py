@@ -46,6 +46,7 @@ class Undo:
     def offer(self, what: str, back: Callable[[], object]) -> None:
         """Say that an act was done, and how it is taken back."""
         self._done.append(_Done(what, back, time.monotonic()))
+        # more than anybody takes back within five seconds
         del self._done[:-20]
 
     def hold(self, key: str, what: str, params: Params[Any], back: Callable[[], None]) -> None:

@@ -35,7 +35,9 @@ _LINES: Final = {
     "x": "✖⊘✗×",
 }
 _BRAILLE: Final = {
-    code: " .:#"[min(3, (bin(code - 0x2800).count("1") + 2) // 3)] for code in range(0x2800, 0x2900)
+    # the more dots a braille cell has, the denser its letter
+    code: " .:#"[min(3, (bin(code - 0x2800).count("1") + 2) // 3)]
+    for code in range(0x2800, 0x2900)
 }
 TABLE: Final = {ord(sign): letter for letter, signs in _LINES.items() for sign in signs} | _BRAILLE
 

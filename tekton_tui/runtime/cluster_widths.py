@@ -45,6 +45,7 @@ AMBIGUOUS_PROBLEM: Final = (
 )
 
 _SAMPLES: Final = (*(kind.sample for kind in KINDS), AMBIGUOUS)
+# ESC 7, ESC 8: save and restore the cursor (DECSC, DECRC); CSI 6 n: ask where it is (CPR); CSI K: clear the row
 QUESTION: Final = (
     "\x1b7" + "".join(f"\x1b[1;1H{sample}\x1b[6n" for sample in _SAMPLES) + "\x1b[1;1H\x1b[K\x1b8"
 )

@@ -147,6 +147,7 @@ class Controller:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine in the background; its failure goes to the loop's exception handler."""
+        # the loop keeps weak references only: a task that nobody else holds may be collected while it runs
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

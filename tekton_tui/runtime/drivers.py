@@ -84,6 +84,7 @@ class TerminalDriver(LinuxDriver):
                         data = os.read(self.fileno, READ_BYTES)
                     except OSError:
                         return
+                    # an empty read is the end of input: the terminal is gone
                     if not data:
                         return
                     reader.feed(data)

@@ -39,6 +39,7 @@ class InternalErrors:
         what = f"{type(error).__name__}: {error}" if error is not None else str(context.get("message"))
         where = _place(error)
         self.seen[where] += 1
+        # a listener that fails mostly fails with every event: one notice is enough
         if self.seen[where] > 1:
             return
         details = self._write(what, error)

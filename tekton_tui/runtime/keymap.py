@@ -35,6 +35,7 @@ def actions() -> dict[str, tuple[type[DOMNode], Binding]]:
     found: dict[str, tuple[type[DOMNode], Binding]] = {}
     for kind in _kinds(DOMNode):
         if kind.__module__.startswith(tekton_tui.__name__):
+            # of the class itself: those it inherits are found with their own class
             for _, binding in BindingsMap(kind.__dict__.get("BINDINGS", ())):
                 if binding.id:
                     found.setdefault(binding.id, (kind, binding))

@@ -35,6 +35,7 @@ def desktop_notice(words: str, environ: Mapping[str, str]) -> str:
     if "kitty" in program or environ.get("KITTY_WINDOW_ID"):
         return f"\x1b]99;;tekton: {words}\x1b\\"
     if environ.get("VTE_VERSION") or any(name in program for name in ("foot", "ghostty", "rxvt")):
+        # a semicolon would begin another field of the sequence
         return f"\x1b]777;notify;tekton;{words.replace(';', ',')}\x1b\\"
     return f"\x1b]9;tekton: {words}\x07"
 
@@ -106,6 +107,7 @@ class Notifier:
     def write_title(self) -> None:
         """Show the counts in the terminal's title if they changed."""
         title = self._words() if self._preferences.title else ""
+        # called for every change in the fleet: the same title is not written again
         if title == self._title:
             return
         if not title:

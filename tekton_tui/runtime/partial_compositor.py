@@ -78,6 +78,7 @@ class PartialCompositor(Compositor):
                 covers = (
                     x >= visible.x and right <= visible.right and y >= visible.y and bottom <= visible.bottom
                 )
+                # a region that reaches beyond the topmost widget has parts of others: Textual puts those together
                 return visible if covers else None
         return None
 

@@ -177,6 +177,7 @@ def _is_table_of_names(table: dict[Any, Any]) -> bool:
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file in one step, readable by the user alone."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # written beside it and renamed: whoever reads meanwhile finds the old file or the new one, never half of one
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -24,6 +24,8 @@ EXIT_HANGUP: Final = 129
 HANGUP_GRACE_S: Final = 2.0
 """The same after the terminal is gone: a write to a dead terminal can block the whole event loop."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# 2004 bracketed paste · 1000, 1002, 1003, 1006, 1015, 1016 mouse · 1004 focus · 2048 size in band · <u kitty's keyboard
+# 7 wrapping · 1049 alternate screen · 25 cursor
 RESET: Final = (
     b"\x1b[?2004l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?1004l\x1b[?2048l"
     b"\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[0m"
@@ -98,6 +100,7 @@ class TerminalState:
 
     def restore(self) -> None:
         """Put the terminal back, if it is another than before."""
+        # as before: an orderly exit has restored it, and the sequences would only clear what stands there now
         if self._before is None or _settings(self._terminal) in (None, self._before):
             return
         try:
@@ -119,6 +122,7 @@ class TerminalState:
                 self._end(code)
             asked.append(number)
             timer = threading.Timer(GRACE_S, self._end, (code,))
+            # a console that ends in time must not be kept alive by its own deadline
             timer.daemon = True
             timer.start()
             leave(code)

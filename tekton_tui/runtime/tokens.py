@@ -60,6 +60,7 @@ def tokens_from(variables: Mapping[str, str]) -> Tokens:
 
 
 def blend(ground: str, colour: str, share: float) -> str:
+    # in sixty-fourths, so that plots with ever other shares find their colours in the cache
     return _blend(ground, colour, round(share * 64))
 
 

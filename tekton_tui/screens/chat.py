@@ -171,5 +171,6 @@ class ChatPane(Vertical):
     def action_step(self, step: int) -> None:
         tabs = self.query_one(ChatTabs)
         if tabs.ids:
+            # without a current one any step leads to the first
             index = tabs.ids.index(tabs.current) if tabs.current in tabs.ids else -step
             self.open_tab(tabs.ids[(index + step) % len(tabs.ids)])

@@ -72,6 +72,7 @@ def differences(left: str, right: str) -> tuple[Content, Content]:
     a, b = _WORDS.findall(left)[:MAX_WORDS], _WORDS.findall(right)[:MAX_WORDS]
     first: list[Content] = []
     second: list[Content] = []
+    # of long answers `autojunk` would take the words that come often for noise, and find less in common
     for kind, a1, a2, b1, b2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         first += _marked(a[a1:a2], kind != "equal")
         second += _marked(b[b1:b2], kind != "equal")

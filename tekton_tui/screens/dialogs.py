@@ -31,6 +31,7 @@ class Question(ModalScreen[T]):
     EARLY_S: ClassVar[float] = 0.3
     """How long after it is drawn it ignores keys, in seconds."""
 
+    # before it is drawn every key is too early
     _drawn_at = math.inf
 
     def on_mount(self) -> None:

@@ -82,6 +82,7 @@ class ErrorsPane(Vertical):
             return
         records = self._stores.errors.newest_first()
         table: DataTable[Any] = cast(Any, self).query_one(DataTable)
+        # clearing the table loses the cursor: it goes back to its failure, wherever that stands then
         keep = self._current()
         table.clear()
         for record in records:

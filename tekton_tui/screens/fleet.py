@@ -171,6 +171,7 @@ class FleetPane(Vertical):
         """While the first form stands here, what acts on rows has no keys."""
         return action in ("launch_all", "filter", "new") or not self.first_shown
 
+    @on(Input.Submitted, "#fleet-filter")
     def focus_content(self) -> None:
         if self.first_shown:
             self.query_one(FirstRun).focus()
@@ -252,6 +253,7 @@ class FleetPane(Vertical):
             grid.lines_wanted,
         )
         if summary != self._shown:
+            # titles, hint and layout cost a layout pass, and figures come every second: only what differs is written
             self._shown = summary
             had = self.has_focus_within
             self._show()
@@ -316,10 +318,6 @@ class FleetPane(Vertical):
     def _filtered(self, event: Input.Changed) -> None:
         self.grid.set_filter(event.value)
         self._summarise()
-
-    @on(Input.Submitted, "#fleet-filter")
-    def _filter_kept(self) -> None:
-        self.focus_content()
 
     def action_chat(self) -> None:
         fleet = self._stores.fleet
@@ -455,6 +453,7 @@ class FleetPane(Vertical):
     def _act_on(self, ai_id: str, name: str) -> None:
         """Carry a choice of a row's menu out on that row, whatever the cursor is on by now and whoever is marked."""
         self.grid.go_to(ai_id)
+        # the marks are set aside for the moment: a menu is about the row that was clicked
         marked, act = self._stores.fleet.marked, getattr(self, f"action_{name}")
         if self.grid.cursor_ids != [ai_id]:
             self._commands.notify("its row is gone: nothing was done", failed=True)

@@ -83,6 +83,7 @@ class GatewayPane(Vertical):
         head, tail = self._clients(report), [Content(""), *_to_copy(report.address)]
         left = Content("\n").join([*head, *([] if wide else [Content(""), *calls]), *tail])
         right = Content("\n").join(calls)
+        # an update lays out and draws even where the text is the same, and this is read every two seconds
         if (said := left.plain + right.plain * wide) != self._said:
             self._said = said
             self.query_one("#gateway-text", Static).update(left)

@@ -76,6 +76,7 @@ class HelpScreen(ModalScreen[Callable[[], object]]):
             yield OptionList(id="help-list", markup=False)
 
     def on_mount(self) -> None:
+        # letters go on to the filter; the arrows reach the list by this screen's bindings
         self.query_one(OptionList).can_focus = False
         self._fill("")
 

@@ -165,6 +165,7 @@ class NewSpecialistScreen(ModalScreen[SpecialistCreated | None]):
         self._say("")
         if self._timer is not None:
             self._timer.stop()
+        # every key begins the pause anew: asked for each letter the backend would answer for words half written
         self._timer = self.set_timer(QUIET_S, self._ask)
 
     # what it would be

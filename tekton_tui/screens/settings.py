@@ -158,6 +158,7 @@ class SettingsScreen(ModalScreen[None]):
             self._step(at, by)
 
     def _step(self, index: int, by: int) -> None:
+        # made anew: another console may have set the policy since they were drawn
         self._lines()[index].step(by)
         self._fill()
 

@@ -106,6 +106,7 @@ class TimelinePane(Vertical):
         since = min((turn.started_at for turn in past.turns), default=past.recorded_since)
         self._asked_since = min(self._asked_since, since if past.more else past.recorded_since)
         self._stores.turn_log.load(past.turns, past.recorded_since)
+        # what this console saw itself stands there already
         began = min((line.timestamp for line in timeline.lines), default=math.inf)
         lines = [line for turn in past.turns for line in _past_lines(turn) if line.timestamp < began]
         if self.is_attached and lines:

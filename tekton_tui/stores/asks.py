@@ -46,6 +46,7 @@ class AskStore:
     def close(self, event: AskClosed) -> None:
         self.answered[event.id] = event
         while len(self.answered) > KEPT:
+            # a dict keeps the order of insertion: its first key is the oldest
             del self.answered[next(iter(self.answered))]
         self.asks.pop(event.id, None)
         self.given.pop(event.id, None)

@@ -41,8 +41,10 @@ class ConnectionStore:
     def to(self, url: str) -> None:
         """Remember which gateway elsewhere this is; `url` is its address."""
         address = urlsplit(url)
+        # an address may carry a name and a password, which belong on no screen
         self.place = address.netloc.rpartition("@")[2]
         host = address.hostname or ""
+        # what goes to this machine itself leaves no wire to listen on
         near = host in ("localhost", "::1") or host.startswith("127.")
         self.in_clear = address.scheme in ("http", "ws") and not near
         self.changed.emit()

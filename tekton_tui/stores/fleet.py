@@ -152,6 +152,7 @@ class FleetStore:
 
     def rate(self) -> float:
         """Return the tokens a second of all that stream now."""
+        # the backend's figure while it is fresh: rows change one after the other, and their sum jumps
         if self.history and abs(gateway_time() - self.history[-1].timestamp) < FRESH_S:
             return self.history[-1].rate
         return sum(row.tokens_per_second or 0.0 for row in self.rows.values() if row.phase == "streaming")
@@ -176,6 +177,7 @@ class FleetStore:
         for row in self.rows.values():
             rate = (row.tokens_per_second or 0.0) if row.phase == "streaming" else 0.0
             samples = self.rates.setdefault(row.id, deque(maxlen=RATE_SAMPLES))
+            # zeros only until they have pushed the last speed out: who is at rest is not redrawn every second
             if rate or any(samples):
                 samples.append(rate)
                 sampled.add(row.id)

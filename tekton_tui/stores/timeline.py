@@ -30,6 +30,7 @@ class TimelineStore:
         self.added: Signal[[list[Line]]] = Signal()
 
     def add(self, *lines: Line) -> None:
+        # a full deque drops its oldest without a word: so many are lost with the next line
         self.dropped += max(0, len(self.lines) + len(lines) - MAX_LINES)
         self.lines.extend(lines)
         self.added.emit(list(lines))

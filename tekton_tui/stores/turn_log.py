@@ -45,6 +45,7 @@ class TurnLog:
             self.turns.setdefault(turn.request_id, _record(turn, turn.started_at, phase))
         for record in self.turns.values():
             if not record.ended_at and record.request_id not in names:
+                # nobody saw its end: it is drawn as far as it is known
                 record.ended_at = record.phases[-1].at if record.phases else record.started_at
         self.changed.emit()
 
@@ -75,6 +76,7 @@ class TurnLog:
             turn.code = event.code
         else:
             facts = event.metadata
+            # the backend's measure goes before the moment this event came, which may have waited on a slow line
             turn.ended_at = max(turn.started_at, min(turn.ended_at, turn.started_at + facts.total_time))
             turn.code = "cancelled" if facts.finish_reason == "cancelled" else None
             turn.first_token_ms = facts.first_token_ms

@@ -293,6 +293,7 @@ class TurnStore:
             return
         if not turn.pieces:
             turn.first_at = gateway_time()
+            # as seen from here; the backend's own measure takes its place at the end
             turn.first_token_ms = (turn.first_at - turn.started_at) * 1000
             self._arrive(turn)
         if turn.phase != "streaming":
@@ -423,6 +424,7 @@ class TurnStore:
         if turn.ended or turn.pieces or turn.phase != "queued" or turn.group:
             return False
         for other in self.turns.values():
+            # turns stand in the order in which they were accepted: only those before it can hold it up
             if other is turn:
                 return False
             if other.session_id == turn.session_id:

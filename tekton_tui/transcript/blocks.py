@@ -238,9 +238,11 @@ class Splitter:
             return
         if not self._nested and self._begins_block(line):
             self._settle()
+        # shown as text it would jump into a code block with the next character
         if _may_become_fence(line) and not (self._in_list and line[0].isspace()):
             return
         if self._open is None:
+            # a copy: what is shown of an unfinished line is taken back, and the block itself is still to be begun
             self._start(replace(self._next, lines=list(self._next.lines)) if self._next else Block())
             self._provisional = True
         assert self._open is not None
@@ -270,6 +272,7 @@ def _cut_place(line: str) -> int:
     if spaces:
         return spaces[0] + 1
     at = MAX_LINE_CHARS
+    # an emoji made of several characters would be drawn as its parts
     while at > MAX_LINE_CHARS // 2 and (line[at : at + 1] in JOINING or line[at - 1] == ZERO_WIDTH_JOINER):
         at -= 1
     return at

@@ -119,6 +119,7 @@ class Canvas:
     def lines(self, crop: Region) -> list[Strip]:
         """Return the strips of a region of the widget, its padding included."""
         width, view = self._widget.outer_size.width, self._view
+        # the usual case, the whole window: nothing has to be cut
         if crop.height == len(view) and crop.width == width == self._width + sum(self._pads):
             return view
         strips = [view[y] if y < len(view) else Strip.blank(width) for y in crop.line_range]
@@ -192,6 +193,7 @@ class Canvas:
         assert self._palette is not None
         thumb = y in self._thumb
         if self._is_gap(line):
+            # all gaps look alike: two strips serve them all, with the scrollbar's thumb and without
             strip = self._gaps.get(thumb)
             if strip is None:
                 strip = self._gaps[thumb] = self._palette.gap(self._width, thumb=thumb)
@@ -289,6 +291,7 @@ def _differences(before: list[Strip], after: list[Strip], x: int, width: int) ->
         return
     start: int | None = None
     for y, (old, new) in enumerate(zip(before, after, strict=True)):
+        # identity first: it costs nothing, and holds for nearly every row
         if old is not new and old != new:
             start = y if start is None else start
         elif start is not None:

@@ -68,6 +68,7 @@ def lexer_for(language: str) -> Lexer | None:
     if not words:
         return None
     try:
+        # models write `{.python}` and `Python 3` as well
         return get_lexer_by_name(words[0].strip("{}.").lower(), stripnl=False, ensurenl=False)
     except ClassNotFound:
         return None

@@ -82,6 +82,7 @@ class Cursor:
         if not flow.entries:
             return
         if self.target is None:
+            # a first step stays in sight: from the bottom up, or from the top down
             rows = [number for number, _row, _drawn, piece in viewport.rows() if piece is not None]
             if rows:
                 self.put(Target(rows[-1] if step < 0 else rows[0]))
@@ -172,6 +173,7 @@ class Cursor:
         pieces = message.pieces if self.target.piece == WHOLE else [self._piece(self.target)]
         for piece in pieces:
             if piece.foldable:
+                # the head of what unfolds stays in sight, where following would show its end
                 if self._viewport.following:
                     self._viewport.hold(self._viewport.flow.place_at(self._viewport.top))
                 piece.toggle()

@@ -46,6 +46,7 @@ class Flow:
         self.first = 0
         """Number of the first entry."""
         self.heights = Heights()
+        # numbers side by side: as lists of ints 100,000 messages would cost several times as much
         self._lengths = array("L")
         self._lines = array("L")
         self._laid: OrderedDict[int, Message] = OrderedDict()
@@ -130,6 +131,7 @@ class Flow:
             return ""
         before = self.entry(number - 1).timestamp if number > self.first else gateway_time()
         day, other = time.localtime(moment), time.localtime(before)
+        # a message that bears no time says nothing of days
         if day[:3] == other[:3] or not before:
             return ""
         words = time.strftime("%A %d %B", day).replace(" 0", " ")
@@ -159,6 +161,7 @@ class Flow:
 
     def set_raw(self, number: int, raw: bool) -> None:
         """Show one message's source, or its Markdown."""
+        # kept beside the message, which may be forgotten and laid out again
         (self._raw.add if raw else self._raw.discard)(number)
         self.message(number).set_raw(raw)
         self.measure(number)

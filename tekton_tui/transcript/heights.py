@@ -47,6 +47,7 @@ class Heights:
     def offset(self, index: int) -> int:
         """Return the row at which `index` begins (`len` gives the total)."""
         chunk = index >> CHUNK_SHIFT
+        # two sums over a few hundred numbers each: no tree is needed, and a correction costs nothing
         return sum(self._sums[:chunk]) + sum(self._heights[chunk << CHUNK_SHIFT : index])
 
     def find(self, row: int) -> tuple[int, int]:

@@ -72,6 +72,7 @@ def draw_markdown(source: str, width: int, *, indent: int = 0) -> list[Row]:
     Args:
         indent: Cells kept free at the left, if the width allows.
     """
+    # the parser takes many times as long, and most of what streams is prose
     if not indent and _is_prose(source):
         rows: list[Row] = []
         for line in source.split("\n"):

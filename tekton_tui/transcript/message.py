@@ -122,6 +122,7 @@ class Message:
         if self._pending_reasoning:
             text = "".join(self._pending_reasoning)
             self._pending_reasoning.clear()
+            # what came before decides: a sequence may have been cut between two tokens
             shown = safe(text, self.entry.reasoning[-CONTEXT:])
             self.entry.reasoning += text
             self._reason(shown)
@@ -142,6 +143,7 @@ class Message:
         """Take the end of the stream: error and footer of the entry are shown, the tail mark goes."""
         self.settle_pending()
         self.streaming = False
+        # equal calls become one row now that none of them goes on
         if len(_groups(self.entry.tools)) < len(self.entry.tools):
             self._build()
             return
@@ -302,6 +304,7 @@ class Message:
         """Follow the splitter: settled blocks keep their part, the growing one is drawn again."""
         assert self._splitter is not None
         blocks = self._splitter.blocks
+        # the splitter takes back what it showed of an unfinished line
         while self._bodies and not self._matches(blocks):
             self.pieces.remove(self._bodies.pop())
         if self._bodies:

@@ -212,6 +212,7 @@ class Palette:
         return segments[0].style or Style.null()
 
     def _speaker(self, colour: str) -> Style:
+        # a colour without a class would end the drawing
         name = colour if colour in SPEAKER_COLOURS else "specialist"
         return self._foreground(f"transcript--speaker-{name}")
 
@@ -229,6 +230,7 @@ class Palette:
             if not ink & flag:
                 continue
             found = self._widget.get_component_rich_style(name)
+            # only these have a ground of their own; a heading under the cursor keeps the cursor's
             keeps_ground = flag not in (BLOCK, LABEL, CODE, KEY)
             style += found.without_color + Style(
                 color=found.color, bgcolor=None if keeps_ground else found.bgcolor

@@ -70,6 +70,7 @@ def parser() -> MarkdownIt:
     markdown = MarkdownIt()
     markdown.inline = _Inline()
     markdown.configure("commonmark", options_update={"html": False, "maxNesting": 2 * MAX_LEVEL})
+    # a definition of a link would vanish from the text, and it may be what was asked for
     markdown.enable(["table", "strikethrough"]).disable("reference")
     markdown.block.ruler.at("table", _table_with_all_cells, {"alt": ["paragraph", "reference"]})
     markdown.block.ruler.before("table", "too_deep", _too_deep)

@@ -301,6 +301,7 @@ class FoldingPiece(Piece):
 
     def draw(self, width: int) -> list[Row]:
         fold = self._fold
+        # a text of several parts is long, whatever its width makes of it
         if fold.many and self.complete:
             fold.decide(is_long=True)
         if not self._is_first:
@@ -433,6 +434,7 @@ def plain_rows(text: str, width: int, ink: Ink, indent: str = "") -> list[Row]:
         rows.extend(
             wrap_runs([(safe_inline(line), ink)], width, first=prefix, rest=prefix, decor=len(indent))
         )
+    # line ends behind a question are nobody's text
     while len(rows) > 1 and not rows[-1].runs:
         rows.pop()
     return rows

@@ -64,6 +64,7 @@ class Search:
         before = self._total
         deadline = perf_counter() + limit_s
         find = self.pattern.finditer
+        # from the newest on: what is sought was mostly said of late
         while self._next >= 0 and perf_counter() < deadline:
             stop = max(-1, self._next - STRIDE)
             for index in range(self._next, stop, -1):

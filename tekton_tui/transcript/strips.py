@@ -52,6 +52,7 @@ class RowStrip(Strip):
     def divide(self, cuts: Iterable[int]) -> Sequence[Strip]:
         """Divide the strip at cell positions; the same cuts again cost nothing."""
         key = tuple(cuts)
+        # the usual case: nothing lies over the row
         if key == (self._cell_length,):
             return [self]
         if key != self._parts_key:

@@ -64,6 +64,7 @@ def _share(least: Sequence[int], natural: Sequence[int], room: int) -> list[int]
     spare = room - sum(widths)
     waiting = [index for index in range(len(widths)) if widths[index] < natural[index]]
     while waiting and spare > 0:
+        # one cell at least, or what is left of the room would never be given away
         share = max(1, spare // len(waiting))
         for index in list(waiting):
             more = min(share, natural[index] - widths[index], spare)

@@ -43,6 +43,7 @@ class Viewport:
     def note_news(self, number: int) -> None:
         """Count a message that got text as unread unless the tail is in view."""
         if self._held is not None:
+            # a set: a message that streams counts once, however much of it comes
             self._unread.add(number)
 
     def follow(self) -> None:
@@ -90,6 +91,7 @@ class Viewport:
 
     def _settle(self, margin: int) -> int:
         flow = self.flow
+        # far from that all cannot fit, and drawing from the first message on would be in vain
         near = self.total <= 2 * self.height
         if (
             self._held is not None

@@ -120,6 +120,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def begin(self, entry: Entry) -> None:
         """Add a message that will stream: its key names it in the calls below."""
+        # loads in a thread while the first token is waited for
         warm()
         self._viewport.note_news(self._flow.append(entry, streaming=True))
         self._request_frame()
@@ -262,6 +263,7 @@ class Transcript(ScrollView, can_focus=True):
             if size != self.virtual_size:
                 # `set_reactive` sets it without the watchers, which would ask for a layout of the whole screen.
                 self.set_reactive(Widget.virtual_size, size)  # pyright: ignore[reportArgumentType]
+            # the target as well: Textual scrolls on from there
             self.scroll_y = self.scroll_target_y = float(top)
         finally:
             self._placing = False

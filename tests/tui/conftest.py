@@ -25,6 +25,8 @@ from tests.tui.fake_client import NOW, FakeClient, snapshot
 
 SVGImageExtension.file_extension = "svg"
 PICTURES = Path(__file__).parents[2] / "snapshots"
+WRITING = frozenset({"composer", "field", "search", "command", "switcher"})
+"""Places of the table of verbs where letters are text."""
 
 
 def _in_pictures(cls: type[SVGImageExtension], *, test_location: Any) -> str:

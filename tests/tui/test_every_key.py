@@ -28,8 +28,8 @@ from backend.schema.results import ErrorList, LogText, SessionList
 from tekton_tui.app import TektonApp
 from tekton_tui.commands.navigator import Answer
 from tekton_tui.runtime.drivers import InputReader
-from tekton_tui.verbs import EVERYWHERE, KEY_SIGNS, VERBS, WRITING, SaysWhyNot, verb_of
-from tests.tui.conftest import settle
+from tekton_tui.verbs import EVERYWHERE, KEY_SIGNS, VERBS, SaysWhyNot, verb_of
+from tests.tui.conftest import WRITING, settle
 from tests.tui.fake_client import NOW, FakeClient, answer, detail, live, session, snapshot, team, ten_minutes
 from tests.tui.pty_asks import asks, item
 from tests.tui.test_console import screen_text

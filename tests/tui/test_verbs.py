@@ -29,10 +29,10 @@ from tekton_tui.app import TektonApp
 from tekton_tui.runtime.input_queue import HARMLESS
 from tekton_tui.runtime.keymap import actions
 from tekton_tui.screens.registry import SCREENS
-from tekton_tui.verbs import BY_WORD, VERBS, WRITING, verb_of
+from tekton_tui.verbs import BY_WORD, VERBS, verb_of
 from tekton_tui.widgets.chat.chat_view import ChatView
 from tekton_tui.widgets.common.command_line import CommandLine
-from tests.tui.conftest import settle
+from tests.tui.conftest import WRITING, settle
 from tests.tui.fake_client import NOW, FakeClient, answer, detail, live, session, team
 from tests.tui.test_console import screen_text
 

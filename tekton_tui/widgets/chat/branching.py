@@ -29,6 +29,7 @@ class Branching:
         """Take the newest messages in the place of all."""
         self._messages = list(messages)
         self._branches = Branches(messages)
+        # the step is taken on what was read just now: another console may have made a branch since it was asked for
         if self._step is not None:
             (request_id, step), self._step = self._step, None
             others = self._branches.beside(request_id) if request_id in self._branches else []

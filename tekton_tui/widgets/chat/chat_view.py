@@ -128,9 +128,11 @@ class ChatView(Vertical):
         composer.answers = self._asks.go_to
         self._asks.follow(self)
         self._update_names()
+        # Textual posts nothing when a widget scrolls: its position has to be watched
         self.watch(self._transcript, "scroll_y", self._scrolled, init=False)
         self._commands.drafts.restore(self.ai_id, self.put_draft)
         self.reload()
+        # paused unless something runs: at rest the console writes nothing
         self._clock = self.set_interval(1.0, self._count_clocks, pause=not self.running())
 
     def focus_composer(self) -> None:

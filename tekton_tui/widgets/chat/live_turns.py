@@ -78,6 +78,7 @@ class LiveTurns:
     def count_clocks(self) -> None:
         """Move the clocks of what waits for its first token or for a tool."""
         for turn in self.running:
+            # an answer that is being written has no clock; a tool in it may
             if not turn.pieces or turn.calls:
                 self._show_phase(turn)
 

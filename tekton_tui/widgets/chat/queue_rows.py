@@ -89,6 +89,7 @@ class QueueRows(Static):
         self._draw()
 
     def _draw(self) -> None:
+        # its own width is none while nothing waits
         width = max(LEAST_CELLS, self.screen.size.width)
         edit = _key("↑", "edit or drop")
         rows = _rows("queued", [turn.prompt for turn in self._waiting], edit, width)

@@ -50,6 +50,7 @@ class Reader:
 
         def came(session: str, messages: list[StoredMessage]) -> None:
             self._older.forget()
+            # a page that is not full was the last
             self._oldest = messages[0].id if len(messages) >= PAGE else 0
             ended, self._ended = self._ended, []
             show(session, messages, ended)

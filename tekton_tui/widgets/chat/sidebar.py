@@ -113,6 +113,7 @@ class Sidebar(Vertical):
         self._stale = self.is_mounted and not self.is_on_screen
         counts = row.state in (*TICKING, *AGING) or bool(self._stores.turns.of_specialist(self._ai_id))
         if self._stale or not counts:
+            # a clock that stands writes nothing to the terminal
             self._clock.pause()
         else:
             self._clock.resume()

@@ -76,6 +76,7 @@ class StatusRow(Static):
         right = self._escape_part(wide)
         room = width - cell_len(right.plain) - 1
         parts = [part for part in self._parts(row, turn, wide) if part.plain]
+        # who it is and what it does always stay; the rest goes from the right
         while len(parts) > 2 and sum(cell_len(part.plain) + 2 for part in parts) > room:
             del parts[-1]
         left = Content("  ").join(parts)

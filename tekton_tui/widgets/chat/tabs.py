@@ -133,6 +133,7 @@ def _fitting(tabs: list[_Tab], current: str, width: int) -> tuple[list[_Tab], in
     whole = sum(tab.cells + GAP for tab in tabs)
     if whole <= width:
         return tabs, 0
+    # the count of those left out needs its own place
     room = width - len(" 99 more ›")
     shown: list[_Tab] = []
     kept = next((tab for tab in tabs if tab.ai_id == current), None)

@@ -161,6 +161,7 @@ class _Ghost(Suggester):
     """Offers the best candidate; `→` takes it."""
 
     def __init__(self, known: Callable[[], Known]) -> None:
+        # no cache: who there is changes between two keys
         super().__init__(use_cache=False, case_sensitive=True)
         self._known = known
 

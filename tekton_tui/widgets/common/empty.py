@@ -21,6 +21,7 @@ class EmptyState(Vertical):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        # made here, for `show_text` may be called before anything is mounted
         self._line, self._more = Static("", classes="empty-line"), Static("", classes="empty-more")
 
     def compose(self) -> ComposeResult:

@@ -63,6 +63,7 @@ class Header(Widget):
         stores = self._stores
         for signal in (stores.fleet.summary_changed, stores.connection.changed, stores.waiting_changed):
             signal.subscribe_widget(self, self._redraw)
+        # for clock and speed; a row with the same words writes nothing
         self.set_interval(1.0, self._redraw)
 
     def _redraw(self) -> None:
@@ -75,6 +76,7 @@ class Header(Widget):
     def _draw_changes(self, before: str) -> None:
         """Have the cells drawn anew in which the row differs; all of it when it became longer or shorter, or its ground changed."""
         words, width = self._drawn, self.size.width
+        # a row of wide characters has other cells than characters: it is drawn whole
         whole = len(before) != len(words) or cell_len(words) != len(words) or self._stores.connection.stale
         for at, count in [(0, width)] if whole else changed_runs([Part(before)], [Part(words)]):
             self.refresh(Region(at, 0, count, 1))

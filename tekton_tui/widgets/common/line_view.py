@@ -47,6 +47,7 @@ class LineView(RichLog, can_focus=True):
         if not goes_on or width < 2:
             return strip
         cut = strip.crop(0, width - 1)
+        # the sign has the colour of what it stands behind
         style = next((segment.style for segment in reversed(list(cut)) if segment.text), None)
         return Strip([*cut, Segment("…", style)], width)
 
@@ -168,12 +169,14 @@ class NewestFirst(LineView):
         super().write(content, width, expand, shrink, scroll_end=False, animate=animate)
         came = len(self.lines) - before
         if came > 0:
+            # RichLog writes below: what it wrote is moved to the top
             self.lines[:0] = self.lines[before:]
             del self.lines[before + came : before + 2 * came]
             del self.lines[MAX_LINES:]
             self._line_cache.clear()
             self.refresh()
             if not self.following:
+                # all rows move down by what came, and the reader with them
                 self.scroll_relative(y=came, animate=False, immediate=True)
         return self
 

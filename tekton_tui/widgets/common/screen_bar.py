@@ -77,6 +77,7 @@ class ScreenBar(Widget):
         self._spans.clear()
         for entry in self._entries:
             words = self._words(entry)
+            # half a title names nothing; the keys work all the same
             if at + words.cell_length > self.size.width:
                 break
             parts += [words, Content(gap)]

@@ -72,12 +72,14 @@ class SearchBar(Horizontal):
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
+        # the newest hit is shown first: Enter goes on upwards
         self.action_step(-1)
 
     def action_step(self, step: int) -> None:
         self._transcript.action_hit(step)
 
     def action_close(self) -> None:
+        # to empty the field is no search for nothing
         with self.prevent(Input.Changed):
             self.query_one(Input).value = ""
         self.display = False

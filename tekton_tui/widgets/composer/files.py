@@ -108,6 +108,7 @@ def path_choices(typed: str) -> list[Choice]:
 def _listed(folder: str) -> Iterator[tuple[str, bool, str]]:
     try:
         with os.scandir(path_of(folder) if folder else ".") as entries:
+            # a folder of a million files must not hold up a key
             for entry in islice(entries, MAX_LISTED):
                 if entry.is_dir():
                     yield entry.name, True, "folder"

@@ -53,6 +53,7 @@ class FleetButtons(Horizontal):
         """Stand on a row, up to `end` cells from the right of `width`, or nowhere without the room."""
         self.display = width >= BUTTONS_WIDTH
         cells = 1 + sum(len(label) + 3 for label in BUTTONS.values())
+        # on the grid's border, where no layout would put it
         self.styles.offset = (max(0, width - cells - end), row)
 
     @on(Button.Pressed)

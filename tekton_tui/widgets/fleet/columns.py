@@ -91,6 +91,7 @@ def how_it_ended(fleet: FleetStore, row: SpecialistStatus) -> Part | None:
         return None
     who = "by you" if row.id in fleet.ended_here else "on request"
     words = f"{who} {time.strftime('%H:%M', time.localtime(row.since))}"
+    # who ended it is said already; a cause with more to it is said as well
     plain = row.cause.startswith("stopped by ") and ";" not in row.cause
     return Part(one_line(words if plain else f"{words} · {row.cause}", 400), "faint")
 
@@ -278,6 +279,7 @@ def fitting(
     names[place:place] = [name for name in extra if name in BY_NAME and name not in names]
     columns = [BY_NAME[name] for name in names]
     room = width - sum(column.width(wide) + 1 for column in columns) + 1
+    # the highest rank goes first, until the rest fits
     for column in sorted(columns, key=lambda column: -column.rank):
         if room >= 0 or column.rank == 0:
             break

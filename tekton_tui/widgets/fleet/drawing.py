@@ -96,6 +96,7 @@ def resample(
         place = columns - 1 - last + int(moment // slice_s)
         before = largest.get(place)
         largest[place] = value if before is None else before if value is None else max(before, value)
+    # one and a half: a sample that comes a little late is no gap
     holds = max(1, round(1.5 * step_s / slice_s))
     values: list[float | None] = []
     seen = -holds

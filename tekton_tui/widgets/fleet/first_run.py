@@ -188,6 +188,7 @@ class FirstRun(Widget, can_focus=True):
         cells = min(MEASURE, width - 4)
         left = max(2, (width - MEASURE) // 2)
         self._rows = _fitting(self._form(cells), height, self._cursor)
+        # in the middle where there is much room, else near the top, where one looks
         self._top = max(0, min((height - len(self._rows)) // 2, 1 if height < 30 else height))
         lines = [Content("")] * self._top
         for row in self._rows:

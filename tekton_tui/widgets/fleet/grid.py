@@ -115,6 +115,7 @@ class FleetGrid(ScrollView, can_focus=True):
     def on_mount(self) -> None:
         self._fleet.changed.subscribe_widget(self, self._changed)
         self.set_interval(CLOCK_S, self._tick)
+        # behind Textual's own handling of the theme: before it the old colours would be drawn once more
         self.watch(app_of(self), "theme", lambda: self.call_next(self.refresh), init=False)
         self.rearrange()
 
@@ -249,6 +250,7 @@ class FleetGrid(ScrollView, can_focus=True):
             tiles=self._tiles if self.wall else 0,
             room=max(0, self._room - self._head_rows),
             unfolded=self._unfolded or bool(self.filter_text),
+            # a row that stops under the cursor stays where it is seen
             keep=self._cursor or "",
         )
         self._places = {}
@@ -288,6 +290,7 @@ class FleetGrid(ScrollView, can_focus=True):
         top = step_up(max((max(rates, default=0.0) for rates in self._fleet.rates.values()), default=0.0))
         if top != self._painter.top:
             self._painter.top = top
+            # all sparks have one scale: when it changes, so do all of them
             dirty |= rows.keys()
         moved = any(
             ai_id not in rows or self._needs[ai_id] != self._place_of(rows[ai_id])

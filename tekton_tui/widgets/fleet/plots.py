@@ -176,6 +176,7 @@ class Plot(Widget):
 
     def _write_title(self, title: Content) -> None:
         """Write the title; of it the cells that differ are drawn anew, where Textual would draw all of the widget."""
+        # past the reactive, which would have the whole widget drawn for a digit in its title
         before, self._border_title = self._titled, title
         self._titled = title.plain
         cells = max(len(before), len(self._titled)) + 2
@@ -325,6 +326,7 @@ class Plots(Horizontal):
             newest and newest.rate
         )
         now = time.monotonic()
+        # once more after all has ended, or the last height would stand as if it went on
         if moving or self._moves or now - self._drawn_at >= RESTING_S:
             self.draw()
         self._moves = moving

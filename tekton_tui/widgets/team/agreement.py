@@ -33,6 +33,7 @@ def terms(text: str, question: str = "") -> frozenset[str]:
     """Return the leading terms of an answer."""
     asked = set(_terms(question))
     found: dict[str, None] = {}
+    # code is full of words that everybody's code has
     for term in _terms(_code(" ", text[:MAX_CHARS])):
         if term not in asked:
             found[term] = None

@@ -73,6 +73,7 @@ class Lane(Vertical):
         self._sentence = ""
         self._title = title
         self.transcript = Transcript(look=Look(header=False), bar=False)
+        # tab goes from pane to pane, and not through twenty lanes
         self.transcript.can_focus = False
         self._ready = False
         self._drawn = ""
@@ -187,6 +188,7 @@ class Lane(Vertical):
         self.set_class(self.failed, "-failed")
 
     def _write_border(self, title: Content, subtitle: Content) -> None:
+        # Textual would draw the whole lane for a word in its border, and eighteen lanes count seconds
         self._border_only = True
         try:
             self.border_title, self.border_subtitle = title, subtitle

@@ -245,6 +245,7 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._current, self.came = lane, ("", 0.0)
         self.lay_out()
         if self.shown == "cards":
+            # the lanes have their places only after the layout that was asked for
             self.call_after_refresh(lane.scroll_visible, animate=False)
 
     def go_to_answer(self, request_id: str) -> None:

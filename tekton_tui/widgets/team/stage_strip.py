@@ -29,6 +29,7 @@ def stage_rows(stages: Sequence[StageRecord], at: int, width: int, height: int) 
     if not stages or height < 1:
         return Content("")
     shown = len(stages) if len(stages) <= height else max(1, height - 1)
+    # the stage under the cursor stands in the middle as far as there are stages on both sides
     first = max(0, min(at - shown // 2, len(stages) - shown))
     starts, whole = _times(stages)
     rows = [

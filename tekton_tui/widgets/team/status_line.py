@@ -148,6 +148,7 @@ def _bar(counts: Counts, cells: int) -> Content:
     )
     whole = max(1, sum(counts))
     widths = [max(1, round(cells * count / whole)) if count else 0 for count, _tone in kinds]
+    # rounding gives a cell too many or too few: the longest part bears it
     while sum(widths) > cells and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1
     while sum(widths) < cells and any(widths):

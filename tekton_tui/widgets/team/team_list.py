@@ -75,6 +75,7 @@ class TeamList(Static):
             else:
                 lines.append(row_of(row.lane.facts, width, here=row.lane is current, focused=focused))
         content = Content("\n").join(lines)
+        # `==` compares letters alone, and a mark or the cursor changes styles
         if self._drawn is None or not content.is_same(self._drawn):
             self._drawn = content
             self.update(content, layout=False)

@@ -38,6 +38,7 @@ def tally(team: LiveTeam) -> Mapping[str, int] | None:
     newest: dict[str, LiveTurn] = {}
     for turn in team.lanes.values():
         if is_vote(turn):
+            # a later vote of the same member takes the place of its earlier one
             newest[turn.ai_id] = turn
     if not newest:
         return None

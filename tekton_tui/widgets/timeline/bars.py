@@ -67,6 +67,7 @@ def ticks(window: Window) -> tuple[int, list[float]]:
     span = window.until - window.since
     least = span * LABEL_CELLS / max(window.width, 1)
     step = next((step for step in STEPS if step >= least), STEPS[-1])
+    # marks stand at whole minutes of the local clock, also where that is half an hour off
     east = time.localtime(window.until).tm_gmtoff
     first = (int(window.since + east) // step + 1) * step - east
     return step, [float(moment) for moment in range(first, int(window.until) + 1, step)]

@@ -165,6 +165,7 @@ class Gantt(Widget, can_focus=True):
             self._changed()
 
     def _tick(self) -> None:
+        # at rest, and while a time is held, nothing moves
         if self.is_on_screen and self.following and self._stores.turn_log.running:
             self._changed()
 
