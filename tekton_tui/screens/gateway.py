@@ -136,7 +136,8 @@ class GatewayPane(Vertical):
         self._commands.navigator.show("fleet")
 
 
-BEARER = 'curl -H "Authorization: Bearer $(cat ${TEKTON_HOME:-~/.tekton}/token)"'
+TOKEN = "$(cat ${TEKTON_HOME:-~/.tekton}/token)"
+BEARER = f'curl -H "Authorization: Bearer {TOKEN}"'
 """The token is read from its file, never shown."""
 
 
@@ -169,9 +170,15 @@ def _to_copy(address: str) -> list[Content]:
         Content(""),
         Content.assemble(
             _title("To copy "),
-            literal("into a program; those for Claude and Ollama come in too", "$text-muted"),
+            literal("into a program", "$text-muted"),
         ),
         *(literal(f"  {line}") for line in program),
+        Content(""),
+        Content.assemble(
+            _title("To copy "), literal("into the shell of programs for Claude and Ollama", "$text-muted")
+        ),
+        literal(f"  export ANTHROPIC_BASE_URL={address} \\\n      ANTHROPIC_AUTH_TOKEN={TOKEN}"),
+        literal(f"  export OLLAMA_HOST={address} \\\n      OLLAMA_API_KEY={TOKEN}"),
         Content(""),
         Content.assemble(
             _title("To copy "), literal("into an editor: its tools by MCP, its agent by ACP", "$text-muted")

@@ -599,9 +599,16 @@ async def gateway(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None
         elapsed_ms=0.1,
         refusal="the Origin http://evil.example is not allowed here",
     )
-    caller = GatewayClient("127.0.0.1:50200", "", "control", NOW - 600, ["fleet", "chat"])
+    callers = [
+        GatewayClient("127.0.0.1:50200", "", "control", NOW - 600, ["fleet", "chat"]),
+        GatewayClient("127.0.0.1:50208", "", "ask", NOW - 90, ["chat"]),
+    ]
+    calls = [
+        replace(call, timestamp=NOW - at, action=("chat", "list_models", "team_chat")[at % 3])
+        for at in range(60)
+    ]
     client.answers[GetGateway] = GatewayReport(
-        "http://127.0.0.1:8003", [caller], 1, 48, 1, [call] * 3, [refused], EventFigures(1567, 0, 0, 0.0)
+        "http://127.0.0.1:8003", callers, 1, 48, 1, calls, [refused], EventFigures(1567, 0, 0, 0.0)
     )
     app.navigator.show("gateway")
 
@@ -848,6 +855,7 @@ PLACES = (
     "fleet_stopped",
     "chat_tools",
     "team_18",
+    "team_joint",
     "needs",
     "timeline",
     "gateway",

@@ -436,3 +436,51 @@ async def test_cards_of_one_line_answers_are_as_high_as_these(console: Maker) ->
         await settle(pilot, 20)
         heights = {lane.outer_size.height for lane in app.query(Lane)}
         assert heights == {2 + 11} and screen_text(app).count("One paragraph.") == 6
+
+
+async def test_where_there_is_room_the_next_answers_stand_beside_the_one_that_is_read(console: Maker) -> None:
+    """All of them if they fit, else from the one at the cursor on; below a joint answer those it was made from."""
+    names = ["apollo", "athena", "rhetor", "numa", "telos", "metis", "penia", "hermes"]
+    app, client = console(*(live(name) for name in names))
+    async with app.run_test(size=(200, 60)) as pilot:
+        await settle(pilot)
+        await pilot.press("3")
+        client.send(team("t1", "Ready?", *names))
+        for name in names:
+            client.send(*answer(f"t1/{name}-ai", f"{name}-ai", "s-team", "", f"{name} says yes.", group="t1"))
+        await settle(pilot, 20)
+        app.query_one("#team-view").focus()
+
+        def shown() -> list[str]:
+            return [lane.name_shown for lane in app.query(Lane) if lane.display]
+
+        assert shown() == names and all(screen_text(app).count(f"{name} says yes.") == 2 for name in names)
+        client.send(*answer("t1/merge", "rhetor-ai", "s-team", "", "Yes, all.", group="t1"))
+        await settle(pilot, 20)
+        await pilot.press("k")
+        await settle(pilot)
+        assert "Yes, all." in screen_text(app) and set(names) < set(shown())
+        await pilot.resize_terminal(120, 40)
+        await pilot.press("j", "j")
+        await settle(pilot, 20)
+        assert shown() == ["joint answer · rhetor", "athena"]
+        assert all(lane.outer_size.width > 100 for lane in app.query(Lane) if lane.display)
+
+
+async def test_a_long_answer_has_all_of_the_room_and_the_others_what_it_leaves(console: Maker) -> None:
+    names = ["apollo", "athena", "rhetor", "numa", "telos", "metis", "penia"]
+    app, client = console(*(live(name) for name in names))
+    async with app.run_test(size=(200, 60)) as pilot:
+        await settle(pilot)
+        await pilot.press("3")
+        client.send(team("t1", "Ready?", *names))
+        for name in names:
+            text = "\n\n".join(f"{name} {at}." for at in range(60 if name == "rhetor" else 2))
+            client.send(*answer(f"t1/{name}-ai", f"{name}-ai", "s-team", "", text, group="t1"))
+        await settle(pilot, 20)
+        app.query_one("#team-view").focus()
+        await pilot.press("j", "j")
+        await settle(pilot, 20)
+        lanes = {lane.name_shown: lane for lane in app.query(Lane) if lane.display}
+        assert list(lanes) == ["rhetor", "numa"]
+        assert lanes["rhetor"].outer_size.height == app.query_one(LaneGrid).size.height

@@ -6,6 +6,7 @@ A judge's lane stands in a box of its own above the others: `judge_box`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from time import monotonic
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from tekton_tui.stores import LiveTeam, LiveTurn, Stores
 from tekton_tui.widgets.team.agreement import agreements, agrees, terms
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_text import Order
+from tekton_tui.widgets.team.status_line import MEASURE
 from tekton_tui.widgets.team.vote import tally
 
 Shown = Literal["cards", "reader", "zoom"]
@@ -24,6 +26,8 @@ Shown = Literal["cards", "reader", "zoom"]
 LANE_WIDTH, NARROW_WIDTH = 38, 28
 """Width of a lane beside others: preferred, and the least at which more lanes are shown at once."""
 FRAME_ROWS = 2
+BESIDE_WIDTH = 75
+"""Least width of an answer that is read beside others."""
 LEAST_CARD = 4
 """Least height of a card whose answer is there."""
 LEAST_ROWS = 5
@@ -87,6 +91,8 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self._by_request: dict[str, Lane] = {}
         self._current: Lane | None = None
         self._columns = 1
+        self._heights: list[int] = []
+        """Of the rows of answers that are read at once, where there is room for more than one answer."""
         self._fair = LEAST_ROWS
         """Height of a row of cards when all have the same."""
         self._drawn: Lane | None = None
@@ -199,8 +205,9 @@ class LaneGrid(VerticalScroll, can_focus=False):
         members = self.members
         cards = self.shown == "cards"
         places = places_for(len(members), width, height) if cards else Places(1, height)
-        self._columns = places.columns
-        self.styles.grid_size_columns = places.columns
+        read = self._read_at_once(width, height) if self.shown == "reader" else []
+        self._columns = places.columns if cards else max(1, min(len(read), width // BESIDE_WIDTH))
+        self.styles.grid_size_columns = self._columns
         self._fair = places.rows
         self._fit_rows()
         current, judge = self.current, self.judge
@@ -211,15 +218,33 @@ class LaneGrid(VerticalScroll, can_focus=False):
             here = lane is current
             lane.set_class(here, "-focused")
             lane.reading = here and not cards
-            lane.display = lane is judge if lane.is_judge else cards or here
+            lane.display = lane is judge if lane.is_judge else cards or here or lane in read
             lane.transcript.can_focus = self.shown == "zoom" and here
             lane.update_status()
         self.call_after_refresh(self._fit_rows)  # their texts are wrapped anew where the columns are others
 
+    def _read_at_once(self, width: int, height: int) -> list[Lane]:
+        """Return the answers that there is room for at once: all of them, else the current one and those after it."""
+        members, columns = self.members, width // BESIDE_WIDTH
+        cells = min(MEASURE, width // max(1, columns) - FRAME_ROWS)
+        self._heights = []
+        if columns < 2 or len(members) < 2:
+            return []
+        here = members.index(self.current) if self.current in members else 0
+        for first in (0, here):
+            rows = [members[at : at + columns] for at in range(first, len(members), columns)]
+            needs = [min(height, max(_estimate(lane, cells, height) for lane in row)) for row in rows]
+            sums = accumulate(needs)
+            fit = max(1, sum(total <= height for total in sums))
+            self._heights = needs[:fit]
+            if fit == len(rows):
+                break
+        return [lane for row in rows[:fit] for lane in row]
+
     def _fit_rows(self) -> None:
         """Give each row of cards the height of its answers; one in which somebody writes keeps its whole share."""
         if self.shown != "cards":
-            self.styles.grid_rows = "1fr"
+            self.styles.grid_rows = " ".join(map(str, self._heights)) or "1fr"
             return
         lanes = [lane for lane in self.children if isinstance(lane, Lane)]
         rows = [lanes[at : at + self._columns] for at in range(0, len(lanes), self._columns)]
@@ -297,6 +322,13 @@ class LaneGrid(VerticalScroll, can_focus=False):
         lane = self._by_request[turn.request_id] = Lane(turn.ai_id, turn, title=name, role=role)
         self.lanes.insert(0, lane)
         return lane
+
+
+def _estimate(lane: Lane, cells: int, height: int) -> int:
+    """Return about how many rows an answer takes, half of the room while it comes."""
+    if lane.turn is not None and not lane.turn.ended:
+        return height // 2
+    return FRAME_ROWS + max(2, sum(1 + len(line) // cells for line in lane.text.splitlines()))
 
 
 def _is_judge(turn: LiveTurn) -> bool:

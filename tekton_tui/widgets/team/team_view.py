@@ -19,7 +19,7 @@ from tekton_tui.stores.tool_calls import LiveCall
 from tekton_tui.transcript import Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.team.lane import Lane
-from tekton_tui.widgets.team.lane_grid import LaneGrid
+from tekton_tui.widgets.team.lane_grid import BESIDE_WIDTH, LaneGrid
 from tekton_tui.widgets.team.lane_text import ORDERS
 from tekton_tui.widgets.team.reasons import why_not
 from tekton_tui.widgets.team.status_line import joint_rows, question_row, rounds_row
@@ -32,8 +32,7 @@ HEAD_ROWS, LOW = 2, 8
 """Rows of question and rounds; with fewer rows in all the rounds go, the row at the bottom counts as well."""
 LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 6, 18
 """Least height of the reader below the list, and of both together for there to be one."""
-CLOCK_PARTS = 4
-CLOCK_S = 0.5 / CLOCK_PARTS
+CLOCK_PARTS, CLOCK_S = 4, 0.125
 """Each lane's clock moves twice a second, a part of the lanes at a time."""
 
 
@@ -140,7 +139,10 @@ class TeamView(Vertical, can_focus=True):
             needed = 1 + len(grid.members)
             reader = max(LEAST_READER_ROWS, room // 3) if room >= LEAST_ROWS_WITH_READER else 0
             reader = max(reader, room - needed) if reader or room - needed >= LEAST_READER_ROWS else 0
-            grid.display = reader > 0 and current is not None and not current.is_judge
+            beside = (
+                self.size.width >= 2 * BESIDE_WIDTH
+            )  # a joint answer leaves room for those it was made from
+            grid.display = reader > 0 and current is not None and (beside or not current.is_judge)
             listed.styles.height = room - reader if grid.display else room
             grid.shown = "reader"
         else:
