@@ -11,12 +11,12 @@ import ctypes
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import cast
 
 import msgspec
 
 from backend.config import Memory as MemorySettings
-from backend.memory import Retention, RetentionReport, SettingStore, TokenEstimator
+from backend.memory import MemoryStore, Retention, RetentionReport, TokenEstimator
 from backend.memory.records import DAY_S
 from backend.orchestration.error_log import ErrorLog
 from backend.schema.errors import TektonError
@@ -43,21 +43,12 @@ FREE_EVERY_S, FREE_BYTES = 5.0, 16 * 1024 * 1024
 _MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 
 
-class MaintainedStore(Protocol):
-    """The part of a memory store that is maintained here; see `MemoryStore`."""
-
-    @property
-    def settings(self) -> SettingStore: ...
-
-    async def retain(self, ages: Retention, now: float | None = None) -> RetentionReport: ...
-
-
 class Maintenance:
     """One task. `report` is what the newest retention did, `None` before the first of this life."""
 
     def __init__(
         self,
-        memory: MaintainedStore,
+        memory: MemoryStore,
         error_log: ErrorLog,
         settings: MemorySettings,
         estimator: TokenEstimator,

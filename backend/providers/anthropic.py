@@ -140,6 +140,7 @@ class AnthropicProvider(RemoteProvider[AnthropicSettings]):
                 )
                 for text in texts
             ]
+            # Side by side: each is a way there and back.
             return [answer.input_tokens for answer in await asyncio.gather(*counted)]
         except Exception:  # a count is a convenience: the estimate serves instead
             return None

@@ -68,8 +68,10 @@ async def _ask_here(url: str, authorization: str, timeout_s: float) -> tuple[int
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
+    # The limit bounds the head: without it a server could send lines until memory is full.
     reader, writer = await asyncio.open_connection(host, parts.port or 80, limit=_MAX_HEAD_BYTES)
     try:
+        # Closed by the server behind its answer: a body without a length ends where the connection does.
         lines = [f"GET {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
         lines += ["Accept: application/json", *([f"Authorization: {authorization}"] if authorization else [])]
         writer.write("\r\n".join([*lines, "", ""]).encode())
@@ -118,6 +120,7 @@ def _ask_by_library(url: str, authorization: str, timeout_s: float) -> tuple[int
 
     proxies = urllib.request.ProxyHandler({} if is_this_machine(url) else None)
     request = urllib.request.Request(url, headers={"Authorization": authorization} if authorization else {})
+    # The time-out of `urllib` is for each read alone; a server that drips bytes would hold the thread for ever.
     ends = time.monotonic() + timeout_s
     body = b""
     try:

@@ -116,6 +116,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
                 body["tools"] = chat_tools(offered)
             reader.notes = await self._add_wishes(body, request.options, model)
             async with aclosing(self._streamed("/api/chat", body, reader)) as chunks:
+                # As a task, so that it can be looked at after a moment without giving the wait for it up.
                 first = asyncio.ensure_future(anext(chunks, b""))
                 try:
                     await asyncio.wait({first}, timeout=LOADING_AFTER_S)

@@ -234,10 +234,12 @@ class OpenAIProvider(RemoteProvider[OpenAISettings]):
         import openai
 
         quiet_libraries()
+        # Kept, as `_streamed` asks by this very HTTP client: one pool of connections, one set of time-outs.
         options = sdk_options(openai, self._address, self._own.timeouts.connect)
         client: Any = openai.AsyncOpenAI(api_key=self._key or NO_KEY, **options)
         _ = client.models  # it imports the rest
         self._http, self._url = options["http_client"], self._address.rstrip("/")
+        # The library marks a header that is to be left out by a value that is no text.
         head = {**client.default_headers, **client.auth_headers}
         self._headers = {name: text for name, text in head.items() if isinstance(text, str)}
         return client

@@ -92,6 +92,8 @@ class Supervisor:
         registry: Registry | None = None,
     ) -> None:
         registry = registry or Registry(home.registry, home.audit)
+        # Whoever reads the registry may find it damaged, in whichever thread: the report comes back to the
+        # loop.
         registry.on_corrupt = self._on_corrupt
         table = StatusTable(publish)
         self._context = SupervisorContext(
@@ -131,6 +133,8 @@ class Supervisor:
     async def start(self, *, lead: bool = True) -> None:
         """Start: as the gateway that leads the fleet, or copying the rows of the one that does."""
         self._loop = asyncio.get_running_loop()
+        # Before anything is adopted: an end that is reported meanwhile waits in the launcher's queue, and is
+        # not lost.
         self._event_task = asyncio.create_task(self._handle_events(), name="launcher events")
         if lead:
             await self.lead()
@@ -145,6 +149,7 @@ class Supervisor:
             # The gateway that was starting or stopping it is gone; adoption finds out what became of it.
             if row.state in ("starting", "stopping"):
                 table.update(row.id, state="lost", cause="the gateway that led the fleet ended meanwhile")
+        # First: workers that are adopted next are shown with the server that they wait for.
         self._model_server.adopt()
         await adopt_all(self._context)
         await self._endpoints.rejoin(await self._context.registry.read())
@@ -172,6 +177,7 @@ class Supervisor:
             await self._model_server.stop()
         for channel in list(self._context.channels.values()):
             channel.close("the backend ended")
+        # Detached, not ended: specialists and their server outlive a backend, and the next one adopts them.
         self._model_server.detach()
         self._context.launcher.close()
         if self._event_task is not None:
@@ -279,6 +285,8 @@ class Supervisor:
         """Stop and launch again; return the results of the launches."""
         known = [self.status(ai_id).id for ai_id in ids]
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Noted for both halves: between stop and launch the row says `stopped`, and who asks then is told to
+        # wait.
         self._restarting |= dict.fromkeys(known, ended)
         try:
             await self.kill(known)
@@ -385,6 +393,7 @@ class Supervisor:
         reply = await self.channel(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
         if isinstance(reply, ErrorReply):
             raise self._refused(row.id, reply)
+        # Into the registry as well: another backend that adopts the worker shows the model it really has.
         if isinstance(reply, InfoResponse) and (placement := self._context.placements.get(row.id)):
             await self._context.registry.apply(
                 lambda change: change.update(

@@ -126,6 +126,8 @@ class Generation(WorkerTurn):
         """Return the provider's count, else an estimate of what is billed all the same; `None` when nothing is."""
         if self._completed is not None:
             return summed(self._used)
+        # Refused before anything was read: nobody bills that. Broken off later, the prompt was read and is
+        # billed.
         if not self._asked or (failed and failed.code in REFUSED_UPSTREAM and not self._parts):
             return summed(self._used) if self._used else None
         asked = sum(len(m.content) for m in self._request.messages or []) + len(self._request.prompt)
@@ -146,6 +148,7 @@ class Generation(WorkerTurn):
                 if request is None:
                     request = self._completion_request()
                     await self._check_abilities(request)
+                # A new clock for each round: while tools run, no token can come.
                 self._timeout = self._new_timeout()
                 self._send_phase("prefill")
                 self._timeout.start()
@@ -188,6 +191,7 @@ class Generation(WorkerTurn):
         first = self._calls
         self._calls += len(calls)
         for number, call in enumerate(calls, first):
+            # Some servers give none, and the next round's results are told apart by them.
             call.id = call.id or f"call_{number}"
         said, thought = (
             "".join(self._parts[self._round_text :]),

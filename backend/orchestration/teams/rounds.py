@@ -12,8 +12,6 @@ from backend.orchestration.teams.team_turn import TeamOutcome, TeamRequest
 from backend.orchestration.turns.manager import new_request_id
 from backend.schema.errors import TektonError
 
-MAX_ROUNDS = 10
-
 
 async def run_rounds(teams: TeamManager, request: TeamRequest, rounds: int) -> list[TeamOutcome]:
     """Run a team turn and its discussion to the end; return what came of each round, the first one first.

@@ -124,6 +124,7 @@ class AgentSpecialist(Specialist):
     async def close(self) -> None:
         """End the agent and all that it began."""
         await self._requests.close()
+        # Its terminals are closed by now: commands it began by us must not outlive it.
         await self._process.stop()
         self._process.peer.close("its worker is being stopped")
 
@@ -199,6 +200,8 @@ class AgentSpecialist(Specialist):
 
     async def _choose(self, wanted: dict[str, str | bool]) -> None:
         """Set options in every open conversation, else in one that is opened to see whether the agent has them."""
+        # Agents keep options by conversation; with none open there is nothing to set, or to ask for what it
+        # knows.
         held = [one for one in self._conversations.open.values() if not one.broken]
         tried = None if held else (await self.conversation(""))[0]
         try:
@@ -220,6 +223,7 @@ class AgentSpecialist(Specialist):
         Raises:
             TektonError: Somebody has to log in, or the agent opens none.
         """
+        # A question may come before the agent has said what it can: it waits for that instead of being refused.
         await self._begun.wait()
         if self._problem is not None and self._problem.code != "provider_auth":
             raise self._problem  # after a refused login it is asked all the same: somebody may have logged in meanwhile
