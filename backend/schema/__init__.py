@@ -3,16 +3,9 @@
 `content` what a message holds beside text, and how an answer is wished for;
 `frames`  the frames of a specialist's socket;
 `records` what is stored or listed: registry entries, sessions, messages, errors;
-`events`  what the backend publishes to its clients, in one numbered stream.
+`events`  what the backend publishes to its clients, in one numbered stream;
+`params`  what every action takes, and `results` what it returns.
 
-This room imports nothing of ours and holds no behaviour beyond small derived values.
+Names are imported from the module that declares them, so that a worker loads no more than it reads. This room imports
+nothing of ours but `backend.suggest`, and holds no behaviour beyond small derived values.
 """
-
-from backend.schema.content import *  # noqa: F403
-from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.events import *  # noqa: F403
-from backend.schema.frames import *  # noqa: F403
-from backend.schema.records import *  # noqa: F403
-from backend.schema.states import *  # noqa: F403
-
-__all__ = ["ErrorCode", "TektonError"]

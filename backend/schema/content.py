@@ -14,26 +14,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-__all__ = [
-    "Abilities",
-    "AnswerOptions",
-    "Attachment",
-    "ChatMessage",
-    "Effort",
-    "FilePart",
-    "ImagePart",
-    "OpaquePart",
-    "Part",
-    "ReasoningPart",
-    "RefusalPart",
-    "ResponseFormat",
-    "TextPart",
-    "ToolCall",
-    "ToolChoice",
-    "ToolResult",
-    "ToolSpec",
-]
-
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How hard a model is to think before it answers; `none` asks it not to."""
 MAX_TOOLS = 512

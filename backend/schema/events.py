@@ -47,41 +47,6 @@ from backend.schema.records import (
 )
 from backend.schema.tools import Ask
 
-__all__ = [
-    "TOPICS",
-    "AskClosed",
-    "AskOpened",
-    "AttentionChanged",
-    "CallProgress",
-    "ErrorEntry",
-    "ErrorsAcknowledged",
-    "Event",
-    "GatewayCall",
-    "Hello",
-    "LogLines",
-    "MessageStored",
-    "Metrics",
-    "PipelineEnd",
-    "PipelineStart",
-    "ProviderChanged",
-    "Result",
-    "ServiceEvent",
-    "SessionChanged",
-    "SessionRemoved",
-    "Snapshot",
-    "SpecialistEvent",
-    "SpecialistGone",
-    "StageEvent",
-    "StageText",
-    "TeamEnd",
-    "TeamQueued",
-    "TeamStart",
-    "Topic",
-    "TurnChanged",
-    "TurnStarted",
-    "event_decoder",
-]
-
 Topic = Literal["fleet", "metrics", "chat", "errors", "logs", "gateway", "pipes", "tools", "asks"]
 TOPICS: tuple[Topic, ...] = (
     "fleet",

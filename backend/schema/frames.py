@@ -17,43 +17,6 @@ from backend.schema.content import Abilities, AnswerOptions, ChatMessage, Part, 
 from backend.schema.errors import ErrorCode
 from backend.schema.tools import AskField, AskOption, ToolState
 
-__all__ = [
-    "AgentReport",
-    "ChatMessage",
-    "ChatResponse",
-    "CountTokensResponse",
-    "DirectAsk",
-    "DirectTurn",
-    "EmbedResponse",
-    "ErrorReply",
-    "FinishReason",
-    "HealthResponse",
-    "InfoResponse",
-    "MemoryHit",
-    "Phase",
-    "Pong",
-    "PreviousOutput",
-    "Reply",
-    "Request",
-    "StreamChunk",
-    "StreamEnd",
-    "StreamError",
-    "StreamLogprobs",
-    "StreamMetadata",
-    "StreamPhase",
-    "StreamReasoning",
-    "StreamReply",
-    "StreamSignature",
-    "StreamStart",
-    "StreamToolCall",
-    "StreamToolResult",
-    "StreamToolUse",
-    "ToolsReport",
-    "TurnContext",
-    "Usage",
-    "summed",
-]
-
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "refusal", "other", "cancelled"]
 """How an answer ended. `stop` is the one that is complete; `other` is an ending we do not know, which a note names."""
 

@@ -7,17 +7,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-__all__ = [
-    "Mode",
-    "OrchestrationChanges",
-    "OrchestrationSettings",
-    "RoutingRule",
-    "Strategy",
-    "Style",
-    "TimeoutChanges",
-    "TimeoutSettings",
-]
-
 Mode = Literal["pass_through", "synthesis", "consensus", "directed"]
 Style = Literal["collaborative", "directive", "autonomous"]
 Strategy = Literal["round-robin", "all", "best"]

@@ -17,44 +17,6 @@ from backend.schema.frames import FinishReason, Phase, Usage
 from backend.schema.states import SpecialistState
 from backend.schema.tools import ToolState
 
-__all__ = [
-    "FIRST_QUESTIONS",
-    "MAX_INTEGER",
-    "STAND_IN",
-    "ActiveTurn",
-    "AuditLine",
-    "Budget",
-    "Currency",
-    "ErrorRecord",
-    "Export",
-    "FleetPlan",
-    "HostFigures",
-    "JobGroup",
-    "LaneRecord",
-    "LaunchPlanItem",
-    "LaunchResult",
-    "LookedAt",
-    "ModelCandidate",
-    "Node",
-    "PlatformInfo",
-    "ProcessFigures",
-    "ProviderChoice",
-    "RegistryEntry",
-    "RunRecord",
-    "SavedPipeline",
-    "SearchHit",
-    "SearchPage",
-    "ServiceStatus",
-    "Session",
-    "SpecialistStatus",
-    "StageRecord",
-    "StoredMessage",
-    "Transport",
-    "TurnOutcome",
-    "UsageRow",
-    "Used",
-]
-
 Transport = Literal["socket", "api", "acp"]
 """How a specialist is reached: a worker of ours, an endpoint elsewhere, a worker that speaks to an external agent."""
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]

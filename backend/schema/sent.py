@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-__all__ = ["SentChange", "SentKind", "SentPart", "SentReport", "SentTurn"]
-
 SentKind = Literal[
     "persona",
     "instructions",

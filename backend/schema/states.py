@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["BROKEN", "LIVE", "RUNNING", "SpecialistState"]
-
 SpecialistState = Literal[
     "stopped", "starting", "ready", "busy", "stopping", "exited", "killed", "lost", "foreign-port"
 ]
