@@ -16,7 +16,7 @@ from backend.cli.exit_codes import OK, USAGE
 from backend.cli.runner import attached, run
 from backend.cli.streams import Output, question, read_file, read_stdin
 from backend.schema.content import Effort
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 
 if TYPE_CHECKING:
     from backend.cli.shell import Shell
@@ -139,16 +139,11 @@ async def _direct(words: list[str], out: Output, options: argparse.Namespace) ->
     from backend.client import ai_send, ai_stream
 
     if not words or words[0] in VERBS or options.script is not None or options.list:
-        raise TektonError("--direct takes NAME and a text", code="invalid_request")
+        raise InvalidRequest("--direct takes NAME and a text")
     if options.attach or options.effort:
-        raise TektonError(
-            "--attach and --effort need the backend; leave --direct out", code="invalid_request"
-        )
+        raise InvalidRequest("--attach and --effort need the backend; leave --direct out")
     if options.session:
-        raise TektonError(
-            "--session needs the backend, which keeps conversations; leave --direct out",
-            code="invalid_request",
-        )
+        raise InvalidRequest("--session needs the backend, which keeps conversations; leave --direct out")
     name, text = words[0], question(words[1:])
     parts: list[str] = []
     try:

@@ -17,7 +17,7 @@ from backend.cli.exit_codes import OK
 from backend.cli.streams import Output, Pieces, read_file, within_cap
 from backend.grammar import Cat, Echo, Pipeline, parse, show
 from backend.grammar.lexer import INPUT
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import Snapshot, StageText
 from backend.schema.params import RunPipeline
 from backend.schema.records import RunRecord
@@ -164,7 +164,7 @@ class _Sink:
         place = path if path.exists() else path.parent
         if path.is_dir() or not os.access(place, os.W_OK):
             reason = "it is a folder" if path.is_dir() else "no such folder, or no right to write there"
-            raise TektonError(f"{self._path}: cannot be written: {reason}", code="invalid_request")
+            raise InvalidRequest(f"{self._path}: cannot be written: {reason}")
 
     def piece(self, text: str) -> None:
         if not self._path:
@@ -192,6 +192,4 @@ class _Sink:
             with Path(self._path).open("a" if self._append else "w", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise TektonError(
-                f"{self._path}: cannot be written: {error.strerror}", code="invalid_request"
-            ) from error
+            raise InvalidRequest(f"{self._path}: cannot be written: {error.strerror}") from error

@@ -22,7 +22,7 @@ from backend.cli.runner import report
 from backend.cli.shell import PLAIN_NAME, Shell
 from backend.grammar import GrammarError, parse
 from backend.home import Home
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.states import LIVE
 
 VERBS = {
@@ -140,7 +140,7 @@ async def run_line(shell: Shell, line: str) -> int:
     if _is_pipeline(line):
         return await shell.pipeline(line, "")
     if not rest:
-        raise TektonError(f"what do you want to ask {word}?   {word} your question", code="invalid_request")
+        raise InvalidRequest(f"what do you want to ask {word}?   {word} your question")
     return await shell.ask(word, _unquoted(rest))
 
 

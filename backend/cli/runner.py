@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backend.cli import terminal
 from backend.cli.entry_points import raise_keyboard_interrupt
 from backend.cli.exit_codes import CANCELLED, SIGNALLED, exit_code
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.variables import misspelt
 
 if TYPE_CHECKING:
@@ -56,10 +56,9 @@ def here_only(what: str) -> None:
         TektonError: `--connect` or TEKTON_CONNECT names a gateway (`invalid_request`).
     """
     if url := remote_gateway():
-        raise TektonError(
+        raise InvalidRequest(
             f"{what} is about this machine's own home, not about the gateway at {url}: run it there, or leave --connect "
-            "(TEKTON_CONNECT) out",
-            code="invalid_request",
+            "(TEKTON_CONNECT) out"
         )
 
 

@@ -19,7 +19,7 @@ from backend.cli.streams import Output, Pieces, within_cap
 from backend.client import Client
 from backend.client.attachments import attach_files
 from backend.schema.content import AnswerOptions, Effort, TextPart
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import Snapshot
 from backend.schema.frames import StreamChunk, StreamEnd
 from backend.schema.orchestration import Mode
@@ -58,9 +58,7 @@ class Shell:
         """
         if not PLAIN_NAME.fullmatch(name):
             if attached or effort:
-                raise TektonError(
-                    "--attach and --effort go to one specialist by name", code="invalid_request"
-                )
+                raise InvalidRequest("--attach and --effort go to one specialist by name")
             return await self.pipeline(name, text)
         files = attach_files(attached)
         request_id = f"aish-{uuid4().hex[:16]}"

@@ -16,7 +16,7 @@ import msgspec
 
 from backend.cli import terminal
 from backend.cli.exit_codes import exit_code
-from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.errors import ErrorCode, InvalidRequest, TektonError
 
 MAX_INPUT_BYTES = 8 * 1024 * 1024
 """Longest text that is asked or goes into a pipeline, bytes of UTF-8."""
@@ -30,7 +30,7 @@ def question(words: list[str]) -> str:
     """
     text = "\n\n".join(part for part in (" ".join(words), read_stdin()) if part)
     if not text.strip():
-        raise TektonError("nothing to ask: give a text, or pipe one in", code="invalid_request")
+        raise InvalidRequest("nothing to ask: give a text, or pipe one in")
     return within_cap(text)
 
 
@@ -76,7 +76,7 @@ def _text(data: bytes, what: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise TektonError(f"{what} is not UTF-8 text", code="invalid_request") from error
+        raise InvalidRequest(f"{what} is not UTF-8 text") from error
 
 
 class Pieces:

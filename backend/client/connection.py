@@ -36,18 +36,10 @@ from backend.client.link import (
     refusal,
 )
 from backend.deadlines import loop_timeout
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import Event, Hello, Result, Snapshot, Topic, event_decoder
 from backend.schema.frames import ErrorReply
-from backend.schema.params import (
-    MAX_REQUEST_ID,
-    AnyParams,
-    InvalidRequest,
-    Params,
-    RequestId,
-    Startable,
-    result_types,
-)
+from backend.schema.params import MAX_REQUEST_ID, AnyParams, Params, RequestId, Startable, result_types
 from backend.schema.results import Started
 from backend.tls import Trust
 from backend.wire import encoder

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from backend.config.specialist_files import SKILL, WrongFile, check_name, scan
 from backend.home import Home, write_private
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 
 _THERE = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _unprintable = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]").sub
@@ -47,7 +47,7 @@ def fitting_name(given: str) -> str:
     try:
         check_name(name)
     except WrongFile as wrong:
-        raise TektonError(wrong.reason, code="invalid_request") from wrong
+        raise InvalidRequest(wrong.reason) from wrong
     return name
 
 

@@ -35,7 +35,7 @@ from backend.gateway.tracing import Tracing, log_turn, wanted
 from backend.gateway.websocket import serve_websocket
 from backend.orchestration.platform import Platform
 from backend.orchestration.recent import RememberedBytes
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.frames import DirectTurn
 from backend.schema.results import EventFigures, GatewayReport
 from backend.schema.states import LIVE
@@ -220,9 +220,8 @@ def _no_websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
         try:
             gateway.guard.check_place(socket)
             path = socket.scope["path"]
-            raise TektonError(
-                f"{path} is not served over a WebSocket: send it over HTTP; the platform's own WebSocket is /ws",
-                code="invalid_request",
+            raise InvalidRequest(
+                f"{path} is not served over a WebSocket: send it over HTTP; the platform's own WebSocket is /ws"
             )
         except TektonError as error:
             await socket.send_denial_response(error_reply(error))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.errors import ErrorCode, InvalidRequest, TektonError
 from backend.wire import encoder
 
 STATUS: dict[ErrorCode, int] = {
@@ -128,5 +128,5 @@ def decode_object(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise not_json("the body", body, error) from error
     if not isinstance(value, dict):
-        raise TektonError("the body must be a JSON object", code="invalid_request")
+        raise InvalidRequest("the body must be a JSON object")
     return value  # pyright: ignore[reportUnknownVariableType]

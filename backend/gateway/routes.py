@@ -22,7 +22,7 @@ from backend.gateway.protocols import UNREAD
 from backend.gateway.responses import decode_object, error_reply, json_reply
 from backend.orchestration.actions import ACTIONS, Action, Scope
 from backend.orchestration.caller import caller
-from backend.schema.errors import ErrorCode, TektonError
+from backend.schema.errors import ErrorCode, InvalidRequest, TektonError
 
 _REQUEST_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def bounded(request: Request, limit: int) -> Request:
         f"the body is larger than {limit} bytes (gateway.max_body_bytes)", code="too_large"
     )
     if request.scope["query_string"].count(b"&") >= MAX_QUERY:
-        raise TektonError(f"the query has more than {MAX_QUERY} parameters", code="invalid_request")
+        raise InvalidRequest(f"the query has more than {MAX_QUERY} parameters")
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("", "identity"):
         raise HTTPException(415, f"the body is {encoding[:40]} encoded; send it as it is")
@@ -198,7 +198,7 @@ def refusing(
     """Return a route of somebody else's API that is not offered: it refuses by name and says what to do instead."""
 
     async def answer(request: Request) -> Response:
-        raise TektonError(f"{path}: {why}", code="invalid_request")
+        raise InvalidRequest(f"{path}: {why}")
 
     doc = RouteDoc(path.removeprefix("/"), "chat", "Refuse, by name, what is not offered here.")
     guard = guarded(gateway, doc.name, "chat", answer, doc, transport="openai", failed=failed)

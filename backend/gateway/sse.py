@@ -23,10 +23,10 @@ from backend.orchestration.actions.chat import chat_request, team_request
 from backend.orchestration.teams.team_turn import TeamRun
 from backend.orchestration.turns.manager import Turn, new_request_id
 from backend.orchestration.turns.turn import last_frame
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import Event, TeamEnd, TurnStarted, event_decoder
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamMetadata
-from backend.schema.params import Chat, InvalidRequest, TeamChat
+from backend.schema.params import Chat, TeamChat
 from backend.schema.records import TurnOutcome
 from backend.wire import encoder
 

@@ -29,14 +29,13 @@ from backend.gateway.protocols import FRAMES
 from backend.gateway.responses import error_body, not_json
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.caller import caller
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import SUBSCRIBE_HEADER, Hello, Result, Topic
 from backend.schema.frames import ErrorReply, Pong
 from backend.schema.params import (
     MAX_REQUEST_ID,
     AnswerAsk,
     Cancel,
-    InvalidRequest,
     RequestId,
     Shutdown,
     explain,

@@ -1,6 +1,7 @@
 """The error family every room's errors descend from.
 
 TektonError
+├── InvalidRequest   what the caller gave cannot be used   invalid_request
 ├── (one family a room, drawn in that room's module)
 
 An error that leaves a process does so as its `code` and its text; both are shown to people.
@@ -76,3 +77,9 @@ class TektonError(Exception):
             self.code = code
         self.evidence = evidence
         self.detail = detail or {}
+
+
+class InvalidRequest(TektonError):
+    """The caller's values cannot be used; the message names the parameter and what was expected."""
+
+    code = "invalid_request"

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backend.schema.content import AnswerOptions, Part
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest
 from backend.schema.events import Snapshot
 from backend.schema.faults import find_fault, unknown_inside
 from backend.schema.frames import HealthResponse, TurnContext
@@ -118,12 +118,6 @@ class Startable(Params[R]):
 
 AnyParams = Params[Any]
 P = TypeVar("P", bound=AnyParams)
-
-
-class InvalidRequest(TektonError):
-    """The caller's values cannot be used; the message names the parameter and what was expected."""
-
-    code = "invalid_request"
 
 
 class ChatContext(TurnContext, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from backend.cli.pipeline import PipelineCall, stage_table
 from backend.cli.runner import attached, call
 from backend.cli.shell import Shell
 from backend.cli.streams import Output, question, read_file, read_stdin
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.params import (
     BulkItem,
     Cancel,
@@ -149,9 +149,7 @@ async def _saved(options: argparse.Namespace) -> int:
 def _written(options: argparse.Namespace) -> str:
     """Return the pipeline of the command line."""
     if not options.pipeline:
-        raise TektonError(
-            "give a pipeline, such as 'echo \"hello\" | apollo | athena'", code="invalid_request"
-        )
+        raise InvalidRequest("give a pipeline, such as 'echo \"hello\" | apollo | athena'")
     return " ".join(options.pipeline)
 
 
@@ -208,9 +206,7 @@ async def bulk(options: argparse.Namespace) -> int:
             except msgspec.DecodeError as error:
                 raise TektonError(f"line {number} is not a request: {error}", code="invalid_json") from error
     if not requests:
-        raise TektonError(
-            'give lines such as {"specialist_id": "apollo", "message": "hello"}', code="invalid_request"
-        )
+        raise InvalidRequest('give lines such as {"specialist_id": "apollo", "message": "hello"}')
     wish = RunBulk(
         requests=requests,
         max_concurrency=options.at_once,

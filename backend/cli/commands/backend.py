@@ -16,7 +16,7 @@ from backend.cli.command import JSON, argument, command
 from backend.cli.commands.fleet import kill_without_backend
 from backend.cli.exit_codes import FAILED, OK, TIMEOUT
 from backend.cli.runner import attached, call, here_only, remote_gateway, silent_backend
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.params import GetCluster, GetGateway, Shutdown
 
 if TYPE_CHECKING:
@@ -239,9 +239,9 @@ def _values(words: list[str]) -> dict[str, Any]:
     for number, word in enumerate(words, 1):
         key, sign, text = word.partition("=")
         if not sign or not key:
-            raise TektonError(f"parameter {number}: expected key=value", code="invalid_request")
+            raise InvalidRequest(f"parameter {number}: expected key=value")
         if key in values:
-            raise TektonError(f"{key} is given twice", code="invalid_request")
+            raise InvalidRequest(f"{key} is given twice")
         try:
             values[key] = msgspec.json.decode(text)
         except msgspec.DecodeError:

@@ -10,7 +10,7 @@ from backend.cli import terminal
 from backend.cli.command import argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import call, here_only
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest
 from backend.schema.params import (
     ConfigureOrchestration,
     GetOrchestration,
@@ -85,10 +85,7 @@ async def _orchestration(words: list[str]) -> int:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise TektonError(
-                f"expected KEY=VALUE, found {word!r}; such as moderation_mode=synthesis",
-                code="invalid_request",
-            )
+            raise InvalidRequest(f"expected KEY=VALUE, found {word!r}; such as moderation_mode=synthesis")
         changes[key] = _value(value)
     wish = read_params(ConfigureOrchestration, {"settings": changes})
     terminal.print_json((await call(wish, start=True)).settings)
@@ -98,9 +95,7 @@ async def _orchestration(words: list[str]) -> int:
 async def _preference(verb: str, words: list[str]) -> int:
     """Read or store a value that the console and other clients store in the backend; `null` removes it."""
     if len(words) != (1 if verb == "get" else 2):
-        raise TektonError(
-            f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as notes", code="invalid_request"
-        )
+        raise InvalidRequest(f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as notes")
     _refuse_setting(words[0])
     if verb == "get":
         terminal.print_json((await call(GetPreference(key=words[0]), start=True)).value, indent=0)
@@ -123,17 +118,15 @@ def _refuse_setting(key: str) -> None:
     tables = [*Settings.__struct_fields__, "orchestration"]
     meant = table if table in tables else next(iter(nearest(table, tables, likeness=0.75) if dot else []), "")
     if meant == "orchestration":
-        raise TektonError(
-            f"{key}: `tekton config orchestration KEY=VALUE` changes how requests are routed and teams moderated",
-            code="invalid_request",
+        raise InvalidRequest(
+            f"{key}: `tekton config orchestration KEY=VALUE` changes how requests are routed and teams moderated"
         )
     if not meant and nearest(key, Console.__struct_fields__, likeness=0.75):
         meant = "console"
     if meant:
-        raise TektonError(
+        raise InvalidRequest(
             f"{key} is a setting of [{meant}] in {Home.from_environment().config}: write it there; `tekton config show` prints "
-            "what holds, `tekton config check` checks the file",
-            code="invalid_request",
+            "what holds, `tekton config check` checks the file"
         )
 
 

@@ -11,7 +11,7 @@ from backend.cli.commands.tools import show_ask
 from backend.cli.exit_codes import OK
 from backend.cli.runner import call
 from backend.schema.attention import AttentionItem, count_waiting
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest
 from backend.schema.params import AcknowledgeAttention, ListAsks, ListAttention, SnoozeAttention
 
 SNOOZE_S = 600.0
@@ -33,7 +33,7 @@ async def desk(options: argparse.Namespace) -> int:
     while.
     """
     if options.what != "list" and not options.ids:
-        raise TektonError("name what `tekton desk` lists", code="invalid_request")
+        raise InvalidRequest("name what `tekton desk` lists")
     if options.what == "ack":
         found = await call(AcknowledgeAttention(options.ids))
     elif options.what == "snooze":

@@ -12,7 +12,7 @@ from backend.cli import terminal
 from backend.cli.command import JSON, SPECIALISTS, argument, command, count
 from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.cli.runner import call, report, silent_backend, unreachable
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.params import Kill, Launch, ListSpecialists, Match, Restart
 from backend.schema.records import FIRST_QUESTIONS, STAND_IN, FleetPlan, LaunchResult
 from backend.schema.states import SpecialistState
@@ -58,7 +58,7 @@ async def kill(options: argparse.Namespace) -> int:
     home are touched. `--all` also works when no backend runs, or it does not answer.
     """
     if not options.names and not options.all:
-        raise TektonError("name specialists to stop, or --all", code="invalid_request")
+        raise InvalidRequest("name specialists to stop, or --all")
     try:
         result = await call(Kill(ids=options.names or ["all"], force=options.force))
     except TektonError as error:

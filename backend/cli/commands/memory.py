@@ -10,7 +10,7 @@ from backend.cli import terminal
 from backend.cli.command import FILES, JSON, SPECIALISTS, argument, command, count
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import call
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.params import (
     AcknowledgeErrors,
     CreateSession,
@@ -46,7 +46,7 @@ async def errors(options: argparse.Namespace) -> int:
     """List errors that nobody has acknowledged. `errors ack` acknowledges records; nothing is deleted."""
     if options.what == "ack":
         if not options.ids and not options.all:
-            raise TektonError("name record numbers, or --all", code="invalid_request")
+            raise InvalidRequest("name record numbers, or --all")
         left = await call(AcknowledgeErrors(ids=options.ids or None, all=options.all))
         print(f"{left.unacknowledged} errors remain unacknowledged")
         return OK
@@ -114,7 +114,7 @@ async def sessions(options: argparse.Namespace) -> int:
         )
     if verb == "rename":
         if len(words) < 2:
-            raise TektonError("give a new title", code="invalid_request")
+            raise InvalidRequest("give a new title")
         await call(PatchSession(id=session_id, title=" ".join(words[1:])), start=True)
     elif verb == "resume":
         await call(PatchSession(id=session_id, is_default=True), start=True)
@@ -131,7 +131,7 @@ async def _is_meant(session_id: str) -> bool:
     """Ask whether a conversation is to go for good; where nobody can be asked, `--yes` must say so."""
     session = await call(GetSession(id=session_id), start=True)
     if not sys.stdin.isatty():
-        raise TektonError("deleting is for good: say so with --yes", code="invalid_request")
+        raise InvalidRequest("deleting is for good: say so with --yes")
     what = f"“{session.title}” with {session.messages} messages"
     return await terminal.confirmed(f"Delete {what} for good?")
 
@@ -139,7 +139,7 @@ async def _is_meant(session_id: str) -> bool:
 async def _pin(number: str, pinned: bool) -> int:
     """Pin a message, so that it is sent with every turn of its conversation."""
     if not number.isdecimal():
-        raise TektonError(f"expected the number of a message, found {number!r}", code="invalid_request")
+        raise InvalidRequest(f"expected the number of a message, found {number!r}")
     await call(PinMessage(message_id=int(number), pinned=pinned), start=True)
     print(f"{'pinned' if pinned else 'unpinned'} {number}")
     return OK
@@ -168,7 +168,7 @@ async def export(options: argparse.Namespace) -> int:
 
 def _first(words: list[str], what: str) -> str:
     if not words:
-        raise TektonError(f"give {what}", code="invalid_request")
+        raise InvalidRequest(f"give {what}")
     return words[0]
 
 

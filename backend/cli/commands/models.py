@@ -14,7 +14,7 @@ from backend.cli.command import JSON, argument, command
 from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.cli.runner import attached, call, here_only, unreachable
 from backend.client import Client
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import ServiceEvent
 from backend.schema.params import (
     GetSnapshot,
@@ -181,7 +181,7 @@ async def _set(options: argparse.Namespace) -> int:
     if options.session:
         model = options.words[0] if options.words else None
         if not (options.provider or model):
-            raise TektonError("give a model, or --provider, or both", code="invalid_request")
+            raise InvalidRequest("give a model, or --provider, or both")
         change = PatchSession(id=options.session, provider=options.provider or UNSET, model=model or UNSET)
         session = await call(change, start=True)
         provider = session.provider or "its specialist's provider"
@@ -190,7 +190,7 @@ async def _set(options: argparse.Namespace) -> int:
     name = _first(options.words, "a specialist")
     model = options.words[1] if len(options.words) > 1 else None
     if not (model or options.provider):
-        raise TektonError("give a model, or --provider, or both", code="invalid_request")
+        raise InvalidRequest("give a model, or --provider, or both")
     result = await call(SetModel(ids=[name], provider=options.provider, model=model), start=True)
     for row in result.results:
         words = f"{row.id.removesuffix('-ai')}: {row.message}"
@@ -205,5 +205,5 @@ async def _set(options: argparse.Namespace) -> int:
 
 def _first(words: list[str], what: str) -> str:
     if not words:
-        raise TektonError(f"give {what}", code="invalid_request")
+        raise InvalidRequest(f"give {what}")
     return words[0]

@@ -9,7 +9,7 @@ from backend.cli.command import JSON, SPECIALISTS, argument, command
 from backend.cli.exit_codes import OK
 from backend.cli.runner import call
 from backend.schema.agents import AgentOption
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest
 from backend.schema.params import GetSnapshot, GetSpecialist, SetAgentOption
 from backend.text import escaped_line
 
@@ -30,14 +30,14 @@ async def options(options: argparse.Namespace) -> int:
     """
     if options.option:
         if not options.value:
-            raise TektonError(f"say what {options.option} is to be", code="invalid_request")
+            raise InvalidRequest(f"say what {options.option} is to be")
         done = await call(SetAgentOption(options.name, options.option, options.value))
         print(f"{_who(done.id)}: {escaped_line(done.option)} is {escaped_line(str(done.value))}")
         return OK
     if options.name:
         rows = [(await call(GetSpecialist(options.name))).status_row]
         if rows[0].agent is None:
-            raise TektonError(f"{options.name} is no external agent that runs", code="invalid_request")
+            raise InvalidRequest(f"{options.name} is no external agent that runs")
     else:
         rows = (await call(GetSnapshot(), start=True)).specialists
     found = {row.id: row.agent.settable for row in rows if row.agent is not None}

@@ -33,7 +33,7 @@ from backend.config.specialist_files import (
 )
 from backend.config.versions import difference, keep, version, versions
 from backend.home import Home, write_private
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.specialists.known_agents import KNOWN, template
 
 NAMES = [agent.name for agent in KNOWN]
@@ -98,9 +98,7 @@ async def specialists(options: argparse.Namespace) -> int:
             pass
     name, *more = options.words or [""]
     if not name:
-        raise TektonError(
-            f"name a specialist: tekton specialists {options.verb} NAME", code="invalid_request"
-        )
+        raise InvalidRequest(f"name a specialist: tekton specialists {options.verb} NAME")
     name = name.lower().replace("-", "_").removesuffix("_ai")
     match options.verb:
         case "show":
@@ -115,13 +113,13 @@ async def specialists(options: argparse.Namespace) -> int:
             return _compare(home, name, [_number(word) for word in more])
         case _:
             if len(more) != 1:
-                raise TektonError("give the number of a version", code="invalid_request")
+                raise InvalidRequest("give the number of a version")
             return _restore(home, name, _number(more[0]))
 
 
 def _number(word: str) -> int:
     if not word.isdecimal():
-        raise TektonError(f"{word!r} is no number of a version", code="invalid_request")
+        raise InvalidRequest(f"{word!r} is no number of a version")
     return int(word)
 
 
@@ -195,7 +193,7 @@ async def _new(home: Home, options: argparse.Namespace) -> int:
     if options.source:
         return await _import(home, given, options.source, asked=not options.yes)
     if not given:
-        raise TektonError("name it: tekton specialists new NAME", code="invalid_request")
+        raise InvalidRequest("name it: tekton specialists new NAME")
     name = fitting_name(given)
     if options.agent:
         return _new_agent(home, name, options)
@@ -265,7 +263,7 @@ async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
     found = read_files(changes).found[name.replace("-", "_")]
     _preview(home, name, changes, found)
     if asked and not sys.stdin.isatty():
-        raise TektonError("nothing was written: where nobody can be asked, say --yes", code="invalid_request")
+        raise InvalidRequest("nothing was written: where nobody can be asked, say --yes")
     if asked and not await terminal.confirmed(f"Write {len(changes)} files to {home.specialists / name}?"):
         print("nothing was written", file=sys.stderr)
         return FAILED
@@ -321,7 +319,7 @@ async def _fetched(url: str) -> dict[str, bytes]:
     try:
         address = httpx.URL(url)
         if address.scheme != "https" and not (address.scheme == "http" and is_loopback(address.host)):
-            raise TektonError(f"{url}: only https is fetched", code="invalid_request")
+            raise InvalidRequest(f"{url}: only https is fetched")
         async with httpx.AsyncClient(timeout=FETCH_S) as http, http.stream("GET", address) as answer:
             if answer.status_code != 200:
                 to = f", which leads to {answer.headers['location']}" if "location" in answer.headers else ""
@@ -371,9 +369,7 @@ def _edit(home: Home, name: str) -> int:
 def _edited(text: str, where: str) -> str:
     """Open an editor on a copy of a text and return what it became."""
     if not sys.stdin.isatty():
-        raise TektonError(
-            "no terminal for an editor: give --persona, or write the file itself", code="invalid_request"
-        )
+        raise InvalidRequest("no terminal for an editor: give --persona, or write the file itself")
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="tekton-") as folder:
         path = Path(folder) / Path(where).name
@@ -381,9 +377,7 @@ def _edited(text: str, where: str) -> str:
         try:
             status = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
         except OSError as error:
-            raise TektonError(
-                f"{editor} cannot be started: {error.strerror}; set EDITOR", code="invalid_request"
-            ) from error
+            raise InvalidRequest(f"{editor} cannot be started: {error.strerror}; set EDITOR") from error
         if status:
             raise TektonError(f"{editor} ended with {status}: nothing was changed")
         return path.read_text(encoding="utf-8", errors="replace")
@@ -414,7 +408,7 @@ async def _remove(home: Home, name: str, *, asked: bool) -> int:
     where = _file_of(home, name)
     path = home.specialists / (where.split("/")[0])
     if asked and not sys.stdin.isatty():
-        raise TektonError("nothing was removed: where nobody can be asked, say --yes", code="invalid_request")
+        raise InvalidRequest("nothing was removed: where nobody can be asked, say --yes")
     if asked and not await terminal.confirmed(f"Remove {path}?"):
         print("nothing was removed", file=sys.stderr)
         return FAILED

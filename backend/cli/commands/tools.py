@@ -12,11 +12,11 @@ from backend.cli.command import JSON, SPECIALISTS, argument, command, count
 from backend.cli.exit_codes import OK
 from backend.cli.runner import call
 from backend.orchestration.approvals.rules import read_pattern
+from backend.schema.errors import InvalidRequest
 from backend.schema.params import (
     AddRule,
     AnswerAsk,
     ExplainRule,
-    InvalidRequest,
     ListAsks,
     ListRules,
     ListToolCalls,

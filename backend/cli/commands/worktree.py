@@ -9,7 +9,7 @@ from backend.cli.command import JSON, SPECIALISTS, argument, command
 from backend.cli.exit_codes import OK
 from backend.cli.runner import here_only
 from backend.home import Home
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest
 from backend.specialists.worktrees import (
     merge_worktree,
     remove_worktree,
@@ -38,7 +38,7 @@ async def worktree(options: argparse.Namespace) -> int:
     home = Home.from_environment().prepare()
     name = options.name.lower().replace("-", "_").removesuffix("_ai")
     if options.verb != "list" and not name:
-        raise TektonError(f"name whose: tekton worktree {options.verb} NAME", code="invalid_request")
+        raise InvalidRequest(f"name whose: tekton worktree {options.verb} NAME")
     match options.verb:
         case "diff":
             print(safe(await worktree_diff(home, name)), end="")

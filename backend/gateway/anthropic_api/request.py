@@ -36,7 +36,7 @@ from backend.schema.content import (
     ToolSpec,
     text_of,
 )
-from backend.schema.params import InvalidRequest
+from backend.schema.errors import InvalidRequest
 from backend.schema.tools import CallRules
 
 BUDGETS: tuple[tuple[int, Effort], ...] = ((16_000, "high"), (4_000, "medium"), (0, "low"))

@@ -22,8 +22,8 @@ from backend.schema.content import (
     text_of,
     wrong_with,
 )
-from backend.schema.errors import TektonError
-from backend.schema.params import InvalidRequest, explain
+from backend.schema.errors import InvalidRequest, TektonError
+from backend.schema.params import explain
 from backend.schema.tools import CallRules
 
 MAX_MODEL_CHARS = 4_000

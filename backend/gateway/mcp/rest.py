@@ -26,8 +26,8 @@ from backend.gateway.routes import CALLED, guarded
 from backend.gateway.sse import data_of, stream_response
 from backend.orchestration.action import Scope
 from backend.orchestration.turns.manager import new_request_id
-from backend.schema.errors import TektonError
-from backend.schema.params import InvalidRequest, explain
+from backend.schema.errors import InvalidRequest, TektonError
+from backend.schema.params import explain
 
 BASE = "/api/mcp/v2"
 EVENTS = ("connected", "progress", "chunk", "message", "complete", "error", "disconnect")

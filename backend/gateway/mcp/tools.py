@@ -17,9 +17,9 @@ from msgspec import Meta, Struct
 from backend.gateway.openapi import ANYTHING
 from backend.orchestration.action import SCOPE_RANK, Action, Scope
 from backend.orchestration.actions import ACTIONS
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.orchestration import Mode, Style
-from backend.schema.params import MAX_ROUNDS, InvalidRequest, explain, unknown_parameter
+from backend.schema.params import MAX_ROUNDS, explain, unknown_parameter
 from backend.suggest import meant
 
 SHOWN = ("specialist_id", "request_id")

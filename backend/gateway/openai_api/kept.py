@@ -13,7 +13,7 @@ from msgspec import Struct
 from backend.memory import MessageStore
 from backend.schema.branches import KEPT
 from backend.schema.content import ChatMessage, OpaquePart, Part
-from backend.schema.errors import TektonError
+from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.records import StoredMessage
 
 PREFIX = "resp_"
@@ -103,8 +103,7 @@ def _kept(question: StoredMessage) -> dict[str, Any] | None:
 
 
 def _unknown(response_id: str | None, why: str = "") -> TektonError:
-    return TektonError(
+    return InvalidRequest(
         f"previous_response_id: nothing is kept of {response_id!r:.80}: {f'{why} ' if why else ''}send all messages",
-        code="invalid_request",
         detail={"param": "previous_response_id", "error_code": "previous_response_not_found"},
     )
