@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -46,6 +45,7 @@ PATH_LIKENESS = 0.8
 """How alike two paths must be for one to be called the one that was meant."""
 HEALTH = RouteDoc("health", None, "Say that the gateway lives.")
 RunHere = Callable[[str, dict[str, Any]], Awaitable[Any]]
+NOWHERE = RouteDoc("nowhere", None, "nowhere")
 READY = RouteDoc("ready", None, "Say whether the gateway serves, and how many specialists live.")
 METRICS = RouteDoc("metrics", "read", "Return figures for Prometheus.", media="text/plain")
 
@@ -104,10 +104,11 @@ async def _run_for_another(
 
 def build_app(gateway: Gateway) -> Starlette:
     """Return the application that serves a gateway."""
+    surface = _Surface(gateway)
     routes: list[BaseRoute] = [
-        Route("/health", guarded(gateway, "health", None, _health(gateway), HEALTH)),
-        Route("/ready", guarded(gateway, "ready", None, _ready(gateway), READY)),
-        Route("/metrics", guarded(gateway, "metrics", "read", _metrics(gateway), METRICS)),
+        Route("/health", guarded(gateway, HEALTH, surface.health)),
+        Route("/ready", guarded(gateway, READY, surface.ready)),
+        Route("/metrics", guarded(gateway, METRICS, surface.metrics)),
         *stream_routes(gateway),
         *openai_routes(gateway),
         *anthropic_routes(gateway),
@@ -115,8 +116,8 @@ def build_app(gateway: Gateway) -> Starlette:
         mcp_route(gateway),
         *rest_routes(gateway),
         *action_routes(gateway),
-        WebSocketRoute("/ws", _websocket(gateway)),
-        WebSocketRoute("/{path:path}", _no_websocket(gateway)),
+        WebSocketRoute("/ws", partial(serve_websocket, gateway)),
+        WebSocketRoute("/{path:path}", surface.no_websocket),
     ]
     routes.append(_document_route(gateway, routes))
     nowhere = _nowhere(gateway, routes)
@@ -149,7 +150,7 @@ def _cors(origins: Sequence[str]) -> list[Middleware]:
 def _document_route(gateway: Gateway, routes: list[BaseRoute]) -> Route:
     """Return the route of the document; it is made at the first question, so that no start waits for it."""
 
-    @functools.cache
+    @cache
     def page() -> bytes:
         return encoder.encode(document(routes))
 
@@ -157,7 +158,7 @@ def _document_route(gateway: Gateway, routes: list[BaseRoute]) -> Route:
         return Response(page(), media_type="application/json")
 
     doc = RouteDoc("openapi", "read", "Return this document.")
-    return Route("/openapi.json", guarded(gateway, "openapi", "read", openapi, doc))
+    return Route("/openapi.json", guarded(gateway, doc, openapi))
 
 
 def report(gateway: Gateway) -> GatewayReport:
@@ -177,56 +178,39 @@ def report(gateway: Gateway) -> GatewayReport:
     )
 
 
-def _health(gateway: Gateway) -> Endpoint:
-    async def health(request: Request) -> Response:
-        uptime = time.monotonic() - gateway.platform.started
+class _Surface:
+    """The endpoints of the gateway itself."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._platform = gateway, gateway.platform
+
+    async def health(self, request: Request) -> Response:
+        uptime = time.monotonic() - self._platform.started
         return json_reply(
             {"status": "healthy", "component": "rhetor", "version": backend.__version__, "uptime": uptime}
         )
 
-    return health
-
-
-def _ready(gateway: Gateway) -> Endpoint:
-    async def ready(request: Request) -> Response:
-        states = [status.state for status in gateway.platform.fleet.statuses()]
+    async def ready(self, request: Request) -> Response:
+        states = [status.state for status in self._platform.fleet.statuses()]
         live = sum(state in LIVE for state in states)
         return json_reply({"ready": True, "specialists": len(states), "live": live})
 
-    return ready
-
-
-def _metrics(gateway: Gateway) -> Endpoint:
-    async def metrics(request: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
+        gateway = self._gateway
         page = await exposition(
             gateway.meters, gateway.platform, clients=len(gateway.clients), streams=gateway.streams
         )
         return Response(page, media_type=CONTENT_TYPE)
 
-    return metrics
-
-
-def _websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
-    async def websocket(socket: WebSocket) -> None:
-        await serve_websocket(gateway, socket)
-
-    return websocket
-
-
-def _no_websocket(gateway: Gateway) -> Callable[[WebSocket], object]:
-    """Return what answers whoever wants a WebSocket where there is none, such as Responses over one."""
-
-    async def refuse(socket: WebSocket) -> None:
+    async def no_websocket(self, socket: WebSocket) -> None:
+        """Answer whoever wants a WebSocket where there is none, such as Responses over one."""
         try:
-            gateway.guard.check_place(socket)
-            path = socket.scope["path"]
+            self._gateway.guard.check_place(socket)
             raise InvalidRequest(
-                f"{path} is not served over a WebSocket: send it over HTTP; the platform's own WebSocket is /ws"
+                f"{socket.scope['path']} is not served over a WebSocket: send it over HTTP; the platform's own WebSocket is /ws"
             )
         except TektonError as error:
             await socket.send_denial_response(error_reply(error))
-
-    return refuse
 
 
 def _nowhere(gateway: Gateway, routes: Sequence[BaseRoute]) -> Endpoint:
@@ -245,7 +229,7 @@ def _nowhere(gateway: Gateway, routes: Sequence[BaseRoute]) -> Endpoint:
         meant = _meant_path(path, request.method, routes)
         raise TektonError(f"there is no {request.method} {path} here{meant}", code="not_found")
 
-    return guarded(gateway, "nowhere", None, nowhere)
+    return guarded(gateway, NOWHERE, nowhere)
 
 
 def _meant_path(path: str, method: str, routes: Sequence[BaseRoute]) -> str:

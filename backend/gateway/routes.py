@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from secrets import token_hex
 from typing import Any, Literal
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
@@ -32,6 +33,7 @@ MAX_QUERY = 100
 CALLED = "tekton.called"
 """Where an endpoint that learns from the body what is called writes it: `(name, scope)`, for the log and the audit."""
 Endpoint = Callable[[Request], Awaitable[Response]]
+Failed = Callable[[TektonError], Response]
 
 
 class HttpRefusal(TektonError):
@@ -42,9 +44,9 @@ class HttpRefusal(TektonError):
         self.status = status
 
 
-def client_name(request: Request) -> str:
+def client_name(connection: HTTPConnection) -> str:
     """Return who is at the other end, as far as the socket knows."""
-    return f"{request.client.host}:{request.client.port}" if request.client else "unknown"
+    return f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"
 
 
 def request_name(request: Request) -> str:
@@ -94,19 +96,18 @@ def _has_much_unread(request: Request) -> bool:
 
 def guarded(
     gateway: Gateway,
-    name: str,
-    scope: Scope | None,
+    doc: RouteDoc,
     endpoint: Endpoint,
-    doc: RouteDoc | None = None,
     *,
     transport: Literal["http", "sse", "mcp", "openai"] = "http",
-    failed: Callable[[TektonError], Response] = error_reply,
+    failed: Failed = error_reply,
 ) -> Endpoint:
     """Wrap an endpoint: authentication before it, its expected errors as JSON, an entry in the call log.
 
-    `failed` puts an error into the words of the endpoint's dialect. `doc` is what the OpenAPI document says of it, by default its name.
+    `doc` says under which name it is logged, which scope it asks for, and what the OpenAPI document says of it. `failed` puts
+    an error into the words of the endpoint's dialect.
     """
-
+    name, scope = doc.name, doc.scope
     max_body = gateway.platform.settings.gateway.max_body_bytes
 
     async def serve(request: Request) -> Response:
@@ -155,7 +156,7 @@ def guarded(
             )
         return response
 
-    vars(serve)["doc"] = doc or RouteDoc(name, scope, name)
+    vars(serve)["doc"] = doc
     return serve
 
 
@@ -164,7 +165,7 @@ def action_routes(gateway: Gateway) -> list[Route]:
     return [
         Route(
             path,
-            guarded(gateway, action.name, action.scope, _endpoint(gateway, action), action_doc(action)),
+            guarded(gateway, action_doc(action), _endpoint(gateway, action)),
             methods=[method],
         )
         for action in ACTIONS.values()
@@ -192,14 +193,28 @@ def _endpoint(gateway: Gateway, action: Action) -> Endpoint:
     return run
 
 
-def refusing(
-    gateway: Gateway, path: str, why: str, *, failed: Callable[[TektonError], Response] = error_reply
+def vendor_route(
+    gateway: Gateway,
+    method: str,
+    path: str,
+    scope: Scope,
+    endpoint: Endpoint,
+    summary: str,
+    body: type[Struct] | None = None,
+    *,
+    failed: Failed = error_reply,
 ) -> Route:
+    """Return a route of a vendor's API; log and document name it by its path."""
+    doc = RouteDoc(path.removeprefix("/").replace("{id}", "id"), scope, summary, body)
+    return Route(path, guarded(gateway, doc, endpoint, transport="openai", failed=failed), methods=[method])
+
+
+def refusing(gateway: Gateway, path: str, why: str, *, failed: Failed = error_reply) -> Route:
     """Return a route of somebody else's API that is not offered: it refuses by name and says what to do instead."""
 
     async def answer(request: Request) -> Response:
         raise InvalidRequest(f"{path}: {why}")
 
     doc = RouteDoc(path.removeprefix("/"), "chat", "Refuse, by name, what is not offered here.")
-    guard = guarded(gateway, doc.name, "chat", answer, doc, transport="openai", failed=failed)
+    guard = guarded(gateway, doc, answer, transport="openai", failed=failed)
     return Route(path, guard, methods=["GET", "POST", "DELETE"])

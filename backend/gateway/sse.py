@@ -39,6 +39,10 @@ _LINE_ENDS = {end.encode(): f"\\u{ord(end):04x}".encode() for end in "\x85\u2028
 """What ends a line for some readers though not for the standard, and how JSON writes it out."""
 
 
+MARK = "\ue000"
+"""Stands for a text while what is around it is encoded, once an answer; a character of private use, which no frame of ours holds."""
+
+
 def data_of(value: Any) -> bytes:
     """Encode a value as JSON in one line, whatever its reader takes for the end of one."""
     data = encoder.encode(value)
@@ -46,6 +50,11 @@ def data_of(value: Any) -> bytes:
         if end in data:
             data = data.replace(end, escaped)
     return data
+
+
+def named_event(name: str, value: Any) -> bytes:
+    """Encode one event with a name."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data_of(value))
 
 
 def frame(value: Any, event_id: str = "") -> bytes:
@@ -88,7 +97,7 @@ def check_streams(gateway: Gateway) -> None:
 
 
 class FrameResponse(StreamingResponse):
-    """A stream of frames, counted against the limit of streams; its end is the frames' end, however it comes.
+    """A stream of frames, counted against the limit of streams (`check_streams`); its end is the frames' end, however it comes.
 
     While nothing comes, a comment every `gateway.keep_alive_s` keeps clients and proxies from giving up.
     """
@@ -152,13 +161,6 @@ def stream_response(gateway: Gateway, frames: AsyncGenerator[bytes]) -> FrameRes
     """
     check_streams(gateway)
     return FrameResponse(gateway, frames)
-
-
-def frame_response(
-    gateway: Gateway, frames: AsyncGenerator[bytes], media: str, alive: bytes | None
-) -> FrameResponse:
-    """Answer with a stream in another dialect; the caller has checked that there is room for it."""
-    return FrameResponse(gateway, frames, media, alive)
 
 
 async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,42 +24,23 @@ from backend.gateway.sse import (
 )
 from backend.gateway.sse_many import bulk_stream, pipeline_stream
 from backend.orchestration.actions import ACTIONS
-from backend.schema.params import Chat, RunBulk, RunPipeline, TeamChat
+from backend.schema.params import Chat, TeamChat
 
+Begin = Callable[[Gateway, Any], Awaitable[AsyncGenerator[bytes]]]
+"""Starts an action by its params and returns its frames."""
 EVENTS = "text/event-stream"
-CHAT = RouteDoc(
-    "chat stream",
-    "chat",
-    "Ask one specialist and stream the answer as server-sent events.",
-    Chat,
-    ACTIONS["chat"].aliases,
-    {"include_metadata": {"type": "boolean", "default": True}},
-    media=EVENTS,
-)
-TEAM = RouteDoc(
-    "team stream",
-    "chat",
-    "Ask the team and stream all answers, interleaved, as server-sent events.",
-    TeamChat,
-    ACTIONS["team_chat"].aliases,
-    media=EVENTS,
-)
-BULK = RouteDoc(
-    "bulk stream",
-    "chat",
-    "Run many requests side by side and stream each result as it is there.",
-    RunBulk,
-    ACTIONS["bulk"].aliases,
-    media=EVENTS,
-)
-PIPELINE = RouteDoc(
-    "pipeline stream",
-    "chat",
-    "Run a pipeline and stream its stages and its output.",
-    RunPipeline,
-    ACTIONS["pipeline"].aliases,
-    media=EVENTS,
-)
+
+
+def _doc(name: str, action: str, summary: str, extra: dict[str, dict[str, Any]] | None = None) -> RouteDoc:
+    known = ACTIONS[action]
+    return RouteDoc(f"{name} stream", "chat", summary, known.params, known.aliases, extra or {}, media=EVENTS)
+
+
+METADATA = {"include_metadata": {"type": "boolean", "default": True}}
+CHAT = _doc("chat", "chat", "Ask one specialist and stream the answer as server-sent events.", METADATA)
+TEAM = _doc("team", "team_chat", "Ask the team and stream all answers, interleaved, as server-sent events.")
+BULK = _doc("bulk", "bulk", "Run many requests side by side and stream each result as it is there.")
+PIPELINE = _doc("pipeline", "pipeline", "Run a pipeline and stream its stages and its output.")
 
 
 def stream_routes(gateway: Gateway) -> list[Route]:
@@ -69,13 +53,21 @@ def stream_routes(gateway: Gateway) -> list[Route]:
         Route("/api/v1/chat/team/stream", team, methods=either),
         Route("/api/chat/{id}/stream", chat, methods=either),
         Route("/api/v1/chat/{id}/stream", chat, methods=either),
-        Route("/api/v1/bulk/stream", _guarded(gateway, BULK, _bulk(gateway)), methods=["POST"]),
-        Route("/api/v1/pipelines/stream", _guarded(gateway, PIPELINE, _pipeline(gateway)), methods=["POST"]),
+        Route(
+            "/api/v1/bulk/stream",
+            _guarded(gateway, BULK, _begun(gateway, "bulk", bulk_stream)),
+            methods=["POST"],
+        ),
+        Route(
+            "/api/v1/pipelines/stream",
+            _guarded(gateway, PIPELINE, _begun(gateway, "pipeline", pipeline_stream)),
+            methods=["POST"],
+        ),
     ]
 
 
 def _guarded(gateway: Gateway, doc: RouteDoc, endpoint: Endpoint) -> Endpoint:
-    return guarded(gateway, doc.name, doc.scope, endpoint, doc, transport="sse")
+    return guarded(gateway, doc, endpoint, transport="sse")
 
 
 def _chat(gateway: Gateway) -> Endpoint:
@@ -111,21 +103,12 @@ def _team(gateway: Gateway) -> Endpoint:
     return team
 
 
-def _bulk(gateway: Gateway) -> Endpoint:
-    async def bulk(request: Request) -> Response:
-        params = ACTIONS["bulk"].read_params(await read_values(request), lax=True)
-        assert isinstance(params, RunBulk)
+def _begun(gateway: Gateway, name: str, begin: Begin) -> Endpoint:
+    """Return the endpoint of an action whose refusals come before its first frame, as a status."""
+
+    async def stream(request: Request) -> Response:
+        params = ACTIONS[name].read_params(await read_values(request), lax=True)
         check_streams(gateway)
-        return stream_response(gateway, await bulk_stream(gateway, params))
+        return stream_response(gateway, await begin(gateway, params))
 
-    return bulk
-
-
-def _pipeline(gateway: Gateway) -> Endpoint:
-    async def pipeline(request: Request) -> Response:
-        params = ACTIONS["pipeline"].read_params(await read_values(request), lax=True)
-        assert isinstance(params, RunPipeline)
-        check_streams(gateway)
-        return stream_response(gateway, await pipeline_stream(gateway, params))
-
-    return pipeline
+    return stream

@@ -17,7 +17,6 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
-from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import backend
@@ -26,7 +25,8 @@ from backend.events import ReplayLost, Subscription
 from backend.gateway.auth import Principal, Refused
 from backend.gateway.context import Gateway
 from backend.gateway.protocols import FRAMES
-from backend.gateway.responses import error_body, not_json
+from backend.gateway.responses import error_reply, not_json
+from backend.gateway.routes import client_name
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.caller import caller
 from backend.schema.errors import InvalidRequest, TektonError
@@ -98,7 +98,7 @@ def _read(name: str, values: dict[str, Any], kind: type[F]) -> F:
 async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
     """Serve one connection to its end. Authentication comes before the handshake is answered."""
     began = time.monotonic()
-    client = f"{socket.client.host}:{socket.client.port}" if socket.client else "unknown"
+    client = client_name(socket)
     try:
         principal = gateway.guard.check(socket, "read")
         limit = gateway.platform.settings.gateway.max_connections
@@ -106,8 +106,7 @@ async def serve_websocket(gateway: Gateway, socket: WebSocket) -> None:
             raise Refused(429, f"{limit} clients are connected already (gateway.max_connections)")
     except Refused as refused:
         gateway.log.note(client, "ws", "connect", refused.status, began=began, refusal=refused.message)
-        body = encoder.encode(error_body(refused))
-        await socket.send_denial_response(Response(body, refused.status, media_type="application/json"))
+        await socket.send_denial_response(error_reply(refused))
         return
     await socket.accept()
     gateway.log.note(client, "ws", "connect", 101, began=began)

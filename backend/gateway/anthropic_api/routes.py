@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -15,21 +16,10 @@ from backend.gateway.completions.answer import find_model, of_many
 from backend.gateway.completions.asked import refused
 from backend.gateway.completions.serve import serve
 from backend.gateway.context import Gateway
-from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import decode_object, json_reply
-from backend.gateway.routes import guarded
+from backend.gateway.routes import vendor_route
 from backend.schema.records import SpecialistStatus
 from backend.schema.states import LIVE
-
-MESSAGES = RouteDoc(
-    "v1/messages", "chat", "Answer a conversation in Anthropic's shape, plain or streamed.", MessageBody
-)
-COUNT = RouteDoc(
-    "v1/messages/count_tokens",
-    "read",
-    "Count the tokens of a conversation for a running specialist.",
-    CountBody,
-)
 
 
 def anthropic_routes(gateway: Gateway) -> list[Route]:
@@ -48,19 +38,12 @@ def anthropic_routes(gateway: Gateway) -> list[Route]:
         texts.insert(0, gateway.platform.catalog.get(ai_id).persona)
         return json_reply({"input_tokens": await gateway.platform.turns.count_tokens(ai_id, texts)})
 
-    ask = guarded(gateway, "v1/messages", "chat", messages, MESSAGES, transport="openai", failed=error_reply)
-    count = guarded(
-        gateway,
-        "v1/messages/count_tokens",
-        "read",
-        count_tokens,
-        COUNT,
-        transport="openai",
-        failed=error_reply,
-    )
+    route = partial(vendor_route, gateway, "POST", failed=error_reply)
+    ask = "Answer a conversation in Anthropic's shape, plain or streamed."
+    count = "Count the tokens of a conversation for a running specialist."
     return [
-        Route("/v1/messages", ask, methods=["POST"]),
-        Route("/v1/messages/count_tokens", count, methods=["POST"]),
+        route("/v1/messages", "chat", messages, ask, MessageBody),
+        route("/v1/messages/count_tokens", "read", count_tokens, count, CountBody),
     ]
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from backend.gateway.completions.answer import Answered, Finish, Piece
 from backend.gateway.completions.serve import SSE, Head
 from backend.gateway.responses import reply_with, status_of
-from backend.gateway.sse import data_of
+from backend.gateway.sse import MARK, data_of, named_event
 from backend.providers.chat_messages import arguments_object
 from backend.schema.content import Part, ReasoningPart, TextPart, ToolCall
 from backend.schema.errors import TektonError
@@ -27,8 +27,6 @@ ERRORS = {
     401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
     429: "rate_limit_error", 500: "api_error", 503: "overloaded_error",
 }  # fmt: skip
-_MARK = "\ue000"
-"""Stands for the text while what is around it is encoded; a character of private use, which no frame of ours holds."""
 
 
 def error_reply(error: TektonError) -> Response:
@@ -95,8 +93,8 @@ class MessageWriter:
                 return b""
             begin = self._block("text", {"type": "text", "text": ""}) if self._open != "text" else b""
             if begin:
-                text = {"type": "text_delta", "text": _MARK}
-                self._around = self._delta(text).split(data_of(_MARK))
+                text = {"type": "text_delta", "text": MARK}
+                self._around = self._delta(text).split(data_of(MARK))
             return begin + data_of(piece.text).join(self._around)
         if piece.reasoning:
             return self._thinking() + self._delta({"type": "thinking_delta", "thinking": piece.reasoning})
@@ -127,7 +125,7 @@ class MessageWriter:
         return _event("message_delta", **changes) + _event("message_stop")
 
     def failed(self, error: TektonError) -> bytes:
-        return b"event: error\ndata: %b\n\n" % data_of(error_value(error))
+        return named_event("error", error_value(error))
 
     def _thinking(self) -> bytes:
         if self._open == "thinking":
@@ -176,7 +174,7 @@ class MessageWriter:
 
 
 def _event(name: str, **values: Any) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), data_of({"type": name, **values}))
+    return named_event(name, {"type": name, **values})
 
 
 def _tool(call: StreamToolCall) -> dict[str, Any]:
@@ -190,11 +188,7 @@ def _reason(finish: Finish) -> str:
 
 
 def _content(answered: Answered) -> list[dict[str, Any]]:
-    parts: list[Part] = answered.parts
-    if not parts:
-        thought = [ReasoningPart(answered.reasoning)] if answered.reasoning else []
-        parts = [*thought, TextPart(answered.text)]
-    return [block for part in parts if (block := _block_of(part))]
+    return [block for part in answered.as_parts if (block := _block_of(part))]
 
 
 def _block_of(part: Part) -> dict[str, Any] | None:

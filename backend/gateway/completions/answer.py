@@ -88,6 +88,12 @@ class Answered:
     finish: Finish
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
 
+    @property
+    def as_parts(self) -> list[Part]:
+        """The answer in parts, also where it is plain text, with its thinking in front."""
+        thought = [ReasoningPart(self.reasoning)] if self.reasoning else []
+        return self.parts or [*thought, TextPart(self.text)]
+
 
 class Collector:
     """Puts an answer together from its pieces."""

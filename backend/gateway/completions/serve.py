@@ -27,7 +27,7 @@ from backend.gateway.completions.stop_sequences import stopped
 from backend.gateway.context import Gateway
 from backend.gateway.disconnect import while_present
 from backend.gateway.responses import json_reply
-from backend.gateway.sse import COMMENT, check_streams, frame_response
+from backend.gateway.sse import FrameResponse, check_streams
 from backend.orchestration.turns.manager import new_request_id
 from backend.schema.content import TokenLogprob
 from backend.schema.errors import TektonError
@@ -112,7 +112,7 @@ async def serve(gateway: Gateway, request: Request, asked: Asked, make: Callable
         # a refusal that comes at once is still a status code; after the first byte it can only be a frame
         await while_present(request, _at_once(coming))
         first = coming.result() if coming.done() else coming
-        response = frame_response(gateway, _frames(writer, first, pieces), writer.media, writer.alive)
+        response = FrameResponse(gateway, _frames(writer, first, pieces), writer.media, writer.alive)
     response.headers["x-request-id"] = name
     if ai_id:
         response.headers["x-tekton-specialist"] = ai_id
@@ -239,6 +239,3 @@ async def _give_up(first: Batch | asyncio.Future[Batch], pieces: Pieces) -> None
         first.cancel()
         await asyncio.wait([first])
     await pieces.aclose()
-
-
-__all__ = ["COMMENT", "MAX_CHOICES", "SSE", "Head", "Writer", "name_unused", "serve", "token_value"]

@@ -27,7 +27,7 @@ from backend.gateway.mcp.local import LocalCaller
 from backend.gateway.mcp.tools import Tool
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import error_reply, status_of
-from backend.gateway.routes import bounded
+from backend.gateway.routes import bounded, client_name
 from backend.schema.errors import TektonError
 
 log = logging.getLogger(__name__)
@@ -95,10 +95,8 @@ class McpEndpoint:
         try:
             principal = self._gateway.guard.check(connection, "read")
         except Refused as refused:
-            client = connection.client
-            who = f"{client.host}:{client.port}" if client else "unknown"
             self._gateway.log.note(
-                who,
+                client_name(connection),
                 "mcp",
                 "connect",
                 refused.status,
@@ -209,9 +207,8 @@ class McpEndpoint:
 
     def _ended(self, ctx: Any, tool: Tool, failure: TektonError | None, began: float) -> None:
         request: Request = ctx.request
-        who = f"{request.client.host}:{request.client.port}" if request.client else "unknown"
         self._gateway.log.note(
-            who,
+            client_name(request),
             "mcp",
             tool.name,
             status_of(failure) if failure else 200,

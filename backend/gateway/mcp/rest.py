@@ -23,7 +23,7 @@ from backend.gateway.mcp.tools import Tool, allowed_tools, find_tool
 from backend.gateway.openapi import JSON, RouteDoc
 from backend.gateway.responses import decode_object, error_body, json_reply, status_of
 from backend.gateway.routes import CALLED, guarded
-from backend.gateway.sse import data_of, stream_response
+from backend.gateway.sse import named_event, stream_response
 from backend.orchestration.action import Scope
 from backend.orchestration.turns.manager import new_request_id
 from backend.schema.errors import InvalidRequest, TektonError
@@ -47,9 +47,8 @@ def rest_routes(gateway: Gateway) -> list[Route]:
     surface = _Surface(gateway)
 
     def route(path: str, endpoint: Any, summary: str, *, calls: bool = False, media: str = JSON) -> Route:
-        name = f"mcp{path}"
-        doc = RouteDoc(name, "read", summary, ToolCall if calls else None, media=media)
-        wrapped = guarded(gateway, name, "read", endpoint, doc, transport="mcp")
+        doc = RouteDoc(f"mcp{path}", "read", summary, ToolCall if calls else None, media=media)
+        wrapped = guarded(gateway, doc, endpoint, transport="mcp")
         return Route(f"{BASE}{path}", wrapped, methods=["POST" if calls else "GET"])
 
     follow = "Call a tool and follow it by named server-sent events."
@@ -118,14 +117,14 @@ class _Surface:
         request_id = call.arguments.get("request_id") or new_request_id()
         arguments = {**call.arguments, "request_id": request_id} if tool.is_long else call.arguments
         facts = {"tool_name": tool.name, "request_id": request_id}
-        yield event("connected", facts)
+        yield named_event("connected", facts)
         async with aclosing(self._notices(tool, arguments, scope)) as notices:
             try:
                 async for name, value in notices:
-                    yield event(name, value)
+                    yield named_event(name, value)
             except TektonError as error:
-                yield event("error", error_body(error))
-        yield event("disconnect", facts)
+                yield named_event("error", error_body(error))
+        yield named_event("disconnect", facts)
 
     async def _notices(
         self, tool: Tool, arguments: dict[str, Any], scope: Scope
@@ -175,11 +174,6 @@ def read_call(values: dict[str, Any]) -> ToolCall:
         return msgspec.convert(values, ToolCall)
     except msgspec.ValidationError as error:
         raise InvalidRequest(explain("mcp", str(error), values, ToolCall)) from error
-
-
-def event(name: str, value: Any) -> bytes:
-    """Encode one named event."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), data_of(value))
 
 
 def _success(result: Any) -> Response:

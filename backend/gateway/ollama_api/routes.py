@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -29,10 +30,8 @@ from backend.gateway.ollama_api.request import (
     read_generate,
 )
 from backend.gateway.ollama_api.writer import ChatWriter, GenerateWriter, error_reply
-from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import decode_object, json_reply
-from backend.gateway.routes import Endpoint, guarded, refusing
-from backend.orchestration.action import Scope
+from backend.gateway.routes import refusing, vendor_route
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
 from backend.schema.records import SpecialistStatus
@@ -60,46 +59,24 @@ REFUSED = {
 
 def ollama_routes(gateway: Gateway) -> list[Route]:
     """Return the routes of the dialect."""
-    surface = _Surface(gateway)
-
-    def route(
-        path: str, method: str, scope: Scope, endpoint: Endpoint, summary: str, body: Any = None
-    ) -> Route:
-        name = path.removeprefix("/")
-        doc = RouteDoc(name, scope, summary, body)
-        guard = guarded(gateway, name, scope, endpoint, doc, transport="openai", failed=error_reply)
-        return Route(path, guard, methods=[method])
-
+    surface, route = _Surface(gateway), partial(vendor_route, gateway, failed=error_reply)
+    embed, show = (
+        "Make texts into vectors, in Ollama's shape.",
+        "Describe a specialist as Ollama does a model.",
+    )
+    chat, generate = "Answer a chat in Ollama's shape.", "Answer a prompt in Ollama's shape."
+    tags = "List specialists as Ollama lists models."
+    running = "List the specialists that run, in Ollama's shape."
+    version = "Return the platform's version."
     return [
         *(refusing(gateway, path, why, failed=error_reply) for path, why in REFUSED.items()),
-        route(
-            "/api/embed",
-            "POST",
-            "chat",
-            surface.embed,
-            "Make texts into vectors, in Ollama's shape.",
-            EmbedBody,
-        ),
-        route("/api/chat", "POST", "chat", surface.chat, "Answer a chat in Ollama's shape.", ChatBody),
-        route(
-            "/api/generate",
-            "POST",
-            "chat",
-            surface.generate,
-            "Answer a prompt in Ollama's shape.",
-            GenerateBody,
-        ),
-        route("/api/tags", "GET", "read", surface.tags, "List specialists as Ollama lists models."),
-        route("/api/ps", "GET", "read", surface.running, "List the specialists that run, in Ollama's shape."),
-        route(
-            "/api/show",
-            "POST",
-            "read",
-            surface.show,
-            "Describe a specialist as Ollama does a model.",
-            ShowBody,
-        ),
-        route("/api/version", "GET", "read", surface.version, "Return the platform's version."),
+        route("POST", "/api/embed", "chat", surface.embed, embed, EmbedBody),
+        route("POST", "/api/chat", "chat", surface.chat, chat, ChatBody),
+        route("POST", "/api/generate", "chat", surface.generate, generate, GenerateBody),
+        route("GET", "/api/tags", "read", surface.tags, tags),
+        route("GET", "/api/ps", "read", surface.running, running),
+        route("POST", "/api/show", "read", surface.show, show, ShowBody),
+        route("GET", "/api/version", "read", surface.version, version),
     ]
 
 

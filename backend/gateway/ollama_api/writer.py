@@ -13,7 +13,7 @@ from starlette.responses import Response
 from backend.gateway.completions.answer import Answered, Collector, Finish, Piece
 from backend.gateway.completions.serve import Head, token_value
 from backend.gateway.responses import reply_with
-from backend.gateway.sse import data_of
+from backend.gateway.sse import MARK, data_of
 from backend.providers.chat_messages import arguments_object
 from backend.schema.content import TokenLogprob, ToolCall
 from backend.schema.errors import TektonError
@@ -21,8 +21,6 @@ from backend.wire import encode_line
 
 NDJSON = "application/x-ndjson"
 NANOSECONDS = 1_000_000_000
-_MARK = "\ue000"
-"""Stands for the text while what is around it is encoded; a character of private use, which no frame of ours holds."""
 
 
 def error_reply(error: TektonError) -> Response:
@@ -40,7 +38,7 @@ class ChatWriter:
         self._began = time.monotonic()
         self._calls = Collector()
         self._likely: list[TokenLogprob] = []
-        self._around = encode_line(self._said(_MARK, "", []) | {"done": False}).split(data_of(_MARK))
+        self._around = encode_line(self._said(MARK, "", []) | {"done": False}).split(data_of(MARK))
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
         [answered] = answers

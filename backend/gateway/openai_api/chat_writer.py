@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from backend.gateway.completions.answer import Answered, Finish, Piece
-from backend.gateway.completions.serve import COMMENT, SSE, Head, token_value
+from backend.gateway.completions.serve import SSE, Head, token_value
 from backend.gateway.responses import error_body
-from backend.gateway.sse import data_of, frame
+from backend.gateway.sse import COMMENT, MARK, data_of, frame
 from backend.schema.content import TokenLogprob, ToolCall
 from backend.schema.errors import TektonError
 from backend.schema.frames import FinishReason, Usage, summed
@@ -18,8 +18,6 @@ from backend.schema.frames import FinishReason, Usage, summed
 DONE = b"data: [DONE]\n\n"
 FINISH_REASONS: dict[FinishReason, str] = {"refusal": "content_filter", "other": "length"}
 """What the protocol has no word for, in the nearest it has; none of them says that the answer is complete."""
-_MARK = "\ue000"
-"""Stands for the text while what is around it is encoded; a character of private use, which no frame of ours holds."""
 
 
 def usage_value(usage: Usage) -> dict[str, Any]:
@@ -44,8 +42,8 @@ class ChatWriter:
         self._begun: set[int] = set()
         self._likely: dict[int, list[TokenLogprob]] = {}
         """Log probabilities whose text has not come yet, by choice."""
-        self._text = self._chunk({"content": _MARK}).split(data_of(_MARK))
-        self._thinking = self._chunk({"reasoning_content": _MARK}).split(data_of(_MARK))
+        self._text = self._chunk({"content": MARK}).split(data_of(MARK))
+        self._thinking = self._chunk({"reasoning_content": MARK}).split(data_of(MARK))
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
         asked, last = self._head.asked, answers[-1].finish

@@ -10,20 +10,19 @@ from typing import Any, cast
 import msgspec
 
 from backend.gateway.completions.answer import Answered, Finish, Piece
-from backend.gateway.completions.serve import COMMENT, SSE, Head, token_value
+from backend.gateway.completions.serve import SSE, Head, token_value
 from backend.gateway.openai_api.chat_writer import DONE
 from backend.gateway.openai_api.responses_request import REDACTED, ResponseBody
 from backend.gateway.responses import status_of
-from backend.gateway.sse import data_of
+from backend.gateway.sse import COMMENT, MARK, data_of, named_event
 from backend.schema.content import Part, ReasoningPart, TextPart, ToolCall
 from backend.schema.errors import TektonError
 from backend.schema.frames import StreamSignature, StreamToolCall, Usage
 
 FAILURES = {"context_overflow": "context_length_exceeded", "provider_rate_limited": "server_is_overloaded"}
 """Codes by which clients know what to do; lasting failures are `invalid_prompt`, which nobody tries again."""
-_MARK = "\ue000"
 _NUMBER = 987654321987654321
-"""Stand for text and running number while what is around them is encoded; no frame of ours holds either."""
+"""Stands for the running number as `MARK` does for the text; no frame of ours holds it."""
 
 
 def usage_value(usage: Usage) -> dict[str, Any]:
@@ -38,17 +37,14 @@ def usage_value(usage: Usage) -> dict[str, Any]:
 
 
 class _Open:
-    """An item that grows; `index` is its place in the output."""
+    """An item that grows. `index` is its place in the output, `part` what the protocol calls the place of a text in it."""
 
-    def __init__(self, index: int, item: dict[str, Any]) -> None:
+    def __init__(self, index: int, item: dict[str, Any], part: str) -> None:
         self.index, self.item = index, item
+        self.place = {"item_id": item["id"], "output_index": index, **({part: 0} if part else {})}
         self.text: list[str] = []
         self.likely: list[dict[str, Any]] = []
         self.around: list[bytes] = []
-
-    @property
-    def id(self) -> str:
-        return str(self.item["id"])
 
 
 class ResponseWriter:
@@ -69,11 +65,7 @@ class ResponseWriter:
 
     def whole(self, answers: list[Answered]) -> dict[str, Any]:
         [answered] = answers
-        parts: list[Part] = answered.parts
-        if not parts:
-            thought = [ReasoningPart(answered.reasoning)] if answered.reasoning else []
-            parts = [*thought, TextPart(answered.text)]
-        for part in parts:
+        for part in answered.as_parts:
             if (item := self._item_of(part)) is not None:
                 self._output.append(item)
                 if isinstance(part, TextPart):
@@ -82,9 +74,8 @@ class ResponseWriter:
 
     def begin(self) -> bytes:
         response = self._response("in_progress", None, None)
-        return self._event("response.created", response=response) + self._event(
-            "response.in_progress", response=response
-        )
+        created = self._event("response.created", response=response)
+        return created + self._event("response.in_progress", response=response)
 
     def piece(self, piece: Piece) -> bytes:
         if piece.text:
@@ -97,14 +88,8 @@ class ResponseWriter:
                 return begin + self._delta(self._message, piece.text)
             likely, self._likely = self._likely, []
             self._message.likely += likely
-            item_place = {
-                "item_id": self._message.id,
-                "output_index": self._message.index,
-                "content_index": 0,
-            }
-            return begin + self._event(
-                "response.output_text.delta", **item_place, logprobs=likely, delta=piece.text
-            )
+            place, kind = self._message.place, "response.output_text.delta"
+            return begin + self._event(kind, **place, logprobs=likely, delta=piece.text)
         if piece.logprobs:
             self._likely += [token_value(token) for token in piece.logprobs]
             return b""
@@ -123,11 +108,9 @@ class ResponseWriter:
             # clients parse the arguments of a call without any, and an empty text is no JSON
             call.item["arguments"] = "".join(call.text) or "{}"
             call.item["status"] = "completed"
-            out += self._event(
-                "response.function_call_arguments.done",
-                item_id=call.id, output_index=call.index, arguments=call.item["arguments"], name=call.item["name"],
-            )  # fmt: skip
-            out += self._event("response.output_item.done", output_index=call.index, item=call.item)
+            said = {"arguments": call.item["arguments"], "name": call.item["name"]}
+            out += self._event("response.function_call_arguments.done", **call.place, **said)
+            out += self._done(call)
         return out
 
     def close(self, finishes: list[Finish]) -> bytes:
@@ -148,59 +131,44 @@ class ResponseWriter:
     # items
 
     def _begin_message(self) -> bytes:
-        item: dict[str, Any] = {
-            "id": f"msg_{self._head.name}_{len(self._output)}", "type": "message", "status": "in_progress",
-            "role": "assistant", "content": [],
-        }  # fmt: skip
-        self._message = opened = self._add(item)
+        self._message = opened = self._add(self._said("in_progress", []), "content_index")
+        opened.around = self._around("response.output_text.delta", {**opened.place, "logprobs": []})
         part = _output_text("")
-        place = {"item_id": opened.id, "output_index": opened.index, "content_index": 0}
-        opened.around = self._around("response.output_text.delta", {**place, "logprobs": []})
-        return self._event("response.output_item.added", output_index=opened.index, item=item) + self._event(
-            "response.content_part.added", **place, part=part
-        )
+        return self._added(opened) + self._event("response.content_part.added", **opened.place, part=part)
 
     def _end_message(self) -> bytes:
         if self._message is None:
             return b""
         opened, self._message = self._message, None
         text = "".join(opened.text)
-        place = {"item_id": opened.id, "output_index": opened.index, "content_index": 0}
         part = _output_text(text, opened.likely)
         opened.item |= {"status": "completed", "content": [part]}
         return (
-            self._event("response.output_text.done", **place, text=text, logprobs=opened.likely)
-            + self._event("response.content_part.done", **place, part=part)
-            + self._event("response.output_item.done", output_index=opened.index, item=opened.item)
+            self._event("response.output_text.done", **opened.place, text=text, logprobs=opened.likely)
+            + self._event("response.content_part.done", **opened.place, part=part)
+            + self._done(opened)
         )
 
     def _begin_thinking(self) -> bytes:
-        item: dict[str, Any] = {
-            "id": f"rs_{self._head.name}_{len(self._output)}",
-            "type": "reasoning",
-            "summary": [],
-        }
-        self._thinking = opened = self._add(item)
-        place = {"item_id": opened.id, "output_index": opened.index, "summary_index": 0}
-        opened.around = self._around("response.reasoning_summary_text.delta", place)
-        return self._event("response.output_item.added", output_index=opened.index, item=item) + self._event(
-            "response.reasoning_summary_part.added", **place, part={"type": "summary_text", "text": ""}
-        )
+        self._thinking = opened = self._add(self._thought("", "", redacted=False), "summary_index")
+        opened.around = self._around("response.reasoning_summary_text.delta", opened.place)
+        part = {"type": "summary_text", "text": ""}
+        added = self._added(opened)
+        return added + self._event("response.reasoning_summary_part.added", **opened.place, part=part)
 
     def _end_thinking(self, signature: str = "") -> bytes:
         if self._thinking is None:
             return b""
         opened, self._thinking = self._thinking, None
         text = "".join(opened.text)
-        place = {"item_id": opened.id, "output_index": opened.index, "summary_index": 0}
         part = {"type": "summary_text", "text": text}
         opened.item["summary"] = [part]
         if signature:
             opened.item["encrypted_content"] = signature
         return (
-            self._event("response.reasoning_summary_text.done", **place, text=text)
-            + self._event("response.reasoning_summary_part.done", **place, part=part)
-            + self._event("response.output_item.done", output_index=opened.index, item=opened.item)
+            self._event("response.reasoning_summary_text.done", **opened.place, text=text)
+            + self._event("response.reasoning_summary_part.done", **opened.place, part=part)
+            + self._done(opened)
         )
 
     def _sign(self, piece: StreamSignature) -> bytes:
@@ -208,49 +176,50 @@ class ResponseWriter:
             begin = self._begin_thinking() if self._thinking is None else b""
             return begin + self._end_thinking(piece.signature)
         ended = self._end_thinking()
-        item = self._thought("", piece.signature, redacted=True)
-        opened = self._add(item)
-        return (
-            ended
-            + self._event("response.output_item.added", output_index=opened.index, item=item)
-            + self._event("response.output_item.done", output_index=opened.index, item=item)
-        )
+        opened = self._add(self._thought("", piece.signature, redacted=True))
+        return ended + self._added(opened) + self._done(opened)
 
     def _call(self, piece: StreamToolCall) -> bytes:
         begin = b""
         if piece.index not in self._calls:
             # an item is closed before the next opens: some clients keep one open item only
             begin = self._end_thinking() + self._end_message()
-            item = self._called(piece.id, piece.name, "", "in_progress")
-            opened = self._calls[piece.index] = self._add(item)
-            opened.around = self._around(
-                "response.function_call_arguments.delta", {"item_id": opened.id, "output_index": opened.index}
-            )
-            begin += self._event("response.output_item.added", output_index=opened.index, item=item)
+            opened = self._add(self._called(piece.id, piece.name, "", "in_progress"))
+            self._calls[piece.index] = opened
+            opened.around = self._around("response.function_call_arguments.delta", opened.place)
+            begin += self._added(opened)
         call = self._calls[piece.index]
         if not piece.arguments:
             return begin
         call.text.append(piece.arguments)
         return begin + self._delta(call, piece.arguments)
 
-    def _add(self, item: dict[str, Any]) -> _Open:
+    def _add(self, item: dict[str, Any], part: str = "") -> _Open:
         self._output.append(item)
-        return _Open(len(self._output) - 1, item)
+        return _Open(len(self._output) - 1, item, part)
+
+    def _added(self, opened: _Open) -> bytes:
+        return self._event("response.output_item.added", output_index=opened.index, item=opened.item)
+
+    def _done(self, opened: _Open) -> bytes:
+        return self._event("response.output_item.done", output_index=opened.index, item=opened.item)
 
     def _item_of(self, part: Part) -> dict[str, Any] | None:
         match part:
             case TextPart():
-                content = [_output_text(part.text)]
-                return {
-                    "id": f"msg_{self._head.name}_{len(self._output)}", "type": "message", "status": "completed",
-                    "role": "assistant", "content": content,
-                }  # fmt: skip
+                return self._said("completed", [_output_text(part.text)])
             case ReasoningPart():
                 return self._thought(part.text, part.signature, redacted=part.redacted)
             case ToolCall():
                 return self._called(part.id, part.name, part.arguments, "completed")
             case _:
                 return None
+
+    def _said(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": f"msg_{self._head.name}_{len(self._output)}", "type": "message", "status": status,
+            "role": "assistant", "content": content,
+        }  # fmt: skip
 
     def _thought(self, text: str, signature: str, *, redacted: bool) -> dict[str, Any]:
         return {
@@ -270,14 +239,13 @@ class ResponseWriter:
 
     def _event(self, kind: str, **values: Any) -> bytes:
         number, self._number = self._number, self._number + 1
-        data = data_of({"type": kind, "sequence_number": number, **values})
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+        return named_event(kind, {"type": kind, "sequence_number": number, **values})
 
     def _around(self, kind: str, values: dict[str, Any]) -> list[bytes]:
         """Return what stands before the number, between number and text, and behind the text of a delta."""
-        data = data_of({"type": kind, "sequence_number": _NUMBER, **values, "delta": _MARK})
+        data = data_of({"type": kind, "sequence_number": _NUMBER, **values, "delta": MARK})
         before, rest = data.split(str(_NUMBER).encode(), 1)
-        between, after = rest.split(data_of(_MARK), 1)
+        between, after = rest.split(data_of(MARK), 1)
         return [b"event: %b\ndata: %b" % (kind.encode(), before), between, after + b"\n\n"]
 
     def _delta(self, opened: _Open, text: str) -> bytes:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from backend.gateway.anthropic_api.routes import model_rows
-from backend.gateway.completions.answer import TEAM_MODEL, Answered, Finish, find_model, is_pipeline
+from backend.gateway.completions.answer import (
+    AUTO_MODEL,
+    TEAM_MODEL,
+    Answered,
+    Finish,
+    find_model,
+    is_pipeline,
+)
 from backend.gateway.completions.asked import refused
 from backend.gateway.completions.embeddings import embed
 from backend.gateway.completions.serve import Head, serve
 from backend.gateway.context import Gateway
-from backend.gateway.openai_api import models
 from backend.gateway.openai_api.chat_request import CompletionBody, read_asked
 from backend.gateway.openai_api.chat_writer import ChatWriter
 from backend.gateway.openai_api.embeddings import EmbeddingBody, embedding_value, read_embedding
@@ -24,27 +33,15 @@ from backend.gateway.openai_api.responses_request import (
     read_response,
 )
 from backend.gateway.openai_api.responses_writer import ResponseWriter
-from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import decode_object, json_reply
-from backend.gateway.routes import guarded, refusing
+from backend.gateway.routes import refusing, vendor_route
 from backend.grammar import parse
 from backend.schema.frames import Usage
+from backend.schema.records import SpecialistStatus
+from backend.schema.states import LIVE
 
-MODELS = RouteDoc("v1/models", "read", "List every specialist as a model; those that run come first.")
-MODEL = RouteDoc("v1/models/id", "read", "Describe a model: a specialist, `team`, `auto` or a pipeline.")
-CHAT = RouteDoc(
-    "v1/chat/completions",
-    "chat",
-    "Answer a conversation in OpenAI's shape, plain or streamed.",
-    CompletionBody,
-)
-
-
-EMBEDDINGS = RouteDoc(
-    "v1/embeddings", "chat", "Make texts into vectors, by the model behind a specialist.", EmbeddingBody
-)
-RESPONSE = RouteDoc("v1/responses/id", "read", "Return a response that was stored.")
-DELETION = RouteDoc("v1/responses/id", "chat", "Delete a stored response and its question, for good.")
+OWNER = "tekton"
+OF_MANY = (TEAM_MODEL, AUTO_MODEL)
 REFUSED = {
     "/v1/responses/input_tokens": "tokens are counted by /v1/messages/count_tokens",
     "/v1/responses/{id}/cancel": "only answers in the background are cancelled so: close the connection of one that is streamed",
@@ -52,39 +49,32 @@ REFUSED = {
     "/v1/completions": "this older form is not answered: use /v1/chat/completions",
 }
 """What of OpenAI's API is not offered, and what to do instead."""
-COMPACTION = RouteDoc(
-    "v1/responses/compact", "chat", "Refuse, by name: conversations are not compacted here."
-)
-RESPONSES = RouteDoc(
-    "v1/responses", "chat", "Answer in the shape of OpenAI's Responses, plain or streamed.", ResponseBody
-)
 
 
 def openai_routes(gateway: Gateway) -> list[Route]:
     """Return the routes of the OpenAI-compatible surface."""
-    surface = _Surface(gateway)
-    listing = guarded(gateway, "v1/models", "read", surface.models, MODELS, transport="openai")
-    model = guarded(gateway, "v1/models/id", "read", surface.model, MODEL, transport="openai")
-    chat = guarded(gateway, "v1/chat/completions", "chat", surface.chat, CHAT, transport="openai")
-    responses = guarded(gateway, "v1/responses", "chat", surface.responses, RESPONSES, transport="openai")
-    vectors = guarded(gateway, "v1/embeddings", "chat", surface.embeddings, EMBEDDINGS, transport="openai")
-    response = guarded(gateway, "v1/responses/id", "read", surface.response, RESPONSE, transport="openai")
-    compact = guarded(
-        gateway, "v1/responses/compact", "chat", surface.compact, COMPACTION, transport="openai"
+    surface, route = _Surface(gateway), partial(vendor_route, gateway)
+    compact = "Refuse, by name: conversations are not compacted here."
+    read, delete = (
+        "Return a response that was stored.",
+        "Delete a stored response and its question, for good.",
     )
-    deletion = guarded(
-        gateway, "v1/responses/id", "chat", surface.delete_response, DELETION, transport="openai"
-    )
+    ask = "Answer in the shape of OpenAI's Responses, plain or streamed."
+    chat = "Answer a conversation in OpenAI's shape, plain or streamed."
+    embed = "Make texts into vectors, by the model behind a specialist."
+    listing = "List every specialist as a model; those that run come first."
+    model = "Describe a model: a specialist, `team`, `auto` or a pipeline."
     return [
-        Route("/v1/responses", responses, methods=["POST"]),
-        Route("/v1/responses/compact", compact, methods=["POST"]),
+        route("POST", "/v1/responses", "chat", surface.responses, ask, ResponseBody),
+        route("POST", "/v1/responses/compact", "chat", surface.compact, compact),
+        # before the path that takes any id: the first route that fits is taken
         *(refusing(gateway, path, why) for path, why in REFUSED.items()),
-        Route("/v1/responses/{id}", response, methods=["GET"]),
-        Route("/v1/responses/{id}", deletion, methods=["DELETE"]),
-        Route("/v1/embeddings", vectors, methods=["POST"]),
-        Route("/v1/models", listing, methods=["GET"]),
-        Route("/v1/models/{id}", model, methods=["GET"]),
-        Route("/v1/chat/completions", chat, methods=["POST"]),
+        route("GET", "/v1/responses/{id}", "read", surface.response, read),
+        route("DELETE", "/v1/responses/{id}", "chat", surface.delete_response, delete),
+        route("POST", "/v1/embeddings", "chat", surface.embeddings, embed, EmbeddingBody),
+        route("GET", "/v1/models", "read", surface.models, listing),
+        route("GET", "/v1/models/{id}", "read", surface.model, model),
+        route("POST", "/v1/chat/completions", "chat", surface.chat, chat, CompletionBody),
     ]
 
 
@@ -96,23 +86,23 @@ class _Surface:
         created = self._platform.started_at
         if "anthropic-version" in request.headers:
             return json_reply(model_rows(list(self._platform.fleet.statuses()), created))
-        rows = [models.specialist_entry(status, created) for status in self._platform.fleet.statuses()]
+        rows = [_specialist_entry(status, created) for status in self._platform.fleet.statuses()]
         rows.sort(key=lambda row: not row["active"])
-        rows += [models.model_entry(name, created) for name in models.OF_MANY]
+        rows += [_model_entry(name, created) for name in OF_MANY]
         return json_reply({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         name, created = request.path_params["id"], self._platform.started_at
-        if name in models.OF_MANY:
-            return json_reply(models.model_entry(name, created))
+        if name in OF_MANY:
+            return json_reply(_model_entry(name, created))
         if is_pipeline(name):
             for stage in parse(name).stages:
                 for target in getattr(stage, "targets", ()):
-                    if target.name.removeprefix("@") not in models.OF_MANY:
+                    if target.name.removeprefix("@") not in OF_MANY:
                         self._platform.catalog.expand([target.name])
-            return json_reply(models.model_entry(name, created))
+            return json_reply(_model_entry(name, created))
         status = self._platform.fleet.status(find_model(self._platform, name))
-        return json_reply(models.specialist_entry(status, created))
+        return json_reply(_specialist_entry(status, created))
 
     async def chat(self, request: Request) -> Response:
         asked = read_asked(decode_object(await request.body()))
@@ -164,3 +154,20 @@ class _Surface:
         name = request.path_params["id"]
         await forget_response(self._platform.memory.messages, name)
         return json_reply({"id": name, "object": "response", "deleted": True})
+
+
+def _model_entry(name: str, created: float, **facts: Any) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(created), "owned_by": OWNER, **facts}
+
+
+def _specialist_entry(status: SpecialistStatus, created: float) -> dict[str, Any]:
+    """Return a specialist as a model; beside OpenAI's fields who it is, whether it runs and what answers."""
+    return _model_entry(
+        status.id,
+        created,
+        title=status.title,
+        state=status.state,
+        active=status.state in LIVE,
+        backing_model=status.model,
+        capabilities=status.capabilities,
+    )
