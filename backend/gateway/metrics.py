@@ -7,7 +7,8 @@ Decides nothing and keeps no history: that is Prometheus' part.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import msgspec
@@ -34,67 +35,35 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._turns = Counter(
-            "tekton_turns", "Turns ended, by outcome.", ["specialist", "outcome"], registry=self.registry
-        )
-        self._errors = Counter(
-            "tekton_turn_errors", "Turns failed, by code.", ["specialist", "code"], registry=self.registry
-        )
-        self._tokens = Counter(
-            "tekton_tokens",
-            "Tokens counted by providers.",
-            ["specialist", "direction"],
-            registry=self.registry,
-        )
-        self._first = Histogram(
-            "tekton_first_token_seconds",
-            "Seconds from a turn's start to its first text.",
-            ["specialist"],
-            buckets=FIRST_TOKEN_BUCKETS,
-            registry=self.registry,
-        )
-        self._durations = Histogram(
-            "tekton_turn_duration_seconds",
-            "Seconds a turn took in all.",
-            ["specialist"],
-            buckets=TURN_BUCKETS,
-            registry=self.registry,
-        )
-        self._calls = Counter(
-            "tekton_gateway_calls",
-            "Calls answered, by transport, action and status.",
-            ["transport", "action", "status"],
-            registry=self.registry,
-        )
-        self._refused = Counter(
-            "tekton_gateway_refusals",
-            "Calls refused, by transport and status.",
-            ["transport", "status"],
-            registry=self.registry,
-        )
-        self._call_times = Histogram(
-            "tekton_gateway_call_seconds",
-            "Seconds until a call was answered.",
-            ["transport"],
-            buckets=CALL_BUCKETS,
-            registry=self.registry,
-        )
 
-        model = ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
-        self._model_seconds = Histogram(
-            "gen_ai_client_operation_duration_seconds",
-            "Seconds a call of a model took, by the names of OpenTelemetry.",
-            [*model, "error_type"],
-            buckets=MODEL_SECONDS,
-            registry=self.registry,
-        )
-        self._model_tokens = Histogram(
-            "gen_ai_client_token_usage",
-            "Tokens of a call of a model, by the names of OpenTelemetry; those of the input include cached ones.",
-            [*model, "gen_ai_token_type"],
-            buckets=MODEL_TOKENS,
-            registry=self.registry,
-        )
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=self.registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+        self._turns = counter("tekton_turns", "Turns ended, by outcome.", "specialist", "outcome")
+        self._errors = counter("tekton_turn_errors", "Turns failed, by code.", "specialist", "code")
+        self._tokens = counter("tekton_tokens", "Tokens counted by providers.", "specialist", "direction")
+        text = "Seconds from a turn's start to its first text."
+        self._first = histogram("tekton_first_token_seconds", text, FIRST_TOKEN_BUCKETS, "specialist")
+        text = "Seconds a turn took in all."
+        self._durations = histogram("tekton_turn_duration_seconds", text, TURN_BUCKETS, "specialist")
+        text = "Calls answered, by transport, action and status."
+        self._calls = counter("tekton_gateway_calls", text, "transport", "action", "status")
+        text = "Calls refused, by transport and status."
+        self._refused = counter("tekton_gateway_refusals", text, "transport", "status")
+        text = "Seconds until a call was answered."
+        self._call_times = histogram("tekton_gateway_call_seconds", text, CALL_BUCKETS, "transport")
+
+        # names and labels of OpenTelemetry's conventions for generative AI, so that its dashboards fit
+        model = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+        name = "gen_ai_client_operation_duration_seconds"
+        text = "Seconds a call of a model took, by the names of OpenTelemetry."
+        self._model_seconds = histogram(name, text, MODEL_SECONDS, *model, "error_type")
+        name = "gen_ai_client_token_usage"
+        text = "Tokens of a call of a model, by the names of OpenTelemetry; those of the input include cached ones."
+        self._model_tokens = histogram(name, text, MODEL_TOKENS, *model, "gen_ai_token_type")
 
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
         """Count a turn that ended."""
@@ -145,31 +114,27 @@ async def exposition(meters: Meters, platform: Platform, *, clients: int, stream
     """
     figures = await platform.monitor.figures()
     usage = await platform.memory.turns.usage()
+    families = [*_specialists(platform), *_processes(figures), *_spending(usage)]
+    families += [*_gateway(platform, clients, streams), *_events(platform), *_store(platform)]
     reading = CollectorRegistry()
-    reading.register(
-        _Reading(
-            [
-                *_specialists(platform),
-                *_processes(figures),
-                *_spending(usage),
-                *_gateway(platform, clients, streams),
-                *_events(platform),
-                *_store(platform),
-            ]
-        )
-    )
+    reading.register(_Reading(families))
+    # writing the page out takes milliseconds with many specialists, in which no token would be relayed
     return await asyncio.to_thread(lambda: generate_latest(meters.registry) + generate_latest(reading))
 
 
-def _gauge(name: str, text: str, rows: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, value in rows:
-        family.add_metric(values, value)
-    return family
+Rows = Iterable[tuple[tuple[str, ...], float]]
+"""Values of the labels, and the figure."""
 
 
-def _counter(name: str, text: str, rows: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
+def _gauge(name: str, text: str, rows: Rows, *labels: str) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), rows)
+
+
+def _counter(name: str, text: str, rows: Rows, *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(name, text, labels=labels), rows)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, rows: Rows) -> Metric:
     for values, value in rows:
         family.add_metric(values, value)
     return family
@@ -177,83 +142,49 @@ def _counter(name: str, text: str, rows: Iterable[tuple[tuple[str, ...], float]]
 
 def _specialists(platform: Platform) -> list[Metric]:
     rows = platform.fleet.statuses()
-    known = [row for row in rows if row.tokens_per_second is not None]
+    counts = [((state,), sum(row.state == state for row in rows)) for state in STATES]
+    states = [((row.id, row.state, row.provider, row.model), 1) for row in rows]
+    stalled = [((row.id,), int(row.phase == "stalled")) for row in rows if row.pid]
+    queues = [((row.id,), row.queue) for row in rows]
+    speeds = [((row.id,), rate) for row in rows if (rate := row.tokens_per_second) is not None]
+    names = ("specialist", "state", "provider", "model")
+    stopped = "1 while an answer of a specialist has stopped coming."
     return [
         _gauge("tekton_build_info", "Version that serves.", [((backend.__version__,), 1)], "version"),
-        _gauge(
-            "tekton_specialists",
-            "Specialists in each state.",
-            [((state,), sum(row.state == state for row in rows)) for state in STATES],
-            "state",
-        ),
-        _gauge(
-            "tekton_specialist_state",
-            "1 for the state a specialist is in.",
-            [((row.id, row.state, row.provider, row.model), 1) for row in rows],
-            *("specialist", "state", "provider", "model"),
-        ),
-        _gauge(
-            "tekton_specialist_stalled",
-            "1 while an answer of a specialist has stopped coming.",
-            [((row.id,), int(row.phase == "stalled")) for row in rows if row.pid],
-            "specialist",
-        ),
-        _gauge(
-            "tekton_specialist_queue",
-            "Turns waiting or running.",
-            [((row.id,), row.queue) for row in rows],
-            "specialist",
-        ),
-        _gauge(
-            "tekton_specialist_tokens_per_second",
-            "Speed of the newest turn.",
-            [((row.id,), row.tokens_per_second or 0.0) for row in known],
-            "specialist",
-        ),
+        _gauge("tekton_specialists", "Specialists in each state.", counts, "state"),
+        _gauge("tekton_specialist_state", "1 for the state a specialist is in.", states, *names),
+        _gauge("tekton_specialist_stalled", stopped, stalled, "specialist"),
+        _gauge("tekton_specialist_queue", "Turns waiting or running.", queues, "specialist"),
+        _gauge("tekton_specialist_tokens_per_second", "Speed of the newest turn.", speeds, "specialist"),
         _gauge("tekton_turns_active", "Turns under way.", [((), len(platform.turns.active))]),
     ]
 
 
 def _processes(figures: Metrics) -> list[Metric]:
-    rows = figures.processes.items()
+    rows, host = figures.processes.items(), figures.host
+    cpu = [((name,), process.cpu) for name, process in rows]
+    memory = [((name,), process.rss) for name, process in rows]
+    descriptors = [((name,), process.fds) for name, process in rows]
     return [
-        _gauge(
-            "tekton_process_cpu_percent",
-            "CPU of a process, 100 is one core.",
-            [((name,), one.cpu) for name, one in rows],
-            "process",
-        ),
-        _gauge(
-            "tekton_process_resident_bytes",
-            "Memory of a process.",
-            [((name,), one.rss) for name, one in rows],
-            "process",
-        ),
-        _gauge(
-            "tekton_process_open_fds",
-            "Open descriptors of a process.",
-            [((name,), one.fds) for name, one in rows],
-            "process",
-        ),
-        _gauge("tekton_host_cpu_percent", "CPU of the host, of all cores.", [((), figures.host.cpu)]),
-        _gauge("tekton_host_memory_available_bytes", "Memory left.", [((), figures.host.memory_available)]),
+        _gauge("tekton_process_cpu_percent", "CPU of a process, 100 is one core.", cpu, "process"),
+        _gauge("tekton_process_resident_bytes", "Memory of a process.", memory, "process"),
+        _gauge("tekton_process_open_fds", "Open descriptors of a process.", descriptors, "process"),
+        _gauge("tekton_host_cpu_percent", "CPU of the host, of all cores.", [((), host.cpu)]),
+        _gauge("tekton_host_memory_available_bytes", "Memory left.", [((), host.memory_available)]),
     ]
 
 
 def _spending(rows: list[UsageRow]) -> list[Metric]:
     """Export what was used of each provider's models, over all days the store remembers."""
-    tokens: dict[tuple[str, ...], float] = {}
-    cost: dict[tuple[str, ...], float] = {}
-    calls: dict[tuple[str, ...], float] = {}
-    unpriced: dict[tuple[str, ...], float] = {}
+    tokens, cost, calls, unpriced = (defaultdict[tuple[str, ...], float](float) for _ in range(4))
     for row in rows:
         key = (row.ai_id, row.provider, row.model)
-        for direction, count in (("in", row.tokens_in), ("out", row.tokens_out)):
-            tokens[*key, direction] = tokens.get((*key, direction), 0) + count
-        if row.currency:
-            cost[*key, row.currency] = cost.get((*key, row.currency), 0) + row.cost
-        calls[key] = calls.get(key, 0) + row.turns
-        unpriced[key] = unpriced.get(key, 0) + row.unpriced
+        tokens[*key, "in"] += row.tokens_in
+        tokens[*key, "out"] += row.tokens_out
+        if row.currency:  # currencies are never added up
+            cost[*key, row.currency] += row.cost
+        calls[key] += row.turns
+        unpriced[key] += row.unpriced
     names = ("specialist", "provider", "model")
     return [
         _counter("tekton_provider_tokens", "Tokens used, all days.", tokens.items(), *names, "direction"),
