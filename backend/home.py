@@ -24,11 +24,58 @@ class HomeRefused(TektonError):
     code = "config_invalid"
 
 
+class _Below:
+    """A path at a fixed place below the root of a home."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, home: Home, owner: type[Home]) -> Path:
+        return home.root.joinpath(*self._names)
+
+
 @dataclass(frozen=True)
 class Home:
     """The paths of one platform. Platforms with different homes share nothing."""
 
     root: Path
+
+    config = _Below("config.toml")
+    """The settings that people write."""
+    specialists = _Below("specialists")
+    """Specialists of one's own: a file or a folder each."""
+    specialist_versions = _Below("specialist-versions")
+    """What those files held before: a folder for each name."""
+    env_file = _Below(".env.tekton")
+    """`KEY=value` lines that stand for environment variables."""
+    registry = _Below("ai_registry", "platform_ai_registry.json")
+    """Who runs where; see `backend.registry`."""
+    audit = _Below("ai_registry", "ai_registry_audit.log")
+    """The log of the registry's changes."""
+    model_choice = _Below("model-choice.json")
+    """Which model the operator chose by hand."""
+    token = _Below("token")
+    """The secret by which clients are let in at the gateway, 0600."""
+    logs = _Below("logs")
+    """One file for each process: `<name>.log`, with the previous run beside it as `<name>.previous.log`."""
+    run = _Below("run")
+    """Who serves where at this time. Safe to lose."""
+    worker_token = _Below("run", "worker.token")
+    """The secret that a platform and its workers share."""
+    backend_lock = _Below("run", "backend.lock")
+    """Locked by the backend that serves the home."""
+    backend_facts = _Below("run", "backend.json")
+    """`{"home","pid","process_start","url","port","epoch"}` of the serving backend."""
+    embedded_facts = _Below("run", "embedded.json")
+    """`{"home","pid","process_start","url","api_key","model","slots","context"}` of the embedded model server, 0600."""
+    embedded_ending = _Below("run", "embedded.ending")
+    """How the last embedded model server ended, in a sentence. Does not exist while one serves or starts."""
+    state = _Below("state")
+    """What must not be lost: the database, drafts, settings made on the screen."""
+    database = _Below("state", "engram.sqlite3")
+    """Conversations, errors and usage, if no Redis server stores them."""
+    models = _Below("models")
+    """Weights of the embedded model that were fetched for this home."""
 
     @classmethod
     def from_environment(cls) -> Home:
@@ -104,71 +151,6 @@ class Home:
             names & {self.registry.parent.name, self.token.name, self.config.name, self.env_file.name}
         )
 
-    @property
-    def config(self) -> Path:
-        """The settings that people write."""
-        return self.root / "config.toml"
-
-    @property
-    def specialists(self) -> Path:
-        """Specialists of one's own: a file or a folder each."""
-        return self.root / "specialists"
-
-    @property
-    def specialist_versions(self) -> Path:
-        """What those files held before: a folder for each name."""
-        return self.root / "specialist-versions"
-
-    @property
-    def env_file(self) -> Path:
-        """`KEY=value` lines that stand for environment variables."""
-        return self.root / ".env.tekton"
-
-    @property
-    def registry(self) -> Path:
-        """Who runs where; see `backend.registry`."""
-        return self.root / "ai_registry" / "platform_ai_registry.json"
-
-    @property
-    def audit(self) -> Path:
-        """The log of the registry's changes."""
-        return self.root / "ai_registry" / "ai_registry_audit.log"
-
-    @property
-    def model_choice(self) -> Path:
-        """Which model the operator chose by hand."""
-        return self.root / "model-choice.json"
-
-    @property
-    def token(self) -> Path:
-        """The secret by which clients are let in at the gateway, 0600."""
-        return self.root / "token"
-
-    @property
-    def logs(self) -> Path:
-        """One file for each process: `<name>.log`, with the previous run beside it as `<name>.previous.log`."""
-        return self.root / "logs"
-
-    @property
-    def run(self) -> Path:
-        """Who serves where at this time. Safe to lose."""
-        return self.root / "run"
-
-    @property
-    def worker_token(self) -> Path:
-        """The secret that a platform and its workers share."""
-        return self.run / "worker.token"
-
-    @property
-    def backend_lock(self) -> Path:
-        """Locked by the backend that serves the home."""
-        return self.run / "backend.lock"
-
-    @property
-    def backend_facts(self) -> Path:
-        """`{"home","pid","process_start","url","port","epoch"}` of the serving backend."""
-        return self.run / "backend.json"
-
     def lock_of(self, place: int) -> Path:
         """Return the lock of the home's first, second … gateway; several only on a store they share."""
         return self.backend_lock if place == 1 else self.run / f"backend-{place}.lock"
@@ -176,31 +158,6 @@ class Home:
     def facts_of(self, place: int) -> Path:
         """Return the facts of the home's first, second … gateway."""
         return self.backend_facts if place == 1 else self.run / f"backend-{place}.json"
-
-    @property
-    def embedded_facts(self) -> Path:
-        """`{"home","pid","process_start","url","api_key","model","slots","context"}` of the embedded model server, 0600."""
-        return self.run / "embedded.json"
-
-    @property
-    def embedded_ending(self) -> Path:
-        """How the last embedded model server ended, in a sentence. Does not exist while one serves or starts."""
-        return self.run / "embedded.ending"
-
-    @property
-    def state(self) -> Path:
-        """What must not be lost: the database, drafts, settings made on the screen."""
-        return self.root / "state"
-
-    @property
-    def database(self) -> Path:
-        """Conversations, errors and usage, if no Redis server stores them."""
-        return self.state / "engram.sqlite3"
-
-    @property
-    def models(self) -> Path:
-        """Weights of the embedded model that were fetched for this home."""
-        return self.root / "models"
 
 
 def write_private(path: Path, data: bytes) -> None:
