@@ -44,6 +44,11 @@ class UnknownSpecialist(TektonError):
         self.name = name
 
 
+def _wrong(key: str, why: str) -> ConfigError:
+    """Return the refusal of a key of the configuration file."""
+    return ConfigError(f"{FILE}: key '{key}': {why}")
+
+
 class Component(Struct, frozen=True):
     """A row of the catalogue. `port` is the component's HTTP port of the default profile, `persona` 60–100 words.
 
@@ -265,14 +270,12 @@ def _load(settings: Settings) -> Catalog:
         catalog.expand([group])
     for group in settings.group_rules:
         if group not in groups:
-            raise ConfigError(
-                f"{FILE}: key 'group_rules.{group}': there is no group {group!r}; {meant(group, groups)}"
-            )
+            raise _wrong(f"group_rules.{group}", f"there is no group {group!r}; {meant(group, groups)}")
     for name in settings.fleet.starter:
         try:
             catalog.expand([name])
         except UnknownSpecialist as error:
-            raise ConfigError(f"{FILE}: key 'fleet.starter': {error.message}") from error
+            raise _wrong("fleet.starter", error.message) from error
     return catalog
 
 
@@ -281,10 +284,8 @@ def _refuse_slip(name: str, changes: SpecialistSettings, shipped: Iterable[str])
     says_who = (changes.title, changes.description, changes.persona, changes.command, changes.base_url)
     if any(says_who) or not (near := nearest(name, shipped, likeness=0.75)) or name.startswith(near[0]):
         return  # numa2 is no slip: it is another numa
-    raise ConfigError(
-        f"{FILE}: key 'specialists.{name}': there is no specialist {name!r}; did you mean {near[0]!r}? One of your own needs a "
-        "title or a persona"
-    )
+    why = f"there is no specialist {name!r}; did you mean {near[0]!r}? One of your own needs a title or a persona"
+    raise _wrong(f"specialists.{name}", why)
 
 
 def _placed(row: Component, slot: int, file: _File, settings: Settings) -> Component:
@@ -347,15 +348,11 @@ def _check(rows: list[Component], groups: dict[str, list[str]], settings: Settin
         _check_tools(name, own.tools or (), settings)
         _check_agent(name, own)
         if own.transport == "api" and not own.base_url:
-            raise ConfigError(
-                f"{FILE}: key 'specialists.{name}.base_url': transport \"api\" needs the address of the endpoint, "
-                'for example "http://127.0.0.1:8080/v1"'
-            )
+            why = 'transport "api" needs the address of the endpoint, for example "http://127.0.0.1:8080/v1"'
+            raise _wrong(f"specialists.{name}.base_url", why)
         if own.transport == "api" and own.provider not in (None, "openai"):
-            raise ConfigError(
-                f"{FILE}: key 'specialists.{name}.provider': transport \"api\" speaks to OpenAI-compatible "
-                f'endpoints: leave it out or say "openai"; found {own.provider!r}'
-            )
+            why = 'transport "api" speaks to OpenAI-compatible endpoints: leave it out or say "openai"'
+            raise _wrong(f"specialists.{name}.provider", f"{why}; found {own.provider!r}")
 
 
 def _check_tools(name: str, tools: Iterable[str], settings: Settings) -> None:
@@ -363,11 +360,11 @@ def _check_tools(name: str, tools: Iterable[str], settings: Settings) -> None:
     servers, own = [*settings.tools, OWN_SERVER], [tool.name for tool in OWN_TOOLS]
     for given in tools:
         server, _, tool = given.partition(":")
-        key = f"{FILE}: key 'specialists.{name}.tools': "
+        key = f"specialists.{name}.tools"
         if server not in servers:
-            raise ConfigError(f"{key}there is no tool server {server!r}; {meant(server, servers)}")
+            raise _wrong(key, f"there is no tool server {server!r}; {meant(server, servers)}")
         if server == OWN_SERVER and tool and tool not in own:
-            raise ConfigError(f"{key}{OWN_SERVER} has no tool {tool!r}; {meant(tool, own)}")
+            raise _wrong(key, f"{OWN_SERVER} has no tool {tool!r}; {meant(tool, own)}")
 
 
 def _check_rules(settings: Settings) -> None:
@@ -383,7 +380,7 @@ def _check_rules(settings: Settings) -> None:
     for key, rules in tables:
         for pattern in (*rules.deny, *rules.ask, *rules.allow):
             if wrong := misspelt_server(pattern, servers):
-                raise ConfigError(f"{FILE}: key '{key}': {pattern!r}: {wrong}")
+                raise _wrong(key, f"{pattern!r}: {wrong}")
 
 
 def misspelt_server(pattern: str, servers: Iterable[str]) -> str:
@@ -399,25 +396,22 @@ AGENT_KEYS = ("command", "cwd", "env", "mode", "options", "login", "offers", "wo
 
 def _check_agent(name: str, own: SpecialistSettings) -> None:
     """Refuse an external agent that cannot be started, and an agent's keys on a specialist that is none."""
-    key = f"{FILE}: key 'specialists.{name}"
+    key = f"specialists.{name}"
     if own.transport != "acp":
         for word in AGENT_KEYS:
             if getattr(own, word) is not None:
-                raise ConfigError(
-                    f'{key}.{word}\': only for an external agent: say transport = "acp" as well'
-                )
+                raise _wrong(f"{key}.{word}", 'only for an external agent: say transport = "acp" as well')
         return
     if not own.command or not own.command[0]:
-        raise ConfigError(
-            f'{key}.command\': transport "acp" needs the agent\'s command, for example ["opencode", "acp"]'
-        )
+        why = 'transport "acp" needs the agent\'s command, for example ["opencode", "acp"]'
+        raise _wrong(f"{key}.command", why)
     if own.provider not in (None, "acp") or own.tools:
         word = "tools" if own.tools else "provider"
-        raise ConfigError(f"{key}.{word}': an external agent has its own: leave it out")
+        raise _wrong(f"{key}.{word}", "an external agent has its own: leave it out")
     if own.cwd is not None and not own.cwd.startswith(("/", "~/")):
-        raise ConfigError(f"{key}.cwd': expected an absolute path; found {own.cwd!r}")
+        raise _wrong(f"{key}.cwd", f"expected an absolute path; found {own.cwd!r}")
     if own.worktree and own.cwd is None:
-        raise ConfigError(f"{key}.worktree': needs cwd, the repository the worktree is made of")
+        raise _wrong(f"{key}.worktree", "needs cwd, the repository the worktree is made of")
 
 
 def plain(name: str) -> str:
@@ -430,16 +424,16 @@ def _check_names(rows: list[Component], groups: dict[str, list[str]], settings: 
     taken |= {plain(group): f"the group {group!r}" for group in groups}
     for group in settings.groups:
         if plain(group) in {plain(word) for word in RESERVED}:
-            raise ConfigError(f"{FILE}: key 'groups.{group}': {taken[plain(group)]}, cannot name a group")
+            raise _wrong(f"groups.{group}", f"{taken[plain(group)]}, cannot name a group")
     for row in rows:
         for name in (row.name, *row.aliases):
             what = f"{row.name!r}" if name == row.name else f"the alias {name!r} of {row.name!r}"
             if other := taken.get(plain(name)):
-                raise ConfigError(_collision(row, name, what, other, settings))
+                raise _collision(row, name, what, other, settings)
             taken[plain(name)] = f"the specialist {what}" if name == row.name else what
 
 
-def _collision(row: Component, name: str, what: str, other: str, settings: Settings) -> str:
+def _collision(row: Component, name: str, what: str, other: str, settings: Settings) -> ConfigError:
     """Say which two things share a name, and what to do about it."""
     if row.own:
         key = f"specialists.{row.name}" if name == row.name else f"specialists.{row.name}.aliases"
@@ -451,7 +445,7 @@ def _collision(row: Component, name: str, what: str, other: str, settings: Setti
         key, fix = f"groups.{name}", "give the group another name"
     else:
         key, fix = f"specialists.{row.name}", "choose another alias"
-    return f"{FILE}: key '{key}': {what} has the same name as {other}; {fix}"
+    return _wrong(key, f"{what} has the same name as {other}; {fix}")
 
 
 def _check_servers(settings: Settings) -> None:
@@ -459,13 +453,10 @@ def _check_servers(settings: Settings) -> None:
     for name in settings.tools:
         if name in (OWN_SERVER, AGENTS_SERVER):
             whose = "the platform's own tools" if name == OWN_SERVER else "what external agents do"
-            raise ConfigError(
-                f"{FILE}: key 'tools.{name}': under this name stand {whose}; give the server another"
-            )
+            raise _wrong(f"tools.{name}", f"under this name stand {whose}; give the server another")
         if re.fullmatch(r"[\w.-]+", name) is None:
-            raise ConfigError(
-                f"{FILE}: key 'tools.{name}': expected letters, digits, '_', '-' and '.', so that rules can name it"
-            )
+            why = "expected letters, digits, '_', '-' and '.', so that rules can name it"
+            raise _wrong(f"tools.{name}", why)
 
 
 def _check_ports(rows: list[Component]) -> None:

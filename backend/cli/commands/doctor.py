@@ -193,18 +193,11 @@ def _database(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def _permissions(home: Home) -> Iterator[Finding]:
     if not home.root.exists():
-        yield Finding(
-            os.access(home.root.parent, os.W_OK),
-            f"{home.root} will be made",
-            f"make {home.root.parent} writable",
-        )
+        above = home.root.parent
+        yield Finding(os.access(above, os.W_OK), f"{home.root} will be made", f"make {above} writable")
         return
-    for path, allowed in (
-        (home.root, 0o700),
-        (home.token, 0o600),
-        (home.config, 0o644),
-        (home.env_file, 0o600),
-    ):
+    modes = {home.root: 0o700, home.token: 0o600, home.config: 0o644, home.env_file: 0o600}
+    for path, allowed in modes.items():
         if path.is_file() or path == home.root:
             mode = path.stat().st_mode & 0o777
             yield Finding(not mode & ~allowed & 0o077, f"{path} mode {mode:o}", f"chmod {allowed:o} {path}")
@@ -218,17 +211,8 @@ def _files(home: Home) -> Iterator[Finding]:
     folders = (home.registry.parent, home.logs, home.run, home.state, home.specialists)
     tokens = (home.token, home.worker_token)
     log_of_database = home.database.with_name(f"{home.database.name}-wal")
-    files = (
-        *(
-            *tokens,
-            home.registry,
-            home.audit,
-            home.logs / "control-audit.log",
-            home.database,
-            log_of_database,
-        ),
-        *(home.backend_lock, home.backend_facts),
-    )
+    files = [*tokens, home.registry, home.audit, home.logs / "control-audit.log", home.database]
+    files += [log_of_database, home.backend_lock, home.backend_facts]
     wrong = [
         Finding(False, f"{path} is not a {kind}", "move it away")
         for kind, paths, fits in (("folder", folders, os.path.isdir), ("file", files, os.path.isfile))
@@ -249,16 +233,14 @@ def _files(home: Home) -> Iterator[Finding]:
             if os.path.isfile(path):
                 read_token(path)
         except TektonError as error:
-            wrong.append(
-                Finding(False, error.message, "remove the file; a new one is made at the next start")
-            )
+            fix = "remove the file; a new one is made at the next start"
+            wrong.append(Finding(False, error.message, fix))
     try:
         if os.path.isfile(home.registry):
             Registry(home.registry, home.audit).read()
     except TektonError as error:
-        wrong.append(
-            Finding(False, error.message, "end the specialists with `tekton kill --all`, then move it away")
-        )
+        fix = "end the specialists with `tekton kill --all`, then move it away"
+        wrong.append(Finding(False, error.message, fix))
     yield from wrong or [Finding(True, f"files and folders in {home.root}")]
 
 
@@ -464,9 +446,8 @@ def _certificate(settings: Settings) -> Finding:
     if found is None:
         return Finding(True, f"TLS: trusts {files.ca}")
     if files.key and Path(files.key).stat().st_mode & 0o007:
-        return Finding(
-            False, f"TLS: the private key {files.key} can be read by others", f"chmod 600 {files.key}"
-        )
+        what = f"TLS: the private key {files.key} can be read by others"
+        return Finding(False, what, f"chmod 600 {files.key}")
     left = f"TLS: {files.cert} for {', '.join(found.names) or 'no name'}, {found.days_left} days left"
     return Finding(found.days_left > SOON_DAYS, left, "have it renewed, then start the gateway anew")
 
@@ -493,9 +474,8 @@ def _cluster(settings: Settings, home: Home, environment: Mapping[str, str]) -> 
     try:
         head.join(environment)
     except ClusterRefused as error:
-        return [
-            Finding(False, f"cluster: {error.message}", "see docs/cluster.md, Specialists on several hosts")
-        ]
+        fix = "see docs/cluster.md, Specialists on several hosts"
+        return [Finding(False, f"cluster: {error.message}", fix)]
     try:
         nodes, living = head.nodes(), head.running_ids()
     except HeadSilent as error:
@@ -507,7 +487,6 @@ def _cluster(settings: Settings, home: Home, environment: Mapping[str, str]) -> 
     for node in nodes:
         where = f"node {node.host} ({node.address})"
         what = where if node.alive else f"{where} is gone"
-        found.append(
-            Finding(node.alive, what, "start Ray there anew, or ignore it: a dead node stays listed")
-        )
+        fix = "start Ray there anew, or ignore it: a dead node stays listed"
+        found.append(Finding(node.alive, what, fix))
     return found
