@@ -148,7 +148,7 @@ class Shell:
                 self.out.line(row)
             return OK
         rows = [(row.name, row.state, row.title) for row in found]
-        terminal.draw(terminal.table(("NAME", "STATE", "TITLE"), rows, state_column=1))
+        terminal.print_table(("NAME", "STATE", "TITLE"), rows, state_column=1)
         return OK
 
     async def history(self, name: str) -> int:

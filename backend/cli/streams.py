@@ -34,6 +34,13 @@ def question(words: list[str]) -> str:
     return within_cap(text)
 
 
+def first_of(words: list[str], what: str) -> str:
+    """Return the first word of a command's; raise `InvalidRequest` that asks for `what` when there is none."""
+    if not words:
+        raise InvalidRequest(f"give {what}")
+    return words[0]
+
+
 def read_stdin() -> str:
     """Read what is piped in, without the newlines at its end; a terminal gives nothing.
 

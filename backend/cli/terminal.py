@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from backend.cli.exit_codes import FAILED, PIPE_CLOSED
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from rich.table import Table
     from rich.text import Text
 
@@ -164,6 +166,13 @@ def print_json(value: Any, *, indent: int = 2) -> None:
     print(escaped(text) if sys.stdout.isatty() else text)
 
 
+def print_if_json(options: Namespace, value: Any) -> bool:
+    """Print a value as JSON where `--json` asks for it; return whether it does."""
+    if options.json:
+        print_json(value)
+    return bool(options.json)
+
+
 def colour(text: str, tone: str) -> str:
     """Return text, safe to `draw`, in a style of `STATE_TONES` where the terminal wants colours."""
     if not sys.stdout.isatty():
@@ -204,6 +213,18 @@ def table(
         tone_column=style_column,
         colours="NO_COLOR" not in os.environ,
     )
+
+
+def print_table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    state_column: int | None = None,
+    wrap: bool = False,
+    drop_empty: bool = False,
+) -> None:
+    """Draw a `table` on stdout."""
+    draw(table(titles, rows, state_column=state_column, wrap=wrap, drop_empty=drop_empty))
 
 
 def terminal_width() -> int:

@@ -140,7 +140,7 @@ async def _saved(options: argparse.Namespace) -> int:
         terminal.print_json(result)
     elif result.saved:
         rows = [(row.name, row.pipeline) for row in result.saved]
-        terminal.draw(terminal.table(("NAME", "PIPELINE"), rows))
+        terminal.print_table(("NAME", "PIPELINE"), rows)
     else:
         print("no pipeline is saved: tekton pipe --save NAME '…'")
     return OK
@@ -155,14 +155,13 @@ def _written(options: argparse.Namespace) -> str:
 
 def _runs(result: PipelineRuns, options: argparse.Namespace) -> int:
     """List earlier runs, newest first."""
-    if options.json:
-        terminal.print_json(result)
+    if terminal.print_if_json(options, result):
         return OK
     rows = [
         (run.request_id, terminal.ago(run.started_at), _state(run), f"{run.total_time:.2f} s", run.pipeline)
         for run in result.runs
     ]
-    terminal.draw(terminal.table(("ID", "AGO", "STATE", "TIME", "PIPELINE"), rows, state_column=2))
+    terminal.print_table(("ID", "AGO", "STATE", "TIME", "PIPELINE"), rows, state_column=2)
     return OK
 
 
@@ -175,8 +174,7 @@ def _state(run: RunRecord) -> str:
 def _run(result: PipelineRuns, options: argparse.Namespace) -> int:
     """Show one run: its pipeline, each stage's figures and answer."""
     [run] = result.runs
-    if options.json:
-        terminal.print_json(run)
+    if terminal.print_if_json(options, run):
         return OK
     print(run.pipeline)
     terminal.draw(stage_table(run))

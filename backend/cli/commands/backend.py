@@ -70,16 +70,13 @@ def serve(options: argparse.Namespace) -> int:
 async def gateway(options: argparse.Namespace) -> int:
     """List who called the gateway, over which transport, and what was refused."""
     report = await call(GetGateway())
-    if options.json:
-        terminal.print_json(report)
+    if terminal.print_if_json(options, report):
         return OK
     print(f"{report.address} · {report.total_calls} calls · {report.refused_calls} refused")
     rows = [
         (row.client, row.transport, row.action, str(row.status), row.refusal) for row in report.recent[:30]
     ]
-    terminal.draw(
-        terminal.table(("CLIENT", "BY", "ACTION", "STATUS", "REFUSAL"), rows, wrap=True, drop_empty=True)
-    )
+    terminal.print_table(("CLIENT", "BY", "ACTION", "STATUS", "REFUSAL"), rows, wrap=True, drop_empty=True)
     return OK
 
 
@@ -176,8 +173,7 @@ def _gone(process: psutil.Process, within_s: float) -> bool:
 async def cluster(options: argparse.Namespace) -> int:
     """List the hosts specialists may run on, what they offer, and which specialist runs where."""
     report = await call(GetCluster())
-    if options.json:
-        terminal.print_json(report)
+    if terminal.print_if_json(options, report):
         return OK
     where = f"the Ray cluster at {report.address}" if report.address else "this machine alone"
     print(f"specialists run on {where} · conversations: {report.store}")
@@ -192,7 +188,7 @@ async def cluster(options: argparse.Namespace) -> int:
         )
         for node in report.nodes
     ]
-    terminal.draw(terminal.table(("HOST", "ADDRESS", "NODE", "OFFERS", "LABELS", "SPECIALISTS"), rows))
+    terminal.print_table(("HOST", "ADDRESS", "NODE", "OFFERS", "LABELS", "SPECIALISTS"), rows)
     if report.gateways:
         print("\ngateways that serve the same specialists:")
         lines = [
@@ -204,7 +200,7 @@ async def cluster(options: argparse.Namespace) -> int:
             )
             for peer in report.gateways
         ]
-        terminal.draw(terminal.table(("GATEWAY", "PROCESS", "PART", "STATE"), lines))
+        terminal.print_table(("GATEWAY", "PROCESS", "PART", "STATE"), lines)
     return OK
 
 

@@ -40,15 +40,14 @@ async def desk(options: argparse.Namespace) -> int:
         found = await call(SnoozeAttention(options.ids, options.minutes * 60))
     else:
         found = await call(ListAttention())
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     if not found.items:
         print("nothing waits for you")
         return OK
     print(" · ".join(count_waiting(found.items, terminal.gateway_time()).words))
     rows = [_row(item) for item in found.items]
-    terminal.draw(terminal.table(("ITEM", "WHO", "SINCE", "WHAT", "WHY"), rows, wrap=True))
+    terminal.print_table(("ITEM", "WHO", "SINCE", "WHAT", "WHY"), rows, wrap=True)
     if any(item.kind == "asks" for item in found.items):
         for ask in (await call(ListAsks())).asks:
             show_ask(ask)

@@ -104,14 +104,13 @@ async def discover(options: argparse.Namespace) -> int:
         capability=options.capability, role=options.role, state=options.state, active_only=options.active
     )
     found = await call(wish, start=True)
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     rows = [
         (row.name, row.state, row.title, row.model, ", ".join(row.capabilities[:5]))
         for row in found.specialists
     ]
-    terminal.draw(terminal.table(("NAME", "STATE", "TITLE", "MODEL", "GOOD AT"), rows, state_column=1))
+    terminal.print_table(("NAME", "STATE", "TITLE", "MODEL", "GOOD AT"), rows, state_column=1)
     return OK
 
 
@@ -125,14 +124,13 @@ async def discover(options: argparse.Namespace) -> int:
 async def match(options: argparse.Namespace) -> int:
     """Rank specialists for a request in plain words, with the reasons. Those that run come first."""
     found = await call(Match(query=" ".join(options.words), limit=options.limit), start=True)
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     rows = [
         (row.id.removesuffix("-ai"), f"{row.score:.2f}", "runs" if row.available else "-", ", ".join(row.why))
         for row in found.matches
     ]
-    terminal.draw(terminal.table(("NAME", "SCORE", "RUNS", "WHY"), rows, wrap=True))
+    terminal.print_table(("NAME", "SCORE", "RUNS", "WHY"), rows, wrap=True)
     return OK
 
 
@@ -149,10 +147,8 @@ def _plan(plan: FleetPlan) -> int:
         )
         for item in plan.items
     ]
-    terminal.draw(
-        terminal.table(
-            ("NAME", "ROLE", "PLAN", "HOST", "PORT", "MODEL", "PROBLEM"), rows, wrap=True, drop_empty=True
-        )
+    terminal.print_table(
+        ("NAME", "ROLE", "PLAN", "HOST", "PORT", "MODEL", "PROBLEM"), rows, wrap=True, drop_empty=True
     )
     print(f"memory: about {plan.memory_estimate >> 20} MiB of {plan.memory_available >> 20} MiB free")
     for note in plan.notes:

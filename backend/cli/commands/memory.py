@@ -10,6 +10,7 @@ from backend.cli import terminal
 from backend.cli.command import FILES, JSON, SPECIALISTS, argument, command, count
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import call
+from backend.cli.streams import first_of
 from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.params import (
     AcknowledgeErrors,
@@ -51,8 +52,7 @@ async def errors(options: argparse.Namespace) -> int:
         print(f"{left.unacknowledged} errors remain unacknowledged")
         return OK
     found = await call(ListErrors(unacknowledged=not options.all))
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     if not found.errors:
         print("no errors" if options.all else "no unacknowledged errors")
@@ -68,7 +68,7 @@ async def errors(options: argparse.Namespace) -> int:
         )
         for row in found.errors
     ]
-    terminal.draw(terminal.table(("ID", "LAST", "N", "WHERE", "CODE", "WHAT"), rows, wrap=True))
+    terminal.print_table(("ID", "LAST", "N", "WHERE", "CODE", "WHAT"), rows, wrap=True)
     if options.evidence:
         for row in found.errors:
             print(f"\n{row.id} {row.where} {row.code}\n{row.evidence or 'no evidence'}")
@@ -101,13 +101,15 @@ async def sessions(options: argparse.Namespace) -> int:
     if verb == "search":
         return _hits(await call(SearchMemory(q=" ".join(words), limit=options.limit), start=True), options)
     if verb == "new":
-        owner = options.owner or _first(words, "a specialist or team")
+        owner = options.owner or first_of(words, "a specialist or team")
         title = " ".join(words if options.owner else words[1:])
         print((await call(CreateSession(owner=owner, title=title), start=True)).id)
         return OK
     if verb in ("pin", "unpin"):
-        return await _pin(_first(words, "the number of a message (see tekton sessions show)"), verb == "pin")
-    session_id = _first(words, "a session id (see tekton sessions)")
+        return await _pin(
+            first_of(words, "the number of a message (see tekton sessions show)"), verb == "pin"
+        )
+    session_id = first_of(words, "a session id (see tekton sessions)")
     if verb == "show":
         return _conversation(
             await call(ListMessages(id=session_id, limit=options.limit), start=True), options
@@ -166,15 +168,8 @@ async def export(options: argparse.Namespace) -> int:
     return OK
 
 
-def _first(words: list[str], what: str) -> str:
-    if not words:
-        raise InvalidRequest(f"give {what}")
-    return words[0]
-
-
 def _session_table(found: SessionList, options: argparse.Namespace) -> int:
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     if not found.sessions:
         print("no conversations", file=sys.stderr)
@@ -189,15 +184,14 @@ def _session_table(found: SessionList, options: argparse.Namespace) -> int:
         )
         for row in found.sessions
     ]
-    terminal.draw(terminal.table(("ID", "WITH", "N", "USED", "TITLE"), rows))
+    terminal.print_table(("ID", "WITH", "N", "USED", "TITLE"), rows)
     if found.more:
         print("there are more: name an owner, or words to look for", file=sys.stderr)
     return OK
 
 
 def _hits(found: SearchPage, options: argparse.Namespace) -> int:
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     for hit in found.hits:
         message = hit.message
@@ -209,8 +203,7 @@ def _hits(found: SearchPage, options: argparse.Namespace) -> int:
 
 
 def _conversation(found: MessageList, options: argparse.Namespace) -> int:
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     for message in found.messages:
         clock = time.strftime("%d %b %H:%M", time.localtime(message.created_at))

@@ -13,6 +13,7 @@ from backend.cli import terminal
 from backend.cli.command import JSON, argument, command
 from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.cli.runner import attached, call, here_only, unreachable
+from backend.cli.streams import first_of
 from backend.client import Client
 from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import ServiceEvent
@@ -65,12 +66,12 @@ async def models(options: argparse.Namespace) -> int:
             return code
         case "pull":
             return await _pull(
-                _first(options.words, "a model, such as llama3.2"), options.provider or "ollama"
+                first_of(options.words, "a model, such as llama3.2"), options.provider or "ollama"
             )
         case "found":
             return _found(await call(ListCandidates(), start=True), options)
         case "use":
-            provider = _first(options.words, "a provider, or auto")
+            provider = first_of(options.words, "a provider, or auto")
             model = options.words[1] if len(options.words) > 1 else ""
             choice = await call(
                 UseModel(provider=provider, model=model, address=options.address or ""), start=True
@@ -97,8 +98,7 @@ async def _start_model_server() -> None:
 
 
 def _found(found: CandidateList, options: argparse.Namespace) -> int:
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     rows = [
         (
@@ -111,15 +111,12 @@ def _found(found: CandidateList, options: argparse.Namespace) -> int:
         )
         for one in found.candidates
     ]
-    terminal.draw(
-        terminal.table(("", "PROVIDER", "MODEL", "SIZE", "", "WHY"), rows, wrap=True, drop_empty=True)
-    )
+    terminal.print_table(("", "PROVIDER", "MODEL", "SIZE", "", "WHY"), rows, wrap=True, drop_empty=True)
     return OK
 
 
 def _listed(found: ProviderList, options: argparse.Namespace) -> int:
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     rows: list[tuple[str, ...]] = []
     for provider in found.providers:
@@ -128,13 +125,8 @@ def _listed(found: ProviderList, options: argparse.Namespace) -> int:
             size = f"{model.size / 1e9:.1f} GB" if model.size else "-"
             can = ", ".join(model.abilities.names)
             rows.append((provider.provider, model.name, model.display, window, size, can, model.detail))
-    terminal.draw(
-        terminal.table(
-            ("PROVIDER", "MODEL", "NAME", "CONTEXT", "SIZE", "TAKES", "NOTE"),
-            rows,
-            wrap=True,
-            drop_empty=True,
-        )
+    terminal.print_table(
+        ("PROVIDER", "MODEL", "NAME", "CONTEXT", "SIZE", "TAKES", "NOTE"), rows, wrap=True, drop_empty=True
     )
     for provider in found.providers:
         if not provider.models:
@@ -187,7 +179,7 @@ async def _set(options: argparse.Namespace) -> int:
         provider = session.provider or "its specialist's provider"
         print(f"{options.session}: {provider}, {session.model or 'the model set there'}")
         return OK
-    name = _first(options.words, "a specialist")
+    name = first_of(options.words, "a specialist")
     model = options.words[1] if len(options.words) > 1 else None
     if not (model or options.provider):
         raise InvalidRequest("give a model, or --provider, or both")
@@ -201,9 +193,3 @@ async def _set(options: argparse.Namespace) -> int:
     if not all(row.ok for row in result.results):
         return FAILED
     return next((exit_code(row.code) for row in result.results if row.code), OK)
-
-
-def _first(words: list[str], what: str) -> str:
-    if not words:
-        raise InvalidRequest(f"give {what}")
-    return words[0]

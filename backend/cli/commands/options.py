@@ -41,12 +41,11 @@ async def options(options: argparse.Namespace) -> int:
     else:
         rows = (await call(GetSnapshot(), start=True)).specialists
     found = {row.id: row.agent.settable for row in rows if row.agent is not None}
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     lines = [_row(ai_id, one) for ai_id, listed in found.items() for one in listed]
     if lines:
-        terminal.draw(terminal.table(("WHO", "OPTION", "NOW", "MAY BE"), lines, wrap=True))
+        terminal.print_table(("WHO", "OPTION", "NOW", "MAY BE"), lines, wrap=True)
     for ai_id in [ai_id for ai_id, listed in found.items() if not listed]:
         print(f"{_who(ai_id)}: nothing is known yet: it says it with its first conversation")
     if not found:

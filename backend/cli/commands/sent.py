@@ -35,8 +35,7 @@ async def sent(options: argparse.Namespace) -> int:
     out and why, then what is new since the turn before. Keys are masked.
     """
     report = await _report(options.what, options.session)
-    if options.json:
-        terminal.print_json(report)
+    if terminal.print_if_json(options, report):
         return OK
     _show(report, full=options.full)
     return OK
@@ -68,7 +67,7 @@ def _show(report: SentReport, *, full: bool) -> None:
             print(escaped(part.text) if part.text else f"({part.missing})")
     else:
         rows = [(part.kind, _source(part), f"{part.tokens:,}", _first_words(part)) for part in turn.parts]
-        terminal.draw(terminal.table(("PART", "FROM", "TOKENS", "TEXT"), rows))
+        terminal.print_table(("PART", "FROM", "TOKENS", "TEXT"), rows)
     for sentence in turn.left_out:
         print(f"left out: {escaped_line(sentence)}")
     if report.before:

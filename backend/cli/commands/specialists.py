@@ -135,7 +135,7 @@ def _list(home: Home, as_json: bool) -> int:
             }
         )
     else:
-        terminal.draw(terminal.table(("NAME", "DECLARED", "TITLE", "GOOD AT"), rows))
+        terminal.print_table(("NAME", "DECLARED", "TITLE", "GOOD AT"), rows)
     return _faults(faults)
 
 
@@ -433,7 +433,7 @@ def _versions(home: Home, name: str) -> int:
     if not rows:
         print(f"no version of {name} is kept")
     else:
-        terminal.draw(terminal.table(("VERSION", "FROM", "BYTES"), rows))
+        terminal.print_table(("VERSION", "FROM", "BYTES"), rows)
     return OK
 
 

@@ -221,8 +221,7 @@ def _state(row: SpecialistStatus) -> str:
 async def usage(options: argparse.Namespace) -> int:
     """Show tokens and cost of today by specialist and model, in total, and against the budgets."""
     report = await call(GetUsage(), start=True)
-    if options.json:
-        terminal.print_json(report)
+    if terminal.print_if_json(options, report):
         return OK
     rows = [
         (
@@ -239,7 +238,7 @@ async def usage(options: argparse.Namespace) -> int:
     if not rows:
         print("nothing was used today")
         return OK
-    terminal.draw(terminal.table(("NAME", "MODEL", "IN", "OUT", "COST", "TURNS"), rows))
+    terminal.print_table(("NAME", "MODEL", "IN", "OUT", "COST", "TURNS"), rows)
     spent = money.in_words(report.total.costs) or "nothing spent"
     print(f"total: {report.total.tokens_in} in, {report.total.tokens_out} out, {spent}")
     for limit in report.limits:

@@ -64,8 +64,7 @@ async def asks(options: argparse.Namespace) -> int:
         verb = "allowed" if done.answer == "allow" else "denied"
         print(f"{verb}: {_who(done.ai_id)} calls {escaped_line(done.tool)}")
         return OK
-    if options.json:
-        terminal.print_json(waiting)
+    if terminal.print_if_json(options, waiting):
         return OK
     for ask in waiting:
         show_ask(ask)
@@ -134,8 +133,7 @@ async def rules(options: argparse.Namespace) -> int:
         terminal.print_json(decision) if options.json else print(f"{decision.verdict}: {decision.reason}")
     else:
         found = (await call(ListRules(), start=True)).rules
-        if options.json:
-            terminal.print_json(found)
+        if terminal.print_if_json(options, found):
             return OK
         rows = [
             (
@@ -149,7 +147,7 @@ async def rules(options: argparse.Namespace) -> int:
             )
             for rule in found
         ]
-        terminal.draw(terminal.table(("N", "VERDICT", "PATTERN", "FOR", "FROM"), rows, wrap=True))
+        terminal.print_table(("N", "VERDICT", "PATTERN", "FOR", "FROM"), rows, wrap=True)
     return OK
 
 
@@ -163,8 +161,7 @@ async def rules(options: argparse.Namespace) -> int:
 async def audit(options: argparse.Namespace) -> int:
     """List the tool calls, newest first: each with its verdict, the rule or person that gave it, and how it ended."""
     found = (await call(ListToolCalls(options.name, options.limit), start=True)).calls
-    if options.json:
-        terminal.print_json(found)
+    if terminal.print_if_json(options, found):
         return OK
     rows = [
         (
@@ -177,7 +174,7 @@ async def audit(options: argparse.Namespace) -> int:
         )
         for record in found
     ]
-    terminal.draw(terminal.table(("AT", "WHO", "TOOL", "STATE", "BY", "ARGUMENTS"), rows, wrap=True))
+    terminal.print_table(("AT", "WHO", "TOOL", "STATE", "BY", "ARGUMENTS"), rows, wrap=True)
     return OK
 
 

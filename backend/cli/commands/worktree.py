@@ -66,5 +66,5 @@ async def worktree(options: argparse.Namespace) -> int:
                     for one in found
                 ]
                 heads = ("AGENT", "BRANCH", "COMMITS", "FILES OPEN", "REPOSITORY", "FOLDER")
-                terminal.draw(terminal.table(heads, rows, wrap=True))
+                terminal.print_table(heads, rows, wrap=True)
     return OK
