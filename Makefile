@@ -53,12 +53,8 @@ test-clients: $(VENV)/.dev ## Install programs of others into CLIENTS (needs nod
 	@$(CLIENTS)/python/bin/pip install --quiet --disable-pip-version-check $(PYTHON_CLIENTS)
 	@TEKTON_CLIENTS=$(CLIENTS) $(BIN)/pytest -m clients
 
-matrix: ## Run the tests on every Python from 3.11 on that this machine has, each in an environment of its own
-	@for python in $$(tools/pythons); do \
-		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-		echo "== Python $$version ($$python)"; \
-		$(MAKE) --no-print-directory test VENV=.matrix/$$version PYTHON=$$python || exit 1; \
-	done
+matrix: ## Run the tests on every Python from 3.11 on that this machine has; the last lines say which passed
+	@MAKE="$(MAKE)" tools/matrix
 
 check: lint types contracts deps $(WEIGHTS) ## Format, lint, types, import contracts, dependencies, tests
 	@$(PYTEST)
