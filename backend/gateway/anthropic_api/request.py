@@ -21,6 +21,8 @@ from backend.gateway.completions.asked import (
     read_body,
     refused,
     result_of,
+    spec_of,
+    wrong_at,
 )
 from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.schema.content import (
@@ -43,6 +45,7 @@ BUDGETS: tuple[tuple[int, Effort], ...] = ((16_000, "high"), (4_000, "medium"), 
 """What a budget of thinking tokens is as a degree of effort."""
 KNOWN = frozenset(("text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result"))
 """Blocks that are read."""
+# `any` is what everybody else calls required
 MODES: dict[str, Literal["auto", "none", "required", "named"]] = {
     "auto": "auto", "any": "required", "tool": "named", "none": "none",
 }  # fmt: skip
@@ -220,10 +223,8 @@ def _tools(tools: list[Tool], unused: list[str]) -> list[ToolSpec]:
     for number, tool in enumerate(tools):
         if tool.type not in (None, "custom"):
             unused.append(f"tools[{number}]")  # one of the vendor's own, which only it can run
-        elif not 0 < len(tool.name) <= 128:
-            raise refused("tools", f"tools[{number}].name: expected 1 to 128 characters")
         else:
-            specs.append(ToolSpec(tool.name, tool.description or "", tool.input_schema, tool.strict))
+            specs.append(spec_of(number, tool.name, tool.description, tool.input_schema, tool.strict))
     return specs
 
 
@@ -253,6 +254,7 @@ def _effort(body: MessageBody) -> Effort | None:
         return body.output_config.effort
     if thinking is None:
         return None
+    # older models are given a number of tokens to think, newer ones ("adaptive") none
     if thinking.budget_tokens:
         return next(effort for least, effort in BUDGETS if thinking.budget_tokens >= least)
     return "high"
@@ -276,9 +278,7 @@ def _message(message: Message, where: str, unused: list[str]) -> ChatMessage:
         case "user" | "assistant":
             return plain_or_rich(message.role, parts)
         case _:
-            raise refused(
-                "messages", f"{where}.role: expected user or assistant, found {message.role[:40]!r}"
-            )
+            raise wrong_at(f"{where}.role", f"expected user or assistant, found {message.role[:40]!r}")
 
 
 def _part(block: Block, where: str) -> Part | None:
@@ -299,9 +299,7 @@ def _part(block: Block, where: str) -> Part | None:
             return result_of(block.tool_use_id, said, where, is_error=bool(block.is_error))
         case _:
             known = "text, image, document, thinking, tool_use and tool_result"
-            raise refused(
-                "messages", f"{where}: only blocks of type {known} are read, found {block.type[:40]!r}"
-            )
+            raise wrong_at(where, f"only blocks of type {known} are read, found {block.type[:40]!r}")
 
 
 def _inner(content: Any, where: str) -> list[Part]:
@@ -311,21 +309,20 @@ def _inner(content: Any, where: str) -> list[Part]:
     try:
         blocks = msgspec.convert(content, list[Block])
     except msgspec.ValidationError as error:
-        raise refused("messages", f"{where}.content: {error}") from error
+        raise wrong_at(f"{where}.content", str(error)) from error
     return [part for block in blocks if (part := _part(block, where)) is not None]
 
 
 def _attached(block: Block, where: str) -> Part:
     source = block.source
     if source is None or source.type not in ("base64", "url", "text"):
-        raise refused("messages", f"{where}.source: expected base64, url or text")
+        raise wrong_at(f"{where}.source", "expected base64, url or text")
     if source.type == "text":
         return TextPart(source.data)
     if source.type == "url":
-        address = source.url
-        return (
-            image_of(address, where) if block.type == "image" else file_of(address, where, block.title or "")
-        )
+        if block.type == "image":
+            return image_of(source.url, where)
+        return file_of(source.url, where, block.title or "")
     if block.type == "image":
         return picture(source.media_type, source.data, where)
     return FilePart(block.title or "", source.media_type, checked_base64(source.data, where))

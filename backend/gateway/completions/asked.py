@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from backend.schema.content import (
+    MAX_TOOL_NAME,
     AnswerOptions,
     ChatMessage,
     FilePart,
@@ -17,6 +18,7 @@ from backend.schema.content import (
     TextPart,
     ToolCall,
     ToolResult,
+    ToolSpec,
     is_base64,
     joined,
     text_of,
@@ -128,6 +130,11 @@ def refused(param: str, text: str) -> TektonError:
     return InvalidRequest(text, detail={"param": param} if param else None)
 
 
+def wrong_at(where: str, text: str) -> TektonError:
+    """Return the refusal of a value inside a parameter; `where` is its path, such as `messages[2].content[0]`."""
+    return refused(where.partition("[")[0], f"{where}: {text}")
+
+
 def read_body(values: dict[str, Any], body: type[B], name: str) -> B:
     """Read a body that may hold more than we know.
 
@@ -155,9 +162,7 @@ def image_of(address: str, where: str, detail: str = "") -> ImagePart:
     if data:
         return picture(kind, data, where, detail)
     if not address.startswith(("https://", "http://")):
-        raise refused(
-            where.partition("[")[0], f"{where}: a picture needs an http(s) address or data:image/…;base64,…"
-        )
+        raise wrong_at(where, "a picture needs an http(s) address or data:image/…;base64,…")
     return ImagePart(url=address, detail=detail)
 
 
@@ -169,7 +174,7 @@ def picture(kind: str, data: str, where: str, detail: str = "") -> ImagePart:
     """
     found = ImagePart(kind, "".join(data.split()), detail=detail)
     if wrong := wrong_with(found):
-        raise refused(where.partition("[")[0], f"{where}: {wrong}")
+        raise wrong_at(where, wrong)
     return found
 
 
@@ -181,7 +186,7 @@ def checked_base64(data: str, where: str) -> str:
     """
     whole = "".join(data.split())
     if not is_base64(whole):
-        raise refused(where.partition("[")[0], f"{where}: the bytes are not base64")
+        raise wrong_at(where, "the bytes are not base64")
     return whole
 
 
@@ -191,7 +196,7 @@ def file_of(address: str, where: str, name: str = "") -> FilePart:
     if data:
         return FilePart(name, kind, checked_base64(data, where))
     if not address.startswith(("https://", "http://")):
-        raise refused(where.partition("[")[0], f"{where}: a file needs an http(s) address or data:…;base64,…")
+        raise wrong_at(where, "a file needs an http(s) address or data:…;base64,…")
     return FilePart(name, url=address)
 
 
@@ -202,7 +207,7 @@ def call_of(call_id: str, name: str, arguments: str | None, where: str) -> ToolC
         InvalidRequest: It has no id, or no name: no model could tell which result is its.
     """
     if not call_id or not name:
-        raise refused(where.partition("[")[0], f"{where}: a call of a tool needs its id and its name")
+        raise wrong_at(where, "a call of a tool needs its id and its name")
     return ToolCall(call_id, name, arguments or "{}")
 
 
@@ -212,14 +217,22 @@ def result_of(call_id: str | None, said: list[Part], where: str, *, is_error: bo
     Raises:
         InvalidRequest: It does not say whose it is, or holds what is none of a result's.
     """
-    param = where.partition("[")[0]
     if not call_id:
-        raise refused(param, f"{where}: a result needs the id of the call it belongs to")
+        raise wrong_at(where, "a result needs the id of the call it belongs to")
     held = [part for part in said if isinstance(part, TextPart | ImagePart | FilePart)]
     if len(held) < len(said):
-        raise refused(param, f"{where}: a result holds text, pictures and files, nothing else")
+        raise wrong_at(where, "a result holds text, pictures and files, nothing else")
     rich = held if any(not isinstance(part, TextPart) for part in held) else []
     return ToolResult(call_id, text_of(held), is_error=is_error, parts=rich)
+
+
+def spec_of(
+    number: int, name: str, about: str | None, schema: dict[str, Any] | None, strict: bool | None
+) -> ToolSpec:
+    """Return a tool that a model may call; raise `InvalidRequest` when it has no name that every vendor takes."""
+    if not 0 < len(name) <= MAX_TOOL_NAME:
+        raise wrong_at(f"tools[{number}].name", f"expected 1 to {MAX_TOOL_NAME} characters")
+    return ToolSpec(name, about or "", schema or {}, strict)
 
 
 def plain_or_rich(role: Literal["user", "assistant"], parts: list[Part]) -> ChatMessage:
@@ -229,6 +242,7 @@ def plain_or_rich(role: Literal["user", "assistant"], parts: list[Part]) -> Chat
 
 
 def _bytes_of(address: str) -> tuple[str, str]:
+    # a data URL (RFC 2397); parameters such as charset may stand between type and `;base64`
     head, comma, data = address.partition(",")
     if not (comma and head.startswith("data:") and head.endswith(";base64")):
         return "", ""

@@ -21,6 +21,7 @@ from backend.gateway.completions.asked import (
     plain_or_rich,
     read_body,
     refused,
+    wrong_at,
 )
 from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.schema.content import (
@@ -38,6 +39,7 @@ from backend.schema.content import (
 from backend.schema.tools import CallRules
 
 MAX_STOPS = 16
+# clients of Ollama put it behind every name without a tag
 LATEST = ":latest"
 MAGIC = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGO": "image/gif", "UklGR": "image/webp"}
 """What the base64 of a picture begins with, and its type: the dialect does not say it."""
@@ -190,14 +192,14 @@ def _asked(
     options = body.options or Options()
     stops = [options.stop] if isinstance(options.stop, str) else options.stop or []
     if len(stops) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_CHARS for stop in stops):
-        raise refused(
-            "options", f"options.stop: at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
-        )
+        text = f"options.stop: at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters"
+        raise refused("options", text)
     # -1 and -2 mean without limit there, and 0 has no use
     limit = options.num_predict if options.num_predict and options.num_predict > 0 else None
     return Asked(
         model=model_name(body.model),
         talk=conversation(messages),
+        # Ollama streams by default, the other vendors do not
         stream=body.stream is not False,
         temperature=options.temperature,
         max_tokens=limit,
@@ -233,9 +235,8 @@ def _effort(think: bool | str | None) -> Effort | None:
     try:
         return msgspec.convert(think, Effort)
     except msgspec.ValidationError as error:
-        raise refused(
-            "think", f"think: expected true, false, low, medium or high, found {think!r:.40}"
-        ) from error
+        text = f"expected true, false, low, medium or high, found {think!r:.40}"
+        raise wrong_at("think", text) from error
 
 
 def _messages(given: list[Message]) -> list[ChatMessage]:
@@ -243,26 +244,21 @@ def _messages(given: list[Message]) -> list[ChatMessage]:
     open_calls: list[ToolCall] = []
     number = 0
     for place, message in enumerate(given):
+        where = f"messages[{place}]"
         match message.role:
             case "system":
                 found.append(ChatMessage("system", message.content or ""))
             case "user" | "system" | "tool" if message.content is None and not message.images:
-                raise refused("messages", f"messages[{place}]: its content is missing")
+                raise wrong_at(where, "its content is missing")
             case "user":
-                found.append(
-                    plain_or_rich("user", [*_text(message), *_images(message.images, f"messages[{place}].")])
-                )
+                images = _images(message.images, f"{where}.")
+                found.append(plain_or_rich("user", [*_text(message), *images]))
             case "assistant":
-                calls = [
-                    call_of(
-                        f"call_{number + n}",
-                        call.function.name,
-                        msgspec.json.encode(call.function.arguments).decode(),
-                        f"messages[{place}]",
-                    )
-                    for n, call in enumerate(message.tool_calls or ())
-                ]
-                number += len(calls)
+                calls: list[ToolCall] = []
+                for call in message.tool_calls or ():
+                    arguments = msgspec.json.encode(call.function.arguments).decode()
+                    calls.append(call_of(f"call_{number}", call.function.name, arguments, where))
+                    number += 1
                 open_calls = calls or open_calls
                 found.append(plain_or_rich("assistant", [*_text(message), *calls]))
             case "tool":
@@ -271,10 +267,7 @@ def _messages(given: list[Message]) -> list[ChatMessage]:
                 found.append(ChatMessage("user", "", [result]))
             case _:
                 known = "system, user, assistant, tool"
-                raise refused(
-                    "messages",
-                    f"messages[{place}].role: expected one of {known}, found {message.role[:40]!r}",
-                )
+                raise wrong_at(f"{where}.role", f"expected one of {known}, found {message.role[:40]!r}")
     return found
 
 

@@ -25,6 +25,7 @@ from backend.gateway.completions.asked import (
     read_body,
     refused,
     result_of,
+    wrong_at,
 )
 from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.gateway.completions.serve import MAX_CHOICES
@@ -254,6 +255,7 @@ def format_of(wanted: Format | None) -> ResponseFormat | None:
         case Format(type="json_object"):
             return ResponseFormat("json")
         case Format(type="json_schema", json_schema=JsonSchema(name=name, schema=schema, strict=strict)):
+            # OpenAI holds an answer to its schema unless it is told not to
             return ResponseFormat("schema", name, schema, strict is not False)
         case _:
             known = "text, json_object or json_schema with its json_schema"
@@ -266,7 +268,7 @@ def _tools(body: CompletionBody, unused: list[str]) -> list[ToolSpec]:
         if tool.type != "function":
             unused.append(f"tools[{number}]")
         elif tool.function is None:
-            raise refused("tools", f"tools[{number}]: a function needs a name")
+            raise wrong_at(f"tools[{number}]", "a function needs a name")
         else:
             own = tool.function
             tools.append(ToolSpec(own.name, own.description or "", own.parameters or {}, own.strict))
@@ -321,9 +323,7 @@ def choice_of(
             raise refused("tool_choice", f"tool_choice: there is no tool {wanted!r:.60}")
         return ToolChoice("named", wanted or "", parallel is not False)
     if wanted not in (None, "auto", "none", "required"):
-        raise refused(
-            "tool_choice", f"tool_choice: expected auto, none, required or a function, found {wanted!r:.40}"
-        )
+        raise wrong_at("tool_choice", f"expected auto, none, required or a function, found {wanted!r:.40}")
     if wanted is None and parallel is not False:
         return None
     return msgspec.convert({"mode": wanted or "auto", "parallel": parallel is not False}, ToolChoice)
@@ -335,6 +335,7 @@ def _messages(given: list[Message]) -> list[ChatMessage]:
 
 def _message(message: Message, where: str) -> ChatMessage:
     match message.role:
+        # OpenAI calls it developer since its reasoning models; older clients say system
         case "system" | "developer":
             return ChatMessage("system", text_of(_parts(message, where)))
         case "user":
@@ -348,6 +349,7 @@ def _message(message: Message, where: str) -> ChatMessage:
                 parts.append(RefusalPart(message.refusal))
             for call in message.tool_calls or ():
                 parts.append(call_of(call.id, call.function.name, call.function.arguments, where))
+            # thinking is of use to a model between its tool calls only; behind a finished answer vendors ignore or refuse it
             if not message.tool_calls:
                 parts = [part for part in parts if not isinstance(part, ReasoningPart)]
             return plain_or_rich("assistant", parts)
@@ -355,13 +357,13 @@ def _message(message: Message, where: str) -> ChatMessage:
             return ChatMessage("user", "", [result_of(message.tool_call_id, _parts(message, where), where)])
         case _:
             known = "system, developer, user, assistant, tool"
-            raise refused("messages", f"{where}.role: expected one of {known}, found {message.role[:40]!r}")
+            raise wrong_at(f"{where}.role", f"expected one of {known}, found {message.role[:40]!r}")
 
 
 def _parts(message: Message, where: str) -> list[Part]:
     if message.content is UNSET:
         if message.role != "assistant":
-            raise refused("messages", f"{where}: its content is missing")
+            raise wrong_at(where, "its content is missing")
         return []
     if not isinstance(message.content, list):
         return [TextPart(message.content)] if message.content else []
@@ -382,6 +384,4 @@ def _part(part: ContentPart, where: str) -> Part:
             return file_of(data, where, name)
         case _:
             known = "text, image_url and file with file_data"
-            raise refused(
-                "messages", f"{where}: only parts of type {known} are read, found {part.type[:40]!r}"
-            )
+            raise wrong_at(where, f"only parts of type {known} are read, found {part.type[:40]!r}")

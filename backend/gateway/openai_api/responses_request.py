@@ -22,6 +22,8 @@ from backend.gateway.completions.asked import (
     read_body,
     refused,
     result_of,
+    spec_of,
+    wrong_at,
 )
 from backend.gateway.completions.parameters import Parameters, check_tools
 from backend.gateway.openai_api.chat_request import allowed, choice_of
@@ -181,6 +183,7 @@ def check_response(values: dict[str, Any]) -> list[str]:
             for n, item in enumerate(cast(list[object], wanted))
             if not isinstance(item, str) or item not in INCLUDED
         ]
+    # what does not fit is summarised here, which is neither OpenAI's auto nor its disabled
     if values.get("truncation") == "auto":
         unused.append("truncation")
     return unused
@@ -212,6 +215,7 @@ def asked_of(
     own = conversation(messages, body.instructions or "", "input")
     talk = Talk(own.prompt, [*before, *own.history], own.system, own.prefill)
     kept = None
+    # OpenAI stores a response unless it is told not to
     if body.store is not False:
         kept = {
             "previous": body.previous_response_id,
@@ -247,10 +251,8 @@ def _tools(tools: list[Tool], unused: list[str]) -> list[ToolSpec]:
     for number, tool in enumerate(tools):
         if tool.type != "function":
             unused.append(f"tools[{number}]")  # one of the vendor's own, which only it can run
-        elif not 0 < len(tool.name) <= 128:
-            raise refused("tools", f"tools[{number}].name: expected 1 to 128 characters")
         else:
-            specs.append(ToolSpec(tool.name, tool.description or "", tool.parameters or {}, tool.strict))
+            specs.append(spec_of(number, tool.name, tool.description, tool.parameters, tool.strict))
     return specs
 
 
@@ -298,7 +300,7 @@ def _messages(given: str | list[Any], unused: list[str]) -> list[ChatMessage]:
             if kind not in (None, "message", "function_call", "function_call_output", "reasoning"):
                 unused.append(where)
                 continue
-            raise refused("input", f"{where}: {error}") from error
+            raise wrong_at(where, str(error)) from error
         if (message := _message(item, where)) is None:
             unused.append(where)
         else:
@@ -325,7 +327,7 @@ def _message(item: Item, where: str) -> ChatMessage | None:
 
 def _said(item: Item, where: str) -> ChatMessage:
     if item.content is UNSET:
-        raise refused("input", f"{where}: its content is missing")
+        raise wrong_at(where, "its content is missing")
     parts = _parts(item.content, where)
     match item.role:
         case "system" | "developer":
@@ -334,7 +336,7 @@ def _said(item: Item, where: str) -> ChatMessage:
             return plain_or_rich(item.role, parts)
         case _:
             known = "user, assistant, system, developer"
-            raise refused("input", f"{where}.role: expected one of {known}, found {item.role[:40]!r}")
+            raise wrong_at(f"{where}.role", f"expected one of {known}, found {item.role[:40]!r}")
 
 
 def _parts(content: str | list[ItemPart] | None, where: str) -> list[Part]:
@@ -357,4 +359,4 @@ def _part(part: ItemPart, where: str) -> Part:
             known = (
                 "input_text, output_text, input_image with image_url, input_file with file_data or file_url"
             )
-            raise refused("input", f"{where}: only parts of type {known} are read, found {part.type[:40]!r}")
+            raise wrong_at(where, f"only parts of type {known} are read, found {part.type[:40]!r}")
