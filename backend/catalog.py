@@ -301,6 +301,7 @@ def _placed(row: Component, slot: int, file: _File, settings: Settings) -> Compo
         http = override
     else:
         ai_port = profile.ai.get(row.name, ports.ai_base + http - 8000)
+        # the table is written for the default base
         http = ports.base + http - 8000
     if ports.profile == "free":
         ai_port = 0
@@ -308,6 +309,7 @@ def _placed(row: Component, slot: int, file: _File, settings: Settings) -> Compo
 
 
 def _changed(row: Component, changes: SpecialistSettings) -> Component:
+    # unset values keep the table's own
     given = {
         field: value
         for field in Component.__struct_fields__

@@ -32,6 +32,7 @@ BATCH_BYTES = 256 * 1024
 """Most bytes handed out at once, so that one late client does not hold the loop."""
 LOOK_EVERY = 1 / 32
 """Share of the log that fills, in events or in bytes, between two looks at how far readers are behind."""
+# longer than a laptop takes from one network to the next
 INTEREST_S = 120.0
 """How long a topic nobody reads any more is still recorded, so that a dropped client can resume."""
 

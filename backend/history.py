@@ -36,6 +36,7 @@ class History:
         then, pieces = self._before
         self._before = now, self._activity.pieces
         used = self._used_today()
+        # sums of different currencies are never added up
         currency = max(used.costs, key=lambda name: used.costs[name], default="")
         total = host.memory_total
         sample = Sample(

@@ -166,6 +166,7 @@ def write_private(path: Path, data: bytes) -> None:
     Raises:
         OSError: It cannot be written; the old file is unchanged.
     """
+    # in the same folder: a rename is one step only within a file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -191,10 +192,12 @@ def read_text(path: Path) -> str:
         FileNotFoundError: There is none.
     """
     try:
+        # without O_NONBLOCK the opening of a pipe waits until somebody writes to it
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
                 raise HomeRefused(f"{path} is no file; move it away")
+            # editors of Windows put a mark in front
             return file.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise

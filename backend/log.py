@@ -97,6 +97,7 @@ def configure(component: str, environment: Mapping[str, str], stream: TextIO | N
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json(component) if structured else _Text())
     root = logging.getLogger()
+    # libraries may have added handlers of their own, which would write every line twice
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
 

@@ -48,6 +48,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._handles: dict[int, psutil.Process] = {}
+        # the first call has nothing to compare with and returns 0
         psutil.cpu_percent(None)
 
     def take(self, pids: Mapping[str, int]) -> Metrics:
@@ -175,6 +176,7 @@ def platform_summary(
     """
     now = time.time() if now is None else now
     counts = Counter(row.state for row in statuses)
+    # what is wrong comes first: a small model reads the beginning best
     sick = [_sick(row, now) for row in statuses if (row.state in BROKEN or row.phase == "stalled")]
     sick += [f"{s.name} is unhealthy: it is {s.state}: {s.cause}." for s in services if s.state in BROKEN]
     lines = [

@@ -14,6 +14,7 @@ def nearest(name: str, known: Iterable[str], count: int = 1, likeness: float = 0
     Args:
         likeness: How alike a name must be, 0 to 1: the share of characters that both have in the same order.
     """
+    # imported late: only a misspelling needs it
     import difflib
 
     word = name[:LONGEST].lower().replace("-", "_")

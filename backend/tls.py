@@ -68,6 +68,7 @@ def serving(cert: str, key: str) -> ssl.SSLContext:
         TlsRefused: A file cannot be read, or the two do not fit each other.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # 1.0 and 1.1 are out of use since RFC 8996
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for what, path in (("certificate", cert), ("private key", key)):
         _readable(what, path)
@@ -133,6 +134,7 @@ def rehearse(server: ssl.SSLContext, trust: Trust, host: str = "") -> Certificat
     client = trust.context.wrap_bio(to_client, to_server, server_hostname=name)
     other = server.wrap_bio(to_server, to_client, server_side=True)
     # TLS 1.2 takes two rounds, 1.3 fewer; a step too many does nothing
+    # in memory, without a socket: what a client would be told is known before one comes
     for side in (client, other, client, other):
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()

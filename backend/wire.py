@@ -14,6 +14,7 @@ from backend.schema.frames import Reply, Request
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """Longest accepted line, newline not counted."""
+# a model without streaming gives its answer in one piece, of any length
 MAX_PIECE_CHARS = 128 * 1024
 """Characters of one piece of an answer: as JSON, at six bytes each, well below a mebibyte."""
 

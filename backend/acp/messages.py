@@ -32,6 +32,7 @@ TERMINAL_CREATE, TERMINAL_OUTPUT, TERMINAL_WAIT, TERMINAL_KILL, TERMINAL_RELEASE
 ELICITATION_CREATE = "elicitation/create"
 
 
+# defaults are left out: that a field is absent is understood by every partner
 class _Message(Struct, rename="camel", omit_defaults=True):
     """A value of the protocol."""
 

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MAX_ASKED = 256
 """Requests of the other side that are answered at a time; further ones are refused."""
+# of our own, in the range that JSON-RPC leaves to servers, after HTTP's 429
 TOO_MANY = -32029
 
 Answer = TypeVar("Answer", bound=Struct)

@@ -14,6 +14,7 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 """Longest line that is read; the rest of a longer one is thrown away."""
 SHOWN = 80
 
+# the first three are JSON-RPC's own, the last one is that of the Language Server Protocol
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR, REQUEST_CANCELLED = -32601, -32602, -32603, -32800
 CANCEL_REQUEST = "$/cancel_request"
 """The notification that takes a request back."""
@@ -116,6 +117,7 @@ class FrameReader:
                 found.append(read_frame(whole))
         if rest and not self._skipping:
             self._held += len(rest)
+            # what came of it is dropped at once: a partner that never ends a line must not fill our memory
             if self._held > self.limit:
                 self._parts, self._skipping = [], True
             else:

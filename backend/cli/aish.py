@@ -99,6 +99,7 @@ async def aish(options: argparse.Namespace) -> int:
             return await shell.ask_team(question(words[1:]))
         if words[:1] == ["history"]:
             return await shell.history(words[1] if len(words) > 1 else "team")
+        # behind the verbs, before names: a file called `list` in the current folder must not change what `aish list` does
         if (script := _script_file(words)) is not None:
             return await run_script(shell, script, read_stdin())
         if words:

@@ -21,6 +21,7 @@ from backend.suggest import meant, nearest
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
+# of help, whatever the terminal: it is read in pipes and pasted into mails as well
 WIDTH = 80
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, int] | int]
 """Runs a command with its parsed arguments; returns the exit code."""

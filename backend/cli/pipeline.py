@@ -59,6 +59,7 @@ class PipelineCall:
         """
         pipeline = parse(source)
         sink = _Sink(pipeline, self._out)
+        # before anybody is asked: an answer that cannot be written would have cost its tokens for nothing
         sink.check()
         rest, text = resolve_input(pipeline, given)
         if rest is None:
@@ -161,6 +162,7 @@ class _Sink:
         if not self._path:
             return
         path = Path(self._path)
+        # a file that is not there yet is made by writing into its folder
         place = path if path.exists() else path.parent
         if path.is_dir() or not os.access(place, os.W_OK):
             reason = "it is a folder" if path.is_dir() else "no such folder, or no right to write there"

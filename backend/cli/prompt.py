@@ -77,6 +77,7 @@ async def interact(shell: Shell) -> int:
                 continue
             except EOFError:
                 return OK
+            # a backslash before the end of a line joins, as in a shell
             line = line.replace("\\\n", "\n").strip()
             if line in ("exit", "quit"):
                 return OK

@@ -30,6 +30,7 @@ async def attached(*, start: bool) -> AsyncGenerator[Client]:
     Raises:
         TektonError: None runs, or it could not be started.
     """
+    # imported late, as in many commands: `--help` and a misspelt option must not wait for sockets and codecs
     from backend.client import CA_FILE, TOKEN_FILE, attach, connect_to
     from backend.home import Home
 
@@ -70,6 +71,7 @@ async def call(params: Params[R], *, start: bool = False) -> R:
 
 def run(work: Callable[[], Coroutine[Any, Any, int] | int]) -> int:
     """Run a command to its exit code; an error is one line on stderr that says what to do."""
+    # from here on ctrl-c has something to tidy up: turns are cancelled at the backend
     raise_keyboard_interrupt()
     ended_by: list[int] = []
     try:

@@ -175,6 +175,7 @@ class Shell:
 
         How an answer ended that is not whole is said on stderr, and what else should be known of it.
         """
+        # one object a line, so that a program reads answers of several calls with one loop
         if self.out.as_json:
             facts: dict[str, Any] = msgspec.to_builtins(outcome)
             self.out.row("answer", ai_id=outcome.ai_id, content=facts.pop("content"), metadata=facts)
@@ -212,6 +213,7 @@ class Shell:
         ]
         if self.out.as_json:
             self.out.row("team", request_id=result.request_id, elapsed_time=result.elapsed_time)
+        # a hint for a person: a script would have to filter it out
         elif sys.stdout.isatty() and len(result.responses) > 1:
             print(f"one more round: tekton team --discuss {result.request_id}", file=sys.stderr)
         return OK if result.responses else codes[0] if codes else exit_code("not_running")

@@ -78,6 +78,7 @@ async def open_stdin(limit: int) -> asyncio.StreamReader:
 async def open_stdout(protocol: FlowControlMixin) -> Writer:
     """Open stdout; what other code prints goes to stderr from now on."""
     loop = asyncio.get_running_loop()
+    # libraries print to descriptor 1: whatever they say would break the protocol for the other side
     own = os.dup(1)
     os.dup2(2, 1)
     if not _can_be_waited_for(own):

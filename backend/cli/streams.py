@@ -47,8 +47,10 @@ def read_stdin() -> str:
     Raises:
         TektonError: It is longer than `MAX_INPUT_BYTES`, or not UTF-8.
     """
+    # None: it was closed before we began, as services do
     if sys.stdin is None or sys.stdin.isatty():
         return ""
+    # one byte more than is taken says that there is more; the newline at the end is the shell's (`echo`)
     return _text(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "the input").rstrip("\n")
 
 
@@ -112,6 +114,7 @@ class Pieces:
     def complete(self, whole: str) -> None:
         """Write what is not written yet of the complete text."""
         self._closed = True
+        # pieces are exactly the beginning of the whole text: what follows them is what was missed
         if self._out.stream and (rest := whole[self._given :]):
             self._given = len(whole)
             self._out.piece(rest)

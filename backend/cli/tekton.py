@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None) -> int:
     parser = build_parser()
     words = arguments_of(arguments)
+    # as git has it: `tekton help kill`
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]
     options = parser.parse_args(words)
@@ -91,6 +92,7 @@ def _main(arguments: list[str] | None) -> int:
     for option in REMOTE_OPTIONS:
         name = option.strip("-").replace("-", "_")
         if value := getattr(options, name):
+            # by the environment: processes that a command starts go to the same gateway
             os.environ[f"TEKTON_{name.upper()}"] = value
     from backend.cli.runner import run
 

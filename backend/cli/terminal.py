@@ -175,6 +175,7 @@ def print_if_json(options: Namespace, value: Any) -> bool:
 
 def colour(text: str, tone: str) -> str:
     """Return text, safe to `draw`, in a style of `STATE_TONES` where the terminal wants colours."""
+    # only what is drawn on a terminal has to be safe for one
     if not sys.stdout.isatty():
         return text
     plain = not tone or "NO_COLOR" in os.environ
@@ -198,6 +199,7 @@ def table(
     cells = [[safe(" ".join(str(cell).split())) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         return _plain(titles, cells)
+    # a pipe gets every column (above): programs count them
     kept = [
         index
         for index in range(len(titles))
@@ -304,6 +306,7 @@ def ago(moment: float) -> str:
     return f"{seconds / 86_400:.0f}d"
 
 
+# about four words: below that a wrapped sentence is a column of syllables
 LAST_LEAST = 24
 """Cells a wrapped last column gets at least."""
 COLUMN_LEAST = 5

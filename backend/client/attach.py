@@ -101,6 +101,7 @@ def _facts(home: Home) -> list[_Facts]:
 
     What came with a copy of another home names a backend that serves that one.
     """
+    # the first gateway's file has the shortest name: it is asked first
     files = sorted(home.run.glob("backend*.json"), key=lambda path: (len(path.name), path.name))
     read = [msgspec.json.decode(path.read_bytes(), type=_Facts) for path in files]
     found = [facts for facts in read if home.may_be(facts.home)]
@@ -151,6 +152,7 @@ async def attach(home: Home, *, start: bool = True) -> Client:
         # one that refuses connections starts or ends just now
         if pid and error.code == "backend_lost" and (client := await _connected(home, SETTLE_S)) is not None:
             return client
+        # looked at again: one that ended while we waited may be replaced, one that hangs must not
         if pid and await asyncio.to_thread(living_backend, home) == pid:
             raise RemoteError(
                 f"the backend (pid {pid}) is running and does not answer: {error.message}; `tekton stop` can end it",
@@ -214,6 +216,7 @@ async def start_backend(home: Home) -> str:
 
 def _spawn(home: Home, ready_fd: int) -> subprocess.Popen[bytes]:
     with open(home.logs / "backend.log", "ab", buffering=0, opener=_private) as log:
+        # a session of its own: ctrl-c in the terminal of whoever started it must not end it
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "backend.gateway.serve", "--ready-fd", str(ready_fd)],
             cwd=home.root,  # it outlives the caller, whose folder may be removed or unmounted

@@ -389,6 +389,7 @@ class Client:
                 self._socket = None
             # An attempt that itself took long has waited already.
             await asyncio.sleep(max(FIRST_DELAY_S, delay - (time.monotonic() - began)))
+            # bounded low: it is a gateway of one's own, and a person waits for it
             delay = min(delay * 2, LONGEST_DELAY_S)
 
     async def _greet(self, socket: ClientConnection, wish: dict[str, Any] | None) -> None:
@@ -522,6 +523,7 @@ class Client:
 
     def _fail_calls(self, reason: str, *, subscribing: bool = False) -> None:
         """Fail the calls under way; each is forgotten, so that none is sent again after it failed."""
+        # ids of subscriptions begin with s-: those are made anew at the next connection, not lost
         for call_id in list(self._calls):
             if subscribing or not call_id.startswith("s-"):
                 self._reject(call_id, RemoteError(reason, code="backend_lost"))

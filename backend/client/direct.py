@@ -133,6 +133,7 @@ async def _open(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port, token = (host or "localhost", port, "") if port else _place(ai_id, host)
     try:
+        # the library's own limit, 64 KiB a line, is less than a long answer
         reader, writer = await asyncio.open_connection(host, port, limit=MAX_LINE_BYTES)
     except OSError as error:
         raise SpecialistUnreachable(

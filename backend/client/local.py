@@ -35,6 +35,7 @@ async def run_tekton(*words: str) -> tuple[int, str]:
 
 def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
+        # -P: a folder named `backend` where the caller stands must not be taken for ours
         [sys.executable, "-P", "-c", PROGRAM, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

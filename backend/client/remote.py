@@ -45,6 +45,7 @@ async def connect_to(url: str, token_file: str | None, ca_file: str | None = Non
         raise RemoteError(error.message, code="unauthorized") from error
     trust = await asyncio.to_thread(_believed, ca_file) if ca_file else None
     places = cycle([(part, token) for part in urls])
+    # the last one is asked below, so that its error is the one that is shown
     for _ in urls[:-1]:
         with contextlib.suppress(RemoteError):
             return await Client.connect(lambda: next(places), trust=lambda: trust)

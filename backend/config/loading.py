@@ -63,6 +63,7 @@ def load(
     env = {**read_env_file(home), **(os.environ if environment is None else environment)}
     if wrong := misspelt(env):
         raise ConfigError(wrong)
+    # into the table, before it is checked: a wrong variable is refused as a wrong key is
     origins = _apply_environment(table, env)
     own = table.get("providers")
     if isinstance(own, dict):
@@ -161,6 +162,7 @@ def read_env_file(home: Home) -> dict[str, str]:
 
 def component_names() -> frozenset[str]:
     """Return the names and aliases of the shipped components: `<NAME>_PORT` sets the port of each."""
+    # read as plain TOML: `backend.catalog` imports the settings and cannot be imported here
     text = resources.files("backend").joinpath("catalog.toml").read_text(encoding="utf-8")
     rows = tomllib.loads(text)["component"]
     return frozenset(name for row in rows for name in (row["name"], *row.get("aliases", ())))

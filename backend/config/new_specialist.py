@@ -100,6 +100,7 @@ def create_folder(home: Home, name: str, files: Mapping[str, bytes]) -> Path:
     try:
         home.specialists.mkdir(mode=0o700, exist_ok=True)
         # Hidden, so that nobody reads it before it is whole.
+        # beside where it belongs: a rename is one step only within a file system
         made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home.specialists))
         try:
             # SKILL.md last: a folder without one is not taken for a specialist

@@ -18,6 +18,7 @@ from backend.schema.tools import RuleText, ServerSpec, Verdict
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+# a pattern, so that a wrong address is named with its key when the file is read, not when something connects
 _HOST_PORT_PATH = (
     r"(?:[^\s/@]*@)?(?:[\w.~-]+|\[[0-9A-Fa-f:.%\w]+\])"
     r"(?::(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(?:/\S*)?$"

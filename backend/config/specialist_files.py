@@ -259,6 +259,7 @@ def _references(files: Mapping[str, bytes], folder: str) -> dict[str, str]:
         name = where.removeprefix(f"{folder}/")
         if name in (where, SKILL):
             continue
+        # as git and grep tell: a zero byte near the beginning is no text
         if b"\0" in files[where][:4096]:
             continue  # pictures and programs are no reading matter
         try:
@@ -284,6 +285,7 @@ _PLAIN_NAME = {ord(character): "_" for character in "<>\"'&\n\r\t"}
 def _read_yaml(text: str) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the keys of a front matter, every value as text, and the line of each key in the file."""
     try:
+        # nodes instead of values: they know their lines, and nothing is built of them but text
         root: yaml.Node | None = _compose(text, Loader=yaml.BaseLoader)
         if root is None:
             return {}, {}

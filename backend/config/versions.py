@@ -37,6 +37,7 @@ def keep(home: Home, name: str, where: str, text: bytes) -> int:
     folder = home.specialist_versions / name
     for made in (home.specialist_versions, folder):
         made.mkdir(mode=0o700, exist_ok=True)
+    # padded, so that the names sort as the numbers do
     write_private(folder / f"{newest + 1:06}{suffix}", text)
     for number in sorted(known)[: max(0, len(known) + 1 - MAX_VERSIONS)]:
         known[number].unlink(missing_ok=True)

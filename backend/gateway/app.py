@@ -59,6 +59,7 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
         IdempotencyCache(RememberedBytes.of(platform.settings.memory.remembered_mib).results),
         address,
     )
+    # meters are fed at the end of a call or a turn, never by a token: counting must not slow the relay
     gateway.log.on_call.append(gateway.meters.call_ended)
     platform.direct.on_ended.append(partial(_note_direct, gateway.log))
     platform.turns.on_ended += [gateway.meters.turn_ended, log_turn]
@@ -67,6 +68,7 @@ def build_gateway(platform: Platform, host: str, address: str) -> Gateway:
         gateway.log.on_call.append(gateway.tracing.call_ended)
         platform.turns.on_ended.append(gateway.tracing.turn_ended)
     platform.gateway_address = address
+    # layers point down: orchestration knows no gateway, so what it says of one is passed in
     platform.gateway_report = lambda: report(gateway)
     if platform.cluster is not None:
         platform.cluster.peers.run_here = partial(_run_for_another, gateway, platform.cluster.run_here)
@@ -117,8 +119,10 @@ def build_app(gateway: Gateway) -> Starlette:
         *rest_routes(gateway),
         *action_routes(gateway),
         WebSocketRoute("/ws", partial(serve_websocket, gateway)),
+        # last, as it fits every path: without it the server answers a wrong one with a bare 403
         WebSocketRoute("/{path:path}", surface.no_websocket),
     ]
+    # it describes the routes that are mounted, itself as well: hence the list, which is read when it is asked for
     routes.append(_document_route(gateway, routes))
     nowhere = _nowhere(gateway, routes)
 
@@ -225,6 +229,7 @@ def _nowhere(gateway: Gateway, routes: Sequence[BaseRoute]) -> Endpoint:
         if methods:
             allow = ", ".join(methods)
             text = f"{path} takes {allow}, not {request.method}"
+            # a 405 has to name what is allowed (RFC 9110, 15.5.6)
             raise HTTPException(405, text, headers={"allow": allow})
         meant = _meant_path(path, request.method, routes)
         raise TektonError(f"there is no {request.method} {path} here{meant}", code="not_found")
@@ -239,6 +244,7 @@ def _meant_path(path: str, method: str, routes: Sequence[BaseRoute]) -> str:
     for route in routes:
         if isinstance(route, Route) and method in (route.methods or ()):
             words = route.path.split("/")
+            # the names in a path may be anything: only its fixed words can be misspelt
             if len(words) == len(given):
                 pairs = zip(words, given, strict=True)
                 served.add("/".join(own if word.startswith("{") else word for word, own in pairs))

@@ -26,6 +26,7 @@ from backend.home import Home, read_token, write_private
 from backend.orchestration.action import SCOPE_RANK, Scope
 from backend.schema.errors import TektonError
 
+# in base64, as we make them, 192 bits: nobody guesses one
 MIN_TOKEN_CHARS = 32
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -68,6 +69,7 @@ def read_or_make_token(home: Home) -> str:
     if not home.token.exists():
         write_private(home.token, secrets.token_urlsafe(48).encode() + b"\n")
     token = read_token(home.token)
+    # a copy, or an archive that was unpacked, may be readable by others
     if home.token.stat().st_mode & 0o077:
         home.token.chmod(0o600)
     if len(token) < MIN_TOKEN_CHARS:
@@ -97,9 +99,12 @@ class Guard:
         """
         headers = connection.headers
         hosts = headers.getlist("host")
+        # of two Host headers a proxy in front of us may have judged the other one
         match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if match is None:
             raise Refused(400, "malformed Host header")
+        # a web page may let its own name resolve to 127.0.0.1 (DNS rebinding) and would then pass for this origin:
+        # the Host header still says its name
         if match[1].lower() not in self._hosts:
             raise Refused(403, f"the Host {match[1]} is not allowed here; see gateway.allowed_hosts")
         origins = headers.getlist("origin")
@@ -125,6 +130,7 @@ class Guard:
                 f"the token {principal.label!r} has scope {principal.scope}; this needs {scope}",
                 principal.label,
             )
+        # from here on the listener does not close this connection in favour of a newer one
         if trust := connection.scope.get("extensions", {}).get(TRUST):
             trust()
         return principal

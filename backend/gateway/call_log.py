@@ -86,7 +86,9 @@ class CallLog:
 
     def _write_audit(self, call: GatewayCall) -> None:
         if self._audit.exists() and self._audit.stat().st_size > AUDIT_MAX_BYTES:
+            # one older file is kept: an audit that fills the disk would end what it watches over
             os.replace(self._audit, self._audit.with_suffix(".1.log"))
+        # one write to a file opened for appending stays in one piece, also where two gateways share the home
         descriptor = os.open(self._audit, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(descriptor, encode_line(call))
@@ -115,6 +117,7 @@ class IdempotencyCache:
         Raises:
             TektonError: What the call raises, or `conflict` when the id already names another call.
         """
+        # a digest instead of the parameters: with pictures and tools among them a call may have megabytes
         content = blake2b(encoder.encode(params), digest_size=16).digest()
         if known := self._calls.get(request_id) or self._ended.get(request_id):
             if (known.name, known.content) != (name, content):

@@ -29,6 +29,7 @@ async def while_present(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         for task in (working, watching):
             task.cancel()
+        # cancelled work still tidies up: whoever asks next must not meet it half done
         await asyncio.wait([working, watching])
 
 

@@ -179,6 +179,7 @@ def _body(rest: dict[str, Any], required: list[str], aliases: dict[str, str]) ->
 
 
 def _path_schema(name: str, shape: dict[str, Any]) -> dict[str, Any]:
+    # an empty segment would make it the path of another route
     schema = shape["properties"].get(name, {"type": "string"})
     return (
         {**schema, "minLength": 1} if schema.get("type") == "string" else {"type": "string", "minLength": 1}

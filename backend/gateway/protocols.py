@@ -224,6 +224,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: bytes, code: str, text: str) -> None:
         kind = "server_error" if status.startswith(b"503") else "invalid_request_error"
+        # by hand: there is no request yet that the application could answer
         body = b'{"error":{"code":"%b","message":"%b","type":"%b","param":null}}' % (
             code.encode(),
             text.encode(),
@@ -248,6 +249,7 @@ class _GentleClose:
 def http_protocol(settings: GatewaySettings) -> type[HttpProtocol]:
     """Return the protocol with the limits of these settings."""
     limits = {"max_open": settings.max_open, "head_timeout_s": settings.head_timeout_s}
+    # uvicorn makes the protocol with arguments of its own: limits can only be attributes of a class
     return type("ListenerProtocol", (HttpProtocol,), limits)
 
 

@@ -52,6 +52,7 @@ What lasts until somebody acts is 400: clients repeat 408, 409, 429 and every 5x
 be one more call upstream. A turn that failed on its way is 424, a failed dependency, for the same reason; so is one that
 its upstream refused for its rate. 429 is left for refusals of our own, behind which nobody upstream was asked.
 """
+# an upstream may name a day or a year, and clients obey: they would look dead
 MAX_RETRY_AFTER_S = 3_600
 
 
@@ -121,6 +122,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
     Raises:
         TektonError: `invalid_json` or `invalid_request`.
     """
+    # clients send no body at all where every parameter has a default
     if not body.strip():
         return {}
     try:

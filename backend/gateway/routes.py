@@ -25,6 +25,7 @@ from backend.orchestration.actions import ACTIONS, Action, Scope
 from backend.orchestration.caller import caller
 from backend.schema.errors import ErrorCode, InvalidRequest, TektonError
 
+# it is written into logs and sent back in a header: nothing in it may end a line
 _REQUEST_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,12 @@ def bounded(request: Request, limit: int) -> Request:
     )
     if request.scope["query_string"].count(b"&") >= MAX_QUERY:
         raise InvalidRequest(f"the query has more than {MAX_QUERY} parameters")
+    # a compressed body is small on the wire and may be gigabytes in memory
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("", "identity"):
         raise HTTPException(415, f"the body is {encoding[:40]} encoded; send it as it is")
     said = request.headers.get("content-length", "")
+    # by its digits first: Python refuses to read a number of more than 4,300 of them
     if said.isdecimal() and (len(said) > 15 or int(said) > limit):
         raise too_large
     total = 0
@@ -129,6 +132,7 @@ def guarded(
             response = failed(error)
             refusal = error.message if response.status_code in (400, 401, 403, 413, 429) else ""
         except ClientDisconnect:
+            # as nginx logs a client that went away; nobody receives it
             response = Response(status_code=499)
         except HTTPException as error:
             response = failed(HttpRefusal(error.status_code, str(error.detail)))
@@ -141,6 +145,7 @@ def guarded(
         called, needed = request.scope.get(CALLED, (name, scope))
         response.headers.setdefault("x-request-id", name_of_request)
         if _has_much_unread(request):
+            # what is left of the body would be read as the next request of this connection
             response.headers["connection"] = "close"
         if scope is not None or refusal:
             gateway.log.note(

@@ -119,6 +119,7 @@ def serve(
         if value:
             environment[name] = value
     ready = _Ready(ready_fd)
+    # its own lines name every connection; what matters of them stands in the call log
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     gc.set_threshold(*GC_THRESHOLDS)
     _allow_many_files()
@@ -232,6 +233,7 @@ async def _serve(
         ready.serving(url)
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
     finally:
+        # only a `Shutdown` that says so stops the fleet; a signal, or a server that failed, leaves it to the next backend
         stop_fleet = bool(stop.done() and stop.result())
         await gateway.answer_ending_calls()
         # No new requests from here. Then what is asked ends as visible errors, so that open streams and sockets can end, for
@@ -290,9 +292,11 @@ def _bind(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
+    # connections of the backend before this one may linger for a minute (TIME_WAIT)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # after a drop all clients come back at once, while this loop still starts up
         listener.listen(256)
     except OSError as error:
         listener.close()
@@ -307,6 +311,7 @@ def _bind(host: str, port: int) -> socket.socket:
 def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
     host = str(host)
+    # "every address" is none that a client can connect to
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
@@ -334,6 +339,7 @@ def _on_signals(stop: asyncio.Future[bool]) -> None:
         if not stop.done():
             stop.set_result(False)
 
+    # HUP comes when the terminal that it was started from is closed
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, end)
 

@@ -32,6 +32,7 @@ from backend.wire import encoder
 
 COMMENT = b": nothing yet\n\n"
 """What readers of events pass over."""
+# nginx holds a stream back until its buffer is full, unless the second header says not to
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -82,6 +83,7 @@ def resume_point(request: Request) -> tuple[str, int | None] | None:
     if last is None:
         return None
     name, _, number = last.rpartition("/")
+    # a longer number is none of ours
     return name, int(number) if number.isdecimal() and len(number) < 10 else None
 
 

@@ -33,6 +33,7 @@ JOINED = 5_000
 MODEL_SECONDS = tuple(0.01 * 2**power for power in range(14))
 MODEL_TOKENS = tuple(4**power for power in range(14))
 """Buckets that OpenTelemetry's conventions for generative AI ask for."""
+# W3C Trace Context; versions after 00 may add fields at the end
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 
@@ -130,6 +131,7 @@ class Tracing:
         if str(resource.attributes.get("service.name", "")).startswith(UNNAMED):
             resource = resource.merge(Resource({"service.name": "tekton"}))
         self._provider: Any = TracerProvider(resource=resource, id_generator=self._ids)  # pyright: ignore[reportArgumentType]
+        # whoever passes an exporter wants to see each span at once; the standard one sends many together
         processor = SimpleSpanProcessor(exporter) if exporter else BatchSpanProcessor(_standard_exporter())
         self._provider.add_span_processor(processor)
         self._tracer: Any = self._provider.get_tracer("tekton.gateway")

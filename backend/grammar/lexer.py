@@ -98,6 +98,7 @@ class Lexer:
         if self._at >= len(text):
             return None
         start, char = self._at, text[self._at]
+        # only at a word's start: `issue#12` is one word
         if char == "#" and (before is None or before.end < start or before.kind == "end"):
             newline = text.find("\n", start)
             self._at = len(text) if newline < 0 else newline
@@ -184,6 +185,7 @@ def spans(text: str) -> list[Span]:
     try:
         tokens = Lexer(text).tokens()
     except GrammarError as error:
+        # what stands before the mistake keeps its colours while somebody types
         good = spans(text[: error.position]) if error.position else []
         return [*good, Span(error.position, len(text), "error")]
     found: list[Span] = []

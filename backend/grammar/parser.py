@@ -9,6 +9,7 @@ from backend.grammar.lexer import MAX_PIPELINE_TOKENS, MAX_TOKENS, GrammarError,
 from backend.grammar.tree import OPTION_TYPES, Ask, Cat, Echo, Pipeline, Script, Stage, Target
 from backend.suggest import meant
 
+# each stage is at least one call of a model
 MAX_STAGES = 64
 _RANGES: dict[str, tuple[float, float, str]] = {
     "temperature": (0, 2, "0 to 2"),
@@ -205,6 +206,7 @@ class _Parser:
         try:
             value = int(raw) if kind is int else float(raw)
         except ValueError:
+            # below every range: it is refused below, with what was wanted
             value = -1
         lowest, highest, wanted = _RANGES[name]
         if not lowest <= value <= highest:

@@ -211,6 +211,7 @@ def joined(first: ChatMessage, second: ChatMessage) -> ChatMessage:
     if not (first.parts or second.parts):
         return ChatMessage(first.role, f"{first.content}\n\n{second.content}")
     parts = [*parts_of(first), *parts_of(second)]
+    # Anthropic refuses a message in which anything stands before the results of its calls
     parts.sort(key=lambda part: not isinstance(part, ToolResult))
     return ChatMessage(first.role, content, parts)
 
@@ -226,6 +227,7 @@ def shortened(text: str, most: int) -> str:
     data = text.encode()
     if len(data) <= most:
         return text
+    # the head says what it is, the tail how it ended, as in the output of a compiler
     head, tail = data[: most * 2 // 3], data[len(data) - most // 3 :]
     left = len(data) - len(head) - len(tail)
     return (
@@ -276,6 +278,7 @@ def _light(part: Part) -> Part:
 
 def size_of(data: str) -> int:
     """Return how many bytes a text in base64 stands for."""
+    # four characters of base64 are three bytes, less one for each sign of padding
     return len(data) * 3 // 4 - data[-2:].count("=")
 
 

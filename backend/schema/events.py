@@ -341,6 +341,7 @@ class Result(Struct, tag="result"):
     result: Any = None
 
 
+# one union, so that a reader decodes a line in one step, by its tag, and matches on its class
 Event = (
     Hello
     | Snapshot

@@ -85,6 +85,7 @@ def _meant_kind(value: object, kind: Any) -> Any:
     if isinstance(value, dict) and (tags := _tags(kind)):
         field = next(iter(tags.values())).__struct_config__.tag_field or ""
         return tags.get(str(cast(dict[str, object], value).get(field)), kind)
+    # a struct has no origin
     shape = (list,) if isinstance(value, list) else (dict, None)
     fitting = [
         one for one in map(_bare, get_args(kind)) if get_origin(one) in shape and one not in _PLAIN_TYPES

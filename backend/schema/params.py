@@ -87,6 +87,7 @@ MAX_REQUEST_ID = 512
 MAX_ROUNDS = 10
 """Rounds one team call may hold."""
 
+# `(?![\s\S])` is the very end; `$` would let a line feed pass in front of it
 RequestId = Annotated[
     str, Meta(max_length=MAX_REQUEST_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])")
 ]
@@ -98,10 +99,12 @@ Names = list[str] | str
 MAX_NAME = 200
 """Characters of an id or a name that others choose."""
 Temperature = Annotated[float, Meta(ge=0, le=2)]
+# 32 bits, as providers count them: a larger number would be refused by each in words of its own
 Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 
+# defaults are left out on the wire: a newer client that leaves a new parameter alone is understood by an older gateway
 class Params(Struct, Generic[R], forbid_unknown_fields=True, omit_defaults=True):
     """Base of all parameters. `action` is the wire's name of what they are for, `R` the type of its result.
 
@@ -716,6 +719,7 @@ IGNORED: dict[str, frozenset[str]] = {"chat": frozenset({"stream"}), "team_chat"
 
 def result_types(params: type[AnyParams]) -> tuple[type[Struct], ...]:
     """Return the types a call with these parameters may return, the one of a waiting call first."""
+    # a class knows its bases without their arguments; those stand only in what the class statement named
     base: Any = vars(params)["__orig_bases__"][0]
     returned = typing.get_args(base)[0]
     return (returned, Started) if typing.get_origin(base) is Startable else (returned,)

@@ -26,6 +26,7 @@ MAX_INTEGER = 2**63 - 1
 """Largest id, number or limit that a conversation store can hold; whatever reads one from outside refuses more."""
 
 
+# a field that is added gets a default: entries that older versions wrote lack it
 class RegistryEntry(Struct, omit_defaults=True):
     """One line of the registry file. Identity is `pid` together with `process_start`, never the pid alone."""
 

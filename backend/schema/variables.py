@@ -44,6 +44,7 @@ OTHER_VARIABLES = {
     "TEKTON_SCRIPTED_COUNT": "a file in which the scripted provider counts its calls, for tests",
 }
 """Those that set no key of `config.toml`."""
+# what a provider reads stands in its `ProviderInfo.variables`, as packages of others bring providers
 VARIABLES = (*PORT_VARIABLES, *TEXT_VARIABLES, *FLAG_VARIABLES, *OTHER_VARIABLES)
 
 

@@ -54,6 +54,7 @@ def serve(options: argparse.Namespace) -> int:
     """Run the backend of TEKTON_HOME in the foreground until ctrl-c or TERM. The specialists go on running after it;
     the next backend adopts them. Most commands start a backend when none runs.
     """
+    # imported here: it loads the whole backend, which no other command needs
     from backend.gateway.serve import serve as serve_gateway
 
     here_only("`tekton serve`")
@@ -94,6 +95,7 @@ async def stop(options: argparse.Namespace) -> int:
     try:
         async with attached(start=False) as client:
             here = "" if remote_gateway() else client.url
+            # looked up before it is asked to end: afterwards its facts are gone
             process = await asyncio.to_thread(backend_process, own_home(), here) if here else None
             result = await client.call(Shutdown(stop_fleet=options.fleet))
     except TektonError as error:
@@ -118,6 +120,7 @@ async def stop(options: argparse.Namespace) -> int:
 
 async def _end_silent(pid: int, error: TektonError, options: argparse.Namespace) -> int:
     """End the process of a backend that does not answer, if that is wanted."""
+    # a script is not asked: it has to say --force
     asked = not options.force and sys.stdin is not None and sys.stdin.isatty()
     if not options.force:
         terminal.error(error.message)

@@ -30,6 +30,7 @@ async def completion(options: argparse.Namespace) -> int:
     tekton, aish = build_parser(), aish_parser()
     # by name, as the entry points know it: nothing else of the command line depends on the console
     console = import_module("tekton_tui.__main__").build_parser()
+    # every command is imported here, as a script has to know all their arguments
     for name, parser in tekton.commands.items():
         parser.configure(find(name))
         parser.description = line(name)  # a shell shows it beside the command

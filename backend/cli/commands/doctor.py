@@ -99,6 +99,7 @@ def _local() -> Iterator[Finding]:
     yield Finding(settings.fleet.lifecycle_on, "the AI lifecycle is on", "set TEKTON_REGISTER_AI=true")
     try:
         path = weights.find(EMBEDDED.own(settings), home)
+        # weights that the operator chose have no checksum that we know
         if path.name == weights.FILE_NAME:
             weights.verify(path)
         yield Finding(True, f"weights of the embedded model {path}")
@@ -114,6 +115,7 @@ def _local() -> Iterator[Finding]:
     if not settings.memory.store and not read_only:
         yield from _database(home, settings)
     free = shutil.disk_usage(home.root if home.root.exists() else "/").free
+    # weights take about a tenth of a GiB; the rest is for logs and conversations
     yield Finding(
         free > 1 << 30, f"{free >> 30} GiB free on disk", "make room: logs, memory and weights need it"
     )
@@ -162,6 +164,7 @@ def _database(home: Home, settings: Settings) -> Iterator[Finding]:
     try:
         kept = peek(home.database, (RETAINED_AT, REPORT))
     except sqlite3.Error as error:
+        # the low byte of SQLite's extended codes is the primary one; it cannot be opened is a matter of rights, all else of damage
         damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN
         yield Finding(
             False,

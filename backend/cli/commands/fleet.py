@@ -62,10 +62,12 @@ async def kill(options: argparse.Namespace) -> int:
     try:
         result = await call(Kill(ids=options.names or ["all"], force=options.force))
     except TektonError as error:
+        # without a backend everything of this home can be found and ended, but nobody says whom a name means
         if not options.all or not unreachable(error):
             raise
         code = await kill_without_backend()
         return report(error) if silent_backend(error) else code
+    # `--all` reports on the whole catalogue: rows that did not run are no news
     rows = [row for row in result.results if options.names or row.pid or not row.ok]
     if not rows:
         print("nothing runs")

@@ -76,6 +76,7 @@ def _read_log(home: Home, name: str, tail: int, previous: bool) -> tuple[list[st
 
 async def _follow(path: str, tail: int) -> None:
     """Print a file's newest lines and what is appended, until interrupted; a new file is read from its start."""
+    # a log holds what processes wrote, which need not be UTF-8
     with open(path, encoding="utf-8", errors="replace") as first:  # noqa: ASYNC230
         first.seek(max(0, os.fstat(first.fileno()).st_size - TAIL_BYTES))
         there = first.read().splitlines(keepends=True)
@@ -90,6 +91,7 @@ async def _follow(path: str, tail: int) -> None:
                 now = os.stat(path).st_ino
             except FileNotFoundError:
                 continue
+            # the log was turned: under its name stands another file now
             if now != inode:
                 file, inode = open(path, encoding="utf-8", errors="replace"), now  # noqa: ASYNC230, SIM115
 

@@ -63,6 +63,7 @@ FINISH_S = 2.0
 )
 async def mcp(options: argparse.Namespace) -> int:
     """Serve MCP over stdin and stdout, for desktop clients that start their servers themselves."""
+    # a desktop client keeps what its servers write to stderr in a log of its own
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="tekton mcp: %(message)s")
     async with attached(start=True) as client:
         caller = RemoteCaller(client)

@@ -160,6 +160,7 @@ async def export(options: argparse.Namespace) -> int:
         sys.stdout.write(text.content)
         return OK
     try:
+        # "x": a file that exists is never overwritten
         with open(options.output, "x", encoding="utf-8") as file:  # noqa: ASYNC230
             file.write(text.content)
     except OSError as error:
@@ -195,6 +196,7 @@ def _hits(found: SearchPage, options: argparse.Namespace) -> int:
         return OK
     for hit in found.hits:
         message = hit.message
+        # these two mark the words that were found, see `SearchHit`
         snippet = " ".join(hit.snippet.replace("\x02", "").replace("\x03", "").split())
         print(f"{message.session_id}  {message.author.removesuffix('-ai')}: {snippet}")
     if found.more:

@@ -139,6 +139,7 @@ async def _pull(model: str, provider: str) -> int:
     """Let a provider download a model, its progress on stderr. Interrupted, the backend goes on downloading."""
     async with attached(start=True) as client:
         await client.subscribe(["fleet"])
+        # events come on the same connection as the answer: they are read beside the call that waits for it
         showing = asyncio.create_task(_show_progress(client, f"pull {model}"))
         try:
             result = await client.call(PullModel(model=model, provider=provider))

@@ -91,6 +91,7 @@ def _source(part: SentPart) -> str:
 def _first_words(part: SentPart) -> str:
     if not part.text:
         return f"({part.missing})"
+    # no more than this is looked at: a text may have megabytes, most of it blanks
     line = escaped_line(" ".join(part.text[: FIRST_WORDS * 4].split()))
     return line if len(line) <= FIRST_WORDS else line[: FIRST_WORDS - 1] + "…"
 

@@ -358,6 +358,7 @@ def _edit(home: Home, name: str) -> int:
     try:
         _write(home, {where: after.encode()})
     except TektonError:
+        # what was typed is not lost: the editor is closed, and its own copy goes with the folder it was in
         kept = Path(tempfile.mkdtemp(prefix="tekton-edit-")) / Path(where).name
         kept.write_text(after, encoding="utf-8")
         terminal.error(f"the file stays as it was; what you wrote is in {kept}")
@@ -414,6 +415,7 @@ async def _remove(home: Home, name: str, *, asked: bool) -> int:
         return FAILED
     keep(home, name, where, (home.specialists / where).read_bytes())
     away = home.specialist_versions / name / f"removed-{time.strftime('%Y%m%d-%H%M%S')}"
+    # moved, not deleted: a folder holds material of which no version is kept
     path.rename(away)
     print(
         f"removed; it lies in {away}, and `tekton specialists restore {name} {max(versions(home, name))}` writes it anew"

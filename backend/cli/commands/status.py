@@ -47,6 +47,7 @@ async def status(options: argparse.Namespace) -> int:
         text = _drawn(await _look(), options)
         if in_place:
             lines = text.split("\n")[: shutil.get_terminal_size().lines - 1]
+            # from the top, each line cleared behind its text: clearing the screen first would flicker
             text = "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
         terminal.draw(text, end="" if in_place else "\n")
         await asyncio.sleep(WATCH_EVERY_S)

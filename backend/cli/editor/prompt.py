@@ -260,6 +260,7 @@ class Prompt:
             for kind, words in OPTIONS.items()
             if kind != "allow_always" or ask.always
         ]
+        # an agent's options may have the very ids of ours
         own = {f"its-own/{one.id}": one for one in ask.options}
         options += [acp.PermissionOption(name, one.name, one.kind) for name, one in own.items()]
         given_to = arguments_of(ask.arguments)
@@ -325,5 +326,6 @@ class Prompt:
 
     def _say_rest(self, whole: str) -> None:
         """Send what of a finished answer has not come as events."""
+        # what was shown cannot be taken back: an answer that begins otherwise is left as it was shown
         if whole.startswith(self._said):
             self._say(whole[len(self._said) :])

@@ -172,6 +172,7 @@ def _resource(resource: acp.Resource) -> str:
             text = base64.b64decode(resource.blob or "", validate=True).decode()
         except ValueError:
             raise RpcFailure(wire.INVALID_PARAMS, f"{resource.uri} is no text and cannot be sent") from None
+    # Markdown ends a fence at the first run of backticks as long as itself
     fence = "`" * (max([2, *map(len, _runs(text))]) + 1)
     return f"{resource.uri}\n{fence}\n{text}\n{fence}"
 

@@ -36,6 +36,7 @@ def error_reply(error: TektonError) -> Response:
 
 def error_value(error: TektonError) -> dict[str, Any]:
     status = status_of(error)
+    # Anthropic has no kind for a dependency that failed
     kind = "api_error" if status == 424 else ERRORS.get(status, "invalid_request_error")
     kind = "rate_limit_error" if error.code == "provider_rate_limited" else kind
     text = error.message
@@ -168,6 +169,7 @@ class MessageWriter:
             "content": content,
             "stop_reason": _reason(finish) if finish else None,
             "stop_sequence": (finish.stop or None) if finish else None,
+            # the first event of Anthropic's own streams counts one token of output, and clients expect a number
             "usage": usage_value(finish.usage if finish else Usage(0, 1)),
             **(self._head.warnings(finish) if finish else {}),
         }

@@ -135,6 +135,7 @@ def answer(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> Piece
 
 
 def is_pipeline(model: str) -> bool:
+    # of the signs of the pipeline language these two cannot stand in a name
     return "|" in model or model.startswith("{")
 
 

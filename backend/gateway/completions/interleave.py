@@ -20,6 +20,7 @@ class Voices:
 
     def say(self, lane: str, text: str) -> str:
         """Take a lane's text; return what may be shown now, perhaps nothing."""
+        # one voice streams live: two that are mixed piece by piece could not be read
         if not self._speaker:
             self._speaker = lane
             return self._heading(lane) + text

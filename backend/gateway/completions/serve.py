@@ -101,6 +101,7 @@ async def serve(gateway: Gateway, request: Request, asked: Asked, make: Callable
     platform = gateway.platform
     ai_id = find_target(platform, asked)
     name = new_request_id()
+    # the first has the id that the answer is known by: `x-request-id`, and what it is cancelled by
     names = [name, *(f"{name}-{number}" for number in range(1, asked.choices))]
     pieces = merged([_one(gateway, asked, ai_id, one) for one in names])
     writer = make(Head(name, time.time(), asked))
@@ -116,6 +117,7 @@ async def serve(gateway: Gateway, request: Request, asked: Asked, make: Callable
     response.headers["x-request-id"] = name
     if ai_id:
         response.headers["x-tekton-specialist"] = ai_id
+        # a header holds ASCII, the name of a model anything
         response.headers["x-tekton-model"] = (
             platform.fleet.status(ai_id).model.encode("ascii", "replace").decode()
         )

@@ -22,6 +22,7 @@ class _LocalEvents:
     def __init__(self, stream: EventStream, request_id: str) -> None:
         self._stream = stream
         self.subscription = stream.subscribe()
+        # before the call begins, so that nothing of it is missed
         self.subscription.follow(request_id)
 
     async def next(self) -> list[Event]:

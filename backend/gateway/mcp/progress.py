@@ -54,6 +54,7 @@ class Notices:
                 return Notice(
                     "chunk", event.content, self._lanes.get(event.request_id, ""), event.chunk_index
                 )
+            # the end of a turn does not repeat its text: it was collected from the chunks
             case StreamEnd(metadata=facts):
                 return Notice("message", "".join(self._texts.pop(event.request_id, [])), facts.ai_id)
             case StreamError():

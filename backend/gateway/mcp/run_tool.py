@@ -115,6 +115,7 @@ async def run_tool(
         Paused: The client is to answer `questions` by calling again.
     """
     tool.check(scope)
+    # models fill optional arguments with null
     values = {key: value for key, value in tool.values(arguments).items() if value is not None}
     if not tool.is_long:
         return await caller.call(tool.action.name, values)

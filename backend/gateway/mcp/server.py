@@ -81,6 +81,7 @@ def make_server(caller: Caller, who_of: WhoOf, clock: Callable[[], float], ended
         except UnknownTool as unknown:
             raise MCPError(types.INVALID_PARAMS, unknown.message) from unknown
         began = clock()
+        # JSON-RPC numbers requests within one session: in our logs such a number would name nothing
         jsonlog.request_id.set(new_request_id())
         failure: TektonError | None = None
         who, state = who_of(ctx), _state_of(params)

@@ -230,6 +230,7 @@ def _object_schema(params: type[Struct]) -> dict[str, Any]:
     """Return a struct's JSON schema with its properties at the root, as clients of MCP expect it."""
     whole = msgspec.json.schema(params)
     defs: dict[str, Any] = whole.get("$defs", {})
+    # msgspec puts the struct itself behind a reference; clients want an object at the root
     root: dict[str, Any] = dict(defs.pop(whole["$ref"].rpartition("/")[2]))
     properties = {
         key: _inlined(value, defs) for key, value in root.get("properties", {}).items() if key not in HIDDEN

@@ -38,6 +38,7 @@ from backend.schema.records import SpecialistStatus
 from backend.schema.states import LIVE
 
 DETAILS = {
+    # fields that clients of Ollama read without looking whether they are there
     "parent_model": "", "format": "", "family": "tekton", "families": ["tekton"], "parameter_size": "",
     "quantization_level": "",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from backend.schema.content import TokenLogprob, ToolCall
 from backend.schema.errors import TektonError
 from backend.schema.frames import FinishReason, Usage, summed
 
+# no JSON: by this line OpenAI's SDKs know that a stream is whole
 DONE = b"data: [DONE]\n\n"
 FINISH_REASONS: dict[FinishReason, str] = {"refusal": "content_filter", "other": "length"}
 """What the protocol has no word for, in the nearest it has; none of them says that the answer is complete."""

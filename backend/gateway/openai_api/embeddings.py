@@ -61,6 +61,7 @@ def embedding_value(body: EmbeddingBody, made: EmbedResponse) -> dict[str, Any]:
 
 
 def _packed(vector: list[float]) -> str:
+    # OpenAI's SDK asks for base64 by itself and unpacks it with numpy as little-endian 32-bit floats
     numbers = array("f", vector)
     if sys.byteorder == "big":
         numbers.byteswap()

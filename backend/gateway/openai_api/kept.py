@@ -40,6 +40,7 @@ async def earlier_messages(store: MessageStore, response_id: str | None) -> list
     chain: list[list[ChatMessage]] = []
     following = response_id
     while following:
+        # each link is a look-up of its own, and no model takes so long a conversation
         if len(chain) >= LONGEST_CHAIN:
             raise _unknown(response_id)
         found, following = await _one(store, following)

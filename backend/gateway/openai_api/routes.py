@@ -84,6 +84,7 @@ class _Surface:
 
     async def models(self, request: Request) -> Response:
         created = self._platform.started_at
+        # both vendors list their models under this path; Anthropic's SDK sends this header with every request
         if "anthropic-version" in request.headers:
             return json_reply(model_rows(list(self._platform.fleet.statuses()), created))
         rows = [_specialist_entry(status, created) for status in self._platform.fleet.statuses()]
