@@ -14,37 +14,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from backend.schema import frames, records
 from backend.schema.attention import AttentionItem
 from backend.schema.content import Attachment
-from backend.schema.frames import (
-    ErrorReply,
-    Pong,
-    StreamChunk,
-    StreamEnd,
-    StreamError,
-    StreamLogprobs,
-    StreamPhase,
-    StreamReasoning,
-    StreamSignature,
-    StreamStart,
-    StreamToolCall,
-    StreamToolResult,
-    StreamToolUse,
-)
 from backend.schema.history import History, Sample
-from backend.schema.records import (
-    ActiveTurn,
-    ErrorRecord,
-    HostFigures,
-    ModelCandidate,
-    PlatformInfo,
-    ProcessFigures,
-    ProviderChoice,
-    ServiceStatus,
-    Session,
-    SpecialistStatus,
-    StoredMessage,
-)
 from backend.schema.tools import Ask
 
 Topic = Literal["fleet", "metrics", "chat", "errors", "logs", "gateway", "pipes", "tools", "asks"]
@@ -88,10 +61,10 @@ class Snapshot(Struct, tag="snapshot", omit_defaults=True):
 
     epoch: str
     at_seq: int
-    platform: PlatformInfo
-    specialists: list[SpecialistStatus]
-    services: list[ServiceStatus]
-    turns: list[ActiveTurn]
+    platform: records.PlatformInfo
+    specialists: list[records.SpecialistStatus]
+    services: list[records.ServiceStatus]
+    turns: list[records.ActiveTurn]
     unacknowledged: int
     resync: bool = False
     teams: list[TeamStart] = []
@@ -105,7 +78,7 @@ class Snapshot(Struct, tag="snapshot", omit_defaults=True):
 class SpecialistEvent(Struct, tag="specialist"):
     """A specialist's row changed. Must be delivered."""
 
-    status: SpecialistStatus
+    status: records.SpecialistStatus
     timestamp: float
 
 
@@ -117,7 +90,7 @@ class SpecialistGone(Struct, tag="specialist_gone"):
 
 
 class ServiceEvent(Struct, tag="service"):
-    status: ServiceStatus
+    status: records.ServiceStatus
     timestamp: float
 
 
@@ -127,9 +100,9 @@ class ProviderChanged(Struct, tag="provider_changed", omit_defaults=True):
     `offer` is a model that is there now and is not taken by itself.
     """
 
-    provider: ProviderChoice
+    provider: records.ProviderChoice
     timestamp: float
-    offer: ModelCandidate | None = None
+    offer: records.ModelCandidate | None = None
 
 
 class Metrics(Struct, tag="metrics", omit_defaults=True):
@@ -139,8 +112,8 @@ class Metrics(Struct, tag="metrics", omit_defaults=True):
     """
 
     timestamp: float
-    host: HostFigures
-    processes: dict[str, ProcessFigures]
+    host: records.HostFigures
+    processes: dict[str, records.ProcessFigures]
     sample: Sample | None = None
 
 
@@ -173,7 +146,7 @@ class TurnChanged(Struct, tag="turn_changed"):
 class MessageStored(Struct, tag="message"):
     """A message reached memory: a finished answer, a failed one with its partial text, or a user's line."""
 
-    message: StoredMessage
+    message: records.StoredMessage
 
 
 class TeamStart(Struct, tag="team_start", omit_defaults=True):
@@ -256,7 +229,7 @@ class PipelineEnd(Struct, tag="pipeline_end", omit_defaults=True):
 class ErrorEntry(Struct, tag="error_entry"):
     """A failure entered the error log, or happened again."""
 
-    record: ErrorRecord
+    record: records.ErrorRecord
     unacknowledged: int
 
 
@@ -298,7 +271,7 @@ class LogLines(Struct, tag="log", omit_defaults=True):
 
 
 class SessionChanged(Struct, tag="session"):
-    session: Session
+    session: records.Session
 
 
 class SessionRemoved(Struct, tag="session_removed"):
@@ -371,19 +344,19 @@ Event = (
     | GatewayCall
     | CallProgress
     | Result
-    | Pong
-    | ErrorReply
-    | StreamStart
-    | StreamPhase
-    | StreamReasoning
-    | StreamToolCall
-    | StreamToolUse
-    | StreamToolResult
-    | StreamSignature
-    | StreamLogprobs
-    | StreamChunk
-    | StreamEnd
-    | StreamError
+    | frames.Pong
+    | frames.ErrorReply
+    | frames.StreamStart
+    | frames.StreamPhase
+    | frames.StreamReasoning
+    | frames.StreamToolCall
+    | frames.StreamToolUse
+    | frames.StreamToolResult
+    | frames.StreamSignature
+    | frames.StreamLogprobs
+    | frames.StreamChunk
+    | frames.StreamEnd
+    | frames.StreamError
 )
 
 event_decoder = msgspec.json.Decoder(Event)

@@ -14,67 +14,14 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from backend.schema import records, results
 from backend.schema.content import AnswerOptions, Part
 from backend.schema.errors import InvalidRequest
 from backend.schema.events import Snapshot
 from backend.schema.faults import find_fault, unknown_inside
 from backend.schema.frames import HealthResponse, TurnContext
 from backend.schema.orchestration import Mode, OrchestrationChanges, OrchestrationSettings, Style
-from backend.schema.records import (
-    MAX_INTEGER,
-    Export,
-    PlatformInfo,
-    ProviderChoice,
-    RunRecord,
-    SavedPipeline,
-    SearchPage,
-    Session,
-    StoredMessage,
-    TurnOutcome,
-)
-from backend.schema.results import (
-    AgentOptionSet,
-    AppliedSettings,
-    AskAnswered,
-    AskList,
-    AttentionList,
-    BulkReport,
-    CancelResult,
-    CandidateList,
-    ClusterReport,
-    ErrorList,
-    GatewayReport,
-    History,
-    KillResult,
-    LaunchReport,
-    LogText,
-    MatchList,
-    MessageList,
-    PipelineRuns,
-    Preference,
-    PreferenceKey,
-    ProviderList,
-    PullResult,
-    RestartResult,
-    RuleList,
-    SavedPipelineList,
-    SessionDeleted,
-    SessionList,
-    SetModelResult,
-    ShutdownResult,
-    SpecialistCreated,
-    SpecialistDetail,
-    SpecialistDraft,
-    SpecialistList,
-    Started,
-    TeamMembers,
-    TeamResult,
-    ToolCallList,
-    TurnEdited,
-    TurnList,
-    Unacknowledged,
-    UsageReport,
-)
+from backend.schema.records import MAX_INTEGER
 from backend.schema.sent import SentReport
 from backend.schema.states import SpecialistState
 from backend.schema.tools import MAX_ARGUMENTS, Answer, CallRules, Decision, Rule, RuleText, Verdict
@@ -130,7 +77,7 @@ class ChatContext(TurnContext, forbid_unknown_fields=True):
 # specialists
 
 
-class ListSpecialists(Params[SpecialistList]):
+class ListSpecialists(Params[results.SpecialistList]):
     action: ClassVar[str] = "list_specialists"
     capability: str = ""
     role: str = ""
@@ -138,7 +85,7 @@ class ListSpecialists(Params[SpecialistList]):
     active_only: bool = False
 
 
-class GetSpecialist(Params[SpecialistDetail]):
+class GetSpecialist(Params[results.SpecialistDetail]):
     action: ClassVar[str] = "get_specialist"
     id: str
 
@@ -154,11 +101,11 @@ class NewSpecialist(Params[R]):
     model: str = ""
 
 
-class PreviewSpecialist(NewSpecialist[SpecialistDraft]):
+class PreviewSpecialist(NewSpecialist[results.SpecialistDraft]):
     action: ClassVar[str] = "preview_specialist"
 
 
-class CreateSpecialist(NewSpecialist[SpecialistCreated]):
+class CreateSpecialist(NewSpecialist[results.SpecialistCreated]):
     action: ClassVar[str] = "create_specialist"
 
 
@@ -167,43 +114,43 @@ class CheckHealth(Params[HealthResponse]):
     id: str
 
 
-class GetLogs(Params[LogText]):
+class GetLogs(Params[results.LogText]):
     action: ClassVar[str] = "specialist_logs"
     id: str
     tail: Annotated[int, Meta(ge=1, le=10_000)] = 200
     previous: bool = False
 
 
-class Launch(Params[LaunchReport]):
+class Launch(Params[results.LaunchReport]):
     action: ClassVar[str] = "launch"
     ids: Names
     dry_run: bool = False
 
 
-class LaunchOne(Params[LaunchReport]):
+class LaunchOne(Params[results.LaunchReport]):
     action: ClassVar[str] = "launch_one"
     id: str
     dry_run: bool = False
 
 
-class Kill(Params[KillResult]):
+class Kill(Params[results.KillResult]):
     action: ClassVar[str] = "kill"
     ids: Names
     force: bool = False
 
 
-class KillOne(Params[KillResult]):
+class KillOne(Params[results.KillResult]):
     action: ClassVar[str] = "kill_one"
     id: str
     force: bool = False
 
 
-class Restart(Params[RestartResult]):
+class Restart(Params[results.RestartResult]):
     action: ClassVar[str] = "restart"
     ids: Names
 
 
-class Match(Params[MatchList]):
+class Match(Params[results.MatchList]):
     action: ClassVar[str] = "match"
     query: str
     limit: Annotated[int, Meta(ge=1, le=100)] = 5
@@ -212,7 +159,7 @@ class Match(Params[MatchList]):
 # asking
 
 
-class Chat(Startable[TurnOutcome]):
+class Chat(Startable[records.TurnOutcome]):
     """`ai_id` may be `@auto`: rules and matching choose. `group` ties the turn to a team turn's events.
 
     `parts` are the prompt where it is more than text (pictures, files, results of tools); `options` say how the answer
@@ -242,7 +189,7 @@ class Chat(Startable[TurnOutcome]):
     after: RequestId = ""
 
 
-class TeamChat(Startable[TeamResult]):
+class TeamChat(Startable[results.TeamResult]):
     """No targets: all that run. `timeout_s` is each member's deadline.
 
     With `max_rounds` above 1 the members then discuss: each sees the others' answers and answers again. `style`
@@ -264,7 +211,7 @@ class TeamChat(Startable[TeamResult]):
     rules: CallRules | None = None
 
 
-class Discuss(Startable[TeamResult]):
+class Discuss(Startable[results.TeamResult]):
     """`team_request_id` names the team turn to discuss; `request_id` the new round."""
 
     action: ClassVar[str] = "discuss"
@@ -274,7 +221,7 @@ class Discuss(Startable[TeamResult]):
     wait: bool = False
 
 
-class AskMember(Startable[TurnOutcome]):
+class AskMember(Startable[records.TurnOutcome]):
     """`team_request_id` names the team turn, `ai_id` the member; `request_id` this call."""
 
     action: ClassVar[str] = "ask_member"
@@ -285,7 +232,7 @@ class AskMember(Startable[TurnOutcome]):
     wait: bool = False
 
 
-class Cancel(Params[CancelResult]):
+class Cancel(Params[results.CancelResult]):
     """`target` is the request id of what is to end."""
 
     action: ClassVar[str] = "cancel"
@@ -293,7 +240,7 @@ class Cancel(Params[CancelResult]):
     target: RequestId
 
 
-class EditTurn(Params[TurnEdited]):
+class EditTurn(Params[results.TurnEdited]):
     """`target` is the request id of a question that waits in its session; `content` what is asked instead."""
 
     action: ClassVar[str] = "edit_turn"
@@ -312,7 +259,7 @@ class BulkItem(Struct, forbid_unknown_fields=True, omit_defaults=True):
     max_tokens: Tokens | None = None
 
 
-class RunBulk(Params[BulkReport]):
+class RunBulk(Params[results.BulkReport]):
     action: ClassVar[str] = "bulk"
     requests: list[BulkItem]
     max_concurrency: Annotated[int, Meta(ge=1, le=1000)] | None = None
@@ -323,7 +270,7 @@ class RunBulk(Params[BulkReport]):
 # pipelines
 
 
-class RunPipeline(Startable[RunRecord]):
+class RunPipeline(Startable[records.RunRecord]):
     """`run_id` with `from_stage` runs an earlier pipeline again from that stage, 1 being the first.
 
     `saved` runs the pipeline kept under that name.
@@ -341,7 +288,7 @@ class RunPipeline(Startable[RunRecord]):
     rules: CallRules | None = None
 
 
-class ListPipelines(Params[PipelineRuns]):
+class ListPipelines(Params[results.PipelineRuns]):
     """`run_id` asks for that run alone."""
 
     action: ClassVar[str] = "list_pipelines"
@@ -349,11 +296,11 @@ class ListPipelines(Params[PipelineRuns]):
     run_id: RequestId = ""
 
 
-class ListSavedPipelines(Params[SavedPipelineList]):
+class ListSavedPipelines(Params[results.SavedPipelineList]):
     action: ClassVar[str] = "saved_pipelines"
 
 
-class SavePipeline(Params[SavedPipeline]):
+class SavePipeline(Params[records.SavedPipeline]):
     """`replace` lets go of another pipeline saved under this name."""
 
     action: ClassVar[str] = "save_pipeline"
@@ -362,7 +309,7 @@ class SavePipeline(Params[SavedPipeline]):
     replace: bool = False
 
 
-class RemovePipeline(Params[SavedPipeline]):
+class RemovePipeline(Params[records.SavedPipeline]):
     action: ClassVar[str] = "remove_pipeline"
     name: str
 
@@ -370,7 +317,7 @@ class RemovePipeline(Params[SavedPipeline]):
 # sessions and memory
 
 
-class ListSessions(Params[SessionList]):
+class ListSessions(Params[results.SessionList]):
     action: ClassVar[str] = "list_sessions"
     owner: str = ""
     query: str = ""
@@ -378,18 +325,18 @@ class ListSessions(Params[SessionList]):
     limit: Limit = 200
 
 
-class CreateSession(Params[Session]):
+class CreateSession(Params[records.Session]):
     action: ClassVar[str] = "create_session"
     owner: str
     title: str = ""
 
 
-class GetSession(Params[Session]):
+class GetSession(Params[records.Session]):
     action: ClassVar[str] = "get_session"
     id: str
 
 
-class PatchSession(Params[Session]):
+class PatchSession(Params[records.Session]):
     """What is left unset stays as it is."""
 
     action: ClassVar[str] = "patch_session"
@@ -401,12 +348,12 @@ class PatchSession(Params[Session]):
     model: str | UnsetType = UNSET
 
 
-class DeleteSession(Params[SessionDeleted]):
+class DeleteSession(Params[results.SessionDeleted]):
     action: ClassVar[str] = "delete_session"
     id: str
 
 
-class ListMessages(Params[MessageList]):
+class ListMessages(Params[results.MessageList]):
     action: ClassVar[str] = "session_messages"
     id: str
     before_id: Id | None = None
@@ -414,20 +361,20 @@ class ListMessages(Params[MessageList]):
     limit: Limit = 50
 
 
-class GetHistory(Params[History]):
+class GetHistory(Params[results.History]):
     action: ClassVar[str] = "conversation_history"
     specialist_id: str
     conversation_id: str = ""
     limit: Limit = 50
 
 
-class ExportSession(Params[Export]):
+class ExportSession(Params[records.Export]):
     action: ClassVar[str] = "export_session"
     id: str
     format: Literal["md", "json"] = "md"
 
 
-class SearchMemory(Params[SearchPage]):
+class SearchMemory(Params[records.SearchPage]):
     action: ClassVar[str] = "search_memory"
     q: str
     owner: str = ""
@@ -436,17 +383,17 @@ class SearchMemory(Params[SearchPage]):
     limit: Limit = 20
 
 
-class PinMessage(Params[StoredMessage]):
+class PinMessage(Params[records.StoredMessage]):
     action: ClassVar[str] = "pin_message"
     message_id: Id
     pinned: bool = True
 
 
-class ListTeamMembers(Params[TeamMembers]):
+class ListTeamMembers(Params[results.TeamMembers]):
     action: ClassVar[str] = "team_members"
 
 
-class ResetMember(Params[Session]):
+class ResetMember(Params[records.Session]):
     action: ClassVar[str] = "reset_member"
     id: str
 
@@ -454,16 +401,16 @@ class ResetMember(Params[Session]):
 # models and usage
 
 
-class ListModels(Params[ProviderList]):
+class ListModels(Params[results.ProviderList]):
     action: ClassVar[str] = "list_models"
     provider: str = ""
 
 
-class ListCandidates(Params[CandidateList]):
+class ListCandidates(Params[results.CandidateList]):
     action: ClassVar[str] = "list_candidates"
 
 
-class UseModel(Params[ProviderChoice]):
+class UseModel(Params[records.ProviderChoice]):
     """`provider` `auto` forgets the choice and looks anew; an empty `model` is the provider's best.
 
     `address` tells servers apart that offer the same; empty means the best of them.
@@ -475,7 +422,7 @@ class UseModel(Params[ProviderChoice]):
     address: str = ""
 
 
-class SetModel(Params[SetModelResult]):
+class SetModel(Params[results.SetModelResult]):
     """Unset provider or model: the one configured."""
 
     action: ClassVar[str] = "set_model"
@@ -484,7 +431,7 @@ class SetModel(Params[SetModelResult]):
     model: str | None = None
 
 
-class SetAgentOption(Params[AgentOptionSet]):
+class SetAgentOption(Params[results.AgentOptionSet]):
     """`option` is `mode`, `model`, or what the agent names itself; it holds until the agent ends."""
 
     action: ClassVar[str] = "set_agent_option"
@@ -493,14 +440,14 @@ class SetAgentOption(Params[AgentOptionSet]):
     value: Annotated[str, Meta(max_length=MAX_NAME)] | bool
 
 
-class PullModel(Params[PullResult]):
+class PullModel(Params[results.PullResult]):
     action: ClassVar[str] = "pull_model"
     model: str
     provider: str = "ollama"
     request_id: RequestId = ""
 
 
-class GetUsage(Params[UsageReport]):
+class GetUsage(Params[results.UsageReport]):
     action: ClassVar[str] = "usage"
 
 
@@ -513,7 +460,7 @@ class GetSent(Params[SentReport]):
     session_id: str = ""
 
 
-class ListTurns(Params[TurnList]):
+class ListTurns(Params[results.TurnList]):
     """Turns that ran between `since` and `until` (unix seconds, 0 for now); the newest `limit` of them."""
 
     action: ClassVar[str] = "list_turns"
@@ -525,14 +472,14 @@ class ListTurns(Params[TurnList]):
 # errors
 
 
-class ListErrors(Params[ErrorList]):
+class ListErrors(Params[results.ErrorList]):
     action: ClassVar[str] = "list_errors"
     unacknowledged: bool = False
     where: str = ""
     limit: Limit = 200
 
 
-class AcknowledgeErrors(Params[Unacknowledged]):
+class AcknowledgeErrors(Params[results.Unacknowledged]):
     action: ClassVar[str] = "acknowledge_errors"
     ids: list[Id] | None = None
     all: bool = False
@@ -541,11 +488,11 @@ class AcknowledgeErrors(Params[Unacknowledged]):
 # tools
 
 
-class ListAsks(Params[AskList]):
+class ListAsks(Params[results.AskList]):
     action: ClassVar[str] = "list_asks"
 
 
-class AnswerAsk(Params[AskAnswered]):
+class AnswerAsk(Params[results.AskAnswered]):
     """`always` is the pattern of a rule to be made of the answer, for the specialist; `words` are for the model.
 
     `option` is one of the ask's own options, by its id, given as it is to the agent that offers it.
@@ -560,7 +507,7 @@ class AnswerAsk(Params[AskAnswered]):
     option: Annotated[str, Meta(max_length=MAX_NAME)] = ""
 
 
-class ListRules(Params[RuleList]):
+class ListRules(Params[results.RuleList]):
     action: ClassVar[str] = "list_rules"
 
 
@@ -588,7 +535,7 @@ class ExplainRule(Params[Decision]):
     session_id: str = ""
 
 
-class ListToolCalls(Params[ToolCallList]):
+class ListToolCalls(Params[results.ToolCallList]):
     """`ai_id` names one specialist; without it the calls of all."""
 
     action: ClassVar[str] = "list_tool_calls"
@@ -596,18 +543,18 @@ class ListToolCalls(Params[ToolCallList]):
     limit: Limit = 200
 
 
-class ListAttention(Params[AttentionList]):
+class ListAttention(Params[results.AttentionList]):
     action: ClassVar[str] = "list_attention"
 
 
-class AcknowledgeAttention(Params[AttentionList]):
+class AcknowledgeAttention(Params[results.AttentionList]):
     """`ids` are items that wait; none of them is dealt with unless all wait."""
 
     action: ClassVar[str] = "acknowledge_attention"
     ids: Annotated[list[str], Meta(min_length=1, max_length=1000)]
 
 
-class MarkSeen(Params[AttentionList]):
+class MarkSeen(Params[results.AttentionList]):
     """`requests` are ids of turns whose answers were seen, `who` specialists (or `team`) all of whose answers were."""
 
     action: ClassVar[str] = "mark_seen"
@@ -615,7 +562,7 @@ class MarkSeen(Params[AttentionList]):
     who: list[str] = []
 
 
-class SnoozeAttention(Params[AttentionList]):
+class SnoozeAttention(Params[results.AttentionList]):
     """Put items away for so many seconds; 0 takes them back."""
 
     action: ClassVar[str] = "snooze_attention"
@@ -626,11 +573,11 @@ class SnoozeAttention(Params[AttentionList]):
 # the platform
 
 
-class GetPlatform(Params[PlatformInfo]):
+class GetPlatform(Params[records.PlatformInfo]):
     action: ClassVar[str] = "platform"
 
 
-class GetCluster(Params[ClusterReport]):
+class GetCluster(Params[results.ClusterReport]):
     action: ClassVar[str] = "cluster_status"
 
 
@@ -642,29 +589,29 @@ class GetOrchestration(Params[OrchestrationSettings]):
     action: ClassVar[str] = "get_orchestration"
 
 
-class ConfigureOrchestration(Params[AppliedSettings]):
+class ConfigureOrchestration(Params[results.AppliedSettings]):
     action: ClassVar[str] = "configure_orchestration"
     settings: OrchestrationChanges
     apply_immediately: bool = True
 
 
-class GetGateway(Params[GatewayReport]):
+class GetGateway(Params[results.GatewayReport]):
     action: ClassVar[str] = "gateway_info"
 
 
-class Shutdown(Params[ShutdownResult]):
+class Shutdown(Params[results.ShutdownResult]):
     """`stop_fleet` also stops every specialist; otherwise they run on and the next backend adopts them."""
 
     action: ClassVar[str] = "shutdown"
     stop_fleet: bool = False
 
 
-class GetPreference(Params[Preference]):
+class GetPreference(Params[results.Preference]):
     action: ClassVar[str] = "get_preference"
     key: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class PutPreference(Params[PreferenceKey]):
+class PutPreference(Params[results.PreferenceKey]):
     action: ClassVar[str] = "put_preference"
     key: Annotated[str, Meta(min_length=1, max_length=200)]
     value: Any = None
@@ -722,7 +669,7 @@ def result_types(params: type[AnyParams]) -> tuple[type[Struct], ...]:
     # a class knows its bases without their arguments; those stand only in what the class statement named
     base: Any = vars(params)["__orig_bases__"][0]
     returned = typing.get_args(base)[0]
-    return (returned, Started) if typing.get_origin(base) is Startable else (returned,)
+    return (returned, results.Started) if typing.get_origin(base) is Startable else (returned,)
 
 
 def read_params(params: type[P], values: dict[str, Any], *, lax: bool = False) -> P:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from backend.schema import records
 from backend.schema.attention import AttentionItem
 from backend.schema.content import Abilities
 from backend.schema.errors import ErrorCode
@@ -15,24 +16,6 @@ from backend.schema.events import GatewayCall
 from backend.schema.frames import Usage
 from backend.schema.history import TurnRecord
 from backend.schema.orchestration import OrchestrationSettings
-from backend.schema.records import (
-    Budget,
-    ErrorRecord,
-    FleetPlan,
-    LaunchResult,
-    LookedAt,
-    ModelCandidate,
-    Node,
-    ProviderChoice,
-    RunRecord,
-    SavedPipeline,
-    Session,
-    SpecialistStatus,
-    StoredMessage,
-    TurnOutcome,
-    UsageRow,
-    Used,
-)
 from backend.schema.states import SpecialistState
 from backend.schema.tools import Answer, Ask, Rule, ToolRecord
 
@@ -94,7 +77,7 @@ class Specialist(Struct):
 class SpecialistDetail(Specialist):
     """A specialist with its whole row, its persona and its other names."""
 
-    status_row: SpecialistStatus
+    status_row: records.SpecialistStatus
     persona: str
     aliases: list[str]
 
@@ -144,26 +127,26 @@ class LogText(Struct, omit_defaults=True):
 class LaunchReport(Struct, omit_defaults=True):
     """`plan` for a dry run, otherwise `results`, one for each specialist."""
 
-    plan: FleetPlan | None = None
-    results: list[LaunchResult] = []
+    plan: records.FleetPlan | None = None
+    results: list[records.LaunchResult] = []
 
 
 class KillResult(Struct):
     """What ending each specialist did."""
 
-    results: list[LaunchResult]
+    results: list[records.LaunchResult]
 
 
 class RestartResult(Struct):
     """What restarting each specialist did."""
 
-    results: list[LaunchResult]
+    results: list[records.LaunchResult]
 
 
 class SetModelResult(Struct):
     """What changing each specialist's model did."""
 
-    results: list[LaunchResult]
+    results: list[records.LaunchResult]
 
 
 class AgentOptionSet(Struct):
@@ -268,7 +251,7 @@ class BulkResult(Struct):
 
     index: int
     ok: bool
-    outcome: TurnOutcome
+    outcome: records.TurnOutcome
 
 
 class BulkReport(Struct):
@@ -295,11 +278,11 @@ class TurnList(Struct):
 
 
 class PipelineRuns(Struct):
-    runs: list[RunRecord]
+    runs: list[records.RunRecord]
 
 
 class SavedPipelineList(Struct):
-    saved: list[SavedPipeline]
+    saved: list[records.SavedPipeline]
 
 
 # sessions and memory
@@ -309,7 +292,7 @@ class SessionList(Struct):
     """Sessions, newest use first. `more` says that there are others, or may be."""
 
     count: int
-    sessions: list[Session]
+    sessions: list[records.Session]
     more: bool = False
 
 
@@ -322,7 +305,7 @@ class SessionDeleted(Struct):
 class MessageList(Struct):
     """Messages of one session, oldest first."""
 
-    messages: list[StoredMessage]
+    messages: list[records.StoredMessage]
 
 
 class History(Struct):
@@ -330,7 +313,7 @@ class History(Struct):
 
     specialist_id: str
     conversation_id: str
-    messages: list[StoredMessage]
+    messages: list[records.StoredMessage]
 
 
 class TeamMember(Struct):
@@ -381,9 +364,9 @@ class ProviderList(Struct):
 class CandidateList(Struct, omit_defaults=True):
     """What could answer on this machine, the best first, and what does; `looked` is every place that was looked at."""
 
-    candidates: list[ModelCandidate]
-    current: ProviderChoice
-    looked: list[LookedAt] = []
+    candidates: list[records.ModelCandidate]
+    current: records.ProviderChoice
+    looked: list[records.LookedAt] = []
 
 
 class PullResult(Struct):
@@ -410,10 +393,10 @@ class UsageReport(Struct):
     """Tokens and cost of one day by specialist and model, with the budgets; `prices_of` dates the price table."""
 
     day: str
-    specialists: list[UsageRow]
-    total: Used
-    budget: Budget
-    budgets: dict[str, Budget]
+    specialists: list[records.UsageRow]
+    total: records.Used
+    budget: records.Budget
+    budgets: dict[str, records.Budget]
     limits: list[LimitRow]
     prices_of: str
 
@@ -424,7 +407,7 @@ class UsageReport(Struct):
 class ErrorList(Struct):
     """Failures, newest first; `unacknowledged` counts all that nobody has seen."""
 
-    errors: list[ErrorRecord]
+    errors: list[records.ErrorRecord]
     unacknowledged: int
 
 
@@ -461,7 +444,7 @@ class ClusterReport(Struct, omit_defaults=True):
 
     address: str
     store: str
-    nodes: list[Node]
+    nodes: list[records.Node]
     gateways: list[GatewayPeer] = []
 
 
@@ -538,7 +521,7 @@ class ShutdownResult(Struct):
     """`results` of stopping the fleet, if that was asked for; `left`: how many specialists go on running."""
 
     stopping: bool
-    results: list[LaunchResult]
+    results: list[records.LaunchResult]
     left: int = 0
 
 

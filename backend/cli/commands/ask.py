@@ -17,16 +17,8 @@ from backend.cli.pipeline import PipelineCall, stage_table
 from backend.cli.runner import attached, call
 from backend.cli.shell import Shell
 from backend.cli.streams import Output, question, read_file, read_stdin
+from backend.schema import params
 from backend.schema.errors import InvalidRequest, TektonError
-from backend.schema.params import (
-    BulkItem,
-    Cancel,
-    ListPipelines,
-    ListSavedPipelines,
-    RemovePipeline,
-    RunBulk,
-    SavePipeline,
-)
 from backend.schema.records import RunRecord
 from backend.schema.results import PipelineRuns
 
@@ -99,11 +91,11 @@ async def pipe(options: argparse.Namespace) -> int:
     are stored: --history lists them, --show prints one, --run with --from starts again at a stage.
     """
     if options.history:
-        return _runs(await call(ListPipelines(limit=options.limit), start=True), options)
+        return _runs(await call(params.ListPipelines(limit=options.limit), start=True), options)
     if options.show:
-        return _run(await call(ListPipelines(run_id=options.show), start=True), options)
+        return _run(await call(params.ListPipelines(run_id=options.show), start=True), options)
     if options.cancel:
-        result = await call(Cancel(target=options.cancel))
+        result = await call(params.Cancel(target=options.cancel))
         print(f"cancelled {options.cancel} in {result.elapsed_ms:.0f} ms")
         return OK
     if options.save or options.remove or options.saved == "":
@@ -113,7 +105,7 @@ async def pipe(options: argparse.Namespace) -> int:
         if options.run:
             return await line.again(options.run, options.from_stage)
         if options.saved:
-            saved = (await client.call(ListSavedPipelines())).saved
+            saved = (await client.call(params.ListSavedPipelines())).saved
             text = next((row.pipeline for row in saved if row.name == options.saved.strip()), "")
             if not text:
                 raise TektonError(
@@ -127,15 +119,15 @@ async def pipe(options: argparse.Namespace) -> int:
 async def _saved(options: argparse.Namespace) -> int:
     """Store a pipeline under a name, delete one, or list them."""
     if options.save:
-        wish = SavePipeline(name=options.save, pipeline=_written(options), replace=options.replace)
+        wish = params.SavePipeline(name=options.save, pipeline=_written(options), replace=options.replace)
         row = await call(wish, start=True)
         print(f"saved as {row.name}: tekton pipe --saved {shlex.quote(row.name)}")
         return OK
     if options.remove:
-        row = await call(RemovePipeline(name=options.remove), start=True)
+        row = await call(params.RemovePipeline(name=options.remove), start=True)
         print(f"removed {row.name}: {row.pipeline}")
         return OK
-    result = await call(ListSavedPipelines(), start=True)
+    result = await call(params.ListSavedPipelines(), start=True)
     if options.json:
         terminal.print_json(result)
     elif result.saved:
@@ -196,16 +188,16 @@ async def bulk(options: argparse.Namespace) -> int:
     "message": "hello"}; each gets one line of output, in the same order.
     """
     text = read_file(options.file) if options.file != "-" else read_stdin()
-    requests: list[BulkItem] = []
+    requests: list[params.BulkItem] = []
     for number, line in enumerate(text.split("\n"), 1):  # JSON may hold other line ends
         if line.strip():
             try:
-                requests.append(msgspec.json.decode(line, type=BulkItem))
+                requests.append(msgspec.json.decode(line, type=params.BulkItem))
             except msgspec.DecodeError as error:
                 raise TektonError(f"line {number} is not a request: {error}", code="invalid_json") from error
     if not requests:
         raise InvalidRequest('give lines such as {"specialist_id": "apollo", "message": "hello"}')
-    wish = RunBulk(
+    wish = params.RunBulk(
         requests=requests,
         max_concurrency=options.at_once,
         timeout_s=options.timeout,

@@ -10,14 +10,8 @@ from backend.cli import terminal
 from backend.cli.command import argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import call, here_only
+from backend.schema import params
 from backend.schema.errors import InvalidRequest
-from backend.schema.params import (
-    ConfigureOrchestration,
-    GetOrchestration,
-    GetPreference,
-    PutPreference,
-    read_params,
-)
 from backend.suggest import nearest
 
 
@@ -79,7 +73,7 @@ async def config(options: argparse.Namespace) -> int:
 async def _orchestration(words: list[str]) -> int:
     """Show how requests are routed and teams moderated, or change it: `KEY=VALUE`, the value as JSON or a plain word."""
     if not words:
-        terminal.print_json(await call(GetOrchestration(), start=True))
+        terminal.print_json(await call(params.GetOrchestration(), start=True))
         return OK
     changes: dict[str, Any] = {}
     for word in words:
@@ -87,7 +81,7 @@ async def _orchestration(words: list[str]) -> int:
         if not equals:
             raise InvalidRequest(f"expected KEY=VALUE, found {word!r}; such as moderation_mode=synthesis")
         changes[key] = _value(value)
-    wish = read_params(ConfigureOrchestration, {"settings": changes})
+    wish = params.read_params(params.ConfigureOrchestration, {"settings": changes})
     terminal.print_json((await call(wish, start=True)).settings)
     return OK
 
@@ -98,9 +92,9 @@ async def _preference(verb: str, words: list[str]) -> int:
         raise InvalidRequest(f"give {'KEY' if verb == 'get' else 'KEY and VALUE'}, such as notes")
     _refuse_setting(words[0])
     if verb == "get":
-        terminal.print_json((await call(GetPreference(key=words[0]), start=True)).value, indent=0)
+        terminal.print_json((await call(params.GetPreference(key=words[0]), start=True)).value, indent=0)
         return OK
-    await call(PutPreference(key=words[0], value=_value(words[1])), start=True)
+    await call(params.PutPreference(key=words[0], value=_value(words[1])), start=True)
     return OK
 
 

@@ -11,20 +11,8 @@ from backend.cli.command import FILES, JSON, SPECIALISTS, argument, command, cou
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import call
 from backend.cli.streams import first_of
+from backend.schema import params
 from backend.schema.errors import InvalidRequest, TektonError
-from backend.schema.params import (
-    AcknowledgeErrors,
-    CreateSession,
-    DeleteSession,
-    ExportSession,
-    GetSession,
-    ListErrors,
-    ListMessages,
-    ListSessions,
-    PatchSession,
-    PinMessage,
-    SearchMemory,
-)
 from backend.schema.records import SearchPage
 from backend.schema.results import MessageList, SessionList
 
@@ -48,10 +36,10 @@ async def errors(options: argparse.Namespace) -> int:
     if options.what == "ack":
         if not options.ids and not options.all:
             raise InvalidRequest("name record numbers, or --all")
-        left = await call(AcknowledgeErrors(ids=options.ids or None, all=options.all))
+        left = await call(params.AcknowledgeErrors(ids=options.ids or None, all=options.all))
         print(f"{left.unacknowledged} errors remain unacknowledged")
         return OK
-    found = await call(ListErrors(unacknowledged=not options.all))
+    found = await call(params.ListErrors(unacknowledged=not options.all))
     if terminal.print_if_json(options, found):
         return OK
     if not found.errors:
@@ -97,13 +85,15 @@ async def sessions(options: argparse.Namespace) -> int:
     """
     verb, words = options.verb, options.words
     if verb == "list":
-        return _session_table(await call(ListSessions(owner=options.owner), start=True), options)
+        return _session_table(await call(params.ListSessions(owner=options.owner), start=True), options)
     if verb == "search":
-        return _hits(await call(SearchMemory(q=" ".join(words), limit=options.limit), start=True), options)
+        return _hits(
+            await call(params.SearchMemory(q=" ".join(words), limit=options.limit), start=True), options
+        )
     if verb == "new":
         owner = options.owner or first_of(words, "a specialist or team")
         title = " ".join(words if options.owner else words[1:])
-        print((await call(CreateSession(owner=owner, title=title), start=True)).id)
+        print((await call(params.CreateSession(owner=owner, title=title), start=True)).id)
         return OK
     if verb in ("pin", "unpin"):
         return await _pin(
@@ -112,26 +102,26 @@ async def sessions(options: argparse.Namespace) -> int:
     session_id = first_of(words, "a session id (see tekton sessions)")
     if verb == "show":
         return _conversation(
-            await call(ListMessages(id=session_id, limit=options.limit), start=True), options
+            await call(params.ListMessages(id=session_id, limit=options.limit), start=True), options
         )
     if verb == "rename":
         if len(words) < 2:
             raise InvalidRequest("give a new title")
-        await call(PatchSession(id=session_id, title=" ".join(words[1:])), start=True)
+        await call(params.PatchSession(id=session_id, title=" ".join(words[1:])), start=True)
     elif verb == "resume":
-        await call(PatchSession(id=session_id, is_default=True), start=True)
+        await call(params.PatchSession(id=session_id, is_default=True), start=True)
     elif verb == "delete":
         if not (options.yes or await _is_meant(session_id)):
             print("nothing was deleted", file=sys.stderr)
             return FAILED
-        await call(DeleteSession(id=session_id), start=True)
+        await call(params.DeleteSession(id=session_id), start=True)
     print(f"{verb}d {session_id}" if verb.endswith("e") else f"{verb}ed {session_id}")
     return OK
 
 
 async def _is_meant(session_id: str) -> bool:
     """Ask whether a conversation is to go for good; where nobody can be asked, `--yes` must say so."""
-    session = await call(GetSession(id=session_id), start=True)
+    session = await call(params.GetSession(id=session_id), start=True)
     if not sys.stdin.isatty():
         raise InvalidRequest("deleting is for good: say so with --yes")
     what = f"“{session.title}” with {session.messages} messages"
@@ -142,7 +132,7 @@ async def _pin(number: str, pinned: bool) -> int:
     """Pin a message, so that it is sent with every turn of its conversation."""
     if not number.isdecimal():
         raise InvalidRequest(f"expected the number of a message, found {number!r}")
-    await call(PinMessage(message_id=int(number), pinned=pinned), start=True)
+    await call(params.PinMessage(message_id=int(number), pinned=pinned), start=True)
     print(f"{'pinned' if pinned else 'unpinned'} {number}")
     return OK
 
@@ -155,7 +145,7 @@ async def _pin(number: str, pinned: bool) -> int:
 )
 async def export(options: argparse.Namespace) -> int:
     """Write a conversation as Markdown or JSON. A file that exists is never overwritten."""
-    text = await call(ExportSession(id=options.session, format=options.format), start=True)
+    text = await call(params.ExportSession(id=options.session, format=options.format), start=True)
     if not options.output:
         sys.stdout.write(text.content)
         return OK

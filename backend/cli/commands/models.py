@@ -15,18 +15,9 @@ from backend.cli.exit_codes import FAILED, OK, exit_code
 from backend.cli.runner import attached, call, here_only, unreachable
 from backend.cli.streams import first_of
 from backend.client import Client
+from backend.schema import params
 from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import ServiceEvent
-from backend.schema.params import (
-    GetSnapshot,
-    Launch,
-    ListCandidates,
-    ListModels,
-    PatchSession,
-    PullModel,
-    SetModel,
-    UseModel,
-)
 from backend.schema.results import CandidateList, ProviderList
 
 
@@ -69,28 +60,30 @@ async def models(options: argparse.Namespace) -> int:
                 first_of(options.words, "a model, such as llama3.2"), options.provider or "ollama"
             )
         case "found":
-            return _found(await call(ListCandidates(), start=True), options)
+            return _found(await call(params.ListCandidates(), start=True), options)
         case "use":
             provider = first_of(options.words, "a provider, or auto")
             model = options.words[1] if len(options.words) > 1 else ""
             choice = await call(
-                UseModel(provider=provider, model=model, address=options.address or ""), start=True
+                params.UseModel(provider=provider, model=model, address=options.address or ""), start=True
             )
             print(f"{choice.provider} {choice.display} answers from the next launch on: {choice.reason}")
             return OK
         case "set":
             return await _set(options)
         case _:
-            return _listed(await call(ListModels(provider=options.provider or ""), start=True), options)
+            return _listed(
+                await call(params.ListModels(provider=options.provider or ""), start=True), options
+            )
 
 
 async def _start_model_server() -> None:
     """Have the embedded model answer for specialists that run and waited for its weights."""
     try:
-        rows = (await call(GetSnapshot())).specialists
+        rows = (await call(params.GetSnapshot())).specialists
         waiting = [row.id for row in rows if row.pid and row.provider == "embedded"]
         if waiting:
-            await call(Launch(ids=waiting))
+            await call(params.Launch(ids=waiting))
             print(f"the embedded model starts for {', '.join(name.removesuffix('-ai') for name in waiting)}")
     except TektonError as error:
         if not unreachable(error):
@@ -142,7 +135,7 @@ async def _pull(model: str, provider: str) -> int:
         # events come on the same connection as the answer: they are read beside the call that waits for it
         showing = asyncio.create_task(_show_progress(client, f"pull {model}"))
         try:
-            result = await client.call(PullModel(model=model, provider=provider))
+            result = await client.call(params.PullModel(model=model, provider=provider))
         finally:
             showing.cancel()
             # waited for, so that no line of it is drawn behind the last word
@@ -175,7 +168,9 @@ async def _set(options: argparse.Namespace) -> int:
         model = options.words[0] if options.words else None
         if not (options.provider or model):
             raise InvalidRequest("give a model, or --provider, or both")
-        change = PatchSession(id=options.session, provider=options.provider or UNSET, model=model or UNSET)
+        change = params.PatchSession(
+            id=options.session, provider=options.provider or UNSET, model=model or UNSET
+        )
         session = await call(change, start=True)
         provider = session.provider or "its specialist's provider"
         print(f"{options.session}: {provider}, {session.model or 'the model set there'}")
@@ -184,7 +179,7 @@ async def _set(options: argparse.Namespace) -> int:
     model = options.words[1] if len(options.words) > 1 else None
     if not (model or options.provider):
         raise InvalidRequest("give a model, or --provider, or both")
-    result = await call(SetModel(ids=[name], provider=options.provider, model=model), start=True)
+    result = await call(params.SetModel(ids=[name], provider=options.provider, model=model), start=True)
     for row in result.results:
         words = f"{row.id.removesuffix('-ai')}: {row.message}"
         if row.ok and not row.code:

@@ -12,16 +12,8 @@ from backend.cli.command import JSON, SPECIALISTS, argument, command, count
 from backend.cli.exit_codes import OK
 from backend.cli.runner import call
 from backend.orchestration.approvals.rules import read_pattern
+from backend.schema import params
 from backend.schema.errors import InvalidRequest
-from backend.schema.params import (
-    AddRule,
-    AnswerAsk,
-    ExplainRule,
-    ListAsks,
-    ListRules,
-    ListToolCalls,
-    RemoveRule,
-)
 from backend.schema.tools import QUESTION, Ask, Verdict
 from backend.text import escaped, escaped_line
 
@@ -43,7 +35,7 @@ async def asks(options: argparse.Namespace) -> int:
     """List the tool calls that wait for approval: who wants to call what, with which arguments, since when. `allow
     ID` lets one run, `deny ID [WHY]` refuses it; the first answer counts, whichever client it comes from.
     """
-    waiting = (await call(ListAsks())).asks
+    waiting = (await call(params.ListAsks())).asks
     if options.verb != "list":
         if not options.id:
             raise InvalidRequest(f"asks {options.verb}: say which one; `tekton asks` lists them")
@@ -53,7 +45,7 @@ async def asks(options: argparse.Namespace) -> int:
             raise InvalidRequest(
                 "no rule says exactly this call: leave --always out, or give one with --rule"
             )
-        answer = AnswerAsk(
+        answer = params.AnswerAsk(
             id=options.id,
             answer=options.verb,
             always=options.rule or (exact if options.always else ""),
@@ -119,20 +111,20 @@ async def rules(options: argparse.Namespace) -> int:
     if verb == "add":
         if len(words) < 2 or words[0] not in VERDICTS:
             raise InvalidRequest("rules add: give allow, ask or deny, and a pattern such as 'files:read*'")
-        added = await call(AddRule(words[0], " ".join(words[1:]), options.scope), start=True)
+        added = await call(params.AddRule(words[0], " ".join(words[1:]), options.scope), start=True)
         print(f"rule {added.id}: {added.verdict} {added.pattern}{_whose(added.scope)}")
     elif verb == "remove":
         if len(words) != 1 or not words[0].isdecimal():
             raise InvalidRequest("rules remove: give the number of a rule; `tekton rules` shows it")
-        gone = await call(RemoveRule(int(words[0])), start=True)
+        gone = await call(params.RemoveRule(int(words[0])), start=True)
         print(f"removed: {gone.verdict} {gone.pattern}{_whose(gone.scope)}")
     elif verb == "explain":
         wanted = read_pattern(" ".join(words))
         arguments = msgspec.json.encode(wanted.arguments).decode()
-        decision = await call(ExplainRule(wanted.tool, arguments, options.scope), start=True)
+        decision = await call(params.ExplainRule(wanted.tool, arguments, options.scope), start=True)
         terminal.print_json(decision) if options.json else print(f"{decision.verdict}: {decision.reason}")
     else:
-        found = (await call(ListRules(), start=True)).rules
+        found = (await call(params.ListRules(), start=True)).rules
         if terminal.print_if_json(options, found):
             return OK
         rows = [
@@ -160,7 +152,7 @@ async def rules(options: argparse.Namespace) -> int:
 )
 async def audit(options: argparse.Namespace) -> int:
     """List the tool calls, newest first: each with its verdict, the rule or person that gave it, and how it ended."""
-    found = (await call(ListToolCalls(options.name, options.limit), start=True)).calls
+    found = (await call(params.ListToolCalls(options.name, options.limit), start=True)).calls
     if terminal.print_if_json(options, found):
         return OK
     rows = [

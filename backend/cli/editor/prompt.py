@@ -28,26 +28,9 @@ from backend.cli.editor.updates import (
     usage_of,
 )
 from backend.client import Client
+from backend.schema import events, frames
 from backend.schema.content import Part, TextPart
 from backend.schema.errors import TektonError
-from backend.schema.events import (
-    AskClosed,
-    AskOpened,
-    PipelineEnd,
-    PipelineStart,
-    StageEvent,
-    StageText,
-    TeamEnd,
-    TeamStart,
-)
-from backend.schema.frames import (
-    StreamChunk,
-    StreamEnd,
-    StreamError,
-    StreamReasoning,
-    StreamToolCall,
-    StreamToolResult,
-)
 from backend.schema.params import AnswerAsk, Cancel, Chat, RunPipeline, TeamChat
 from backend.schema.records import RunRecord, TurnOutcome
 from backend.schema.results import TeamResult
@@ -163,31 +146,35 @@ class Prompt:
         """Show the editor an event of this prompt."""
         self._begun = True
         self._show(event)
-        is_end = isinstance(event, StreamEnd | StreamError | TeamEnd | PipelineEnd)
+        is_end = isinstance(
+            event, frames.StreamEnd | frames.StreamError | events.TeamEnd | events.PipelineEnd
+        )
         if is_end and event.request_id == self.request_id:
             self._over.set()
 
     def _show(self, event: Any) -> None:
         match event:
-            case StreamReasoning() if self._target.kind == "specialist":
+            case frames.StreamReasoning() if self._target.kind == "specialist":
                 self._update(chunk("agent_thought_chunk", event.content))
-            case StreamChunk() if event.request_id == self.request_id:
+            case frames.StreamChunk() if event.request_id == self.request_id:
                 self._say(event.content)
-            case StreamChunk():
+            case frames.StreamChunk():
                 self._texts.setdefault(event.request_id, []).append(event.content)
-            case StreamToolCall() | StreamToolResult() | AskOpened() | AskClosed():
+            case (
+                frames.StreamToolCall() | frames.StreamToolResult() | events.AskOpened() | events.AskClosed()
+            ):
                 self._take_tool(event)
-            case TeamStart():
+            case events.TeamStart():
                 self._members = {name: member for member, name in event.lanes.items()}
                 self._show_plan(dict.fromkeys(event.lanes, "in_progress"))
-            case StreamEnd() | StreamError() if self._target.kind == "team":
+            case frames.StreamEnd() | frames.StreamError() if self._target.kind == "team":
                 self._on_member(event)
-            case PipelineStart():
+            case events.PipelineStart():
                 self._stages = event.stages
                 self._show_plan({f"{n}. {stage}": "pending" for n, stage in enumerate(event.stages, 1)})
-            case StageEvent():
+            case events.StageEvent():
                 self._on_stage(event)
-            case StageText():
+            case events.StageText():
                 self._say(event.content)
             case _:
                 pass
@@ -204,36 +191,38 @@ class Prompt:
         self._plan |= changes
         self._update(Plan([Step(name, status) for name, status in self._plan.items()]))
 
-    def _on_stage(self, event: StageEvent) -> None:
+    def _on_stage(self, event: events.StageEvent) -> None:
         if 0 <= event.stage < len(self._stages) and event.state not in ("waiting", "not run"):
             status = "in_progress" if event.state == "running" else "completed"
             self._show_plan({f"{event.stage + 1}. {self._stages[event.stage]}": status})
 
-    def _on_member(self, event: StreamEnd | StreamError) -> None:
+    def _on_member(self, event: frames.StreamEnd | frames.StreamError) -> None:
         member = self._members.get(event.request_id)
         if member is None or member in self._announced_members:
             return
         self._announced_members.add(member)
-        failed = f"failed: {event.message}" if isinstance(event, StreamError) else ""
+        failed = f"failed: {event.message}" if isinstance(event, frames.StreamError) else ""
         self._say(member_said(member, "".join(self._texts.pop(event.request_id, [])), failed))
         self._show_plan({member: "completed"})
 
     # tools
 
-    def _take_tool(self, event: StreamToolCall | StreamToolResult | AskOpened | AskClosed) -> None:
+    def _take_tool(
+        self, event: frames.StreamToolCall | frames.StreamToolResult | events.AskOpened | events.AskClosed
+    ) -> None:
         match event:
-            case StreamToolCall():
+            case frames.StreamToolCall():
                 self._on_call(event)
-            case StreamToolResult():
+            case frames.StreamToolResult():
                 self._on_result(event)
-            case AskOpened(ask):
+            case events.AskOpened(ask):
                 self.asks[ask.id] = self._editor.soon(lambda: self._ask(ask))
-            case AskClosed() if task := self.asks.pop(event.id, None):
+            case events.AskClosed() if task := self.asks.pop(event.id, None):
                 task.cancel()
-            case AskClosed():
+            case events.AskClosed():
                 pass
 
-    def _on_call(self, event: StreamToolCall) -> None:
+    def _on_call(self, event: frames.StreamToolCall) -> None:
         key = (event.request_id, event.index)
         call = self._calls.get(key)
         if call is None:
@@ -242,7 +231,7 @@ class Prompt:
             call.announced = True
         call.arguments += event.arguments
 
-    def _on_result(self, event: StreamToolResult) -> None:
+    def _on_result(self, event: frames.StreamToolResult) -> None:
         call = self._calls.setdefault(
             (event.request_id, event.index), Call(f"{event.request_id}#{event.index}", event.tool)
         )

@@ -22,21 +22,10 @@ from backend.orchestration.platform import Platform
 from backend.orchestration.teams.team_turn import TeamRequest
 from backend.orchestration.turns.manager import TurnManager
 from backend.orchestration.turns.request import ChatRequest
+from backend.schema import frames
 from backend.schema.content import ChatMessage, Part, ReasoningPart, TextPart, TokenLogprob
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Event, PipelineEnd, StageEvent, StageText, TeamEnd, TurnStarted
-from backend.schema.frames import (
-    FinishReason,
-    StreamChunk,
-    StreamEnd,
-    StreamError,
-    StreamLogprobs,
-    StreamReasoning,
-    StreamSignature,
-    StreamToolCall,
-    Usage,
-    summed,
-)
 from backend.schema.params import RunPipeline
 
 log = logging.getLogger(__name__)
@@ -55,8 +44,8 @@ class Piece:
 
     text: str = ""
     reasoning: str = ""
-    call: StreamToolCall | None = None
-    signature: StreamSignature | None = None
+    call: frames.StreamToolCall | None = None
+    signature: frames.StreamSignature | None = None
     logprobs: list[TokenLogprob] | None = None
     choice: int = 0
 
@@ -65,8 +54,8 @@ class Piece:
 class Finish:
     """The end. `backing` names the model that answered, where it was one; `stop` the stop text that ended it."""
 
-    reason: FinishReason
-    usage: Usage
+    reason: frames.FinishReason
+    usage: frames.Usage
     backing: str = ""
     stop: str = ""
     notes: Sequence[str] = ()
@@ -229,9 +218,9 @@ async def _chat(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> 
         async for events in own_events(subscription):
             batch: Batch = []
             for event in events:
-                if isinstance(event, StreamChunk):
+                if isinstance(event, frames.StreamChunk):
                     batch.append(Piece(event.content))
-                elif isinstance(event, StreamEnd | StreamError):
+                elif isinstance(event, frames.StreamEnd | frames.StreamError):
                     running = False
                     batch.append(_ended(event))
                     break
@@ -250,25 +239,25 @@ async def _chat(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> 
 def _other(event: Event, offered: bool) -> Piece | None:
     """Return what an event adds to the answer. Calls are the caller's where it offered tools, else the specialist's own."""
     match event:
-        case StreamReasoning():
+        case frames.StreamReasoning():
             return Piece(reasoning=event.content)
-        case StreamToolCall() if offered:
+        case frames.StreamToolCall() if offered:
             return Piece(call=event)
-        case StreamSignature():
+        case frames.StreamSignature():
             return Piece(signature=event)
-        case StreamLogprobs():
+        case frames.StreamLogprobs():
             return Piece(logprobs=event.tokens)
         case _:
             return None
 
 
-def _ended(event: StreamEnd | StreamError) -> Finish:
+def _ended(event: frames.StreamEnd | frames.StreamError) -> Finish:
     """Return how a turn ended.
 
     Raises:
         TektonError: It failed, or was cancelled.
     """
-    if isinstance(event, StreamError):
+    if isinstance(event, frames.StreamError):
         raise _failed(event.code, event.message, event.evidence, event.detail)
     facts = event.metadata
     if facts.finish_reason == "cancelled":
@@ -299,9 +288,9 @@ async def _team(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
                 match event:
                     case TurnStarted():
                         voices.begin(event.request_id)
-                    case StreamChunk():
+                    case frames.StreamChunk():
                         text = voices.say(event.request_id, event.content)
-                    case StreamEnd() | StreamError():
+                    case frames.StreamEnd() | frames.StreamError():
                         text = voices.end(event.request_id)
                     case TeamEnd():
                         # shielded: a client that goes away ends its own wait, not the future that others wait for
@@ -313,7 +302,7 @@ async def _team(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
                             text += voices.failed(failure.ai_id, failure.code or "internal", failure.error)
                         members = [*outcome.answers, *outcome.failures]
                         cut = any(answer.finish_reason == "length" for answer in outcome.answers)
-                        usage = summed([m.usage for m in members if m.usage])
+                        usage = frames.summed([m.usage for m in members if m.usage])
                         yield [Piece(text), Finish("length" if cut else "stop", usage)]
                         return
                     case _:
@@ -375,10 +364,10 @@ def _nobody(failures: list[tuple[str, ErrorCode | None, str]]) -> TektonError:
     return TektonError(f"nobody of the team answered: {words}", code=code or "internal")
 
 
-def _usage_of(known: TurnManager, request_ids: list[str]) -> Usage:
+def _usage_of(known: TurnManager, request_ids: list[str]) -> frames.Usage:
     turns = [turn for name in dict.fromkeys(request_ids) if (turn := known.find(name))]
     outcomes = [turn.done.result() for turn in turns if turn.done.done()]
-    return summed([outcome.usage for outcome in outcomes if outcome.usage])
+    return frames.summed([outcome.usage for outcome in outcomes if outcome.usage])
 
 
 def _end_soon(ending: Coroutine[Any, Any, Any]) -> None:

@@ -6,15 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from backend.schema.events import (
-    CallProgress,
-    Event,
-    PipelineStart,
-    StageEvent,
-    StageText,
-    TeamStart,
-    TurnStarted,
-)
+from backend.schema import events
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 
 Kind = Literal["progress", "chunk", "message"]
@@ -41,10 +33,10 @@ class Notices:
         self._texts: dict[str, list[str]] = {}
         self._stages = 0
 
-    def take(self, event: Event) -> Notice | None:
+    def take(self, event: events.Event) -> Notice | None:
         """Return the notice for an event, if it makes one."""
         match event:
-            case TurnStarted():
+            case events.TurnStarted():
                 self._lanes[event.request_id] = event.ai_id
                 self._texts[event.request_id] = []
                 return Notice("progress", "began", event.ai_id)
@@ -59,16 +51,16 @@ class Notices:
                 return Notice("message", "".join(self._texts.pop(event.request_id, [])), facts.ai_id)
             case StreamError():
                 return Notice("progress", f"failed: {event.code}: {event.message}", event.ai_id)
-            case TeamStart():
+            case events.TeamStart():
                 return Notice("progress", f"round {event.round}: asked {', '.join(event.lanes)}")
-            case PipelineStart():
+            case events.PipelineStart():
                 self._stages = len(event.stages)
                 return Notice("progress", f"{self._stages} stages")
-            case StageEvent() if event.state != "waiting":
+            case events.StageEvent() if event.state != "waiting":
                 return Notice("progress", f"stage {event.stage + 1} ({event.label}): {event.state}")
-            case CallProgress():
+            case events.CallProgress():
                 return Notice("progress", event.text)
-            case StageText():
+            case events.StageText():
                 return None  # the same text comes as the lane's own chunks
             case _:
                 return None
