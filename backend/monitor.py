@@ -29,6 +29,7 @@ from backend.schema.records import (
 )
 from backend.schema.states import BROKEN
 from backend.specialists.supervisor import Supervisor
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +103,7 @@ class Monitor:
         self._task = asyncio.create_task(self._beat(), name="monitor")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end_tasks(self._task)
 
     async def figures(self) -> Metrics:
         """Return figures at most `FRESH_S` old."""

@@ -21,6 +21,7 @@ from backend.home import Home
 from backend.orchestration.recent import Recent
 from backend.schema.errors import TektonError
 from backend.schema.events import CallTransport, GatewayCall
+from backend.tasks import Background
 from backend.wire import encode_line, encoder
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class IdempotencyCache:
         self._ended: Recent[_Call] = Recent(REMEMBERED_RESULTS, max_bytes)
         self._names: Recent[str] = Recent(REMEMBERED_NAMES, NAMES_BYTES)
         """Actions by the newest request ids: an id never names calls of two kinds."""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Background()
 
     async def run(self, request_id: str, name: str, params: Any, start: Callable[[], Awaitable[Any]]) -> Any:
         """Run a call once; whoever comes with the same id, name and parameters gets the same result or error.
@@ -133,9 +134,7 @@ class IdempotencyCache:
         async def run() -> Any:
             return await start()
 
-        task = asyncio.create_task(run(), name=f"call {name} {request_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._tasks.start(run(), f"call {name} {request_id}")
         if name not in KNOWN_BY_ID:
             call = self._calls[request_id] = _Call(name, content, task)
             task.add_done_callback(lambda _: self._end(request_id, call))
@@ -151,10 +150,7 @@ class IdempotencyCache:
 
     async def close(self) -> None:
         """End the calls under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.end()
 
 
 @dataclass(frozen=True)

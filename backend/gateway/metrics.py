@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 import backend
-from backend.gateway.tracing import MODEL_SECONDS, MODEL_TOKENS, provider_name
+from backend.gateway.tracing import MODEL_SECONDS, MODEL_TOKENS, named_model
 from backend.orchestration.platform import Platform
 from backend.orchestration.turns.manager import Turn
 from backend.schema.events import GatewayCall, Metrics
@@ -81,8 +81,7 @@ class Meters:
         self._durations.labels(turn.ai_id).observe(outcome.total_time)
 
     def _model_called(self, outcome: TurnOutcome) -> None:
-        kind, colon, name = outcome.model.partition(":")
-        labels = ("chat", provider_name(kind) if colon else "", name if colon else outcome.model)
+        labels = ("chat", *named_model(outcome.model))
         self._model_seconds.labels(*labels, outcome.code or "").observe(outcome.total_time)
         if (usage := outcome.usage) is not None:
             self._model_tokens.labels(*labels, "input").observe(usage.input_tokens + usage.cached_tokens)

@@ -66,7 +66,7 @@ def facts(turn: Turn, outcome: TurnOutcome) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def model_attributes(turn: Turn, outcome: TurnOutcome, kind: str, name: str) -> dict[str, Any]:
+def model_attributes(turn: Turn, outcome: TurnOutcome, provider: str, name: str) -> dict[str, Any]:
     """Return what OpenTelemetry's conventions for generative AI name of one call of a model: figures and names, no text.
 
     Tokens of the input include those read from the upstream's cache.
@@ -74,7 +74,7 @@ def model_attributes(turn: Turn, outcome: TurnOutcome, kind: str, name: str) -> 
     served, usage, request = turn.served, outcome.usage, turn.request
     values: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": provider_name(kind) or None,
+        "gen_ai.provider.name": provider or None,
         "gen_ai.request.model": name or None,
         "gen_ai.request.temperature": request.temperature,
         "gen_ai.request.max_tokens": request.max_tokens,
@@ -102,9 +102,10 @@ def model_attributes(turn: Turn, outcome: TurnOutcome, kind: str, name: str) -> 
     return {key: value for key, value in values.items() if value is not None}
 
 
-def provider_name(kind: str) -> str:
-    """Return what the conventions call a kind of provider of ours."""
-    return {"embedded": "llama_cpp"}.get(kind, kind)
+def named_model(model: str) -> tuple[str, str]:
+    """Return what the conventions call the provider of `provider:model`, and the model; the first is empty without a colon."""
+    kind, colon, name = model.partition(":")
+    return ({"embedded": "llama_cpp"}.get(kind, kind), name) if colon else ("", model)
 
 
 class Tracing:
@@ -170,15 +171,14 @@ class Tracing:
 
     def _model_span(self, turn_span: Any, turn: Turn, outcome: TurnOutcome, model: str, ended: int) -> None:
         """Export the model call, from the request's arrival at the worker, by the worker's own clock."""
-        kind, colon, name = model.partition(":")
-        kind, name = (kind, name) if colon else ("", model)
+        provider, name = named_model(model)
         took_s = turn.served.total_time if turn.served is not None else outcome.total_time
         span = self._tracer.start_span(
             f"chat {name}".strip(),
             context=self._trace.set_span_in_context(turn_span),
             kind=self._trace.SpanKind.CLIENT,
             start_time=ended - int(took_s * NS),
-            attributes=model_attributes(turn, outcome, kind, name),
+            attributes=model_attributes(turn, outcome, provider, name),
         )
         self._show_failure(span, outcome)
         span.end(end_time=ended)
@@ -281,13 +281,9 @@ class _ModelMetrics:
 
     def count(self, outcome: TurnOutcome, model: str) -> None:
         """Count one call of a model."""
-        kind, colon, name = model.partition(":")
-        known = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": provider_name(kind) if colon else "",
-            "gen_ai.request.model": name if colon else model,
-        }
-        called = {key: value for key, value in known.items() if value}
+        provider, name = named_model(model)
+        known = {"gen_ai.provider.name": provider, "gen_ai.request.model": name}
+        called = {"gen_ai.operation.name": "chat", **{key: value for key, value in known.items() if value}}
         failed = {"error.type": outcome.code} if outcome.code else {}
         self._seconds.record(outcome.total_time, {**called, **failed})
         if (usage := outcome.usage) is not None:

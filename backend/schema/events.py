@@ -9,7 +9,7 @@ before it know no such frames), `asks` (what waits for a person; a client that s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -21,17 +21,7 @@ from backend.schema.history import History, Sample
 from backend.schema.tools import Ask
 
 Topic = Literal["fleet", "metrics", "chat", "errors", "logs", "gateway", "pipes", "tools", "asks"]
-TOPICS: tuple[Topic, ...] = (
-    "fleet",
-    "metrics",
-    "chat",
-    "errors",
-    "logs",
-    "gateway",
-    "pipes",
-    "tools",
-    "asks",
-)
+TOPICS: tuple[Topic, ...] = get_args(Topic)
 
 
 class Hello(Struct, tag="hello"):

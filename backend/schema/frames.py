@@ -452,5 +452,4 @@ Reply = (
     | StreamReply
 )
 
-for _union in (Reply,):
-    msgspec.json.Decoder(_union)  # a clash of tags is found at import, not on the wire
+msgspec.json.Decoder(Reply)  # a clash of tags is found at import, not on the wire

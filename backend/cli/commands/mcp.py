@@ -44,6 +44,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import AskClosed, AskOpened, Event
 from backend.schema.params import Cancel, ListAsks
 from backend.schema.tools import Ask
+from backend.tasks import Background
 from backend.wire import MAX_LINE_BYTES
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class RemoteCaller:
         self._client = client
         self._readers: dict[str, _RemoteEvents] = {}
         self._attended: Counter[str] = Counter()
-        self._endings: set[asyncio.Task[object]] = set()
+        self._endings = Background()
 
     async def pump(self) -> None:
         """Give each event to the reader of its request, until the connection ends."""
@@ -169,14 +170,13 @@ class RemoteCaller:
         self._soon(cancel())
 
     def _soon(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.create_task(work)
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+        self._endings.start(work, "word to the gateway")
 
     async def finish(self, timeout_s: float) -> None:
         """Wait until cancellations on their way have reached the gateway."""
-        if self._endings:
-            await asyncio.wait(self._endings, timeout=timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._endings.settled()
 
     def _sort(self, event: Any) -> None:
         """Find the reader. A member of a team or a stage has the request id of its call, a slash and more."""

@@ -30,6 +30,7 @@ from backend.schema.errors import TektonError
 from backend.schema.events import AskClosed, AskOpened
 from backend.schema.params import CreateSession, GetSession, ListMessages, ListSessions
 from backend.schema.records import StoredMessage
+from backend.tasks import Background
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class EditorAgent:
         self._folders: dict[str, str] = {}
         """Working folders of the sessions, as the editor said them."""
         self._prompts: dict[str, Prompt] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
 
     async def pump(self) -> None:
         """Give each event to the prompt it belongs to, until the connection to the backend is closed."""
@@ -69,8 +70,7 @@ class EditorAgent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.peer.settled()
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                await self._tasks.settled()
 
     # what the editor asks
 
@@ -213,10 +213,7 @@ class EditorAgent:
             except RpcFailure as error:
                 log.warning("the editor refused: %s", error.message)
 
-        task = asyncio.create_task(run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(run(), "for the editor")
 
     def _prompt_of(self, event: Any) -> Prompt | None:
         """Find the prompt of an event. A member of a team or a stage has the request id of its call, a slash and more."""

@@ -27,12 +27,13 @@ from backend.schema.content import ChatMessage, Part, ReasoningPart, TextPart, T
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Event, PipelineEnd, StageEvent, StageText, TeamEnd, TurnStarted
 from backend.schema.params import RunPipeline
+from backend.tasks import Background
 
 log = logging.getLogger(__name__)
 
 OWNER = "api"
 TEAM_MODEL, AUTO_MODEL = "team", "auto"
-_endings: set[asyncio.Task[Any]] = set()
+_endings = Background()
 
 
 @dataclass(slots=True)
@@ -379,6 +380,4 @@ def _end_soon(ending: Coroutine[Any, Any, Any]) -> None:
         except TektonError as error:
             log.warning("ending an abandoned answer: %s", error)
 
-    task = asyncio.create_task(end())
-    _endings.add(task)
-    task.add_done_callback(_endings.discard)
+    _endings.start(end(), "end an abandoned answer")

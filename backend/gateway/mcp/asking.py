@@ -16,6 +16,7 @@ from backend.gateway.mcp.elicitation import Question, Reply, answer_of, question
 from backend.gateway.mcp.run_tool import Caller, Paused
 from backend.schema.errors import TektonError
 from backend.schema.tools import Ask
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,7 @@ class AskedAtOnce:
             task.cancel()
 
     async def close(self) -> None:
-        tasks = [*self._asked.values(), *([self._watching] if self._watching is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._asked.values(), self._watching)
 
     async def _ask(self, ask: Ask) -> None:
         problem = ""

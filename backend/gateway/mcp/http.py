@@ -29,6 +29,7 @@ from backend.gateway.openapi import RouteDoc
 from backend.gateway.responses import error_reply, status_of
 from backend.gateway.routes import bounded, client_name
 from backend.schema.errors import TektonError
+from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +161,7 @@ class McpEndpoint:
     async def close(self) -> None:
         """End every session; later requests get the error that the backend is ending."""
         self._closing = True
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
+        await end_tasks(self._serving)
 
     async def _start(self) -> None:
         if self._started is None:

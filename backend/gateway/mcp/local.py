@@ -14,6 +14,7 @@ from backend.orchestration.actions import ACTIONS
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, event_decoder
 from backend.schema.tools import Ask
+from backend.tasks import Background
 
 
 class _LocalEvents:
@@ -44,7 +45,7 @@ class LocalCaller:
 
     def __init__(self, gateway: Gateway) -> None:
         self._platform = gateway.platform
-        self._endings: set[asyncio.Task[Any]] = set()
+        self._endings = Background()
 
     async def attend(self, request_id: str) -> bool:
         self._platform.events.attend(request_id)
@@ -73,6 +74,4 @@ class LocalCaller:
             with contextlib.suppress(TektonError):  # it ended by itself meanwhile, or never began
                 await self.call("cancel", {"request_id": request_id})
 
-        task = asyncio.create_task(cancel())
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+        self._endings.start(cancel(), f"cancel {request_id}")
