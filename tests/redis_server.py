@@ -15,6 +15,8 @@ from backend.memory import MemoryStore
 from backend.memory.redis.connection import Address
 
 BINARY = shutil.which("redis-server")
+MISSING = "redis-server is not installed (Debian: apt install redis-server)"
+NEEDS_REDIS = pytest.mark.skipif(BINARY is None, reason=MISSING)
 
 
 class RedisServer:
@@ -65,7 +67,7 @@ class RedisServer:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Return a running server, shared by all tests; each empties it first."""
     if BINARY is None:
-        pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
+        pytest.skip(MISSING)
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.kill()

@@ -18,14 +18,12 @@ from backend.home import Home
 from backend.schema.errors import TektonError
 from backend.schema.events import ErrorEntry
 from backend.schema.frames import StreamChunk
-from tests.redis_server import BINARY, RedisServer
+from tests.redis_server import NEEDS_REDIS, RedisServer
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
-    ),
+    NEEDS_REDIS,
 ]
 
 

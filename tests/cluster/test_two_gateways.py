@@ -18,14 +18,12 @@ from backend.schema.errors import TektonError
 from backend.schema.events import MessageStored, ServiceEvent, Snapshot
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 from tests.cluster.pair import WAIT_S, Heard, Pair
-from tests.redis_server import BINARY, RedisServer
+from tests.redis_server import NEEDS_REDIS, RedisServer
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
-    ),
+    NEEDS_REDIS,
 ]
 STREAMS = 18
 SLOW = "[[repeat 2000]] [[rate 25]]"

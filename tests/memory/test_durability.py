@@ -613,32 +613,14 @@ async def test_the_threads_end_with_the_store(path: Path) -> None:
     assert not [thread.name for thread in own if thread.is_alive()]
 
 
-async def test_old_sessions_are_packed_and_read_search_export_and_delete_as_before(
-    store: SqliteStore, path: Path
-) -> None:
+async def test_old_sessions_lie_packed_in_the_file(store: SqliteStore, path: Path) -> None:
     session = await store.sessions.create("apollo-ai", "long")
-    for number in range(500):
-        text = f"the answer {number} is always the same. " * 30
-        await say(
-            store, session.id, author="apollo-ai", role="assistant", content=text, reasoning="hmm " * 200
-        )
-    before = await store.messages.read(session.id, limit=1000)
+    for number in range(50):
+        await say(store, session.id, author="apollo-ai", role="assistant", content=f"answer {number} " * 100)
     later = (await store.sessions.get(session.id)).updated_at + 40 * 86_400
-    report = await store.retain(Retention(compress_after_days=30), later)
-    assert report.sessions_packed == 1
-    assert report.bytes_packed > 500 * 1000
-    assert await store.messages.read(session.id, limit=1000) == before
-    raw = sqlite3.connect(path)
-    assert raw.execute("SELECT DISTINCT typeof(content) FROM messages").fetchall() == [("blob",)]
-    raw.close()
-    assert len((await store.messages.search("answer 321", limit=1)).hits) == 1
-    assert "the answer 499" in (await export_session(store.sessions, store.messages, session.id)).content
-    again = await store.retain(Retention(compress_after_days=30), later)
-    assert again.sessions_packed == 0
-    await say(store, session.id, "awake again")
-    assert len(await store.messages.read(session.id, limit=1000)) == 501
-    await store.sessions.delete(session.id)
-    assert (await store.messages.search("answer")).hits == []
+    assert (await store.retain(Retention(compress_after_days=30), later)).sessions_packed == 1
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT DISTINCT typeof(content) FROM messages").fetchall() == [("blob",)]
 
 
 def test_a_second_process_may_read_while_the_store_writes(path: Path) -> None:

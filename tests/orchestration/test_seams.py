@@ -43,12 +43,6 @@ from tests.orchestration.running import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
-    async with running(tmp_path_factory.mktemp("seams") / "home", "apollo", "athena") as platform:
-        yield platform
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def watcher(platform: Platform) -> AsyncIterator[Watcher]:
     watcher = Watcher(platform, "chat", "errors", "pipes")

@@ -107,16 +107,21 @@ async def test_one_is_written_by_keys_its_prompt_is_seen_and_its_row_has_the_cur
         assert app.query_one(FleetGrid).cursor_ids == ["critic-ai"] and "⏎ starts critic" in notices(app)
 
 
+async def create_critic(pilot: Pilot[None], client: FakeClient) -> None:
+    """Fill the form that is open, create the specialist, and let its row come."""
+    await pilot.press(*"critic", "tab", "tab", "tab", *PERSONA, "ctrl+s")
+    await settle(pilot)
+    client.changed(CRITIC)
+    await settle(pilot)
+
+
 async def test_a_filter_that_hides_the_new_row_is_taken_off(form: Maker) -> None:
     app, client = form(live("apollo"), live("athena"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         await pilot.press("/", *"athena", "enter")
         await opened(app, pilot)
-        await pilot.press(*"critic", "tab", "tab", "tab", *PERSONA, "ctrl+s")
-        await settle(pilot)
-        client.changed(CRITIC)
-        await settle(pilot)
+        await create_critic(pilot, client)
         assert app.query_one(FleetGrid).cursor_ids == ["critic-ai"]
 
 
@@ -124,10 +129,7 @@ async def test_where_nobody_runs_yet_the_form_opens_too_and_the_grid_then_shows_
     app, client = form()
     async with app.run_test(size=(100, 30)) as pilot:
         await opened(app, pilot)
-        await pilot.press(*"critic", "tab", "tab", "tab", *PERSONA, "ctrl+s")
-        await settle(pilot)
-        client.changed(CRITIC)
-        await settle(pilot)
+        await create_critic(pilot, client)
         assert app.query_one(FleetGrid).cursor_ids == ["critic-ai"]
 
 

@@ -24,14 +24,12 @@ from backend.memory.redis.connection import Address
 from backend.memory.redis.layout import PREFIX
 from backend.memory.redis.store import RedisStore
 from tests.certificates import Authority
-from tests.redis_server import BINARY, RedisServer
+from tests.redis_server import NEEDS_REDIS, RedisServer
 from tests.stores import say, search_all
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.skipif(
-        BINARY is None, reason="redis-server is not installed (Debian: apt install redis-server)"
-    ),
+    NEEDS_REDIS,
 ]
 
 
