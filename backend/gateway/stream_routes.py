@@ -9,19 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from backend.gateway import sse
 from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.routes import Endpoint, guarded, read_values
-from backend.gateway.sse import (
-    chat_frames,
-    check_streams,
-    resume_point,
-    resumed_frames,
-    stream_response,
-    team_frames,
-    wants_ids,
-    wants_metadata,
-)
 from backend.gateway.sse_many import bulk_stream, pipeline_stream
 from backend.orchestration.actions import ACTIONS
 from backend.schema.params import Chat, TeamChat
@@ -73,16 +64,18 @@ def _guarded(gateway: Gateway, doc: RouteDoc, endpoint: Endpoint) -> Endpoint:
 def _chat(gateway: Gateway) -> Endpoint:
     async def chat(request: Request) -> Response:
         values = await read_values(request)
-        metadata = wants_metadata(request, values)
-        if (point := resume_point(request)) is not None:
+        metadata = sse.wants_metadata(request, values)
+        if (point := sse.resume_point(request)) is not None:
             name, after = point
             turn = gateway.platform.turns.find(name)
             if turn is None or after is None:
                 return _nothing_more()
-            return stream_response(gateway, resumed_frames(gateway, turn, after, metadata))
+            return sse.stream_response(gateway, sse.resumed_frames(gateway, turn, after, metadata))
         params = ACTIONS["chat"].read_params(values, lax=True)
         assert isinstance(params, Chat)
-        return stream_response(gateway, chat_frames(gateway, params, metadata, wants_ids(request)))
+        return sse.stream_response(
+            gateway, sse.chat_frames(gateway, params, metadata, sse.wants_ids(request))
+        )
 
     return chat
 
@@ -94,11 +87,11 @@ def _nothing_more() -> Response:
 
 def _team(gateway: Gateway) -> Endpoint:
     async def team(request: Request) -> Response:
-        if resume_point(request) is not None:
+        if sse.resume_point(request) is not None:
             return _nothing_more()  # members that were asked were cancelled when the reader left
         params = ACTIONS["team_chat"].read_params(await read_values(request), lax=True)
         assert isinstance(params, TeamChat)
-        return stream_response(gateway, team_frames(gateway, params, wants_ids(request)))
+        return sse.stream_response(gateway, sse.team_frames(gateway, params, sse.wants_ids(request)))
 
     return team
 
@@ -108,7 +101,7 @@ def _begun(gateway: Gateway, name: str, begin: Begin) -> Endpoint:
 
     async def stream(request: Request) -> Response:
         params = ACTIONS[name].read_params(await read_values(request), lax=True)
-        check_streams(gateway)
-        return stream_response(gateway, await begin(gateway, params))
+        sse.check_streams(gateway)
+        return sse.stream_response(gateway, await begin(gateway, params))
 
     return stream

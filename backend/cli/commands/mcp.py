@@ -19,18 +19,9 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any
 
 import anyio
+import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import (
-    PARSE_ERROR,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
-    JSONRPCResponse,
-    jsonrpc_message_adapter,
-)
 from pydantic import ValidationError
 
 from backend.cli.command import argument, command
@@ -205,16 +196,16 @@ class _Accepted(FlowControlMixin):
         self._changed = asyncio.Event()
         self._left = False
 
-    def read(self, message: JSONRPCMessage) -> None:
+    def read(self, message: types.JSONRPCMessage) -> None:
         """Take note of a message from the client."""
-        if isinstance(message, JSONRPCRequest):
+        if isinstance(message, types.JSONRPCRequest):
             self._ids.add(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method == CANCELLED:
+        elif isinstance(message, types.JSONRPCNotification) and message.method == CANCELLED:
             self._done((message.params or {}).get("requestId"))  # which is never answered
 
-    def written(self, message: JSONRPCMessage) -> None:
+    def written(self, message: types.JSONRPCMessage) -> None:
         """Take note of a message to the client."""
-        if isinstance(message, JSONRPCResponse | JSONRPCError):
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
             self._done(message.id)
 
     async def answered(self) -> None:
@@ -284,7 +275,7 @@ async def _take(
                 if not line:
                     gone.set()
                     return await accepted.answered()
-                message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
             except ValidationError:
                 _refuse(writer, "a line must be one JSON-RPC message")
             except ValueError:
@@ -308,5 +299,7 @@ async def _give(
 
 
 def _refuse(writer: Writer, text: str) -> None:
-    error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=PARSE_ERROR, message=text))
+    error = types.JSONRPCError(
+        jsonrpc="2.0", id=None, error=types.ErrorData(code=types.PARSE_ERROR, message=text)
+    )
     writer.write(error.model_dump_json(by_alias=True).encode() + b"\n")

@@ -21,16 +21,8 @@ from backend.cli import terminal
 from backend.cli.command import JSON, SPECIALISTS, argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import here_only
-from backend.config import FileFault, Settings
+from backend.config import FileFault, Settings, specialist_files
 from backend.config.new_specialist import create_folder, fitting_name, refuse_existing, skill_file
-from backend.config.specialist_files import (
-    MAX_FILE_BYTES,
-    SKILL,
-    SpecialistFile,
-    read_files,
-    scan,
-    unused,
-)
 from backend.config.versions import difference, keep, version, versions
 from backend.home import Home, write_private
 from backend.schema.errors import InvalidRequest, TektonError
@@ -149,10 +141,10 @@ def _origin(settings: Settings, row: Component) -> str:
 
 def _check(home: Home) -> int:
     settings, catalog, faults = load_with(home)
-    for name, file in read_files(scan(home.specialists)).found.items():
+    for name, file in specialist_files.read_files(specialist_files.scan(home.specialists)).found.items():
         for note in file.notes:
             print(f"{name}: {note}")
-    for where, why in unused(home.specialists).items():
+    for where, why in specialist_files.unused(home.specialists).items():
         print(f"{where}: not used: {why}")
     if not faults:
         print(
@@ -197,7 +189,7 @@ async def _new(home: Home, options: argparse.Namespace) -> int:
     name = fitting_name(given)
     if options.agent:
         return _new_agent(home, name, options)
-    where = f"{name}/{SKILL}"
+    where = f"{name}/{specialist_files.SKILL}"
     refuse_existing(home, name)
     text = skill_file(
         name,
@@ -253,14 +245,14 @@ def _new_agent(home: Home, name: str, options: argparse.Namespace) -> int:
 async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
     """Bring a specialist from elsewhere: everything is shown first, nothing of it is run."""
     files = await _fetched(source) if "://" in source else _from_disk(Path(source))
-    skill = files[SKILL].decode("utf-8", "replace")
+    skill = files[specialist_files.SKILL].decode("utf-8", "replace")
     name = fitting_name(given or _named(skill) or Path(source.rstrip("/")).stem)
     if given and (own := _named(skill)):
-        files[SKILL] = skill.replace(f"name: {own}", f"name: {name}", 1).encode()
+        files[specialist_files.SKILL] = skill.replace(f"name: {own}", f"name: {name}", 1).encode()
     refuse_existing(home, name)
     changes = {f"{name}/{path}": data for path, data in files.items()}
     _raise(faults_of(home, changes))
-    found = read_files(changes).found[name.replace("-", "_")]
+    found = specialist_files.read_files(changes).found[name.replace("-", "_")]
     _preview(home, name, changes, found)
     if asked and not sys.stdin.isatty():
         raise InvalidRequest("nothing was written: where nobody can be asked, say --yes")
@@ -273,7 +265,7 @@ async def _import(home: Home, given: str, source: str, *, asked: bool) -> int:
     return OK
 
 
-def _preview(home: Home, name: str, changes: Files, found: SpecialistFile) -> None:
+def _preview(home: Home, name: str, changes: Files, found: specialist_files.SpecialistFile) -> None:
     print(f"{name} would be written to {home.specialists / name}:")
     for path, data in changes.items():
         print(f"  {path}  {len(data):,} bytes")
@@ -303,10 +295,10 @@ def _named(skill: str) -> str:
 def _from_disk(path: Path) -> dict[str, bytes]:
     if path.is_file():
         with path.open("rb") as file:
-            return {SKILL: file.read(MAX_FILE_BYTES + 1)}
-    files = scan(path) if path.is_dir() else {}
-    if SKILL not in files:
-        raise TektonError(f"{path} has no {SKILL}", code="not_found")
+            return {specialist_files.SKILL: file.read(specialist_files.MAX_FILE_BYTES + 1)}
+    files = specialist_files.scan(path) if path.is_dir() else {}
+    if specialist_files.SKILL not in files:
+        raise TektonError(f"{path} has no {specialist_files.SKILL}", code="not_found")
     return files
 
 
@@ -327,16 +319,18 @@ async def _fetched(url: str) -> dict[str, bytes]:
             text = b""
             async for piece in answer.aiter_bytes():
                 text += piece
-                if len(text) > MAX_FILE_BYTES:
-                    raise TektonError(f"{url}: longer than {MAX_FILE_BYTES >> 10} KiB", code="too_large")
+                if len(text) > specialist_files.MAX_FILE_BYTES:
+                    raise TektonError(
+                        f"{url}: longer than {specialist_files.MAX_FILE_BYTES >> 10} KiB", code="too_large"
+                    )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise TektonError(f"{url}: {error or type(error).__name__}", code="not_found") from error
-    return {SKILL: text}
+    return {specialist_files.SKILL: text}
 
 
 def _file_of(home: Home, name: str) -> str:
     """Return where a specialist of one's own stands, broken or not."""
-    files = read_files(scan(home.specialists))
+    files = specialist_files.read_files(specialist_files.scan(home.specialists))
     if name in files.found:
         return files.found[name].where
     for fault in files.faults:
@@ -399,7 +393,9 @@ def _write(home: Home, changes: Files) -> None:
     """Write files that belong together, once they are known to be good."""
     _raise(faults_of(home, changes))
     home.specialists.mkdir(mode=0o700, exist_ok=True)
-    for where in sorted(changes, key=lambda where: where.endswith(SKILL)):  # the one that counts comes last
+    for where in sorted(
+        changes, key=lambda where: where.endswith(specialist_files.SKILL)
+    ):  # the one that counts comes last
         path = home.specialists / where
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, changes[where])
@@ -464,7 +460,7 @@ def _restore(home: Home, name: str, number: int) -> int:
         where = _file_of(home, name)
         keep(home, name, where, (home.specialists / where).read_bytes())
     except TektonError:
-        where = f"{name}.toml" if path.suffix == ".toml" else f"{name}/{SKILL}"
+        where = f"{name}.toml" if path.suffix == ".toml" else f"{name}/{specialist_files.SKILL}"
     if Path(where).suffix != path.suffix:
         raise TektonError(
             f"version {number} is of another kind of file than {where}: remove that first", code="conflict"

@@ -15,18 +15,7 @@ from msgspec import Struct
 
 from backend.acp import messages as acp
 from backend.acp.peer import Peer
-from backend.cli.editor.updates import (
-    STOPS,
-    Call,
-    Plan,
-    Step,
-    arguments_of,
-    chunk,
-    kind_of,
-    member_said,
-    tool_update,
-    usage_of,
-)
+from backend.cli.editor import updates
 from backend.client import Client
 from backend.schema import events, frames
 from backend.schema.content import Part, TextPart
@@ -83,7 +72,7 @@ class Prompt:
         self._texts: dict[str, list[str]] = {}
         self._announced_members: set[str] = set()
         self._plan: dict[str, str] = {}
-        self._calls: dict[tuple[str, int], Call] = {}
+        self._calls: dict[tuple[str, int], updates.Call] = {}
         self._stages: list[str] = []
 
     async def run(self, text: str, pictures: Sequence[Part]) -> acp.Prompted:
@@ -134,7 +123,9 @@ class Prompt:
 
     def lost(self, reason: str) -> None:
         """Show that the backend is lost; the prompt fails by itself when it does not come back."""
-        self._update(chunk("agent_thought_chunk", f"The connection to the backend is lost: {reason}. "))
+        self._update(
+            updates.chunk("agent_thought_chunk", f"The connection to the backend is lost: {reason}. ")
+        )
 
     def close(self) -> None:
         for task in self.asks.values():
@@ -155,7 +146,7 @@ class Prompt:
     def _show(self, event: Any) -> None:
         match event:
             case frames.StreamReasoning() if self._target.kind == "specialist":
-                self._update(chunk("agent_thought_chunk", event.content))
+                self._update(updates.chunk("agent_thought_chunk", event.content))
             case frames.StreamChunk() if event.request_id == self.request_id:
                 self._say(event.content)
             case frames.StreamChunk():
@@ -182,14 +173,14 @@ class Prompt:
     def _say(self, text: str) -> None:
         if text:
             self._said += text
-            self._update(chunk("agent_message_chunk", text))
+            self._update(updates.chunk("agent_message_chunk", text))
 
     def _update(self, update: Struct) -> None:
         self._editor.update(self.session_id, update)
 
     def _show_plan(self, changes: dict[str, str]) -> None:
         self._plan |= changes
-        self._update(Plan([Step(name, status) for name, status in self._plan.items()]))
+        self._update(updates.Plan([updates.Step(name, status) for name, status in self._plan.items()]))
 
     def _on_stage(self, event: events.StageEvent) -> None:
         if 0 <= event.stage < len(self._stages) and event.state not in ("waiting", "not run"):
@@ -202,7 +193,7 @@ class Prompt:
             return
         self._announced_members.add(member)
         failed = f"failed: {event.message}" if isinstance(event, frames.StreamError) else ""
-        self._say(member_said(member, "".join(self._texts.pop(event.request_id, [])), failed))
+        self._say(updates.member_said(member, "".join(self._texts.pop(event.request_id, [])), failed))
         self._show_plan({member: "completed"})
 
     # tools
@@ -226,19 +217,21 @@ class Prompt:
         key = (event.request_id, event.index)
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = Call(f"{event.request_id}#{event.index}", event.name)
-            self._update(tool_update(call, "tool_call", "pending"))
+            call = self._calls[key] = updates.Call(f"{event.request_id}#{event.index}", event.name)
+            self._update(updates.tool_update(call, "tool_call", "pending"))
             call.announced = True
         call.arguments += event.arguments
 
     def _on_result(self, event: frames.StreamToolResult) -> None:
         call = self._calls.setdefault(
-            (event.request_id, event.index), Call(f"{event.request_id}#{event.index}", event.tool)
+            (event.request_id, event.index), updates.Call(f"{event.request_id}#{event.index}", event.tool)
         )
         call.ended = True
         status = "failed" if event.is_error else "completed"
         self._update(
-            tool_update(call, "tool_call_update" if call.announced else "tool_call", status, event.content)
+            updates.tool_update(
+                call, "tool_call_update" if call.announced else "tool_call", status, event.content
+            )
         )
 
     async def _ask(self, ask: Ask) -> None:
@@ -252,9 +245,9 @@ class Prompt:
         # an agent's options may have the very ids of ours
         own = {f"its-own/{one.id}": one for one in ask.options}
         options += [acp.PermissionOption(name, one.name, one.kind) for name, one in own.items()]
-        given_to = arguments_of(ask.arguments)
+        given_to = updates.arguments_of(ask.arguments)
         diff = [acp.ToolContent("content", acp.Block("text", ask.diff))] if ask.diff else None
-        shown = acp.ToolUpdate(call.id, ask.tool, kind_of(ask), "pending", diff, raw_input=given_to)
+        shown = acp.ToolUpdate(call.id, ask.tool, updates.kind_of(ask), "pending", diff, raw_input=given_to)
         request = acp.RequestPermission(self.session_id, shown, options)
         given = (await self._editor.peer.call(acp.REQUEST_PERMISSION, request, acp.Permission)).outcome
         if given.outcome != "selected" and self._cancelled:
@@ -266,12 +259,12 @@ class Prompt:
         answer.option = own[chosen].id if chosen in own else ""
         await self._editor.client.call(answer)
 
-    def _call_of(self, ask: Ask) -> Call:
+    def _call_of(self, ask: Ask) -> updates.Call:
         for (request_id, _), call in reversed(self._calls.items()):
             same = request_id == ask.request_id and call.tool == ask.tool and call.arguments == ask.arguments
             if same and not call.ended:
                 return call
-        return Call(ask.id, ask.tool, ask.arguments)
+        return updates.Call(ask.id, ask.tool, ask.arguments)
 
     # how it ended
 
@@ -283,8 +276,8 @@ class Prompt:
             raise TektonError(outcome.error, code=outcome.code)
         for note in outcome.notes:
             self._say(f"\n\n_{note}_")
-        reason = STOPS.get(outcome.finish_reason or "stop", "end_turn")
-        return acp.Prompted(reason, usage_of(outcome.usage) if outcome.usage else None)
+        reason = updates.STOPS.get(outcome.finish_reason or "stop", "end_turn")
+        return acp.Prompted(reason, updates.usage_of(outcome.usage) if outcome.usage else None)
 
     def _team_ended(self, result: TeamResult) -> acp.Prompted:
         given: Iterable[tuple[str, str, str]] = [
@@ -294,9 +287,9 @@ class Prompt:
         for member, text, failed in given:
             if member not in self._announced_members:
                 self._announced_members.add(member)
-                self._say(member_said(member, text, failed))
+                self._say(updates.member_said(member, text, failed))
         if joint := result.synthesis or result.consensus:
-            self._say(member_said("together", joint))
+            self._say(updates.member_said("together", joint))
         if self._cancelled:
             return acp.Prompted("cancelled")
         if not result.responses:
