@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -90,11 +90,11 @@ class _Text(logging.Formatter):
         return "\n".join(f"  {escaped_line(line)}" for line in lines)
 
 
-def configure(component: str, environment: Mapping[str, str], stream: TextIO | None = None) -> None:
+def configure(component: str, environment: Mapping[str, str]) -> None:
     """Set the process's log up, at level INFO."""
     global structured
     structured = environment.get(FORMAT_VARIABLE, "").strip().lower() == "json"
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(component) if structured else _Text())
     root = logging.getLogger()
     # libraries may have added handlers of their own, which would write every line twice

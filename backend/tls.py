@@ -123,15 +123,14 @@ def pinning(pem: str) -> Trust:
     return Trust(context)
 
 
-def rehearse(server: ssl.SSLContext, trust: Trust, host: str = "") -> Certificate:
+def rehearse(server: ssl.SSLContext, trust: Trust) -> Certificate:
     """Do a handshake within this process and return the server's certificate, so that it fails now and not later.
 
     Raises:
         ssl.SSLError: The error that a client would get.
     """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    name = (trust.name or host or None) if trust.context.check_hostname else None
-    client = trust.context.wrap_bio(to_client, to_server, server_hostname=name)
+    client = trust.context.wrap_bio(to_client, to_server)
     other = server.wrap_bio(to_server, to_client, server_side=True)
     # TLS 1.2 takes two rounds, 1.3 fewer; a step too many does nothing
     # in memory, without a socket: what a client would be told is known before one comes

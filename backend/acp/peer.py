@@ -17,18 +17,7 @@ from msgspec import UNSET, Struct
 
 from backend.acp import wire
 from backend.acp.messages import Empty
-from backend.acp.wire import (
-    CANCEL_REQUEST,
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    REQUEST_CANCELLED,
-    BadLine,
-    CancelRequest,
-    Frame,
-    FrameReader,
-    Id,
-)
+from backend.acp.wire import BadLine, Frame, Id
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +71,7 @@ def read_params(params: msgspec.Raw, kind: type[Params]) -> Params:
     try:
         return msgspec.json.decode(params, type=kind)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise RpcFailure(INVALID_PARAMS, f"wrong parameters: {error}") from error
+        raise RpcFailure(wire.INVALID_PARAMS, f"wrong parameters: {error}") from error
 
 
 class _Call(NamedTuple):
@@ -95,15 +84,9 @@ class _Call(NamedTuple):
 class Peer:
     """One connection. `send` takes a whole line and must not raise."""
 
-    def __init__(
-        self,
-        send: Callable[[bytes], None],
-        handler: Handler,
-        *,
-        max_line_bytes: int = wire.MAX_LINE_BYTES,
-    ) -> None:
+    def __init__(self, send: Callable[[bytes], None], handler: Handler) -> None:
         self._send, self._handler = send, handler
-        self._reader = FrameReader(max_line_bytes)
+        self._reader = wire.FrameReader()
         self._numbers = count(1)
         self._calls: dict[Id, _Call] = {}
         self._asked: dict[Id, asyncio.Task[None]] = {}
@@ -142,7 +125,9 @@ class Peer:
         try:
             return msgspec.json.decode(raw if raw and raw != b"null" else b"{}", type=answer)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise RpcFailure(INTERNAL_ERROR, f"the answer to {method} cannot be read: {error}") from error
+            raise RpcFailure(
+                wire.INTERNAL_ERROR, f"the answer to {method} cannot be read: {error}"
+            ) from error
 
     def notify(self, method: str, params: Struct) -> None:
         """Send a notification, which gets no answer."""
@@ -199,8 +184,8 @@ class Peer:
 
     def _on_notification(self, method: str, params: msgspec.Raw) -> None:
         try:
-            if method == CANCEL_REQUEST:
-                number = msgspec.json.decode(params, type=CancelRequest).request_id
+            if method == wire.CANCEL_REQUEST:
+                number = msgspec.json.decode(params, type=wire.CancelRequest).request_id
                 if (task := self._asked.get(number)) is not None:
                     # Behind the task's first step: cancelled before that, it would never answer.
                     asyncio.get_running_loop().call_soon(task.cancel)
@@ -223,19 +208,19 @@ class Peer:
         try:
             line = wire.result(number, await self._handler.on_request(method, params))
         except asyncio.CancelledError:
-            line = wire.failure(number, REQUEST_CANCELLED, "cancelled")
+            line = wire.failure(number, wire.REQUEST_CANCELLED, "cancelled")
         except RpcFailure as refusal:
             line = wire.failure(number, refusal.code, refusal.message)
         except Exception as error:  # one request must not cost the connection
             log.exception("request %r", number)
-            line = wire.failure(number, INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            line = wire.failure(number, wire.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         if not self.closed:
             self._send(line)
 
 
 def unknown(method: str) -> RpcFailure:
     """Return the refusal of a method that is not served."""
-    return RpcFailure(METHOD_NOT_FOUND, f"there is no method {method!r} here")
+    return RpcFailure(wire.METHOD_NOT_FOUND, f"there is no method {method!r} here")
 
 
 __all__ = ["Empty", "Handler", "Peer", "PeerClosed", "RpcFailure", "read_params", "unknown"]

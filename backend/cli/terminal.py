@@ -15,7 +15,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from backend.cli.exit_codes import FAILED, PIPE_CLOSED
 
@@ -206,14 +206,13 @@ def table(
         if not drop_empty or not cells or any(row[index] not in ("", "-") for row in cells)
     ]
     tones = [STATE_TONES.get(row[state_column or 0].partition(" ")[0], "") for row in cells]
-    grid = Grid([titles[index] for index in kept], [[row[index] for index in kept] for row in cells])
-    style_column = kept.index(state_column) if state_column in kept else None
-    return grid.draw(
+    return _drawn(
+        [titles[index] for index in kept],
+        [[row[index] for index in kept] for row in cells],
         terminal_width(),
         wrap=wrap and len(titles) - 1 in kept,
         tones=tones,
-        tone_column=style_column,
-        colours="NO_COLOR" not in os.environ,
+        tone_column=kept.index(state_column) if state_column in kept else None,
     )
 
 
@@ -314,47 +313,39 @@ COLUMN_LEAST = 5
 GAP = 2
 
 
-class Grid(NamedTuple):
-    """Titles and rows of one table."""
+def _drawn(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    wrap: bool,
+    tones: Sequence[str],
+    tone_column: int | None,
+) -> str:
+    """Return the lines of a table that fits a terminal. `tones` are styles, one a row, of the column `tone_column`."""
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
 
-    titles: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def draw(
-        self, width: int, *, wrap: bool, tones: Sequence[str], tone_column: int | None, colours: bool
-    ) -> str:
-        """Return the lines of the table. `tones` are styles, one a row, of the column `tone_column`."""
-        from rich.cells import cell_len
-        from rich.table import Table
-        from rich.text import Text
-
-        widths = [
-            max([cell_len(title), *(cell_len(row[index]) for row in self.rows)])
-            for index, title in enumerate(self.titles)
-        ]
-        as_list_below = wrap and self._last_is_squeezed(widths, width)
-        columns = len(widths) - 1 if as_list_below else len(widths)
-        widths = _shared(widths[:columns], width, wrap=wrap and not as_list_below)
-        grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
-        for index, column in enumerate(widths):
-            wrapped = wrap and not as_list_below and index == columns - 1
-            overflow = "fold" if wrapped else "ellipsis"
-            grid.add_column(Text(self.titles[index]), width=column, no_wrap=not wrapped, overflow=overflow)
-        for row, tone in zip(self.rows, tones, strict=True):
-            cells = row[:columns]
-            grid.add_row(*(Text(cell, tone if i == tone_column else "") for i, cell in enumerate(cells)))
-        return _printed([grid, *(self._below(width) if as_list_below else ())], width, colours)
-
-    def _below(self, width: int) -> list[Text]:
-        """Return what the last column says of each row, with the row's name."""
-        from rich.text import Text
-
-        sentences = [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] not in ("", "-")]
-        return [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in sentences]
-
-    def _last_is_squeezed(self, widths: Sequence[int], width: int) -> bool:
-        others = sum(widths[:-1]) + GAP * (len(widths) - 1)
-        return width - others < min(LAST_LEAST, widths[-1])
+    natural = [
+        max([cell_len(title), *(cell_len(row[index]) for row in rows)]) for index, title in enumerate(titles)
+    ]
+    others = sum(natural[:-1]) + GAP * (len(natural) - 1)
+    as_list_below = wrap and width - others < min(LAST_LEAST, natural[-1])
+    columns = len(titles) - 1 if as_list_below else len(titles)
+    widths = _shared(natural[:columns], width, wrap=wrap and not as_list_below)
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    for index, column in enumerate(widths):
+        wrapped = wrap and not as_list_below and index == columns - 1
+        overflow = "fold" if wrapped else "ellipsis"
+        grid.add_column(Text(titles[index]), width=column, no_wrap=not wrapped, overflow=overflow)
+    for row, tone in zip(rows, tones, strict=True):
+        cells = row[:columns]
+        grid.add_row(*(Text(cell, tone if i == tone_column else "") for i, cell in enumerate(cells)))
+    # what the last column says of each row, with the row's name
+    said = [f"{row[0]}: {row[-1]}" for row in rows if as_list_below and row[-1] not in ("", "-")]
+    below = [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in said]
+    return _printed([grid, *below], width, colours="NO_COLOR" not in os.environ)
 
 
 def _shared(natural: Sequence[int], width: int, *, wrap: bool) -> list[int]:
@@ -371,7 +362,7 @@ def _shared(natural: Sequence[int], width: int, *, wrap: bool) -> list[int]:
     return widths
 
 
-def _printed(parts: Sequence[Table | Text], width: int, colours: bool) -> str:
+def _printed(parts: Sequence[Table | Text], width: int, *, colours: bool) -> str:
     from rich.console import Console
 
     out = io.StringIO()

@@ -64,7 +64,7 @@ def json_reply(value: Any, status: int = 200) -> Response:
     return Response(encoder.encode(value), status, media_type="application/json")
 
 
-def error_body(error: TektonError, param: str | None = None) -> dict[str, Any]:
+def error_body(error: TektonError) -> dict[str, Any]:
     """Return the error shape all routes share: code, message, type, param."""
     status = status_of(error)
     kind = (
@@ -74,7 +74,7 @@ def error_body(error: TektonError, param: str | None = None) -> dict[str, Any]:
         if status >= 500 or status == 424
         else "invalid_request_error"
     )
-    param = param or str(error.detail.get("param") or "") or None
+    param = str(error.detail.get("param") or "") or None
     code = error.detail.get("error_code", error.code)  # by a vendor's own word its clients know what to do
     body: dict[str, Any] = {"code": code, "message": error.message, "type": kind, "param": param}
     if error.evidence:

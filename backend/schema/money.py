@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def in_words(costs: Mapping[str, float], digits: int = 4) -> str:
+def in_words(costs: Mapping[str, float]) -> str:
     """Return `0.0100 USD, 0.2000 EUR`, the largest figure first; empty when nothing was spent."""
     spent = sorted(((cost, currency) for currency, cost in costs.items() if cost), reverse=True)
-    return ", ".join(f"{cost:.{digits}f} {currency}" for cost, currency in spent)
+    return ", ".join(f"{cost:.4f} {currency}" for cost, currency in spent)
 
 
 def added(costs: Mapping[str, float], currency: str, cost: float) -> dict[str, float]:

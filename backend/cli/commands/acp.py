@@ -72,7 +72,7 @@ async def _serve(agent: EditorAgent) -> None:
     agent.peer, agent.drain = Peer(unread.write, agent), writer.drain
     try:
         reading = asyncio.create_task(_read(reader, agent.peer))
-        leaving = asyncio.create_task(gone.wait())
+        leaving = asyncio.create_task(gone.left.wait())
         try:
             await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -113,7 +113,7 @@ class _Unread:
                     f"the editor does not read what it is sent: {waiting:,} bytes wait for it. "
                     "What it asked is cancelled; start the agent again in the editor"
                 )
-                self._gone.leave()
+                self._gone.left.set()
                 return
         writer.write(line)
 
@@ -123,19 +123,12 @@ class _Gone(FlowControlMixin):
 
     def __init__(self) -> None:
         super().__init__()
-        self._left = asyncio.Event()
-
-    async def wait(self) -> None:
-        await self._left.wait()
-
-    def leave(self) -> None:
-        """Take the reader for gone."""
-        self._left.set()
+        self.left = asyncio.Event()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Learn that the reader of stdout left."""
         super().connection_lost(exc)
-        self._left.set()
+        self.left.set()
 
 
 async def find_target(client: Client, name: str) -> Target:

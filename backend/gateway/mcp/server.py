@@ -229,7 +229,7 @@ def _input_required(asked: AskedBetween) -> types.InputRequiredResult:
 def _answered(tool: Tool, value: Any) -> types.CallToolResult:
     """Return a result as structured content, and as text for clients that read only that."""
     encoded = encoder.encode(value)
-    plain: Any = _plain(encoded)
+    plain: Any = msgspec.json.decode(encoded)
     structured = cast(dict[str, Any], plain) if isinstance(plain, dict) else {"result": plain}
     said = structured.get("content") if tool.one_voice else None
     text = said if isinstance(said, str) else encoded.decode()
@@ -247,7 +247,3 @@ def _failed(error: TektonError) -> types.CallToolResult:
     return types.CallToolResult(
         content=[types.TextContent(type="text", text="\n".join(lines))], is_error=True
     )
-
-
-def _plain(encoded: bytes) -> Any:
-    return msgspec.json.decode(encoded)
