@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from backend.cli import terminal
 from backend.client import Client, ConnectionChanged
 from backend.schema.errors import TektonError
-from backend.schema.events import PipelineEnd, Snapshot, StageText, Topic
+from backend.schema.events import AskOpened, PipelineEnd, Snapshot, StageText, Topic
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
 from backend.schema.params import Cancel, Params
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 LOST_AFTER_S = 5.0
 """How long a dropped connection may take to come back before a running call counts as lost."""
@@ -50,6 +51,14 @@ async def call_or_cancel(
         raise
     finally:
         call.cancel()
+
+
+def reader_of(event: object, readers: Mapping[str, T]) -> T | None:
+    """Return whose event it is, by request id. A member of a team or a stage has the id of its call, a slash and more."""
+    name = event.ask.request_id if isinstance(event, AskOpened) else getattr(event, "request_id", "")
+    while name and name not in readers:
+        name = name.rpartition("/")[0]
+    return readers.get(name)
 
 
 class Listener:

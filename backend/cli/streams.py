@@ -34,6 +34,14 @@ def question(words: list[str]) -> str:
     return within_cap(text)
 
 
+def json_or_text(text: str) -> Any:
+    """Return what a word says as JSON; one that is none is a text."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
 def first_of(words: list[str], what: str) -> str:
     """Return the first word of a command's; raise `InvalidRequest` that asks for `what` when there is none."""
     if not words:

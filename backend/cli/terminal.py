@@ -206,13 +206,14 @@ def table(
         if not drop_empty or not cells or any(row[index] not in ("", "-") for row in cells)
     ]
     tones = [STATE_TONES.get(row[state_column or 0].partition(" ")[0], "") for row in cells]
-    return _drawn(
+    return fitted(
         [titles[index] for index in kept],
         [[row[index] for index in kept] for row in cells],
         terminal_width(),
         wrap=wrap and len(titles) - 1 in kept,
         tones=tones,
         tone_column=kept.index(state_column) if state_column in kept else None,
+        colours="NO_COLOR" not in os.environ,
     )
 
 
@@ -313,7 +314,7 @@ COLUMN_LEAST = 5
 GAP = 2
 
 
-def _drawn(
+def fitted(
     titles: Sequence[str],
     rows: Sequence[Sequence[str]],
     width: int,
@@ -321,8 +322,9 @@ def _drawn(
     wrap: bool,
     tones: Sequence[str],
     tone_column: int | None,
+    colours: bool,
 ) -> str:
-    """Return the lines of a table that fits a terminal. `tones` are styles, one a row, of the column `tone_column`."""
+    """Return the lines of a table that fits `width` cells. `tones` are styles, one a row, of the column `tone_column`."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
@@ -345,7 +347,7 @@ def _drawn(
     # what the last column says of each row, with the row's name
     said = [f"{row[0]}: {row[-1]}" for row in rows if as_list_below and row[-1] not in ("", "-")]
     below = [Text(textwrap.fill(text, width, subsequent_indent="  ")) for text in said]
-    return _printed([grid, *below], width, colours="NO_COLOR" not in os.environ)
+    return _printed([grid, *below], width, colours=colours)
 
 
 def _shared(natural: Sequence[int], width: int, *, wrap: bool) -> list[int]:

@@ -88,6 +88,15 @@ def _quoted(value: object) -> str:
     return _unprintable(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
+def write_files(below: Path, files: Mapping[str, bytes]) -> None:
+    """Write files that belong together, readable by the user alone."""
+    # SKILL.md last: a folder without one is not taken for a specialist
+    for where in sorted(files, key=lambda where: where.endswith(SKILL)):
+        path = below / where
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, files[where])
+
+
 def create_folder(home: Home, name: str, files: Mapping[str, bytes]) -> Path:
     """Write the folder of a new specialist, whole or not at all, readable by the user alone; return where it is.
 
@@ -103,11 +112,7 @@ def create_folder(home: Home, name: str, files: Mapping[str, bytes]) -> Path:
         # beside where it belongs: a rename is one step only within a file system
         made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home.specialists))
         try:
-            # SKILL.md last: a folder without one is not taken for a specialist
-            for where in sorted(files, key=lambda where: where.endswith(SKILL)):
-                path = made / Path(where).relative_to(name)
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                write_private(path, files[where])
+            write_files(made, {str(Path(where).relative_to(name)): data for where, data in files.items()})
             made.rename(folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)

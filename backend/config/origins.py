@@ -29,8 +29,19 @@ def rows_of(shown: Mapping[str, Any], origins: Mapping[str, str]) -> list[Origin
     return sorted(found, key=lambda one: one.origin == DEFAULT)
 
 
-def lines_of(text: str) -> dict[str, int]:
+def line_of(text: str, key: str) -> int:
+    """Return in which line of a TOML document a dotted key stands, or the table it should stand in; 1 when in none."""
+    lines = lines_of(text, tables=True)
+    name = re.sub(r"\[\d+\]", "", key)
+    while name not in lines and "." in name:
+        name = name.rpartition(".")[0]
+    return lines.get(name, 1)
+
+
+def lines_of(text: str, *, tables: bool = False) -> dict[str, int]:
     """Return the line, from 1, in which each key of a TOML document stands; a key that is not found has none.
+
+    With `tables` the headers of tables count as keys, too.
 
     Raises:
         tomllib.TOMLDecodeError: It is no TOML.
@@ -46,6 +57,8 @@ def lines_of(text: str) -> dict[str, int]:
             continue
         if header := _header(line):
             section = header["name"].replace('"', "").replace("'", "")
+            if tables:
+                found.setdefault(section, number)
         elif key := _key(line):
             name = key["name"].replace('"', "").replace("'", "")
             dotted = f"{section}.{name}" if section else name

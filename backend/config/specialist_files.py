@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import yaml
 
+from backend.config.origins import line_of
 from backend.config.settings import FileFault, FoundFiles, SpecialistSettings
 from backend.log import redact
 from backend.schema.faults import Fault, find_fault, unknown_key
@@ -33,7 +34,6 @@ FOREIGN_KEYS = frozenset({"license", "allowed-tools", "metadata", "compatibility
 """Keys that other programs write into a `SKILL.md`. They are named and not used: nobody is given tools by a file."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TOML_PLACE = re.compile(r"\(at line (\d+), column \d+\)")
-_TOML_TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 NAME_RULE = "a name has small letters, digits and - or _, starts with a letter, and at most 32 characters"
 
 
@@ -196,26 +196,6 @@ def _read_toml(text: str) -> SpecialistSettings:
         line = int(place[1]) if place else text.count("\n") + 1
         raise WrongFile(line, f"not valid TOML: {_TOML_PLACE.sub('', str(error)).strip()}") from error
     return _checked(table, lambda key: line_of(text, key), strict=True)
-
-
-def line_of(text: str, key: str) -> int:
-    """Return in which line of a TOML text a dotted key stands, or the table it should stand in; 1 when in none."""
-    *tables, last = re.sub(r"\[\d+\]", "", key).split(".")
-    here: list[str] = []
-    nearest = 1
-    for number, line in enumerate(text.split("\n"), 1):
-        if table := _TOML_TABLE.match(line):
-            here = [part.strip().strip("\"'") for part in table[1].split(".")]
-            if here == [*tables, last]:
-                return number
-            if here == tables:
-                nearest = number
-        elif here == tables[: len(here)]:
-            named = [part.strip().strip("\"'") for part in line.partition("=")[0].split(".")]
-            rest = [*tables, last][len(here) :]
-            if "=" in line and named == rest[: len(named)]:
-                return number
-    return nearest
 
 
 def _read_skill(name: str, where: str, text: str, references: dict[str, str]) -> SpecialistFile:

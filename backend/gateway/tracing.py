@@ -13,6 +13,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from backend import log as jsonlog
@@ -25,6 +26,7 @@ from backend.schema.records import TurnOutcome
 log = logging.getLogger(__name__)
 
 SWITCH = "TEKTON_OTEL"
+OTLP = "opentelemetry.exporter.otlp.proto.http"
 NS = 1_000_000_000
 UNNAMED = "unknown_service"
 """How the library begins the name of a service that neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` names."""
@@ -115,27 +117,25 @@ class Tracing:
     """
 
     def __init__(self, exporter: Any = None, model_of: Callable[[str], str] = lambda ai_id: "") -> None:
-        try:
-            from opentelemetry import trace
-            from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-        except ImportError as error:
-            raise ConfigError(_missing(error)) from error
-        self._trace: Any = trace
+        self._trace = _loaded("opentelemetry.trace")
+        resources, export = _loaded("opentelemetry.sdk.resources"), _loaded("opentelemetry.sdk.trace.export")
         self._model_of = model_of
         self._joined: Recent[tuple[int, int]] = Recent(JOINED, JOINED)
         self._parents: Recent[bool] = Recent(JOINED, JOINED)
         """Calls of which a turn was told that names them as its parent."""
         self._ids = _PlannedIds()
-        resource = Resource.create()
+        resource = resources.Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith(UNNAMED):
-            resource = resource.merge(Resource({"service.name": "tekton"}))
-        self._provider: Any = TracerProvider(resource=resource, id_generator=self._ids)  # pyright: ignore[reportArgumentType]
+            resource = resource.merge(resources.Resource({"service.name": "tekton"}))
+        provider = _loaded("opentelemetry.sdk.trace").TracerProvider
+        self._provider = provider(resource=resource, id_generator=self._ids)
         # whoever passes an exporter wants to see each span at once; the standard one sends many together
-        processor = SimpleSpanProcessor(exporter) if exporter else BatchSpanProcessor(_standard_exporter())
-        self._provider.add_span_processor(processor)
-        self._tracer: Any = self._provider.get_tracer("tekton.gateway")
+        if exporter:
+            self._provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+        else:
+            standard = _loaded(f"{OTLP}.trace_exporter").OTLPSpanExporter()
+            self._provider.add_span_processor(export.BatchSpanProcessor(standard))
+        self._tracer = self._provider.get_tracer("tekton.gateway")
         self._metrics = None if exporter else _ModelMetrics(resource)
 
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
@@ -255,16 +255,9 @@ class _ModelMetrics:
     """The two histograms that the conventions for generative AI ask of a client, sent every minute and at the end."""
 
     def __init__(self, resource: Any) -> None:
-        try:
-            from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # pyright: ignore[reportMissingImports]
-                OTLPMetricExporter,
-            )
-            from opentelemetry.sdk.metrics import MeterProvider
-            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-        except ImportError as error:
-            raise ConfigError(_missing(error)) from error
-        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-        self._provider: Any = MeterProvider([reader], resource)
+        exporter = _loaded(f"{OTLP}.metric_exporter").OTLPMetricExporter()
+        reader = _loaded("opentelemetry.sdk.metrics.export").PeriodicExportingMetricReader(exporter)
+        self._provider = _loaded("opentelemetry.sdk.metrics").MeterProvider([reader], resource)
         meter = self._provider.get_meter("tekton.gateway")
         self._seconds: Any = meter.create_histogram(
             "gen_ai.client.operation.duration",
@@ -323,15 +316,12 @@ def wanted(environment: Mapping[str, str]) -> bool:
     return environment.get(SWITCH, "").strip().lower() in ("1", "true", "yes", "on")
 
 
-def _standard_exporter() -> Any:
+def _loaded(module: str) -> Any:
+    """Import a module of OpenTelemetry, which comes with an extra; raise `ConfigError` that says so when it is missing."""
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # pyright: ignore[reportMissingImports]
-            OTLPSpanExporter,
-        )
+        return import_module(module)
     except ImportError as error:
-        raise ConfigError(_missing(error)) from error
-    return OTLPSpanExporter()
-
-
-def _missing(error: ImportError) -> str:
-    return f"{SWITCH} is set and {error.name} is not installed: pip install 'tekton-tui[otel]', or unset it"
+        text = (
+            f"{SWITCH} is set and {error.name} is not installed: pip install 'tekton-tui[otel]', or unset it"
+        )
+        raise ConfigError(text) from error

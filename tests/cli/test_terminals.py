@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.cli.terminal import Grid
+from backend.cli.terminal import fitted
 from tests.cli.commandline import Line
 from tests.cli.terminals import Terminal
 
@@ -66,23 +66,22 @@ def test_a_watched_fleet_as_json_is_a_row_a_second(line: Line) -> None:
 
 
 def test_long_last_cells_wrap_inside_their_column_or_are_told_below() -> None:
-    wide = Grid(["ID", "WHAT"], [["1", "a long sentence that cannot stand in one row of it"]])
-    drawn = wide.draw(40, wrap=True, tones=[""], tone_column=None, colours=False).splitlines()
+    wide = ["ID", "WHAT"], [["1", "a long sentence that cannot stand in one row of it"]]
+    drawn = fitted(*wide, 40, wrap=True, tones=[""], tone_column=None, colours=False).splitlines()
     assert len(drawn) == 3 and drawn[1].startswith("1   a long") and drawn[2].startswith("    ")
-    cut = wide.draw(20, wrap=False, tones=[""], tone_column=None, colours=False).splitlines()
+    cut = fitted(*wide, 20, wrap=False, tones=[""], tone_column=None, colours=False).splitlines()
     assert len(cut) == 2 and cut[1].endswith("…")
-    tight = Grid(
-        ["NAME", "MODEL", "ERROR"],
-        [["apollo", "m" * 20, "it went wrong in a way that is told"], ["numa", "x", ""]],
-    )
-    drawn = tight.draw(40, wrap=True, tones=["", ""], tone_column=None, colours=False).splitlines()
+    rows = [["apollo", "m" * 20, "it went wrong in a way that is told"], ["numa", "x", ""]]
+    drawn = fitted(
+        ["NAME", "MODEL", "ERROR"], rows, 40, wrap=True, tones=["", ""], tone_column=None, colours=False
+    ).splitlines()
     assert drawn[0].split() == ["NAME", "MODEL"] and drawn[3] == "apollo: it went wrong in a way that is"
     assert max(map(len, drawn)) <= 40
 
 
 def test_wide_characters_take_two_cells_and_markup_is_text() -> None:
-    grid = Grid(["NAME", "TITLE"], [["[red]", "知識の専門家"], ["b", "plain"]])
-    drawn = grid.draw(80, wrap=False, tones=["", ""], tone_column=None, colours=False)
+    rows = [["[red]", "知識の専門家"], ["b", "plain"]]
+    drawn = fitted(["NAME", "TITLE"], rows, 80, wrap=False, tones=["", ""], tone_column=None, colours=False)
     assert drawn.splitlines()[1] == "[red]  知識の専門家"
 
 

@@ -16,6 +16,7 @@ from backend.cli.command import JSON, argument, command
 from backend.cli.commands.fleet import kill_without_backend
 from backend.cli.exit_codes import FAILED, OK, TIMEOUT
 from backend.cli.runner import attached, call, here_only, remote_gateway, silent_backend
+from backend.cli.streams import json_or_text
 from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.params import GetCluster, GetGateway, Shutdown
 
@@ -241,10 +242,7 @@ def _values(words: list[str]) -> dict[str, Any]:
             raise InvalidRequest(f"parameter {number}: expected key=value")
         if key in values:
             raise InvalidRequest(f"{key} is given twice")
-        try:
-            values[key] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            values[key] = text
+        values[key] = json_or_text(text)
     return values
 
 

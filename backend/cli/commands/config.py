@@ -10,6 +10,7 @@ from backend.cli import terminal
 from backend.cli.command import argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import call, here_only
+from backend.cli.streams import json_or_text
 from backend.schema import params
 from backend.schema.errors import InvalidRequest
 from backend.suggest import nearest
@@ -80,7 +81,7 @@ async def _orchestration(words: list[str]) -> int:
         key, equals, value = word.partition("=")
         if not equals:
             raise InvalidRequest(f"expected KEY=VALUE, found {word!r}; such as moderation_mode=synthesis")
-        changes[key] = _value(value)
+        changes[key] = json_or_text(value)
     wish = params.read_params(params.ConfigureOrchestration, {"settings": changes})
     terminal.print_json((await call(wish, start=True)).settings)
     return OK
@@ -94,7 +95,7 @@ async def _preference(verb: str, words: list[str]) -> int:
     if verb == "get":
         terminal.print_json((await call(params.GetPreference(key=words[0]), start=True)).value, indent=0)
         return OK
-    await call(params.PutPreference(key=words[0], value=_value(words[1])), start=True)
+    await call(params.PutPreference(key=words[0], value=json_or_text(words[1])), start=True)
     return OK
 
 
@@ -122,10 +123,3 @@ def _refuse_setting(key: str) -> None:
             f"{key} is a setting of [{meant}] in {Home.from_environment().config}: write it there; `tekton config show` prints "
             "what holds, `tekton config check` checks the file"
         )
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -25,6 +25,7 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from backend.cli.command import argument, command
+from backend.cli.event_listener import reader_of
 from backend.cli.exit_codes import OK
 from backend.cli.runner import attached
 from backend.cli.stdio import Writer, ended_by_signals, flush, open_stdin, open_stdout
@@ -32,7 +33,7 @@ from backend.client import Client, ConnectionChanged
 from backend.gateway.mcp.run_tool import Events
 from backend.gateway.mcp.server import Who, make_server
 from backend.schema.errors import TektonError
-from backend.schema.events import AskClosed, AskOpened, Event
+from backend.schema.events import AskClosed, Event
 from backend.schema.params import Cancel, ListAsks
 from backend.schema.tools import Ask
 from backend.tasks import Background
@@ -170,17 +171,13 @@ class RemoteCaller:
                 await self._endings.settled()
 
     def _sort(self, event: Any) -> None:
-        """Find the reader. A member of a team or a stage has the request id of its call, a slash and more."""
+        """Give an event to its reader."""
         if isinstance(event, AskClosed):  # it names no request
             for reader in self._readers.values():
                 reader.put(event)
             return
-        name = event.ask.request_id if isinstance(event, AskOpened) else getattr(event, "request_id", "")
-        while name:
-            if reader := self._readers.get(name):
-                reader.put(event)
-                return
-            name = name.rpartition("/")[0]
+        if reader := reader_of(event, self._readers):
+            reader.put(event)
 
 
 Reading = MemoryObjectReceiveStream[SessionMessage | Exception]

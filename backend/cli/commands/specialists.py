@@ -22,9 +22,15 @@ from backend.cli.command import JSON, SPECIALISTS, argument, command
 from backend.cli.exit_codes import FAILED, OK
 from backend.cli.runner import here_only
 from backend.config import FileFault, Settings, specialist_files
-from backend.config.new_specialist import create_folder, fitting_name, refuse_existing, skill_file
+from backend.config.new_specialist import (
+    create_folder,
+    fitting_name,
+    refuse_existing,
+    skill_file,
+    write_files,
+)
 from backend.config.versions import difference, keep, version, versions
-from backend.home import Home, write_private
+from backend.home import Home
 from backend.schema.errors import InvalidRequest, TektonError
 from backend.specialists.known_agents import KNOWN, template
 
@@ -393,12 +399,7 @@ def _write(home: Home, changes: Files) -> None:
     """Write files that belong together, once they are known to be good."""
     _raise(faults_of(home, changes))
     home.specialists.mkdir(mode=0o700, exist_ok=True)
-    for where in sorted(
-        changes, key=lambda where: where.endswith(specialist_files.SKILL)
-    ):  # the one that counts comes last
-        path = home.specialists / where
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, changes[where])
+    write_files(home.specialists, changes)
 
 
 async def _remove(home: Home, name: str, *, asked: bool) -> int:

@@ -25,9 +25,10 @@ from backend.acp.peer import Peer, PeerClosed, RpcFailure, read_params, unknown
 from backend.acp.wire import BadLine
 from backend.cli.editor.prompt import Prompt, Target
 from backend.cli.editor.updates import SessionUpdate, failure, folder_of, read_blocks, replayed
+from backend.cli.event_listener import reader_of
 from backend.client import Client, ConnectionChanged
 from backend.schema.errors import TektonError
-from backend.schema.events import AskClosed, AskOpened
+from backend.schema.events import AskClosed
 from backend.schema.params import CreateSession, GetSession, ListMessages, ListSessions
 from backend.schema.records import StoredMessage
 from backend.tasks import Background
@@ -216,12 +217,7 @@ class EditorAgent:
         return self._tasks.start(run(), "for the editor")
 
     def _prompt_of(self, event: Any) -> Prompt | None:
-        """Find the prompt of an event. A member of a team or a stage has the request id of its call, a slash and more."""
+        """Find the prompt of an event."""
         if isinstance(event, AskClosed):
             return next((one for one in self._prompts.values() if event.id in one.asks), None)
-        name = event.ask.request_id if isinstance(event, AskOpened) else getattr(event, "request_id", "")
-        while name:
-            if prompt := self._prompts.get(name):
-                return prompt
-            name = name.rpartition("/")[0]
-        return None
+        return reader_of(event, self._prompts)

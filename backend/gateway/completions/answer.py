@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from backend.assembly import PartsBuilder
 from backend.gateway.completions.asked import Asked, refused
@@ -259,10 +259,10 @@ def _ended(event: frames.StreamEnd | frames.StreamError) -> Finish:
         TektonError: It failed, or was cancelled.
     """
     if isinstance(event, frames.StreamError):
-        raise _failed(event.code, event.message, event.evidence, event.detail)
+        raise TektonError(event.message, code=event.code, evidence=event.evidence, detail=event.detail)
     facts = event.metadata
     if facts.finish_reason == "cancelled":
-        raise _failed("cancelled", "the answer was cancelled")
+        raise TektonError("the answer was cancelled", code="cancelled")
     return Finish(facts.finish_reason, facts.usage, facts.model, facts.stop, facts.notes)
 
 
@@ -343,7 +343,7 @@ async def _pipeline(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
                         ended = True
                         if not event.ok:
                             words = f"stage {event.failed_stage}: {event.error}"
-                            raise _failed(event.code or "internal", words)
+                            raise TektonError(words, code=cast(ErrorCode, event.code or "internal"))
                         said: Batch = [] if streamed else [Piece(event.output)]
                         yield [*said, Finish("stop", _usage_of(platform.turns, turns))]
                         return
@@ -353,10 +353,6 @@ async def _pipeline(gateway: Gateway, asked: Asked, request_id: str) -> Pieces:
         subscription.close()
         if not ended and platform.pipelines.find(request_id) is not None:
             _end_soon(platform.pipelines.cancel(request_id))
-
-
-def _failed(code: Any, text: str, evidence: str = "", detail: dict[str, object] | None = None) -> TektonError:
-    return TektonError(text, code=code, evidence=evidence, detail=detail)
 
 
 def _nobody(failures: list[tuple[str, ErrorCode | None, str]]) -> TektonError:
