@@ -314,7 +314,6 @@ async def open_platform(
             memory, error_log, settings.memory, contexts.estimator, forget_runs=pipelines.forget_before
         ),
     )
-
     watch = _watch_files(platform, read_at)
     _give_facts(platform, contexts)
     platform.attention.follow(turns.on_ended, platform.teams.on_ended)

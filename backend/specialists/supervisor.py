@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import msgspec
 
-import backend
 from backend.catalog import Catalog
 from backend.config import Settings
 from backend.home import Home, read_token, write_private
@@ -25,7 +24,7 @@ from backend.registry import Registry
 from backend.registry.store import Corruption
 from backend.registry.writer import RegistryWriter
 from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.frames import EmbedResponse, ErrorReply, InfoResponse, Phase, Request
+from backend.schema.frames import EmbedResponse, Phase
 from backend.schema.records import (
     FleetPlan,
     LaunchResult,
@@ -38,9 +37,9 @@ from backend.schema.records import (
 from backend.schema.results import LogText
 from backend.schema.states import LIVE, RUNNING
 from backend.specialists.adoption import adopt_all
-from backend.specialists.context import RecordError, SupervisorContext, choice_fields, named, new_row
+from backend.specialists.configuring import Configuring
+from backend.specialists.context import RecordError, SupervisorContext, choice_fields, new_row
 from backend.specialists.endpoints import Endpoints
-from backend.specialists.environment import extra_keys
 from backend.specialists.follower import Follower
 from backend.specialists.heartbeat import Heartbeat
 from backend.specialists.launcher import Launcher, LauncherEvent
@@ -60,9 +59,6 @@ from backend.tls import Trust, trusting
 
 log = logging.getLogger(__name__)
 
-EMBED_TIMEOUT_S = 120.0
-CONFIGURE_TIMEOUT_S = 20.0
-"""Long, because a worker may have to import another provider's library first."""
 DEATH_RECORD_S = 2.0
 """Longest time between the break of a worker's connection and the record of its death."""
 
@@ -116,15 +112,12 @@ class Supervisor:
         self._endpoints = Endpoints(self._context)
         self._launching = Launching(self._context, self._model_server, self._endpoints)
         self._termination = Termination(self._context, self._model_server, self._endpoints, self._launching)
+        self._configuring = Configuring(self._context, self._model_server, self.channel)
         self.follower = Follower(self._context, self._endpoints)
         self._heartbeat = Heartbeat(self._context)
         self._reconciler = Reconciler(self._context, publish, has_subscribers)
-        self._changing: dict[str, asyncio.Lock] = {}
-        """Changes of a specialist's model come one after another: row and worker never end up with two."""
         self._restarting: dict[str, asyncio.Future[None]] = {}
         """Resolved when the restart that somebody asked for has come to its end, well or not."""
-        self._keys_sent: set[tuple[int, str]] = set()
-        """Pid of a worker and provider whose keys it got."""
         self._event_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -340,25 +333,7 @@ class Supervisor:
         Raises:
             TektonError: The worker cannot use them; nothing was changed.
         """
-        async with self._changing.setdefault(self.status(ai_id).id, asyncio.Lock()):
-            await self._set_model(ai_id, provider, model)
-
-    async def _set_model(self, ai_id: str, provider: str | None, model: str | None) -> None:
-        context, row = self._context, self.status(ai_id)
-        kind = provider or row.provider
-        if kind == "auto":
-            kind = context.choice.provider
-        chosen = model or (row.model if kind == row.provider else context.default_model(kind))
-        if not chosen:
-            raise TektonError(f"no model is named for {kind}: give one", code="invalid_request")
-        choice = named(kind, chosen, "set by hand")
-        if kind == "embedded":
-            self._model_server.ensure()
-        if row.state in LIVE:
-            # The worker first: if it refuses, the choice and the row stay what they were.
-            await self._configure(row, choice)
-        context.choices[ai_id] = choice
-        context.table.update(ai_id, **choice_fields(choice))
+        await self._configuring.set_model(self.status(ai_id), provider, model)
 
     async def set_agent_option(self, ai_id: str, option: str, value: str | bool) -> None:
         """Set an option of an external agent, for all its conversations until it ends.
@@ -366,65 +341,7 @@ class Supervisor:
         Raises:
             TektonError: It is none, does not run, or has no such option or value; nothing was changed.
         """
-        row = self.status(ai_id)
-        if self._context.catalog.get(ai_id).transport != "acp":
-            raise TektonError(f"{row.name} is no external agent: it has no options", code="invalid_request")
-        if row.state not in LIVE:
-            raise TektonError(
-                f"{row.name} does not run: launch it, or set it in config.toml for every start",
-                code="not_running",
-            )
-        if option == "model":
-            await self.set_model(ai_id, None, str(value))
-            return
-        request = Request(type="configure", token=self._context.token, settings={option: value})
-        reply = await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
-        if isinstance(reply, ErrorReply):
-            raise self._refused(ai_id, reply)
-
-    async def _configure(self, row: SpecialistStatus, choice: ProviderChoice) -> None:
-        request = Request(
-            type="configure",
-            provider=choice.provider,
-            model=choice.model,
-            token=self._context.token,
-            lent=self._extra_keys(choice.provider),
-        )
-        reply = await self.channel(row.id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
-        if isinstance(reply, ErrorReply):
-            raise self._refused(row.id, reply)
-        # Into the registry as well: another backend that adopts the worker shows the model it really has.
-        if isinstance(reply, InfoResponse) and (placement := self._context.placements.get(row.id)):
-            await self._context.registry.apply(
-                lambda change: change.update(
-                    row.id,
-                    expect=(placement.identity.pid, placement.identity.start),
-                    provider=choice.provider,
-                    model=choice.model,
-                )
-            )
-
-    def _refused(self, ai_id: str, reply: ErrorReply) -> TektonError:
-        """Return why a worker refused a request; one of another version may not know what is asked."""
-        row = self.status(ai_id)
-        if reply.code == "unknown_type" and row.version != backend.__version__:
-            return TektonError(
-                f"{row.name} runs version {row.version} and cannot do that, this gateway is {backend.__version__}: "
-                f"`tekton restart {row.name}` when it suits",
-                code="conflict",
-                evidence=reply.message,
-            )
-        return TektonError(reply.message, code=reply.code, evidence=reply.evidence, detail=reply.detail)
-
-    def _extra_keys(self, kind: str) -> dict[str, str]:
-        """Return the keys that are sent to a worker over its socket: none to other hosts and agents, which have their own."""
-        if self._context.launcher.remote or kind == "acp":
-            return {}
-        return extra_keys(self._context.environment, kind, self._context.settings)
-
-    async def nodes(self) -> list[Node]:
-        """Return the hosts specialists may run on, with who runs where."""
-        return await self._context.launcher.nodes()
+        await self._configuring.set_agent_option(self.status(ai_id), option, value)
 
     async def embed(self, ai_id: str, texts: list[str], model: str = "") -> EmbedResponse:
         """Return the vectors of texts by a specialist's provider: its own model, or the one that is named.
@@ -432,29 +349,15 @@ class Supervisor:
         Raises:
             TektonError: It does not run, its provider makes no vectors, or failed.
         """
-        asked = Request(type="embed", texts=texts, model=model or None, token=self._context.token)
-        reply = await self.channel(ai_id).call(asked, timeout_s=EMBED_TIMEOUT_S)
-        if isinstance(reply, ErrorReply):
-            raise self._refused(ai_id, reply)
-        if not isinstance(reply, EmbedResponse):
-            raise TektonError(f"{ai_id} answered `embed` with {type(reply).__name__}")
-        return reply
+        return await self._configuring.embed(self.status(ai_id), texts, model)
 
     async def send_keys(self, ai_id: str, kind: str) -> None:
-        """Send a worker the keys it lacks to use another provider than its own, once.
+        """Send a worker the keys it lacks to use another provider than its own, once."""
+        await self._configuring.send_keys(self.status(ai_id), kind)
 
-        An answer that is an error is ignored: the turn then fails with the provider's own words.
-        """
-        row, values = self.status(ai_id), self._extra_keys(kind)
-        if kind == "embedded":
-            self._model_server.ensure()
-        sent = (row.pid, kind) in self._keys_sent
-        if kind == row.provider or not values or row.transport != "socket" or sent:
-            return
-        # Noted before the call, so that turns that begin meanwhile do not send them again.
-        self._keys_sent.add((row.pid, kind))
-        request = Request(type="configure", token=self._context.token, lent=values)
-        await self.channel(ai_id).call(request, timeout_s=CONFIGURE_TIMEOUT_S)
+    async def nodes(self) -> list[Node]:
+        """Return the hosts specialists may run on, with who runs where."""
+        return await self._context.launcher.nodes()
 
     def weights_came(self) -> None:
         """Start the embedded model server for specialists that run and wait for its weights."""
