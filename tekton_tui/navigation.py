@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from textual.app import App
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input, TextArea
+from textual.widgets import ContentSwitcher
 
 from backend.schema.records import FleetPlan
 from backend.schema.results import SpecialistCreated, SpecialistDetail
@@ -17,7 +17,7 @@ from backend.schema.tools import Ask
 from tekton_tui.commands import Answer, Commands
 from tekton_tui.commands.navigator import Choice, R
 from tekton_tui.runtime.controller import Controller
-from tekton_tui.runtime.input_queue import InputQueue
+from tekton_tui.runtime.input_queue import InputQueue, is_field
 from tekton_tui.screens.registry import ADDRESSES, SCREENS, place_of
 from tekton_tui.widgets.common.header import Header
 from tekton_tui.widgets.common.screen_bar import ScreenBar
@@ -151,7 +151,7 @@ class ScreenNavigator:
         return (
             self._app.query_one("#panes", ContentSwitcher).current,
             list(self._app.screen_stack),
-            focused if isinstance(focused, (Input, TextArea)) else None,
+            focused if is_field(focused) else None,
         )
 
     def expect_chat(self, ai_id: str) -> Callable[[bool], bool]:
@@ -160,11 +160,7 @@ class ScreenNavigator:
 
         def waited_for() -> bool:
             here = self._app.query_one("#panes", ContentSwitcher).current == where
-            return (
-                here
-                and not self._app.screen.is_modal
-                and not isinstance(self._app.focused, (Input, TextArea))
-            )
+            return here and not self._app.screen.is_modal and not is_field(self._app.focused)
 
         def there() -> bool | None:
             if not state:

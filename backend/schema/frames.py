@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from backend.schema.agents import AgentState
@@ -451,5 +450,3 @@ Reply = (
     | AgentReport
     | StreamReply
 )
-
-msgspec.json.Decoder(Reply)  # a clash of tags is found at import, not on the wire

@@ -13,6 +13,7 @@ verb. Keys for a question that has only just appeared are not heard.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,8 @@ from textual import events
 from textual.app import App
 from textual.message_pump import MessagePump
 from textual.screen import Screen
-from textual.widgets import Input, TextArea
+from textual.widget import Widget
+from textual.widgets import Input
 
 from tekton_tui.verbs import OF_CURSOR, SaysWhyNot, verb_of
 
@@ -84,6 +86,12 @@ class IgnoresEarlyKeys(Protocol):
     def too_early(self, moment: float) -> bool:
         """Return whether a key of this moment (monotonic, seconds) was typed too early."""
         ...
+
+
+def is_field(widget: Widget | None) -> bool:
+    """Return whether a widget takes text. `TextArea` is not imported to ask: no widget is one before somebody did."""
+    area = sys.modules.get("textual.widgets._text_area")
+    return isinstance(widget, Input) or (area is not None and isinstance(widget, area.TextArea))
 
 
 class InputQueue:
@@ -274,7 +282,7 @@ class InputQueue:
         return True
 
     def _in_field(self) -> bool:
-        return isinstance(self._app.focused, (Input, TextArea))
+        return is_field(self._app.focused)
 
     def _burst(self) -> tuple[str, int] | tuple[()] | None:
         """Return the text that begins here and how many keys it takes; empty if none does, `None` if not known yet."""

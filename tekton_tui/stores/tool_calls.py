@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from backend.schema.content import Part, TextPart, ToolCall, ToolResult
 from tekton_tui.clock import gateway_time
@@ -18,8 +19,7 @@ DENIED = "denied: "
 OPEN: tuple[CallState, ...] = ("calling", "asking", "running")
 
 
-@dataclass(slots=True)
-class LiveCall:
+class LiveCall(Struct):
     """One call. `at` is how many characters of the answer stand before it, `since` when its state began."""
 
     index: int

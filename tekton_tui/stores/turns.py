@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct, field
 
 from backend.schema.content import Attachment
 from backend.schema.events import (
@@ -44,8 +44,7 @@ def speed_of(tokens: int, seconds: float) -> float | None:
     return tokens / seconds if tokens >= LEAST_TOKENS and seconds >= LEAST_SECONDS else None
 
 
-@dataclass
-class LiveTurn:
+class LiveTurn(Struct):
     """One turn. `ended` is set once; `code` then says whether and how it failed."""
 
     request_id: str
@@ -131,8 +130,7 @@ class LiveTurn:
         return None
 
 
-@dataclass
-class LiveTeam:
+class LiveTeam(Struct):
     """A team turn: lanes by specialist id, in the order asked; `arrived` orders those that have text."""
 
     start: TeamStart

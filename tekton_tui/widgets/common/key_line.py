@@ -12,9 +12,9 @@ from textual.content import Content
 from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input, TextArea
 
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.input_queue import is_field
 from tekton_tui.safe_text import literal
 from tekton_tui.verbs import NamesKeys, SaysWhyNot, key_sign, verb_of
 
@@ -91,7 +91,7 @@ class KeyLine(Widget):
             verb = verb_of(binding.id)
             useful = enabled and not (verb and isinstance(node, SaysWhyNot) and node.why_not(verb.name))
             sign = binding.key_display or key_sign(binding.key)
-            if binding.id == ALWAYS and isinstance(self.screen.focused, (Input, TextArea)):
+            if binding.id == ALWAYS and is_field(self.screen.focused):
                 sign = "F1"  # the question mark is text there
             key = Key(sign, words.get(binding.action, binding.description), binding.key, useful)
             place = (list(nodes).index(node), nodes[node].index(binding.action))
@@ -103,11 +103,7 @@ class KeyLine(Widget):
         """Return the bindings in force. Lists of Textual's take Enter themselves: what it does there is the table's verb."""
         active = dict(self.screen.active_bindings)
         held = active.get("enter")
-        if (
-            held is not None
-            and not held.binding.id
-            and not isinstance(self.screen.focused, (Input, TextArea))
-        ):
+        if held is not None and not held.binding.id and not is_field(self.screen.focused):
             for node, bindings in self.screen._modal_binding_chain:  # pyright: ignore[reportPrivateUsage]
                 for key, binding in bindings:
                     if key == "enter" and verb_of(binding.id) is not None:
