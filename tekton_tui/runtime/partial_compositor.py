@@ -17,6 +17,8 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+RESET = "\x1b[0m"
+
 
 class Visible(NamedTuple):
     """A widget and the part of the screen it covers, if nothing lies in front of it."""
@@ -37,10 +39,29 @@ class PartialUpdate(CompositorUpdate):
         self.rest = rest
 
     def render_segments(self, console: Console) -> str:
-        codes = [f"\x1b[{y + 1};{x + 1}H{strip.render(console)}" for x, y, strip in self.strips]
+        """Return what is written: of strips that look the same one alone says how, for that is most of a cell's bytes."""
+        drawn = [(f"\x1b[{y + 1};{x + 1}H", strip.render(console)) for x, y, strip in self.strips]
+        looks: dict[str, list[str]] = {}
+        for move, code in drawn:
+            look, body = _parted(code)
+            looks.setdefault(look, []).append(move + body)
+        codes = ["".join([look, *parts, RESET if look else ""]) for look, parts in looks.items()]
         if self.rest is not None:
             codes.append(self.rest.render_segments(console))
         return "".join(codes)
+
+
+def _parted(code: str) -> tuple[str, str]:
+    """Return the look of text that has one, and the text; of other codes no look and all."""
+    look, end, text = code.partition("m")
+    if (
+        end
+        and code.startswith("\x1b[")
+        and text.endswith(RESET)
+        and text.count("\x1b") == 1 == look.count("\x1b")
+    ):
+        return f"{look}m", text.removesuffix(RESET)
+    return "", code
 
 
 class PartialCompositor(Compositor):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
+from rich.segment import Segment
+from rich.style import Style
 from textual.app import App, ComposeResult
 from textual.containers import Grid, Vertical
 from textual.geometry import Region
 from textual.screen import Screen
+from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -121,3 +125,38 @@ async def test_nothing_is_written_when_nothing_changed() -> None:
         await pilot.pause()
         taken(app, *app.query("*"))
         assert taken(app, *app.query("*")) is None
+
+
+def looks(code: str) -> dict[tuple[int, int], tuple[str, str]]:
+    """Return each cell that is written with the look in force, and its character."""
+    cells: dict[tuple[int, int], tuple[str, str]] = {}
+    x = y = 0
+    look = ""
+    for piece in re.finditer(r"\x1b\[(\d+);(\d+)H|\x1b\[([\d;]*)m|(.)", code):
+        if piece[1]:
+            y, x = int(piece[1]), int(piece[2])
+        elif piece[4] is not None:
+            cells[x, y] = (look, piece[4])
+            x += 1
+        else:
+            look = "" if piece[3] in ("", "0") else piece[3]
+    assert not look, "the next text would have this look"
+    return cells
+
+
+async def test_a_look_is_written_once_for_all_that_has_it_and_every_cell_keeps_its_own() -> None:
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        rng = random.Random(11)
+        styles = [Style.parse(words) for words in ("red on blue", "bold green", "red on blue", "dim")] + [
+            Style()
+        ]
+        places = rng.sample([(x, y) for x in range(0, 78, 3) for y in range(24)], 60)
+        strips = [
+            (x, y, Strip([Segment(rng.choice("ab▇"), rng.choice(styles)) for _ in range(rng.randint(1, 2))]))
+            for x, y in places
+        ]
+        code = PartialUpdate(strips, None).render_segments(app.console)
+        apart = "".join(PartialUpdate([one], None).render_segments(app.console) for one in strips)
+        assert looks(code) == looks(apart) and len(code) < 0.8 * len(apart)
