@@ -45,7 +45,7 @@ def test_a_page_has_all_of_a_specialist_side_by_side(width: int, height: int, ru
         live("apollo", 7, turns=2) if runs else row("apollo", state="exited", exit_code=3, cause="no module")
     )
     log = [f"line {at}" for at in range(300)]
-    drawn = facts.page(one, FleetStore(), (), MESSAGES, log, ENDS, (), NOW, width, height)
+    drawn = facts.page(facts.Known(one, FleetStore(), (), MESSAGES, log, ENDS, (), NOW), width, height)
     text = "\n".join("".join(part.text for part in line) for line in drawn)
     assert len(drawn) <= height and {width_of(line[: line.index(bar)]) for line in drawn for bar in line if bar.text == "┊ "} == {
         min(facts.MOST_TEXT, width * 3 // 5)

@@ -122,10 +122,9 @@ class ChatView(Vertical):
         composer.border_title = literal(one_line(f"to {self.name_shown}", 60))
         composer.verbs = verbs_of(row.agent if row else None)
         composer.preview = lambda text: preview_line(text, self._stores.fleet.known_names())
-        composer.take_back = self._queue.take_back
+        composer.use_keys(tab=self._asks.go_to, up=self._queue.take_back)
         composer.take_files(lambda paths: read_into(composer, self._commands, paths))
         composer.room = lambda: self._status.room
-        composer.answers = self._asks.go_to
         self._asks.follow(self)
         self._update_names()
         # Textual posts nothing when a widget scrolls: its position has to be watched

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Final
 
 import msgspec
-from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Size
@@ -24,7 +23,7 @@ from tekton_tui.formatting import age
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.fleet.drawing import Part, fitted, width_of
+from tekton_tui.widgets.fleet.drawing import Part, fitted, strip, width_of
 
 WIDE: Final = 100
 NARROW: Final = 60
@@ -129,39 +128,21 @@ class NeedsList(ScrollView, can_focus=True):
             if event.chain == 2:
                 self.post_message(self.Chosen())
 
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()
-
     def render_line(self, y: int) -> Strip:
         # a scrollbar takes a column of `size`, and would hide where a row was cut
         width, tokens = self.scrollable_content_region.width, tokens_of(self)
         if y == 0:
             what, who = ("", NARROW_WHO_CELLS) if width < NARROW else (f"{'WHAT':<11}", WHO_CELLS)
             head = f"    {what}{'WHO':<{who}} SINCE   WHY"
-            return self._strip([Part(head, "muted")], width, tokens.ground)
+            return strip([Part(head, "muted")], width, tokens)
         at = y - 1 + round(self.scroll_offset.y)
         if at >= len(self._items):
-            return self._strip([], width, tokens.ground)
+            return strip([], width, tokens)
         here = at == self._cursor
         ground = tokens.ground if not here else tokens.cursor if self.has_focus else tokens.panel
-        return self._strip(
-            [
-                Part("▎" if here else " ", "accent"),
-                Part("▌" if self._items[at].id in self.marked else " ", "you"),
-                *_line(self._items[at], width - 2, self._keys_of),
-            ],
-            width,
-            ground,
-        )
-
-    def _strip(self, parts: Iterable[Part], width: int, ground: str) -> Strip:
-        tokens = tokens_of(self)
-        return Strip(
-            [Segment(part.text, tokens.style(part.tone, ground)) for part in parts]
-        ).adjust_cell_length(width, tokens.style("text", ground))
+        mark = "▌" if self._items[at].id in self.marked else " "
+        parts = [Part("▎" if here else " ", "accent"), Part(mark, "you")]
+        return strip([*parts, *_line(self._items[at], width - 2, self._keys_of)], width, tokens, ground)
 
 
 def _line(item: AttentionItem, width: int, keys_of: Callable[[AttentionItem], Keys]) -> list[Part]:
@@ -238,12 +219,9 @@ class NeedsHead(Widget):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        width, tokens = self.size.width, tokens_of(self)
-        right = width_of(self._right)
-        parts = [*fitted(self._left, max(0, width - right)), *self._right]
-        return Strip([Segment(part.text, tokens.style(part.tone)) for part in parts]).adjust_cell_length(
-            width, tokens.style("text")
-        )
+        width = self.size.width
+        parts = [*fitted(self._left, max(0, width - width_of(self._right))), *self._right]
+        return strip(parts, width, tokens_of(self))
 
     def on_click(self, event: events.Click) -> None:
         x = event.x - (self.size.width - width_of(self._right))

@@ -14,7 +14,6 @@ from typing import ClassVar, Final
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -77,7 +76,6 @@ class Composer(Vertical):
         & > .composer-preview.-bad { color: $text-error; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = []
     UNSEEN_S: ClassVar[float] = 0.5
     """How long a text that was put here stands before `enter` sends it."""
 
@@ -110,15 +108,8 @@ class Composer(Vertical):
     class Changed(_About):
         """Posted when the text has changed."""
 
-    def __init__(
-        self,
-        placeholder: Content | str = "",
-        *,
-        name: str | None = None,
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
+    def __init__(self, placeholder: Content | str = "", *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self.names: Sequence[Choice] = ()
         """What `@` completes."""
         self.verbs: Sequence[Choice] = ()
@@ -174,23 +165,10 @@ class Composer(Vertical):
     def placeholder(self, placeholder: Content | str) -> None:
         self._editor.placeholder = placeholder
 
-    @property
-    def answers(self) -> Callable[[], bool]:
-        """What `tab` shows when something waits for the operator's word; returns whether anything does."""
-        return self._editor.answers
-
-    @answers.setter
-    def answers(self, answers: Callable[[], bool]) -> None:
-        self._editor.answers = answers
-
-    @property
-    def take_back(self) -> Callable[[], str]:
-        """Asked on `up` in an empty field for a text to take into it, before the history is."""
-        return self._editor.take_back
-
-    @take_back.setter
-    def take_back(self, take_back: Callable[[], str]) -> None:
-        self._editor.take_back = take_back
+    def use_keys(self, *, tab: Callable[[], bool], up: Callable[[], str]) -> None:
+        """Have `tab` show what waits for the operator's word, if anything does (it returns that), and `up` in an empty field
+        take the text into it that it returns, before the history is asked."""
+        self._editor.answers, self._editor.take_back = tab, up
 
     @property
     def empty(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from rich.segment import Segment
 from textual import events
 from textual.binding import BindingType
 from textual.content import Content
@@ -29,7 +28,7 @@ from tekton_tui.stores.timeline import joined
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet import facts
 from tekton_tui.widgets.fleet.columns import NARROW
-from tekton_tui.widgets.fleet.drawing import Part, changed_runs, fitted
+from tekton_tui.widgets.fleet.drawing import Part, changed_runs, fitted, strip
 
 TABS: Final = ("Overview", "Exchange", "Log", "Process")
 READ: Final = TABS[1:]
@@ -228,23 +227,28 @@ class DetailPane(ScrollView, can_focus=True):
                     self.refresh(Region(first, at - top, count, 1))
 
     def _made(self, row: SpecialistStatus, width: int, height: int) -> list[list[Part]]:
-        now, fleet = gateway_time(), self._stores.fleet
         turns = self._stores.turns.of_specialist(row.id)
+        known = facts.Known(
+            row,
+            self._stores.fleet,
+            turns,
+            self._messages,
+            self._log,
+            self._ends,
+            self._limits,
+            gateway_time(),
+        )
         if self._all:
-            return facts.page(
-                row, fleet, turns, self._messages, self._log, self._ends, self._limits, now, width, height
-            )
+            return facts.page(known, width, height)
         if TABS[self.tab] == "Overview":
-            return facts.overview(
-                row, fleet, turns, self._messages, self._log, self._limits, now, width, height
-            )
+            return facts.overview(known, width, height)
         if TABS[self.tab] == "Exchange":
             return facts.exchange(row, turns, self._messages, width)
         if TABS[self.tab] == "Log":
             return [[Part(one_line(line, width), "muted")] for line in self._log] or [
                 [Part("nothing was written to its log", "muted")]
             ]
-        return facts.process(row, fleet, self._ends, now, width, height)
+        return facts.process(known, width, height)
 
     def _write_border(self, row: SpecialistStatus | None) -> None:
         """Write title and keys, where they would be others: the whole border is drawn with them."""
@@ -284,10 +288,7 @@ class DetailPane(ScrollView, can_focus=True):
                 self.show_tab(number)
 
     def render_line(self, y: int) -> Strip:
-        tokens = tokens_of(self)
         width = self.scrollable_content_region.width
         at = y + round(self.scroll_offset.y)
         parts = fitted(self._lines[at], width) if at < len(self._lines) else []
-        return Strip([Segment(part.text, tokens.style(part.tone)) for part in parts]).adjust_cell_length(
-            width, tokens.style("text")
-        )
+        return strip(parts, width, tokens_of(self))

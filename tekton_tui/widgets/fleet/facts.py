@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
+from typing import NamedTuple
 
 from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
 from backend.schema.results import LimitRow
@@ -34,32 +35,31 @@ _marks = re.compile(r"\*\*|__|`+|^\s*#+\s+", re.MULTILINE).sub
 Row = list[Part]
 
 
-def overview(
-    row: SpecialistStatus,
-    fleet: FleetStore,
-    turns: Sequence[LiveTurn],
-    messages: Sequence[StoredMessage],
-    log: Sequence[str],
-    limits: Sequence[LimitRow],
-    now: float,
-    width: int,
-    height: int,
-) -> list[Row]:
+class Known(NamedTuple):
+    """What is known of a specialist: its row, its turns under way, messages, log, failures, budgets; and the moment."""
+
+    row: SpecialistStatus
+    fleet: FleetStore
+    turns: Sequence[LiveTurn]
+    messages: Sequence[StoredMessage]
+    log: Sequence[str]
+    ends: Sequence[ErrorRecord]
+    limits: Sequence[LimitRow]
+    now: float
+
+
+def overview(known: Known, width: int, height: int) -> list[Row]:
     """Return what matters of a specialist now, the most urgent first, in `height` rows."""
+    row, fleet, turns, messages, log, _ends, limits, now = known
     beside = width >= PLOT_FROM and row.state in RUNNING
     left = width - PLOT_CELLS - 2 if beside else width
     died = row.state in BROKEN and bool(log)
-    asked = [] if died else _asked(row, turns, messages, now, left)
+    asked = [] if died else _asked(row, turns, messages, left)
     top = [*_urgent(row, fleet, now), *asked, *_agent(row, left)]
     bottom = [_identity(row, now), _spent(row)] if row.state in RUNNING else _at_rest(row, limits, left)
     if died:
-        top += [
-            [],
-            *(
-                [Part(one_line(line, left), "muted")]
-                for line in log[-max(1, height - len(top) - len(bottom) - 2) :]
-            ),
-        ]
+        room = max(1, height - len(top) - len(bottom) - 2)
+        top += [[], *([Part(one_line(line, left), "muted")] for line in log[-room:])]
     if height > ROOMY:
         said = exchange(row, turns, messages, left) if turns or messages else []
         lines = [*top, [], *bottom, [], *said]
@@ -72,11 +72,7 @@ def overview(
     if not beside:
         return lines[:height] if height else lines
     plot = _plot(fleet.rates.get(row.id, ()), fleet, row, PLOT_CELLS, min(height, ROOMY))
-    lines += [[] for _ in range(len(plot) - len(lines))]
-    return [
-        [*fitted(line, left), Part("┊ ", "line"), *(plot[at] if at < len(plot) else [])]
-        for at, line in enumerate(lines[:height])
-    ]
+    return _beside(lines, plot, left, height)
 
 
 def has_page(width: int, height: int) -> bool:
@@ -84,19 +80,9 @@ def has_page(width: int, height: int) -> bool:
     return width >= PAGE_FROM and height >= PAGE_ROWS
 
 
-def page(
-    row: SpecialistStatus,
-    fleet: FleetStore,
-    turns: Sequence[LiveTurn],
-    messages: Sequence[StoredMessage],
-    log: Sequence[str],
-    ends: Sequence[ErrorRecord],
-    limits: Sequence[LimitRow],
-    now: float,
-    width: int,
-    height: int,
-) -> list[Row]:
+def page(known: Known, width: int, height: int) -> list[Row]:
     """Return all of a specialist in `height` rows: what it is and says at the left; speed, process and log at the right."""
+    row, fleet, turns, messages, log, ends, limits, now = known
     left = min(MOST_TEXT, width * 3 // 5)
     right = width - left - 2
     runs = row.state in RUNNING
@@ -108,18 +94,29 @@ def page(
         said += [[], _rule("before that", left), *before]
     done = _plot(fleet.rates.get(row.id, ()), fleet, row, right, PLOT_ROWS) if runs else []
     done += [[], _rule("process", right)] if done else [_rule("process", right)]
-    done += process(row, fleet, ends[:MOST_ENDS], now, right, 0)
+    done += process(known._replace(ends=ends[:MOST_ENDS]), right, 0)
     if (room := height - len(done) - 2) > 0:
         lines = [[Part(one_line(line, right), "muted")] for line in log[-room:]]
         done += [[], _rule("log", right), *(lines or [[Part("nothing was written to it", "muted")]])]
-    both = range(min(height, max(len(said), len(done))))
+    return _beside(said, done, left, height)
+
+
+def _beside(left: Sequence[Row], right: Sequence[Row], cells: int, height: int) -> list[Row]:
+    """Return two columns, the left one `cells` wide, in `height` rows at most."""
     return [
         [
-            *fitted(said[at] if at < len(said) else [], left),
+            *fitted(left[at] if at < len(left) else [], cells),
             Part("┊ ", "line"),
-            *(done[at] if at < len(done) else []),
+            *(right[at] if at < len(right) else []),
         ]
-        for at in both
+        for at in range(min(height, max(len(left), len(right))))
+    ]
+
+
+def _named(pairs: Iterable[tuple[str, str]], air: int = 3) -> Row:
+    """Return values behind their names, with so many blanks after each."""
+    return [
+        part for name, value in pairs for part in (Part(f"{name} ", "muted"), Part(value + " " * air, "text"))
     ]
 
 
@@ -156,19 +153,14 @@ def _at_rest(row: SpecialistStatus, limits: Sequence[LimitRow], width: int) -> l
     """Return what one that does not run has done, what it is there for, and what starting it would begin."""
     rows: list[Row] = []
     if row.turns or row.failures:
-        done: list[tuple[str, str]] = [("turns", str(row.turns)), ("failed", str(row.failures or ""))]
-        done += [
-            ("took", f"{number(row.tokens_in)} in  {number(row.tokens_out)} out"),
+        took = f"{number(row.tokens_in)} in  {number(row.tokens_out)} out"
+        done = [
+            ("turns", str(row.turns)),
+            ("failed", str(row.failures or "")),
+            ("took", took),
             ("today", spent(row.costs)),
         ]
-        rows.append(
-            [
-                part
-                for name, value in done
-                if value
-                for part in (Part(f"{name} ", "muted"), Part(f"{value}    ", "text"))
-            ]
-        )
+        rows.append(_named((pair for pair in done if pair[1]), 4))
     if row.last_error and row.state not in BROKEN:
         rows.append([Part("last failure  ", "muted"), Part(one_line(row.last_error, None), "bad")])
     model = one_line(row.model_display or row.model, 40)
@@ -216,7 +208,6 @@ def _asked(
     row: SpecialistStatus,
     turns: Sequence[LiveTurn],
     messages: Sequence[StoredMessage],
-    now: float,
     width: int,
 ) -> list[Row]:
     if turns:
@@ -382,16 +373,15 @@ def _said(who: str, text: str, moment: float, tone: str, width: int) -> list[Row
     return [head, *([Part("▎ ", tone), Part(line, "text")] for line in body)]
 
 
-def process(
-    row: SpecialistStatus, fleet: FleetStore, ends: Sequence[ErrorRecord], now: float, width: int, height: int
-) -> list[Row]:
+def process(known: Known, width: int, height: int) -> list[Row]:
     """Return figures of the process, and how earlier runs ended."""
+    row, fleet, ends = known.row, known.fleet, known.ends
     figures = fleet.figures.get(row.id)
     lines: list[Row] = []
     if row.state in RUNNING:
         pairs = [
             ("pid", str(row.pid or "–")),
-            ("up", age(row.started_at, now)),
+            ("up", age(row.started_at, known.now)),
             ("host", row.host),
             ("port", str(row.port)),
             ("launched by", row.launcher),
@@ -402,23 +392,11 @@ def process(
                 ("rss", size(figures.rss)),
                 ("files", str(figures.fds)),
             ]
-        lines.append(
-            [
-                part
-                for name, value in pairs
-                for part in (Part(f"{name} ", "muted"), Part(f"{value}   ", "text"))
-            ]
-        )
+        lines.append(_named(pairs))
         measured = [("first token", milliseconds(row.first_token_ms)), ("tok/s", rate(row.tokens_per_second))]
         if row.avg_response_s is not None:
             measured.append(("an answer takes", span(row.avg_response_s)))
-        lines.append(
-            [
-                part
-                for name, value in measured
-                for part in (Part(f"{name} ", "muted"), Part(f"{value}   ", "text"))
-            ]
-        )
+        lines.append(_named(measured))
         samples = fleet.rates.get(row.id, ())
         rows = max(1, min(4, height - len(lines) - len(ends) - 2))
         cells = min(width, 2 * PLOT_CELLS)
