@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -140,9 +139,9 @@ class Round:
                 await self._wait(30)
                 server.process.send_signal(signal.SIGCONT)
             case "full":
-                _command(server, b"CONFIG SET maxmemory 1")
+                await pair.fault("full")
                 await self._wait(self._dice.uniform(6, 20))
-                _command(server, b"CONFIG SET maxmemory 0")
+                await pair.mend("full")
             case "slow":
                 self._line.delay_s = self._dice.uniform(0.2, 1.5)
                 await self._wait(20)
@@ -269,12 +268,6 @@ class Round:
                     break
                 before = {"before_id": page[0]["id"]}
         return found
-
-
-def _command(server: RedisServer, command: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        connection.sendall(command + b"\r\n")
-        assert connection.recv(16) == b"+OK\r\n"
 
 
 async def one(fault: str, seed: int, scale: float) -> int:

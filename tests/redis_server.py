@@ -53,8 +53,12 @@ class RedisServer:
 
     def empty(self) -> None:
         """Forget everything."""
+        self.command("FLUSHALL")
+
+    def command(self, words: str) -> None:
+        """Give the server a command that it answers with OK."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-            connection.sendall(b"FLUSHALL\r\n")
+            connection.sendall(f"{words}\r\n".encode())
             assert connection.recv(16) == b"+OK\r\n"
 
     def store(self, gateway: str, *, volatile: bool = False) -> MemoryStore:

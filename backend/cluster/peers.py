@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backend.cluster.replicated_log import ReplicatedLog
 from backend.memory.errors import MemoryFault
@@ -31,6 +32,8 @@ GRACE_LEASES = 1.0
 MISSING_LEASES = 0.5
 """For how many leases another's must have been missing, at each of our renewals, before it is declared dead: when the store's clock
 is set ahead all leases run out at once, and who lives has renewed its own long before that."""
+ANSWERS_KEPT = 100
+"""Answers to other gateways that are kept, for calls that come again as the store lost what was said."""
 RunHere = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 """Runs an action here: request id, name of the action, its params as plain values."""
 
@@ -88,7 +91,9 @@ class Peers:
         self.caller: Callable[[], str] = lambda: ""
         self.act_for: Callable[[str], None] = lambda by: None
         self._stream = stream
-        self._asked: dict[str, tuple[str, asyncio.Future[Any]]] = {}
+        self._asked: dict[str, tuple[Call, asyncio.Future[Any]]] = {}
+        self._served: dict[str, bytes] = {}
+        """Calls of others by number, with the answer once there is one: a call that comes again is not run again."""
         self._numbers = count(1)
         self._tasks = Background()
         self._led = False
@@ -97,7 +102,10 @@ class Peers:
         """Since when each renewal of our own lease succeeded in time; another's lease is judged after a whole lease of these."""
         self._missing: dict[str, float] = {}
         """Since when the lease of an incarnation is seen to have run out."""
+        self._forgotten: list[Member] = []
+        """Gateways that an emptied store does not list again yet: members without a lease until they come back, or are fenced."""
         stream.on_note = self._on_note
+        stream.on_epoch = self._ask_again
 
     @property
     def leads(self) -> bool:
@@ -109,7 +117,7 @@ class Peers:
 
     async def open(self) -> None:
         """Renew the lease once: who is a member, who leads. A gateway that leads now is expected to act as leader already."""
-        self._learn(await self.shared_log.renew_lease())
+        await self.look()
         self._led = self.leads
 
     def start(self) -> None:
@@ -121,7 +129,7 @@ class Peers:
 
     async def look(self) -> None:
         """Read from the store who is a member now. Raises `MemoryFault`."""
-        self._learn(await self.shared_log.renew_lease())
+        self._learn(await self._beat())
 
     async def is_member(self, incarnation: str) -> bool:
         """Return whether an incarnation is listed; asks the store when it is not known here."""
@@ -161,10 +169,9 @@ class Peers:
             )
         number = f"{self.shared_log.incarnation}-{next(self._numbers)}"
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._asked[number] = (incarnation, future)
-        self._stream.note(
-            encoder.encode(Call(incarnation, number, action, params, request_id, self.caller()))
-        )
+        call = Call(incarnation, number, action, params, request_id, self.caller())
+        self._asked[number] = call, future
+        self._stream.note(encoder.encode(call))
         try:
             return await future
         finally:
@@ -177,14 +184,26 @@ class Peers:
             # Several renewals a lease, so that one that is lost or late costs nobody the lead.
             await asyncio.sleep(self.shared_log.lease_s / RENEWALS_PER_LEASE)
             try:
-                renewal = await self.shared_log.renew_lease()
-                await self._act(renewal)
+                await self._act(await self._beat())
             except Fenced:
                 return
             except MemoryFault as error:
                 log.warning("renewing the lease: %s", error.message)
             except Exception:  # the lease must be renewed whatever goes wrong beside it
                 log.exception("renewing the lease")
+
+    async def _beat(self) -> Renewal:
+        """Renew the lease; among the members are those that the store has only forgotten."""
+        renewal = await self.shared_log.renew_lease()
+        if renewal.again:
+            self._forgotten = [
+                replace(one, leased=False)
+                for one in self.members
+                if one.incarnation != self.shared_log.incarnation
+            ]
+        here = {one.name for one in renewal.members} | {entry.partition(" ")[0] for entry in renewal.fenced}
+        self._forgotten = [one for one in self._forgotten if one.name not in here]
+        return replace(renewal, members=[*renewal.members, *self._forgotten])
 
     def _may_judge(self) -> bool:
         """Return whether others could have renewed their leases as long as we could: the store was there for both."""
@@ -218,7 +237,7 @@ class Peers:
                 fenced.append(f"{member.name} {member.incarnation}")
         # Read anew: who leads may have changed by the fencing.
         if fenced:
-            renewal = await self.shared_log.renew_lease()
+            renewal = await self._beat()
         # Before the new leader acts: what it publishes must stand in the epoch that readers begin with.
         if renewal.epoch and renewal.epoch != self._stream.epoch:
             self._stream.begin_epoch(renewal.epoch)
@@ -244,8 +263,8 @@ class Peers:
         self.members, self.leader = renewal.members, renewal.leader
 
     def _fail_asked(self, text: str, gone: Callable[[str], bool]) -> None:
-        for incarnation, future in list(self._asked.values()):
-            if gone(incarnation) and not future.done():
+        for call, future in list(self._asked.values()):
+            if gone(call.to) and not future.done():
                 future.set_exception(TektonError(text, code="backend_lost"))
 
     # notes
@@ -254,7 +273,11 @@ class Peers:
         note = _notes.decode(data)
         ours = origin.endswith(f" {self.shared_log.incarnation}")
         match note:
+            case Call() if note.to == self.shared_log.incarnation and note.number in self._served:
+                if answer := self._served[note.number]:
+                    self._stream.note(answer)
             case Call() if note.to == self.shared_log.incarnation:
+                self._served[note.number] = b""
                 self._tasks.start(self._serve(origin.rpartition(" ")[2], note), "serve a gateway")
             case Answer() if note.to == self.shared_log.incarnation:
                 self._take_answer(note)
@@ -289,7 +312,16 @@ class Peers:
                 f"{call.action} failed inside the backend; its log has more",
             )
         log.info("%s for another gateway took %.3f s", call.action, time.monotonic() - began)
-        self._stream.note(encoder.encode(answer))
+        del self._served[call.number]  # the oldest answers are let go first, and no call that runs
+        self._served[call.number] = encoder.encode(answer)
+        self._stream.note(self._served[call.number])
+        for number in [number for number, answer in self._served.items() if answer][:-ANSWERS_KEPT]:
+            del self._served[number]
+
+    def _ask_again(self) -> None:
+        """Hand over what has no answer yet: the note, or its answer, may be lost with the epoch that ended."""
+        for call, _ in self._asked.values():
+            self._stream.note(encoder.encode(call))
 
     def _take_answer(self, answer: Answer) -> None:
         # Unknown: its caller was cancelled, or an earlier incarnation of this gateway asked.

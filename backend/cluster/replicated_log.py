@@ -42,7 +42,8 @@ _packer = msgspec.msgpack.Encoder()
 class ReplicatedLog(EventStream):
     """`on_lines` and `on_note` are called in the order of the log, here as at every other gateway.
 
-    `on_away` is called with the reason when the store cannot be reached, and with nothing when it is back.
+    `on_away` is called with the reason when the store cannot be reached, and with nothing when it is back; `on_epoch` when the
+    numbers begin anew, by which what was handed over last, and not read yet, may be lost.
     """
 
     def __init__(self, shared_log: SharedLog, *, max_bytes: int = MAX_BYTES) -> None:
@@ -51,6 +52,7 @@ class ReplicatedLog(EventStream):
         self.on_lines: Callable[[str, Topic, Sequence[bytes], bool], None] | None = None
         self.on_note: Callable[[str, bytes], None] | None = None
         self.on_away: Callable[[str], None] | None = None
+        self.on_epoch: Callable[[], None] | None = None
         self.away = ""
         """Why the store cannot be reached; empty while it can."""
         self._failed_at = 0.0
@@ -288,6 +290,8 @@ class ReplicatedLog(EventStream):
         for reader in list(self.open):
             reader.cursor = -1
             reader.wake()
+        if self.on_epoch is not None:
+            self.on_epoch()
 
     def _set_away(self, reason: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -37,13 +37,15 @@ class Member(Struct, frozen=True):
 class Renewal(Struct, frozen=True):
     """The state of the fleet as a renewal of the lease returns it.
 
-    `leader` is a gateway's name. `fenced` are `NAME INCARNATION` whose open turns nobody has taken over yet.
+    `leader` is a gateway's name. `fenced` are `NAME INCARNATION` whose open turns nobody has taken over yet. `again` says that
+    the store had forgotten this gateway, and with it perhaps others that are not listed again yet.
     """
 
     leader: str
     epoch: str
     members: list[Member]
     fenced: list[str]
+    again: bool = False
 
 
 class Entry(Struct, frozen=True):

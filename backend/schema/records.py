@@ -145,6 +145,8 @@ class SpecialistStatus(Struct, omit_defaults=True):
     phase_since: float = 0.0
     detail: str = ""
     warming: bool = False
+    restarting: bool = False
+    """Whether somebody asked for a restart that is under way: it comes back, whatever its state is."""
     adopted: bool = False
     groups: list[str] = []
     description: str = ""

@@ -23,6 +23,8 @@ class Follower:
     def __init__(self, context: SupervisorContext, endpoints: Endpoints) -> None:
         self._context, self._endpoints = context, endpoints
         self._opening: dict[str, asyncio.Task[None]] = {}
+        self.coming: dict[str, asyncio.Future[None]] = {}
+        """Resolved when the launch or restart that the leader has under way is over, and the channel here is open."""
 
     def copy(self, row: SpecialistStatus) -> None:
         """Copy a row of the leader; open or close the channel to its specialist as its state demands."""
@@ -32,9 +34,19 @@ class Follower:
         if row.state in LIVE:
             if (channel is None or channel.closed.done()) and row.id not in self._opening:
                 task = self._opening[row.id] = asyncio.create_task(self._open(row), name=f"open {row.id}")
-                task.add_done_callback(lambda _: self._opening.pop(row.id, None))
+                task.add_done_callback(lambda _: self._opened(row.id))
         elif channel is not None and row.state not in ("lost", "stopping"):
             context.channels.pop(row.id).close(row.cause or row.state)
+        if row.restarting or row.state == "starting":
+            self.coming.setdefault(row.id, asyncio.get_running_loop().create_future())
+        elif row.id in self.coming and row.id not in self._opening:
+            self.coming.pop(row.id).set_result(None)
+
+    def _opened(self, ai_id: str) -> None:
+        del self._opening[ai_id]
+        row = self._context.table.rows.get(ai_id)
+        if ai_id in self.coming and not (row and row.restarting):
+            self.coming.pop(ai_id).set_result(None)
 
     def drop(self, ai_id: str) -> None:
         """Forget a row that the leader took out."""
@@ -50,9 +62,11 @@ class Follower:
             await asyncio.wait(list(self._opening.values()))
 
     def stop(self) -> None:
-        """Stop opening connections."""
+        """Stop opening connections, and waiting for a leader."""
         for task in self._opening.values():
             task.cancel()
+        while self.coming:
+            self.coming.popitem()[1].set_result(None)
 
     async def _open(self, row: SpecialistStatus) -> None:
         context = self._context

@@ -139,6 +139,7 @@ class Supervisor:
         table = self._context.table
         table.copied = False
         for row in list(table.rows.values()):
+            table.update(row.id, restarting=False)
             # The gateway that was starting or stopping it is gone; adoption finds out what became of it.
             if row.state in ("starting", "stopping"):
                 table.update(row.id, state="lost", cause="the gateway that led the fleet ended meanwhile")
@@ -152,6 +153,7 @@ class Supervisor:
                     row.id, state="lost", phase=None, cause="it ended while the lead of the fleet changed"
                 )
             self._context.turns.refresh(row.id)
+        self.follower.stop()
         self._heartbeat.start()
         self._reconciler.start()
 
@@ -209,7 +211,7 @@ class Supervisor:
         if row.state not in LIVE or channel is None or channel.closed.done():
             if row.state in LIVE:
                 raise NotRunning(f"the connection to {row.name} broke a moment ago and is being looked at")
-            if ai_id in self._restarting:
+            if row.restarting:
                 raise NotRunning(f"{row.name} is being restarted: ask again once it is ready")
             if row.state in ("starting", "stopping"):
                 after = (
@@ -281,6 +283,8 @@ class Supervisor:
         # Noted for both halves: between stop and launch the row says `stopped`, and who asks then is told to
         # wait.
         self._restarting |= dict.fromkeys(known, ended)
+        for ai_id in known:
+            self._context.table.update(ai_id, restarting=True)
         try:
             await self.kill(known)
             return await self.launch(known)
@@ -289,6 +293,7 @@ class Supervisor:
             for ai_id in known:
                 if self._restarting.get(ai_id) is ended:
                     del self._restarting[ai_id]
+                    self._context.table.update(ai_id, restarting=False)
 
     def coming(self, ai_id: str) -> asyncio.Future[Any] | None:
         """Return what ends when the launch or restart of a specialist that is under way has ended; `None` without one.
@@ -296,6 +301,7 @@ class Supervisor:
         How it ended is in the row. To be waited for with `asyncio.wait`: others wait for it, too.
         """
         found = self._restarting.get(ai_id) or self._launching.under_way.get(ai_id)
+        found = found or self.follower.coming.get(ai_id)
         return None if found is None or found.done() else found
 
     def use(self, choice: ProviderChoice, settings: Settings) -> None:

@@ -77,6 +77,19 @@ class Pair:
     def signal(self, place: int, number: signal.Signals) -> None:
         self.processes[place].send_signal(number)
 
+    async def fault(self, fault: str) -> None:
+        """Have the store be `gone …` or `full` until `mend`."""
+        if fault == "full":
+            await asyncio.to_thread(self.server.command, "CONFIG SET maxmemory 1")
+        else:
+            await asyncio.to_thread(self.server.kill)
+
+    async def mend(self, fault: str) -> None:
+        if fault == "full":
+            await asyncio.to_thread(self.server.command, "CONFIG SET maxmemory 0")
+        else:
+            await asyncio.to_thread(self.server.start)
+
     async def ended(self, place: int) -> tuple[int, str]:
         """Wait for a gateway's end; return its code and its last words."""
         process = self.processes.pop(place)

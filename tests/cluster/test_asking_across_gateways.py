@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend.client import Client
-from backend.home import Home, write_private
 from backend.schema.errors import TektonError
-from backend.schema.events import AskClosed, AskOpened, SpecialistEvent
+from backend.schema.events import AskClosed, AskOpened, ServiceEvent, SpecialistEvent
 from tests.approvals.test_tools import SERVER
+from tests.cluster import ON_REDIS
 from tests.cluster.pair import WAIT_S, Heard, Pair
-from tests.redis_server import NEEDS_REDIS, RedisServer
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(180),
-    NEEDS_REDIS,
-]
+pytestmark = ON_REDIS
 CONFIG = f"""
 [tools.files]
 command = {json.dumps([sys.executable, SERVER])}
@@ -34,17 +29,8 @@ tools = ["files"]
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    write_private(Home(tmp_path / "home").prepare().config, CONFIG.encode())
-    server = RedisServer(tmp_path / "redis").start()
-    made = Pair(tmp_path, server)
-    try:
-        await asyncio.to_thread(made.start, 1)
-        await asyncio.to_thread(made.start, 2)
-        yield made
-    finally:
-        await made.close()
-        server.kill()
+def config() -> str:
+    return CONFIG
 
 
 async def launched(client: Client) -> None:
@@ -90,7 +76,7 @@ async def test_who_watches_at_the_other_gateway_counts_sees_the_ask_and_answers_
         await heard.until(lambda events: [event for event in events if isinstance(event, AskOpened)])
         [opened] = heard.of(AskOpened)
         for client in (first, second):
-            assert [one["id"] for one in (await client.request("list_asks", {}))["asks"]] == [opened.ask.id]
+            await _until_asked(client, opened.ask.id)
             assert [one["id"] for one in (await client.request("snapshot", {}))["asks"]] == [opened.ask.id]
             waits = (await client.request("list_attention", {}))["items"]
             assert [one["id"] for one in waits if one["kind"] == "asks"] == [f"asks:{opened.ask.id}"]
@@ -122,6 +108,13 @@ async def test_a_rule_made_at_one_gateway_holds_at_the_other(pair: Pair, tmp_pat
     assert (tmp_path / "a").read_text() == "x\n"
 
 
+async def _until_asked(client: Client, *ids: str) -> None:
+    """Wait until these asks wait at a gateway: what was heard at the other one comes to it a moment later."""
+    async with asyncio.timeout(WAIT_S):
+        while [one["id"] for one in (await client.request("list_asks", {}))["asks"]] != list(ids):
+            pass
+
+
 async def _until_ruled(client: Client, count: int) -> None:
     async with asyncio.timeout(WAIT_S):
         while (
@@ -151,3 +144,71 @@ async def test_the_ask_of_a_killed_gateway_is_void_at_the_other_and_nothing_of_i
         while (await second.request("list_tool_calls", {}))["calls"][0]["state"] != "void":
             pass
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("fault", ["gone for longer than every lease", "full", "emptied"])
+async def test_an_ask_that_waits_while_the_store_has_a_fault_is_asked_once_answered_once_and_told_truly(
+    pair: Pair, tmp_path: Path, fault: str
+) -> None:
+    """Asked at each gateway in turn; answered during the fault at its own gateway, and at the other one at the same time."""
+    clients = [await pair.client(1), await pair.client(2)]
+    await launched(clients[0])
+    desks = [await Heard(await pair.client(place)).begin("asks", "fleet") for place in (1, 2)]
+    for here, there in ((0, 1), (1, 0)):
+        written = tmp_path / f"by-{here}"
+        for desk in desks:
+            desk.events.clear()
+        talking = asyncio.create_task(chat(clients[here], writes(written)))
+        for desk in desks:
+            await desk.until(lambda events: [event for event in events if isinstance(event, AskOpened)])
+        [opened] = desks[here].of(AskOpened)
+        answer = {"id": opened.ask.id, "answer": "allow"}
+        answers = list[asyncio.Task[Any]]()
+        if fault == "emptied":
+            pair.server.empty()
+        else:
+            await pair.fault(fault)
+            if fault != "full":  # which is noticed by who writes
+                for desk in desks:
+                    await desk.until(_store_is_away)
+            with pytest.raises(TektonError, match="Redis"):
+                await clients[here].request("answer_ask", answer)
+            await _until_asked(clients[here], opened.ask.id)
+            answers.append(asyncio.create_task(clients[there].request("answer_ask", answer)))
+            await asyncio.sleep(6 if "gone" in fault else 1)  # what is tested is the length of an outage
+            assert not written.exists() and not talking.done()
+            await pair.mend(fault)
+            if fault != "full":
+                assert "cannot be reached" in str(answers[0].exception()), "it does not wait in a queue"
+                for desk in desks:
+                    await desk.until(_store_is_back)
+        answers += [asyncio.create_task(client.request("answer_ask", answer)) for client in clients]
+        said = await asyncio.wait_for(asyncio.gather(*answers, return_exceptions=True), WAIT_S)
+        refused = [str(one) for one in said if isinstance(one, TektonError)]
+        assert len(refused) == len(said) - 1, said
+        told = ("already allowed by owner", "was just answered", "cannot be reached")
+        assert all(any(words in one for words in told) for one in refused), refused
+        if fault == "emptied":  # the conversation went with it, which the answer says
+            with contextlib.suppress(TektonError):
+                await asyncio.wait_for(talking, WAIT_S)
+        else:
+            assert "wrote 1 characters" in await asyncio.wait_for(talking, WAIT_S)
+        assert written.read_text() == "x\n"
+        for client in clients:
+            await _until_asked(client)
+        records = (await clients[there].request("list_tool_calls", {}))["calls"]
+        [record] = [one for one in records if one["id"] == opened.ask.id]
+        assert (record["state"], record["by"]) == ("done", "owner over WebSocket")
+
+
+def _store_states(events: list[Any]) -> list[str]:
+    rows = [event.status for event in events if isinstance(event, ServiceEvent)]
+    return [row.state for row in rows if row.name == "store"]
+
+
+def _store_is_away(events: list[Any]) -> bool:
+    return _store_states(events)[-1:] == ["exited"]
+
+
+def _store_is_back(events: list[Any]) -> bool:
+    return _store_states(events)[-1:] == ["stopped"]

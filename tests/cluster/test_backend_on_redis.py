@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,10 @@ from backend.home import Home
 from backend.schema.errors import TektonError
 from backend.schema.events import ErrorEntry
 from backend.schema.frames import StreamChunk
-from tests.redis_server import NEEDS_REDIS, RedisServer
+from tests.cluster import ON_REDIS
+from tests.redis_server import RedisServer
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(180),
-    NEEDS_REDIS,
-]
+pytestmark = ON_REDIS
 
 
 @pytest.fixture
@@ -35,28 +32,15 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A home whose backend uses the server, free ports and the scripted provider."""
-    for name, value in {
-        "TEKTON_HOME": str(tmp_path / "home"),
-        "TEKTON_PORT_PROFILE": "free",
-        "TEKTON_GATEWAY_PORT": "0",
-        "TEKTON_PROVIDER": "scripted",
-        "TEKTON_STORE": server.address.url,
-    }.items():
-        monkeypatch.setenv(name, value)
-    return Home.from_environment().prepare()
+def config(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TEKTON_STORE", server.address.url)
+    return ""
 
 
 @pytest.fixture
-async def client(home: Home) -> AsyncIterator[Client]:
-    client = await attach(home)
+async def client(client: Client) -> Client:
     await client.request("launch", {"ids": ["apollo"]})
-    yield client
-    await client.close()
-    again = await attach(home)
-    await again.request("shutdown", {"stop_fleet": True})
-    await again.close()
+    return client
 
 
 async def test_a_conversation_survives_a_kill_of_the_backend_and_is_on_the_server_alone(

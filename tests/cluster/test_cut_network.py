@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,14 @@ from backend.providers.base import CompletionRequest, ProviderError
 from backend.schema.errors import TektonError
 from backend.schema.frames import ChatMessage
 from tests.certificates import Authority
+from tests.cluster import ON_RAY
 from tests.cluster.hosts import Hosts, permitted
 
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(
-        find_spec("ray") is None, reason="Ray is not installed (pip install 'tekton-tui[cluster]')"
-    ),
+    *ON_RAY,
     pytest.mark.skipif(
         not permitted(), reason="this machine does not let us make network namespaces (ip netns)"
     ),
-    pytest.mark.filterwarnings("ignore"),  # Ray's own
 ]
 WAIT_S = 60.0
 LONG = "[[repeat 9000]] [[rate 100]] long"

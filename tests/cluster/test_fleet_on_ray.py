@@ -8,9 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,15 +18,9 @@ from backend.home import Home
 from backend.schema.errors import TektonError
 from backend.schema.events import SpecialistEvent
 from backend.specialists.worker_client import WorkerClient
+from tests.cluster import ON_RAY
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        find_spec("ray") is None, reason="Ray is not installed (pip install 'tekton-tui[cluster]')"
-    ),
-    pytest.mark.filterwarnings("ignore"),  # Ray's own
-]
+pytestmark = ON_RAY
 WAIT_S = 60.0
 TOO_LONG_S = 15
 """How long the one launch that never comes about is waited for. Ray itself takes up to 13 s for one on a busy machine."""
@@ -52,31 +43,9 @@ provider = "embedded"
 
 
 @pytest.fixture
-def home(
-    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Home:
-    for name, value in {
-        "TEKTON_HOME": str(tmp_path / "home"),
-        "TEKTON_PORT_PROFILE": "free",
-        "TEKTON_GATEWAY_PORT": "0",
-        "TEKTON_PROVIDER": "scripted",
-        "TEKTON_CLUSTER": cluster.address,
-    }.items():
-        monkeypatch.setenv(name, value)
-    home = Home.from_environment().prepare()
-    limit = getattr(request, "param", WAIT_S)
-    home.config.write_text(CONFIG.replace("{limit}", str(limit)), encoding="utf-8")
-    return home
-
-
-@pytest.fixture
-async def client(home: Home) -> AsyncIterator[Client]:
-    client = await attach(home)
-    yield client
-    await client.close()
-    again = await attach(home)
-    await again.request("shutdown", {"stop_fleet": True})
-    await again.close()
+def config(cluster: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    monkeypatch.setenv("TEKTON_CLUSTER", cluster.address)
+    return CONFIG.replace("{limit}", str(getattr(request, "param", WAIT_S)))
 
 
 async def row_of(client: Client, name: str) -> dict[str, Any]:
@@ -124,7 +93,7 @@ async def test_a_specialist_is_placed_by_its_resources_asked_and_ended(home: Hom
     assert "state" not in await row_of(client, "apollo"), "stopped is the default"
 
 
-@pytest.mark.parametrize("home", [TOO_LONG_S], indirect=True)
+@pytest.mark.parametrize("config", [TOO_LONG_S], indirect=True)
 async def test_a_placement_that_never_comes_about_is_a_failure_with_words_after_its_deadline(
     client: Client,
 ) -> None:

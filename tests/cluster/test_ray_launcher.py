@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,10 @@ import pytest
 from backend import config
 from backend.config import Settings
 from backend.home import Home
+from tests.cluster import ON_RAY
 from tests.launcher_contract import TOKEN, Ground, LauncherContract
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        find_spec("ray") is None, reason="Ray is not installed (pip install 'tekton-tui[cluster]')"
-    ),
-    pytest.mark.filterwarnings("ignore"),  # Ray's own
-]
+pytestmark = ON_RAY
 CONFIG = """
 [cluster]
 address = "{address}"

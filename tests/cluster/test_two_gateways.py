@@ -6,8 +6,6 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,33 +14,14 @@ import redis.asyncio
 from backend.client import Client
 from backend.schema.errors import TektonError
 from backend.schema.events import MessageStored, ServiceEvent, Snapshot
-from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamPhase
+from tests.cluster import ON_REDIS
 from tests.cluster.pair import WAIT_S, Heard, Pair
-from tests.redis_server import NEEDS_REDIS, RedisServer
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(180),
-    NEEDS_REDIS,
-]
+pytestmark = ON_REDIS
 STREAMS = 18
 SLOW = "[[repeat 2000]] [[rate 25]]"
 """An answer that is under way for longer than any test runs."""
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    server = RedisServer(tmp_path / "redis").start()
-    made = Pair(tmp_path, server)
-    try:
-        await asyncio.to_thread(made.start, 1)
-        await asyncio.to_thread(made.start, 2)
-        yield made
-    finally:
-        if server.process is None:
-            server.start()
-        await made.close()
-        server.kill()
 
 
 async def answers(client: Client, request_id: str, ai_id: str = "apollo") -> list[dict[str, Any]]:
@@ -223,6 +202,30 @@ async def test_a_store_that_goes_and_comes_back_is_seen_and_streams_are_whole_af
     assert (await second.request("chat", {"id": "apollo", "message": "after"}))["content"]
 
 
+@pytest.mark.parametrize("place", [1, 2])
+async def test_a_question_that_waits_while_its_specialist_is_restarted_is_asked_once_at_either_gateway(
+    pair: Pair, place: int
+) -> None:
+    client, other = await pair.client(place), await pair.client(3 - place)
+    await client.request("launch", {"ids": ["apollo"]})
+    heard = await Heard(client).begin("chat", "fleet")
+    running = asyncio.create_task(
+        client.request("chat", {"id": "apollo", "message": SLOW, "request_id": "cut"})
+    )
+    await heard.until(lambda events: len(chunks(events, "cut")) > 2)
+    waiting = asyncio.create_task(
+        client.request("chat", {"id": "apollo", "message": "and then?", "request_id": "waits"})
+    )
+    await heard.until(
+        lambda events: [e for e in events if isinstance(e, StreamPhase) and e.request_id == "waits"]
+    )
+    assert (await other.request("restart", {"ids": ["apollo"]}))["results"][0]["ok"]
+    with pytest.raises(TektonError):
+        await running
+    assert (await asyncio.wait_for(waiting, WAIT_S))["content"] == text(heard, "waits") != ""
+    assert len(await answers(other, "waits")) == 1
+
+
 async def test_one_request_sent_to_both_gateways_at_once_is_asked_once(pair: Pair) -> None:
     first, second = await pair.client(1), await pair.client(2)
     await first.request("launch", {"ids": ["apollo"]})
@@ -348,6 +351,23 @@ async def test_a_gateway_that_dies_as_the_store_s_clock_is_set_back_is_missed_al
         async for key in raw.scan_iter("tekton:fleet:*:lease:*"):
             await raw.pexpire(key, 3_600_000)  # what a lease has left to go when its clock went back an hour
     await heard.until(lambda events: any(isinstance(event, StreamError) for event in events))
+    lost.cancel()
+    await asyncio.gather(lost, return_exceptions=True)
+
+
+async def test_a_gateway_that_dies_as_the_store_is_emptied_is_missed_all_the_same(pair: Pair) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await second.request("launch", {"ids": ["apollo"]})
+    heard = await Heard(second).begin("chat")
+    lost = asyncio.create_task(first.request("chat", {"id": "apollo", "message": SLOW, "request_id": "lost"}))
+    await heard.until(lambda events: len(chunks(events, "lost")) > 3)
+    pair.signal(1, signal.SIGKILL)
+    pair.server.empty()
+    async with asyncio.timeout(WAIT_S):
+        while (await second.request("snapshot", {})).get("turns"):
+            pass
+    assert [row["leads"] for row in (await second.request("cluster_status", {}))["gateways"]] == [True]
+    assert (await second.request("chat", {"id": "apollo", "message": "after"}))["content"]
     lost.cancel()
     await asyncio.gather(lost, return_exceptions=True)
 

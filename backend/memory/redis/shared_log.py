@@ -122,7 +122,8 @@ class RedisSharedLog:
                 flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True
             )
         ]
-        return Renewal(leader.decode(), epoch.decode(), members, [entry.decode() for entry in fenced])
+        entries = [entry.decode() for entry in fenced]
+        return Renewal(leader.decode(), epoch.decode(), members, entries, bool(again))
 
     async def leave(self) -> None:
         """Leave in order, and disconnect. Safe to call twice."""

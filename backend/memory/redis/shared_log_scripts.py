@@ -72,7 +72,9 @@ return 1
 
 FENCE = """
 local p, name, incarnation = KEYS[1], ARGV[1], ARGV[2]
-if redis.call('HGET', p .. 'incarnations', name) ~= incarnation then return 0 end
+-- one that is not listed was forgotten with the rest when the store was emptied, and has not come back since
+local listed = redis.call('HGET', p .. 'incarnations', name)
+if listed and listed ~= incarnation or redis.call('EXISTS', p .. 'dead:' .. incarnation) == 1 then return 0 end
 if redis.call('EXISTS', p .. 'lease:' .. incarnation) == 1 then return 0 end
 redis.call('HDEL', p .. 'incarnations', name)
 redis.call('HDEL', p .. 'members', name)
@@ -116,7 +118,9 @@ return {seq, ''}
 
 ROTATE = """
 local p = KEYS[1]
-if redis.call('GET', p .. 'epoch') == ARGV[1] then
+local now = redis.call('GET', p .. 'epoch')
+-- none is in force: the store was emptied this very moment, before anybody renewed a lease
+if not now or now == ARGV[1] then
   redis.call('SET', p .. 'epoch', ARGV[2])
   redis.call('DEL', p .. 'events')
   if tonumber(redis.call('GET', p .. 'seq') or '0') < tonumber(ARGV[3]) then redis.call('SET', p .. 'seq', ARGV[3]) end

@@ -63,10 +63,10 @@ Mask = Callable[[str], str]
 
 
 class _Open:
-    """An ask that waits, with the future that its answer resolves, and the conversation whose readers are told."""
+    """An ask that waits, with its record, the future that its answer resolves, and the conversation whose readers are told."""
 
-    def __init__(self, ask: Ask, conversation: str) -> None:
-        self.ask, self.conversation = ask, conversation
+    def __init__(self, ask: Ask, record: ToolRecord, conversation: str) -> None:
+        self.ask, self.record, self.conversation = ask, record, conversation
         self.answer: asyncio.Future[tuple[Answer, str, str, str]] = asyncio.get_running_loop().create_future()
 
 
@@ -271,7 +271,7 @@ class Approvals:
                 )
             ),
         )
-        waiting = self._open[ask.id] = _Open(ask, asked.asked_by or asked.conversation)
+        waiting = self._open[ask.id] = _Open(ask, record, asked.asked_by or asked.conversation)
         self._events.publish("asks", AskOpened(ask), key=waiting.conversation)
         self.on_changed()
         verdict, by, words, option = "deny", "nobody", "", ""
@@ -327,14 +327,9 @@ class Approvals:
         Raises:
             TektonError: `conflict` when somebody else was first, `not_found` when nothing of that id waits.
             RuleError: The pattern cannot be read, or does not cover this call.
+            StoreFailed: It cannot be allowed, for its record could not be written now: it waits on.
         """
-        waiting = self._open.get(ask_id)
-        if waiting is None or waiting.answer.done():
-            if waiting is not None and not waiting.answer.cancelled():  # answered in this very moment
-                raise TektonError(f"{ask_id} was just answered by somebody else", code="conflict")
-            if said := self._answered.get(ask_id):
-                raise TektonError(f"{ask_id} was already {said}", code="conflict")
-            raise TektonError(f"nothing of the id {ask_id!r} waits for an answer", code="not_found")
+        waiting = self._waiting(ask_id)
         rule = None
         if waiting.ask.form is not None and always:
             raise RuleError(f"{ask_id} is a question of {waiting.ask.tool}: no rule answers it")
@@ -358,11 +353,29 @@ class Approvals:
             rule = Rule(answer, always, waiting.ask.ai_id, by=by, at=time.time())
             if not decide([rule], waiting.ask.tool, waiting.ask.arguments, [rule.scope]).rule:
                 raise RuleError(f"the rule {always!r} does not cover this call of {waiting.ask.tool}")
+        if answer == "allow":  # without a record it would not run: better said while it can still be answered
+            await self._calls.put(waiting.record)
+            self._waiting(ask_id)
         # before the rule is stored, which awaits: another answer may come in between, and the first one counts
         waiting.answer.set_result((answer, by, words, option))
         if rule is not None:
-            await self.rule_book.add(rule)
+            try:
+                await self.rule_book.add(rule)
+            except TektonError as error:
+                told = f"{ask_id} was answered ({answer}), but its rule is not kept: {error.message}"
+                raise TektonError(told, code=error.code) from error
         return waiting.ask
+
+    def _waiting(self, ask_id: str) -> _Open:
+        """Return an ask that waits. Raises `TektonError` (`conflict`, `not_found`) when it waits no more."""
+        waiting = self._open.get(ask_id)
+        if waiting is not None and not waiting.answer.done():
+            return waiting
+        if waiting is not None and not waiting.answer.cancelled():  # answered in this very moment
+            raise TektonError(f"{ask_id} was just answered by somebody else", code="conflict")
+        if said := self._answered.get(ask_id):
+            raise TektonError(f"{ask_id} was already {said}", code="conflict")
+        raise TektonError(f"nothing of the id {ask_id!r} waits for an answer", code="not_found")
 
     def finished(self, result: StreamToolResult) -> None:
         """Complete the record of a call that ran, and close the questions that it left."""

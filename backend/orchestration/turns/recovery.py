@@ -12,6 +12,7 @@ from backend.memory.records import OpenTurn
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.turns.turn import last_frame, outcome_of, shown
 from backend.schema.events import MessageStored
+from backend.schema.frames import StreamError
 from backend.schema.records import ActiveTurn, StoredMessage
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,14 @@ async def recover_turns(
             await _recover(messages, turns, events, error_log, row, shown.get(request_id))
         except Exception as error:
             log.exception("recovering the turn %s", request_id)
-            error_log.record(row.ai_id, "backend_lost", f"{LOST} ({error})", request_id=request_id)
+            text = f"{LOST} ({error})"
+            error_log.record(row.ai_id, "backend_lost", text, request_id=request_id)
+            if (turn := shown.get(request_id)) is not None:
+                events.publish(
+                    "chat",
+                    StreamError(request_id, row.ai_id, "backend_lost", text, text),
+                    key=turn.group or request_id,
+                )
             await _close(turns, request_id)
 
 
