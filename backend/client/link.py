@@ -97,6 +97,7 @@ class LinkWatch:
             self._silence_s = min(MOST_SILENCE_S, 2 * self._silence_s) if at_once else FAR_SILENCE_S
             self._cut_at = None
         every_s = NEAR_PING_S if near else FAR_PING_S
+        look_s = every_s / LOOKS_PER_PING
         asked: list[tuple[float, asyncio.Future[float]]] = []
         link.heard_at, before = loop.time(), link.received
         delay_s, granted_s = 0.0, NEAR_SILENCE_S if near else self._silence_s
@@ -106,7 +107,11 @@ class LinkWatch:
                 async with asyncio.timeout(every_s):
                     asked.append((loop.time(), cast("asyncio.Future[float]", await link.ping())))
             for _ in range(LOOKS_PER_PING):
-                await asyncio.sleep(every_s / LOOKS_PER_PING)
+                due = loop.time() + look_s
+                await asyncio.sleep(look_s)
+                if (late_s := loop.time() - due) > look_s:
+                    # This loop stood still and heard nobody: that silence is not the link's.
+                    link.heard_at = min(loop.time(), link.heard_at + late_s)
                 if loop.time() - link.heard_at > granted_s:
                     break
             now = loop.time()

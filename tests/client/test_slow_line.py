@@ -30,7 +30,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_bytes_of_one_large_frame_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "FAR_SILENCE_S", 0.3)
+    monkeypatch.setattr(link, "FAR_SILENCE_S", 0.8)  # the frame takes three times as long
     monkeypatch.setattr(link, "FAR_PING_S", 0.05)
     async with Gateway() as gateway, SlowLine(gateway.url, delay_s=0.0, bytes_per_s=100_000) as line:
         client = await Client.connect((line.url, "token"))

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
+from textual.app import App
+from textual.notifications import Notification
 from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
@@ -61,12 +63,22 @@ def console() -> Iterator[Callable[..., tuple[TektonApp, FakeClient]]]:
     assert [app.internal_errors.seen for app in made if app.internal_errors.seen] == []
 
 
+def at_work(app: App[Any]) -> bool:
+    """Whether a message, a callback, a new size or a part to be drawn still waits for its turn anywhere in the console."""
+    if not app.is_running or not app.screen_stack:
+        return False
+    screen = app.screen
+    nodes = [app, *app.screen_stack, *screen.walk_children()]
+    waiting = any(not node._message_queue.empty() or node._next_callbacks for node in nodes)
+    return bool(waiting or app._resize_event or screen._dirty_widgets or screen._callbacks)
+
+
 async def at_rest(pilot: Pilot[Any]) -> None:
     """Wait until the screen stays as it is and every frame asked for is drawn, however busy the machine is."""
     tick = frame_scheduler(pilot.app)
     before, same = "", 0
     for _ in range(300):
-        await pilot.pause(0.02)
+        await settle(pilot, 1)
         now = pilot.app.export_screenshot()
         same = same + 1 if now == before and not tick.running else 0
         before = now
@@ -83,10 +95,12 @@ UNTIL_S = 60.0
 
 
 async def settle(pilot: Pilot[Any], times: int = 6) -> None:
-    """Let events, frames and refreshes through: so many pauses in which the console had the processor when it liked."""
+    """Let events, frames and refreshes through: so many pauses in which the console had the processor when it liked,
+    and nothing left that waits for its turn.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while times > 0:
+    while times > 0 or (at_work(pilot.app) and loop.time() - began < RESTLESS_S):
         asked = loop.time()
         await asyncio.sleep(PAUSE_S)
         now = loop.time()
@@ -117,6 +131,12 @@ def heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_queue, "READ_S", 0.0)
     monkeypatch.setattr(Undo, "GRACE_S", 0.0)
     monkeypatch.setattr(Composer, "UNSEEN_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def notices_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no notice go by itself: on a busy machine its seconds are over before a test has looked."""
+    monkeypatch.setattr(Notification, "time_left", property(lambda _: 600.0))
 
 
 @pytest.fixture(autouse=True)
