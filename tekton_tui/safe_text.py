@@ -74,6 +74,8 @@ def literal_line(text: str, width: int | None = None, style: Style | str = "") -
 
 def _cut(line: str, width: int) -> str:
     """Return as much of the line as fits `width` cells, cut between graphemes."""
+    if line.isascii():
+        return line[:width]
     used = 0
     for start, _end, cells in split_graphemes(line)[0]:
         if used + cells > width:
