@@ -212,7 +212,9 @@ def _asked(
 ) -> list[Row]:
     if turns:
         turn = turns[0]
-        lines = [[Part(f"“{one_line(turn.prompt, width)}”  ", "text"), Part(_clock(turn.started_at), "faint")]]
+        lines = [
+            [Part(f"“{one_line(turn.prompt, width)}”  ", "text"), Part(_clock(turn.started_at), "faint")]
+        ]
         last = [line for line in turn.content.splitlines() if line.strip()][-2:]
         return [*lines, *([Part(f"  {one_line(line, width)}", "muted")] for line in last)]
     question = next((m for m in reversed(messages) if m.role == "user"), None)
