@@ -36,29 +36,20 @@ PIPELINE = _doc("pipeline", "pipeline", "Run a pipeline and stream its stages an
 
 def stream_routes(gateway: Gateway) -> list[Route]:
     """Return every route of this module; each path both under `/api/v1` and where older clients look."""
-    chat = _guarded(gateway, CHAT, _chat(gateway))
-    team = _guarded(gateway, TEAM, _team(gateway))
-    either = ["POST", "GET"]
+
+    def route(path: str, doc: RouteDoc, endpoint: Endpoint, *methods: str) -> Route:
+        return Route(path, guarded(gateway, doc, endpoint, transport="sse"), methods=methods)
+
+    chat, team = _chat(gateway), _team(gateway)
+    bulk, pipeline = _begun(gateway, "bulk", bulk_stream), _begun(gateway, "pipeline", pipeline_stream)
     return [
-        Route("/api/chat/team/stream", team, methods=either),
-        Route("/api/v1/chat/team/stream", team, methods=either),
-        Route("/api/chat/{id}/stream", chat, methods=either),
-        Route("/api/v1/chat/{id}/stream", chat, methods=either),
-        Route(
-            "/api/v1/bulk/stream",
-            _guarded(gateway, BULK, _begun(gateway, "bulk", bulk_stream)),
-            methods=["POST"],
-        ),
-        Route(
-            "/api/v1/pipelines/stream",
-            _guarded(gateway, PIPELINE, _begun(gateway, "pipeline", pipeline_stream)),
-            methods=["POST"],
-        ),
+        route("/api/chat/team/stream", TEAM, team, "POST", "GET"),
+        route("/api/v1/chat/team/stream", TEAM, team, "POST", "GET"),
+        route("/api/chat/{id}/stream", CHAT, chat, "POST", "GET"),
+        route("/api/v1/chat/{id}/stream", CHAT, chat, "POST", "GET"),
+        route("/api/v1/bulk/stream", BULK, bulk, "POST"),
+        route("/api/v1/pipelines/stream", PIPELINE, pipeline, "POST"),
     ]
-
-
-def _guarded(gateway: Gateway, doc: RouteDoc, endpoint: Endpoint) -> Endpoint:
-    return guarded(gateway, doc, endpoint, transport="sse")
 
 
 def _chat(gateway: Gateway) -> Endpoint:

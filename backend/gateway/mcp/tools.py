@@ -66,32 +66,18 @@ class Orchestrate(Struct, forbid_unknown_fields=True):
 
 
 def _send(asked: SendMessage) -> dict[str, Any]:
-    kind = asked.message_type.strip()
-    values: dict[str, Any] = {
-        "ai_id": asked.specialist_id,
-        "content": asked.message,
-        "session_id": asked.context_id,
-        "temperature": asked.temperature,
-        "max_tokens": asked.max_tokens,
-        "timeout_s": asked.timeout_s,
-        "request_id": asked.request_id,
-    }
+    # the rest of the names are older ones of the action's, which its `ALIASES` know
+    values = msgspec.structs.asdict(asked)
+    kind = values.pop("message_type").strip()
     if kind.lower() not in PLAIN_TYPES:
         values["instruction"] = f"The message below is of the kind: {kind}."
     return values
 
 
 def _orchestrate(asked: Orchestrate) -> dict[str, Any]:
-    return {
-        "content": "\n\n".join(filter(None, (asked.topic.strip(), asked.initial_prompt.strip()))),
-        "target_ids": asked.specialists or None,
-        "max_rounds": asked.max_rounds,
-        "style": asked.orchestration_style,
-        "mode": asked.moderation_mode,
-        "timeout_s": asked.timeout_s,
-        "session_id": asked.context_id,
-        "request_id": asked.request_id,
-    }
+    values = msgspec.structs.asdict(asked)
+    texts = (values.pop("topic").strip(), values.pop("initial_prompt").strip())
+    return {**values, "content": "\n\n".join(filter(None, texts)), "specialists": asked.specialists or None}
 
 
 FIXED: dict[str, tuple[type[Struct], Callable[[Any], dict[str, Any]]]] = {
