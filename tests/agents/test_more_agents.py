@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,7 @@ from backend.specialists.local import LocalLauncher
 from tests.agents.test_agents import config
 from tests.orchestration.running import BOUND_S, Watcher, do, running, start
 
-AGENT = str(Path(__file__).with_name("agent.py"))
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def agent(name: str, folder: Path, *words: str, more: str = "") -> str:
-    command = json.dumps([sys.executable, AGENT, *words])
-    return f'[specialists.{name}]\ntransport = "acp"\ncommand = {command}\ncwd = "{folder}"\n{more}\n'
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> AsyncGenerator[Platform]:
     rules = '[specialists.helper.rules]\nallow = ["agent:read_file", "agent:terminal command=echo *"]'
-    config = (
-        agent("guest", folder, "--login")
-        + agent("helper", folder, more='offers = ["read", "terminal"]')
-        + agent("inner", folder / "inner")
+    text = (
+        config(folder, "guest", "--login")
+        + config(folder, "helper", more='offers = ["read", "terminal"]')
+        + config(folder / "inner", "inner")
         + rules
     )
     async with running(
-        tmp_path_factory.mktemp("more") / "home", "guest", "helper", "apollo", config=config
+        tmp_path_factory.mktemp("more") / "home", "guest", "helper", "apollo", config=text
     ) as platform:
         yield platform
 
