@@ -254,7 +254,6 @@ class _Connection:
     async def _subscribe(self, request_id: str, wish: Subscribe) -> None:
         if wish.after_seq is not None and wish.epoch == self._events.epoch:
             await self._events.reached(wish.after_seq)
-        keys = self._subscription.keys.copy()
         resync = False
         try:
             if wish.after_seq is not None and wish.epoch != self._events.epoch:
@@ -264,10 +263,8 @@ class _Connection:
         except ReplayLost:
             fresh = self._events.subscribe(wish.topics, acts=self._acts)
             resumed, resync = False, True
-        self._subscription.close()
-        self._subscription, self._batch = fresh, wish.batch
-        for key in keys:
-            fresh.follow(key)
+        self._go_on_with(fresh)
+        self._batch = wish.batch
         self._gateway.clients[self._number].topics = list(wish.topics)
         if self._sender is not None:
             self._sender.cancel()
@@ -276,6 +273,13 @@ class _Connection:
         if not resumed:
             await self._send_snapshot(resync=resync)
         self._sender = asyncio.create_task(self._forward())
+
+    def _go_on_with(self, fresh: Subscription) -> None:
+        """Read on at another place of the log; the conversations that are followed go along."""
+        for key in self._subscription.keys:
+            fresh.follow(key)
+        self._subscription.close()
+        self._subscription = fresh
 
     async def _attend(self, request_id: str, values: dict[str, Any]) -> None:
         wish = _read("attend", values, Attend)
@@ -358,11 +362,7 @@ class _Connection:
                 try:
                     blocks = await self._subscription.next_blocks()
                 except ReplayLost:
-                    topics, keys = self._subscription.topics, self._subscription.keys.copy()
-                    self._subscription.close()
-                    self._subscription = self._events.subscribe(topics, acts=self._acts)
-                    for key in keys:
-                        self._subscription.follow(key)
+                    self._go_on_with(self._events.subscribe(self._subscription.topics, acts=self._acts))
                     await self._send_snapshot(resync=True)
                     self._notify_sent()  # an answer may wait for what the snapshot holds
                     continue
