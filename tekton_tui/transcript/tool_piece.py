@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from rich.cells import cell_len
@@ -249,7 +249,8 @@ def _paths(values: dict[str, Any]) -> list[str]:
     for name in PATHS:
         if name in values:
             found = values[name]
-            return [path for path in (found if isinstance(found, list) else [found]) if isinstance(path, str)]
+            each: list[Any] = cast("list[Any]", found) if isinstance(found, list) else [found]
+            return [path for path in each if isinstance(path, str)]
     return []
 
 
