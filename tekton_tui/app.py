@@ -222,6 +222,11 @@ class TektonApp(App[None]):
     def get_default_screen(self) -> Screen[None]:
         return PartialUpdateScreen(id="_default")
 
+    def _watch_app_focus(self, focus: bool) -> None:
+        """Leave the keyboard where it is when another window is used: what is typed or pasted while that is not known yet, and
+        what still waits, belongs where it was written. Textual would take the focus away."""
+        self.screen.update_node_styles()
+
     async def on_event(self, event: events.Event) -> None:
         """Handle keys and the mouse before frames of streams."""
         if isinstance(event, events.InputEvent):

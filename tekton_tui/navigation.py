@@ -154,7 +154,7 @@ class ScreenNavigator:
             focused if is_field(focused) else None,
         )
 
-    def expect_chat(self, ai_id: str) -> Callable[[bool], bool]:
+    def expect_chat(self, ai_id: str = "") -> Callable[[bool], bool]:
         state: list[bool] = []  # whether it can be shown, once that is known
         where = self._app.query_one("#panes", ContentSwitcher).current
 
@@ -170,13 +170,14 @@ class ScreenNavigator:
             pane, focused = self.pane("chat"), self._app.focused
             if getattr(pane, "opening", True) or not (focused is not None and pane in focused.ancestors):
                 return False
-            return True if pane.targets() == [ai_id] else None
+            return True if not ai_id or pane.targets() == [ai_id] else None
 
         def comes(can: bool) -> bool:
             state[:] = [can and waited_for()]
             return state[0]
 
-        self.input_queue.hold_text(f"the conversation with {ai_id.removesuffix('-ai')}", there)
+        who = f" with {ai_id.removesuffix('-ai')}" if ai_id else ""
+        self.input_queue.hold_text(f"the conversation{who}", there)
         return comes
 
     def run_in_conversation(self, line: str) -> bool:

@@ -45,7 +45,7 @@ class Drafts:
         """Call `put` with what was being written at a place, if anything was."""
 
         def loaded(stored: Preference) -> None:
-            if isinstance(stored.value, str) and stored.value and place not in self._drafts:
+            if isinstance(stored.value, str) and stored.value:
                 put(stored.value)
 
         # what could not be given to the backend is newer than what it has
@@ -75,6 +75,8 @@ class Drafts:
         unsaved = {place: text for place, text in self._drafts.items() if self._saved.get(place, "") != text}
         for place, text in list(unsaved.items()):
             try:
+                if not self._controller.connected:  # nothing waits here until there is a backend
+                    break
                 async with asyncio.timeout(SAVE_LIMIT_S):
                     await self._controller.call(PutPreference(f"draft:{place}", text or None))
             except (TektonError, TimeoutError):

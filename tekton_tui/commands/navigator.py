@@ -49,8 +49,8 @@ class Navigator(Protocol):
         """
         ...
 
-    def expect_chat(self, ai_id: str) -> Callable[[bool], bool]:
-        """Have what is written from now on wait for a specialist's conversation, which starts and is shown then.
+    def expect_chat(self, ai_id: str = "") -> Callable[[bool], bool]:
+        """Have what is written from now on wait for a specialist's conversation, or anybody's, which is shown then.
 
         Returns what is to be called once it can be shown, or with `False` when it cannot; that says whether it is still
         waited for: whoever has gone elsewhere meanwhile is left there.

@@ -67,6 +67,8 @@ class Controller:
         self._client: ConsoleClient | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._topics: set[Topic] = set(TOPICS)
+        self._settled = asyncio.Event()
+        """Set once it is known whether there is a backend, and what it says first."""
 
     @property
     def connected(self) -> bool:
@@ -79,6 +81,7 @@ class Controller:
         A refusal to attach becomes a state of the connection store, which the screen shows; the operator may then have
         this called again.
         """
+        self._settled.clear()
         self.stores.connection.set("attaching")
         # A run after a failure still has the client of the one before.
         await self._close_client()
@@ -88,6 +91,7 @@ class Controller:
         except TektonError as error:
             await self._close_client()
             self.stores.connection.set("failed", error.message)
+            self._settled.set()
             return
         self.stores.connection.set("attached")
         self._name_place()
@@ -96,13 +100,16 @@ class Controller:
             self.notify(note)
         async for batch in self._client.events():
             self._feed([event for _, event in batch])
+            self._settled.set()
 
     async def call(self, params: Params[R]) -> R:
-        """Call an action and return its result.
+        """Call an action and return its result; while the backend is being attached, wait for it: a place that was opened
+        before reads what it shows then.
 
         Raises:
             TektonError: The backend refused or failed, or none is attached.
         """
+        await self._settled.wait()
         return await self._attached().call(params)
 
     def request(
@@ -126,7 +133,7 @@ class Controller:
         *,
         otherwise: Callable[[], None] | None = None,
     ) -> None:
-        """Start an action that takes long, in the background; what comes of it comes as events.
+        """Start an action that takes long, in the background; what comes of it comes as events. Never later than it was asked.
 
         A refusal becomes a notice, and `otherwise` is called.
         """

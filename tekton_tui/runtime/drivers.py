@@ -78,6 +78,8 @@ class TerminalDriver(LinuxDriver):
         reader = InputReader(self.process_message, debug=self._debug)
         with selectors.DefaultSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
+            # typed while this program was loaded, the terminal still being one of lines: it wrote Enter as a line end
+            early = bool(selector.select(0))
             while not self.exit_event.is_set():
                 if selector.select(reader.patience):
                     try:
@@ -87,7 +89,8 @@ class TerminalDriver(LinuxDriver):
                     # an empty read is the end of input: the terminal is gone
                     if not data:
                         return
-                    reader.feed(data)
+                    reader.feed(data.replace(b"\n", b"\r") if early else data)
+                    early = False
                 else:
                     reader.tick()
 

@@ -31,7 +31,7 @@ from textual.widgets import Input
 from tekton_tui.verbs import OF_CURSOR, SaysWhyNot, verb_of
 
 PATIENCE_S: Final = 2.0
-"""How long keys wait for what is opening."""
+"""How long keys wait for what is opening, as far as the console had the processor: see `_pass_time`."""
 BURST_S, BURST_LETTERS = 0.03, 3
 """So many different letters within this time are text."""
 LONG_PATIENCE_S: Final = 120.0
@@ -39,6 +39,8 @@ LONG_PATIENCE_S: Final = 120.0
 POLL_S: Final = 0.01
 HELD_POLL_S: Final = 0.05
 """Between two looks, in the usual case and while text is held."""
+LOOK_S: Final = 0.1
+"""What passes between two looks at the most: beyond that the console itself stood still, or the machine was busy elsewhere."""
 STUCK_S: Final = 1.0
 """After this long a key counts as acted on, whatever became of the widget it went to."""
 HIDDEN_S: Final = 0.3
@@ -108,7 +110,11 @@ class InputQueue:
     ) -> None:
         self._app, self._hand_on, self._tell = app, hand_on, tell
         self._waiting: deque[Typed] = deque()
-        self._openings: list[tuple[str, Callable[[], bool], float]] = []
+        self._openings: list[tuple[str, Callable[[], bool]]] = []
+        self._waited: dict[object, float] = {}
+        """How long what is waited for has been, in seconds: openings, and the key that is acted on (`None`)."""
+        self._looked = 0.0
+        """When that was counted last."""
         self._hold: tuple[str, Callable[[], bool | None], float] | None = None
         """What text is held for, whether that is there, and since when."""
         self._held = 0
@@ -116,19 +122,19 @@ class InputQueue:
         self._seen: WeakSet[Screen[Any]] = WeakSet()
         """Screens that have been drawn since they came up."""
         self._asked: WeakSet[Screen[Any]] = WeakSet()
-        self._acting_since = 0.0
-        """When the last key was handed on; 0 when it has been acted on."""
+        self._acting = False
+        """Whether the last key was handed on and has not been acted on."""
         self._hidden_since = 0.0
         self._polling = self._draining = False
 
     @property
     def idle(self) -> bool:
         """Whether all that was typed has been acted on."""
-        return not self._waiting and not self._acting_since
+        return not self._waiting and not self._acting
 
     def opening(self, what: str, ready: Callable[[], bool]) -> None:
         """Have keys wait until `ready`; `what` names in the notice what did not open in time."""
-        self._openings.append((what, ready, time.monotonic()))
+        self._openings.append((what, ready))
 
     def hold_text(self, what: str, there: Callable[[], bool | None]) -> None:
         """Have what is written wait until `there`; once that returns `None`, `what` is not to come, and the text is dropped."""
@@ -169,22 +175,34 @@ class InputQueue:
 
     def _blocked(self) -> bool:
         """Return whether the next key must wait; drop all that waits when it has waited too long."""
-        now = time.monotonic()
-        if self._acting_since:
-            if now - self._acting_since < STUCK_S:
+        passed = self._pass_time()
+        if self._acting:
+            if self._waits_on(None, passed) < STUCK_S:
                 return True
-            self._acting_since = 0.0
+            self._forget_acting()
         screen = self._app.screen
         if screen not in self._seen:
             self._await_screen(screen)
         for opening in list(self._openings):
-            what, ready, since = opening
-            if ready():
+            what, ready = opening
+            here = ready()
+            if here or self._waits_on(opening, passed) > PATIENCE_S:
                 self._openings.remove(opening)
-            elif now - since > PATIENCE_S:
-                self._openings.remove(opening)
-                self._drop(what)
+                self._waited.pop(opening, None)
+                if not here:
+                    self._drop(what)
         return bool(self._openings)
+
+    def _pass_time(self) -> float:
+        """Return the seconds since the last look. What we could not look at does not count: keys must not be dropped, nor
+        handed to what is behind, because importing a place takes long on a busy machine."""
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, LOOK_S), now
+        return passed
+
+    def _waits_on(self, what: object, passed: float) -> float:
+        self._waited[what] = waited = self._waited.get(what, 0.0) + passed
+        return waited
 
     def _await_screen(self, screen: Screen[Any]) -> None:
         """Wait until a screen that came up has been drawn once and has given its focus."""
@@ -224,7 +242,7 @@ class InputQueue:
             return True
         if isinstance(event, events.Paste):
             self._waiting.popleft()
-            self._take_text(event.text)
+            self._give_text(event.text)
             return True
         burst = self._burst()
         if burst is None:
@@ -232,7 +250,7 @@ class InputQueue:
         if burst:
             for _ in range(burst[1]):
                 self._waiting.popleft()
-            self._take_text(burst[0])
+            self._give_text(burst[0])
             return True
         self._waiting.popleft()
         if not self._unheard(event):
@@ -330,6 +348,13 @@ class InputQueue:
         what, when = focused.came
         return f"{what} came under the cursor just now: press again" if moment < when + READ_S else ""
 
+    def _give_text(self, text: str) -> None:
+        """Have a text taken; the next key waits until the field that took it has the focus."""
+        self._acting = True
+        target = self._app.focused or self._app.screen
+        self._take_text(text)
+        self._follow(target, target, ROUNDS)
+
     def _take_text(self, text: str) -> None:
         """Give text that came outside of a field to what has use for it: the focus, what it lies in, or what is shown."""
         screen = self._app.screen
@@ -346,7 +371,7 @@ class InputQueue:
     # following a key to its end
 
     async def _act(self, event: Typed) -> None:
-        self._acting_since = time.monotonic()
+        self._acting = True
         target = self._app.focused or self._app.screen
         await self._hand_on(event)
         self._follow(target, target, ROUNDS)
@@ -368,8 +393,12 @@ class InputQueue:
             self._app.call_later(self._app.call_later, self._acted)
 
     async def _acted(self) -> None:
-        self._acting_since = 0.0
+        self._forget_acting()
         await self.drain()
+
+    def _forget_acting(self) -> None:
+        self._acting = False
+        self._waited.pop(None, None)
 
 
 def _is_letter(event: Typed) -> bool:

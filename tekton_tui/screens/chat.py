@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
@@ -23,6 +24,8 @@ from tekton_tui.widgets.common.empty import EmptyState
 
 LAST = "chat:last"
 """Under which the backend keeps who was talked to last."""
+LAST_S = 0.5
+"""How long its answer is waited for, in seconds."""
 HEAD = "numa-ai"
 """The platform's overseer: whom a first conversation is with."""
 
@@ -44,6 +47,8 @@ class ChatPane(Vertical):
         self._opened: list[str] = []
         self.opening = False
         """Whether a conversation is on its way to the screen: keys wait for it."""
+        self._comes: Callable[[bool], bool] | None = None
+        """Takes whether there is somebody to write to, where that was asked for before the backend had said."""
 
     def compose(self) -> ComposeResult:
         yield ChatTabs(self._stores, id="chat-tabs")
@@ -54,6 +59,7 @@ class ChatPane(Vertical):
         # the first answer with code would wait for the import of the highlighter: it is done while nobody waits
         self.call_after_refresh(warm)
         self._stores.fleet.summary_changed.subscribe_widget(self, self._follow_fleet)
+        self._stores.connection.changed.subscribe_widget(self, self._follow_fleet)
         self._follow_fleet()
 
     @property
@@ -78,9 +84,18 @@ class ChatPane(Vertical):
     def focus_content(self) -> None:
         if self.current is not None:
             self.current.focus_composer()
-        else:
+        elif self._stores.fleet.rows or self._stores.connection.state != "attaching":
             self.opening = True
             self.call_after_refresh(self._open_first)
+        else:
+            # what is written waits for somebody to write to; the rest of the screen stays alive meanwhile
+            self._comes = self._commands.navigator.expect_chat()
+
+    def _open_expected(self) -> None:
+        """Show somebody if that was asked for before the backend had said who there is."""
+        comes, self._comes = self._comes, None
+        if comes is not None and comes(bool(self._stores.fleet.live())):
+            self.focus_content()
 
     def _open_first(self) -> None:
         """Show who was talked to last, unless somebody was named meanwhile."""
@@ -88,6 +103,7 @@ class ChatPane(Vertical):
             self._commands.controller.request(
                 GetPreference(LAST), self._open_last, otherwise=self._open_last, quiet=True
             )
+            self.set_timer(LAST_S, self._open_last)  # keys wait: a slow backend must not have them dropped
 
     def _open_last(self, last: Preference | None = None) -> None:
         """Show who was talked to last if that one runs, else the platform's head, else the first that runs."""
@@ -144,7 +160,8 @@ class ChatPane(Vertical):
 
     def _follow_fleet(self) -> None:
         """Keep a tab for each that runs and each that was opened, in the catalogue's order."""
-        rows = self._stores.fleet.rows.values()
+        if (rows := self._stores.fleet.rows.values()) or self._stores.connection.stale:
+            self._open_expected()
         ids = [row.id for row in rows if row.state in LIVE or row.id in self._opened]
         self.query_one(ChatTabs).ids = ids
         empty = self.query_one(EmptyState)

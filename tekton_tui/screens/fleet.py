@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import ClassVar, NamedTuple
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -18,7 +19,7 @@ from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal
 from tekton_tui.screens.columns import ColumnsScreen
 from tekton_tui.stores import Stores
-from tekton_tui.verbs import bindings
+from tekton_tui.verbs import OF_CURSOR, bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
 from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping, services_in_words, why_no_rows
@@ -31,7 +32,6 @@ from tekton_tui.widgets.fleet.plots import LOW, Plots
 
 DETAIL, NARROW_DETAIL = 9, 5
 """Rows of the detail, with its border, where the terminal is usual and where it is small."""
-ORDER_WORDS = {"need": "needs you first"}
 
 
 class _Shown(NamedTuple):
@@ -67,13 +67,13 @@ class FleetPane(Vertical):
         self._stores, self._commands = stores, commands
         self._shown: _Shown | None = None
         self._key_words: dict[str, str] = {}
-        self._detail_open = True
-        self._detail_extra = 0
-        self._zoomed = ""
+        self._plots = Plots(stores.fleet, id="fleet-plots")
+        self._detail_open, self._detail_extra = True, 0
+        self._zoomed, self._filtering = "", False
         self._offers_first = True  # until somebody ran, or it was put away
 
     def compose(self) -> ComposeResult:
-        yield Plots(self._stores.fleet, id="fleet-plots")
+        yield self._plots
         with Vertical(id="fleet-box", classes="framed"):
             yield EmptyState(id="fleet-empty")
             yield FleetGrid(self._stores.fleet, id="fleet-grid")
@@ -100,15 +100,11 @@ class FleetPane(Vertical):
     def grid(self) -> FleetGrid:
         return self.query_one(FleetGrid)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self) -> None:
         self._fit()
 
     def on_show(self) -> None:
         self._plots.draw()
-
-    @property
-    def _plots(self) -> Plots:
-        return self.query_one(Plots)
 
     def _fit(self) -> None:
         """Share the rows out: what the grid needs, and the rest for the detail; put the buttons on the grid's border."""
@@ -151,16 +147,18 @@ class FleetPane(Vertical):
 
     @property
     def first_shown(self) -> bool:
-        """Whether the first form stands here in the place of the grid."""
+        """Whether the first form stands here in the place of the grid; never over a filter that is being written."""
         platform = self._stores.fleet.platform
         ready = platform is not None and platform.lifecycle_on and bool(platform.starter)
-        return self._offers_first and ready and self._nothing_runs and not self._stores.connection.stale
+        offers = self._offers_first and not self._filtering
+        return offers and ready and self._nothing_runs and not self._stores.connection.stale
 
     def _offer_first(self, offers: bool) -> None:
         """Put the first form in the grid's place, or away."""
-        self._offers_first = offers
+        self._offers_first, self._filtering = offers, False
         self._shown = None
         self._summarise()
+        self.grid.came = self.query_one(FirstRun).came = ("", 0.0)  # a key asked for it
         self.focus_content()
 
     @on(FirstRun.Later)
@@ -171,12 +169,8 @@ class FleetPane(Vertical):
         """While the first form stands here, what acts on rows has no keys."""
         return action in ("launch_all", "filter", "new") or not self.first_shown
 
-    @on(Input.Submitted, "#fleet-filter")
     def focus_content(self) -> None:
-        if self.first_shown:
-            self.query_one(FirstRun).focus()
-        else:
-            self.grid.focus()
+        (self.query_one(FirstRun) if self.first_shown else self.grid).focus()
 
     def show_grid(self) -> FleetGrid:
         """Return the grid, shown."""
@@ -188,20 +182,20 @@ class FleetPane(Vertical):
         """Put the cursor on somebody who can be asked now, unless it is on one already."""
         here = self.grid.cursor_row
         if ids and (here is None or here.state not in LIVE):
-            self.grid.go_to(ids[0])
+            self.grid.go_to(ids[0], unasked=True)
 
     def show_created(self, ai_id: str) -> None:
         """Put the cursor on a new row; a filter that hides it is taken off."""
-        self.show_grid().go_to(ai_id)
+        self.show_grid().go_to(ai_id, unasked=True)
         if self.grid.filter_text and self.grid.cursor_ids != [ai_id]:
             self.grid.set_filter("")
             self.action_clear()
-            self.grid.go_to(ai_id)
+            self.grid.go_to(ai_id, unasked=True)
 
     def key_words(self) -> dict[str, str]:
         """Return what Enter does: it launches the team, launches one, or opens a chat."""
         row = self.grid.cursor_row
-        if self._nothing_runs:
+        if self._nothing_runs and self._stores.fleet.rows:
             return {"chat": "start a team"}
         return {"chat": "start"} if row is not None and row.state not in LIVE else {}
 
@@ -213,6 +207,8 @@ class FleetPane(Vertical):
         """Return why a verb has no use on the row under the cursor now."""
         row = self.grid.cursor_row
         ids = self.targets()
+        if not self._stores.fleet.rows and verb in OF_CURSOR:
+            return "nobody is known yet: the backend has not answered"
         if verb in ("stop", "kill") and ids and not any(self._stores.fleet.rows[ai_id].pid for ai_id in ids):
             who = f"{self._stores.fleet.names(ids)} does not run" if len(ids) == 1 else "none of these runs"
             return f"{who}: nothing to {verb}"
@@ -232,8 +228,8 @@ class FleetPane(Vertical):
         fleet, grid = self._stores.fleet, self.grid
         hidden = f" · {grid.hidden} hidden by filter" if grid.hidden else ""
         marked = f" · {len(fleet.marked)} marked" if fleet.marked else ""
-        grouped = ORDER_WORDS.get(grid.grouping, f"by {grid.grouping}")
-        order = f"by {grid.sort_column}" if grid.sort_column else grouped
+        by = grid.sort_column or grid.grouping
+        order = "needs you first" if by == "need" else f"by {by}"
         wall = " · wall" if grid.wall else ""
         running = sum(row.state in RUNNING for row in fleet.rows.values())
         down = sum(row.state in BROKEN for row in fleet.rows.values())
@@ -242,16 +238,11 @@ class FleetPane(Vertical):
         self._offers_first &= self._nothing_runs
         if turned := first != self.query_one(FirstRun).display:
             self._shown = None
+        counts = f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped"
         summary = _Shown(
-            f"Fleet · {len(fleet.rows)}{hidden}{marked}",
-            f" · {order}{wall}",
-            services_in_words(fleet)
-            or f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped",
-            self._hint(),
-            self._stores.connection.stale,
-            bool(fleet.live()),
-            grid.lines_wanted,
-        )
+            f"Fleet · {len(fleet.rows)}{hidden}{marked}", f" · {order}{wall}", services_in_words(fleet) or counts,
+            self._hint(), self._stores.connection.stale, bool(fleet.live()), grid.lines_wanted,
+        )  # fmt: skip
         if summary != self._shown:
             # titles, hint and layout cost a layout pass, and figures come every second: only what differs is written
             self._shown = summary
@@ -262,6 +253,9 @@ class FleetPane(Vertical):
             if turned and not first:
                 # who starts stands on top: a second Enter means nobody else
                 self.grid.action_move(-len(fleet.rows))
+            if turned:
+                came = ("the form" if first else "the list", monotonic())
+                self.grid.came = self.query_one(FirstRun).came = came
             if turned and had:
                 self.focus_content()
         self._name_keys()
@@ -282,12 +276,8 @@ class FleetPane(Vertical):
         box.border_title = Content.assemble(literal(air + shown.title), order)
         layout = "rows" if self.grid.wall else "wall"
         keys = (("/", "filter"), ("o", "order"), ("C", "columns"), ("L", layout))
-        box.border_subtitle = Content(" · ").join(
-            [
-                literal(shown.counts),
-                *(Content.assemble((key, "bold $text-primary"), f" {word}") for key, word in keys),
-            ]
-        )
+        named = [Content.assemble((key, "bold $text-primary"), f" {word}") for key, word in keys]
+        box.border_subtitle = Content(" · ").join([literal(shown.counts), *named])
         empty = self.query_one(EmptyState)
         empty.display = shown.hint is not None
         if shown.hint is not None:
@@ -319,6 +309,15 @@ class FleetPane(Vertical):
         self.grid.set_filter(event.value)
         self._summarise()
 
+    @on(Input.Submitted, "#fleet-filter")
+    def _filter_kept(self, event: Input.Submitted) -> None:
+        """Go back to the rows; what was written before anybody knew that nobody runs is the first question."""
+        self._filtering = False
+        if self.first_shown:
+            self.action_clear()
+            self.query_one(FirstRun).ask_first(event.value)
+        self.focus_content()
+
     def action_chat(self) -> None:
         fleet = self._stores.fleet
         row = self.grid.cursor_row
@@ -343,6 +342,7 @@ class FleetPane(Vertical):
         if self.first_shown:
             self.query_one(FirstRun).ask_first(text)
             return True
+        self._filtering = True
         self.query_one("#fleet-filter", Field).show_with(text)
         self._fit()
         return True
@@ -477,9 +477,9 @@ class FleetPane(Vertical):
             self._commands.copy(row.name, row.name)
 
     def action_filter(self) -> None:
-        self.show_grid()
+        self._offer_first(False)
         field = self.query_one("#fleet-filter", Input)
-        field.display = True
+        field.display = self._filtering = True
         self._fit()
         field.focus()
 
@@ -487,8 +487,9 @@ class FleetPane(Vertical):
         field = self.query_one("#fleet-filter", Input)
         if field.display:
             field.value = ""
-            field.display = False
+            field.display = self._filtering = False
             self._fit()
+            self._summarise()
         elif self._zoomed:
             self._zoomed = ""
             self._fit()

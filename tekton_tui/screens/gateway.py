@@ -60,6 +60,7 @@ class GatewayPane(Vertical):
     def on_mount(self) -> None:
         self._look()
         self.set_interval(LOOK_EVERY_S, self._look)
+        self._stores.connection.changed.subscribe_widget(self, self._look)
 
     def focus_content(self) -> None:
         self.query_one("#gateway-body").focus()
@@ -67,7 +68,7 @@ class GatewayPane(Vertical):
 
     def _look(self) -> None:
         """Read the report anew, unless an answer is still to come: over a slow line they would pile up."""
-        if self.display and not self._stores.connection.stale and not self._reading.under_way:
+        if self.display and self._stores.connection.state == "attached" and not self._reading.under_way:
             self._reading.request(GetGateway(), self._show)
 
     def on_resize(self) -> None:

@@ -25,7 +25,7 @@ from tekton_tui.transcript import Ending, Entry, Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.chat.failures import failure_words
 from tekton_tui.widgets.common.empty import EmptyState
-from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
+from tekton_tui.widgets.composer.composer import DRAFT_KEPT, Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.composer.text import preview_pipeline
 from tekton_tui.widgets.team.stage_strip import STATE_SYMBOLS, STATE_TONES, stage_rows
 
@@ -231,7 +231,8 @@ class PipesPane(Vertical):
         given, source = self._input, self._source
 
         def back(text: str) -> None:
-            self.draft(text)
+            if not self.query_one(Composer).take_draft(text):
+                self._commands.notify(DRAFT_KEPT)
             self.take_input(given, source)
 
         self._commands.pipelines.run(event.text, given, on_refused=back)

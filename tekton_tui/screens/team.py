@@ -20,7 +20,7 @@ from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam, Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.empty import EmptyState
-from tekton_tui.widgets.composer.composer import Choice, Composer, teaching_placeholder
+from tekton_tui.widgets.composer.composer import DRAFT_KEPT, Choice, Composer, teaching_placeholder
 from tekton_tui.widgets.composer.slash_commands import ABOUT_FILES, TEAM_VERBS, read_into, read_team_line
 from tekton_tui.widgets.composer.text import preview_line
 from tekton_tui.widgets.team.status_line import counts_row, hint_of, hint_row
@@ -227,9 +227,9 @@ class TeamPane(Vertical):
         self.view.action_discuss()
 
     def put_draft(self, text: str) -> None:
-        """Put a text into the composer, unless something is being written there."""
-        if self.query_one(Composer).empty:
-            self.query_one(Composer).draft = text
+        """Put a text into the composer, behind what is being written there."""
+        if not self.query_one(Composer).take_draft(text):
+            self._commands.notify(DRAFT_KEPT)
 
     def take_text(self, text: str) -> bool:
         """Put text that was typed or pasted outside of a field into the composer; nothing is sent."""

@@ -36,6 +36,14 @@ html, body { background: __GROUND__; color: __TEXT__; margin: 0; height: 100%; o
 body.-first-byte .begins, body:not(.-closed) .ended { display: none; }
 button { font: inherit; padding: .5em 2em; margin-top: 1em; color: __GROUND__; background: __ACCENT__; border: 0; cursor: pointer; }
 </style>
+<script>
+// That script sends what is typed whether or not the connection is open, and what is not open throws: the first keys would be lost.
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  if (this.readyState === WebSocket.CONNECTING) { this.addEventListener("open", () => send.call(this, data), {once: true}); }
+  else { send.call(this, data); }
+};
+</script>
 <script src="/static/js/textual.js"></script>
 </head>
 <body>

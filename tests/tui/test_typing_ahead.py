@@ -12,6 +12,8 @@ from tests.tui.pty_fleet import TOLD
 from tests.tui.terminal import Terminal
 
 PASTE = "\x1b[200~{}\x1b[201~"
+READ_S = 0.4
+"""After this long what came by itself could be read: keys act on it."""
 
 
 class Console(Terminal):
@@ -66,6 +68,7 @@ def done(fresh: Console) -> list[str]:
 def begin(fresh: Console) -> str:
     """Press Enter on the first form; return the question that was offered there."""
     offered = fresh.text.partition("asks")[2].partition("“")[2].partition("”")[0]
+    fresh.drain(READ_S)
     fresh.type("\r")
     fresh.wait_for("starting")
     return offered
@@ -85,6 +88,7 @@ def test_a_sentence_behind_the_key_of_a_place_goes_to_its_composer(console: Cons
 
 
 def test_a_sentence_behind_enter_on_a_row_goes_to_that_conversation(console: Console) -> None:
+    console.drain(READ_S)
     console.type("\rIs it the queue? x")
     console.wait_for("Is it the queue? x")
     assert console.calls() == []
@@ -125,6 +129,7 @@ def test_a_paste_into_a_composer_is_kept_whole(console: Console) -> None:
 
 
 def test_a_question_does_not_hear_what_was_typed_before_it_could_be_read(console: Console) -> None:
+    console.drain(READ_S)
     console.type("X\x1b[D\r\r")
     console.wait_for("Cancel")
     console.drain(0.5)

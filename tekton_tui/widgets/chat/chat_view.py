@@ -41,7 +41,7 @@ from tekton_tui.widgets.chat.sidebar import Sidebar, show_panel, toggle_panel
 from tekton_tui.widgets.chat.status_row import StatusRow, escape_words
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.search_bar import SearchBar
-from tekton_tui.widgets.composer.composer import Composer, teaching_placeholder
+from tekton_tui.widgets.composer.composer import DRAFT_KEPT, Composer, teaching_placeholder
 from tekton_tui.widgets.composer.files import Attached
 from tekton_tui.widgets.composer.slash_commands import EFFORTS, everybody, read_into, read_line, verbs_of
 from tekton_tui.widgets.composer.text import preview_line
@@ -138,13 +138,13 @@ class ChatView(Vertical):
         self.query_one(Composer).focus_field()
 
     def put_draft(self, text: str) -> None:
-        """Put a text into the composer, unless something is being written there."""
+        """Put a text into the composer, behind what is being written there."""
         composer = self.query_one(Composer)
         offered, own = self._commands.drafts.offered.pop(self.ai_id, ("", False))
         if composer.empty and text == offered:
             composer.offer(text, own=own)
-        elif composer.empty:
-            composer.draft = text
+        elif not composer.take_draft(text):
+            self._commands.notify(DRAFT_KEPT)
 
     def take_offer(self) -> None:
         """Show a first question that was put here since this was last on the screen."""

@@ -77,7 +77,7 @@ class QueueRows(Static):
 
     def _restore(self, kept: str) -> None:
         try:
-            self._held = msgspec.json.decode(kept, type=list[str])
+            self._held = [*msgspec.json.decode(kept, type=list[str]), *self._held]
         except msgspec.DecodeError as error:
             self._commands.notify(f"what was held here cannot be read: {error}", failed=True)
         self._draw()

@@ -32,9 +32,12 @@ class Field(Input):
         return safe_inline(suggestion)
 
     def show_with(self, text: str) -> None:
-        """Show the field with a text that was typed or pasted outside of it, and give it the focus."""
+        """Show the field with a text that was typed or pasted outside of it, and give it the focus; what is typed on follows it."""
         self.display = True
-        self.value = one_line(text.strip(), MAX_TEXT)
+        # selected, as on every focus, it would give way to the next letter: the rest of the same sentence
+        self.select_on_focus = False
+        self.value = one_line(text, MAX_TEXT) + " " * text[:MAX_TEXT].endswith(" ")
+        self.cursor_position = len(self.value)
         self.focus()
 
     def check_consume_key(self, key: str, character: str | None) -> bool:

@@ -31,6 +31,7 @@ POPUP_ROWS: Final = 8
 POPUP_CELLS: Final = 44
 HINT_CELLS: Final = 26
 NAME_CELLS: Final = 28
+DRAFT_KEPT: Final = "what was written here before is kept: ↑ in the empty field brings it"
 """Of a file's name at most."""
 
 __all__ = ["Choice", "Composer", "teaching_placeholder"]
@@ -146,6 +147,24 @@ class Composer(Vertical):
     @draft.setter
     def draft(self, text: str) -> None:
         self._editor.put(text)
+
+    def take_draft(self, text: str) -> bool:
+        """Put in what was written before; what is being written by now stays, and `up` in the empty field brings the other.
+
+        Returns whether it was put in.
+        """
+        if self.empty:
+            self.draft = text
+        elif text != self.draft:
+            before = self.take_back
+
+            def take_back() -> str:
+                self.take_back = before
+                return text
+
+            self.take_back = take_back
+            return False
+        return True
 
     @property
     def history(self) -> list[str]:

@@ -163,8 +163,8 @@ class FleetGrid(ScrollView, can_focus=True):
         first = self._head_rows - round(self.scroll_offset.y)
         return [(0, self._places[key] + first, partial(self._set_cursor, key)) for key in self._seen()]
 
-    def go_to(self, ai_id: str) -> None:
-        """Put the cursor on a row; one that is folded, or came just now, is shown."""
+    def go_to(self, ai_id: str, *, unasked: bool = False) -> None:
+        """Put the cursor on a row; one that is folded, or came just now, is shown. `unasked`: no key of this moment says so."""
         if ai_id not in self._places and ai_id in self._fleet.rows:
             self.rearrange()
             if ai_id not in self._places and STOPPED in self._places:
@@ -172,6 +172,8 @@ class FleetGrid(ScrollView, can_focus=True):
                 self.rearrange()
         if ai_id in self._places:
             self._set_cursor(ai_id)
+            if unasked:
+                self.came = (self._fleet.name_of(ai_id), monotonic())
 
     def show_unread(self, ids: frozenset[str]) -> None:
         """Mark those whose answers nobody has seen."""
@@ -307,7 +309,7 @@ class FleetGrid(ScrollView, can_focus=True):
                 self._fit()
             before = self._cursor
             self.rearrange()
-            if before not in (None, self._cursor) and (row := self.cursor_row) is not None:
+            if before != self._cursor and (row := self.cursor_row) is not None:
                 self.came = (row.name, monotonic())
             return
         for ai_id in dirty:
