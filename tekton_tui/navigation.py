@@ -189,6 +189,9 @@ class ScreenNavigator:
     def open_team(self, ids: Sequence[str] = ()) -> None:
         self._show("team", lambda pane: pane.address(list(ids)))
 
+    def find_conversations(self, words: str) -> None:
+        self._show("sessions", lambda pane: pane.take_text(words) if words else None)
+
     def open_team_session(self, session_id: str) -> None:
         self._show("team", lambda pane: pane.show_session(session_id))
 

@@ -64,6 +64,9 @@ class Navigator(Protocol):
     def open_team(self, ids: Sequence[str] = ()) -> None:
         """Show Team Chat, addressed to these specialists or to all that run."""
 
+    def find_conversations(self, words: str) -> None:
+        """Show all conversations, or those that hold these words."""
+
     def open_team_session(self, session_id: str) -> None:
         """Show an earlier conversation with the team."""
 

@@ -37,8 +37,7 @@ WIDE: Final = 150
 """Cells from which log or conversation stand beside what the queue says."""
 REST_S: Final = 0.25
 """The cursor rests this long before anything is read."""
-CARD_ROWS: Final = 11
-"""Of head, air and card, without list and log."""
+CARD_ROWS: Final = 11  # of head, air and card, without list and log
 LOW: Final = 12
 """With fewer rows there is no air, and the card has a row at least."""
 ASK_KEYS: Final = (
@@ -220,8 +219,9 @@ class NeedsPane(Vertical):
             if self.is_attached and item.id == self._more_of:
                 self._show_more(_log(read) if isinstance(read, LogText) else _exchange(read, item.request_id))
 
-        row = self._stores.fleet.rows.get(item.who)
-        if item.id != self._more_of or not self.is_on_screen:
+        row, records = self._stores.fleet.rows.get(item.who), self._stores.errors.records
+        told = any(number in records and records[number].evidence for number in item.errors)
+        if item.id != self._more_of or not self.is_on_screen or told:  # evidence is the end of the log
             return
         if item.kind in ("down", "error") and row is not None and row.transport != "api":
             # the newest lines tell why: no more of them than are seen without scrolling

@@ -38,7 +38,8 @@ NAME_CELLS, COUNT_CELLS = 13, 13
 
 
 class Entry(NamedTuple):
-    """A line: somebody (`session_id` empty), one of their conversations, or all conversations (`owner` empty)."""
+    """A line: somebody (`session_id` empty), one of their conversations, or all conversations (`owner` empty,
+    `session_id` the words that are sought in them)."""
 
     owner: str
     session_id: str
@@ -54,7 +55,7 @@ class Entry(NamedTuple):
 
 
 Chosen = tuple[str, str] | None
-"""Owner and session; the owner is empty for the list of all conversations."""
+"""Owner and session; without an owner the list of all conversations, and the words to find in it."""
 
 
 def entries_of(stores: Stores, sessions: Sequence[Session]) -> list[Entry]:
@@ -74,12 +75,14 @@ def entries_of(stores: Stores, sessions: Sequence[Session]) -> list[Entry]:
 
 
 def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
-    """Return the entries that match a query, the best first; all, in their order, for an empty one."""
+    """Return the entries that match a query, the best first, and the search in all conversations; all for an empty one."""
     if not query.strip():
         return list(entries)
     score = Matcher(query.strip()).match
-    scored = [(max(score(entry.name) * 2, score(entry.sought)), entry) for entry in entries]
-    return [entry for value, entry in sorted(scored, key=lambda pair: -pair[0]) if value > 0]
+    scored = [(max(score(entry.name) * 2, score(entry.sought)), entry) for entry in entries if entry.owner]
+    found = [entry for value, entry in sorted(scored, key=lambda pair: -pair[0]) if value > 0]
+    words = f"find “{query.strip()}” in every conversation"
+    return [*found, Entry("", query.strip(), "all", words, (6, 0.0))]
 
 
 class SwitcherScreen(ModalScreen[Chosen]):
@@ -154,10 +157,10 @@ class SwitcherScreen(ModalScreen[Chosen]):
 
     def _line(self, entry: Entry, cells: int) -> Content:
         row = self._stores.fleet.rows.get(entry.owner)
-        if entry.session_id:
-            sign, right = ("↳", "$text-muted"), age(-entry.rank[1])
-        elif row is None:
+        if not entry.owner:
             sign, right = ("…", "$text-muted"), ""
+        elif entry.session_id or row is None:
+            sign, right = ("↳", "$text-muted"), age(-entry.rank[1])
         else:
             unread = self._stores.attention.unread_of(entry.owner)
             sign = SYMBOLS[row.state], f"${tone_of_state(row)}"
@@ -223,7 +226,7 @@ def go_to(chosen: Chosen, stores: Stores, navigator: Navigator) -> None:
         return
     owner, session_id = chosen
     if not owner:
-        navigator.show("sessions")
+        navigator.find_conversations(session_id)
     elif owner in stores.fleet.rows:
         navigator.open_chat(owner, session_id)
     elif owner == "team":

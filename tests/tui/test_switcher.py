@@ -88,4 +88,17 @@ def test_what_matches_the_name_comes_before_what_matches_the_words(console: Make
     assert [entry.owner for entry in matching(entries, "apollo")][:1] == [
         "numa-ai"
     ]  # nobody else is known yet
-    assert matching(entries, "zzz") == [] and matching(entries, " ") == entries
+    assert [entry.words for entry in matching(entries, "zzz")] == ["find “zzz” in every conversation"]
+    assert matching(entries, " ") == entries
+
+
+async def test_words_that_nobody_is_called_are_sought_in_every_conversation(console: Maker) -> None:
+    app, client = await opened(console)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press_switch(app, client, pilot)
+        await pilot.press(*"friday")
+        await settle(pilot)
+        assert "find “friday” in every conversation" in screen_text(app)
+        await pilot.press("enter")
+        await settle(pilot, 10)
+        assert ListSessions(query="friday", limit=300) in client.called(ListSessions)
