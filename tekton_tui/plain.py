@@ -82,6 +82,7 @@ class PlainConsole:
     async def run(self) -> int:
         self._say("tekton, line by line. Attaching to the backend.")
         self._listen()
+        # a thread, for a read of a pipe or a terminal blocks; a daemon, for nobody can end it
         threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), daemon=True).start()
         feeding = asyncio.create_task(self._controller.run())
         try:
@@ -176,6 +177,7 @@ class PlainConsole:
 
     def _text(self, turn: LiveTurn, text: str) -> None:
         *whole, rest = (self._rest.get(turn.request_id, "") + text).split("\n")
+        # a paragraph without line ends would be said only when it is whole
         if len(rest) > LINE_CELLS and " " in rest:
             head, _, rest = rest.rpartition(" ")
             whole.append(head)

@@ -74,6 +74,7 @@ class ModelCommands:
         usable = [one for one in found.candidates if one.usable]
         choices = [(AUTO, "the best one", "that is there, now and at every start")]
         for number, one in enumerate(usable):
+            # what answers now says why it does; what could answer says what speaks for it
             here = found.current.means(one)
             marks = [f"answers now: {found.current.reason}".rstrip(": ")] if here else []
             marks += [size(one.size)] if one.size else []

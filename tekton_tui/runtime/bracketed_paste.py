@@ -71,6 +71,7 @@ class PasteSplitter:
         paste += data
         end = paste.find(END, self._searched)
         if end < 0:
+            # the end may be cut by the read: its first bytes are searched again
             self._searched = max(0, len(paste) - len(END) + 1)
             if len(paste) > MAX_PASTE_BYTES + len(END):
                 # Keep what may be the beginning of the end bracket.

@@ -143,6 +143,7 @@ class ModelScreen(Question[None]):
         label, bar = self.query_one("#model-progress", Static), self.query_one(ProgressBar)
         label.display = bool(words)
         label.update(literal(one_line(words, 66), "$text-muted"))
+        # the gateway says how far it is in words alone
         share = PERCENT.search(words)
         bar.display = share is not None
         if share is not None:

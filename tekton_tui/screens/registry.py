@@ -33,6 +33,7 @@ class ScreenRow(NamedTuple):
 
     def make(self, stores: Stores, commands: Commands) -> Widget:
         """Return a new widget of this screen, with the screen's name as its id."""
+        # named by text, so that the table imports no screen
         return getattr(import_module(self.module), self.widget)(stores, commands, id=self.name)
 
 

@@ -72,6 +72,7 @@ class SavedScreen(Question[str]):
         listing.add_options(Option(_line(name, text)) for name, text in self._rows)
         if self._rows:
             listing.highlighted = min(at, len(self._rows) - 1)
+        # a name is being written: the list must not take the keys
         if not self.query_one("#saved-name").display:
             listing.focus()
         self._say()

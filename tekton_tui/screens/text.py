@@ -50,6 +50,7 @@ def describe_screen(specialist: SpecialistDetail) -> TextScreen:
     lines = [literal(row.description, "bold"), Content("")]
     for name in SHOWN:
         value = getattr(row, name)
+        # a page of what is known has no place for what is not
         if value not in (None, "", [], {}, 0):
             lines.append(_line(name.replace("_", " "), _in_words(value)))
     if specialist.aliases:

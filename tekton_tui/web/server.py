@@ -170,6 +170,7 @@ def _token(url: str | None, token_file: str | None) -> tuple[str, str]:
         home = own_home()
         asyncio.run(_start(home))
         path = home.token
+    # the home's own token is written by us, for its owner alone
     if path.stat().st_mode & 0o077 and url:
         raise TektonError(
             f"{path} can be read by others on this machine; make it yours alone: chmod 600 {path}",

@@ -40,6 +40,7 @@ class Pins:
             return
         numbers = {entry.key: entry.message_id for entry in map(stored_entry, messages)}
         for entry in self._transcript.entries:
+            # all that were read get their numbers: the next pin asks nothing
             entry.message_id = entry.message_id or numbers.get(entry.key, 0)
         if wanted.message_id:
             self._pin(wanted)

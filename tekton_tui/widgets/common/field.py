@@ -33,6 +33,7 @@ class Field(Input):
 
     def show_with(self, text: str) -> None:
         """Show the field with a text that was typed or pasted outside of it, and give it the focus; what is typed on follows it."""
+        # shown before it has the focus: Textual gives none to what is hidden
         self.display = True
         # selected, as on every focus, it would give way to the next letter: the rest of the same sentence
         self.select_on_focus = False

@@ -54,6 +54,7 @@ class LineView(RichLog, can_focus=True):
     def add(self, lines: Iterable[tuple[str, str]]) -> None:
         """Add `(text, style)` lines; style is a theme colour name or empty."""
         for text, tone in lines:
+            # a full deque drops its oldest without a word
             if len(self.kept) == MAX_LINES:
                 self.dropped += 1
             self.kept.append((text, tone))

@@ -239,6 +239,7 @@ class Composer(Vertical):
         self.draft = text
         if not own:
             self._editor.select_all()
+        # not to be sent before it is drawn: the offer may come between a key and the next
         self._offered, self._seen_at = text, math.inf
         self.call_after_refresh(self._offer_seen)
 

@@ -130,6 +130,7 @@ class Editor(SafeTextArea):
         if len(self.text) > MAX_MARKED_CHARS:
             return line
         if self._marks_text != self.text:
+            # kept for the text they were made of: a line is asked for whenever it is drawn
             self._marks_text = self.text
             self._marks = marks_of(self.text)
         for mark in self._marks[line_index] if line_index < len(self._marks) else ():

@@ -118,6 +118,7 @@ class DetailPane(ScrollView, can_focus=True):
     def _fetch(self, ai_id: str) -> None:
         if self._shown != ai_id or not self.is_attached:
             return
+        # what is not seen is not worth a call; it is read when the pane is shown
         self._unread = not self.is_on_screen
         if self._unread:
             return
@@ -212,6 +213,7 @@ class DetailPane(ScrollView, can_focus=True):
         if len(before) == len(lines) and self.virtual_size.width == width:
             self._draw_changes(before, width)
             return
+        # who reads further up in the log stays there
         follows = TABS[self.tab] == "Log" and self.scroll_offset.y >= self.max_scroll_y
         self.virtual_size = Size(width, len(lines))
         if follows and len(before) != len(lines):
@@ -274,6 +276,7 @@ class DetailPane(ScrollView, can_focus=True):
             parts += [Content.styled(name, style), Content("  ")]
             self._tab_spans.append((at, at + len(name), number))
             at += len(name) + 2
+        # a border's text is laid out anew at every change: it is written only where it would be another
         self.border_title = Content.assemble(*parts)
         keys = (("[ ]", "tab"), ("d", "hide"), ("z", "zoom"))
         self.border_subtitle = Content(" · ").join(

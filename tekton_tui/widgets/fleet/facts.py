@@ -67,6 +67,7 @@ def overview(known: Known, width: int, height: int) -> list[Row]:
         bottom = bottom[: max(1, height - 1)]  # how it ended stands above, what it is there for last
         room = max(0, height - len(bottom))
         lines = top[:room]
+        # what it is stands at the bottom, wherever what it does ends
         lines += [[] for _ in range(room - len(lines))]
         lines += bottom
     if not beside:
@@ -402,6 +403,7 @@ def process(known: Known, width: int, height: int) -> list[Row]:
         samples = fleet.rates.get(row.id, ())
         rows = max(1, min(4, height - len(lines) - len(ends) - 2))
         cells = min(width, 2 * PLOT_CELLS)
+        # two samples stand in a cell of braille
         values = _whole_cells(samples, fleet, 2 * cells)
         if any(values) and height > 5:
             lines += [

@@ -99,6 +99,7 @@ class RowPainter:
             row = self._fleet.rows.get(ai_id)
             if row is None:
                 continue
+            # of several tiles in a line one is under the cursor: the ground is each tile's own
             under = (tokens.cursor if lit else tokens.panel) if ai_id == cursor else ground
             mark = "▌" if ai_id in self._fleet.marked else ""
             segments += [

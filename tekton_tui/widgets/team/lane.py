@@ -159,6 +159,7 @@ class Lane(Vertical):
         """Show how the turn ended; a failure keeps the text that came before it."""
         if self.turn is None or not self._ready:
             return
+        # facts and keys stand in the lane's own border and in the row below
         self.transcript.finish(self.turn.request_id, live_ending(self.turn)._replace(facts=(), remedy=AGAIN))
         self._sentence = first_sentence(self.text)
         self.unread = self.answered and not self.reading and not self.turn.stored

@@ -302,6 +302,7 @@ class Gantt(Widget, can_focus=True):
         """Show an earlier time, or a later one; at the end it follows again."""
         window, span = self.window, bars.SPANS[self._span][0]
         until = window.until + step * PAN_SHARE * span
+        # beyond the present there is nothing: it follows again
         self._held = until if until < gateway_time() else None
         self._changed()
 
