@@ -20,6 +20,7 @@ from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import LongQuestion
 from tekton_tui.stores import Stores
+from tekton_tui.stores.asks import how_closed
 from tekton_tui.transcript.cards import DiffLine, numbered
 from tekton_tui.widgets.common.ask_words import MOST_KEYS, arguments_of, behind, is_question, what_it_does
 
@@ -96,7 +97,7 @@ class AskDialog(LongQuestion[Choice]):
     def _answered_elsewhere(self, event: AskClosed) -> None:
         """Close what somebody else answered, or what its turn took with it; the keys typed now have nothing to answer."""
         if event.id == self._ask.id and self.is_current:
-            self.notify(f"{self._ask.tool}: {event.verdict} by {event.by}", markup=False)
+            self.notify(f"{how_closed(event)}: {self._ask.tool}", markup=False)
             self.dismiss(Choice("later"))
 
     @on(Button.Pressed)

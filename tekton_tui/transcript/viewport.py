@@ -157,10 +157,16 @@ class Viewport:
         part = min(1.0, max(0.0, y / max(1, self.height - 1)))
         return round(part * (self.total - self.height))
 
-    def load(self, entries: Sequence[Entry]) -> None:
-        """Replace everything and go to the tail."""
-        self.flow.load(entries)
+    def load(self, entries: Sequence[Entry], *, stay: bool = False) -> None:
+        """Replace everything and go to the tail; with `stay` a reader who has left it stays at the message that is read."""
+        flow, held = self.flow, self._held if stay else None
+        key = flow.entries[held.number - flow.first].key if held is not None and flow.entries else ""
+        flow.load(entries)
         self.follow()
+        if held is not None and entries:
+            # a message that is not among them is older than they are: their beginning is the nearest
+            at = next((at for at, entry in enumerate(entries) if entry.key == key), -1)
+            self._held = Place(at, held.piece, held.row) if at >= 0 else Place(0, 0, 0)
 
     def _draw_end(self, margin: int) -> None:
         last = self.flow.end - 1

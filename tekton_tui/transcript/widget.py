@@ -99,10 +99,10 @@ class Transcript(ScrollView, can_focus=True):
         """Whether the tail is held in view."""
         return self._viewport.following
 
-    def load(self, entries: Sequence[Entry]) -> None:
-        """Replace everything, stop searching and go to the tail; costs the same however many there are."""
+    def load(self, entries: Sequence[Entry], *, stay: bool = False) -> None:
+        """Replace everything and stop searching; costs the same however many there are. Goes to the tail: see `Viewport.load`."""
         self._cursor.clear()
-        self._viewport.load(entries)
+        self._viewport.load(entries, stay=stay)
         self._search = self._hit = None
         self._request_frame()
 

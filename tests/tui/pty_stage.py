@@ -29,8 +29,10 @@ from backend.schema.params import (
     Chat,
     DeleteSession,
     GetHistory,
+    GetPreference,
     Kill,
     Launch,
+    ListMessages,
     ListModels,
     ListSessions,
 )
@@ -45,7 +47,9 @@ from backend.schema.results import (
     History,
     KillResult,
     LaunchReport,
+    MessageList,
     Model,
+    Preference,
     ProviderList,
     ProviderModels,
     SessionDeleted,
@@ -193,6 +197,13 @@ class Stage(FakeClient):
             params.specialist_id,
             f"s-{params.specialist_id}",
             stored if params.specialist_id == f"{name}-ai" else [],
+        )
+        self.answers[ListMessages] = MessageList(stored)
+
+    def do_draft(self, place: str, text: str) -> None:
+        """This was being written at a place before."""
+        self.answers[GetPreference] = lambda params: Preference(
+            params.key, text if params.key == f"draft:{place}" else None
         )
 
     def do_hold(self, name: str) -> None:

@@ -204,12 +204,14 @@ class ChatView(Vertical):
         """Replace the transcript by the newest messages, what has ended since they were asked for, and what is under way."""
         if not self.is_attached:
             return
-        self.session_id = self._shown_session = session_id
+        same, self.session_id = session_id == self._shown_session, session_id
+        self._shown_session = session_id
         transcript, running = self._transcript, self.running()
         self._branching.load(messages)
         kept = without_running(self._branching.on_way(messages), {turn.request_id for turn in running})
         ended = [turn for turn in ended if self._mine(turn)]
-        transcript.load(with_ended(self._entries(kept), ended, messages, self._stores.fleet.title_of))
+        entries = with_ended(self._entries(kept), ended, messages, self._stores.fleet.title_of)
+        transcript.load(entries, stay=same)
         self._live.forget()
         self._live.show({message.request_id for message in kept})
         self._show_emptiness()

@@ -156,13 +156,13 @@ class Composer(Vertical):
         if self.empty:
             self.draft = text
         elif text != self.draft:
-            before = self.take_back
+            editor, before = self._editor, self._editor.take_back
 
             def take_back() -> str:
-                self.take_back = before
+                editor.take_back = before
                 return text
 
-            self.take_back = take_back
+            editor.take_back = take_back
             return False
         return True
 
