@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
 import random
 import sqlite3
 import statistics
@@ -20,13 +21,18 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.memory import MemoryStore, Retention, SqliteStore, TokenEstimator, choose_window
+from backend.memory.sqlite import retention as retain
+from backend.memory.sqlite.database import SqliteDatabase
+from backend.memory.sqlite.executor import Work
 from backend.schema.records import StoredMessage
 from tests.redis_server import RedisServer
 
+T = TypeVar("T")
 APPENDED = 4_000
 """Messages of each measure of appends."""
 WINDOW = 40
@@ -205,32 +211,69 @@ async def searches(store: MemoryStore, sessions: list[str], rng: random.Random) 
 
 
 async def retention(store: SqliteStore, number: int) -> None:
-    """Delete nine tenths of the messages and print what is left of the file, and what an append waits meanwhile."""
+    """Delete nine tenths of the messages and print what is left of the file, and what an append waits with and without.
+
+    Every other two seconds the retention pauses, so that both are measured under the same load.
+    """
     oldest = (await store.messages.search("disk", limit=1)).hits[0].message.created_at
     session = await store.sessions.default("numa-ai")
-    waits: list[float] = []
+    waits: dict[bool, list[float]] = {True: [], False: []}
+    held: list[float] = []
+    goes_on = asyncio.Event()
+    goes_on.set()
+    real = retain._slice  # pyright: ignore[reportPrivateUsage]
+
+    async def paused(database: SqliteDatabase, work: Work[T]) -> T:
+        await goes_on.wait()
+
+        def timed(connection: sqlite3.Connection) -> T:
+            began = time.perf_counter()
+            result = work(connection)
+            held.append((time.perf_counter() - began) * 1000)
+            return result
+
+        return await real(database, timed)
 
     async def talk() -> None:
         while True:
-            began = time.perf_counter()
+            meanwhile, began = goes_on.is_set(), time.perf_counter()
             await store.messages.append(
                 StoredMessage(0, session.id, "you", "user", "new", oldest + DAY_S * 10)
             )
-            waits.append((time.perf_counter() - began) * 1000)
+            if meanwhile == goes_on.is_set():
+                waits[meanwhile].append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.02)
 
-    talking = asyncio.create_task(talk())
+    async def pause() -> None:
+        while True:
+            await asyncio.sleep(2)
+            goes_on.clear()
+            await asyncio.sleep(2)
+            goes_on.set()
+
+    retain._slice = paused  # pyright: ignore[reportPrivateUsage]
+    beside = [asyncio.create_task(talk()), asyncio.create_task(pause())]
     before, began = store.path.stat().st_size, time.perf_counter()
     report = await store.retain(Retention(messages_days=1), oldest + DAY_S - number * SECONDS_APART / 10)
     took = time.perf_counter() - began
-    talking.cancel()
+    for task in beside:
+        task.cancel()
+    retain._slice = real  # pyright: ignore[reportPrivateUsage]
     left = store.path.stat().st_size
+    show("retention of nine tenths, pauses included", took, "s", f"{report.messages_deleted:,} messages")
     show(
-        "retention of nine tenths",
-        took,
-        "s",
-        f"{report.messages_deleted:,} messages; append meanwhile: p99 {quantile(waits, 99):.1f} ms",
+        "a slice of it holds the writing thread: p99",
+        quantile(held, 99),
+        "ms",
+        f"max {max(held):.1f}, median {quantile(held, 50):.1f}",
     )
+    for meanwhile, name in ((False, "without"), (True, "with")):
+        show(
+            f"append {name} retention: p99",
+            quantile(waits[meanwhile], 99),
+            "ms",
+            f"median {quantile(waits[meanwhile], 50):.2f}, {len(waits[meanwhile]):,} appends, load {os.getloadavg()[0]:.0f}",
+        )
     least = await asyncio.to_thread(packed_size, store.path)
     verdict = "reached" if left <= 1.2 * least else "MISSED"
     show(

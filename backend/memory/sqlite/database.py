@@ -180,6 +180,17 @@ class SqliteDatabase:
 
         await self.run("writer", checkpoint, alone=True)
 
+    async def write_back(self) -> None:
+        """Write the log back into the file beside the writing thread, which goes on meanwhile."""
+
+        def write_back() -> None:
+            # the thread has a connection of its own; whoever reads only may do this, too
+            with contextlib.closing(connect(self.path, read_only=True)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+        with contextlib.suppress(sqlite3.Error):  # the writing thread does it then
+            await asyncio.to_thread(write_back)
+
     def figures(self) -> dict[str, int]:
         """Return bytes on disk (write-ahead log included) and the jobs that wait for each thread."""
         files = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal")]

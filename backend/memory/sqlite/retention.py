@@ -7,6 +7,7 @@ is finished at the next `open` or `retain`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import time
 from typing import Any
@@ -20,21 +21,26 @@ from backend.memory.sqlite.layout import session_key
 from backend.memory.values import pack
 
 AT_REST = "id NOT IN (SELECT session_id FROM open_turns)"
-SLICE_MESSAGES = 100
-"""Messages deleted or packed in one transaction (some tens of milliseconds)."""
+SLICE_MESSAGES = 25
+"""Messages deleted or packed in one transaction (two milliseconds of processor: an append waits for one slice at most)."""
 SLICE_ROWS = 1_000
-SLICE_WORDS = 500
+SLICE_WORDS = 200
 """Words that are looked for in one transaction."""
-SLICE_PAGES = 500
+SLICE_PAGES = 200
 """Pages of the file that are freed in one transaction."""
-SLICE_MERGED = 16
+SLICE_MERGED = 4
 """Pages of the index that are merged in one transaction."""
+SLICES_LOGGED = 8
+"""Slices after which the log is written back, before it is so long that the writing thread does it, and appends wait for the disk."""
+_slices = itertools.count(1)
 
 
 async def _slice(database: SqliteDatabase, work: Work[T]) -> T:
     """Do one slice, then leave the writing thread to others for as long as it took."""
     began = time.monotonic()
     result = await database.write(work)
+    if next(_slices) % SLICES_LOGGED == 0:
+        await database.write_back()
     await asyncio.sleep(time.monotonic() - began)
     return result
 
