@@ -22,22 +22,8 @@ from backend.cluster.peers import Peers
 from backend.cluster.replica import Replica
 from backend.cluster.replicated_log import ReplicatedLog
 from backend.memory.shared_log import SharedLog
+from backend.schema import events
 from backend.schema.errors import ErrorCode, TektonError
-from backend.schema.events import (
-    AskClosed,
-    AskOpened,
-    ErrorEntry,
-    ErrorsAcknowledged,
-    Event,
-    PipelineEnd,
-    ServiceEvent,
-    SpecialistEvent,
-    SpecialistGone,
-    TeamEnd,
-    Topic,
-    TurnStarted,
-    event_decoder,
-)
 from backend.schema.frames import Phase, StreamChunk, StreamEnd, StreamError, StreamPhase, Usage
 from backend.schema.params import AnyParams
 from backend.schema.records import (
@@ -50,7 +36,7 @@ from backend.schema.tools import Ask
 
 log = logging.getLogger(__name__)
 
-FOLDED: frozenset[Topic] = frozenset({"chat", "fleet", "errors", "pipes", "asks"})
+FOLDED: frozenset[events.Topic] = frozenset({"chat", "fleet", "errors", "pipes", "asks"})
 EMPTIED = (
     "the store was emptied, or brought back from an older copy, while this gateway ran: conversations, errors and usage that "
     "it does not hold any more are lost. This gateway goes on"
@@ -191,10 +177,10 @@ async def join(shared_log: SharedLog, *, max_bytes: int) -> Joined:
     stream, replica = ReplicatedLog(shared_log, max_bytes=max_bytes), Replica()
     peers = Peers(shared_log, stream)
 
-    def fold(origin: str, topic: Topic, lines: Sequence[bytes], old: bool) -> None:
+    def fold(origin: str, topic: events.Topic, lines: Sequence[bytes], old: bool) -> None:
         if topic in FOLDED:
             for line in lines:
-                replica.take(origin, event_decoder.decode(line))
+                replica.take(origin, events.event_decoder.decode(line))
 
     stream.on_lines = fold
     await stream.begin()
@@ -345,32 +331,32 @@ class Membership:
 
     # the log
 
-    def _on_lines(self, origin: str, topic: Topic, lines: Sequence[bytes], old: bool) -> None:
+    def _on_lines(self, origin: str, topic: events.Topic, lines: Sequence[bytes], old: bool) -> None:
         if topic not in FOLDED:
             return
         # what was in the log before we joined is in the rows already; what is ours was applied when it was published
         foreign = not old and not self._ours(origin)
         for line in lines:
-            event: Event = event_decoder.decode(line)
+            event: events.Event = events.event_decoder.decode(line)
             if foreign:
                 self._apply_foreign(event)
             self.replica.take(origin, event)
 
-    def _apply_foreign(self, event: Event) -> None:
+    def _apply_foreign(self, event: events.Event) -> None:
         """Show what another gateway's turns, and its lead of the fleet, change here."""
         fleet = self._fleet
         match event:
-            case SpecialistGone() if not self.peers.leads:
+            case events.SpecialistGone() if not self.peers.leads:
                 fleet.follower.drop(event.id)
-            case SpecialistEvent() if not self.peers.leads:
+            case events.SpecialistEvent() if not self.peers.leads:
                 fleet.follower.copy(event.status)
-            case ServiceEvent() if event.status.name != STORE:
+            case events.ServiceEvent() if event.status.name != STORE:
                 fleet.follower.copy_service(event.status)
-            case ErrorEntry() | ErrorsAcknowledged():
+            case events.ErrorEntry() | events.ErrorsAcknowledged():
                 self._local.show_unacknowledged(event.unacknowledged)
-            case AskOpened() | AskClosed():
+            case events.AskOpened() | events.AskClosed():
                 self._local.asks_changed()
-            case TurnStarted() if event.ai_id in self._rows():
+            case events.TurnStarted() if event.ai_id in self._rows():
                 fleet.turn_began(event.ai_id, event.request_id)
             case StreamChunk() | StreamPhase() | StreamEnd() | StreamError():
                 run = self.replica.turns.get(event.request_id)
@@ -430,18 +416,18 @@ class Membership:
         await self._local.end_lost_turns({key: run.as_active() for key, run in runs.items()})
         for origin, ask in list(replica.asks.values()):
             if lost(origin):
-                gone = AskClosed(ask.id, ask.ai_id, "deny", "its gateway ended")
+                gone = events.AskClosed(ask.id, ask.ai_id, "deny", "its gateway ended")
                 self.stream.publish("asks", gone, key=ask.request_id)
         for team in [team for team in replica.teams.values() if lost(team.origin)]:
             start = team.start
             failed = team.failed + max(0, len(start.lanes) - team.answered - team.failed - team.cancelled)
             took = max(0.0, time.time() - start.timestamp)  # its gateway's clock may be ahead of ours
-            end = TeamEnd(start.request_id, team.answered, failed, team.cancelled, took)
+            end = events.TeamEnd(start.request_id, team.answered, failed, team.cancelled, took)
             self.stream.publish("chat", end, key=start.request_id)
         for start in [start for origin, start in replica.pipes.values() if lost(origin)]:
             text = "the gateway that ran this pipeline ended meanwhile"
             took = max(0.0, time.time() - start.timestamp)  # its gateway's clock may be ahead of ours
-            lost_pipe = PipelineEnd(start.request_id, False, "", took, 0, "backend_lost", text)
+            lost_pipe = events.PipelineEnd(start.request_id, False, "", took, 0, "backend_lost", text)
             self.stream.publish("pipes", lost_pipe, key=start.request_id)
 
     def is_own_past(self, origin: str) -> bool:
@@ -481,7 +467,7 @@ class Membership:
         self._fleet.show_service(STORE, "Redis store", reason, ended="failed", publish=False)
         self._local.record_failure("memory", "internal", reason)
         service = next(row for row in self._fleet.services() if row.name == STORE)
-        self.stream.announce("fleet", ServiceEvent(service, service.since))
+        self.stream.announce("fleet", events.ServiceEvent(service, service.since))
 
     def _rows(self) -> dict[str, SpecialistStatus]:
         return {row.id: row for row in self._fleet.statuses()}

@@ -11,17 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from backend.schema.events import (
-    AskClosed,
-    AskOpened,
-    Event,
-    PipelineEnd,
-    PipelineStart,
-    TeamEnd,
-    TeamStart,
-    TurnChanged,
-    TurnStarted,
-)
+from backend.schema import events
 from backend.schema.frames import Phase, StreamChunk, StreamEnd, StreamError, StreamPhase, StreamReasoning
 from backend.schema.records import ActiveTurn
 from backend.schema.tools import Ask
@@ -52,7 +42,7 @@ class ReplicaTeam:
     """A team turn under way, with the ends of its lanes so far."""
 
     origin: str
-    start: TeamStart
+    start: events.TeamStart
     answered: int = 0
     failed: int = 0
     cancelled: int = 0
@@ -64,7 +54,7 @@ class Replica:
     def __init__(self) -> None:
         self.turns: dict[str, ReplicaTurn] = {}
         self.teams: dict[str, ReplicaTeam] = {}
-        self.pipes: dict[str, tuple[str, PipelineStart]] = {}
+        self.pipes: dict[str, tuple[str, events.PipelineStart]] = {}
         self.asks: dict[str, tuple[str, Ask]] = {}
         self._owners: OrderedDict[str, str] = OrderedDict()
 
@@ -75,38 +65,38 @@ class Replica:
         """
         return self._owners.get(request_id, "")
 
-    def take(self, origin: str, event: Event) -> None:
+    def take(self, origin: str, event: events.Event) -> None:
         """Fold one event in."""
         match event:
             case StreamChunk() | StreamReasoning() | StreamPhase():
                 if (run := self.turns.get(event.request_id)) is not None:
                     _progress(run, event)
-            case TurnStarted():
+            case events.TurnStarted():
                 self._own(event.request_id, origin)
                 self.turns[event.request_id] = ReplicaTurn(origin, _active(event))
             case StreamEnd() | StreamError():
                 self._end(event)
-            case TeamStart():
+            case events.TeamStart():
                 self._own(event.request_id, origin)
                 self.teams[event.request_id] = ReplicaTeam(origin, event)
-            case TurnChanged():
+            case events.TurnChanged():
                 self._change(event)
-            case TeamEnd():
+            case events.TeamEnd():
                 self.teams.pop(event.request_id, None)
-            case PipelineStart():
+            case events.PipelineStart():
                 self._own(event.request_id, origin)
                 self.pipes[event.request_id] = (origin, event)
-            case PipelineEnd():
+            case events.PipelineEnd():
                 self.pipes.pop(event.request_id, None)
-            case AskOpened(ask):
+            case events.AskOpened(ask):
                 self._own(ask.id, origin)
                 self.asks[ask.id] = (origin, ask)
-            case AskClosed():
+            case events.AskClosed():
                 self.asks.pop(event.id, None)
             case _:
                 pass
 
-    def _change(self, event: TurnChanged) -> None:
+    def _change(self, event: events.TurnChanged) -> None:
         if (run := self.turns.get(event.request_id)) is not None:
             run.turn.prompt = event.prompt
         elif (team := self.teams.get(event.request_id)) is not None:
@@ -146,7 +136,7 @@ def _progress(run: ReplicaTurn, event: StreamChunk | StreamReasoning | StreamPha
         turn.phase, turn.phase_since = phase, now
 
 
-def _active(event: TurnStarted) -> ActiveTurn:
+def _active(event: events.TurnStarted) -> ActiveTurn:
     return ActiveTurn(
         event.request_id,
         event.ai_id,

@@ -16,17 +16,7 @@ import msgspec
 
 from backend.log import redact
 from backend.memory.store import MessageStore, SessionStore
-from backend.schema.content import (
-    FilePart,
-    ImagePart,
-    Part,
-    ReasoningPart,
-    RefusalPart,
-    TextPart,
-    ToolCall,
-    ToolResult,
-    size_of,
-)
+from backend.schema import content
 from backend.schema.records import Export, Session, StoredMessage
 from backend.text import escaped, safe
 
@@ -83,14 +73,14 @@ def _masked_message(message: StoredMessage, secrets: Sequence[str]) -> StoredMes
     return masked
 
 
-def _masked_part(part: Part, secrets: Sequence[str]) -> Part:
+def _masked_part(part: content.Part, secrets: Sequence[str]) -> content.Part:
     """Return a copy of a part whose words hold no secret; bytes and signatures stay as they are."""
     match part:
-        case TextPart() | ReasoningPart() | RefusalPart():
+        case content.TextPart() | content.ReasoningPart() | content.RefusalPart():
             return msgspec.structs.replace(part, text=redact(part.text, *secrets))
-        case ToolCall():
+        case content.ToolCall():
             return msgspec.structs.replace(part, arguments=redact(part.arguments, *secrets))
-        case ToolResult():
+        case content.ToolResult():
             inner = [_masked_part(one, secrets) for one in part.parts]
             return msgspec.structs.replace(part, content=redact(part.content, *secrets), parts=inner)
         case _:
@@ -126,21 +116,21 @@ def _markdown(session: Session, messages: list[StoredMessage]) -> list[str]:
     return lines
 
 
-def _part_lines(part: Part) -> list[str]:
+def _part_lines(part: content.Part) -> list[str]:
     """Return what a part is beside the message's text."""
     match part:
-        case ImagePart() | FilePart():
-            kind = "image" if isinstance(part, ImagePart) else "file"
+        case content.ImagePart() | content.FilePart():
+            kind = "image" if isinstance(part, content.ImagePart) else "file"
             where = f", {visible(part.url)[:200]}" if part.url else ""
             named = f" {visible(part.name)}" if part.name else ""
-            size = part.size or size_of(part.data)
+            size = part.size or content.size_of(part.data)
             return [
                 f"*{kind}{named} ({visible(part.media_type) or 'type unknown'}, {size:,} bytes{where})*",
                 "",
             ]
-        case ToolCall():
+        case content.ToolCall():
             return [f"*asked for the tool {visible(part.name)}:*", "", *_fenced(part.arguments), ""]
-        case ToolResult():
+        case content.ToolResult():
             how = "failed" if part.is_error else "gave"
             text = part.content or "(no text)"
             return [f"*the tool {visible(part.name or part.call_id)} {how}:*", "", *_fenced(text), ""]

@@ -14,17 +14,7 @@ from msgspec import Meta, Struct
 
 from backend.config import BareAddress, KeyedSettings, ProviderInfo
 from backend.home import Home
-from backend.providers.base import (
-    CompletionRequest,
-    Loading,
-    ModelInfo,
-    ModelNotFound,
-    ProviderError,
-    ProviderFault,
-    ProviderHealth,
-    StreamItem,
-    Unable,
-)
+from backend.providers import base
 from backend.providers.chat_messages import arguments_object, chat_tools, result_text
 from backend.providers.choice import display_name
 from backend.providers.http import client_options, from_error, quiet_libraries, read_error
@@ -103,7 +93,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
         super().__init__(own, own.address, home, environment)
         self._windows: dict[str, _Window] = {}
 
-    async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
+    async def stream(self, request: base.CompletionRequest) -> AsyncIterator[base.StreamItem]:
         model = request.model or self._own.model
         messages = [{"role": "system", "content": request.system}] if request.system else []
         messages += ollama_messages(request.messages)
@@ -121,7 +111,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
                 try:
                     await asyncio.wait({first}, timeout=LOADING_AFTER_S)
                     if not first.done() and not await self._loaded(model):
-                        yield Loading(f"loading {display_name('ollama', model)}")
+                        yield base.Loading(f"loading {display_name('ollama', model)}")
                     async with aclosing(read(_joined(first, chunks), reader)) as items:
                         async for item in items:
                             yield item
@@ -132,16 +122,16 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
         except Exception as error:
             raise self._failure(error, model, begun=reader.begun) from error
 
-    async def health(self, model: str) -> ProviderHealth:
+    async def health(self, model: str) -> base.ProviderHealth:
         try:
             names = [info.name for info in await self._listed(ASK_TIMEOUT_S)]
-        except ProviderError as error:
-            return ProviderHealth(False, error.message)
+        except base.ProviderError as error:
+            return base.ProviderHealth(False, error.message)
         if _is_among(model, names):
-            return ProviderHealth(True, f"{self._where} has {model}")
-        return ProviderHealth(False, _not_pulled(model), model_missing=True)
+            return base.ProviderHealth(True, f"{self._where} has {model}")
+        return base.ProviderHealth(False, _not_pulled(model), model_missing=True)
 
-    async def models(self) -> list[ModelInfo]:
+    async def models(self) -> list[base.ModelInfo]:
         return await self._listed(ASK_TIMEOUT_S * 2)
 
     async def context_window(self, model: str) -> int:
@@ -168,7 +158,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
         try:
             vectors = msgspec.convert(made.get("embeddings"), list[list[float]])
         except msgspec.ValidationError as error:
-            raise ProviderFault(f"{WHO} answered no vectors: {error}") from error
+            raise base.ProviderFault(f"{WHO} answered no vectors: {error}") from error
         count = made.get("prompt_eval_count")
         return vectors, Usage(input_tokens=count if isinstance(count, int) else 0)
 
@@ -188,7 +178,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
                 notes.append(f"effort {effort} was not sent: {model} does not think before it answers")
         return notes
 
-    async def pull(self, model: str) -> AsyncIterator[Loading]:
+    async def pull(self, model: str) -> AsyncIterator[base.Loading]:
         """Have Ollama fetch a model; yields its progress in words and bytes.
 
         Closing the iterator ends the fetch; Ollama keeps what it has and goes on from there another time.
@@ -243,7 +233,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
             raise self._refused(model, response, response.text)
         return _object(decode(response.content))
 
-    async def _options(self, request: CompletionRequest, model: str) -> dict[str, Any]:
+    async def _options(self, request: base.CompletionRequest, model: str) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if request.temperature is not None:
             options["temperature"] = request.temperature
@@ -285,7 +275,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
             return True
         return _is_among(model, [info.name for info in running])
 
-    async def _listed(self, timeout_s: float) -> list[ModelInfo]:
+    async def _listed(self, timeout_s: float) -> list[base.ModelInfo]:
         try:
             return _models(await self._ask("/api/tags", timeout_s=timeout_s))
         except Exception as error:
@@ -294,11 +284,11 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
     def _secrets(self) -> tuple[str, ...]:
         return (self._key, self._user, urlsplit(self._address).password or "")
 
-    def _refused(self, model: str, response: httpx.Response, body: str) -> ProviderError:
+    def _refused(self, model: str, response: httpx.Response, body: str) -> base.ProviderError:
         """Return the error for a status; a 404 is about the model only where Ollama's own words name it."""
         upstream, words = self._upstream(model), read_error(body)
         if response.status_code == 404 and words.is_object and model and model in words.message:
-            return ModelNotFound(_not_pulled(model), evidence=upstream.evidence(body))
+            return base.ModelNotFound(_not_pulled(model), evidence=upstream.evidence(body))
         return super()._refused(model, response, body)
 
 
@@ -315,7 +305,7 @@ def _object(value: object) -> dict[str, Any]:
     return cast(dict[str, Any], value)
 
 
-def _models(listing: dict[str, Any]) -> list[ModelInfo]:
+def _models(listing: dict[str, Any]) -> list[base.ModelInfo]:
     """Return the models of a listing, by either of the names Ollama gives them."""
     rows = listing.get("models")
     if not isinstance(rows, list):
@@ -324,7 +314,9 @@ def _models(listing: dict[str, Any]) -> list[ModelInfo]:
     names = [str(entry.get("model") or entry.get("name") or "") for entry in entries]
     sizes = [count(entry.get("size"), MAX_BYTES) or 0 for entry in entries]
     return [
-        ModelInfo(name, display_name("ollama", name), size, abilities=_abilities(entry.get("capabilities")))
+        base.ModelInfo(
+            name, display_name("ollama", name), size, abilities=_abilities(entry.get("capabilities"))
+        )
         for name, size, entry in zip(names, sizes, entries, strict=True)
     ]
 
@@ -365,14 +357,14 @@ def ollama_messages(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
 
 def _pictures(parts: list[ImagePart]) -> dict[str, list[str]]:
     if any(part.url and not part.data for part in parts):
-        raise Unable("Ollama takes the bytes of a picture, not its address: send it in base64")
+        raise base.Unable("Ollama takes the bytes of a picture, not its address: send it in base64")
     return {"images": [part.data for part in parts]} if parts else {}
 
 
-def _progress(step: dict[str, Any]) -> Loading:
+def _progress(step: dict[str, Any]) -> base.Loading:
     done, total = (count(step.get(name), MAX_BYTES) or 0 for name in ("completed", "total"))
     share = f" {100 * done // total} % of {total / 1e9:.1f} GB" if total else ""
-    return Loading(f"{step.get('status') or ''}{share}", done, total)
+    return base.Loading(f"{step.get('status') or ''}{share}", done, total)
 
 
 def _is_among(model: str, names: list[str]) -> bool:

@@ -6,27 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from backend.providers.chat_messages import data_url, result_text
-from backend.schema.content import (
-    AnswerOptions,
-    ChatMessage,
-    FilePart,
-    ImagePart,
-    Part,
-    ReasoningPart,
-    RefusalPart,
-    TextPart,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-)
+from backend.schema import content
 
 
-def response_items(messages: Iterable[ChatMessage], thinking_to: str) -> list[dict[str, Any]]:
+def response_items(messages: Iterable[content.ChatMessage], thinking_to: str) -> list[dict[str, Any]]:
     """Return messages as items. `thinking_to` is the model (`provider:model`) that is given back its own thinking."""
     sent: list[dict[str, Any]] = []
     for message in messages:
         if not message.parts:
-            sent.append(_said(message.role, [TextPart(message.content)]))
+            sent.append(_said(message.role, [content.TextPart(message.content)]))
         elif message.role == "assistant":
             sent += _assistant(message.parts, thinking_to)
         else:
@@ -34,7 +22,7 @@ def response_items(messages: Iterable[ChatMessage], thinking_to: str) -> list[di
     return sent
 
 
-def response_options(options: AnswerOptions) -> dict[str, Any]:
+def response_options(options: content.AnswerOptions) -> dict[str, Any]:
     """Return how an answer is wished for, as far as somebody said so; effort is not part of it."""
     wanted: dict[str, Any] = {}
     if options.tools:
@@ -56,7 +44,7 @@ def response_options(options: AnswerOptions) -> dict[str, Any]:
     return wanted
 
 
-def _tool(tool: ToolSpec) -> dict[str, Any]:
+def _tool(tool: content.ToolSpec) -> dict[str, Any]:
     return {
         "type": "function",
         "name": tool.name,
@@ -66,22 +54,22 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     }
 
 
-def _assistant(parts: Iterable[Part], thinking_to: str) -> list[dict[str, Any]]:
+def _assistant(parts: Iterable[content.Part], thinking_to: str) -> list[dict[str, Any]]:
     """Return an answer's items in their order; thinking without a signature, or of another model, is left out."""
     sent: list[dict[str, Any]] = []
     for part in parts:
         match part:
-            case ReasoningPart() if part.signature and part.origin == thinking_to:
+            case content.ReasoningPart() if part.signature and part.origin == thinking_to:
                 summary = [{"type": "summary_text", "text": part.text}] if part.text else []
                 named = {"id": part.id} if part.id else {}
                 sent.append(
                     {"type": "reasoning", **named, "summary": summary, "encrypted_content": part.signature}
                 )
-            case TextPart() if part.text:
+            case content.TextPart() if part.text:
                 sent.append(_said("assistant", [part]))
-            case RefusalPart():
-                sent.append(_said("assistant", [TextPart(part.text)]))
-            case ToolCall():
+            case content.RefusalPart():
+                sent.append(_said("assistant", [content.TextPart(part.text)]))
+            case content.ToolCall():
                 sent.append(
                     {
                         "type": "function_call",
@@ -95,18 +83,18 @@ def _assistant(parts: Iterable[Part], thinking_to: str) -> list[dict[str, Any]]:
     return sent
 
 
-def _user(message: ChatMessage) -> list[dict[str, Any]]:
+def _user(message: content.ChatMessage) -> list[dict[str, Any]]:
     """Return the results of tools, then what else a user says; pictures in a result follow as the user's."""
     sent: list[dict[str, Any]] = []
-    said: list[TextPart | ImagePart | FilePart] = []
+    said: list[content.TextPart | content.ImagePart | content.FilePart] = []
     for part in message.parts:
         match part:
-            case ToolResult():
+            case content.ToolResult():
                 sent.append(
                     {"type": "function_call_output", "call_id": part.call_id, "output": result_text(part)}
                 )
-                said += [inner for inner in part.parts if not isinstance(inner, TextPart)]
-            case TextPart() | ImagePart() | FilePart():
+                said += [inner for inner in part.parts if not isinstance(inner, content.TextPart)]
+            case content.TextPart() | content.ImagePart() | content.FilePart():
                 said.append(part)
             case _:
                 pass  # a model's own, and nothing a user says
@@ -115,16 +103,18 @@ def _user(message: ChatMessage) -> list[dict[str, Any]]:
     return sent
 
 
-def _said(role: str, parts: Iterable[TextPart | ImagePart | FilePart]) -> dict[str, Any]:
+def _said(
+    role: str, parts: Iterable[content.TextPart | content.ImagePart | content.FilePart]
+) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [_content(part, role) for part in parts]}
 
 
-def _content(part: TextPart | ImagePart | FilePart, role: str) -> dict[str, Any]:
+def _content(part: content.TextPart | content.ImagePart | content.FilePart, role: str) -> dict[str, Any]:
     match part:
-        case TextPart():
+        case content.TextPart():
             return {"type": "output_text" if role == "assistant" else "input_text", "text": part.text}
-        case ImagePart():
+        case content.ImagePart():
             return {"type": "input_image", "image_url": data_url(part), "detail": part.detail or "auto"}
-        case FilePart():
+        case content.FilePart():
             where = {"file_url": part.url} if part.url else {"file_data": data_url(part)}
             return {"type": "input_file", "filename": part.name or "file", **where}

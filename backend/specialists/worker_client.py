@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, cast, get_args
 
 import msgspec
 
+from backend import wire
 from backend.deadlines import loop_timeout
 from backend.schema.content import ToolResult
 from backend.schema.errors import TektonError
@@ -36,16 +37,6 @@ from backend.schema.frames import (
     ToolsReport,
 )
 from backend.tls import Trust, failure
-from backend.wire import (
-    MAX_LINE_BYTES,
-    LineSplitter,
-    LineTooLong,
-    decode_replies,
-    decode_reply,
-    encode_line,
-    encoder,
-    split_lines,
-)
 from backend.worker.keepalive import keep_alive, unconfirmed
 
 log = logging.getLogger(__name__)
@@ -126,7 +117,7 @@ class WorkerClient(asyncio.Protocol):
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ai_id = ai_id
         self._loop = asyncio.get_running_loop()
-        self._splitter = LineSplitter()
+        self._splitter = wire.LineSplitter()
         self._transport: asyncio.Transport | None = None
         self._numbers = count(1)
         self._calls: dict[str, asyncio.Future[Reply]] = {}
@@ -215,7 +206,7 @@ class WorkerClient(asyncio.Protocol):
             self._send(msgspec.structs.replace(request, type="chat", stream=True))
         except RequestTooLong as error:
             frame = StreamError(name, self.ai_id, error.code, error.message, error.message)
-            self._loop.call_soon(self._deliver, name, Frames([frame], encoder.encode(frame)))
+            self._loop.call_soon(self._deliver, name, Frames([frame], wire.encoder.encode(frame)))
 
     async def cancel(self, request_id: str, timeout_s: float) -> bool:
         """Cancel a turn; return whether the worker confirmed that the cancel ended it.
@@ -305,11 +296,11 @@ class WorkerClient(asyncio.Protocol):
         try:
             if not (block := self._splitter.feed_block(data)):
                 return
-        except LineTooLong as error:
+        except wire.LineTooLong as error:
             self._close_as_invalid(error)
             return
         # Nearly every read brings frames of one turn only: those are decoded and delivered in one go.
-        replies = decode_replies(block)
+        replies = wire.decode_replies(block)
         if replies is not None and (name := _only_turn(replies)) is not None:
             self._deliver(name, Frames(cast(list[StreamReply], replies), block))
         else:
@@ -319,8 +310,8 @@ class WorkerClient(asyncio.Protocol):
         """Handle lines of any kind and turn one by one, up to the first that is no frame."""
         batches: dict[str, _Pairs] = {}
         try:
-            for line in split_lines(block):
-                self._handle(decode_reply(line), line.strip(), batches)
+            for line in wire.split_lines(block):
+                self._handle(wire.decode_reply(line), line.strip(), batches)
         except msgspec.MsgspecError as error:
             self._close_as_invalid(error)
         for name, pairs in batches.items():
@@ -328,7 +319,7 @@ class WorkerClient(asyncio.Protocol):
             self._deliver(name, Frames(frames, b"\n".join(lines)))
 
     def _close_as_invalid(self, error: Exception) -> None:
-        why = str(error) or f"a line of more than {MAX_LINE_BYTES:,} bytes"
+        why = str(error) or f"a line of more than {wire.MAX_LINE_BYTES:,} bytes"
         log.error("%s sent what is no frame: %s", self._who, why)
         self.close(f"the specialist sent what is no frame: {why}")
 
@@ -365,7 +356,7 @@ class WorkerClient(asyncio.Protocol):
                 waiting.set_result(False)
         elif name in self._turns:
             frame = StreamError(name, reply.ai_id, reply.code, reply.error, reply.message, reply.evidence)
-            batches.setdefault(name, []).append((frame, encoder.encode(frame)))
+            batches.setdefault(name, []).append((frame, wire.encoder.encode(frame)))
 
     def _deliver(self, name: str, frames: Frames) -> None:
         on_frames = self._turns.get(name)
@@ -386,7 +377,7 @@ class WorkerClient(asyncio.Protocol):
         text = f"{self._who} was lost while answering: {reason}"
         frame = StreamError(name, self.ai_id, "worker_lost", text, text)
         if self._turns.get(name) is on_frames:
-            self._deliver(name, Frames([frame], encoder.encode(frame)))
+            self._deliver(name, Frames([frame], wire.encoder.encode(frame)))
 
     # sending
 
@@ -396,10 +387,10 @@ class WorkerClient(asyncio.Protocol):
         Raises:
             RequestTooLong: The worker would close the connection over it, which would end all other turns.
         """
-        line = encode_line(request)
-        if len(line) > MAX_LINE_BYTES:
+        line = wire.encode_line(request)
+        if len(line) > wire.MAX_LINE_BYTES:
             raise RequestTooLong(
-                f"prompt and context make a request of {len(line):,} bytes; {self._who} takes {MAX_LINE_BYTES:,}"
+                f"prompt and context make a request of {len(line):,} bytes; {self._who} takes {wire.MAX_LINE_BYTES:,}"
             )
         if not self._out:
             self._loop.call_soon(self._flush)

@@ -13,22 +13,9 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from backend.assembly import PartsBuilder
+from backend.providers import base
 from backend.providers.abilities import check, needed
-from backend.providers.base import (
-    Completed,
-    CompletionRequest,
-    Loading,
-    Logprobs,
-    Provider,
-    ProviderFault,
-    ProviderUnavailable,
-    Queued,
-    Reasoning,
-    Signature,
-    StreamItem,
-    Text,
-    ToolPiece,
-)
+from backend.schema import frames
 from backend.schema.content import (
     AnswerOptions,
     ChatMessage,
@@ -39,16 +26,6 @@ from backend.schema.content import (
     ToolResult,
 )
 from backend.schema.errors import REFUSED_UPSTREAM, TektonError
-from backend.schema.frames import (
-    Request,
-    StreamLogprobs,
-    StreamMetadata,
-    StreamReasoning,
-    StreamSignature,
-    StreamToolCall,
-    Usage,
-    summed,
-)
 from backend.wire import encodable, in_pieces
 from backend.worker.prompt import assemble
 from backend.worker.provider_pool import ProviderPool
@@ -68,7 +45,7 @@ class Generation(WorkerTurn):
     """One answer of a model: the request goes to the provider, its stream comes back as frames."""
 
     def __init__(
-        self, spec: WorkerSpec, providers: ProviderPool, request: Request, request_id: str, sink: Sink
+        self, spec: WorkerSpec, providers: ProviderPool, request: frames.Request, request_id: str, sink: Sink
     ) -> None:
         super().__init__(spec.ai_id, request, request_id, sink)
         self._spec, self._providers = spec, providers
@@ -76,11 +53,11 @@ class Generation(WorkerTurn):
         self._model = request.model or providers.default_model(self._kind)
         self._other = PartsBuilder()
         self._thinking: list[str] = []
-        self._completed: Completed | None = None
+        self._completed: base.Completed | None = None
         self._timeout: TokenTimeout | None = None
         self._cut_stalled = False
         self._asked = False
-        self._used: list[Usage] = []
+        self._used: list[frames.Usage] = []
         self._tools: ToolLoop | None = None
         self._toolbox: Toolbox | None = None
         self._round = PartsBuilder()
@@ -109,7 +86,7 @@ class Generation(WorkerTurn):
                 self._send_phase,
             )
 
-    def decided(self, verdict: Request) -> None:
+    def decided(self, verdict: frames.Request) -> None:
         """Apply the platform's verdict on a tool call."""
         if self._tools is not None:
             self._tools.decided(verdict)
@@ -122,23 +99,23 @@ class Generation(WorkerTurn):
         if self._timeout is not None:
             self._timeout.stop()
 
-    def _billed(self, failed: TektonError | None) -> Usage | None:
+    def _billed(self, failed: TektonError | None) -> frames.Usage | None:
         """Return the provider's count, else an estimate of what is billed all the same; `None` when nothing is."""
         if self._completed is not None:
-            return summed(self._used)
+            return frames.summed(self._used)
         # Refused before anything was read: nobody bills that. Broken off later, the prompt was read and is
         # billed.
         if not self._asked or (failed and failed.code in REFUSED_UPSTREAM and not self._parts):
-            return summed(self._used) if self._used else None
+            return frames.summed(self._used) if self._used else None
         asked = sum(len(m.content) for m in self._request.messages or []) + len(self._request.prompt)
         asked += len(self._spec.persona)
         answered = sum(map(len, self._parts[self._round_text :]))
         # -(-a // b) rounds up.
-        cut = Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
-        return summed([*self._used, cut])
+        cut = frames.Usage(-(-asked // CHARS_PER_TOKEN), -(-answered // CHARS_PER_TOKEN), estimated=True)
+        return frames.summed([*self._used, cut])
 
     async def _answer(self) -> None:
-        request: CompletionRequest | None = None
+        request: base.CompletionRequest | None = None
         while True:
             # One slot for each round: while tools run, others may ask the model.
             async with self._providers.queue(self._kind).slot(self._on_position):
@@ -157,7 +134,7 @@ class Generation(WorkerTurn):
                     await self._relay(items, self._timeout)
                 self._timeout.stop()
             if self._completed is None:
-                raise ProviderFault(f"{self._kind} ended the answer without saying so: it may be cut")
+                raise base.ProviderFault(f"{self._kind} ended the answer without saying so: it may be cut")
             self._used.append(self._completed.usage)
             if request.options.logprobs is not None and not self._likely:
                 self._notes.append(f"{self._who} gave no log probabilities")
@@ -166,7 +143,7 @@ class Generation(WorkerTurn):
                 return
             await self._run_tools(self._tools, request, calls)
 
-    async def _check_abilities(self, request: CompletionRequest) -> None:
+    async def _check_abilities(self, request: base.CompletionRequest) -> None:
         """Refuse what the model cannot do; our own tools are just not offered to a model that takes none."""
         needs = needed(request)
         if not needs and self._toolbox is None:
@@ -186,7 +163,9 @@ class Generation(WorkerTurn):
                 self._notes += self._toolbox.problems
                 request.options = msgspec.structs.replace(request.options, tools=self._toolbox.specs)
 
-    async def _run_tools(self, tools: ToolLoop, request: CompletionRequest, calls: list[ToolCall]) -> None:
+    async def _run_tools(
+        self, tools: ToolLoop, request: base.CompletionRequest, calls: list[ToolCall]
+    ) -> None:
         """Run what the model asked for and add its words and the results to the request, for another round."""
         first = self._calls
         self._calls += len(calls)
@@ -202,7 +181,7 @@ class Generation(WorkerTurn):
         for part in parts:
             if isinstance(part, ToolCall):
                 part.id = next(named).id
-        results = await tools.run(list(enumerate(calls, first)), summed(self._used))
+        results = await tools.run(list(enumerate(calls, first)), frames.summed(self._used))
         await self._leave_out_unseen(results)
         request.messages = [
             *request.messages,
@@ -235,31 +214,31 @@ class Generation(WorkerTurn):
             result.content = f"{result.content}\n{said}" if result.content else said
             result.parts = []
 
-    async def _relay(self, items: AsyncIterator[StreamItem], timeout: TokenTimeout) -> None:
+    async def _relay(self, items: AsyncIterator[base.StreamItem], timeout: TokenTimeout) -> None:
         relayed = 0
         async for item in items:
             match item:
-                case Text(content=content):
+                case base.Text(content=content):
                     self._on_token(timeout)
                     self._send_text(content)
                     self._characters += len(content)
-                case Reasoning(content=content):
+                case base.Reasoning(content=content):
                     self._on_token(timeout)
                     self._on_thought(content)
-                case ToolPiece() | Signature():
+                case base.ToolPiece() | base.Signature():
                     self._on_token(timeout)
                     self._on_part(item)
-                case Logprobs(tokens=tokens):
+                case base.Logprobs(tokens=tokens):
                     self._likely = True
                     if self._request.stream and self._request.phases:
-                        self._sink.send(StreamLogprobs(self.request_id, tokens))
-                case Queued(position=position, detail=detail):
+                        self._sink.send(frames.StreamLogprobs(self.request_id, tokens))
+                case base.Queued(position=position, detail=detail):
                     # Waiting for a free place is no silence of the model.
                     timeout.start()
                     self._send_phase("queued", position, detail)
-                case Loading(detail=detail):
+                case base.Loading(detail=detail):
                     self._send_phase("prefill", detail=detail)
-                case Completed():
+                case base.Completed():
                     self._completed = item
             relayed += 1
             if self._sink.full:
@@ -271,39 +250,43 @@ class Generation(WorkerTurn):
     def _on_thought(self, content: str) -> None:
         for piece in in_pieces(content):
             if self._request.phases:
-                self._sink.send(StreamReasoning(self.request_id, piece))
+                self._sink.send(frames.StreamReasoning(self.request_id, piece))
             self._thinking.append(piece)
 
-    def _on_part(self, item: ToolPiece | Signature) -> None:
+    def _on_part(self, item: base.ToolPiece | base.Signature) -> None:
         """Pass on what is neither text nor thinking; an answer in one piece keeps it until the end."""
         name = self.request_id
-        if isinstance(item, ToolPiece):
+        if isinstance(item, base.ToolPiece):
             texts = map(encodable, (item.id, item.name, item.arguments))  # whatever a provider let through
-            frame = StreamToolCall(name, self._calls + item.index, *texts)
+            frame = frames.StreamToolCall(name, self._calls + item.index, *texts)
         else:
-            frame = StreamSignature(name, encodable(item.signature), encodable(item.id), item.redacted)
+            frame = frames.StreamSignature(name, encodable(item.signature), encodable(item.id), item.redacted)
         if self._tools is not None:
             self._keep(self._round, frame, self._round_chars, self._round_thought)
         if self._request.stream:
-            if self._request.phases or isinstance(frame, StreamToolCall):
+            if self._request.phases or isinstance(frame, frames.StreamToolCall):
                 self._sink.send(frame)
         else:
             self._keep(self._other, frame, 0, 0)
 
     def _keep(
-        self, kept: PartsBuilder, frame: StreamToolCall | StreamSignature, text: int, thought: int
+        self,
+        kept: PartsBuilder,
+        frame: frames.StreamToolCall | frames.StreamSignature,
+        text: int,
+        thought: int,
     ) -> None:
         """Keep a piece of an answer that began behind so many characters of text and pieces of thinking."""
-        if isinstance(frame, StreamToolCall):
+        if isinstance(frame, frames.StreamToolCall):
             kept.call(frame, self._characters - text)
         else:
             kept.sign(frame, self._characters - text, "".join(self._thinking[thought:]))
 
-    def _completion_request(self) -> CompletionRequest:
+    def _completion_request(self) -> base.CompletionRequest:
         prompt = assemble(self._spec.persona, self._request)
         self._notes = prompt.notes
         asked = self._request
-        return CompletionRequest(
+        return base.CompletionRequest(
             system=prompt.system,
             messages=prompt.messages,
             model=self._model,
@@ -329,7 +312,7 @@ class Generation(WorkerTurn):
             first_token_s=limits.first_token,
             between_tokens_s=between_s,
             on_late=lambda: self.cancel(
-                ProviderUnavailable(f"no token from {self._kind} within {limits.first_token:g} s")
+                base.ProviderUnavailable(f"no token from {self._kind} within {limits.first_token:g} s")
             ),
             on_stall=lambda: self._on_stall(between_s),
         )
@@ -355,12 +338,12 @@ class Generation(WorkerTurn):
     def _content(self, text: str, model: str) -> list[Part]:
         return self._other.parts(text, "".join(self._thinking), model) if self._other else []
 
-    def _metadata(self) -> StreamMetadata:
+    def _metadata(self) -> frames.StreamMetadata:
         done = self._completed
-        usage = summed(self._used)
+        usage = frames.summed(self._used)
         if not done:  # what its model's last call took nobody counted
             cut = -(-(self._characters - self._round_chars) // CHARS_PER_TOKEN)
-            usage = summed([*self._used, Usage(output_tokens=cut, estimated=True)])
+            usage = frames.summed([*self._used, frames.Usage(output_tokens=cut, estimated=True)])
         finish = "cancelled" if self._ending == "cancelled" else done.finish_reason if done else "stop"
         summary = self._summary(finish, usage, done.notes if done else ())
         if done:
@@ -371,8 +354,8 @@ class Generation(WorkerTurn):
 
 @asynccontextmanager
 async def _closing(
-    provider: Provider, request: CompletionRequest
-) -> AsyncGenerator[AsyncIterator[StreamItem]]:
+    provider: base.Provider, request: base.CompletionRequest
+) -> AsyncGenerator[AsyncIterator[base.StreamItem]]:
     """Stream one answer, and close the provider's stream before the last frame is sent.
 
     A client that reads the last frame may count on the upstream request being over.
@@ -382,4 +365,4 @@ async def _closing(
         yield items
     finally:
         if hasattr(items, "aclose"):
-            await cast("AsyncGenerator[StreamItem]", items).aclose()
+            await cast("AsyncGenerator[base.StreamItem]", items).aclose()

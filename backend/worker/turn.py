@@ -15,23 +15,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from backend import log as jsonlog
+from backend.schema import frames
 from backend.schema.content import Part
 from backend.schema.errors import TektonError
-from backend.schema.frames import (
-    ChatResponse,
-    DirectTurn,
-    ErrorReply,
-    FinishReason,
-    Phase,
-    Request,
-    StreamChunk,
-    StreamEnd,
-    StreamError,
-    StreamMetadata,
-    StreamPhase,
-    StreamStart,
-    Usage,
-)
 from backend.wire import in_pieces
 
 log = logging.getLogger(__name__)
@@ -54,15 +40,15 @@ class Sink(Protocol):
 class WorkerTurn(ABC):
     """Await `run` once, in a task of its own. `cancel` ends it early; the last frame then says so."""
 
-    def __init__(self, ai_id: str, request: Request, request_id: str, sink: Sink) -> None:
+    def __init__(self, ai_id: str, request: frames.Request, request_id: str, sink: Sink) -> None:
         self.request_id = request_id
         self._ai_id, self._request, self._sink = ai_id, request, sink
         self._loop = asyncio.get_running_loop()
         self._arrived = self._loop.time()
         self._task: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
-        self._ending: FinishReason | TektonError | None = None
-        self._phase: Phase | None = None
+        self._ending: frames.FinishReason | TektonError | None = None
+        self._phase: frames.Phase | None = None
         self._position, self._detail = 0, ""
         self._parts: list[str] = []
         self._characters: int = 0
@@ -74,7 +60,7 @@ class WorkerTurn(ABC):
         self._task = asyncio.current_task()
         jsonlog.request_id.set(self.request_id)
         if self._request.stream:
-            self._sink.send(StreamStart(self.request_id, self._ai_id))
+            self._sink.send(frames.StreamStart(self.request_id, self._ai_id))
         try:
             if not self._request.prompt.strip() and not self._request.parts:
                 raise TektonError("the content is empty: send text to answer", code="invalid_request")
@@ -94,7 +80,7 @@ class WorkerTurn(ABC):
             self._ended.set()
         self._finish()
 
-    def cancel(self, reason: FinishReason | TektonError = "cancelled") -> None:
+    def cancel(self, reason: frames.FinishReason | TektonError = "cancelled") -> None:
         """End early for `reason`: what answers is stopped first, then the last frame is sent. Safe to call twice."""
         if self._ending is None:
             self._ending = reason
@@ -105,10 +91,10 @@ class WorkerTurn(ABC):
         await self._ended.wait()
         return self._ending == "cancelled"
 
-    def used(self, name: str, client: str) -> DirectTurn:
+    def used(self, name: str, client: str) -> frames.DirectTurn:
         """Return what this turn used, or why it failed: as `name`, which `client` asked for."""
         failed = self._ending if isinstance(self._ending, TektonError) else None
-        return DirectTurn(
+        return frames.DirectTurn(
             request_id=name,
             ai_id=self._ai_id,
             client=client,
@@ -122,7 +108,7 @@ class WorkerTurn(ABC):
         )
 
     @abstractmethod
-    def decided(self, verdict: Request) -> None:
+    def decided(self, verdict: frames.Request) -> None:
         """Apply the platform's verdict on a call or question; a verdict on nothing that is open is ignored."""
 
     # what differs
@@ -137,11 +123,11 @@ class WorkerTurn(ABC):
         """Answer: send what comes of it. Raises `TektonError` where it fails."""
 
     @abstractmethod
-    def _metadata(self) -> StreamMetadata:
+    def _metadata(self) -> frames.StreamMetadata:
         """Return how it ended, from `_summary`."""
 
     @abstractmethod
-    def _billed(self, failed: TektonError | None) -> Usage | None:
+    def _billed(self, failed: TektonError | None) -> frames.Usage | None:
         """Return what is used whether it failed or not; `None` when nobody was asked."""
 
     def _stop(self) -> None:
@@ -162,15 +148,15 @@ class WorkerTurn(ABC):
     def _send_text(self, text: str) -> None:
         for piece in in_pieces(text):
             if self._request.stream:
-                self._sink.send(StreamChunk(self.request_id, piece, len(self._parts)))
+                self._sink.send(frames.StreamChunk(self.request_id, piece, len(self._parts)))
             self._parts.append(piece)
 
-    def _send_phase(self, phase: Phase, position: int = 0, detail: str = "") -> None:
+    def _send_phase(self, phase: frames.Phase, position: int = 0, detail: str = "") -> None:
         if (phase, position, detail) == (self._phase, self._position, self._detail) or self._ended.is_set():
             return
         self._phase, self._position, self._detail = phase, position, detail
         if self._request.stream and self._request.phases:
-            self._sink.send(StreamPhase(self.request_id, self._ai_id, phase, position, detail))
+            self._sink.send(frames.StreamPhase(self.request_id, self._ai_id, phase, position, detail))
 
     def _finish(self) -> None:
         frame = self._last_frame()
@@ -178,28 +164,30 @@ class WorkerTurn(ABC):
             frame.request_id = self._request.request_id
         self._sink.send(frame)
 
-    def _last_frame(self) -> StreamEnd | StreamError | ChatResponse | ErrorReply:
+    def _last_frame(self) -> frames.StreamEnd | frames.StreamError | frames.ChatResponse | frames.ErrorReply:
         name, ai_id, error = self.request_id, self._ai_id, self._ending
         if isinstance(error, TektonError):
             log.info("turn %s: %s: %s", name, error.code, error)
             text, evidence, detail = error.message, error.evidence, error.detail
             if self._request.stream:
-                return StreamError(name, ai_id, error.code, text, text, evidence, detail)
-            return ErrorReply(ai_id, error.code, text, text, evidence=evidence, detail=detail)
+                return frames.StreamError(name, ai_id, error.code, text, text, evidence, detail)
+            return frames.ErrorReply(ai_id, error.code, text, text, evidence=evidence, detail=detail)
         done = self._metadata()
         ended = done.finish_reason
         log.info("turn %s: %s, %d tokens in %.2f s", name, ended, done.total_tokens, done.total_time)
         if self._request.stream:
-            return StreamEnd(name, done)
+            return frames.StreamEnd(name, done)
         text = "".join(self._parts)
-        reply = ChatResponse(ai_id, text, done.model, done.usage, ended)
+        reply = frames.ChatResponse(ai_id, text, done.model, done.usage, ended)
         if parts := self._content(text, done.model):
             reply.parts = parts
         return reply
 
-    def _summary(self, finish: FinishReason, usage: Usage, notes: Sequence[str] = ()) -> StreamMetadata:
+    def _summary(
+        self, finish: frames.FinishReason, usage: frames.Usage, notes: Sequence[str] = ()
+    ) -> frames.StreamMetadata:
         """Return what is said of every turn's end; `notes` come behind those that were made on the way."""
-        return StreamMetadata(
+        return frames.StreamMetadata(
             total_chunks=len(self._parts),
             total_tokens=usage.output_tokens,
             total_time=round(self._loop.time() - self._arrived, 4),

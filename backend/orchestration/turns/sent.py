@@ -17,16 +17,7 @@ from msgspec import Struct
 from backend.log import redact
 from backend.memory.windowing import ATTACHMENT_TOKENS, Window
 from backend.orchestration.turns.history import NO_ANSWER
-from backend.schema.content import (
-    ChatMessage,
-    FilePart,
-    ImagePart,
-    Part,
-    ToolCall,
-    ToolResult,
-    size_of,
-    texts_of,
-)
+from backend.schema import content
 from backend.schema.frames import Request, TurnContext
 from backend.schema.records import StoredMessage
 from backend.schema.sent import SentChange, SentKind, SentPart, SentReport, SentTurn
@@ -64,7 +55,7 @@ class Sending(Struct):
         behind = (sent.instruction or "") + (sent.system or "")
         return [
             self.persona,
-            *(text for m in sent.messages or () for text in texts_of(m.content, m.parts)),
+            *(text for m in sent.messages or () for text in content.texts_of(m.content, m.parts)),
             sent.prompt,
             behind,
             context,
@@ -191,28 +182,28 @@ def _add_context(context: TurnContext, prompt: str, add: Callable[..., None]) ->
         add("memories", memory.content[:MAX_MEMORY_CHARS], source=memory.who)
 
 
-def _attached(parts: Iterable[Part]) -> list[SentPart]:
+def _attached(parts: Iterable[content.Part]) -> list[SentPart]:
     """Return images and files by what they are; their bytes are not kept here."""
     found: list[SentPart] = []
     for part in parts:
-        if isinstance(part, ImagePart | FilePart):
-            size = part.size or size_of(part.data)
+        if isinstance(part, content.ImagePart | content.FilePart):
+            size = part.size or content.size_of(part.data)
             words = ", ".join(filter(None, (part.media_type, f"{size:,} bytes" if size else part.url)))
-            name = part.name or ("image" if isinstance(part, ImagePart) else "file")
+            name = part.name or ("image" if isinstance(part, content.ImagePart) else "file")
             mark = digest(part.data or part.url or f"{name} {size}")
             found.append(SentPart("attachments", words, ATTACHMENT_TOKENS, source=name, digest=mark))
-        elif isinstance(part, ToolResult):
+        elif isinstance(part, content.ToolResult):
             found += _attached(part.parts)
     return found
 
 
-def _words_of(message: ChatMessage | StoredMessage) -> str:
+def _words_of(message: content.ChatMessage | StoredMessage) -> str:
     """Return a message's text with its tool calls and their results."""
     said = [message.content]
     for part in message.parts:
-        if isinstance(part, ToolCall):
+        if isinstance(part, content.ToolCall):
             said.append(f"calls {part.name} with {part.arguments}")
-        elif isinstance(part, ToolResult):
+        elif isinstance(part, content.ToolResult):
             said.append(f"result of {part.name or part.call_id}: {part.content}")
     return "\n".join(filter(None, said))
 

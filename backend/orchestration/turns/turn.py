@@ -19,20 +19,9 @@ from backend.assembly import PartsBuilder
 from backend.memory import YOU
 from backend.orchestration.sessions import Place
 from backend.orchestration.turns.request import ChatRequest
+from backend.schema import frames
 from backend.schema.content import Part, ReasoningPart, attachments_of, lightened
 from backend.schema.errors import TektonError
-from backend.schema.frames import (
-    Phase,
-    Request,
-    StreamEnd,
-    StreamError,
-    StreamMetadata,
-    StreamSignature,
-    StreamToolCall,
-    StreamToolResult,
-    Usage,
-    summed,
-)
 from backend.schema.history import TurnPhase, TurnRecord
 from backend.schema.records import ActiveTurn, StoredMessage, TurnOutcome
 
@@ -108,7 +97,7 @@ class Turn:
     done: asyncio.Future[TurnOutcome]
     started_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
-    phase: Phase = "queued"
+    phase: frames.Phase = "queued"
     phase_since: float = field(default_factory=time.time)
     phases: list[TurnPhase] = field(default_factory=lambda: [TurnPhase("queued", time.time())])
     """When it entered each phase, from the moment it was accepted."""
@@ -124,18 +113,18 @@ class Turn:
     ending: bool = False
     """Its last frame has come; its answer may still have to be stored."""
     beginning: asyncio.Task[None] | None = None
-    answer_tool: Callable[[Request], None] = lambda _: None
+    answer_tool: Callable[[frames.Request], None] = lambda _: None
     """Sends a verdict on a tool call to the worker."""
     prompt_id: int = 0
     """Number of the stored question, 0 while it is not stored."""
     sent_upstream: bool = False
     first: ChatRequest | None = None
     """What it was before it was changed while it waited: who asked that, and asks again after a drop, means this turn."""
-    used: Usage | None = None
+    used: frames.Usage | None = None
     """What the calls of its model before the one under way took, as its worker counted them: a turn with tools has several."""
     _chunks_used: int = 0
     """Pieces of text that those calls brought."""
-    served: StreamMetadata | None = None
+    served: frames.StreamMetadata | None = None
     """What the worker reported at its end."""
     waiting: int = 0
     """How many callers wait for its end."""
@@ -206,14 +195,16 @@ class Turn:
         """Append a piece of the thinking."""
         self._reasoning.add([piece])
 
-    def add_part(self, piece: StreamToolCall | StreamToolResult | StreamSignature) -> None:
+    def add_part(
+        self, piece: frames.StreamToolCall | frames.StreamToolResult | frames.StreamSignature
+    ) -> None:
         """Take a signature, more of a tool call, or what came of one."""
-        if isinstance(piece, StreamSignature):
+        if isinstance(piece, frames.StreamSignature):
             self._parts.sign(piece, self._text.characters, self.reasoning)
             return
         if self.first_token_ms is None:
             self.first_token_ms = (time.monotonic() - self.started) * 1000
-        if isinstance(piece, StreamToolResult):
+        if isinstance(piece, frames.StreamToolResult):
             self._parts.result(piece, self._text.characters)
         else:
             self._parts.call(piece, self._text.characters)
@@ -229,7 +220,7 @@ class Turn:
             self.first is not None and self.first.asks_the_same(request)
         )
 
-    def count(self, used: Usage) -> None:
+    def count(self, used: frames.Usage) -> None:
         """Take what its calls of a model up to now used."""
         self.used, self._chunks_used = used, self.chunks
 
@@ -238,7 +229,7 @@ class Turn:
         self.began, self.started, self.started_at = True, time.monotonic(), time.time()
         self.set_phase("queued")
 
-    def set_phase(self, phase: Phase, detail: str = "", position: int = 0) -> None:
+    def set_phase(self, phase: frames.Phase, detail: str = "", position: int = 0) -> None:
         self.phase, self.phase_since = phase, time.time()
         self.detail, self.position = detail, position
         if phase != self.phases[-1].phase and len(self.phases) < MAX_PHASES:
@@ -285,7 +276,7 @@ class Turn:
 
     def as_record(self, outcome: TurnOutcome | None = None) -> TurnRecord:
         """Return the turn as a timeline shows it; with its outcome, when it has ended now."""
-        usage = (outcome.usage if outcome is not None else None) or Usage()
+        usage = (outcome.usage if outcome is not None else None) or frames.Usage()
         return TurnRecord(
             request_id=self.request_id,
             ai_id=self.ai_id,
@@ -329,11 +320,11 @@ class Turn:
             chunks=self.chunks,
         )
 
-    def outcome_of(self, frame: StreamEnd | StreamError) -> TurnOutcome:
+    def outcome_of(self, frame: frames.StreamEnd | frames.StreamError) -> TurnOutcome:
         """Return how the turn ended, from its last frame and what came before."""
         outcome = self.outcome_so_far()
         match frame:
-            case StreamEnd(metadata=facts):
+            case frames.StreamEnd(metadata=facts):
                 self.served = facts
                 outcome.model, outcome.usage, outcome.notes = facts.model, facts.usage, facts.notes
                 outcome.finish_reason, outcome.stop = facts.finish_reason, facts.stop
@@ -341,14 +332,14 @@ class Turn:
                 outcome.changes, outcome.cost, outcome.currency = facts.changes, facts.cost, facts.currency
                 if facts.finish_reason == "cancelled":
                     outcome.code, outcome.error = "cancelled", f"cancelled after {self.chunks} pieces"
-            case StreamError():
+            case frames.StreamError():
                 outcome.code, outcome.error = frame.code, frame.message
                 outcome.evidence, outcome.detail = frame.evidence, frame.detail
                 counted = [self.used] if self.used is not None else []
                 if cut := self.chunks - self._chunks_used:
                     # Providers count at the end; of a stream that broke only its pieces are known.
-                    counted.append(Usage(output_tokens=cut, estimated=True))
-                outcome.usage = summed(counted) if counted else None
+                    counted.append(frames.Usage(output_tokens=cut, estimated=True))
+                outcome.usage = frames.summed(counted) if counted else None
         outcome.parts = self._parts.parts(outcome.content, self.reasoning, outcome.model)
         return outcome
 
@@ -358,10 +349,10 @@ def shown(message: StoredMessage) -> StoredMessage:
     return msgspec.structs.replace(message, parts=lightened(message.parts)) if message.parts else message
 
 
-def last_frame(outcome: TurnOutcome) -> StreamEnd | StreamError:
+def last_frame(outcome: TurnOutcome) -> frames.StreamEnd | frames.StreamError:
     """Return the frame that ends the stream of a turn, from its outcome."""
     if outcome.code and outcome.finish_reason != "cancelled":
-        return StreamError(
+        return frames.StreamError(
             outcome.request_id,
             outcome.ai_id,
             outcome.code,
@@ -370,8 +361,8 @@ def last_frame(outcome: TurnOutcome) -> StreamEnd | StreamError:
             outcome.evidence,
             outcome.detail,
         )
-    usage = outcome.usage or Usage()
-    facts = StreamMetadata(
+    usage = outcome.usage or frames.Usage()
+    facts = frames.StreamMetadata(
         total_chunks=outcome.chunks,
         total_tokens=usage.output_tokens,
         total_time=outcome.total_time,
@@ -387,7 +378,7 @@ def last_frame(outcome: TurnOutcome) -> StreamEnd | StreamError:
         cost=outcome.cost,
         currency=outcome.currency,
     )
-    return StreamEnd(outcome.request_id, facts)
+    return frames.StreamEnd(outcome.request_id, facts)
 
 
 def outcome_of(answer: StoredMessage) -> TurnOutcome:

@@ -18,19 +18,7 @@ from typing import Any
 import msgspec
 
 from backend.home import Home
-from backend.providers.base import (
-    Completed,
-    CompletionRequest,
-    Loading,
-    ModelInfo,
-    ModelNotFound,
-    ProviderError,
-    ProviderHealth,
-    ProviderUnavailable,
-    Queued,
-    StreamItem,
-    Text,
-)
+from backend.providers import base
 from backend.providers.chat_messages import chat_messages, chat_options
 from backend.providers.choice import display_name
 from backend.providers.embedded import platform_answers, small_model
@@ -80,18 +68,18 @@ class EmbeddedProvider:
             ProviderError: The server is not there or refused.
         """
         link, facts = self._ready(), await self._wait_for_server(START_WAIT_S)
-        body = self._body(CompletionRequest(system, [], facts.model, max_tokens=1, slot=slot), facts)
+        body = self._body(base.CompletionRequest(system, [], facts.model, max_tokens=1, slot=slot), facts)
         body = {name: value for name, value in body.items() if not name.startswith(("stream", "return"))}
         await link.ask(facts, CHAT, body, timeout_s=PREWARM_TIMEOUT_S)
 
-    async def stream(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
+    async def stream(self, request: base.CompletionRequest) -> AsyncIterator[base.StreamItem]:
         link = self._ready()
         if model_name(self._own) == MODEL_NAME and (counted := small_model.counted_answer(request.messages)):
-            yield Text(counted)
-            yield Completed("stop", Usage(), [platform_answers.NOTE])
+            yield base.Text(counted)
+            yield base.Completed("stop", Usage(), [platform_answers.NOTE])
             return
         if self._file.read() is None and not self._file.gone():
-            yield Loading("the embedded model server is starting")
+            yield base.Loading("the embedded model server is starting")
         facts = await self._wait_for_server(START_WAIT_S)
         reader = StreamReader(UPSTREAM, take, ServerSentEvents())
         body, queued = self._body(request, facts), 0
@@ -100,31 +88,31 @@ class EmbeddedProvider:
                 position = await self._position(facts)
                 if not queued or position < queued:  # who came after does not push anybody back
                     queued = position
-                    yield Queued(queued, "the embedded model server is busy")
+                    yield base.Queued(queued, "the embedded model server is busy")
             async with aclosing(read(_joined(first, chunks), reader)) as items:
                 async for item in items:
-                    if isinstance(item, Completed):
+                    if isinstance(item, base.Completed):
                         item.notes += self._notes(request, facts)
                     yield item
 
-    async def health(self, model: str) -> ProviderHealth:
+    async def health(self, model: str) -> base.ProviderHealth:
         facts = self._file.read()
         if facts is None:
-            return ProviderHealth(False, self._file.gone() or "the embedded model server does not run")
+            return base.ProviderHealth(False, self._file.gone() or "the embedded model server does not run")
         try:
             await self._ready().ask(facts, "/health", timeout_s=ASK_TIMEOUT_S)
-        except ProviderError as error:
-            return ProviderHealth(False, error.message)
+        except base.ProviderError as error:
+            return base.ProviderHealth(False, error.message)
         if model not in ("", "embedded", facts.model):
             text = f"the embedded model server has {facts.model}, not {model!r}: providers.embedded.gguf names another"
-            return ProviderHealth(False, text, model_missing=True)
-        return ProviderHealth(True, f"{facts.model}, {facts.slots} slots of {facts.context:,} tokens")
+            return base.ProviderHealth(False, text, model_missing=True)
+        return base.ProviderHealth(True, f"{facts.model}, {facts.slots} slots of {facts.context:,} tokens")
 
-    async def models(self) -> list[ModelInfo]:
+    async def models(self) -> list[base.ModelInfo]:
         path = await asyncio.to_thread(find, self._own, self._home)
         name = path.name.removesuffix(".gguf")
         return [
-            ModelInfo(
+            base.ModelInfo(
                 name,
                 display_name(self.kind, name),
                 size=path.stat().st_size,
@@ -152,17 +140,17 @@ class EmbeddedProvider:
                 for text in texts
             ]
             return [len(msgspec.json.decode(answer)["tokens"]) for answer in answers]
-        except (ProviderError, msgspec.DecodeError, KeyError, TypeError):
+        except (base.ProviderError, msgspec.DecodeError, KeyError, TypeError):
             return None
 
-    async def pull(self, model: str) -> AsyncIterator[Loading]:
+    async def pull(self, model: str) -> AsyncIterator[base.Loading]:
         """Fetch the shipped weights, in a process of its own that ends with the iterator; yields its progress.
 
         Raises:
             ModelNotFound: Another model is asked for, or it could not be fetched; the message says why.
         """
         if self._own.gguf or model not in ("", "embedded", MODEL_NAME):
-            raise ModelNotFound(
+            raise base.ModelNotFound(
                 f"the embedded provider fetches {MODEL_NAME} and no other: for another one set providers.embedded.gguf"
             )
         process = await asyncio.create_subprocess_exec(
@@ -179,7 +167,7 @@ class EmbeddedProvider:
             async for line in process.stderr:
                 words = line.decode(errors="replace").strip()
                 if words.startswith(PROGRESS):
-                    yield Loading(" ".join(words.removeprefix(PROGRESS).strip("█░ ").split()))
+                    yield base.Loading(" ".join(words.removeprefix(PROGRESS).strip("█░ ").split()))
                 else:
                     said.append(words)
             code = await process.wait()
@@ -187,7 +175,7 @@ class EmbeddedProvider:
             if process.returncode is None:
                 await _end(process)
         if code:
-            raise ModelNotFound(
+            raise base.ModelNotFound(
                 said[0].removeprefix("tekton: ") if said else f"fetching the weights ended with {code}",
                 evidence="\n".join(said[1:]),
             )
@@ -199,16 +187,16 @@ class EmbeddedProvider:
 
     def _ready(self) -> ServerLink:
         if self._link is None:
-            raise ProviderUnavailable("the provider was not prepared")
+            raise base.ProviderUnavailable("the provider was not prepared")
         return self._link
 
     async def _wait_for_server(self, seconds: float) -> ServerFacts:
         deadline = time.monotonic() + seconds
         while (facts := self._file.read()) is None:
             if gone := self._file.gone():
-                raise ProviderUnavailable(gone)
+                raise base.ProviderUnavailable(gone)
             if time.monotonic() > deadline:
-                raise ProviderUnavailable(
+                raise base.ProviderUnavailable(
                     f"the embedded model server does not run: none began to serve within {seconds:g} s; {AGAIN}"
                 )
             await asyncio.sleep(LOOK_EVERY_S)
@@ -218,16 +206,16 @@ class EmbeddedProvider:
         """Return the place in the server's queue, at most: how many requests have no slot yet, this one among them."""
         try:
             text = await self._ready().ask(facts, "/metrics", timeout_s=ASK_TIMEOUT_S)
-        except ProviderError:
+        except base.ProviderError:
             return 1  # only a courtesy: the request itself will say what is wrong
         found = _DEFERRED.search(text)
         return max(1, int(found[1])) if found else 1
 
-    def _temperature(self, request: CompletionRequest, facts: ServerFacts) -> float:
+    def _temperature(self, request: base.CompletionRequest, facts: ServerFacts) -> float:
         wanted = self._own.temperature if request.temperature is None else request.temperature
         return min(wanted, small_model.TEMPERATURE) if facts.model == MODEL_NAME else wanted
 
-    def _notes(self, request: CompletionRequest, facts: ServerFacts) -> list[str]:
+    def _notes(self, request: base.CompletionRequest, facts: ServerFacts) -> list[str]:
         used, wished = self._temperature(request, facts), request.wished_temperature
         if request.temperature is None and self._own.temperature != EmbeddedSettings().temperature:
             wished = self._own.temperature
@@ -235,7 +223,7 @@ class EmbeddedProvider:
             return []
         return [f"temperature {used:g} was used instead of {wished:g}: this model loses its thread above"]
 
-    def _body(self, request: CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
+    def _body(self, request: base.CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
         small = facts.model == MODEL_NAME
         talk = request.messages
         if small:

@@ -15,16 +15,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import Struct
 
-from backend.providers.base import (
-    Completed,
-    Logprobs,
-    ProviderFault,
-    Reasoning,
-    Signature,
-    StreamItem,
-    Text,
-    ToolPiece,
-)
+from backend.providers import base
 from backend.providers.http import Upstream
 from backend.providers.streams.framing import Malformed
 from backend.providers.streams.text import SurrogateJoiner, ThinkingTags
@@ -137,7 +128,7 @@ class _Call:
         self._begun = False
         self._joiner = SurrogateJoiner()
 
-    def add(self, name: object, arguments: object) -> Iterator[StreamItem]:
+    def add(self, name: object, arguments: object) -> Iterator[base.StreamItem]:
         text = arguments if isinstance(arguments, str) else ""
         if arguments is not None and not isinstance(arguments, str):
             text = _written(arguments)
@@ -151,9 +142,9 @@ class _Call:
         begun, self._begun = self._begun, True
         self.id = self.id or f"call_{token_hex(8)}"
         yield (
-            ToolPiece(self.index, arguments=held)
+            base.ToolPiece(self.index, arguments=held)
             if begun
-            else ToolPiece(self.index, self.id, self.name, held)
+            else base.ToolPiece(self.index, self.id, self.name, held)
         )
 
     @property
@@ -173,16 +164,16 @@ class _Call:
         text = arguments if isinstance(arguments, str) else _written(arguments)
         return text.strip() == "".join(self._written).strip()
 
-    def end(self) -> Iterator[StreamItem]:
+    def end(self) -> Iterator[base.StreamItem]:
         """Yield the arguments that came with its beginning, where none came behind."""
         given, self.given = self.given, None
         if given and not any(self._written):
             yield from self.add(None, given)
 
-    def rest(self) -> Iterator[StreamItem]:
+    def rest(self) -> Iterator[base.StreamItem]:
         yield from self.end()
         if (rest := self._joiner.rest()) and self._begun:
-            yield ToolPiece(self.index, arguments=rest)
+            yield base.ToolPiece(self.index, arguments=rest)
 
 
 def _written(value: object) -> str:
@@ -254,7 +245,7 @@ class Answer:
         self._text, self._thought = SurrogateJoiner(), SurrogateJoiner()
         self._said: list[str] = []
 
-    def content(self, value: object, *, depth: int = 0) -> Iterator[StreamItem]:
+    def content(self, value: object, *, depth: int = 0) -> Iterator[base.StreamItem]:
         """Take text: plain, or a list of parts of which some may be thinking or a refusal.
 
         Raises:
@@ -287,7 +278,7 @@ class Answer:
         else:
             raise Malformed(f"text was expected, not {_word(cast(object, value))}")
 
-    def message(self, value: object) -> Iterator[StreamItem]:
+    def message(self, value: object) -> Iterator[base.StreamItem]:
         """Take the text of a whole message: what of it did not come in pieces before."""
         said = "".join(self._said)
         if isinstance(value, str) and said:
@@ -297,24 +288,24 @@ class Answer:
                 return
         yield from self.content(value)
 
-    def thinking(self, value: object) -> Iterator[StreamItem]:
+    def thinking(self, value: object) -> Iterator[base.StreamItem]:
         """Take thinking, in whichever structure it comes; what holds no text is nothing."""
         yield from self._thinking(_words(value))
 
-    def refusal(self, value: object) -> Iterator[StreamItem]:
+    def refusal(self, value: object) -> Iterator[base.StreamItem]:
         """Take the words with which the model declines: they are shown, and the ending says so."""
         if value:
             self._refused = True
             yield from self._shown(_words(value))
 
-    def logprobs(self, value: object) -> Iterator[StreamItem]:
+    def logprobs(self, value: object) -> Iterator[base.StreamItem]:
         """Take the log probabilities of the text that comes next, a row a token; malformed rows are left out."""
         if tokens := _tokens(value):
-            yield Logprobs(tokens)
+            yield base.Logprobs(tokens)
 
     def tool(
         self, key: object, name: object, arguments: object = None, call_id: object = None
-    ) -> Iterator[StreamItem]:
+    ) -> Iterator[base.StreamItem]:
         """Take the beginning of a tool call or more of it; `key` is what the upstream tells calls apart by.
 
         A new id under a known key is a new call: some servers number all of theirs 0. So is a name behind arguments that are
@@ -359,7 +350,7 @@ class Answer:
         if isinstance(arguments, dict | str) and self.knows(key) and (call := self._latest[key]):
             call.given = arguments
 
-    def tool_ended(self, key: object) -> Iterator[StreamItem]:
+    def tool_ended(self, key: object) -> Iterator[base.StreamItem]:
         """Take it that no more of a call will come."""
         if self.knows(key):
             yield from self._latest[key].end()
@@ -378,23 +369,23 @@ class Answer:
         if isinstance(piece, str):
             self._signature += piece
 
-    def signed(self) -> Iterator[StreamItem]:
+    def signed(self) -> Iterator[base.StreamItem]:
         """Yield the signature of a block of thinking that ended."""
         signature, self._signature = self._signature, ""
         if signature:
-            yield Signature(encodable(signature))
+            yield base.Signature(encodable(signature))
 
-    def signed_as(self, signature: object, name: object) -> Iterator[StreamItem]:
+    def signed_as(self, signature: object, name: object) -> Iterator[base.StreamItem]:
         """Take the signature of the thinking since the last one, with the vendor's name for it; without text it is hidden."""
         if isinstance(signature, str) and signature:
             named = encodable(name) if isinstance(name, str) else ""
-            yield Signature(encodable(signature), named, redacted=not self._unsigned)
+            yield base.Signature(encodable(signature), named, redacted=not self._unsigned)
         self._unsigned = False
 
-    def redacted(self, data: object) -> Iterator[StreamItem]:
+    def redacted(self, data: object) -> Iterator[base.StreamItem]:
         """Take thinking that is not shown."""
         if isinstance(data, str) and data:
-            yield Signature(data, redacted=True)
+            yield base.Signature(data, redacted=True)
 
     def end(self, word: object, explanation: object = None) -> None:
         """Take how the answer ended, in the upstream's word, and why where it says; `None` is no word."""
@@ -408,7 +399,7 @@ class Answer:
         if text not in self.notes and len(self.notes) < MAX_NOTES:
             self.notes.append(text)
 
-    def completed(self, unread: str = "") -> Iterator[StreamItem]:
+    def completed(self, unread: str = "") -> Iterator[base.StreamItem]:
         """Yield what was held back, then how the answer ended. `unread` is what came last and brought nothing.
 
         Raises:
@@ -417,19 +408,19 @@ class Answer:
         for thinking, piece in self._tags.rest():
             yield from self._thinking(piece) if thinking else self._shown(piece)
         if rest := self._text.rest():
-            yield Text(rest)
+            yield base.Text(rest)
         yield from self.signed()
         for call in self._calls:
             yield from call.rest()
         who, word = self.upstream.who, self._plain_word
         if not self.ended:
-            raise ProviderFault(
+            raise base.ProviderFault(
                 f"{who} ended the stream without saying that the answer is complete: ask again",
                 evidence=self.upstream.evidence(unread),
             )
         if word in FAILURES:
-            raise ProviderFault(f"{who} ended the answer with {word!r}: {FAILURES[word]}")
-        yield Completed(self._finish(word), self.counts.usage(self.pieces), self.notes, self.stop)
+            raise base.ProviderFault(f"{who} ended the answer with {word!r}: {FAILURES[word]}")
+        yield base.Completed(self._finish(word), self.counts.usage(self.pieces), self.notes, self.stop)
 
     def _finish(self, word: str) -> FinishReason:
         """Return what an ending is, and note what the operator should know of it."""
@@ -470,19 +461,19 @@ class Answer:
             word = self._plain_word
             self.ended = word in ENDINGS or word in FAILURES
 
-    def _shown(self, text: str) -> Iterator[StreamItem]:
+    def _shown(self, text: str) -> Iterator[base.StreamItem]:
         if text:
             self._more()
         if text := self._text.feed(text):
             self._said.append(text)
-            yield Text(text)
+            yield base.Text(text)
 
-    def _thinking(self, text: str) -> Iterator[StreamItem]:
+    def _thinking(self, text: str) -> Iterator[base.StreamItem]:
         if text:
             self._more()
         if text := self._thought.feed(text):
             self._unsigned = True
-            yield Reasoning(text)
+            yield base.Reasoning(text)
 
 
 def _words(value: object, depth: int = 0) -> str:

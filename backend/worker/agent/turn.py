@@ -11,17 +11,8 @@ import time
 
 from backend.acp import messages as acp
 from backend.acp.peer import PeerClosed, RpcFailure
+from backend.schema import frames
 from backend.schema.errors import TektonError
-from backend.schema.frames import (
-    FinishReason,
-    Request,
-    StreamMetadata,
-    StreamReasoning,
-    StreamToolCall,
-    StreamToolResult,
-    StreamToolUse,
-    Usage,
-)
 from backend.schema.tools import AskOption
 from backend.text import safe_line
 from backend.wire import in_pieces
@@ -44,7 +35,7 @@ MAX_RESULT_BYTES = 32 * 1024
 MAX_OPTIONS = 12
 MAX_CHARS = 8 * 1024 * 1024
 """Characters of an answer and its thoughts; an agent that writes more is stopped."""
-_STOPS: dict[str, tuple[FinishReason, str]] = {
+_STOPS: dict[str, tuple[frames.FinishReason, str]] = {
     "end_turn": ("stop", ""),
     "max_tokens": ("length", ""),
     "max_turn_requests": ("length", "the agent ended its turn at its own limit of requests"),
@@ -56,7 +47,9 @@ _STOPS: dict[str, tuple[FinishReason, str]] = {
 class AgentTurn(WorkerTurn):
     """One question to the agent. `decides`: the platform is there to decide what the agent asks."""
 
-    def __init__(self, agent: Agent, request: Request, request_id: str, sink: Sink, *, decides: bool) -> None:
+    def __init__(
+        self, agent: Agent, request: frames.Request, request_id: str, sink: Sink, *, decides: bool
+    ) -> None:
         super().__init__(agent.ai_id, request, request_id, sink)
         self.changes = Changes()
         self._agent, self._decides = agent, decides
@@ -67,7 +60,7 @@ class AgentTurn(WorkerTurn):
         """Whether what is gathered is thought."""
         self._gathering: asyncio.TimerHandle | None = None
         self._runs: dict[str, ToolRun] = {}
-        self._verdicts: dict[int, asyncio.Future[Request]] = {}
+        self._verdicts: dict[int, asyncio.Future[frames.Request]] = {}
         self._asks = 0
         """Questions of the agent's that are numbered behind every tool call."""
         self._stop_reason = ""
@@ -109,7 +102,7 @@ class AgentTurn(WorkerTurn):
         if not self._asked:
             super()._stop()
 
-    def decided(self, verdict: Request) -> None:
+    def decided(self, verdict: frames.Request) -> None:
         """Apply the platform's verdict on a question of the agent's; one for no question changes nothing."""
         waiting = self._verdicts.get(verdict.index)
         if waiting is not None and not waiting.done():
@@ -244,7 +237,7 @@ class AgentTurn(WorkerTurn):
             self._send_text(text)
         elif self._request.phases:
             for piece in in_pieces(text):
-                self._sink.send(StreamReasoning(self.request_id, piece))
+                self._sink.send(frames.StreamReasoning(self.request_id, piece))
 
     @property
     def full(self) -> bool:
@@ -301,7 +294,9 @@ class AgentTurn(WorkerTurn):
         run.announced = True
         self._flush()
         self._sink_part(
-            StreamToolCall(self.request_id, run.index, run.id[:200], run.kind or "other", run.arguments())
+            frames.StreamToolCall(
+                self.request_id, run.index, run.id[:200], run.kind or "other", run.arguments()
+            )
         )
 
     def _close_run(self, run: ToolRun, text: str, *, is_error: bool) -> None:
@@ -309,7 +304,7 @@ class AgentTurn(WorkerTurn):
         took_ms = (self._loop.time() - run.began) * 1000 if run.began else 0.0
         self._flush()
         self._sink_part(
-            StreamToolResult(
+            frames.StreamToolResult(
                 self.request_id,
                 run.index,
                 run.name,
@@ -320,7 +315,7 @@ class AgentTurn(WorkerTurn):
             )
         )
 
-    def _sink_part(self, frame: StreamToolCall | StreamToolResult) -> None:
+    def _sink_part(self, frame: frames.StreamToolCall | frames.StreamToolResult) -> None:
         if self._request.stream and self._request.phases:
             self._sink.send(frame)
 
@@ -352,7 +347,7 @@ class AgentTurn(WorkerTurn):
             )
         return _chosen(chosen)
 
-    async def verdict(self, asked: Question) -> Request | None:
+    async def verdict(self, asked: Question) -> frames.Request | None:
         """Return the platform's verdict on what the agent wants; `None` once the turn is over."""
         if self._ending is not None or self._answered or self._ended.is_set() or not self._decides:
             return None
@@ -363,7 +358,7 @@ class AgentTurn(WorkerTurn):
             index = MAX_TOOLS + self._asks
         waiting = self._verdicts[index] = self._loop.create_future()
         self._sink.send(
-            StreamToolUse(
+            frames.StreamToolUse(
                 self.request_id,
                 self._ai_id,
                 index,
@@ -408,7 +403,7 @@ class AgentTurn(WorkerTurn):
             left_s = limit_s
         self._clock = self._loop.call_later(max(left_s, 0.05), self._tick)
 
-    def _metadata(self) -> StreamMetadata:
+    def _metadata(self) -> frames.StreamMetadata:
         finish, note = _STOPS.get(
             self._stop_reason,
             ("other", f"the agent ended its turn with {safe_line(self._stop_reason)[:80]!r}"),
@@ -423,20 +418,20 @@ class AgentTurn(WorkerTurn):
         summary.cost, summary.currency = self._cost, self._currency
         return summary
 
-    def _billed(self, failed: TektonError | None) -> Usage | None:
+    def _billed(self, failed: TektonError | None) -> frames.Usage | None:
         return self._tokens() if self._asked else None
 
-    def _tokens(self) -> Usage:
+    def _tokens(self) -> frames.Usage:
         """Return the tokens as the agent counted them, else an estimate; a count of zero is not taken for one."""
         used = self._usage
         if used is None or (not used.input_tokens and not used.output_tokens):
-            return Usage(
+            return frames.Usage(
                 -(-len(self._request.prompt) // CHARS_PER_TOKEN),
                 -(-self._characters // CHARS_PER_TOKEN),
                 estimated=True,
             )
         written, thought = used.cached_write_tokens or 0, used.thought_tokens or 0
-        return Usage(
+        return frames.Usage(
             input_tokens=used.input_tokens + written,
             output_tokens=used.output_tokens + thought,
             cached_tokens=used.cached_read_tokens or 0,
