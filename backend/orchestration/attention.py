@@ -35,6 +35,8 @@ from backend.tasks import end_tasks
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
+LONGEST_S = 31_536_000.0
+"""How long an item may be put away; the longest that `SnoozeAttention` takes."""
 KEY = "attention"
 """Key in the store of what was done with items, and of the answers nobody has seen."""
 MAX_DONE = 100
@@ -197,7 +199,10 @@ class AttentionQueue:
         """Work the queue out anew, and publish what differs."""
         await self._read_errors()
         now = time.time()
-        self._kept.snoozed = {name: until for name, until in self._kept.snoozed.items() if until > now}
+        # later than anything is put away for: the clock was set back meanwhile
+        self._kept.snoozed = {
+            name: until for name, until in self._kept.snoozed.items() if now < until <= now + LONGEST_S
+        }
         wanted = {item.id: item for item in self._made() if self._waits(item)}
         for name, until in self._kept.snoozed.items():
             if name in wanted:

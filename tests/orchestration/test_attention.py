@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,12 +108,21 @@ async def test_a_budget_waits_from_four_fifths_on_and_once_a_day(platform: Platf
     assert await waiting(platform, "budget") == []
 
 
-async def test_a_snoozed_item_is_marked_and_can_be_taken_back(platform: Platform) -> None:
+async def test_a_snoozed_item_is_marked_and_can_be_taken_back(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     platform.error_log.record("host", "memory_low", "little is left")
     (item,) = [item for item in await waiting(platform, "error") if item.who == "host"]
     found = (await do(platform, "snooze_attention", ids=[item.id], seconds=600)).items
     assert next(one for one in found if one.id == item.id).snoozed_until > 0
     assert platform.snapshot().attention == platform.attention.items
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 2 * 31_536_000)
+    await platform.attention.look()
+    monkeypatch.setattr(time, "time", real)
+    await platform.attention.look()
+    [again] = [one for one in platform.attention.items if one.id == item.id]
+    assert again.snoozed_until == 0, "the clock was set back by years: it would stay away for as long"
     found = (await do(platform, "snooze_attention", ids=[item.id], seconds=0)).items
     assert next(one for one in found if one.id == item.id).snoozed_until == 0
 
