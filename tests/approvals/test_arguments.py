@@ -97,7 +97,7 @@ async def test_an_edit_is_shown_where_it_stands_in_its_file_and_without_numbers_
         given = {"path": path, "edits": [{"oldText": old, "newText": new} for old, new in edits]}
         return diff_of(json.dumps(given), roots=[str(tmp_path / "shop")], hidden=hidden)
 
-    assert "@@ -17,7 +17,8 @@" in shown(str(file), ("line 20\n", "line 20\nand more\n"))
+    assert "@@ -18,6 +18,7 @@" in shown(str(file), ("line 20\n", "line 20\nand more\n"))
     assert " line 19\n-line 20\n+twenty\n line 21" in shown(str(file), ("line 20\n", "twenty\n"))
     for path, edit in (
         (str(file), ("twice", "thrice")), (str(file), ("not there", "x")), ("/etc/a", ("a", "b")), ("a.py", ("a", "b")),
