@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from textual.widgets import ContentSwitcher
 
 from backend.schema.attention import AttentionItem
 from backend.schema.events import AttentionChanged
@@ -162,8 +163,10 @@ async def test_ages_are_by_the_gateway_s_clock_wherever_this_machine_s_stands(
         client.first.attention, client.ahead_s = QUEUE, ahead_s
         shown = pages.setdefault(ahead_s, [])
         async with app.run_test(size=(120, 40)) as pilot:
-            for key in ("1", "4", "5", "6"):
+            panes = app.query_one("#panes", ContentSwitcher)
+            for key, place in (("1", "fleet"), ("4", "needs"), ("5", "timeline"), ("6", "system")):
                 await pilot.press(key)
+                await until(pilot, lambda panes=panes, place=place: panes.current == place)
                 await settle(pilot)
                 shown.append(screen_text(app))
     assert "prefill 12 s" in pages[0.0][0] and "12 s" in pages[0.0][1]
