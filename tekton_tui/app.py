@@ -262,9 +262,12 @@ class TektonApp(App[None]):
             super()._handle_exception(error)
 
     def _show_notice(self, text: str, failed: bool) -> None:
-        """Show a notice; its text is never markup."""
+        """Show a notice, unless the same one is on the screen; its text is never markup."""
+        plain = literal(text).plain
+        if any(notice.message == plain and not notice.has_expired for notice in self._notifications):
+            return  # what is refused for one reason is often asked for in several calls
         self.notify(
-            literal(text).plain,
+            plain,
             severity="error" if failed else "information",
             markup=False,
             timeout=FAILURE_NOTICE_S if failed else NOTICE_S,

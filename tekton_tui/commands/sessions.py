@@ -30,7 +30,10 @@ class SessionCommands:
             f"This deletes {messages} messages for good:",
             [title],
             "Delete",
-            lambda: self._controller.request(DeleteSession(session_id), lambda result: then()),
+            # refused, it is gone most likely: another console was first, and the list is read anew
+            lambda: self._controller.request(
+                DeleteSession(session_id), lambda result: then(), otherwise=then
+            ),
         )
 
     def pin_message(self, message_id: int, pinned: bool, then: Callable[[], None]) -> None:

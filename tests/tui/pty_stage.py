@@ -206,6 +206,13 @@ class Stage(FakeClient):
             params.key, text if params.key == f"draft:{place}" else None
         )
 
+    def do_deleted(self) -> None:
+        """Another console has deleted all conversations."""
+        self.sessions.clear()
+        self.answers[DeleteSession] = self.answers[ListMessages] = TektonError(
+            "There is no session", code="not_found"
+        )
+
     def do_hold(self, name: str) -> None:
         """Answers to calls of this type wait until they are released."""
         self.hold.add(next(kind for kind in self.answers if kind.__name__ == name))

@@ -85,6 +85,23 @@ def test_an_ask_that_another_console_answers_first_closes_and_says_who() -> None
         assert "a once" not in console.text and console.process.poll() is None
 
 
+def test_a_conversation_that_another_console_deleted_first_leaves_the_list_and_is_said_once() -> None:
+    with ready() as console:
+        console.type(":sessions\r")
+        console.wait_for("talk 0")
+        console.rest()
+        console.type("D")
+        console.wait_for("for good")
+        console.rest(READ_S)
+        console.tell("deleted")
+        console.type("\x1b[D")
+        console.rest()
+        console.type("\r")
+        console.wait_for("No conversation yet")
+        console.rest()
+        assert console.text.count("There is no session") == 1
+
+
 @pytest.mark.keys
 def test_a_question_survives_the_loss_of_the_backend_and_hits_what_it_named() -> None:
     with ready() as console:
