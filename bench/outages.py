@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.client import Client
 from backend.schema.errors import TektonError
-from tests.cluster.pair import Pair
+from backend.schema.frames import StreamEnd
+from tests.cluster.pair import Heard, Pair
 from tests.redis_server import RedisServer
 
 FAULTS = ("killed", "asleep", "full", "slow", "briefly", "gateway-asleep", "gateway-killed", "emptied")
@@ -115,6 +116,8 @@ class Round:
         await asyncio.gather(*asking, return_exceptions=True)
         if not calm:
             self.wrong.append(f"not as before within {CALM_S:g} s")
+        for place in self._alive():
+            await self._hear(place)
         await self._check(emptied=fault == "emptied")
         print(
             f"{fault:>14}: {len(self.asked)} prompts, {len(self.confirmed)} confirmed ({len(self.unstored)} told as not stored "
@@ -202,6 +205,22 @@ class Round:
 
     # what is true afterwards
 
+    async def _hear(self, place: int) -> None:
+        """See that every gateway that lives still hears what is said at one."""
+        listeners = [await Heard(await self._pair.client(other)).begin("chat") for other in self._alive()]
+        await self._ask(place, "athena", "who hears this?")
+        asked = f"o-{self._marks}"
+        for other, heard in zip(self._alive(), listeners, strict=True):
+            try:
+                async with asyncio.timeout(10):
+                    await heard.until(
+                        lambda events: [
+                            e for e in events if isinstance(e, StreamEnd) and e.request_id == asked
+                        ]
+                    )
+            except TimeoutError:
+                self.wrong.append(f"what is said at gateway {place} is not heard at {other}")
+
     def _alive(self) -> list[int]:
         return [place for place, process in self._pair.processes.items() if process.poll() is None]
 
@@ -244,9 +263,15 @@ class Round:
                 self.wrong.append(f"{name} was confirmed and is stored {len(rows)} times: {rows!r:.80}")
         self.wrong += [f"{name} has {len(rows)} answers" for name, rows in stored.items() if len(rows) > 1]
         if emptied:
-            errors = (await client.request("list_errors", {}))["errors"]
-            if not any("was emptied" in error["message"] for error in errors):
-                self.wrong.append("nobody was told that the store was emptied")
+            deadline = time.monotonic() + 5  # with the next renewal of a lease
+            while not any(
+                "was emptied" in error["message"]
+                for error in (await client.request("list_errors", {}))["errors"]
+            ):
+                if time.monotonic() > deadline:
+                    self.wrong.append("nobody was told that the store was emptied")
+                    break
+                await asyncio.sleep(0.1)
 
     def _upstream_calls(self) -> Counter[str]:
         calls = Path(self._pair.environment["TEKTON_SCRIPTED_COUNT"])
