@@ -463,3 +463,22 @@ async def test_a_file_that_cannot_be_attached_is_said_and_the_line_is_kept(
             await settle(pilot)
             assert any(words in notice.message.lower() for notice in app._notifications)
             assert composer.draft.startswith("/attach") and not client.called(Chat)
+
+
+async def test_the_tabs_are_drawn_anew_only_when_something_of_them_differs(
+    console: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, client = console(live("apollo"), live("athena"))
+    drawn: list[str] = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.commands.navigator.open_chat("apollo-ai")
+        await settle(pilot, 10)
+        real = ChatTabs.render
+        monkeypatch.setattr(ChatTabs, "render", lambda self: drawn.append("") or real(self))
+        client.changed(live("athena", tokens_out=7, last_activity=NOW))
+        await settle(pilot)
+        assert not drawn
+        client.changed(live("athena", state="busy", phase="prefill"))
+        await settle(pilot)
+        assert drawn

@@ -57,6 +57,7 @@ class ChatTabs(Widget):
         super().__init__(id=id)
         self._stores = stores
         self._starts: list[tuple[int, int, str]] = []
+        self._drawn = Content()
 
     def on_mount(self) -> None:
         self._stores.fleet.summary_changed.subscribe_widget(self, self._redraw)
@@ -64,13 +65,19 @@ class ChatTabs(Widget):
         self._stores.attention.changed.subscribe_widget(self, self._redraw)
 
     def _redraw(self) -> None:
-        self.refresh()
+        """Draw the row anew if anything of it differs: figures of the fleet change at rest, and nothing is written then."""
+        if not self._made().is_same(self._drawn):
+            self.refresh()
 
     def _rows_changed(self, ids: set[str]) -> None:
         if not ids.isdisjoint(self.ids):
-            self.refresh()
+            self._redraw()
 
     def render(self) -> RenderResult:
+        self._drawn = self._made()
+        return self._drawn
+
+    def _made(self) -> Content:
         width = self.size.width
         right = self._session_part(width)
         tabs = [self._tab(ai_id) for ai_id in self.ids]
