@@ -1,6 +1,6 @@
 """The console's own signs in ASCII, for terminals and fonts that do not have them. Text of others stays as it is.
 
-Each sign is replaced by one character, so that no column moves.
+Each sign is replaced by as many characters as it has cells, so that no column moves.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _BRAILLE: Final = {
     for code in range(0x2800, 0x2900)
 }
 TABLE: Final = {ord(sign): letter for letter, signs in _LINES.items() for sign in signs} | _BRAILLE
+TABLE[ord("🔎")] = "> "  # of Textual's palette
 
 
 class AsciiSigns(LineFilter):

@@ -261,7 +261,8 @@ def tell(line: str) -> None:
 
 def main() -> None:
     stage = Stage()
-    stage.app = TektonApp(stage.connect, preferences=Preferences(ascii="ASCII_SIGNS" in os.environ))
+    preferences = Preferences(ascii="ASCII_SIGNS" in os.environ, theme=os.environ.get("THEME", ""))
+    stage.app = TektonApp(stage.connect, preferences=preferences)
     stage.app.run()
 
 
