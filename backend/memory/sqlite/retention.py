@@ -30,7 +30,7 @@ SLICE_PAGES = 200
 """Pages of the file that are freed in one transaction."""
 SLICE_MERGED = 4
 """Pages of the index that are merged in one transaction."""
-SLICES_LOGGED = 8
+SLICES_LOGGED = 3
 """Slices after which the log is written back, before it is so long that the writing thread does it, and appends wait for the disk."""
 _slices = itertools.count(1)
 
