@@ -357,16 +357,15 @@ class InputQueue:
 
     def _take_text(self, text: str) -> None:
         """Give text that came outside of a field to what has use for it: the focus, what it lies in, or what is shown."""
+        if not text.strip():
+            return
         screen = self._app.screen
         nodes = list(self._app.focused.ancestors_with_self) if self._app.focused else [screen]
         nodes += [pane for pane in screen.query("#panes > *") if pane.display]
         for node in nodes:
             if isinstance(node, TakesText) and node.take_text(text):
                 return
-        if text.strip():
-            self._tell(
-                f"{len(text):,} characters came at once and are taken for text; nothing here takes text"
-            )
+        self._tell(f"{len(text):,} characters came at once and are taken for text; nothing here takes text")
 
     # following a key to its end
 
