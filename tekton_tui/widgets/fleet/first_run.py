@@ -77,7 +77,7 @@ class FirstRun(Widget, can_focus=True):
         self._own = ""
         """A first question of the operator's, typed or pasted here."""
         self._at = 0
-        self.came = ("", 0.0)
+        self.came: tuple[str, float] = ("", 0.0)
         """See `MovesByItself`."""
         self._rows: list[_Row] = []
         self._top = 0
