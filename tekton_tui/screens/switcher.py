@@ -81,8 +81,12 @@ def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
     score = Matcher(query.strip()).match
     scored = [(max(score(entry.name) * 2, score(entry.sought)), entry) for entry in entries if entry.owner]
     found = [entry for value, entry in sorted(scored, key=lambda pair: -pair[0]) if value > 0]
+    # Its words would match nearly anything letter by letter: a whole word of it has to begin so.
+    page = [
+        entry for entry in entries if not entry.owner and f" {query.strip().lower()}" in f" {entry.words}"
+    ]
     words = f"find “{query.strip()}” in every conversation"
-    return [*found, Entry("", query.strip(), "all", words, (6, 0.0))]
+    return [*found, *page, Entry("", query.strip(), "all", words, (6, 0.0))]
 
 
 class SwitcherScreen(ModalScreen[Chosen]):

@@ -122,22 +122,26 @@ class Canvas:
         # the usual case, the whole window: nothing has to be cut
         if crop.height == len(view) and crop.width == width == self._width + sum(self._pads):
             return view
-        strips = [view[y] if y < len(view) else Strip.blank(width) for y in crop.line_range]
+        strips = [view[y] if y < len(view) else self._blank(width) for y in crop.line_range]
         if crop.column_span != (0, width):
             strips = [strip.crop(*crop.column_span) for strip in strips]
         return strips
 
+    def _blank(self, width: int) -> Strip:
+        # With a look: the filter that NO_COLOR adds fails at a segment that has none.
+        return Strip.blank(width, self._widget.rich_style)
+
     def line(self, y: int) -> Strip:
         """Return one line of the window, without padding."""
         if not 0 <= y < len(self._view):
-            return Strip.blank(self._widget.size.width)
+            return self._blank(self._widget.size.width)
         left = self._pads[0]
         return self._view[y].crop(left, left + self._width)
 
     def marked_line(self, y: int) -> Strip:
         """Return one line with marks for the mouse."""
         if not 0 <= y < len(self._view):
-            return Strip.blank(self._widget.size.width)
+            return self._blank(self._widget.size.width)
         line = self._lines[y]
         if line.number >= self._number_end:
             return self.line(y)

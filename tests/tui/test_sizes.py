@@ -134,25 +134,25 @@ async def test_a_storm_of_sizes_leaves_every_place_whole(console: Maker, place: 
         await storm(app, client, pilot, lambda: None)
 
 
-def test_one_busy_row_writes_little_and_a_fleet_at_rest_nothing() -> None:
+@pytest.mark.parametrize(
+    ("busy", "keys", "least", "most"),
+    [("apollo", "G", 1, BUSY_BYTES_S), ("apollo", "g", 1, DETAIL_BYTES_S), ("", "G", 0, CLOCK_BYTES_S)],
+    ids=["busy", "detail", "rest"],
+)
+def test_one_busy_row_writes_little_and_a_fleet_at_rest_nothing(
+    busy: str, keys: str, least: float, most: float
+) -> None:
     """By bytes, through a terminal: of the row that works clocks and plots move, cell by cell, and what the detail says of it."""
-    for busy, keys, least, most in (
-        ("apollo", "G", 1, BUSY_BYTES_S),
-        ("apollo", "g", 1, DETAIL_BYTES_S),
-        ("", "G", 0, CLOCK_BYTES_S),
-    ):
-        reading, end = os.pipe()
-        argv = [sys.executable, "-m", "tests.tui.pty_console"]
-        with Terminal(
-            argv, size=(120, 40), env={"CALLS_FD": str(end), "BUSY": busy}, pass_fds=[end]
-        ) as console:
-            os.close(end)
-            console.wait_for("numa")
-            console.type(keys)  # the pane below shows somebody at rest, or the one who works
-            console.read_for(11.0)  # from ten seconds on a clock counts whole ones
-            written = console.read_for(6.0) / 6.0
-            assert least <= written <= most, console.written[-400:]
-        os.close(reading)
+    reading, end = os.pipe()
+    argv = [sys.executable, "-m", "tests.tui.pty_console"]
+    with Terminal(argv, size=(120, 40), env={"CALLS_FD": str(end), "BUSY": busy}, pass_fds=[end]) as console:
+        os.close(end)
+        console.wait_for("numa")
+        console.type(keys)  # the pane below shows somebody at rest, or the one who works
+        console.read_for(11.0)  # from ten seconds on a clock counts whole ones
+        written = console.read_for(6.0) / 6.0
+        assert least <= written <= most, console.written[-400:]
+    os.close(reading)
 
 
 @pytest.mark.usefixtures("still")
