@@ -55,7 +55,7 @@ def _lines(content: str) -> None:
         splitter.feed(data[start : start + 512])
 
 
-DENIED = Rule("deny", "files:write path=*" + "a*" * 900 + "b")
+DENIED = Rule("deny", "files:write path=*" + "a*" * 250 + "b")
 
 
 def _judged(content: str) -> None:

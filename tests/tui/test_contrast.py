@@ -26,6 +26,10 @@ SHAPES = frozenset("─━│┃╭╮╰╯┌┐└┘├┤┬┴┼╸╺╌
 }
 
 
+DIFFERENT = [place for place in PLACES if place != "team_joint"]
+"""Those of which none is drawn from the parts of another: that one is `team_18` with a card above."""
+
+
 async def drawn(state: str, theme: str, size: tuple[int, int], **preferences: Any) -> TektonApp:
     """Return a console that was driven to a state of the pictures."""
     running, drive = STATES[state]
@@ -67,7 +71,7 @@ def shown_as(colour: TerminalColor, deep: bool) -> str:
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
 @pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
-@pytest.mark.parametrize("state", [*PLACES, "chat_search", "command_line", "new_specialist"])
+@pytest.mark.parametrize("state", [*DIFFERENT, "chat_search", "command_line", "new_specialist"])
 async def test_every_pair_that_is_drawn_can_be_read(
     state: str, theme: Any, deep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,9 +90,7 @@ async def test_every_pair_that_is_drawn_can_be_read(
 
 
 @pytest.mark.usefixtures("still")
-@pytest.mark.parametrize(
-    "size", [(80, 24), (100, 30), (120, 40), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}"
-)
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("state", ["fleet", "needs_ask", "team_18"])
 async def test_the_same_words_stand_in_the_same_cells_however_many_colours_there_are(
     state: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
@@ -132,7 +134,7 @@ SAID = "漢字"
 
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("state", [*PLACES, "chat", "help", "kill", "switcher", "pipes", "new_specialist"])
+@pytest.mark.parametrize("state", [*DIFFERENT, "chat", "help", "kill", "switcher", "pipes", "new_specialist"])
 async def test_in_ascii_every_sign_of_ours_is_ascii_and_no_column_moves(
     state: str, size: tuple[int, int]
 ) -> None:

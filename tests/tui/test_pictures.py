@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from backend.client import ConnectionChanged
@@ -822,7 +823,12 @@ async def new_specialist(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) 
     client.answers[PreviewSpecialist] = SpecialistDraft(
         "critic", "/home/ada/.tekton/specialists/critic/SKILL.md", text, persona, [problem]
     )
-    await pilot.press("n", *"critic", "tab", "tab", *"code review, tests", "tab", *persona, "tab", *"olama")
+    await pilot.press("n", *"critic", "tab", "tab")
+    for text, key in (("code review, tests", "tab"), (persona, "tab")):
+        app.post_message(Paste(text))  # key by key it would take ten seconds
+        await settle(pilot)
+        await pilot.press(key)
+    await pilot.press(*"olama")
     async with asyncio.timeout(60):
         while not any(label.display for label in app.screen.query("#new-provider-problem")):
             await pilot.pause(0.02)

@@ -16,10 +16,14 @@ from tests.tui.terminal import Terminal
 
 pytestmark = [pytest.mark.keys, pytest.mark.e2e]
 READ_S = 0.5
+SERVER = Path(__file__).parents[1] / "approvals" / "server.py"
 
 
 @pytest.fixture
 def consoles(tmp_path: Path) -> Iterator[tuple[Terminal, Terminal]]:
+    (tmp_path / "config.toml").write_text(
+        f'[tools.files]\ncommand = ["{sys.executable}", "{SERVER}"]\n[specialists.numa]\ntools = ["files"]\n'
+    )
     env = {"TEKTON_GATEWAY_PORT": "0", "TEKTON_PROVIDER": "scripted", "TEKTON_PORT_PROFILE": "free"}
     argv = [sys.executable, "-P", "-m", "tekton_tui", "--home", str(tmp_path)]
     try:
@@ -77,3 +81,36 @@ def test_one_specialist_is_killed_and_one_conversation_deleted_by_both_at_once(
         assert console.text.count("There is no session") <= 1 and console.process.poll() is None
     other.type(":chat rhetor\r")
     other.wait_for("a draft")
+
+
+@pytest.mark.parametrize(("first", "second"), ["aa", "ax", "xa", "xx"])
+def test_one_call_is_answered_by_both_at_once_and_runs_once_or_not_at_all(
+    consoles: tuple[Terminal, Terminal], tmp_path: Path, first: str, second: str
+) -> None:
+    one, other = consoles
+    written = tmp_path / "written.txt"
+    both(consoles, "\x1b")
+    both(consoles, ":needs\r", "Nothing waits for you")
+    text = f'[[call files__write {{"path": "{written}", "text": "once"}}]]'
+    command = [sys.executable, "-c", "from backend.cli.entry_points import aish; aish()", "numa", text]
+    asking = subprocess.Popen(
+        command, env={**os.environ, "TEKTON_HOME": str(tmp_path)}, stdout=subprocess.PIPE
+    )
+    try:
+        both(consoles, "", "files:write")
+        both(consoles, "")
+        one.type(first)
+        other.type(second)
+        for console in consoles:
+            console.wait_for(
+                lambda shown: "needs you" not in shown.splitlines()[0] and "files:write" not in shown
+            )
+            assert console.process.poll() is None
+        asking.communicate(timeout=60)
+    finally:
+        asking.kill()
+        asking.communicate()
+    lines = written.read_text().split() if written.exists() else []
+    assert lines in (
+        [["once"]] if (first, second) == ("a", "a") else [[]] if first == second else [["once"], []]
+    )
