@@ -12,8 +12,8 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from backend import log as jsonlog
@@ -26,7 +26,6 @@ from backend.schema.records import TurnOutcome
 log = logging.getLogger(__name__)
 
 SWITCH = "TEKTON_OTEL"
-OTLP = "opentelemetry.exporter.otlp.proto.http"
 NS = 1_000_000_000
 UNNAMED = "unknown_service"
 """How the library begins the name of a service that neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` names."""
@@ -117,8 +116,11 @@ class Tracing:
     """
 
     def __init__(self, exporter: Any = None, model_of: Callable[[str], str] = lambda ai_id: "") -> None:
-        self._trace = _loaded("opentelemetry.trace")
-        resources, export = _loaded("opentelemetry.sdk.resources"), _loaded("opentelemetry.sdk.trace.export")
+        with _extra():
+            from opentelemetry import trace
+            from opentelemetry.sdk import resources
+            from opentelemetry.sdk.trace import TracerProvider, export
+        self._trace: Any = trace
         self._model_of = model_of
         self._joined: Recent[tuple[int, int]] = Recent(JOINED, JOINED)
         self._parents: Recent[bool] = Recent(JOINED, JOINED)
@@ -127,15 +129,15 @@ class Tracing:
         resource = resources.Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith(UNNAMED):
             resource = resource.merge(resources.Resource({"service.name": "tekton"}))
-        provider = _loaded("opentelemetry.sdk.trace").TracerProvider
-        self._provider = provider(resource=resource, id_generator=self._ids)
+        self._provider: Any = TracerProvider(resource=resource, id_generator=self._ids)  # pyright: ignore[reportArgumentType]
         # whoever passes an exporter wants to see each span at once; the standard one sends many together
         if exporter:
             self._provider.add_span_processor(export.SimpleSpanProcessor(exporter))
         else:
-            standard = _loaded(f"{OTLP}.trace_exporter").OTLPSpanExporter()
-            self._provider.add_span_processor(export.BatchSpanProcessor(standard))
-        self._tracer = self._provider.get_tracer("tekton.gateway")
+            with _extra():
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            self._provider.add_span_processor(export.BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer: Any = self._provider.get_tracer("tekton.gateway")
         self._metrics = None if exporter else _ModelMetrics(resource)
 
     def turn_ended(self, turn: Turn, outcome: TurnOutcome) -> None:
@@ -255,9 +257,11 @@ class _ModelMetrics:
     """The two histograms that the conventions for generative AI ask of a client, sent every minute and at the end."""
 
     def __init__(self, resource: Any) -> None:
-        exporter = _loaded(f"{OTLP}.metric_exporter").OTLPMetricExporter()
-        reader = _loaded("opentelemetry.sdk.metrics.export").PeriodicExportingMetricReader(exporter)
-        self._provider = _loaded("opentelemetry.sdk.metrics").MeterProvider([reader], resource)
+        with _extra():
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.sdk.metrics import MeterProvider, export
+        reader = export.PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._provider: Any = MeterProvider([reader], resource)
         meter = self._provider.get_meter("tekton.gateway")
         self._seconds: Any = meter.create_histogram(
             "gen_ai.client.operation.duration",
@@ -316,10 +320,11 @@ def wanted(environment: Mapping[str, str]) -> bool:
     return environment.get(SWITCH, "").strip().lower() in ("1", "true", "yes", "on")
 
 
-def _loaded(module: str) -> Any:
-    """Import a module of OpenTelemetry, which comes with an extra; raise `ConfigError` that says so when it is missing."""
+@contextmanager
+def _extra() -> Generator[None]:
+    """Import OpenTelemetry in this block, which comes with an extra; a missing part is a `ConfigError` that says so."""
     try:
-        return import_module(module)
+        yield
     except ImportError as error:
         text = (
             f"{SWITCH} is set and {error.name} is not installed: pip install 'tekton-tui[otel]', or unset it"

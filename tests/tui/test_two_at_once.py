@@ -135,3 +135,53 @@ def test_a_draft_and_a_paste_stay_with_whom_they_were_written_to() -> None:
         console.type(f"{SWITCH}rhetor\r")
         console.wait_for("for rhetor pasted")
         assert console.calls("Chat") == []
+
+
+@pytest.mark.keys
+def test_a_kill_hits_whom_it_named_although_the_filter_lets_the_row_go() -> None:
+    with ready() as console:
+        console.type("/rhe\r")
+        console.wait_for(lambda text: "rhetor" in text and "athena" not in text)
+        console.rest(READ_S)
+        console.type("X")
+        console.wait_for("Kill rhetor")
+        console.tell("gone", "rhetor")
+        console.rest(READ_S)
+        console.type("\x1b[D\r")
+        console.rest(READ_S)
+        assert [call for call in console.calls("Kill") if "rhetor-ai" not in call] == []
+        console.type("\x1b")
+        console.rest()
+        console.type("\x15/num\r")
+        console.wait_for("numa")
+        console.rest(READ_S)
+        console.order("gone", "numa")
+        console.type("X")
+        console.rest(READ_S)
+        assert "Kill apollo" not in console.text and "Kill athena" not in console.text
+        console.type("\x1b[D\r")
+        console.rest()
+        assert [call for call in console.calls("Kill") if "numa-ai" not in call] == []
+
+
+@pytest.mark.keys
+def test_words_are_found_while_an_answer_grows_and_the_reader_stays_at_the_hit() -> None:
+    with ready(("history", "rhetor", 40)) as console:
+        chat(console, "rhetor")
+        console.tell("turn", "tui-new", "rhetor", "next?", "x ")
+        console.type("\x1b")
+        console.rest(READ_S)
+        console.type("/wor")
+        console.tell("text", "tui-new", "more words\n\n" * 20)
+        console.type("d12")
+        console.wait_for("word12")
+        console.rest()
+        console.type("\r")
+        console.rest()
+        read = transcript(console)
+        assert any("word12" in line for line in read)
+        console.tell("text", "tui-new", "and more\n\n" * 20)
+        console.tell("end", "tui-new", "rhetor")
+        console.rest()
+        assert transcript(console) == read
+        assert console.calls("Chat", "Cancel") == []
