@@ -168,9 +168,9 @@ def test_a_kill_hits_whom_it_named_although_the_filter_lets_the_row_go() -> None
 def test_words_are_found_while_an_answer_grows_and_the_reader_stays_at_the_hit() -> None:
     with ready(("history", "rhetor", 40)) as console:
         chat(console, "rhetor")
-        console.tell("turn", "tui-new", "rhetor", "next?", "x ")
         console.type("\x1b")
         console.rest(READ_S)
+        console.tell("turn", "tui-new", "rhetor", "next?", "x ")
         console.type("/wor")
         console.tell("text", "tui-new", "more words\n\n" * 20)
         console.type("d12")

@@ -38,7 +38,7 @@ from tekton_tui.widgets.chat.pins import Pins
 from tekton_tui.widgets.chat.queue_rows import QueueRows
 from tekton_tui.widgets.chat.reader import Reader
 from tekton_tui.widgets.chat.sidebar import Sidebar, show_panel, toggle_panel
-from tekton_tui.widgets.chat.status_row import StatusRow, escape_words
+from tekton_tui.widgets.chat.status_row import STOPS_TURN, StatusRow, escape_words
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.search_bar import SearchBar
 from tekton_tui.widgets.composer.composer import DRAFT_KEPT, Composer, teaching_placeholder
@@ -298,7 +298,7 @@ class ChatView(Vertical):
 
     def _show_status(self) -> None:
         """Redraw the row of what happens now, and what `esc` does now."""
-        composer = self.query_one(Composer)
+        composer, before = self.query_one(Composer), self._status.escape
         self._status.escape = escape_words(
             choosing=composer.has_focus_within and composer.choosing,
             searching=self.query_one(SearchBar).has_focus_within,
@@ -306,6 +306,8 @@ class ChatView(Vertical):
             asked=self._asks.keys.has_focus,
             writing=composer.has_focus_within and bool(self._transcript.display),
         )
+        if self._status.escape != before:
+            composer.name_escape("stop turn" if self._status.escape == STOPS_TURN else "")
         self._status.show_turns(self.running())
 
     @on(events.DescendantFocus)

@@ -29,6 +29,7 @@ WIDE = 100
 """From so many cells on everything is said in full."""
 SPARK_SAMPLES = 6
 GAUGE_CELLS, SHORT_GAUGE_CELLS = 10, 6
+STOPS_TURN = "stops the turn"
 LEAVES_WAITING = "leaves it waiting"
 ALMOST_FULL, FULL = 0.8, 0.95
 """Parts of a model's context from which its gauge warns, and from which the next question may not fit."""
@@ -131,7 +132,7 @@ def escape_words(*, choosing: bool, searching: bool, answering: bool, writing: b
     if searching:
         return "closes the search"
     if answering:
-        return "stops the turn"
+        return STOPS_TURN
     return "leaves the composer" if writing else "back to the fleet"
 
 

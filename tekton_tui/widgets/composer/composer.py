@@ -139,6 +139,11 @@ class Composer(Vertical):
 
     # What the owner uses
 
+    def name_escape(self, word: str) -> None:
+        """Say in the line of keys what `esc` does now; "" where it leaves the field."""
+        self._editor.escape_word = word
+        self.refresh_bindings()
+
     @property
     def draft(self) -> str:
         """The text as it would be sent."""

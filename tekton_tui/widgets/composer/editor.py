@@ -90,6 +90,8 @@ class Editor(SafeTextArea):
         super().__init__(placeholder)
         self.choosing = False
         """Whether the popup is open: the arrow keys, tab, enter and escape belong to it."""
+        self.escape_word = ""
+        """What escape does now, where it does not leave the field."""
         self.sent: list[str] = []
         """Texts sent before, oldest first."""
         self.pastes = Pastes()
@@ -106,6 +108,10 @@ class Editor(SafeTextArea):
         """Row and column of a mistake in the text."""
         self._marks_text = ""
         self._marks: list[list[Mark]] = [[]]
+
+    def key_words(self) -> dict[str, str]:
+        """Return what escape does."""
+        return {"cancel": self.escape_word} if self.escape_word else {}
 
     @property
     def expanded(self) -> str:
