@@ -3,9 +3,10 @@
     python bench/outages.py [--seeds 10] [--first 1] [--only killed] [--scale 1]
 
 In each round both gateways stream and are asked small questions all the time while one fault comes and goes: the store is
-killed for 60 s or for 8 s, asleep for 30 s, full, slow, or emptied; a gateway is killed, or asleep for 30 s. Each prompt must
-have been sent upstream once at most, each confirmed answer must lie in the store once and as it was told, and no gateway may
-end but one that was killed, or slept while the other declared it dead. `--scale 0.2` makes all times shorter.
+killed for 60 s or for 8 s, asleep for 30 s, full, slow, or emptied; a gateway is killed, or for 30 s asleep or cut from the
+store. Each prompt must have been sent upstream once at most, each confirmed answer must lie in the store once and as it was
+told (one told as not stored yet may have been ended by the other gateway, which says so), and no gateway may end but one that
+was killed, or was away while the other declared it dead. `--scale 0.2` makes all times shorter.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from backend.schema.frames import StreamEnd
 from tests.cluster.pair import Heard, Pair
 from tests.redis_server import RedisServer
 
-FAULTS = ("killed", "asleep", "full", "slow", "briefly", "gateway-asleep", "gateway-killed", "emptied")
+FAULTS = ("killed", "asleep", "full", "slow", "briefly", "gateway-asleep", "gateway-killed", "emptied", "cut")
 CALM_S = 60.0
 """How long after the fault everything may take to be as before."""
 ASK_EVERY_S = 0.4
@@ -39,10 +40,12 @@ STREAMS = 2
 
 
 class Line:
-    """The way from the gateways to the store. `delay_s` holds each piece up."""
+    """The way from a gateway to the store. `delay_s` holds each piece up; while it is `cut` nothing comes or goes."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server, self.delay_s, self.url = server, 0.0, ""
+        self.whole = asyncio.Event()
+        self.whole.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
 
@@ -60,6 +63,7 @@ class Line:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            await self.whole.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
         except OSError:
             writer.transport.abort()
@@ -74,6 +78,7 @@ class Line:
             while data := await source.read(65_536):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                await self.whole.wait()
                 target.write(data)
         except OSError:
             pass
@@ -84,8 +89,8 @@ class Line:
 class Round:
     """One pair, one fault, and all that was told."""
 
-    def __init__(self, pair: Pair, line: Line, dice: random.Random, scale: float) -> None:
-        self._pair, self._line, self._dice, self._scale = pair, line, dice, scale
+    def __init__(self, pair: Pair, lines: dict[int, Line], dice: random.Random, scale: float) -> None:
+        self._pair, self._lines, self._dice, self._scale = pair, lines, dice, scale
         self._clients: dict[int, Client] = {}
         self._sessions: dict[str, str] = {}
         self._marks = 0
@@ -94,6 +99,8 @@ class Round:
         self.confirmed: dict[str, str] = {}
         self.unstored = set[str]()
         """Confirmed with the word that they are not stored yet."""
+        self.failed = set[str]()
+        """Stored as failed, with the reason."""
         self.refused = Counter[str]()
         self.may_end = set[int]()
         self.wrong: list[str] = []
@@ -146,9 +153,17 @@ class Round:
                 await self._wait(self._dice.uniform(6, 20))
                 await pair.mend("full")
             case "slow":
-                self._line.delay_s = self._dice.uniform(0.2, 1.5)
+                delay_s = self._dice.uniform(0.2, 1.5)
+                for line in self._lines.values():
+                    line.delay_s = delay_s
                 await self._wait(20)
-                self._line.delay_s = 0.0
+                for line in self._lines.values():
+                    line.delay_s = 0.0
+            case "cut":
+                self.may_end.add(place)
+                self._lines[place].whole.clear()
+                await self._wait(30)
+                self._lines[place].whole.set()
             case "emptied":
                 server.empty()
             case "gateway-asleep":
@@ -256,6 +271,8 @@ class Round:
             stored = await self._stored(client)
             missing = [name for name in self.confirmed if name not in stored]
         for name, told in self.confirmed.items():
+            if name in self.failed & self.unstored:
+                continue  # it was told as not stored yet, and then as ended by the other gateway
             if not asked[self.asked[name]]:
                 self.wrong.append(f"{name} was confirmed and never asked")
             rows = stored.get(name, [])
@@ -289,6 +306,8 @@ class Round:
                 for row in page:
                     if row["role"] == "assistant" and row.get("request_id"):
                         found.setdefault(row["request_id"], []).append(row["content"])
+                        if row.get("error_code"):
+                            self.failed.add(row["request_id"])
                 if len(page) < 200:
                     break
                 before = {"before_id": page[0]["id"]}
@@ -299,10 +318,10 @@ async def one(fault: str, seed: int, scale: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(Path(folder) / "redis").start()
         try:
-            async with Line(server) as line:
-                pair = Pair(Path(folder), server, url=line.url)
+            async with Line(server) as first, Line(server) as second:
+                pair = Pair(Path(folder), server, urls={1: first.url, 2: second.url})
                 pair.environment["TEKTON_SCRIPTED_COUNT"] = f"{folder}/calls"
-                this = Round(pair, line, random.Random(seed), scale)
+                this = Round(pair, {1: first, 2: second}, random.Random(seed), scale)
                 try:
                     await this.run(fault)
                 finally:

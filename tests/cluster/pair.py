@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ WAIT_S = 60.0
 
 
 class Pair:
-    """Gateways by place, 1 and 2; `environment` is what each is started with, `url` another way to the server."""
+    """Gateways by place, 1 and 2; `environment` is what each is started with, `urls` other ways of theirs to the server."""
 
-    def __init__(self, folder: Path, server: RedisServer, *, url: str = "") -> None:
+    def __init__(self, folder: Path, server: RedisServer, *, urls: Mapping[int, str] | None = None) -> None:
         self._folder = folder
-        self.server, self._url = server, url or server.address.url
+        self.server, self._urls = server, urls or {}
         self.home = Home(folder / "home").prepare()
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.environment = {
@@ -47,7 +47,15 @@ class Pair:
             log, "wb"
         ) as file:  # no pipe, which would hold up who has much to say and nobody to read it
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "backend.cli.tekton", "serve", "--store", self._url],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "backend.cli.tekton",
+                    "serve",
+                    "--store",
+                    self._urls.get(place, self.server.address.url),
+                ],
                 env=self.environment,
                 stderr=file,
             )
