@@ -25,7 +25,7 @@ from tests.orchestration.running import BOUND_S, do, running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DEEP = '{"words": ' + '{"a": ' * 3_000 + "1" + " }" * 3_000 + "}"
 UNREADABLE = [
-    DEEP,
+    '{"a": ' * 30_000 + "1" + "}" * 30_000,  # deeper than any Python reads
     '{"a": ' + "[" * 5_000,
     "[]",
     "null",
