@@ -250,10 +250,6 @@ class TurnCompletion:
         outcome = waiting.outcome
         try:
             stored = await waiting.store()
-        except Fenced:
-            # Cut off from the store, this gateway told its client the whole; the other had ended the turn meanwhile.
-            self._error_log.record(outcome.ai_id, "backend_lost", TAKEN_OVER, request_id=outcome.request_id)
-            return
         except UnknownSession:
             log.warning("the session of %s was deleted before its answer was stored", outcome.request_id)
             if not await self._close(outcome.request_id, waiting.used):
