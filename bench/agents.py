@@ -10,7 +10,6 @@ gateway and bridges, beside a floor of the same run: the same while the same age
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -26,9 +25,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from alone import add_alone, go_before_others
 from console_load import Reader, type_keys
 from console_watched import FIRST_KEY
+from options import go_before_others, parser_for
 from terminal import Terminal
 
 from backend.client import Client, attach
@@ -149,14 +148,10 @@ async def main(count: int, rate: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--agents", type=int, default=18)
     parser.add_argument("--rate", type=int, default=300)
-    add_alone(parser)
     options = parser.parse_args()
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     asyncio.run(main(options.agents, options.rate, options.seconds))

@@ -10,13 +10,8 @@ figures; "right" then is the share of answers that address the question at all.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
-import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,10 +21,13 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from options import parser_for
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend import catalog
 from backend.config import Settings
-from backend.home import Home, write_private
+from backend.home import Home
 from backend.monitor import platform_summary
 from backend.providers import create
 from backend.providers.base import Completed, CompletionRequest, Provider, Text
@@ -38,6 +36,7 @@ from backend.schema.events import Metrics
 from backend.schema.frames import Request, TurnContext
 from backend.schema.records import HostFigures, SpecialistStatus
 from backend.worker.prompt import assemble
+from tests.model_server import model_server
 
 SETS = {name: Path(__file__).with_name(f"{name}.toml") for name in ("questions", "newcomers")}
 SELF_TALK = re.compile(r"\b(?:i am|i'm|as) an? (?:ai|large|language)\b|smollm|hugging ?face|openai")
@@ -185,32 +184,8 @@ def report(answers: list[Answer], show: bool) -> None:
     print(f"words      median {words[len(words) // 2]}, most {words[-1]}")
 
 
-@contextlib.contextmanager
-def serving(home: Home, settings: Settings):
-    """Run the embedded server as the platform does, in a process of its own."""
-    read_end, write_end = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "backend.providers.embedded.server", "--ready-fd", str(write_end)],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,),
-        env={**os.environ, "TEKTON_HOME": str(home.root)},
-    )  # fmt: skip
-    os.close(write_end)
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(settings))
-    process.stdin.close()
-    with os.fdopen(read_end, "rb") as pipe:
-        write_private(home.embedded_facts, pipe.readline())
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--rounds", type=int, default=2, help="how often each question is asked")
     parser.add_argument("--at-once", type=int, default=4, help="questions under way at a time")
     parser.add_argument("--show", action="store_true", help="print every answer with what is wrong with it")
@@ -218,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder)).prepare()
-        with serving(home, Settings()):
+        with model_server(home, Settings()):
             answers = asyncio.run(run(home, options.rounds, options.at_once, options.set))
     report(answers, options.show)
 

@@ -10,7 +10,6 @@ whatever crashed is still dead after `--dead` seconds. The same rounds run in th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import random
@@ -21,6 +20,8 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+from options import parser_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -113,9 +114,7 @@ async def dead(platform: Whole, seconds: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--kept", type=int, default=20)
     parser.add_argument("--dead", type=float, default=60.0)

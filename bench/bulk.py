@@ -8,7 +8,6 @@ is the same client asking the gateway for a small fixed answer that nothing has 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from alone import add_alone, go_before_others
+from options import go_before_others, parser_for
 
 from tests.gateway.serving import Backend, start_backend
 
@@ -48,15 +47,11 @@ def times_of(backend: Backend, path: str, calls: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--items", type=int, default=10)
     parser.add_argument("--calls", type=int, default=400)
-    add_alone(parser)
     options = parser.parse_args()
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     with tempfile.TemporaryDirectory() as root:
         backend = start_backend(Path(root) / "home", launch=("all",))
         try:

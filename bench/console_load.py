@@ -30,9 +30,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from alone import add_alone, go_before_others
 from console_report import LOADS, NAMES, Load, floor, report, request_of, texts_of
 from console_watched import FIRST_KEY, run_watched, until_exists
+from options import go_before_others, parser_for
 from replay_gateway import ReplayGateway
 from terminal import Terminal
 
@@ -165,14 +165,11 @@ def sights(reader: Reader, load: Load, ended: list[float], pressed: list[float])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--only", default="", help="run the loads whose title holds this")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--no-floor", action="store_true")
-    add_alone(parser)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -181,8 +178,7 @@ def main() -> None:
         asked = [request_of(load, lane) for lane in range(load.lanes)]
         run_watched(url, token_file, Path(out), load.seconds, asked)
         return
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     for base in LOADS:
         load = replace(base, seconds=options.seconds)
         if options.only not in f"{load.name}, {load.rate}":

@@ -23,8 +23,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from alone import add_alone, go_before_others
 from backends import own_backend
+from options import go_before_others
 from terminal import Terminal
 
 from backend.client import Client
@@ -158,10 +158,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--idle", type=float, default=10.0)
-    add_alone(parser)
     options = parser.parse_args()
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     # who installs the console has its bytecode; without it each start compiles our modules, and Textual's not
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     async with own_backend(os.environ) as (home, client):  # pyright: ignore[reportArgumentType]

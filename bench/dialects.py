@@ -39,8 +39,8 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from alone import add_alone, go_before_others
 from fake_upstream import words
+from options import go_before_others, parser_for
 
 from tests.gateway.serving import start_backend
 
@@ -316,21 +316,17 @@ async def measure(ways: list[Way], upstream: int, streams: int, tokens: int, tur
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--tokens", type=int, default=5_000)
     parser.add_argument("--streams", type=int, default=18)
     parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--litellm", default="")
     parser.add_argument("--library", type=int, metavar="PORT", help=argparse.SUPPRESS)
-    add_alone(parser)
     options = parser.parse_args()
     if options.library:
         uvloop.run(on_demand(options.library))
         return 0
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     path, body, read = DIALECTS["chat completions"]
     with (
         tempfile.TemporaryDirectory() as root,

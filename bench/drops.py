@@ -8,11 +8,12 @@ Recovery is from the cut to the first event that had not come before. The suite 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import tempfile
 from pathlib import Path
+
+from options import parser_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -21,9 +22,7 @@ from tests.gateway.serving import start_backend
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--drops", type=int, default=1_000)
     parser.add_argument("--streams", type=int, default=18)
     options = parser.parse_args()

@@ -8,7 +8,6 @@ take turns in one run, so that what else the machine does falls on both.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from answers import serving
+from options import parser_for
 
 from backend import catalog
 from backend.config import Providers, Settings
@@ -144,9 +144,7 @@ async def line(home: Home, settings: Settings) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--streams", type=int, default=18)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)

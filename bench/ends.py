@@ -9,7 +9,6 @@ the same time as a fleet ends. Prints by which power of their number each figure
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import math
 import os
@@ -17,6 +16,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from options import parser_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -92,9 +93,7 @@ async def longest_standstill() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--numbers", type=int, nargs="+", default=[125, 250, 500, 1000])
     options = parser.parse_args()
     figures = [asyncio.run(measure(number)) for number in options.numbers]

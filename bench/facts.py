@@ -8,7 +8,6 @@ run: the facts as a larger model gets them, between delimiters, without an examp
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from answers import serving
+from options import parser_for
 
 from backend import catalog
 from backend.config import Settings
@@ -106,9 +106,7 @@ async def run(home: Home, show: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--show", action="store_true", help="print every answer")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

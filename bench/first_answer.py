@@ -8,7 +8,6 @@ weights there, the first Enter fetches them and that is a step. The embedded mod
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from alone import add_alone, go_before_others
+from options import go_before_others, parser_for
 from terminal import Terminal
 
 COLUMNS, ROWS = 80, 24
@@ -75,14 +74,10 @@ def drive(programs: Path, home: Path) -> list[tuple[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--programs", type=Path, default=Path(sys.executable).parent)
-    add_alone(parser)
     options = parser.parse_args()
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     with tempfile.TemporaryDirectory() as place:
         home = Path(place) / "home"
         try:

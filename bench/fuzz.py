@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from options import parser_for
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.approvals.asking import run_asks
@@ -33,9 +35,7 @@ STEPS_A_TIME = 5_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--frames", type=int, default=3_000)
     parser.add_argument("--bodies", type=int, default=1_500)
     parser.add_argument("--steps", type=int, default=0)

@@ -9,7 +9,6 @@ installed package, modules are compiled beforehand: a first round, not shown, se
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from options import parser_for
 
 from backend import catalog, config
 from backend.home import Home
@@ -100,9 +100,7 @@ async def one_round(root: Path, idle_s: float) -> tuple[float, float, list[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--idle", type=float, default=5.0)
     options = parser.parse_args()

@@ -11,9 +11,7 @@ seen how late it comes. Ends with 1 if something was lost, came twice, or was ca
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import ctypes
 import fcntl
 import heapq
 import itertools
@@ -27,16 +25,17 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from options import parser_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.client import Client, ConnectionChanged
 from backend.schema.events import Snapshot
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError
+from tests.cluster.hosts import standing
 from tests.gateway.serving import Backend, start_backend
 
 GATE, DESK = f"tkg{os.getpid()}", f"tkd{os.getpid()}"
@@ -49,26 +48,11 @@ LATE_S = 60.0
 GOAL_BACK_S = 2.0
 """How soon after a cut is mended events come again."""
 MTU = 1_500
-TUNSETIFF, IFF_TUN, IFF_NO_PI, CLONE_NEWNET = 0x400454CA, 0x0001, 0x1000, 0x40000000
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
 
 def ip(*words: str, **options: Any) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30, **options)
-
-
-@contextmanager
-def standing(name: str) -> Generator[None]:
-    """Let this thread be in a namespace: sockets and processes it makes are there."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{name}", os.O_RDONLY)
-    try:
-        if libc.setns(there, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        yield
-    finally:
-        libc.setns(before, CLONE_NEWNET)
-        os.close(there)
-        os.close(before)
 
 
 class Router(threading.Thread):
@@ -285,9 +269,7 @@ def cuts(lanes: Lanes, router: Router, each_s: list[float], share: slice) -> int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each lane writes in each cell")
     parser.add_argument("--cuts", default="5,40", help="seconds of each cut; empty for none")
     parser.add_argument("--only", default="", help="one cell: milliseconds:percent:kbit/s")

@@ -9,7 +9,6 @@ instead (5 KiB of memory a message).
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import math
 import os
@@ -22,6 +21,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
+
+from options import parser_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -359,9 +360,7 @@ async def restart(store: SqliteStore, name: str) -> None:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("messages", type=int, nargs="?", default=500_000)
     parser.add_argument("--conversations", type=int, default=200)
     parser.add_argument("--grow", action="store_true")

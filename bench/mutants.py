@@ -10,7 +10,6 @@ only. Works in a copy of the tree, so that nothing here is changed. Prints every
 
 from __future__ import annotations
 
-import argparse
 import ast
 import os
 import random
@@ -24,6 +23,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from options import parser_for
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("backend", "tekton_tui", "tests", "examples", "docs", "tools", "pyproject.toml", "README.md")
@@ -161,9 +162,7 @@ def verdict(mutant: Mutant, tree: Path, tests: str, nearest: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("rooms", nargs="*", default=DEFAULT, metavar="ROOM=TESTS")
     parser.add_argument("--count", type=int, default=80)
     parser.add_argument("--nearest", type=int, default=0)

@@ -10,7 +10,6 @@ told, and no gateway may end but one that was killed, or was away while the othe
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import random
@@ -21,6 +20,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from options import parser_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -325,9 +326,7 @@ async def one(fault: str, seed: int, scale: float) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--only", choices=FAULTS)

@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from options import parser_for
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.home import Home
@@ -160,9 +162,7 @@ async def measure(kind: str, url: str, asks: int, answers: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--asks", type=int, default=200, help="short answers, for the first token")
     parser.add_argument(
         "--answers", type=int, default=20, help="answers of 1,000 tokens, for the processor time"

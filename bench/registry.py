@@ -9,7 +9,6 @@ the mixed one of the test suite in full size; it checks that nothing was lost, c
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sqlite3
@@ -19,6 +18,8 @@ import tempfile
 import time
 from multiprocessing import Barrier, Process, Queue
 from pathlib import Path
+
+from options import parser_for
 
 from backend.home import write_private
 from backend.registry import Registry
@@ -165,9 +166,7 @@ def attack(folder: Path, processes: int, operations: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("--processes", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--attack", default="50x200")

@@ -13,7 +13,6 @@ lets all of it run before other work of the machine: without, the figures tell o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -33,7 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from alone import add_alone, go_before_others
+from options import go_before_others, parser_for
 from relay_client import Counter, LeanSocket, count
 
 from tests.gateway.serving import Backend, start_backend
@@ -241,16 +240,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--relay"]:
         uvloop.run(bare_relay(int(sys.argv[2]), sys.argv[3], [*map(int, sys.argv[4:])]))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--tokens", type=int, default=10_000)
     parser.add_argument("--streams", type=int, default=18)
     parser.add_argument("--turns", type=int, default=300)
-    add_alone(parser)
     options = parser.parse_args()
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     with tempfile.TemporaryDirectory() as root:
         backend = start_backend(Path(root) / "home", launch=("all",))
         try:

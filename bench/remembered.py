@@ -9,7 +9,6 @@ floor), at its highest and some seconds after the last answer. SQLite's caches a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 import msgspec
 import psutil
 from backends import ENVIRONMENT
+from options import parser_for
 
 from backend.client import Client, attach
 from backend.home import Home
@@ -121,9 +121,7 @@ async def run(home: Home, answers: int, huge: int, mib: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__)
     parser.add_argument("answers", nargs="?", type=int, default=2_000)
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--huge", type=int, default=10)

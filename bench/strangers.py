@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backend.schema.tools import MAX_ARGUMENTS
-from bench.alone import add_alone, go_before_others
+from bench.options import go_before_others, parser_for
 from tests.gateway.serving import Backend, start_backend
 
 SERVED, HEALTH_MS = 0.99, 100.0
@@ -327,21 +327,17 @@ def p99(values: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--strangers", type=int, default=1_005)
     parser.add_argument("--seconds", type=float, default=25.0)
     parser.add_argument("--texts", type=int, default=256, help="kB of each text")
     parser.add_argument("--only", default="", help="only texts with this in their name, and no strangers")
     parser.add_argument("--hold", type=int, default=0, help=argparse.SUPPRESS)
-    add_alone(parser)
     options = parser.parse_args()
     if options.hold:
         asyncio.run(hold(options.hold, options.strangers))
         return
-    if options.alone:
-        go_before_others()
+    go_before_others(options)
     with tempfile.TemporaryDirectory() as folder:
         backend = start_backend(
             Path(folder) / "home", launch=("apollo", "athena"), TEKTON_LOG_LEVEL="warning"

@@ -95,12 +95,7 @@ def number(count: int) -> str:
 
 def budget_words(limit: LimitRow) -> str:
     """Return how much of a budget is used today."""
-    parts: list[str] = []
-    if limit.tokens_per_day:
-        parts.append(f"{number(limit.tokens)} of {number(limit.tokens_per_day)} tok")
-    if limit.cost_per_day:
-        parts.append(f"{limit.cost:.2f} of {limit.cost_per_day:.2f} {limit.currency}")
-    words = f"{'all' if limit.id == '*' else 'its'} budget {', '.join(parts)}"
+    words = f"{'all' if limit.id == '*' else 'its'} budget {limit.used(number, 'tok')}"
     return f"{words}; {limit.uncounted}" if limit.uncounted else words
 
 

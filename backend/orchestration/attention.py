@@ -238,8 +238,9 @@ class AttentionQueue:
                 )  # fmt: skip
         for limit in self._budgets.limits():
             if (share := _share(limit)) >= NEAR:
+                why = f"{limit.used()} are used today"
                 yield AttentionItem(
-                    f"budget:{limit.id}:{self._budgets.day}", "budget", limit.id, 0.0, f"{100 * share:.0f} %", _left(limit)
+                    f"budget:{limit.id}:{self._budgets.day}", "budget", limit.id, 0.0, f"{100 * share:.0f} %", why
                 )  # fmt: skip
         yield from (msgspec.structs.replace(item) for item in self._kept.done)
 
@@ -307,12 +308,3 @@ class AttentionQueue:
 def _share(limit: LimitRow) -> float:
     tokens = limit.tokens / limit.tokens_per_day if limit.tokens_per_day else 0.0
     return max(tokens, limit.cost / limit.cost_per_day if limit.cost_per_day else 0.0)
-
-
-def _left(limit: LimitRow) -> str:
-    parts: list[str] = []
-    if limit.tokens_per_day:
-        parts.append(f"{limit.tokens:,} of {limit.tokens_per_day:,} tokens are used today")
-    if limit.cost_per_day:
-        parts.append(f"{limit.cost:.2f} of {limit.cost_per_day:.2f} {limit.currency} are spent today")
-    return "; ".join(parts)

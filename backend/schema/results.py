@@ -4,6 +4,7 @@ schemas are made from them. A result that is stored or listed elsewhere too is i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct, field
@@ -387,6 +388,15 @@ class LimitRow(Struct):
     currency: str
     uncounted: str
     over: str
+
+    def used(self, count: Callable[[int], str] = "{:,}".format, unit: str = "tokens") -> str:
+        """Return how much was used of each of its limits: `120 of 1,000 tokens, 0.10 of 2.00 USD`."""
+        parts: list[str] = []
+        if self.tokens_per_day:
+            parts.append(f"{count(self.tokens)} of {count(self.tokens_per_day)} {unit}")
+        if self.cost_per_day:
+            parts.append(f"{self.cost:.2f} of {self.cost_per_day:.2f} {self.currency}")
+        return ", ".join(parts)
 
 
 class UsageReport(Struct):

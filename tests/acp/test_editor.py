@@ -132,6 +132,16 @@ def calls(tool: str, **arguments: Any) -> str:
     return f"[[call files__{tool} {json.dumps(arguments)}]]"
 
 
+async def its_turns_end(backend: Backend) -> None:
+    """Wait until athena is at rest: what an editor left behind was cancelled, and its end takes its way through the worker."""
+    async with asyncio.timeout(BOUND_S):
+        while True:
+            rows = await asyncio.to_thread(backend.ask, "GET", "/api/v1/snapshot")
+            row = next(row for row in rows["specialists"] if row["name"] == "athena")
+            if row["state"] == "ready" and not row.get("queue"):
+                return
+
+
 async def test_an_editor_streams_cancels_lists_and_loads(fleet: Backend) -> None:
     async with serving(fleet, "athena") as first:
         told = await first.agent.initialize(protocol_version=1)
@@ -236,14 +246,7 @@ async def test_an_editor_that_goes_ends_its_turns_and_the_process(fleet: Backend
         assert await asyncio.wait_for(one.process.wait(), BOUND_S) == 0
         prompting.cancel()
         await asyncio.wait([prompting])
-    async with asyncio.timeout(
-        BOUND_S
-    ):  # its turns were cancelled as it left; their end takes its way through the worker
-        while True:
-            rows = await asyncio.to_thread(fleet.ask, "GET", "/api/v1/snapshot")
-            row = next(row for row in rows["specialists"] if row["name"] == "athena")
-            if row["state"] == "ready" and not row.get("queue"):
-                break
+    await its_turns_end(fleet)
 
 
 async def test_stdout_is_protocol_only_and_a_wrong_name_is_told_before_it(fleet: Backend) -> None:
@@ -349,11 +352,4 @@ async def test_an_editor_that_does_not_read_is_left_with_a_reason_and_its_turns_
         cast(Any, process)._transport.close()
     assert process.returncode == 7 and "the editor does not read what it is sent" in said, said
     assert most < 250 * 1024 * 1024, f"{most:,} bytes"
-    async with asyncio.timeout(
-        BOUND_S
-    ):  # its turns were cancelled as it left; their end takes its way through the worker
-        while True:
-            rows = await asyncio.to_thread(fleet.ask, "GET", "/api/v1/snapshot")
-            row = next(row for row in rows["specialists"] if row["name"] == "athena")
-            if row["state"] == "ready" and not row.get("queue"):
-                break
+    await its_turns_end(fleet)

@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 
 CLONE_NEWNET = 0x40000000
 OURS = f"tk{os.getpid()}"
@@ -31,6 +30,21 @@ def permitted() -> bool:
     except (subprocess.SubprocessError, OSError):
         return False
     return True
+
+
+@contextmanager
+def standing(name: str) -> Generator[None]:
+    """Let this thread be in a namespace: sockets and processes it makes are there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        if libc.setns(there, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        yield
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(there)
+        os.close(before)
 
 
 class Hosts:
@@ -67,17 +81,6 @@ class Hosts:
         for name in (*self.names, BRIDGE):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True, timeout=60)
 
-    @contextmanager
-    def stand_on(self, name: str) -> Generator[None]:
+    def stand_on(self, name: str) -> AbstractContextManager[None]:
         """Let this thread be on a host: the sockets it makes are that host's."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        before = os.open("/proc/self/ns/net", os.O_RDONLY)
-        there = os.open(Path("/run/netns") / f"{OURS}{name}", os.O_RDONLY)
-        try:
-            if libc.setns(there, CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
-            yield
-        finally:
-            libc.setns(before, CLONE_NEWNET)
-            os.close(there)
-            os.close(before)
+        return standing(f"{OURS}{name}")

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
-import msgspec
 import pytest
 
 from backend import catalog
@@ -33,6 +29,7 @@ from backend.providers.base import (
 from backend.providers.embedded import PROVIDER, weights
 from backend.schema.content import AnswerOptions
 from backend.schema.frames import ChatMessage
+from tests.model_server import model_server
 from tests.providers.rigs import asking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model, pytest.mark.timeout(180)]
@@ -44,32 +41,14 @@ EMBEDDED: dict[str, object] = {"slots": SLOTS, "max_tokens": 24}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """The embedded server as a process of its own, with two slots; its facts lie in the home."""
-    import subprocess
-
     home = Home(tmp_path_factory.mktemp("real") / "home").prepare()
     settings = Settings(providers=Providers(tables={"embedded": EMBEDDED}))
     try:
         weights.find(PROVIDER.own(settings), home)
     except weights.ModelNotFound as missing:
         pytest.skip(missing.message)
-    read_end, write_end = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "backend.providers.embedded.server", "--ready-fd", str(write_end)],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,),
-        env={**os.environ, "TEKTON_HOME": str(home.root)},
-    )  # fmt: skip
-    os.close(write_end)
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(settings))
-    process.stdin.close()
-    with os.fdopen(read_end, "rb") as pipe:
-        write_private(home.embedded_facts, pipe.readline())
-    yield home
-    process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(30)
-    process.kill()
-    process.wait()
+    with model_server(home, settings):
+        yield home
 
 
 def facts_of(home: Home) -> dict[str, Any]:
@@ -88,7 +67,7 @@ def settings_for(home: Home, kind: str) -> tuple[Settings, dict[str, str]]:
 
 
 @pytest.fixture(params=["embedded", "openai", "anthropic"])
-async def provider(request: pytest.FixtureRequest, server: Home) -> AsyncIterator[Provider]:
+async def provider(request: pytest.FixtureRequest, server: Home) -> AsyncGenerator[Provider]:
     settings, environment = settings_for(server, request.param)
     made = create(request.param, settings, server, environment)
     await made.prepare()
@@ -96,7 +75,7 @@ async def provider(request: pytest.FixtureRequest, server: Home) -> AsyncIterato
     await made.aclose()
 
 
-async def take(stream: AsyncIterator[StreamItem]) -> list[StreamItem]:
+async def take(stream: AsyncGenerator[StreamItem]) -> list[StreamItem]:
     async with asyncio.timeout(BOUND_S):
         return [item async for item in stream]
 
@@ -165,7 +144,7 @@ async def test_the_second_turn_reads_only_what_is_new(server: Home) -> None:
 
 
 @contextlib.asynccontextmanager
-async def busy_slot(home: Home, number: int) -> AsyncIterator[None]:
+async def busy_slot(home: Home, number: int) -> AsyncGenerator[None]:
     """Hold a slot with an answer that does not end by itself."""
     facts = facts_of(home)
     body = {

@@ -249,11 +249,6 @@ async def usage(options: argparse.Namespace) -> int:
 
 def budget_text(limit: LimitRow) -> str:
     """Return how far a day's limit is used: `budget of apollo: 120 of 1,000 tokens today`."""
-    parts: list[str] = []
-    if limit.tokens_per_day:
-        parts.append(f"{limit.tokens:,} of {limit.tokens_per_day:,} tokens")
-    if limit.cost_per_day:
-        parts.append(f"{limit.cost:.2f} of {limit.cost_per_day:.2f} {limit.currency}")
     over = " · used up: turns are refused until tomorrow" if limit.over else ""
     uncounted = f" · {limit.uncounted}" if limit.uncounted else ""
-    return f"budget of {limit.name}: {', '.join(parts)} today{over}{uncounted}"
+    return f"budget of {limit.name}: {limit.used()} today{over}{uncounted}"
