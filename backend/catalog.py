@@ -205,6 +205,13 @@ def load(settings: Settings) -> Catalog:
     return catalog
 
 
+def gateway_port(settings: Settings, catalog: Catalog) -> int:
+    """Return the port of the gateway: the one it was given, else rhetor's; 0, which the system chooses, where all are free."""
+    if settings.gateway.port is not None:
+        return settings.gateway.port
+    return 0 if settings.ports.profile == "free" else catalog.get("rhetor").port
+
+
 def load_with(
     home: Home,
     changes: Mapping[str, bytes] | None = None,

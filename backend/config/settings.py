@@ -114,7 +114,10 @@ class Providers(Table, frozen=True):
 
 
 class Gateway(Table, frozen=True):
-    """`port` unset: the catalogue's port of rhetor. Another host than loopback needs a token of 32 characters."""
+    """`port` unset: the catalogue's port of rhetor, or one the system chooses with `ports.profile = "free"`.
+
+    Another host than loopback needs a token of 32 characters.
+    """
 
     host: str = "127.0.0.1"
     without_tls: bool = False

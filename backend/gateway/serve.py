@@ -204,10 +204,8 @@ async def _serve(
 ) -> None:
     settings = config.load(home, {**config.read_env_file(home), **environment})
     host = host or settings.gateway.host
-    if port is None:
-        port = settings.gateway.port
-    if port is None:
-        port = catalog.load(settings).get("rhetor").port
+    own = settings.gateway.port if port is None else port
+    port = catalog.gateway_port(settings, catalog.load(settings)) if own is None else own
     check_bind(host, read_or_make_token(home))
     await asyncio.to_thread(tls.check, settings.tls.cert, settings.tls.key, settings.tls.ca)
     secured = bool(settings.tls.cert) and not tls.is_loopback(host)
@@ -216,7 +214,7 @@ async def _serve(
             raise TektonError(PLAIN_REFUSED.format(host=host), code="config_invalid")
         print(f"tekton: {PLAIN.format(host=host)}", file=sys.stderr, flush=True)
     # Before the platform opens: a backend that cannot serve must neither open the store nor adopt workers.
-    listener = _bind(host, port)
+    listener = _bind(host, port, own=own is not None)
     platform = await open_platform(home, environment, place=place)
     stop = asyncio.get_running_loop().create_future()
     platform.stop_asked = stop
@@ -284,8 +282,8 @@ def _http_server(gateway: Gateway, settings: Settings, *, secured: bool) -> _Ser
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """Bind the gateway's port; a program that already holds it is named.
+def _bind(host: str, port: int, *, own: bool) -> socket.socket:
+    """Bind the gateway's port; a program that already holds it is named. `own`: the port is not of the table of ports.
 
     Raises:
         GatewayPortTaken: Somebody holds the port.
@@ -302,7 +300,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         owner = find_holder(port)
         held = f"held by {owner}" if error.errno == errno.EADDRINUSE else f"not available ({error.strerror})"
-        advice = owner.advice or "set gateway.port in config.toml or TEKTON_GATEWAY_PORT"
+        advice = "" if own else owner.advice  # another table does not move a port of its own
+        advice = advice or "set gateway.port in config.toml or TEKTON_GATEWAY_PORT to another"
         raise GatewayPortTaken(f"the gateway's port {port} is {held}; {advice}") from error
     listener.setblocking(False)
     return listener

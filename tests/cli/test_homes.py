@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -183,6 +184,32 @@ def test_a_copy_of_a_home_shares_its_conversations_and_none_of_its_processes(
         quiet("tekton", "stop", "--fleet")
         quiet.environment["TEKTON_HOME"] = str(quiet.home)
     assert quiet("aish", "apollo", "still there?").stdout == "You said: still there?\n"
+
+
+@pytest.mark.parametrize("its", ["of the table", "of its own"])
+def test_a_gateway_port_of_another_home_is_refused_with_an_advice_that_helps(
+    quiet: Line, tmp_path: Path, its: str
+) -> None:
+    assert quiet("tekton", "launch", "apollo").returncode == 0
+    port = int(json.loads((quiet.home / "run" / "backend.json").read_text())["port"])
+    second = Line(tmp_path / "second", TEKTON_PORT_PROFILE="default", TEKTON_GATEWAY_PORT=str(port))
+    told, mend = "TEKTON_GATEWAY_PORT to another", {"TEKTON_GATEWAY_PORT": "0"}
+    if its == "of the table":
+        del second.environment["TEKTON_GATEWAY_PORT"]
+        second.environment["TEKTON_PORT_BASE"] = str(port - 3)  # rhetor, whose port it is, is the fourth
+        told, mend = "TEKTON_PORT_PROFILE=free", {"TEKTON_PORT_PROFILE": "free"}
+    refused = second("tekton", "launch", "apollo")
+    assert (
+        refused.returncode != 0
+        and f"port {port} is held by the gateway of the home {quiet.home}" in refused.stderr
+    )
+    assert told in refused.stderr
+    # the ports of specialists are other tests' too
+    second.environment |= {"TEKTON_PORT_PROFILE": "free", **mend}
+    try:
+        assert (done := second("tekton", "launch", "apollo")).returncode == 0, done.stderr
+    finally:
+        second("tekton", "stop", "--fleet")
 
 
 @pytest.mark.parametrize("behind", ["\n# my note\n", " and more", "\n\n{}"])

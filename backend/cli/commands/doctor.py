@@ -251,6 +251,7 @@ def _ports(home: Home, settings: Settings, catalog: Catalog) -> Iterator[Finding
     """Say which of our ports a stranger holds. Ports our own workers hold are as they should be."""
     import psutil
 
+    from backend.catalog import gateway_port
     from backend.registry.ports import find_holder
     from backend.registry.store import Registry
 
@@ -259,7 +260,7 @@ def _ports(home: Home, settings: Settings, catalog: Catalog) -> Iterator[Finding
     except TektonError:
         return  # found before
     ours = {entry.pid for entry in entries.values()} | {_backend_pid(home)}
-    gateway = catalog.get("rhetor").port if settings.gateway.port is None else settings.gateway.port
+    gateway = gateway_port(settings, catalog)
     wanted = {component.ai_port: component.name for component in catalog if component.ai_port}
     wanted |= {gateway: "the gateway"} if gateway else {}
     held: dict[int, int] = {}
