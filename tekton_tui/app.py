@@ -240,6 +240,8 @@ class TektonApp(App[None]):
 
     async def _hand_on(self, event: events.Event) -> None:
         """Have Textual act on what the queue lets through."""
+        if isinstance(self.screen, PartialUpdateScreen):
+            self.screen.hurry()
         await super().on_event(event)
 
     async def on_unmount(self) -> None:

@@ -13,9 +13,11 @@ from typing import NamedTuple
 from rich.console import Console
 from textual._compositor import ChopsUpdate, Compositor, CompositorUpdate
 from textual.geometry import Region
-from textual.screen import Screen
+from textual.screen import UPDATE_PERIOD, Screen
 from textual.strip import Strip
 from textual.widget import Widget
+
+from tekton_tui.runtime.paint_timer import PaintTimer
 
 RESET = "\x1b[0m"
 
@@ -120,8 +122,24 @@ class PartialCompositor(Compositor):
 
 
 class PartialUpdateScreen(Screen[None]):
-    """A screen with a `PartialCompositor`."""
+    """A screen with a `PartialCompositor`, which paints what a key changes before all else."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._compositor = PartialCompositor()
+        self._paint_timer: PaintTimer | None = None
+
+    @property
+    def _update_timer(self) -> PaintTimer:
+        if self._paint_timer is None:
+            paint = self._on_timer_update
+            self._paint_timer = PaintTimer(
+                self, UPDATE_PERIOD, name="screen_update", callback=paint, pause=True
+            )
+            self._paint_timer._start()  # pyright: ignore[reportPrivateUsage]
+            self._timers.add(self._paint_timer)
+        return self._paint_timer
+
+    def hurry(self) -> None:
+        """Take note that a key is acted on now."""
+        self._update_timer.hurry()

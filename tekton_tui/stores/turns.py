@@ -358,6 +358,7 @@ class TurnStore:
         if turn is None:
             return
         turn.ended = True
+        turn.text = [turn.content]  # joined once: whole answers are read again and again
         if (team := self.teams.get(turn.group)) is not None:
             team.finished = [*(lane for lane in team.finished if lane != turn.lane), turn.lane]
         match event:

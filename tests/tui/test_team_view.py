@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from tekton_tui.app import TektonApp
 from tekton_tui.screens.choice import ChoiceScreen
 from tekton_tui.screens.compare import CompareScreen
 from tekton_tui.widgets.composer.composer import Composer
+from tekton_tui.widgets.team import lane_grid
 from tekton_tui.widgets.team.agreement import agreements
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_grid import LEAST_ROWS, LaneGrid, places_for, row_heights
@@ -109,6 +110,27 @@ async def test_cards_stand_in_the_order_in_which_they_ended_and_failures_last(co
         await pilot.press("o")
         await settle(pilot)
         assert order(app) == ["apollo", "numa", "athena", "ergon"]  # the longest answer first
+
+
+async def test_answers_that_end_at_once_are_compared_once(
+    console: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with race(console) as (app, client, pilot):
+        names = [f"{name}-ai" for name in TEXTS]
+        client.send(team("t2", "Again.", *TEXTS))
+        await settle(pilot, 10)
+        compared: list[list[str]] = []
+
+        def watched(answers: Mapping[str, str], question: str) -> dict[str, set[str]]:
+            compared.append(sorted(answers))
+            return agreements(answers, question)
+
+        monkeypatch.setattr(lane_grid, "agreements", watched)
+        told = [answer(f"t2/{name}", name, "s-team", "", "The March date.", group="t2") for name in names]
+        client.send(*(event for events in told for event in events))
+        await settle(pilot, 10)
+        assert compared == [sorted(names)]
+        assert [lane.agree for lane in app.query_one(LaneGrid).members] == [2, 2, 2]
 
 
 async def test_a_late_first_word_that_ends_first_is_first(console: Maker) -> None:

@@ -10,7 +10,8 @@ it finds those who name the same thing, and cannot tell yes from no. No model is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 MAX_TERMS: Final = 40
@@ -19,7 +20,7 @@ LEAST_TERMS: Final = 2
 MAX_CHARS: Final = 4_000
 """Of an answer looked at."""
 
-_words: Final = re.compile(r"[^\W_]+(?:[-.'][^\W_]+)*").findall
+_words: Final = re.compile(r"[^\W_]+(?:[-.'][^\W_]+)*").finditer
 _code: Final = re.compile(r"```.*?(?:```|\Z)", re.DOTALL).sub
 _COMMON: Final = frozenset(
     "a about after all also an and any are as at be because been before but by can could did do does each first for "
@@ -31,10 +32,16 @@ _COMMON: Final = frozenset(
 
 def terms(text: str, question: str = "") -> frozenset[str]:
     """Return the leading terms of an answer."""
+    return _leading_terms(text[:MAX_CHARS], question)
+
+
+# whenever one answers, the answers of all others are compared again
+@lru_cache(maxsize=100)
+def _leading_terms(text: str, question: str) -> frozenset[str]:
     asked = set(_terms(question))
     found: dict[str, None] = {}
     # code is full of words that everybody's code has
-    for term in _terms(_code(" ", text[:MAX_CHARS])):
+    for term in _terms(_code(" ", text)):
         if term not in asked:
             found[term] = None
             if len(found) == MAX_TERMS:
@@ -57,14 +64,14 @@ def agreements(answers: Mapping[str, str], question: str) -> dict[str, set[str]]
     }
 
 
-def _terms(text: str) -> list[str]:
-    found: list[str] = []
-    for word in _words(text.casefold()):
+def _terms(text: str) -> Iterator[str]:
+    """Return the terms of a text in their order, some more than once; read no further than they are taken."""
+    for match in _words(text.casefold()):
+        word = match[0]
         if _is_dense(word):
-            found += [word[at : at + 2] for at in range(len(word) - 1)]
+            yield from (word[at : at + 2] for at in range(len(word) - 1))
         elif word not in _COMMON and (len(word) > 2 or word.isdigit()):
-            found.append(word[:-1] if len(word) > 3 and word.endswith("s") and word.isascii() else word)
-    return found
+            yield word[:-1] if len(word) > 3 and word.endswith("s") and word.isascii() else word
 
 
 def _is_dense(word: str) -> bool:

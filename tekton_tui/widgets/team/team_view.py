@@ -67,6 +67,7 @@ class TeamView(Vertical, can_focus=True):
         self._zoomed = False
         self._wanted = ""  # request id of the answer to which the cursor is to go
         self._useless: list[bool] = []
+        self._lays_out = False  # whether that was asked for and is to come
         self.team: LiveTeam | None = None
 
     def compose(self) -> ComposeResult:
@@ -139,9 +140,8 @@ class TeamView(Vertical, can_focus=True):
             needed = 1 + len(grid.members)
             reader = max(LEAST_READER_ROWS, room // 3) if room >= LEAST_ROWS_WITH_READER else 0
             reader = max(reader, room - needed) if reader or room - needed >= LEAST_READER_ROWS else 0
-            beside = (
-                self.size.width >= 2 * BESIDE_WIDTH
-            )  # a joint answer leaves room for those it was made from
+            # a joint answer leaves room for those it was made from
+            beside = self.size.width >= 2 * BESIDE_WIDTH
             grid.display = reader > 0 and current is not None and (beside or not current.is_judge)
             listed.styles.height = room - reader if grid.display else room
             grid.shown = "reader"
@@ -249,9 +249,15 @@ class TeamView(Vertical, can_focus=True):
             lane.finish()
         if is_vote(turn):  # the tally is on the screen, nobody has to be told of the reply
             self._commands.attention.turn_seen(turn.request_id)
-        if lane is not None or (self.team is not None and turn.group == self.team.start.request_id):
-            self.lane_grid.measure_agreement()
-            self.lay_out()
+        ours = lane is not None or (self.team is not None and turn.group == self.team.start.request_id)
+        if ours and not self._lays_out:
+            self._lays_out = self.call_later(self._compare_and_lay_out)
+
+    def _compare_and_lay_out(self) -> None:
+        """Once for all lanes that ended in one batch of events."""
+        self._lays_out = False
+        self.lane_grid.measure_agreement()
+        self.lay_out()
 
     def _recall(self) -> None:
         """Show the question as it is now, and fetch how lanes ended while the connection was lost."""
