@@ -21,6 +21,9 @@ CURSOR_SHARE = 0.22
 GREY_CURSORS = ("#303030", "#e4e4e4")
 """The same on a dark and on a light ground, where colours are few."""
 
+ADDED, REMOVED = "$text-success on $success 14%", "$text-error on $error 14%"
+"""Lines of a diff outside of a transcript."""
+
 
 class Tokens(NamedTuple):
     """Colours as `#rrggbb`."""

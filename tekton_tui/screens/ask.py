@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import Button, Input, Static
 
 from backend.schema.events import AskClosed
@@ -17,6 +18,7 @@ from tekton_tui.clock import gateway_time
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.formatting import span
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.tokens import ADDED, REMOVED
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import LongQuestion
 from tekton_tui.stores import Stores
@@ -68,7 +70,7 @@ class AskDialog(LongQuestion[Choice]):
             waiting = len(self._stores.asks.asks)
             box.border_subtitle = f" {waiting} wait " if waiting > 1 else None
             with VerticalScroll(id="ask-body", can_focus=False):
-                yield Static(ask_body(self._ask, self._stores), id="ask-text")
+                yield AskText(ask_body(self._ask, self._stores), id="ask-text")
             yield Input(placeholder="why not? the model reads it", id="ask-why")
             if self._ask.options:
                 with Horizontal(id="ask-own"):
@@ -92,7 +94,7 @@ class AskDialog(LongQuestion[Choice]):
             self.action_say_why()
 
     def _tick(self) -> None:
-        self.query_one("#ask-text", Static).update(ask_body(self._ask, self._stores), layout=False)
+        self.query_one(AskText).update(ask_body(self._ask, self._stores), layout=False)
 
     def _answered_elsewhere(self, event: AskClosed) -> None:
         """Close what somebody else answered, or what its turn took with it; the keys typed now have nothing to answer."""
@@ -135,6 +137,16 @@ class AskDialog(LongQuestion[Choice]):
 
     def action_later(self) -> None:
         self.dismiss(Choice("later"))
+
+
+class AskText(Static):
+    """Shows what `ask_body` returns; the rows of a diff are tinted to their ends."""
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        last = next(reversed(list(strip)), None)
+        ground = last.style.background_style if last is not None and last.style else None
+        return strip.extend_cell_length(self.size.width, ground)
 
 
 def ask_body(ask: Ask, stores: Stores) -> Content:
@@ -188,7 +200,7 @@ def _behind_words(ask: Ask, stores: Stores) -> str:
 
 
 def _diff_line(line: DiffLine) -> Content:
-    tone = {"+": "$text-success", "-": "$text-error"}.get(line.sign, "$text-muted")
+    tone = {"+": ADDED, "-": REMOVED}.get(line.sign, "$text-muted")
     if line.sign == "@":
         return literal(f"  {line.text}", tone)
     return Content.assemble(

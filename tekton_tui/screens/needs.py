@@ -21,7 +21,7 @@ from tekton_tui.commands import Commands
 from tekton_tui.commands.navigator import Choice
 from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
-from tekton_tui.screens.ask import AskDialog, ask_body
+from tekton_tui.screens.ask import AskDialog, AskText, ask_body
 from tekton_tui.screens.errors import ErrorsPane
 from tekton_tui.stores import Stores
 from tekton_tui.stores.asks import how_closed
@@ -97,7 +97,7 @@ class NeedsPane(Vertical):
             VerticalScroll(id="needs-card", classes="framed", can_focus=False),
             Container(id="needs-columns"),
         ):
-            yield Static("", id="needs-text")
+            yield AskText("", id="needs-text")
             yield Static("", id="needs-more")
         yield ErrorsPane(self._stores, self._commands, id="errors")
 
