@@ -49,20 +49,21 @@ class TeamCommands:
             lambda: self._controller.start(Discuss(team_request_id, request_id=new_request_id())),
         )
 
-    def merge(self, team: LiveTeam, answers: Mapping[str, str]) -> None:
+    def merge(self, team: LiveTeam, answers: Mapping[str, str], asked: str) -> None:
         """Let a judge write one answer from several; it comes as a further lane of the team turn.
 
-        `answers` holds texts by specialist id. Asks who judges when more than one could; Rhetor comes first.
+        `answers` holds texts by specialist id, `asked` is what the judge is told to do with them. Asks who judges when
+        more than one could; Rhetor comes first.
         """
         live = sorted(self._controller.stores.fleet.live(), key=lambda row: row.name != FIRST_JUDGE)
         if not live:
             self._controller.notify("nobody runs who could merge: launch somebody first (1)", failed=True)
         elif len(live) == 1:
-            self._merge(team, answers, live[0].id)
+            self._merge(team, answers, asked, live[0].id)
         else:
             choices = [(row.id, row.name, row.title) for row in live]
             self._navigator.choose(
-                f"Who merges {len(answers)} answers?", choices, partial(self._merge, team, answers)
+                f"Who merges {len(answers)} answers?", choices, partial(self._merge, team, answers, asked)
             )
 
     def vote(
@@ -101,14 +102,14 @@ class TeamCommands:
         words = "Each is asked which answer is the best but its own, which costs it a turn:"
         self._navigator.confirm("Vote", words, [fleet.names(voters)], "Vote", ask)
 
-    def _merge(self, team: LiveTeam, answers: Mapping[str, str], judge: str) -> None:
+    def _merge(self, team: LiveTeam, answers: Mapping[str, str], asked: str, judge: str) -> None:
         start = team.start
         number = sum(lane.partition("/")[0] == "merge" for lane in team.lanes) + 1
         previous = [PreviousOutput(name, text) for name, text in answers.items()]
         self._controller.start(
             Chat(
                 judge,
-                f"The team was asked: {start.prompt}\n\nWrite one joint answer from the answers above.",
+                f"The team was asked: {start.prompt}\n\n{asked}",
                 session_id=start.session_id,
                 context=ChatContext(previous=previous),
                 group=start.request_id,

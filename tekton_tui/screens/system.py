@@ -94,18 +94,29 @@ class SystemPane(Vertical):
     def _write(self) -> None:
         for name in TABS:
             self.query_one(f"#{name}").display = name == self.tab
-        titles = [
-            Content.styled(f" {title} ", "bold $text on $panel" if name == self.tab else "$text-muted")
-            for name, title in TABS.items()
-        ]
-        keys = Content.assemble(("  [ ]", "bold $text-accent"), (" tab", "$text-muted"))
-        self.query_one("#system-head", Static).update(Content("").join([*titles, keys]))
+        self._show_head()
         if self.tab == "models":
             self._reading.request(ListModels(), self._show_models, otherwise=self._no_models)
         elif self.tab == "hosts":
             self._show_hosts()
         elif self.tab in COMMANDS:
             self._run()
+
+    def _show_head(self) -> None:
+        """Show the titles of all tabs; where they do not fit the own one, and which of how many it is."""
+        at = list(TABS).index(self.tab)
+        titles = [
+            Content.styled(f" {title} ", "bold $text on $panel" if number == at else "$text-muted")
+            for number, title in enumerate(TABS.values())
+        ]
+        keys = Content.assemble(("  [ ]", "bold $text-accent"), (" tab", "$text-muted"))
+        head = Content("").join([*titles, keys])
+        if head.cell_length > self.size.width > 0:
+            head = Content.assemble(titles[at], (f" {at + 1} of {len(TABS)}", "$text-muted"), keys)
+        self.query_one("#system-head", Static).update(head)
+
+    def on_resize(self) -> None:
+        self._show_head()
 
     def action_again(self) -> None:
         if self.tab == "gateway":

@@ -46,6 +46,7 @@ STAND_IN = ModelCandidate(
     "embedded", EMBEDDED.model, "", "SmolLM2 135M", 93_000_000, "comes with tekton", True, stand_in=True
 )
 AWAY = ModelCandidate("ollama", "qwen3:8b", "", "Qwen3 8B", 0, "Ollama not found")
+ADVICE = "stop that program or give the specialist another port"
 JOB = JobGroup("review-change", "Review a change", "", ["telos", "synthesis"])
 
 
@@ -58,7 +59,7 @@ def offering(client: FakeClient, *candidates: ModelCandidate, broken: str = "") 
         names = JOB.members if params.ids == [JOB.name] else STARTER
         items = [
             LaunchPlanItem(f"{name}-ai", name, name != broken, short=row(name).short,
-                           problem="port 45012 is held by nginx (pid 812)" if name == broken else "")
+                           problem=f"port 45012 is held by nginx (pid 812); {ADVICE}" if name == broken else "")
             for name in names
         ]  # fmt: skip
         plan = FleetPlan(items, 1 << 30, 20 << 30, candidates=list(candidates), jobs=[JOB])
@@ -100,6 +101,15 @@ async def test_every_model_is_one_row_with_where_it_is_and_why_and_every_member_
             ("✓ athena", "knowledge"),
         ):
             assert sum(all(word in line for word in words) for line in rows) == 1, words
+
+
+async def test_why_a_member_cannot_be_started_is_read_to_its_end(console: Maker) -> None:
+    app, client = console()
+    offering(client, STAND_IN, broken="apollo")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        text = " ".join(screen_text(app).split())
+        assert f"✖ apollo port 45012 is held by nginx (pid 812); {ADVICE}" in text
 
 
 async def test_of_many_models_some_are_shown_and_the_team_stays_in_sight(console: Maker) -> None:

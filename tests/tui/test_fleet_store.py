@@ -70,6 +70,11 @@ def test_what_has_the_highest_rank_is_left_out_first() -> None:
     assert gone == [{"first"}, {"cost"}, {"context"}, {"role"}, {"rate"}]
 
 
+def test_a_note_without_room_for_a_word_leaves_its_room_to_the_state() -> None:
+    assert [column.name for column, _ in fitting(36, DEFAULTS["narrow"], wide=False)] == ["name", "state"]
+    assert [column.name for column, _ in fitting(39, DEFAULTS["narrow"], wide=False)][-1] == "note"
+
+
 def test_the_cause_of_a_dead_row_runs_over_its_empty_cells_and_a_cut_ends_in_an_ellipsis() -> None:
     columns = fitting(76, DEFAULTS["narrow"], wide=False)
     dead = row(

@@ -696,7 +696,9 @@ async def team_joint(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> N
     await team_of_18(app, client, pilot)
     text = (
         "The broker first, then the pool. Four of fifteen name the broker and two give the same figure, 12k msg/s. "
-        "Penia and telos object that cost and p99 break before anything crashes: watch both at 8k msg/s."
+        "Penia and telos object that cost and p99 break before anything crashes: watch both at 8k msg/s.\n\n"
+        "Agree: apollo, athena, metis, engram\nObject: penia, telos\n"
+        "No view: numa, rhetor, sophia, hermes, noesis, terma, harmonia, dionysus"
     )
     client.send(*answer("t1/merge", "rhetor-ai", "s-team", "", text, group="t1"))
     await pilot.press("space", "down", "space")

@@ -21,7 +21,7 @@ from tekton_tui.screens.choice import ChoiceScreen
 from tekton_tui.screens.compare import CompareScreen
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.team import lane_grid
-from tekton_tui.widgets.team.agreement import agreements
+from tekton_tui.widgets.team.agreement import JOINT_ASKED, agreements, stances
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_grid import LEAST_ROWS, LaneGrid, places_for, row_heights
 from tekton_tui.widgets.team.lane_text import first_sentence
@@ -233,6 +233,42 @@ def test_answers_agree_that_name_the_same_things_and_the_question_does_not_count
     }
     found = agreements(answers, question)
     assert found == {"a": {"b"}, "b": {"a"}, "c": set(), "d": {"e"}, "e": {"d"}, "f": set()}
+
+
+@pytest.mark.parametrize(
+    ("joint", "said"),
+    [
+        (
+            "Agree to disagree.\n\n**Agree:** apollo, tekton_core.\n- Objects: Penia\nNo view: none",
+            {"apollo": "agrees", "tekton_core": "agrees", "penia": "objects"},
+        ),
+        ("Agree: apollo, penia\nObject: penia, apollo\nNo view: apollo", {}),
+        ("Object: apollonia. No view: penia", {"penia": "no view"}),
+        ("Agree: everybody but penia", {}),
+        ("Apollo and Penia agree: the broker.", {}),
+        ("No view: all but\npenia", {}),
+    ],
+)
+def test_how_members_stand_to_a_joint_answer_is_read_where_it_says_so_and_once(
+    joint: str, said: dict[str, str]
+) -> None:
+    assert stances(joint, ["apollo", "penia", "tekton_core"]) == said
+
+
+async def test_who_objects_to_a_joint_answer_is_told_from_who_agrees_in_the_row_and_by_name(
+    console: Maker,
+) -> None:
+    async with race(console) as (app, client, pilot):
+        await pilot.press("M", "enter")
+        await settle(pilot)
+        assert client.called(Chat)[-1].content.endswith(JOINT_ASKED)
+        lines = "Agree: numa\nObject: apollo\nNo view: athena"
+        client.send(*reply("rhetor", f"Both at once.\n\n{lines}", lane="merge"))
+        await until(pilot, lambda: "agree numa  object apollo  no view athena" in screen_text(app))
+        await pilot.press("L")
+        await settle(pilot)
+        for name, stance in (("numa", "✓ agrees"), ("apollo", "≠ objects"), ("athena", "– no view")):
+            assert sum(f" {name} " in row and stance in row for row in listed(app)) == 1
 
 
 @pytest.mark.parametrize(

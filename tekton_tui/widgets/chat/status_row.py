@@ -80,6 +80,8 @@ class StatusRow(Static):
         # who it is and what it does always stay; the rest goes from the right
         while len(parts) > 2 and sum(cell_len(part.plain) + 2 for part in parts) > room:
             del parts[-1]
+        if sum(cell_len(part.plain) + 2 for part in parts) > room:
+            parts[0] = literal(row.name)
         left = Content("  ").join(parts)
         if cell_len(left.plain) + 1 > room:
             left = left.truncate(max(1, room - 1), ellipsis=True)

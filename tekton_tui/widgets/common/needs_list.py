@@ -220,7 +220,13 @@ class NeedsHead(Widget):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        parts = [*fitted(self._left, max(0, width - width_of(self._right))), *self._right]
+        room = max(0, width - width_of(self._right))
+        # whole counts, or of the first the number and a word
+        left = [part for at, part in enumerate(self._left) if width_of(self._left[: at + 1]) <= room]
+        if not left:
+            text, tone = self._left[0]
+            left = [Part(f" {' '.join(text.split()[:2])} ", tone)]
+        parts = [*fitted(left, room), *self._right]
         return strip(parts, width, tokens_of(self))
 
     def on_click(self, event: events.Click) -> None:

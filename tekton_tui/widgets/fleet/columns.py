@@ -22,7 +22,7 @@ from tekton_tui.widgets.fleet.drawing import Part, cut, fitted, gauge, share_ton
 NARROW, WIDE = 100, 160
 """Widths at which columns get more room, and at which there are more of them."""
 NOTE_CELLS: Final = 8
-"""The last column takes what is left, and this at least."""
+"""The last column takes what is left, and this at least: with less it says nothing, and is left out."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,8 @@ def fitting(
 ) -> list[tuple[Column, int]]:
     """Return the columns that fit, in the order chosen, with their widths; the last takes what is left.
 
-    `extra` are shown behind the role if there is room. Columns of rank 0 are always among them, names first.
+    `extra` are shown behind the role if there is room. Columns of rank 0 are always among them, names first; the note
+    only where it has room for a word.
     """
     names = [name for name in dict.fromkeys(("name", *chosen)) if name in BY_NAME]
     if "state" not in names:
@@ -285,6 +286,9 @@ def fitting(
             break
         columns.remove(column)
         room += column.width(wide) + 1
+    if room < 0:
+        columns.remove(BY_NAME["note"])
+        room += NOTE_CELLS + 1
     last = len(columns) - 1
     return [(column, column.width(wide) + (room if at == last else 0)) for at, column in enumerate(columns)]
 

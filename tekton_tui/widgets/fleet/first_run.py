@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from textwrap import wrap
 from typing import ClassVar, Final, Literal, NamedTuple
 
 from textual import events
@@ -230,7 +231,7 @@ class FirstRun(Widget, can_focus=True):
             blank,
             _Row(self._team_title()),
             blank,
-            *(_Row(self._member_row(item, cells), "member", at) for at, item in enumerate(plan.items)),
+            *(row for at, item in enumerate(plan.items) for row in self._member_rows(at, item, cells)),
             *(_Row(literal(f"   {note}", "$text-warning")) for note in plan.notes),
             blank,
             *self._start_rows(cells),
@@ -267,12 +268,20 @@ class FirstRun(Widget, can_focus=True):
             literal(" · ", "$text-muted").join(named),
         )
 
+    def _member_rows(self, at: int, item: LaunchPlanItem, cells: int) -> list[_Row]:
+        """Return a member's row; why one cannot be started has as many as it takes."""
+        if item.ok:
+            return [_Row(self._member_row(item, cells), "member", at)]
+        name = one_line(item.name, NAME_CELLS - 1).ljust(NAME_CELLS)
+        lead = Content.assemble((" ✖ ", "$text-error"), name)
+        why = wrap(one_line(item.problem), max(8, cells - lead.cell_length)) or [""]
+        rows = [_Row(Content.assemble(lead, literal(why[0], "$text-error")), "member", at)]
+        return rows + [
+            _Row(Content.assemble(" " * lead.cell_length, (words, "$text-error"))) for words in why[1:]
+        ]
+
     def _member_row(self, item: LaunchPlanItem, cells: int) -> Content:
         name = one_line(item.name, NAME_CELLS - 1).ljust(NAME_CELLS)
-        if not item.ok:
-            return Content.assemble(
-                (" ✖ ", "$text-error"), name, literal(one_line(item.problem), "$text-error")
-            )
         ticked = item.id not in self._away
         row = self._stores.fleet.rows.get(item.id)
         role = one_line(item.short or item.title, ROLE_CELLS - 1).ljust(ROLE_CELLS)

@@ -10,9 +10,9 @@ it finds those who name the same thing, and cannot tell yes from no. No model is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 MAX_TERMS: Final = 40
 LEAST_SHARE: Final = 1 / 3
@@ -20,6 +20,20 @@ LEAST_TERMS: Final = 2
 MAX_CHARS: Final = 4_000
 """Of an answer looked at."""
 
+Stance = Literal["agrees", "objects", "no view"]
+"""How a member stands to a joint answer, as whoever wrote that says."""
+JOINT_ASKED: Final = (
+    "Write one joint answer from the answers above. Then add three lines, each with names of their authors. "
+    "Agree: who holds that view. Object: who contradicts it. No view: who says nothing of it."
+)
+"""What whoever writes a joint answer is told; `stances` reads the three lines."""
+
+_STANCES: Final[dict[str, Stance]] = {"agree": "agrees", "object": "objects", "no view": "no view"}
+_DECORATION: Final = " \t*_#->•·1234567890.)"
+_EXCEPT: Final = {"but", "except", "not"}
+"""Words that turn who is named into who is not meant."""
+_stance_words: Final = re.compile(r"\b(agree|object|no view)\w{0,3}\W{0,3}:", re.IGNORECASE).split
+_names: Final = re.compile(r"\w+(?:[-.]\w+)*").findall
 _words: Final = re.compile(r"[^\W_]+(?:[-.'][^\W_]+)*").finditer
 _code: Final = re.compile(r"```.*?(?:```|\Z)", re.DOTALL).sub
 _COMMON: Final = frozenset(
@@ -62,6 +76,25 @@ def agreements(answers: Mapping[str, str], question: str) -> dict[str, set[str]]
         name: {other for other in sets if other != name and agrees(own, sets[other])}
         for name, own in sets.items()
     }
+
+
+def stances(joint: str, names: Iterable[str]) -> dict[str, Stance]:
+    """Return how members stand to a joint answer, in their order, by the lines that `JOINT_ASKED` asks for.
+
+    Who stands on none of them is left out, and so is who stands on two: a small model writes all names on each.
+    """
+    known = {name.casefold(): name for name in names}
+    found: dict[str, set[Stance]] = {}
+    for line in joint.splitlines():
+        before, *rest = _stance_words(line)
+        if before.strip(_DECORATION):
+            continue
+        for word, said in zip(rest[::2], rest[1::2], strict=True):
+            named = set(_names(said.casefold()))
+            if named.isdisjoint(_EXCEPT):
+                for name in known.keys() & named:
+                    found.setdefault(known[name], set()).add(_STANCES[word.casefold()])
+    return {name: found[name].pop() for name in known.values() if len(found.get(name, ())) == 1}
 
 
 def _terms(text: str) -> Iterator[str]:

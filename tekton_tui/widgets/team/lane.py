@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from textual import events
@@ -17,13 +18,14 @@ from tekton_tui.stores import LiveTurn
 from tekton_tui.stores.tool_calls import LiveCall
 from tekton_tui.transcript import Ending, Entry, Look, Transcript
 from tekton_tui.widgets.chat.entries import live_ending, show_answer, tool_row
+from tekton_tui.widgets.team.agreement import Stance
 from tekton_tui.widgets.team.lane_text import (
     LaneFacts,
     first_sentence,
     reader_title,
-    shared_words,
     subtitle_of,
     title_of,
+    whose_words,
 )
 
 BORDER_CELLS = 2
@@ -66,8 +68,12 @@ class Lane(Vertical):
         """How many others agree with its answer."""
         self.votes: int | None = None
         """How many members voted for its answer; `None` when there was no vote."""
+        self.stance: Stance | None = None
+        """How it stands to the joint answer; `None` where nobody says."""
         self.shares: list[str] = []
         """Of a joint answer: the members with whose answers it shares most of its words."""
+        self.stances: Mapping[str, Stance] = {}
+        """Of a joint answer: how it says that members stand to it, by name."""
         self.unread = False
         """Its answer is complete and was not shown yet."""
         self._sentence = ""
@@ -97,7 +103,7 @@ class Lane(Vertical):
         """What is shown of it beside its text."""
         return LaneFacts(
             self.name_shown, self.turn, self.refusal, self.marked, self.picked, self.place,
-            self.role, self._sentence, self.agree, self.unread, self.votes,
+            self.role, self._sentence, self.agree, self.unread, self.votes, self.stance,
         )  # fmt: skip
 
     @property
@@ -179,8 +185,8 @@ class Lane(Vertical):
         if width > 0:
             title = (reader_title if self.reading else title_of)(self.facts, width - 2)
             subtitle = READER_KEYS if self.reading else subtitle_of(self.facts, width)
-            if self.shares:
-                subtitle = shared_words(self.shares, width)
+            if self.stances or self.shares:
+                subtitle = whose_words(self.stances, self.shares, width)
             if f"{title.plain}\n{subtitle.plain}" != self._drawn:
                 self._drawn = f"{title.plain}\n{subtitle.plain}"
                 self._write_border(title, subtitle)

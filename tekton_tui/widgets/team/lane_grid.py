@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from backend.schema.records import StoredMessage
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
-from tekton_tui.widgets.team.agreement import agreements, agrees, terms
+from tekton_tui.widgets.team.agreement import agreements, agrees, stances, terms
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_text import Order
 from tekton_tui.widgets.team.status_line import MEASURE
@@ -183,7 +183,7 @@ class LaneGrid(VerticalScroll, can_focus=False):
         self.measure_agreement()
 
     def measure_agreement(self) -> None:
-        """Count for each answer how many others agree with it, and how many voted for it."""
+        """Count for each answer how many others agree with it and voted for it; read how it stands to the joint one."""
         if self._team is not None:
             votes, question = tally(self._team), self._team.start.prompt
             texts = {lane.ai_id: lane.text for lane in self.members if lane.answered}
@@ -196,7 +196,11 @@ class LaneGrid(VerticalScroll, can_focus=False):
                     joint = terms(judge.text, question)
                     with_it = [name for name, text in texts.items() if agrees(joint, terms(text, question))]
                     judge.shares = [name.removesuffix("-ai") for name in with_it]
+                    judge.stances = stances(judge.text, [lane.writer for lane in self.members])
                     judge.update_status()
+            newest = next((lane for lane in self.lanes if lane.is_judge and lane.text), None)
+            for lane in self.members:
+                lane.stance = newest.stances.get(lane.writer) if newest is not None else None
 
     def lay_out(self) -> None:
         """Sort the lanes and give each its position and size."""

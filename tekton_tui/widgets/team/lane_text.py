@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from rich.cells import cell_len
@@ -13,16 +13,25 @@ from tekton_tui.formatting import milliseconds, number, rate, span, turn_words
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn
 from tekton_tui.widgets.chat.failures import failure_words
+from tekton_tui.widgets.team.agreement import Stance
 
 Order = Literal["finish", "name", "length", "agreement"]
 ORDERS: Final[tuple[Order, ...]] = ("finish", "name", "length", "agreement")
 NAME_CELLS, TIME_CELLS = 13, 6
 """Columns of a row; the first sentence takes what is left."""
+NARROW = 60
+"""With fewer columns the rank tells who was quicker, and marks of agreement are a number: the room is for the sentence."""
 TAIL_PIECES = 60
 """How many of the newest pieces are joined to find the last words."""
 MOST_MARKS = 4
 """Marks of agreement drawn; with more the number is said."""
 AGAIN: Final = "   R again"
+STANCES: Final[dict[Stance, tuple[str, str, str]]] = {
+    "agrees": ("✓", "agree", "$text-success"),
+    "objects": ("≠", "object", "$text-warning"),
+    "no view": ("–", "no view", "$text-muted"),
+}
+"""Sign of a member that stands so to a joint answer, the word before several, the colour of both."""
 SHORT_SENTENCE = 24
 """Characters under which the sentence after the first is shown as well."""
 SENTENCE_CHARS = 4_000
@@ -47,6 +56,7 @@ class LaneFacts(NamedTuple):
         agree: How many others agree with it.
         unread: Its answer is complete and was not shown yet.
         votes: How many voted for it; `None` when there was no vote.
+        stance: How it stands to the joint answer; `None` where nobody says.
     """
 
     name: str
@@ -60,6 +70,7 @@ class LaneFacts(NamedTuple):
     agree: int = 0
     unread: bool = False
     votes: int | None = None
+    stance: Stance | None = None
 
 
 def first_sentence(text: str) -> str:
@@ -139,25 +150,49 @@ def subtitle_of(facts: LaneFacts, width: int) -> Content:
     if turn is None:
         return Content("")
     parts = [part for part in (f"#{facts.place}" if facts.place else "", _first(turn), _speed(turn)) if part]
-    while len(parts) > 1 and len(" · ".join(parts)) > width:
+    stance, tone = _stance(facts)
+    room = width - cell_len(stance) - 3 * bool(stance)
+    while len(parts) > 1 and len(" · ".join(parts)) > room:
         del parts[0]
-    words = " · ".join(parts)
-    return literal(one_line(words, max(1, width)), "$text-muted")
+    words = one_line(" · ".join(parts), max(1, room))
+    return Content.assemble((stance, tone), " · " if stance else "", literal(words, "$text-muted"))
 
 
-def shared_words(names: Sequence[str], width: int) -> Content:
-    """Return whose words a joint answer shares, for its lower border."""
-    words = one_line(f"shares words with {' '.join(names)}", max(1, width - 10))
-    return Content.assemble(literal(words, "$text-muted"), "  ", ("⏎", "bold $text-primary"), " read")
+def whose_words(stances: Mapping[str, Stance], shares: Sequence[str], width: int) -> Content:
+    """Return how members stand to a joint answer, for its lower border; where it does not say, whose words it shares."""
+    keys = Content.assemble("  ", ("⏎", "bold $text-primary"), " read")
+    room = max(1, width - keys.cell_length - 2)
+    if not stances:
+        return Content.assemble(
+            literal(one_line(f"shares words with {' '.join(shares)}", room), "$text-muted"), keys
+        )
+    groups: dict[Stance, list[str]] = {
+        stance: [name for name, said in stances.items() if said == stance] for stance in STANCES
+    }
+    names: dict[Stance, str] = {stance: " ".join(group) for stance, group in groups.items() if group}
+    for stance in reversed(STANCES):  # who has no view is counted first where there is no room for names
+        if (
+            sum(cell_len(f"{STANCES[each][1]} {said}  ") for each, said in names.items()) - 2 > room
+            and stance in names
+        ):
+            names[stance] = str(len(groups[stance]))
+    said = Content("  ").join(
+        Content.assemble((f"{STANCES[stance][1]} ", "$text-muted"), literal(who, STANCES[stance][2]))
+        for stance, who in names.items()
+    )
+    return Content.assemble(said.truncate(room, ellipsis=True), keys)
 
 
 def heading(order: Order, width: int, *, votes: bool = False) -> Content:
     """Return the head of the list; a sign stands at the column it is ordered by. `votes` stand in the place of agreement."""
     signs = {name: " ▴" if name == order else "" for name in ORDERS}
-    left = f"  #  {'NAME' + signs['name']:<{NAME_CELLS}} {'TIME' + signs['finish']:>{TIME_CELLS}}   FIRST SENTENCE{signs['length']}"
+    time = f"{'TIME' + signs['finish']:>{TIME_CELLS}}" if width >= NARROW else " "
+    left = f"  #  {'NAME' + signs['name']:<{NAME_CELLS}} {time}   FIRST SENTENCE{signs['length']}"
     right = "VOTES " if votes else f"AGREE{signs['agreement']} "
-    gap = " " * max(1, width - cell_len(left) - cell_len(right))
-    return literal(one_cut(left + gap + right, width), "$text-muted")
+    gap = width - cell_len(left) - cell_len(right)
+    return literal(f"{left}{' ' * gap}{right}" if gap > 0 else left, "$text-muted").truncate(
+        width, ellipsis=True
+    )
 
 
 def row_of(facts: LaneFacts, width: int, *, here: bool, focused: bool) -> Content:
@@ -169,8 +204,11 @@ def row_of(facts: LaneFacts, width: int, *, here: bool, focused: bool) -> Conten
     mark = "▌" if facts.marked else " "
     name_style = ("bold $foreground" if facts.unread else "$foreground") if answered else tone
     time = span(turn.total_time) if turn is not None and answered else state_text(facts)[:1] + " " * 4
-    right = _right_end(facts) if answered else []
-    left = 1 + len(rank) + 2 + NAME_CELLS + 1 + TIME_CELLS + 3
+    narrow = width < NARROW
+    right = _right_end(facts, narrow) if answered else []
+    time_cells = 1 if narrow else TIME_CELLS
+    time = time.strip()[: 0 if answered else 1] if narrow else time
+    left = 1 + len(rank) + 2 + NAME_CELLS + 1 + time_cells + 3
     room = max(1, width - left - sum(cell_len(text) for text, _style in right) - 1)
     words, style = _words(facts, room)
     words += " " * (room - cell_len(words))
@@ -179,7 +217,7 @@ def row_of(facts: LaneFacts, width: int, *, here: bool, focused: bool) -> Conten
         (rank, "$text-muted"),
         (f" {mark}", "$text-primary"),
         (_fit(facts.name, NAME_CELLS) + " ", name_style),
-        (_fit(time, TIME_CELLS, right=True), "$text-muted" if answered else tone),
+        (_fit(time, time_cells, right=True), "$text-muted" if answered else tone),
         (" ● " if facts.unread else "   ", "$text-primary"),
         (words + " ", style),
         *right,
@@ -194,13 +232,6 @@ def more_row(count: int, what: str, names: Sequence[str], width: int) -> Content
         (head, "$text-muted"),
         literal(one_line(" ".join(names), max(1, width - len(head) - 1)), "$text-disabled"),
     )
-
-
-def one_cut(text: str, width: int) -> str:
-    """Return as much of a line as fits."""
-    while cell_len(text) > width:
-        text = text[:-1]
-    return text
 
 
 def _words(facts: LaneFacts, room: int) -> tuple[str, str]:
@@ -224,17 +255,30 @@ def _words(facts: LaneFacts, room: int) -> tuple[str, str]:
     return _end_of(tail, room - 1) + "▍", "$text-muted"
 
 
-def _right_end(facts: LaneFacts) -> list[tuple[str, str]]:
-    """Return the right end of a finished row: votes, or marks of agreement, and whether it was picked."""
+def _right_end(facts: LaneFacts, narrow: bool) -> list[tuple[str, str]]:
+    """Return the right end of a finished row: votes, its stance, or marks of agreement; and whether it was picked."""
     count = facts.agree if facts.votes is None else facts.votes
     marks, style = "▪" * min(count, MOST_MARKS), "$text-success"
-    if facts.votes is not None:
+    if narrow:
+        marks = str(count or "")
+    if facts.stance is not None and facts.votes is None:
+        marks, style = _stance(facts)
+        marks = marks[:1] if narrow else marks
+    elif facts.votes is not None:
         style = "bold $text-primary"
         marks = f"{count} vote{'s' * (count != 1)} {marks}" if count else ""
-    elif count > MOST_MARKS:
+    elif count > MOST_MARKS and not narrow:
         marks = f"{count} {marks}"
     picked = [(" picked", "$text-secondary")] if facts.picked else []
     return [(marks, style), *picked, (" ", "")]
+
+
+def _stance(facts: LaneFacts) -> tuple[str, str]:
+    """Return how a member stands to the joint answer, behind its sign, and its colour; empty where nobody says."""
+    if facts.stance is None:
+        return "", ""
+    sign, _word, tone = STANCES[facts.stance]
+    return f"{sign} {facts.stance}", tone
 
 
 def _marks(facts: LaneFacts) -> str:

@@ -18,6 +18,7 @@ from tekton_tui.stores import LiveTeam, LiveTurn, Stores
 from tekton_tui.stores.tool_calls import LiveCall
 from tekton_tui.transcript import Transcript
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.team.agreement import JOINT_ASKED
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_grid import BESIDE_WIDTH, LaneGrid
 from tekton_tui.widgets.team.lane_text import ORDERS
@@ -458,7 +459,7 @@ class TeamView(Vertical, can_focus=True):
         if self.team is None or len(answers) < 2:
             self._commands.notify(self.why_not("joint") or "mark two whole answers, or none", failed=True)
         else:
-            self._commands.team.merge(self.team, answers)
+            self._commands.team.merge(self.team, answers, JOINT_ASKED)
 
     def action_vote(self) -> None:
         """Let the members vote for the best answer."""
