@@ -65,7 +65,7 @@ class NewSpecialistScreen(ModalScreen[SpecialistCreated | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("new")
     DEFAULT_CSS = """
-    NewSpecialistScreen { align: center middle; background: $background 70%; }
+    NewSpecialistScreen { align: center middle; }
     #new-box { width: 96%; max-width: 150; height: 94%; background: $surface; border: round $primary; padding: 0 1; }
     #new-box { border-title-color: $text-primary; }
     #new-sides { height: 1fr; scrollbar-size-vertical: 1; }

@@ -93,7 +93,7 @@ class SwitcherScreen(ModalScreen[Chosen]):
     """Dismissed with what was chosen, or with none on `esc`."""
 
     DEFAULT_CSS = """
-    SwitcherScreen { align: center top; background: $background 60%; }
+    SwitcherScreen { align: center top; }
     #switcher {
         width: 96%; max-width: 150; height: 80%; margin-top: 2; padding: 0 1;
         background: $surface; border: round $primary; border-title-color: $text-primary;

@@ -31,7 +31,7 @@ MOST_CARDS = 6
 LEAST_CELLS_FOR_CARDS = 110
 HEAD_ROWS, LOW = 2, 8
 """Rows of question and rounds; with fewer rows in all the rounds go, the row at the bottom counts as well."""
-LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 6, 18
+LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 5, 18
 """Least height of the reader below the list, and of both together for there to be one."""
 CLOCK_PARTS, CLOCK_S = 4, 0.125
 """Each lane's clock moves twice a second, a part of the lanes at a time."""
