@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -40,6 +41,14 @@ FOLDED: frozenset[events.Topic] = frozenset({"chat", "fleet", "errors", "pipes",
 EMPTIED = (
     "the store was emptied, or brought back from an older copy, while this gateway ran: conversations, errors and usage that "
     "it does not hold any more are lost. This gateway goes on"
+)
+TAKEN_OVER = (
+    "this gateway was silent for longer than its lease of {lease_s:g} s, and another one declared it dead and took over its "
+    "turns: it begins anew"
+)
+REPLACED = (
+    "another gateway has come under the name of this one, after it was silent for longer than its lease of {lease_s:g} s: it "
+    "ends. See which other machine serves this home"
 )
 STORE = "store"
 """Name of the service row that shows the state of the store."""
@@ -183,8 +192,11 @@ async def join(shared_log: SharedLog, *, max_bytes: int) -> Joined:
                 replica.take(origin, events.event_decoder.decode(line))
 
     stream.on_lines = fold
-    await stream.begin()
-    await peers.open()
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(stream.end)
+        await stream.begin()
+        await peers.open()
+        undo.pop_all()
     return Joined(shared_log, stream, replica, peers)
 
 
@@ -194,7 +206,9 @@ class Membership:
     def __init__(self, joined: Joined, fleet: FleetView, local: LocalGateway) -> None:
         self.shared_log, self.stream, self.replica, self.peers = joined
         self.fenced = ""
-        """Why this gateway had to end, once another one declared it dead."""
+        """Why this gateway may write nothing any more, once another one declared it dead."""
+        self.replaced = False
+        """Whether another gateway has come under its name, so that it may not come back."""
         self._fleet, self._local = fleet, local
         self._reading_usage: asyncio.Task[None] | None = None
         # Taken over from `join`, which could not show anything yet: from here on rows and asks follow too.
@@ -447,11 +461,10 @@ class Membership:
     def _forgotten(self) -> None:
         self._local.record_failure("memory", "internal", EMPTIED)
 
-    def _fenced(self) -> None:
-        self.fenced = (
-            f"this gateway was silent for longer than its lease of {self.shared_log.lease_s:g} s and another one declared it "
-            "dead and took over: it ended. Start it again if you want it back"
-        )
+    def _fenced(self, replaced: bool) -> None:
+        lease_s = self.shared_log.lease_s
+        self.replaced = replaced
+        self.fenced = (REPLACED if replaced else TAKEN_OVER).format(lease_s=lease_s)
         log.error("%s", self.fenced)
         self._local.stop()
 

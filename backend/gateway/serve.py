@@ -21,7 +21,7 @@ import ssl
 import sys
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import uvicorn
@@ -36,7 +36,8 @@ from backend.gateway.auth import check_bind, read_or_make_token
 from backend.gateway.context import Gateway
 from backend.gateway.protocols import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
-from backend.orchestration.platform import Platform, open_platform
+from backend.memory import StoreFailed
+from backend.orchestration.platform import Held, Platform, open_platform
 from backend.registry.ports import find_holder
 from backend.schema.errors import ErrorCode, TektonError
 from backend.wire import MAX_LINE_BYTES, encode_line
@@ -59,6 +60,12 @@ PLAIN_REFUSED = (
     + ". Set tls.cert and tls.key (docs/cluster.md), or say twice that this is meant: --without-tls, or "
     "gateway.without_tls = true"
 )
+BEGAN_ANEW = (
+    "this gateway was silent for longer than its lease; another one declared it dead, and ended its turns. It began anew, and "
+    "stores now what it had confirmed: {count} answers"
+)
+COME_BACK_S = 2.0
+"""How long a gateway that was declared dead waits before it asks again for a store that is away once more."""
 LET_IN_S = 0.5
 """For how long a backend that ends still accepts who has connected already."""
 MOST_GATEWAYS = 8
@@ -202,6 +209,50 @@ async def _serve(
     environment: Mapping[str, str],
     place: int,
 ) -> None:
+    """Serve until asked to end. Declared dead by another gateway meanwhile, begin anew with what the store did not take.
+
+    Raises:
+        TektonError: It cannot serve; `conflict` when another gateway has come under its name.
+    """
+    ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    held: Held | None = None
+    while True:
+        try:
+            opened = await _open(home, host, port, environment, place)
+        except TektonError as error:
+            if held is None:
+                raise
+            if not isinstance(error, StoreFailed):
+                _tell_lost(held)
+                raise
+            log.error("this gateway cannot come back yet: %s", error.message)
+            await asyncio.wait([ended], timeout=COME_BACK_S)
+            if ended.done():
+                _tell_lost(held)
+                return
+            continue
+        if held is None:
+            _on_signals(ended)
+        port = opened.listener.getsockname()[1]  # the same again, whichever it was
+        held = await _serve_one(opened, home, ready, place, ended, held)
+        if held is None:
+            return
+
+
+class _Opened(NamedTuple):
+    """A gateway that can serve: its platform is open, its port bound."""
+
+    listener: socket.socket
+    platform: Platform
+    gateway: Gateway
+    url: str
+    cert: str
+    """The certificate it serves with, empty without TLS."""
+
+
+async def _open(
+    home: Home, host: str | None, port: int | None, environment: Mapping[str, str], place: int
+) -> _Opened:
     settings = config.load(home, {**config.read_env_file(home), **environment})
     host = host or settings.gateway.host
     own = settings.gateway.port if port is None else port
@@ -215,21 +266,55 @@ async def _serve(
         print(f"tekton: {PLAIN.format(host=host)}", file=sys.stderr, flush=True)
     # Before the platform opens: a backend that cannot serve must neither open the store nor adopt workers.
     listener = _bind(host, port, own=own is not None)
-    platform = await open_platform(home, environment, place=place)
-    stop = asyncio.get_running_loop().create_future()
-    platform.stop_asked = stop
     url = _url(listener, "https" if secured else "http")
-    gateway = build_gateway(platform, host, url)
-    platform.in_clear = not secured and not tls.is_loopback(host)
-    server = _http_server(gateway, settings, secured=secured)
-    _on_signals(stop)
-    if platform.cluster is not None:
-        await platform.cluster.publish_address(url)
-    _write_facts(home.facts_of(place), platform, url, listener, settings.tls.cert if secured else "")
+    async with contextlib.AsyncExitStack() as undo:
+        undo.callback(listener.close)
+        platform = await open_platform(home, environment, place=place)
+        undo.push_async_callback(platform.close, stop_fleet=False)
+        gateway = build_gateway(platform, host, url)
+        platform.in_clear = not secured and not tls.is_loopback(host)
+        if platform.cluster is not None:
+            await platform.cluster.publish_address(url)
+        undo.pop_all()
+    return _Opened(listener, platform, gateway, url, settings.tls.cert if secured else "")
+
+
+async def _serve_one(
+    opened: _Opened,
+    home: Home,
+    ready: _Ready,
+    place: int,
+    ended: asyncio.Future[bool],
+    held: Held | None,
+) -> Held | None:
+    """Serve as one incarnation of this gateway, which first stores what the one before it `held`.
+
+    Return what it holds itself when another gateway declared it dead, `None` after any other end.
+
+    Raises:
+        TektonError: `conflict`, another gateway has come under its name.
+    """
+    listener, platform, gateway, url, cert = opened
+    cluster = platform.cluster
+    stop: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    platform.stop_asked = stop
+
+    def end(_: asyncio.Future[bool]) -> None:
+        if not stop.done():
+            stop.set_result(False)
+
+    ended.add_done_callback(end)
+    server = _http_server(gateway, platform.settings, secured=bool(cert))
+    if held is not None:
+        platform.error_log.record("cluster", "backend_lost", BEGAN_ANEW.format(count=len(held.answers)))
+        await platform.take(held)
+    _write_facts(home.facts_of(place), platform, url, listener, cert)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
+    begins_anew = False
     try:
         ready.serving(url)
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+        begins_anew = cluster is not None and bool(cluster.fenced) and not cluster.replaced
     finally:
         # only a `Shutdown` that says so stops the fleet; a signal, or a server that failed, leaves it to the next backend
         stop_fleet = bool(stop.done() and stop.result())
@@ -246,9 +331,20 @@ async def _serve(
             await asyncio.to_thread(gateway.tracing.close)
         await serving
         home.facts_of(place).unlink(missing_ok=True)
+        ended.remove_done_callback(end)
         log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
-    if platform.cluster is not None and platform.cluster.fenced:
-        raise TektonError(platform.cluster.fenced, code="conflict")
+    if begins_anew and not ended.done():
+        return platform.held()
+    _tell_lost(platform.held())
+    if cluster is not None and cluster.fenced and cluster.replaced:
+        raise TektonError(cluster.fenced, code="conflict")
+    return None
+
+
+def _tell_lost(held: Held) -> None:
+    """Name the answers that end with this process, in its log: there is nothing else left to tell it."""
+    if held.answers:
+        log.error("answers that were confirmed and never stored are lost: %s", ", ".join(held.answers))
 
 
 async def _let_in(listener: socket.socket) -> None:

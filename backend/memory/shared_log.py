@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from backend.memory.errors import StoreFailed
 from backend.memory.records import OpenTurn
+from backend.schema.records import StoredMessage, UsageRow
+from backend.schema.sent import SentTurn
 
 
 class Fenced(StoreFailed):
@@ -70,8 +72,9 @@ class SharedLog(Protocol):
     epoch: str
     first_seq: int
     """Newest event number of the log when this gateway joined."""
-    on_fenced: Callable[[], None] | None
-    """Called once, when the store refuses this gateway because it was fenced."""
+    on_fenced: Callable[[bool], None] | None
+    """Called once, when the store refuses this gateway: with true when another gateway has come under its name, with false when
+    it was only declared dead."""
     on_forgotten: Callable[[], None] | None
     """Called when the store had forgotten this gateway, as after it was emptied, and lists it again."""
 
@@ -126,4 +129,24 @@ class SharedLog(Protocol):
 
     async def claimant(self, request_id: str) -> str:
         """Return the incarnation that has claimed this request id, empty when none has."""
+        ...
+
+
+class LateAnswers(Protocol):
+    """Answers that were told as not stored yet by a gateway that was fenced before it could store them."""
+
+    async def put(
+        self, answer: StoredMessage, *, prompt_id: int, used: UsageRow | None, sent: SentTurn | None
+    ) -> StoredMessage | None:
+        """Store the answer of a turn that another gateway has ended meanwhile, once; return it as it is stored.
+
+        An end of the same turn that was stored as lost, with a part of this text, gives way to it in one step: number, place
+        and pin stay. Beside any other end it is stored as a further message. `used` is added to the day's usage with it.
+        `None` says that another gateway is still ending the turn, or changes its end now: try again.
+
+        Raises:
+            UnknownSession: Its conversation is gone.
+            UnknownMessage: Its question, message `prompt_id`, is gone; 0 where the question is not the turn's own.
+            StoreFailed: The store takes nothing.
+        """
         ...

@@ -18,7 +18,7 @@ from backend.memory.records import (
     SessionChanges,
     SessionPage,
 )
-from backend.memory.shared_log import SharedLog
+from backend.memory.shared_log import LateAnswers, SharedLog
 from backend.schema.frames import MemoryHit
 from backend.schema.records import ErrorRecord, SearchPage, Session, StoredMessage, UsageRow
 from backend.schema.sent import SentTurn
@@ -248,6 +248,8 @@ class MemoryStore(Protocol):
     """What was wrong at `open` and what became of it, in words; empty when all was well."""
     shared_log: SharedLog | None
     """What several gateways on this store share; `None` where one gateway has the store alone."""
+    late_answers: LateAnswers | None
+    """Takes what a gateway that was fenced had confirmed; `None` where there is no shared log."""
 
     @property
     def sessions(self) -> SessionStore: ...

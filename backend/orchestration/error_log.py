@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,6 +25,8 @@ from backend.tasks import end_tasks
 log = logging.getLogger(__name__)
 
 EVIDENCE_CHARS = 8_000
+MAX_SETTLED = 200
+"""Newest failures among which one that came out otherwise is looked for."""
 MAX_UNSTORED = 500
 """Different failures that wait for the store; beyond it the oldest are given up."""
 
@@ -127,6 +130,23 @@ class ErrorLog:
             record.acknowledged = now
         self._events.publish("errors", ErrorsAcknowledged(acknowledged, now, self.unacknowledged))
         return self.unacknowledged
+
+    async def settle(self, where: str, code: str, request_id: str) -> None:
+        """Acknowledge what tells of the failure of this request alone: it came out otherwise. Raises what the store raises."""
+        told = await self.find(unacknowledged=True, where=where, limit=MAX_SETTLED)
+        ids = [one.id for one in told if (one.code, one.request_id, one.count) == (code, request_id, 1)]
+        if ids:
+            await self.acknowledge(ids)
+
+    @property
+    def unstored(self) -> list[ErrorRecord]:
+        """Failures that wait for the store, the oldest first."""
+        return list(self._later.waiting.values())
+
+    async def take(self, unstored: Sequence[ErrorRecord]) -> None:
+        """Take in what waited for another store; their ids stay what they are until they are stored."""
+        self._last_unstored = min([self._last_unstored, *(record.id for record in unstored)])
+        await self._later.take({(one.where, one.code, one.message): one for one in unstored})
 
     async def recount(self) -> None:
         """Count anew what nobody has acknowledged, after old records were deleted."""

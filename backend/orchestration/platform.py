@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ from backend.orchestration.specialist_watch import SpecialistWatch, Stamp, stamp
 from backend.orchestration.stored import Stored
 from backend.orchestration.teams.manager import TeamManager
 from backend.orchestration.turns.budgets import Budgets
+from backend.orchestration.turns.completion import Unstored
 from backend.orchestration.turns.context_builder import ContextBuilder
 from backend.orchestration.turns.direct import DirectTurns
 from backend.orchestration.turns.embeddings import Embeddings
@@ -51,8 +53,9 @@ from backend.providers.choice import settings_with
 from backend.providers.discovery import choose
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.events import Snapshot
-from backend.schema.records import ActiveTurn, PlatformInfo, TurnOutcome
+from backend.schema.records import ActiveTurn, ErrorRecord, PlatformInfo, RunRecord, TurnOutcome
 from backend.schema.results import EventFigures, GatewayReport
+from backend.schema.tools import ToolRecord
 from backend.specialists.launcher_factory import choose_launcher
 from backend.specialists.supervisor import Supervisor
 
@@ -64,6 +67,21 @@ SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
 
 def _no_gateway() -> GatewayReport:
     return GatewayReport("", [], 0, 0, 0, [], [], EventFigures(0, 0, 0, 0.0))
+
+
+@dataclass
+class Held:
+    """What a backend held that its store did not take: ends of turns, failures, records of tool calls, pipeline runs."""
+
+    turns: Sequence[Unstored]
+    errors: Sequence[ErrorRecord]
+    calls: Sequence[ToolRecord]
+    runs: Sequence[RunRecord]
+
+    @property
+    def answers(self) -> list[str]:
+        """Request ids of the answers among them."""
+        return [one.outcome.request_id for one in self.turns if one.answer is not None]
 
 
 @dataclass
@@ -152,6 +170,24 @@ class Platform:
             pipelines=list(shared.pipes if shared else self.pipelines.active),
         )
 
+    def held(self) -> Held:
+        """Return what the store has not taken; after `close`, what it never took."""
+        return Held(
+            self.turns.unstored,
+            self.error_log.unstored,
+            self.approvals.call_log.unstored,
+            self.pipelines.kept.unstored,
+        )
+
+    async def take(self, held: Held) -> None:
+        """Store what a platform of this gateway held when another gateway declared it dead, now or later. Never raises."""
+        late_answers = self.memory.late_answers
+        assert late_answers is not None, "only gateways that share a store declare each other dead"
+        await self.error_log.take(held.errors)
+        await self.turns.take_late(held.turns, late_answers)
+        await self.approvals.call_log.take(held.calls)
+        await self.pipelines.kept.take(held.runs)
+
     async def end_questions(self) -> None:
         """End every question that waits or runs as a visible error, and ask nobody any more."""
         # the turns first: what they belong to then ends by their failure, not as if somebody had cancelled it
@@ -204,9 +240,27 @@ async def open_platform(
     settings = config.load(home, env)
     catalog = catalog_module.load(settings)
     memory = choose_store(home, settings, env, place=place)
+    async with AsyncExitStack() as undo:
+        return await _open_rooms(home, env, settings, catalog, memory, read_at, undo)
+
+
+async def _open_rooms(
+    home: Home,
+    env: Mapping[str, str],
+    settings: Settings,
+    catalog: Catalog,
+    memory: MemoryStore,
+    read_at: Stamp,
+    undo: AsyncExitStack,
+) -> Platform:
+    """Open the store and put the rooms around it; `undo` ends again what was begun when that fails."""
     await memory.open()
+    undo.push_async_callback(memory.close)
     remembered = RememberedBytes.of(settings.memory.remembered_mib)
     joined, events, error_log = await _open_logs(memory, remembered)
+    undo.push_async_callback(error_log.close)
+    if joined is not None:
+        undo.push_async_callback(joined.stream.end)
     provider = await choose(settings, home, env)
     settings = settings_with(settings, provider)
     launcher = await choose_launcher(home, settings, env)
@@ -317,7 +371,10 @@ async def open_platform(
     watch = _watch_files(platform, read_at)
     _give_facts(platform, contexts)
     platform.attention.follow(turns.on_ended, platform.teams.on_ended)
+    undo.pop_all()
+    undo.push_async_callback(platform.close, stop_fleet=False)
     await _start(platform, joined, watch)
+    undo.pop_all()
     return platform
 
 

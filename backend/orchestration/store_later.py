@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -31,8 +31,13 @@ class StoreLater(Generic[K, T]):
     def keep(self, key: K, record: T) -> None:
         """Take a record in, and try again soon."""
         self.waiting[key] = record
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._try_again(), name=f"store {self._what} later")
+        self._begin()
+
+    async def take(self, records: Mapping[K, T]) -> None:
+        """Take in what waited for another store, and try once before this returns; later what that does not take."""
+        self.waiting |= records
+        if not await self._store_waiting():
+            self._begin()
 
     def drop_oldest(self) -> T:
         """Give up what has waited longest, and return it."""
@@ -46,6 +51,10 @@ class StoreLater(Generic[K, T]):
             await asyncio.wait([self._task])
         if not await self._store_waiting():
             log.error("%d %s could not be stored before the end", len(self.waiting), self._what)
+
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._try_again(), name=f"store {self._what} later")
 
     async def _try_again(self) -> None:
         while not await self._closes():

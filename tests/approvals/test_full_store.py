@@ -106,7 +106,7 @@ async def test_a_turn_with_an_ask_ends_and_leaves_nothing_open_wherever_the_stor
                 else []
             )
             async with asyncio.timeout(BOUND_S):
-                while platform.approvals._calls._later.waiting:  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
+                while platform.approvals.call_log.unstored:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             stored = [
                 one for one in await platform.memory.tool_calls.find(limit=100) if one.session_id == session

@@ -23,6 +23,53 @@ from tests.redis_server import RedisServer
 WAIT_S = 60.0
 
 
+class Line:
+    """The way from a gateway to the store. `delay_s` holds each piece up; while it is `cut` nothing comes or goes."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server, self.delay_s, self.url = server, 0.0, ""
+        self.whole = asyncio.Event()
+        self.whole.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Line:
+        self._listener = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._listener is not None
+        self._listener.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.whole.wait()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        for source, target in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._carry(source, target))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                await self.whole.wait()
+                target.write(data)
+        except OSError:
+            pass
+        finally:
+            target.transport.abort()
+
+
 class Pair:
     """Gateways by place, 1 and 2; `environment` is what each is started with, `urls` other ways of theirs to the server."""
 

@@ -198,6 +198,30 @@ return id
 ids and records of turns to open or "" to close this one, row name of what to book or "" and its five figures, folded title, `WORD STEM` …
 → its id, 0 without session; where the turn to close is closed already, the id of the author's message of this request."""
 
+REPLACE = (
+    _BOOK
+    + _INDEX
+    + """
+local p, id, s = KEYS[1], ARGV[1], KEYS[1] .. 's:' .. ARGV[2]
+local updated = redis.call('HGET', s, 'updated_at')
+if not updated or redis.call('HGET', p .. 'm', id) ~= ARGV[3] then return 0 end
+redis.call('HSET', p .. 'm', id, ARGV[4])
+redis.call('ZADD', p .. 'unpacked', updated, ARGV[2])
+if ARGV[5] ~= '' and redis.call('ZRANGE', p .. 'sm:' .. ARGV[2], -1, -1)[1] == id then redis.call('HSET', s, 'preview', ARGV[5]) end
+if ARGV[6] ~= '' then book(6) end
+local last = 12 + tonumber(ARGV[12])
+for i = 13, last do
+  local ids = p .. 'STEMS' .. string.match(ARGV[i], ' (.*)')
+  redis.call('ZREM', ids, id)
+  if redis.call('EXISTS', ids) == 0 then redis.call('ZREM', p .. 'words', ARGV[i]) end
+end
+index(id, last + 1)
+return 1
+""".replace("STEMS", stems)
+)
+"""message, session, the message as it is stored, as it is to be, preview, row name of what to book or "" and its five figures, how
+many words it loses, these as `WORD STEM` …, those it has → 0 when it was changed meanwhile, or its session is gone."""
+
 PIN = """
 local p, id, sid = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('HEXISTS', p .. 'm', id) == 0 then return 0 end

@@ -47,10 +47,10 @@ class RedisSharedLog:
     def __init__(self, address: Address, fleet: str, name: str, *, lease_s: float = LEASE_S) -> None:
         self.name, self.incarnation, self.lease_s = name, token_hex(8), lease_s
         self.epoch, self.first_seq = "", 0
-        self.on_fenced: Callable[[], None] | None = None
+        self.on_fenced: Callable[[bool], None] | None = None
         self.on_forgotten: Callable[[], None] | None = None
         self._address = address
-        self._keys = f"{PREFIX}fleet:{fleet}:"
+        self._keys = fleet_keys(fleet)
         self._lease: RedisConnection | None = None
         self._writer: RedisConnection | None = None
         self._reader = connect(address, name=self.client_name, on_connect=self.check_listed)
@@ -75,7 +75,7 @@ class RedisSharedLog:
         await connection.send_command("EXISTS", f"{self._keys}dead:{self.incarnation}")
         if listed is None and not await connection.read_response():
             raise NotListed("the server has forgotten this gateway; it is listed again in a moment")
-        self._notify_fenced()
+        self._notify_fenced(listed is not None)
         raise FencedOff("this gateway was silent for longer than its lease and was fenced")
 
     async def join(self) -> None:
@@ -110,8 +110,8 @@ class RedisSharedLog:
             msgspec.json.encode(self._facts or {"incarnation": self.incarnation}),
             token_hex(8),
         )
-        if not answer:
-            self._notify_fenced()
+        if len(answer) == 1:
+            self._notify_fenced(bool(answer[0]))
             raise Fenced("this gateway was silent for longer than its lease and was fenced")
         leader, epoch, flat, fenced, again = answer
         if again and self.on_forgotten is not None:
@@ -220,11 +220,16 @@ class RedisSharedLog:
         answer = await _made(self._writer).call("GET", f"{self._keys}req:{request_id}")
         return (answer or b"").decode()
 
-    def _notify_fenced(self) -> None:
+    def _notify_fenced(self, replaced: bool) -> None:
         if not self._was_fenced:
             self._was_fenced = True
             if self.on_fenced is not None:
-                asyncio.get_running_loop().call_soon(self.on_fenced)
+                asyncio.get_running_loop().call_soon(self.on_fenced, replaced)
+
+
+def fleet_keys(fleet: str) -> str:
+    """Return what the keys of a fleet begin with."""
+    return f"{PREFIX}fleet:{fleet}:"
 
 
 def _entry(number: bytes, fields: list[bytes]) -> Entry:

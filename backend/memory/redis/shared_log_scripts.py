@@ -29,7 +29,8 @@ RENEW_LEASE = """
 local p, name, incarnation = KEYS[1], ARGV[1], ARGV[2]
 local listed, again = redis.call('HGET', p .. 'incarnations', name), 0
 if listed ~= incarnation then
-  if listed or redis.call('EXISTS', p .. 'dead:' .. incarnation) == 1 then return {} end
+  if listed then return {1} end
+  if redis.call('EXISTS', p .. 'dead:' .. incarnation) == 1 then return {0} end
   again = 1
   redis.call('HSET', p .. 'incarnations', name, incarnation)
   redis.call('HSET', p .. 'members', name, ARGV[4])
@@ -55,8 +56,8 @@ end
 return {leader, redis.call('GET', p .. 'epoch') or '', members, redis.call('SMEMBERS', p .. 'fenced'), again}
 """
 """name, incarnation, lease in ms, facts, an epoch → leader, epoch, (name, incarnation, leased, facts) of each member, `fenced`,
-1 when the server had forgotten this gateway, as after it was emptied, and lists it again; nothing when it was fenced or
-another incarnation of its name has come."""
+1 when the server had forgotten this gateway, as after it was emptied, and lists it again. One number alone when it was fenced: 1 when
+another incarnation of its name has come, else 0."""
 
 LEAVE = """
 local p, name, incarnation = KEYS[1], ARGV[1], ARGV[2]

@@ -16,6 +16,7 @@ from backend.memory.records import Retention, RetentionReport
 from backend.memory.redis import checks, index, retention, scripts
 from backend.memory.redis.connection import Address, RedisConnections
 from backend.memory.redis.error_log import RedisErrors
+from backend.memory.redis.late_answers import RedisLateAnswers
 from backend.memory.redis.messages import RedisMessages
 from backend.memory.redis.sent import RedisSent
 from backend.memory.redis.sessions import RedisSessions, check_titles
@@ -23,7 +24,7 @@ from backend.memory.redis.settings import RedisSettings
 from backend.memory.redis.shared_log import RedisSharedLog
 from backend.memory.redis.tool_calls import RedisToolCalls
 from backend.memory.redis.turns import RedisTurns
-from backend.memory.shared_log import SharedLog
+from backend.memory.shared_log import LateAnswers, SharedLog
 from backend.tasks import end_tasks
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,9 @@ class RedisStore:
         self.errors = RedisErrors(self._connections)
         self.settings = RedisSettings(self._connections)
         self.tool_calls = RedisToolCalls(self._connections)
+        self.late_answers: LateAnswers | None = (
+            RedisLateAnswers(self._connections, self.messages, fleet, gateway) if fleet else None
+        )
 
     @property
     def place(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backend.memory.errors import MemoryFault, StoreFailed
 from backend.memory.records import Retention, RetentionReport
-from backend.memory.shared_log import SharedLog
+from backend.memory.shared_log import LateAnswers, SharedLog
 from backend.memory.sqlite import index, retention
 from backend.memory.sqlite.database import SqliteDatabase, is_damage
 from backend.memory.sqlite.error_log import SqliteErrors
@@ -39,6 +39,7 @@ class SqliteStore:
         self.set_aside: Path | None = None
         self.damage = ""
         self.shared_log: SharedLog | None = None
+        self.late_answers: LateAnswers | None = None
         self._database = SqliteDatabase(path)
         self._indexing: asyncio.Task[None] | None = None
         self.sessions = SqliteSessions(self._database)

@@ -62,6 +62,15 @@ class CallLog:
                 found[record.id] = record
         return sorted(found.values(), key=lambda record: record.at, reverse=True)[:limit]
 
+    @property
+    def unstored(self) -> list[ToolRecord]:
+        """Records that wait for the store, the oldest first."""
+        return list(self._later.waiting.values())
+
+    async def take(self, unstored: Sequence[ToolRecord]) -> None:
+        """Take in what waited for another store."""
+        await self._later.take({record.id: record for record in unstored})
+
     async def close(self) -> None:
         """Try once more to store what waits."""
         await self._writes.settled()

@@ -85,7 +85,7 @@ class Approvals:
         error_log: ErrorLog,
         mask: Mask,
     ) -> None:
-        self._settings, self._catalog, self._calls, self._stored = settings, catalog, CallLog(calls), stored
+        self._settings, self._catalog, self.call_log, self._stored = settings, catalog, CallLog(calls), stored
         self._events, self._error_log, self._mask = events, error_log, mask
         self.own: OwnTools | None = None
         """What runs the platform's own tools; given once the parts it works on are there."""
@@ -107,20 +107,20 @@ class Approvals:
         `under_way` are the request ids of turns that other gateways run, whose calls are theirs.
         """
         await self.rule_book.read()
-        for record in await self._calls.find(states=("waiting", "running"), limit=MAX_LEFT):
+        for record in await self.call_log.find(states=("waiting", "running"), limit=MAX_LEFT):
             if record.request_id not in under_way:
                 await self._end_left(record)
 
     async def end_left(self, request_ids: Container[str]) -> None:
         """Close the records of calls whose gateway is gone."""
-        for record in await self._calls.find(states=("waiting", "running"), limit=MAX_LEFT):
+        for record in await self.call_log.find(states=("waiting", "running"), limit=MAX_LEFT):
             if record.request_id in request_ids:
                 await self._end_left(record)
 
     async def _end_left(self, record: ToolRecord) -> None:
         record.state = "void" if record.state == "waiting" else "ended"
         record.by, record.ended_at = record.by or "the backend ended before an answer", time.time()
-        await self._calls.put(record)
+        await self.call_log.put(record)
 
     def reconfigure(self, settings: Settings) -> None:
         """Take the settings as they are now; the catalogue has taken its own."""
@@ -137,7 +137,7 @@ class Approvals:
 
     async def calls(self, ai_id: str | None, limit: int) -> list[ToolRecord]:
         """Return the records of calls, newest first."""
-        return await self._calls.find(ai_id=ai_id, limit=limit)
+        return await self.call_log.find(ai_id=ai_id, limit=limit)
 
     # calls
 
@@ -162,7 +162,7 @@ class Approvals:
             state="waiting",
         )
         try:
-            await self._calls.put(record)
+            await self.call_log.put(record)
             # The record is stored by now: after a kill -9 the next backend finds the call and closes it as
             # void.
             allowed, why, option = await self._verdict(use, record, asked)
@@ -170,7 +170,7 @@ class Approvals:
             # Stored again before the verdict leaves: what ran is in the record, whatever happens to this
             # backend then.
             record.state, record.decided_at = done if allowed else "denied", time.time()
-            await self._calls.put(record)
+            await self.call_log.put(record)
         # Its turn ended: `turn_ended` cancels, and nobody waits for a verdict any more.
         except asyncio.CancelledError:
             await self._void(record)
@@ -185,7 +185,7 @@ class Approvals:
                 "the store, which took no record",
                 time.time(),
             )
-            await self._calls.complete(record)
+            await self.call_log.complete(record)
         # the server's protocol knows the difference: a person who declined, or nobody who could be asked
         if use.form is not None and record.by.startswith(NOBODY):
             option = NOBODY
@@ -315,7 +315,7 @@ class Approvals:
 
     async def _void(self, record: ToolRecord) -> None:
         record.state, record.by, record.ended_at = "void", "the turn ended before an answer", time.time()
-        await self._calls.complete(record)
+        await self.call_log.complete(record)
 
     async def answer(
         self, ask_id: str, answer: Answer, by: str, *, always: str = "", words: str = "", option: str = ""
@@ -354,7 +354,7 @@ class Approvals:
             if not decide([rule], waiting.ask.tool, waiting.ask.arguments, [rule.scope]).rule:
                 raise RuleError(f"the rule {always!r} does not cover this call of {waiting.ask.tool}")
         if answer == "allow":  # without a record it would not run: better said while it can still be answered
-            await self._calls.put(waiting.record)
+            await self.call_log.put(waiting.record)
             self._waiting(ask_id)
         # before the rule is stored, which awaits: another answer may come in between, and the first one counts
         waiting.answer.set_result((answer, by, words, option))
@@ -390,7 +390,7 @@ class Approvals:
             return
         record.state = "failed" if result.is_error else "done"
         record.ended_at, record.result_bytes = time.time(), result.size
-        self._calls.complete_soon(record)
+        self.call_log.complete_soon(record)
 
     def turn_ended(self, request_id: str) -> None:
         """End what a turn left: its asks are void, its running calls are over."""
@@ -400,9 +400,9 @@ class Approvals:
         for key in [key for key in self._running if key[0] == request_id]:
             record = self._running.pop(key)
             record.state, record.ended_at = "ended", time.time()
-            self._calls.complete_soon(record)
+            self.call_log.complete_soon(record)
 
     async def close(self) -> None:
         """Void what waits, complete what ran, and end."""
         await end_tasks(*(task for deciding in self._tasks.values() for task in deciding))
-        await self._calls.close()
+        await self.call_log.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -71,6 +71,16 @@ class RunHistory:
                 self._later.drop_oldest()
             return str(error)
         return ""
+
+    @property
+    def unstored(self) -> list[RunRecord]:
+        """Runs that wait for the store, the oldest first."""
+        return list(self._later.waiting.values())
+
+    async def take(self, unstored: Sequence[RunRecord]) -> None:
+        """Take in what waited for another store."""
+        self.names |= {record.request_id for record in unstored}
+        await self._later.take({record.request_id: record for record in unstored})
 
     async def close(self) -> None:
         """Try once more to store what waits."""

@@ -70,7 +70,7 @@ class PipelineManager:
         names.register(PIPELINE, self._is_known)
         self._catalog, self._turns = catalog, turns
         self._sessions, self._events, self._error_log = sessions, events, error_log
-        self._kept = RunHistory(store)
+        self.kept = RunHistory(store)
         self.saved = SavedPipelines(store)
         self._runner = StageRunner(
             catalog=catalog,
@@ -86,7 +86,7 @@ class PipelineManager:
     async def open(self, *, alone: bool) -> None:
         """Read which runs are kept; where this backend has the store `alone`, end those that the one before left."""
         self._alone = alone
-        for record in await self._kept.open():
+        for record in await self.kept.open():
             if alone:
                 lose(record)
                 self._error_log.record("pipelines", "backend_lost", LOST, request_id=record.request_id)
@@ -108,7 +108,7 @@ class PipelineManager:
         if known is not None and (known.pipeline, known.input) != (text, given):
             raise taken(request_id, "another pipeline")
         if known is None and params.request_id:
-            if await self._kept.is_forgotten(request_id):
+            if await self.kept.is_forgotten(request_id):
                 raise taken(request_id, "a pipeline run whose conversation was deleted")
             self._names.check(request_id, PIPELINE)
             if await self._turns.is_stored(request_id):
@@ -169,11 +169,11 @@ class PipelineManager:
 
     async def forget_session(self, session_id: str) -> None:
         """Forget what was said in the runs of a conversation that is being deleted."""
-        await self._kept.forget_session(session_id, self._turns.session_of)
+        await self.kept.forget_session(session_id, self._turns.session_of)
 
     async def forget_before(self, moment: float) -> None:
         """Forget the runs that began before a moment."""
-        await self._kept.forget_before(moment)
+        await self.kept.forget_before(moment)
 
     def find(self, request_id: str) -> PipelineRun | None:
         """Return the run under way of a request id; `ID/3` means the run ID from its third stage on."""
@@ -205,7 +205,7 @@ class PipelineManager:
 
     async def history(self, limit: int) -> list[RunRecord]:
         """Return the newest runs, newest first, those under way included."""
-        kept = await self._kept.newest(limit)
+        kept = await self.kept.newest(limit)
         records = [record for record in kept if record.request_id not in self.active]
         known = {record.request_id for record in records}
         records += [run.record for run in self.active.values() if run.request_id not in known]
@@ -215,7 +215,7 @@ class PipelineManager:
         """Return one run, under way or kept. Raises `UnknownRun`."""
         if (run := self.active.get(run_id)) is not None:
             return run.record
-        return await self._kept.get(run_id)
+        return await self.kept.get(run_id)
 
     async def close(self) -> None:
         """Wait a moment for what ends by itself, as when its turns were ended, and end the rest; each is stored."""
@@ -228,7 +228,7 @@ class PipelineManager:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._kept.close()
+        await self.kept.close()
 
     def _stop(self, run: PipelineRun, number: int) -> None:
         run.stop_at = number
@@ -293,7 +293,7 @@ class PipelineManager:
         return run
 
     def _is_known(self, request_id: str) -> bool:
-        return request_id in self.active or request_id in self._kept.names
+        return request_id in self.active or request_id in self.kept.names
 
     def _check(self, pipeline: Pipeline) -> None:
         if pipeline.input_path or pipeline.output_path or any(isinstance(s, Cat) for s in pipeline.stages):
@@ -361,14 +361,14 @@ class PipelineManager:
     async def _keep_begun(self, run: PipelineRun) -> None:
         try:
             if self._alone:
-                await self._kept.begin(run.record)
+                await self.kept.begin(run.record)
         except Exception:  # its end is kept if that is possible then, and told if not
             log.exception("the beginning of the pipeline run %s is not kept", run.request_id)
         finally:
             run.begun.set()
 
     async def _keep(self, record: RunRecord) -> None:
-        if why := await self._kept.keep(record):  # a store that is away must not hide how the run ended
+        if why := await self.kept.keep(record):  # a store that is away must not hide how the run ended
             self._error_log.record(
                 "pipelines",
                 "internal",

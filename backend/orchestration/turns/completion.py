@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 
 import msgspec
 
-from backend.memory.errors import UnknownSession
-from backend.memory.shared_log import Fenced
+from backend.memory.errors import StoreFailed, UnknownMessage, UnknownSession
+from backend.memory.shared_log import Fenced, LateAnswers
 from backend.orchestration.store_later import StoreLater
 from backend.orchestration.turns.parts import TurnParts
 from backend.orchestration.turns.turn import Turn, beside_text_bytes, shown
@@ -25,6 +24,7 @@ from backend.schema.errors import REFUSED_UPSTREAM, ErrorCode
 from backend.schema.events import MessageStored, SessionChanged, TurnStarted
 from backend.schema.frames import StreamEnd, StreamError, Usage
 from backend.schema.records import StoredMessage, TurnOutcome, UsageRow
+from backend.schema.sent import SentTurn
 from backend.tasks import Background
 from backend.wire import encoder
 
@@ -50,19 +50,30 @@ TAKEN_OVER = (
     "this gateway was silent for longer than its lease, and another one ended this turn: what the store holds of the answer "
     "is what had come by then"
 )
+STILL_ENDED = "another gateway still ends the turn {name}, which this one had confirmed"
+GONE = "an answer that was confirmed as not stored yet is lost: its conversation, or its question, was deleted before the store took it"
 
 Observer = Callable[[Turn, TurnOutcome], None]
 
 
 @dataclass
-class _Unstored:
-    """What the store did not take: the end of a turn, with its answer or without."""
+class Unstored:
+    """What the store did not take: the end of a turn, with its answer, or `closes`, turns of which nothing is kept.
+
+    Plain values, bound to no store: they outlive the one that did not take them.
+    """
 
     outcome: TurnOutcome
     key: str
     """The conversation in which it is told once it is stored."""
-    store: Callable[[], Awaitable[StoredMessage | None]]
+    answer: StoredMessage | None = None
+    question: StoredMessage | None = None
+    """Stored before the answer, where the turn failed before it was asked."""
+    prompt_id: int = 0
+    """Number of the stored question, 0 where it is not stored, or is one of several turns."""
     used: UsageRow | None = None
+    sent: SentTurn | None = None
+    closes: Sequence[str] = ()
     size: int = 0
     """About how many bytes of text wait."""
 
@@ -80,8 +91,11 @@ class TurnCompletion:
         self._messages, self._turn_store, self._sessions = parts.messages, parts.turn_store, parts.sessions
         self._error_log, self._contexts, self._budgets = parts.error_log, parts.contexts, parts.budgets
         self._recording = Background()
-        self._later: StoreLater[int, _Unstored] = StoreLater(self._store_waiting, "answers")
+        self._later: StoreLater[int, Unstored] = StoreLater(self._store_waiting, "answers")
         self._numbers = count()
+        self._late: StoreLater[int, Unstored] = StoreLater(self._store_late, "late answers")
+        """What this gateway had confirmed before it was declared dead and began anew."""
+        self._late_answers: LateAnswers | None = None
         self.on_ended: list[Observer] = []
 
     async def finish(
@@ -92,7 +106,7 @@ class TurnCompletion:
         A client that sees the frame can rely on it: the answer is stored, or the frame says that it is not.
         """
         outcome, reasoning = turn.outcome_of(frame), turn.reasoning
-        stored, used = None, None
+        stored, used, ending, told = None, None, None, False
         try:
             # The order below is what a client can rely on: stored, outcome set, next question released, last
             # frame, accounts.
@@ -101,11 +115,13 @@ class TurnCompletion:
             if used is not None and used.cost and outcome.cost is None and isinstance(frame, StreamEnd):
                 frame.metadata.cost, frame.metadata.currency = used.cost, used.currency
                 line = encoder.encode(frame)
-            stored = await self._store(turn, outcome, used, reasoning)
+            ending = self._ending(turn, outcome, used, reasoning)
+            stored = await self._store(ending)
+            assert stored is not None, "it has an answer"
             outcome.message_id = stored.id
         except Fenced:
             # another gateway has ended this turn: what it stored of it stands, and nobody is told anything else
-            text = TAKEN_OVER
+            text, told = TAKEN_OVER, True
             # The client of this gateway is told what the others already show; its own answer would contradict
             # the store.
             frame = StreamError(turn.request_id, turn.ai_id, "backend_lost", text, text)
@@ -120,17 +136,18 @@ class TurnCompletion:
             # calls it lost.
             if not isinstance(error, UnknownSession) or not await self._close(turn.request_id, used):
                 texts = (outcome.content, reasoning, turn.request.content)
-                store = partial(self._store, turn, outcome, used, reasoning)
                 beside = turn.request.brought_bytes + beside_text_bytes(outcome)
+                ending = ending or self._ending(turn, outcome, used, reasoning)
                 # What is held is the whole turn with what it brought along, not its answer alone.
-                size = sum(map(sys.getsizeof, texts)) + beside
-                self._keep_unstored(_Unstored(outcome, turn.key, store, used, size))
+                sent = len(msgspec.json.encode(ending.sent)) if ending.sent is not None else 0
+                ending.size = sum(map(sys.getsizeof, texts)) + beside + sent
+                self._keep_unstored(ending)
         turn.end(outcome)
         release()
         self._events.publish_lines("chat", [line], key=turn.key)
         if used is not None:
             self._observe(lambda: self._budgets.count(used), "counting what was used")
-        self._account(turn, outcome)
+        self._account(turn, outcome, told=told)
         if stored is not None:
             self._events.publish("chat", MessageStored(shown(stored)), key=turn.key)
             await self._publish_session(turn.session_id)
@@ -170,15 +187,14 @@ class TurnCompletion:
             error_code=outcome.code,
             error=outcome.error,
         )
-        store = partial(self._messages.append, refused, ends_turn=True)
         try:
-            stored = await store()
+            stored = await self._messages.append(refused, ends_turn=True)
         except UnknownSession:
             await self.close(outcome)
             return
         except Exception:
             log.exception("cannot store that %s could not be asked", outcome.ai_id)
-            self._keep_unstored(_Unstored(outcome, key, store))
+            self._keep_unstored(Unstored(outcome, key, refused))
             return
         outcome.message_id = stored.id
         self._events.publish("chat", MessageStored(stored), key=key)
@@ -186,30 +202,35 @@ class TurnCompletion:
     async def close(self, *outcomes: TurnOutcome) -> None:
         """Close turns in the store of which nothing is kept, all in one commit, as soon as that is possible. Never raises."""
         names = [outcome.request_id for outcome in outcomes]
-
-        async def close() -> None:
-            await self._turn_store.end(*names)
-
         try:
-            await close()
+            await self._turn_store.end(*names)
         except Exception as error:
             log.warning("the turns %s cannot be closed yet: %s", ", ".join(names), error)
-            self._keep_unstored(_Unstored(outcomes[0], "", close))
+            self._keep_unstored(Unstored(outcomes[0], "", closes=names))
 
     async def settled(self) -> None:
         """Wait until every ending so far is in the error log, and try once more to store what waits."""
         await self._recording.settled()
+        await self._late.close()
         await self._later.close()
+
+    @property
+    def unstored(self) -> list[Unstored]:
+        """What waits for the store, the oldest first; those that were late already at the front."""
+        return [*self._late.waiting.values(), *self._later.waiting.values()]
+
+    async def take_late(self, unstored: Sequence[Unstored], late_answers: LateAnswers) -> None:
+        """Store what this gateway had confirmed before it was declared dead, now or later. Never raises."""
+        self._late_answers = late_answers
+        await self._late.take({next(self._numbers): one for one in unstored})
 
     # storing
 
-    async def _store(
-        self, turn: Turn, outcome: TurnOutcome, used: UsageRow | None, reasoning: str
-    ) -> StoredMessage:
-        """Store the answer, close the turn and book what it used, in one commit."""
+    def _ending(self, turn: Turn, outcome: TurnOutcome, used: UsageRow | None, reasoning: str) -> Unstored:
+        """Return all that is stored of the end of a turn."""
         request = turn.request
-        if request.record_prompt and not turn.prompt_id:  # it failed before it was asked
-            turn.prompt_id = (await self._messages.append(turn.question())).id
+        # one that failed before it was asked has no question in the store yet
+        question = turn.question() if request.record_prompt and not turn.prompt_id else None
         answer = StoredMessage(
             0,
             turn.session_id,
@@ -230,9 +251,22 @@ class TurnCompletion:
             parts=outcome.parts,
         )
         sent = self._contexts.sent(turn.request_id, outcome) if turn.sent_upstream else None
-        return await self._messages.append(answer, ends_turn=True, used=used, sent=sent)
+        return Unstored(outcome, turn.key, answer, question, turn.prompt_id, used, sent)
 
-    def _keep_unstored(self, waiting: _Unstored) -> None:
+    async def _store(self, ending: Unstored) -> StoredMessage | None:
+        """Store the answer, close the turn and book what it used, in one commit. Raises what the store raises."""
+        if ending.answer is None:
+            await self._turn_store.end(*ending.closes)
+            return None
+        await self._store_question(ending)
+        return await self._messages.append(ending.answer, ends_turn=True, used=ending.used, sent=ending.sent)
+
+    async def _store_question(self, ending: Unstored) -> None:
+        if ending.question is not None:
+            ending.prompt_id = (await self._messages.append(ending.question)).id
+            ending.question = None
+
+    def _keep_unstored(self, waiting: Unstored) -> None:
         self._later.keep(next(self._numbers), waiting)
         kept = self._later.waiting
         # The newest is kept whatever its size: it is the one somebody just read.
@@ -245,20 +279,48 @@ class TurnCompletion:
                 request_id=lost.outcome.request_id,
             )
 
-    async def _store_waiting(self, waiting: _Unstored) -> None:
+    async def _store_waiting(self, waiting: Unstored) -> None:
         """Store what waits, and tell of it. Raises what the store raises."""
         outcome = waiting.outcome
         try:
-            stored = await waiting.store()
+            stored = await self._store(waiting)
         except UnknownSession:
             log.warning("the session of %s was deleted before its answer was stored", outcome.request_id)
             if not await self._close(outcome.request_id, waiting.used):
                 raise
             return
         if stored is not None:
-            outcome.message_id = stored.id
-            self._events.publish("chat", MessageStored(shown(stored)), key=waiting.key)
-            await self._publish_session(outcome.session_id)
+            await self._told_stored(waiting, stored)
+
+    async def _store_late(self, waiting: Unstored) -> None:
+        """Store what another gateway has ended as lost, in the place of that end. Raises what the store raises."""
+        outcome = waiting.outcome
+        assert self._late_answers is not None, "taken with what waits"
+        if waiting.answer is None:
+            await self._store(waiting)
+            return
+        try:
+            if waiting.question is not None and await self._messages.of_request(outcome.request_id):
+                waiting.question = None  # stored by who ended the turn
+            await self._store_question(waiting)
+            stored = await self._late_answers.put(
+                waiting.answer, prompt_id=waiting.prompt_id, used=waiting.used, sent=waiting.sent
+            )
+        except (UnknownSession, UnknownMessage):
+            if not await self._close(outcome.request_id, waiting.used):
+                raise
+            self._error_log.record(outcome.ai_id, "unknown_session", GONE, request_id=outcome.request_id)
+            return
+        if stored is None:
+            raise StoreFailed(STILL_ENDED.format(name=outcome.request_id))
+        await self._told_stored(waiting, stored)
+        await self._budgets.open()  # what the turn used was booked with it, now or before
+        await self._error_log.settle(outcome.ai_id, "backend_lost", outcome.request_id)
+
+    async def _told_stored(self, waiting: Unstored, stored: StoredMessage) -> None:
+        waiting.outcome.message_id = stored.id
+        self._events.publish("chat", MessageStored(shown(stored)), key=waiting.key)
+        await self._publish_session(waiting.outcome.session_id)
 
     async def _close(self, request_id: str, used: UsageRow | None) -> bool:
         """Close a turn whose answer has no session any more, and count what it used all the same.
@@ -295,8 +357,11 @@ class TurnCompletion:
         tokens = self._contexts.estimated_prompt(turn.request_id)
         outcome.usage = msgspec.structs.replace(usage, input_tokens=tokens, estimated=True)
 
-    def _account(self, turn: Turn, outcome: TurnOutcome) -> None:
-        """Report the end to the fleet's rows, the estimates, the observers and, when it failed, the error log."""
+    def _account(self, turn: Turn, outcome: TurnOutcome, *, told: bool) -> None:
+        """Report the end to the fleet's rows, the estimates, the observers and, when it failed, the error log.
+
+        `told`: another gateway has entered the failure already.
+        """
         self._observe(
             lambda: self._fleet.turn_ended(turn.ai_id, turn.request_id, outcome), "the fleet's rows"
         )
@@ -306,7 +371,7 @@ class TurnCompletion:
             self._observe(lambda observe=observe: observe(turn, outcome), "an observer of turns")
         if outcome.code == "worker_lost":
             self._recording.start(self._record_unless_died(turn, outcome), f"record {turn.request_id}")
-        elif outcome.code and outcome.code not in NOT_OURS:
+        elif outcome.code and outcome.code not in NOT_OURS and not told:
             self._record(turn, outcome)
 
     def _show_context(self, turn: Turn, outcome: TurnOutcome) -> None:

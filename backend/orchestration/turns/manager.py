@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from backend.deadlines import loop_timeout
+from backend.memory.shared_log import LateAnswers
 from backend.orchestration.recent import Recent, RememberedBytes
 from backend.orchestration.request_names import QUESTION, RequestIdTaken, RequestNames, taken
-from backend.orchestration.turns.completion import NOT_OURS, TurnCompletion
+from backend.orchestration.turns.completion import NOT_OURS, TurnCompletion, Unstored
 from backend.orchestration.turns.log import TurnLog
 from backend.orchestration.turns.parts import TurnParts
 from backend.orchestration.turns.recovery import recover_turns
@@ -322,6 +323,15 @@ class TurnManager:
             self._runner.fail(turn, "backend_lost", f"the backend was stopped while this answer {words}")
         await self._tasks.settled()
         await self._completion.settled()
+
+    @property
+    def unstored(self) -> list[Unstored]:
+        """Ends of turns that wait for the store, the oldest first."""
+        return self._completion.unstored
+
+    async def take_late(self, unstored: Sequence[Unstored], late_answers: LateAnswers) -> None:
+        """Store what this gateway had confirmed before it was declared dead and began anew, now or later. Never raises."""
+        await self._completion.take_late(unstored, late_answers)
 
     async def close_in_store(self, *outcomes: TurnOutcome) -> None:
         """Close turns in the store that were never asked, in one commit, as soon as the store can do that. Never raises."""
