@@ -204,7 +204,7 @@ class Round:
         if ended - self.killed:
             codes = {place: self._pair.processes[place].poll() for place in ended}
             self.wrong.append(f"gateways ended: {codes}")
-        asked = self._upstream_calls()
+        asked = self._pair.marks()
         self.wrong += [f"prompt {mark} was asked {times} times" for mark, times in asked.items() if times > 1]
         if not self._alive():
             self.wrong.append("no gateway is left")
@@ -237,10 +237,6 @@ class Round:
                     break
                 await asyncio.sleep(0.1)
 
-    def _upstream_calls(self) -> Counter[str]:
-        calls = Path(self._pair.environment["TEKTON_SCRIPTED_COUNT"])
-        return Counter(line.partition(" ")[2] for line in calls.read_text().splitlines())
-
     async def _stored(self, client: Client) -> dict[str, list[str]]:
         """Return all answers in the store by request id."""
         found: dict[str, list[str]] = {}
@@ -265,7 +261,6 @@ async def one(fault: str, seed: int, scale: float) -> int:
         try:
             async with Line(server) as first, Line(server) as second:
                 pair = Pair(Path(folder), server, urls={1: first.url, 2: second.url})
-                pair.environment["TEKTON_SCRIPTED_COUNT"] = f"{folder}/calls"
                 this = Round(pair, {1: first, 2: second}, random.Random(seed), scale)
                 try:
                     await this.run(fault)

@@ -61,6 +61,8 @@ def _feed_one(stores: Stores, event: events.Event) -> None:
             _note(stores, event.timestamp, "turn", event.ai_id, text)
         case frames.StreamEnd() | frames.StreamError():
             _ended(stores, event)
+        case events.MessageStored(corrects=True):
+            stores.turns.correct(event.message)
         case events.SpecialistEvent():
             _lifecycle(stores, event.status)
         case events.SpecialistGone():

@@ -133,10 +133,12 @@ class TurnChanged(Struct, tag="turn_changed"):
     prompt: str
 
 
-class MessageStored(Struct, tag="message"):
+class MessageStored(Struct, tag="message", omit_defaults=True):
     """A message reached memory: a finished answer, a failed one with its partial text, or a user's line."""
 
     message: records.StoredMessage
+    corrects: bool = False
+    """Whether another end of its turn was told and stored before: whoever shows the conversation reads it anew."""
 
 
 class TeamStart(Struct, tag="team_start", omit_defaults=True):

@@ -231,6 +231,8 @@ class TurnStore:
         self.reworded: Signal[[LiveTurn]] = Signal()
         """Emitted with a turn whose question was put in other words while it waited."""
         self.team_reworded: Signal[[LiveTeam]] = Signal()
+        self.corrected: Signal[[StoredMessage]] = Signal()
+        """Emitted with an answer that is in memory in the place of another end of its turn, which was shown before."""
         self._reading = ""
         self.shown: Signal[[str]] = Signal()
         """Emitted with whose conversation came on the screen, the `team`'s too; empty for none."""
@@ -409,6 +411,13 @@ class TurnStore:
         elif team := self.teams.get(event.request_id):
             team.start = msgspec.structs.replace(team.start, prompt=event.prompt)
             self.team_reworded.emit(team)
+
+    def correct(self, message: StoredMessage) -> None:
+        """Take that memory has another end of a turn than was told; views read its conversation anew."""
+        for team in self.teams.values():
+            for turn in team.lanes.values():
+                turn.unseen = turn.unseen or turn.request_id == message.request_id
+        self.corrected.emit(message)
 
     def end_team(self, event: TeamEnd) -> None:
         if team := self.teams.get(event.request_id):

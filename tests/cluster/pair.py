@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import cycle
 from pathlib import Path
@@ -27,7 +28,7 @@ class Line:
     """The way from a gateway to the store. `delay_s` holds each piece up; while it is `cut` nothing comes or goes."""
 
     def __init__(self, server: RedisServer) -> None:
-        self._server, self.delay_s, self.url = server, 0.0, ""
+        self.server, self.delay_s, self.url = server, 0.0, ""
         self.whole = asyncio.Event()
         self.whole.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,7 +49,7 @@ class Line:
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self.whole.wait()
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         except OSError:
             writer.transport.abort()
             return
@@ -84,6 +85,7 @@ class Pair:
             "TEKTON_PORT_PROFILE": "free",
             "TEKTON_GATEWAY_PORT": "0",
             "TEKTON_PROVIDER": "scripted",
+            "TEKTON_SCRIPTED_COUNT": str(folder / "calls"),
         }
         self._clients: list[Client] = []
 
@@ -131,6 +133,18 @@ class Pair:
 
     def signal(self, place: int, number: signal.Signals) -> None:
         self.processes[place].send_signal(number)
+
+    def marks(self) -> Counter[str]:
+        """Return how often each marked prompt was sent upstream."""
+        calls = Path(self.environment["TEKTON_SCRIPTED_COUNT"])
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return Counter(mark for line in lines if (mark := line.partition(" ")[2]))
+
+    async def says(self, place: int, words: str, *, times: int = 1) -> None:
+        """Wait until a gateway's log has said something so often."""
+        async with asyncio.timeout(WAIT_S):
+            while self._log_of(place).read_text().count(words) < times:  # noqa: ASYNC110 - a file of another process
+                await asyncio.sleep(0.02)
 
     async def fault(self, fault: str) -> None:
         """Have the store be `gone …` or `full` until `mend`."""

@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from backend.schema.events import TurnChanged, TurnStarted
+from backend.schema.events import MessageStored, TurnChanged, TurnStarted
 from backend.schema.frames import (
     StreamEnd,
     StreamError,
@@ -482,3 +482,25 @@ async def test_the_tabs_are_drawn_anew_only_when_something_of_them_differs(
         client.changed(live("athena", state="busy", phase="prefill"))
         await settle(pilot)
         assert drawn
+
+
+async def test_an_answer_that_was_told_as_lost_and_is_stored_whole_after_all_is_shown_so(
+    console: Maker,
+) -> None:
+    async with chat(console) as (app, client, pilot):
+        client.send(*answer("r4", "apollo-ai", "s-apollo-ai", "Whole?", "Half an")[:-1])
+        client.send(StreamError("r4", "apollo-ai", "backend_lost", "its gateway ended", ""))
+        await settle(pilot, 10)
+        shown = app.query_one(Transcript).entries[-1]
+        assert (shown.text, shown.code) == ("Half an", "backend_lost")
+        question = message(1, "you", "Whole?", request_id="r4", session_id="s-apollo-ai")
+        whole = message(
+            2, "apollo-ai", "Half an answer, and the rest.", request_id="r4", session_id="s-apollo-ai"
+        )
+        listed = MessageList([question, whole])
+        client.answers[GetHistory] = History("apollo-ai", "s-apollo-ai", listed.messages)
+        client.answers[ListMessages] = listed
+        client.send(MessageStored(whole, corrects=True))
+        await settle(pilot, 10)
+        shown = app.query_one(Transcript).entries[-1]
+        assert (shown.text, shown.code) == (whole.content, "")

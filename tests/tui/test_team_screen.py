@@ -10,6 +10,8 @@ import pytest
 from textual.pilot import Pilot
 
 from backend.schema.errors import TektonError
+from backend.schema.events import MessageStored
+from backend.schema.frames import StreamError
 from backend.schema.params import GetHistory, ListMessages, TeamChat
 from backend.schema.results import History, MessageList
 from tekton_tui.app import TektonApp
@@ -132,6 +134,25 @@ async def test_a_lane_that_ended_while_the_link_was_down_is_read_from_memory(con
         client.send(snapshot(live("apollo")))
         await settle(pilot, 10)
         assert "Half and whole." in screen_text(app) and "1 answered" in screen_text(app)
+
+
+async def test_a_lane_that_was_told_as_lost_and_is_stored_whole_after_all_is_read_from_memory(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.show("team")
+        await settle(pilot)
+        begun = answer("t1/apollo-ai", "apollo-ai", "s-team", "", "Half", group="t1")[:-1]
+        lost = StreamError("t1/apollo-ai", "apollo-ai", "backend_lost", "its gateway ended", "")
+        client.send(team("t1", "Q", "apollo"), *begun, lost)
+        await settle(pilot)
+        whole = message(2, "apollo-ai", "Half and whole.", request_id="t1/apollo-ai", session_id="s-team")
+        client.answers[ListMessages] = MessageList([whole])
+        client.send(MessageStored(whole, corrects=True))
+        await settle(pilot, 10)
+        assert "Half and whole." in screen_text(app) and "its gateway ended" not in screen_text(app)
 
 
 async def test_one_lane_can_be_read_alone_and_all_as_a_list(console: Maker) -> None:

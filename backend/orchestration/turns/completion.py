@@ -290,7 +290,7 @@ class TurnCompletion:
                 raise
             return
         if stored is not None:
-            await self._told_stored(waiting, stored)
+            await self._tell_stored(waiting, stored)
 
     async def _store_late(self, waiting: Unstored) -> None:
         """Store what another gateway has ended as lost, in the place of that end. Raises what the store raises."""
@@ -313,13 +313,13 @@ class TurnCompletion:
             return
         if stored is None:
             raise StoreFailed(STILL_ENDED.format(name=outcome.request_id))
-        await self._told_stored(waiting, stored)
+        await self._tell_stored(waiting, stored, corrects=True)
         await self._budgets.open()  # what the turn used was booked with it, now or before
         await self._error_log.settle(outcome.ai_id, "backend_lost", outcome.request_id)
 
-    async def _told_stored(self, waiting: Unstored, stored: StoredMessage) -> None:
+    async def _tell_stored(self, waiting: Unstored, stored: StoredMessage, *, corrects: bool = False) -> None:
         waiting.outcome.message_id = stored.id
-        self._events.publish("chat", MessageStored(shown(stored)), key=waiting.key)
+        self._events.publish("chat", MessageStored(shown(stored), corrects), key=waiting.key)
         await self._publish_session(waiting.outcome.session_id)
 
     async def _close(self, request_id: str, used: UsageRow | None) -> bool:

@@ -109,6 +109,7 @@ class ChatView(Vertical):
         self._live.subscribe(self)
         turns.ended.subscribe_widget(self, self._turn_ended)
         turns.reloaded.subscribe_widget(self, self.reload)
+        turns.corrected.subscribe_widget(self, self._corrected)
         turns.reworded.subscribe_widget(self, lambda turn: self.reload() if self._mine(turn) else None)
         self._stores.fleet.summary_changed.subscribe_widget(self, self._update_names)
         self._stores.fleet.changed.subscribe_widget(self, self._row_changed)
@@ -282,6 +283,10 @@ class ChatView(Vertical):
             self._status.context = turn.context or self._status.context
             self._status.speed = turn.rate()
             self._live.end(turn)
+
+    def _corrected(self, message: StoredMessage) -> None:
+        if message.session_id in (self._shown_session, self.session_id):
+            self.reload()
 
     def _row_changed(self, ids: set[str]) -> None:
         if self.ai_id in ids:

@@ -90,6 +90,7 @@ class TeamView(Vertical, can_focus=True):
         turns.tool.subscribe_widget(self, self._lane_tool)
         turns.ended.subscribe_widget(self, self._lane_ended)
         turns.reloaded.subscribe_widget(self, self._recall)
+        turns.corrected.subscribe_widget(self, lambda _: self._recall())
         self._clock = self.set_interval(CLOCK_S, self._count_clocks)
         self.update_status()
 
@@ -261,7 +262,7 @@ class TeamView(Vertical, can_focus=True):
         self.lay_out()
 
     def _recall(self) -> None:
-        """Show the question as it is now, and fetch how lanes ended while the connection was lost."""
+        """Show the question as it is now, and fetch how lanes ended unseen: while the connection was lost, or otherwise than told."""
         self.update_status()
         team = self.team
         if team is None or not any(turn.unseen for turn in team.lanes.values()):
