@@ -332,7 +332,8 @@ async def _serve_one(
         await serving
         home.facts_of(place).unlink(missing_ok=True)
         ended.remove_done_callback(end)
-        log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
+        if not begins_anew:
+            log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
     if begins_anew and not ended.done():
         return platform.held()
     _tell_lost(platform.held())

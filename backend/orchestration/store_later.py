@@ -50,7 +50,7 @@ class StoreLater(Generic[K, T]):
             # Not cancelled: the store may commit a record whose call was given up, and would be given it twice.
             await asyncio.wait([self._task])
         if not await self._store_waiting():
-            log.error("%d %s could not be stored before the end", len(self.waiting), self._what)
+            log.error("%d %s were not stored before the close", len(self.waiting), self._what)
 
     def _begin(self) -> None:
         if self._task is None or self._task.done():

@@ -135,7 +135,7 @@ async def test_what_a_killed_gateway_had_under_way_is_told_once_by_the_other_and
     await asyncio.gather(*lost, return_exceptions=True)
 
 
-async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_any_more_and_ends(
+async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_of_before_and_begins_anew(
     pair: Pair,
 ) -> None:
     first, second = await pair.client(1), await pair.client(2)
@@ -152,8 +152,9 @@ async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_any_mor
     after = await second.request("chat", {"id": "apollo", "message": "meanwhile", "request_id": "meanwhile"})
     assert after["content"]
     pair.signal(1, signal.SIGCONT)
-    code, words = await pair.ended(1)
-    assert code == 6 and "declared it dead" in words
+    await pair.says(1, "declared it dead and took over its turns: it begins anew")
+    await pair.says(1, "tekton serves", times=2)
+    assert pair.processes[1].poll() is None
 
     more = await second.request("chat", {"id": "apollo", "message": "afterwards"})
     assert more["content"]
@@ -167,6 +168,23 @@ async def test_a_gateway_that_slept_longer_than_its_lease_writes_nothing_any_mor
     with pytest.raises(TektonError) as told:
         await asyncio.wait_for(turn, 60)
     assert told.value.code == "backend_lost"
+    assert (await first.request("chat", {"id": "apollo", "message": "and here?"}))["content"]
+    gateways = (await first.request("cluster_status", {}))["gateways"]
+    assert {row["url"]: row["leads"] for row in gateways} == {
+        pair.facts(1)["url"]: False,
+        pair.facts(2)["url"]: True,
+    }
+
+
+async def test_a_gateway_whose_name_another_has_taken_meanwhile_ends(pair: Pair) -> None:
+    """As when two machines serve one home: the two would declare each other dead for ever."""
+    first = await pair.client(1)
+    async with redis.asyncio.Redis(port=pair.server.port) as raw:
+        [key] = [key async for key in raw.scan_iter("tekton:fleet:*:incarnations")]
+        leads = next(row for row in (await first.request("cluster_status", {}))["gateways"] if row["here"])
+        await raw.hset(key, leads["name"], "another")
+        code, words = await pair.ended(1)
+    assert code == 6 and "another gateway has come under the name of this one" in words
 
 
 async def test_a_store_that_goes_and_comes_back_is_seen_and_streams_are_whole_afterwards(pair: Pair) -> None:
