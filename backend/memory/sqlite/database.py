@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -50,6 +51,8 @@ class SqliteDatabase:
         self._newest = 0
         """Number of the newest message that was committed in this life."""
         self._noting: asyncio.TimerHandle | None = None
+        self.written_at = -math.inf
+        """When the newest write was asked for that is no chore, by the monotonic clock."""
         self.damage = ""
         """What was wrong with the file at `open`, and what became of it; empty when all was well."""
 
@@ -101,8 +104,8 @@ class SqliteDatabase:
             else:
                 await asyncio.to_thread(note_newest, self.path)
 
-    async def write(self, work: Work[T]) -> T:
-        """Run work in a transaction; it is committed once this returns.
+    async def write(self, work: Work[T], *, chore: bool = False) -> T:
+        """Run work in a transaction; it is committed once this returns. A `chore` is no write that others give way to.
 
         Raises:
             StoreFailed: The database refused, or its files are no more the ones that were opened: what would be written
@@ -113,6 +116,8 @@ class SqliteDatabase:
             self._check_files()
             return work(connection)
 
+        if not chore:
+            self.written_at = time.monotonic()
         return await self.run("writer", there)
 
     def stored(self, number: int) -> None:

@@ -32,16 +32,25 @@ SLICE_MERGED = 4
 """Pages of the index that are merged in one transaction."""
 SLICES_LOGGED = 3
 """Slices after which the log is written back, before it is so long that the writing thread does it, and appends wait for the disk."""
+REST_BESIDE = 9
+"""How many times as long as a slice took the next one waits while somebody else writes: one append in ten meets a slice. On a busy
+machine the thread may be taken from its processor in the middle of one, and for long."""
+BESIDE_S = 1.0
+"""How long after a write it counts as somebody writing."""
 _slices = itertools.count(1)
 
 
 async def _slice(database: SqliteDatabase, work: Work[T]) -> T:
-    """Do one slice, then leave the writing thread to others for as long as it took."""
+    """Do one slice, then leave the writing thread to others: as long as it took, or `REST_BESIDE` times that while they write."""
     began = time.monotonic()
-    result = await database.write(work)
+    result = await database.write(work, chore=True)
+    took_s = time.monotonic() - began
+    beside = began - database.written_at < BESIDE_S
     if next(_slices) % SLICES_LOGGED == 0:
+        began = time.monotonic()
         await database.write_back()
-    await asyncio.sleep(time.monotonic() - began)
+        took_s += (time.monotonic() - began) / (REST_BESIDE if beside else 1)
+    await asyncio.sleep(took_s * (REST_BESIDE if beside else 1))
     return result
 
 
