@@ -313,7 +313,7 @@ class Subscription:
         Raises:
             ReplayLost: The reader was too slow for the log.
         """
-        return _lines(self._pending_blocks())
+        return _lines(self.pending_blocks())
 
     async def next(self) -> list[bytes]:
         """Wait until there is something and return it, each event one JSON object, in order of `seq`.
@@ -330,7 +330,7 @@ class Subscription:
             ReplayLost: The reader was too slow for the log.
         """
         while True:
-            if batch := self._pending_blocks():
+            if batch := self.pending_blocks():
                 return batch
             self._waiter = asyncio.get_running_loop().create_future()
             self._stream.sleepers.add(self)
@@ -339,7 +339,12 @@ class Subscription:
             finally:
                 self._stream.sleepers.discard(self)
 
-    def _pending_blocks(self) -> list[bytes]:
+    def pending_blocks(self) -> list[bytes]:
+        """Return what is there now as `pending` does; each item may be several events with a newline between, as they came.
+
+        Raises:
+            ReplayLost: The reader was too slow for the log.
+        """
         batch, self.aside = self.aside, []
         while not batch and self.cursor < self._stream.seq:
             self.cursor, batch = self._stream.read(self.cursor, self.topics, self.keys)

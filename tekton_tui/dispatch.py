@@ -21,11 +21,13 @@ def dispatch(stores: Stores, batch: Sequence[events.Event]) -> None:
 
 
 def _feed(stores: Stores, batch: Sequence[events.Event]) -> None:
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, tuple[list[str], int]] = {}
     for event in batch:
         if isinstance(event, frames.StreamChunk):
             # Joined over texts of other turns: order matters only within a turn.
-            texts.setdefault(event.request_id, []).append(event.content)
+            joined, pieces = texts.get(event.request_id, ([], 0))
+            joined.append(event.content)
+            texts[event.request_id] = (joined, pieces + event.pieces)
             continue
         if texts:
             _add_texts(stores, texts)
@@ -34,9 +36,9 @@ def _feed(stores: Stores, batch: Sequence[events.Event]) -> None:
     _add_texts(stores, texts)
 
 
-def _add_texts(stores: Stores, texts: dict[str, list[str]]) -> None:
-    for request_id, pieces in texts.items():
-        stores.turns.add_text(request_id, "".join(pieces), len(pieces))
+def _add_texts(stores: Stores, texts: dict[str, tuple[list[str], int]]) -> None:
+    for request_id, (joined, pieces) in texts.items():
+        stores.turns.add_text(request_id, "".join(joined), pieces)
         # its first text says that a turn streams, whether or not a phase event did
         stores.turn_log.enter(request_id, "streaming")
 
@@ -117,6 +119,8 @@ def _feed_one(stores: Stores, event: events.Event) -> None:
         case events.GatewayCall():
             text = f"{event.action} {event.status} {event.refusal}".strip()
             _note(stores, event.timestamp, "call", event.client, text, bad=bool(event.refusal))
+        case events.TurnText():
+            stores.turns.restore(event)
         case events.Snapshot():
             stores.fleet.load(event)
             stores.turns.load(event)

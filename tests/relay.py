@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import TracebackType
 from typing import Self
 
@@ -53,7 +54,12 @@ class Relay:
             writer.transport.abort()
             return
         self.connections += 1
-        far_reader, far_writer = await asyncio.open_connection(*self._place, limit=self._limit)
+        far = socket.socket()
+        far.setblocking(False)
+        # Before it connects: the kernel would read ahead as much as it likes, and take what the line cannot carry.
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._limit)
+        await asyncio.get_running_loop().sock_connect(far, self._place)
+        far_reader, far_writer = await asyncio.open_connection(sock=far, limit=self._limit)
         self._writers |= {writer, far_writer}
         for source, target in ((reader, far_writer), (far_reader, writer)):
             self._tasks.start(self.carry(source, target), "carry")

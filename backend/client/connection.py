@@ -32,12 +32,21 @@ from backend.client.link import (
     Pace,
     RemoteError,
     closing,
+    is_near,
     open_link,
     refusal,
 )
 from backend.deadlines import loop_timeout
 from backend.schema.errors import InvalidRequest, TektonError
-from backend.schema.events import Event, Hello, Result, Snapshot, Topic, event_decoder
+from backend.schema.events import (
+    Event,
+    Hello,
+    Result,
+    Snapshot,
+    Topic,
+    TurnText,
+    event_decoder,
+)
 from backend.schema.frames import ErrorReply
 from backend.schema.params import MAX_REQUEST_ID, AnyParams, Params, RequestId, Startable, result_types
 from backend.schema.results import Started
@@ -105,6 +114,9 @@ class Client:
         """Request id of the subscription that does so."""
         self._calls: dict[str, tuple[bytes, asyncio.Future[Any]]] = {}
         self._topics: list[Topic] | None = None
+        self._condensed = False
+        self._left_out: dict[str, list[TurnText]] = {}
+        """What came so far of the texts that the last snapshot left out, by request id, where some are still to come."""
         self._epoch: str = ""
         self._last_seq: int | None = None
         self._last_epoch: str = ""
@@ -233,12 +245,16 @@ class Client:
                 code="internal",
             ) from error
 
-    async def subscribe(self, topics: Iterable[Topic]) -> None:
+    async def subscribe(self, topics: Iterable[Topic], *, condensed: bool = False) -> None:
         """Read these topics from now on; a `Snapshot` comes first among the events.
 
-        Those that a gateway of an older version does not know are left out.
+        With `condensed`, a gateway beyond this machine sends less while the client is behind: chunks of one turn come joined
+        (`StreamChunk.pieces`), and a snapshot holds only the end of long texts. For each turn with `left_out` one `TurnText`
+        follows, with all that was left out; what happens meanwhile does not wait for it.
+
+        Topics that a gateway of an older version does not know are left out.
         """
-        self._topics = list(topics)
+        self._topics, self._condensed = list(topics), condensed
         self._last_seq = None
         while True:
             call_id, frame = self._subscription()
@@ -252,7 +268,7 @@ class Client:
                 log.warning("%s knows no topic %r", self.url, self._topics.pop(int(unknown[1])))
 
     async def events(self) -> AsyncIterator[list[tuple[int, Event | ConnectionChanged]]]:
-        """Yield batches of `(number, event)` in order; a `ConnectionChanged` comes with number 0.
+        """Yield batches of `(number, event)` in order; a `ConnectionChanged` and a `TurnText` come with number 0.
 
         Ends when the client is closed. To be read by one reader.
         """
@@ -328,7 +344,10 @@ class Client:
 
     def _values(self) -> dict[str, Any]:
         wish: dict[str, Any] = {"topics": list(self._topics or ()), "batch": True}
-        if self._last_seq is not None:
+        if self._condensed and not is_near(self.url):
+            wish["condensed"] = True
+        # Texts that were still to come are not in the log: only another snapshot has them.
+        if self._last_seq is not None and not self._left_out:
             wish |= {"after_seq": self._last_seq, "epoch": self._last_epoch}
         return wish
 
@@ -473,11 +492,14 @@ class Client:
                     request_id,
                     RemoteError(event.message, code=event.code, evidence=event.evidence, detail=event.detail),
                 )
+            case TurnText() if not self._behind:
+                self._collect(event, batch)
             case Snapshot() if self._behind:
                 self._last_seq, self._epoch = None, event.epoch
             case _ if self._behind:
                 pass
             case Snapshot():
+                self._left_out = {turn.request_id: [] for turn in event.turns if turn.left_out}
                 self._last_seq, self._epoch, self._last_epoch = event.at_seq, event.epoch, event.epoch
                 batch.append((event.at_seq, event))
             case _:
@@ -485,6 +507,18 @@ class Client:
                 if seq:
                     self._last_seq, self._last_epoch = seq, self._epoch
                 batch.append((seq, event))
+
+    def _collect(self, piece: TurnText, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
+        """Hand on what was left out of a turn once all of it has come."""
+        pieces = self._left_out.get(piece.request_id)
+        if pieces is None:
+            return
+        pieces.append(piece)
+        if not piece.left:
+            del self._left_out[piece.request_id]
+            content = "".join(one.content for one in pieces)
+            reasoning = "".join(one.reasoning for one in pieces)
+            batch.append((0, TurnText(piece.request_id, content, reasoning)))
 
     def _understood(self, line: bytes) -> Event | None:
         """Return the event of a frame; `None` for one this version does not know, which is counted.

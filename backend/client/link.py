@@ -91,7 +91,7 @@ class LinkWatch:
         What is granted grows with the delays it showed while bytes came, not with the silence itself. A link that came back
         at once was slow, not gone: it is granted twice the silence.
         """
-        loop, near = asyncio.get_running_loop(), is_loopback(urlsplit(url).hostname or "")
+        loop, near = asyncio.get_running_loop(), is_near(url)
         if self._cut_at is not None:
             at_once = loop.time() - self._cut_at < AT_ONCE_S + AGAIN_PER_DELAY * self.pace.delay_s
             self._silence_s = min(MOST_SILENCE_S, 2 * self._silence_s) if at_once else FAR_SILENCE_S
@@ -152,7 +152,7 @@ async def open_link(
     address = url.replace("http", "ws", 1) if url.startswith("http") else url
     secure = (trust.context if trust else True) if address.startswith("wss:") else None
     parts = urlsplit(address)
-    near = is_loopback(parts.hostname or "")
+    near = is_near(url)
     accepted = None
     if within_s is not None and not near:
         accepted = await _accepted(
@@ -222,6 +222,11 @@ async def _knock(make: Callable[[], socket.socket], place: Any) -> socket.socket
 
 async def _connect(made: socket.socket, place: Any) -> None:
     await asyncio.get_running_loop().sock_connect(made, place)
+
+
+def is_near(url: str) -> bool:
+    """Return whether a gateway is on this machine, where bytes cost nothing."""
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def closing(ended: ConnectionClosed) -> str:

@@ -1,8 +1,9 @@
 """`/ws`: everything on one connection, both ways.
 
 A client subscribes to topics and gets a snapshot, or, coming back with the number of its last event, exactly what
-it missed. Who says so in the head of its request gets it right behind the hello. Every action may be called; a call sent
-again with its `request_id` joins the first.
+it missed. Who says so in the head of its request gets it right behind the hello. What a snapshot left out for a client behind a
+slow line comes whenever nothing newer is to be sent. Every action may be called; a call sent again with its `request_id` joins
+the first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,7 @@ import backend
 from backend import log as jsonlog
 from backend.events import ReplayLost, Subscription
 from backend.gateway.auth import Principal, Refused
+from backend.gateway.condensing import join_chunks, split
 from backend.gateway.context import Gateway
 from backend.gateway.protocols import FRAMES
 from backend.gateway.responses import error_reply, not_json
@@ -30,7 +32,7 @@ from backend.gateway.routes import client_name
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.caller import caller
 from backend.schema.errors import InvalidRequest, TektonError
-from backend.schema.events import SUBSCRIBE_HEADER, Hello, Result, Topic
+from backend.schema.events import SUBSCRIBE_HEADER, Hello, Result, Topic, TurnText
 from backend.schema.frames import ErrorReply, Pong
 from backend.schema.params import (
     MAX_REQUEST_ID,
@@ -71,12 +73,16 @@ class Attend(Struct):
 
 
 class Subscribe(Struct, forbid_unknown_fields=False):
-    """`after_seq` with its `epoch` resumes; `batch` allows several JSON objects a frame, newline between."""
+    """`after_seq` with its `epoch` resumes; `batch` allows several JSON objects a frame, newline between.
+
+    With `condensed` chunks of a turn that wait together come as one, and long texts of a snapshot behind it, as `TurnText`.
+    """
 
     topics: list[Topic]
     after_seq: int | None = None
     epoch: str = ""
     batch: bool = False
+    condensed: bool = False
 
 
 def _read(name: str, values: dict[str, Any], kind: type[F]) -> F:
@@ -137,7 +143,8 @@ class _Connection:
         self._events = gateway.platform.events
         self._acts = principal.may(ACTIONS[AnswerAsk.action].scope)
         self._subscription: Subscription = self._events.subscribe()
-        self._batch = False
+        self._batch = self._condensed = False
+        self._left_out: Iterator[TurnText] = iter(())
         self._attended: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -264,7 +271,7 @@ class _Connection:
             fresh = self._events.subscribe(wish.topics, acts=self._acts)
             resumed, resync = False, True
         self._go_on_with(fresh)
-        self._batch = wish.batch
+        self._batch, self._condensed, self._left_out = wish.batch, wish.condensed, iter(())
         self._gateway.clients[self._number].topics = list(wish.topics)
         if self._sender is not None:
             self._sender.cancel()
@@ -301,6 +308,8 @@ class _Connection:
         """Send the whole state as it is now; reading goes on behind it, so that nothing comes twice."""
         snapshot = self._gateway.platform.snapshot(resync=resync)
         self._subscription.cursor = snapshot.at_seq
+        if self._condensed:
+            snapshot, self._left_out = split(snapshot)
         await self._send(snapshot)
 
     async def _call(self, kind: str, request_id: str, values: dict[str, Any]) -> None:
@@ -360,14 +369,20 @@ class _Connection:
         try:
             while True:
                 try:
-                    blocks = await self._subscription.next_blocks()
+                    blocks = self._subscription.pending_blocks()
+                    if not blocks and (late := next(self._left_out, None)) is not None:
+                        await self._send(late)
+                        self._notify_sent()
+                        await asyncio.sleep(0)  # a fast line takes them all at once; the loop is others' too
+                        continue
+                    blocks = blocks or await self._subscription.next_blocks()
                 except ReplayLost:
                     self._go_on_with(self._events.subscribe(self._subscription.topics, acts=self._acts))
                     await self._send_snapshot(resync=True)
                     self._notify_sent()  # an answer may wait for what the snapshot holds
                     continue
                 self._sending = True
-                await self._write(_frames(blocks) if self._batch else b"\n".join(blocks).split(b"\n"))
+                await self._write(self._framed(blocks))
                 # Not to be held until the next event comes: an answer may be many megabytes.
                 del blocks
                 self._notify_sent()
@@ -375,6 +390,15 @@ class _Connection:
             return  # the reader of this connection sees the end too, and cleans up
         finally:
             self._notify_sent()
+
+    def _framed(self, blocks: Sequence[bytes]) -> list[bytes]:
+        """Return blocks of events in the frames that the client asked for."""
+        if not self._batch:
+            return b"\n".join(blocks).split(b"\n")
+        # Less than a frame is what happens now: there is little to join.
+        if self._condensed and sum(map(len, blocks)) > FRAME_BYTES:
+            return join_chunks(blocks, FRAME_BYTES)
+        return _frames(blocks)
 
     def _notify_sent(self) -> None:
         self._sending = False

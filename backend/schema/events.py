@@ -46,7 +46,8 @@ SUBSCRIBE_HEADER = "tekton-subscribe"
 class Snapshot(Struct, tag="snapshot", omit_defaults=True):
     """The whole state at event `at_seq`. Sent after `subscribe`, and with `resync` true when events were missed.
 
-    Turns that ended during a gap are in memory: a client that was away reads its sessions again.
+    Turns that ended during a gap are in memory: a client that was away reads its sessions again. Who subscribes with
+    `condensed` gets long texts behind the snapshot, as `TurnText`: on a slow line, what happens now does not wait for them.
     """
 
     epoch: str
@@ -63,6 +64,18 @@ class Snapshot(Struct, tag="snapshot", omit_defaults=True):
     attention: list[AttentionItem] = []
     pipelines: list[str] | None = None
     """Request ids of the runs under way; `None` from a gateway that does not say."""
+
+
+class TurnText(Struct, tag="turn_text", omit_defaults=True):
+    """The next piece of what a snapshot left out of a turn, the oldest first; `left` characters are still to come.
+
+    Sent between the events that happen meanwhile, without a number, to who subscribed with `condensed`.
+    """
+
+    request_id: str
+    content: str = ""
+    reasoning: str = ""
+    left: int = 0
 
 
 class SpecialistEvent(Struct, tag="specialist"):
@@ -310,6 +323,7 @@ class Result(Struct, tag="result"):
 Event = (
     Hello
     | Snapshot
+    | TurnText
     | SpecialistEvent
     | SpecialistGone
     | ServiceEvent

@@ -339,10 +339,13 @@ class AgentReport(Struct, tag="agent_report"):
     agent: AgentState
 
 
-class StreamChunk(Struct, tag="stream_chunk", gc=False):
+class StreamChunk(Struct, tag="stream_chunk", omit_defaults=True, gc=False):
+    """A piece of an answer, or several joined for a client that is behind: `chunk_index` is that of the first."""
+
     request_id: str
     content: str
     chunk_index: int
+    pieces: int = 1
 
 
 class StreamMetadata(Struct, omit_defaults=True):

@@ -424,7 +424,7 @@ class Export(Struct):
 
 
 class ActiveTurn(Struct, omit_defaults=True):
-    """A turn under way, as a snapshot shows it: `content` is all text so far."""
+    """A turn under way, as a snapshot shows it: `content` is all text so far, or its end where `left_out` says so."""
 
     request_id: str
     ai_id: str
@@ -449,6 +449,8 @@ class ActiveTurn(Struct, omit_defaults=True):
     """Where tools were asked for: all of the answer so far, in order, with what came of them."""
     attached: list[Attachment] = []
     """Files that went along with the question."""
+    left_out: int = 0
+    """Characters of content and reasoning before these, which come behind the snapshot as `TurnText`."""
 
 
 class TurnOutcome(Struct, omit_defaults=True):

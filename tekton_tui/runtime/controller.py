@@ -44,7 +44,7 @@ class ConsoleClient(Protocol):
 
     async def start(self, params: Startable[Any], /) -> Started: ...
 
-    async def subscribe(self, topics: Iterable[Topic]) -> None: ...
+    async def subscribe(self, topics: Iterable[Topic], *, condensed: bool = False) -> None: ...
 
     def events(self) -> AsyncIterator[list[tuple[int, Any]]]: ...
 
@@ -87,7 +87,7 @@ class Controller:
         await self._close_client()
         try:
             self._client = await self._connect()
-            await self._client.subscribe(sorted(self._topics))
+            await self._client.subscribe(sorted(self._topics), condensed=True)
         except TektonError as error:
             await self._close_client()
             self.stores.connection.set("failed", error.message)
@@ -171,7 +171,7 @@ class Controller:
             return
         self._topics.update(topics)
         if self._client is not None:
-            self.spawn(self._client.subscribe(sorted(self._topics)))
+            self.spawn(self._client.subscribe(sorted(self._topics), condensed=True))
 
     def _report_scope(self) -> None:
         """Say at once what the gateway will refuse to a token of a smaller scope."""

@@ -17,6 +17,7 @@ from backend.schema.events import (
     TeamStart,
     TurnChanged,
     TurnStarted,
+    TurnText,
 )
 from backend.schema.frames import (
     Phase,
@@ -88,6 +89,8 @@ class LiveTurn(Struct):
     """Behind which question it stands, where that is not the newest one."""
     calls: dict[int, LiveCall] = field(default_factory=dict[int, LiveCall])
     """Its tool calls, in the order they began."""
+    left_out: int = 0
+    """Characters before its text and reasoning that are on their way."""
 
     @property
     def content(self) -> str:
@@ -115,7 +118,7 @@ class LiveTurn(Struct):
     def recall(self, message: StoredMessage) -> None:
         """Set the end of a turn as memory has it."""
         self.text, self.code, self.error = [message.content], message.error_code or "", message.error
-        self.ended, self.unseen = True, False
+        self.ended, self.unseen, self.left_out = True, False, 0
         self.take_calls(calls_of(message.parts, message.finish_reason or ""))
 
     def take_calls(self, calls: Sequence[LiveCall]) -> None:
@@ -228,6 +231,10 @@ class TurnStore:
         self.team_ended: Signal[[LiveTeam]] = Signal()
         self.reloaded: Signal[[]] = Signal()
         """Emitted when everything was replaced: events were missed, what memory holds has to be read anew."""
+        self._shortened: dict[str, LiveTurn] = {}
+        """Turns of which a part is on its way, ended ones included."""
+        self.restored: Signal[[LiveTurn]] = Signal()
+        """Emitted with a turn whose text has become whole at its beginning."""
         self.reworded: Signal[[LiveTurn]] = Signal()
         """Emitted with a turn whose question was put in other words while it waited."""
         self.team_reworded: Signal[[LiveTeam]] = Signal()
@@ -255,6 +262,10 @@ class TurnStore:
     def load(self, snapshot: Snapshot) -> None:
         """Replace everything by a snapshot; turns that were under way and are not in it have ended unseen."""
         known, self.turns = self.turns, {}
+        for turn in self._shortened.values():
+            if turn.ended:
+                turn.unseen = True  # memory alone has all of it
+        self._shortened = {}
         running = {team.request_id for team in snapshot.teams}
         for known_id, team in self.teams.items():
             if team.end is None and known_id not in running:
@@ -272,6 +283,9 @@ class TurnStore:
             turn.phase, turn.phase_since, turn.pieces = active.phase, active.phase_since, active.chunks
             turn.first_token_ms = active.first_token_ms
             turn.detail, turn.position = active.detail, active.position
+            turn.left_out = active.left_out
+            if turn.left_out:
+                self._shortened[turn.request_id] = turn
             turn.take_calls(calls_of(active.parts))
             self._run_call(turn)
             self._add(turn)
@@ -279,6 +293,23 @@ class TurnStore:
             if request_id not in self.turns:
                 turn.ended, turn.unseen = True, True
         self.reloaded.emit()
+
+    @property
+    def catching_up(self) -> int:
+        """How many turns have text that is still on its way."""
+        return len(self._shortened)
+
+    def restore(self, event: TurnText) -> None:
+        """Put what a snapshot left out before the text of its turn, which may have ended since."""
+        turn = self._shortened.pop(event.request_id, None)
+        if turn is None:
+            return
+        turn.text.insert(0, event.content)
+        turn.reasoning.insert(0, event.reasoning)
+        for call in turn.calls.values():
+            call.at += len(event.content)
+        turn.left_out = 0
+        self.restored.emit(turn)
 
     def start(self, event: TurnStarted) -> None:
         turn = _begun(event, event.timestamp)

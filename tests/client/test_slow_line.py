@@ -7,12 +7,14 @@ import contextlib
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend.client import Client, ConnectionChanged, link
+from backend.schema.events import Snapshot, TurnText
 from backend.schema.frames import StreamChunk, StreamEnd
 from tests.client.gateway import Gateway
 from tests.client.slow_line import SlowLine
@@ -191,3 +193,111 @@ async def test_over_a_narrow_line_no_token_is_lost_and_what_is_slow_is_not_calle
         )
         assert line.carried < LANES * TOKENS * 100, "a token takes less than a hundred bytes on the line"
         await client.close()
+
+
+class Reading:
+    """What a client that asks for less on a slow line has of each turn: its text, by snapshots, chunks and what comes later."""
+
+    def __init__(self) -> None:
+        self.early: dict[str, str] = {}
+        self.text: dict[str, str] = {}
+        self.pieces: dict[str, int] = {}
+        self.joined = 0
+        """Pieces that came with others in one chunk."""
+        self.ended = set[str]()
+        self.order: list[str] = []
+        """`snapshot`, `text` for what was left out of one, `live` for an event, `joined` for one of several chunks."""
+
+    def see(self, number: int, event: object) -> None:
+        match event:
+            case Snapshot():
+                self.order.append("snapshot")
+                self.early = dict.fromkeys((turn.request_id for turn in event.turns if turn.left_out), "")
+                self.text |= {turn.request_id: turn.content for turn in event.turns}
+                self.pieces |= {turn.request_id: turn.chunks for turn in event.turns}
+            case TurnText():
+                assert number == 0 and event.request_id in self.early and not self.early[event.request_id]
+                self.order.append("text")
+                self.early[event.request_id] = event.content
+            case StreamChunk():
+                assert event.chunk_index == self.pieces.get(event.request_id, 0), (
+                    "nothing lost, nothing doubled"
+                )
+                self.order.append("joined" if event.pieces > 1 else "live")
+                self.joined += event.pieces * (event.pieces > 1)
+                self.pieces[event.request_id] = event.chunk_index + event.pieces
+                self.text[event.request_id] = self.text.get(event.request_id, "") + event.content
+            case StreamEnd():
+                self.ended.add(event.request_id)
+            case _:
+                pass
+
+    def whole(self, request_id: str) -> str:
+        return self.early.get(request_id, "") + self.text[request_id]
+
+
+async def _ask(client: Client, question: str) -> tuple[str, str]:
+    """Begin a turn in a session of its own; return its request id and the session's."""
+    session = (await client.request("create_session", {"owner": "apollo"}))["id"]
+    values = {"ai_id": "apollo", "content": f"[[clock]] {question}", "session_id": session, "wait": False}
+    return (await client.request("chat", values))["request_id"], session
+
+
+async def _read_until(client: Client, reading: Reading, done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3 * BOUND_S):
+        async for batch in client.events():
+            for number, event in batch:
+                reading.see(number, event)
+            if done():
+                return
+
+
+async def _answer(client: Client, session: str) -> str:
+    """Return the answer in a session as memory has it."""
+    listed = await client.request("session_messages", {"id": session})
+    return listed["messages"][-1]["content"]
+
+
+async def test_what_happens_now_does_not_wait_for_the_texts_of_a_snapshot(backend: Backend) -> None:
+    """Also where the line is cut while they come: what had come by then is not taken for the whole."""
+    near, written = await Client.connect((backend.url, backend.token)), Reading()
+    await near.subscribe(["chat"])
+    long, session = await _ask(near, "[[repeat 60010]] [[stall 600]] [[after 60000]]")
+    await _read_until(near, written, lambda: written.pieces.get(long, 0) >= 60_000)
+    short, _ = await _ask(near, "[[repeat 5000]] [[rate 20]]")
+    await _read_until(near, written, lambda: written.pieces.get(short, 0) > 0)
+    async with SlowLine(backend.url, delay_s=0.05, bytes_per_s=50_000, queue_bytes=2_048) as line:
+        client, reading = await Client.connect((line.url, backend.token)), Reading()
+        await client.subscribe(["chat"], condensed=True)
+        await _read_until(client, reading, lambda: reading.order.count("live") >= 5)
+        assert set(reading.order[1:]) == {"live"} and reading.early == {long: ""}
+        await client.drop()
+        await _read_until(client, reading, lambda: "text" in reading.order)
+        again = reading.order[1:].index("snapshot") + 2
+        assert "live" in reading.order[again : reading.order.index("text")]
+        await client.request("cancel", {"request_id": long})
+        await client.request("cancel", {"request_id": short})
+        await _read_until(client, reading, lambda: reading.ended >= {long, short})
+        assert reading.whole(long) == await _answer(client, session)
+        await client.close()
+    await near.close()
+
+
+async def test_pieces_missed_during_a_cut_come_joined_and_in_order(backend: Backend) -> None:
+    near, written = await Client.connect((backend.url, backend.token)), Reading()
+    await near.subscribe(["chat"])
+    async with SlowLine(backend.url, delay_s=0.05, bytes_per_s=100_000) as line:
+        client, reading = await Client.connect((line.url, backend.token)), Reading()
+        await client.subscribe(["chat"], condensed=True)
+        begun = dict([await _ask(client, "[[repeat 600]] [[rate 100]]") for _ in range(LANES)])
+        line.stopped.set()
+        await client.drop()
+        await _read_until(near, written, lambda: all(written.pieces.get(name, 0) > 500 for name in begun))
+        line.stopped.clear()
+        await _read_until(client, reading, lambda: reading.ended >= begun.keys())
+        assert reading.order.count("snapshot") == 1, "it resumed"
+        assert reading.joined > LANES * 100 and 10 * reading.order.count("joined") < reading.joined
+        for name, session in begun.items():
+            assert reading.whole(name) == await _answer(client, session)
+        await client.close()
+    await near.close()

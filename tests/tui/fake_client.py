@@ -291,7 +291,7 @@ class FakeClient:
     async def start(self, params: Startable[Any], /) -> Any:
         return await self.call(params)
 
-    async def subscribe(self, topics: Iterable[str]) -> None:
+    async def subscribe(self, topics: Iterable[str], *, condensed: bool = False) -> None:
         """Send the snapshot the first time: what has changed since would be undone by it."""
         if not self._subscribed:
             self._subscribed = True

@@ -15,7 +15,10 @@ from backend.schema.events import (
     TeamStart,
     TurnChanged,
     TurnStarted,
+    TurnText,
 )
+from backend.schema.frames import StreamChunk, StreamEnd, StreamMetadata, StreamToolCall, Usage
+from backend.schema.records import ActiveTurn
 from tekton_tui.dispatch import dispatch
 from tekton_tui.stores import Stores
 from tests.tui.fake_client import NOW, live, row, snapshot
@@ -89,3 +92,36 @@ def test_only_what_went_wrong_is_bad_in_the_timeline(events: list[Event], bad: b
     stores = Stores()
     dispatch(stores, events)
     assert [line.bad for line in stores.timeline.lines][-1:] == [bad]
+
+
+def cut_turn(content: str, left_out: int) -> ActiveTurn:
+    return ActiveTurn(
+        "r1", "apollo-ai", "s", "why", NOW, "streaming", content=content, chunks=9, left_out=left_out
+    )
+
+
+def test_text_that_a_snapshot_left_out_goes_before_what_came_since() -> None:
+    """Also where the turn has ended by then, and where a tool was called in it meanwhile."""
+    stores, restored = Stores(), list[str]()
+    stores.turns.restored.subscribe(lambda turn: restored.append(turn.content))
+    dispatch(stores, [snapshot(live("apollo"), turns=[cut_turn("three ", 8)])])
+    turn = stores.turns.turns["r1"]
+    assert stores.turns.catching_up == 1 and turn.left_out == 8
+    chunks = [StreamChunk("r1", "four ", 9), StreamChunk("r1", "five six", 10, pieces=2)]
+    dispatch(stores, [*chunks, StreamToolCall("r1", 0, "look", "{}")])
+    facts = StreamMetadata(12, 12, 1.9, "apollo-ai", "m", "stop", Usage(20, 12), 210.0)
+    dispatch(stores, [StreamEnd("r1", facts), TurnText("r1", "one two ")])
+    assert turn.content == "one two three four five six" and restored == [turn.content]
+    assert (turn.pieces, turn.left_out, stores.turns.catching_up) == (12, 0, 0)
+    assert [call.at for call in turn.calls.values()] == [len(turn.content)]
+    dispatch(stores, [TurnText("r1", "one two "), TurnText("gone", "x")])
+    assert turn.content == "one two three four five six"
+
+
+def test_an_answer_that_ended_before_its_text_came_is_read_from_memory_after_a_further_cut() -> None:
+    stores = Stores()
+    dispatch(stores, [TEAM, snapshot(live("apollo"), turns=[cut_turn("three ", 8)])])
+    turn = stores.turns.turns["r1"]
+    facts = StreamMetadata(9, 9, 1.9, "apollo-ai", "m", "stop", Usage(20, 9), 210.0)
+    dispatch(stores, [StreamEnd("r1", facts), snapshot(live("apollo"))])
+    assert turn.unseen and stores.turns.catching_up == 0

@@ -12,9 +12,10 @@ from textual.widgets import OptionList
 
 from backend.catalog import load
 from backend.config import Settings
-from backend.schema.events import TeamEnd
+from backend.schema.events import TeamEnd, TurnText
 from backend.schema.frames import StreamError
 from backend.schema.params import AskMember, Cancel, Chat, Discuss, RunPipeline
+from backend.schema.records import ActiveTurn
 from backend.schema.results import CancelResult
 from tekton_tui.app import TektonApp
 from tekton_tui.screens.choice import ChoiceScreen
@@ -28,7 +29,7 @@ from tekton_tui.widgets.team.lane_text import first_sentence
 from tekton_tui.widgets.team.team_list import TeamList
 from tekton_tui.widgets.team.team_view import TeamView
 from tests.tui.conftest import settle, until
-from tests.tui.fake_client import FakeClient, answer, live, team
+from tests.tui.fake_client import NOW, FakeClient, answer, live, snapshot, team
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -542,3 +543,36 @@ async def test_a_long_answer_has_all_of_the_room_and_the_others_what_it_leaves(c
         lanes = {lane.name_shown: lane for lane in app.query(Lane) if lane.display}
         assert list(lanes) == ["rhetor", "numa"]
         assert lanes["rhetor"].outer_size.height == app.query_one(LaneGrid).size.height
+
+
+async def test_running_lanes_show_what_a_snapshot_says_of_them_and_what_comes_behind_it(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"), live("athena"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.show("team")
+        await settle(pilot)
+        start = team("t1", "Name a risk.", "apollo", "athena")
+        client.send(start, *reply("apollo", "before ")[:-1])
+        await until(pilot, lambda: "before" in screen_text(app))
+
+        def active(name: str, content: str, left_out: int) -> ActiveTurn:
+            return ActiveTurn(
+                f"t1/{name}-ai", f"{name}-ai", "s-team", "", NOW, "streaming",
+                content=content, chunks=9, group="t1", left_out=left_out,
+            )  # fmt: skip
+
+        missed = snapshot(
+            live("apollo"),
+            live("athena"),
+            turns=[active("apollo", "behind", 14), active("athena", "begun", 0)],
+        )
+        missed.teams = [start]
+        client.send(missed)
+        await until(pilot, lambda: "behind" in screen_text(app) and "begun" in screen_text(app))
+        assert "14 characters before this are on their way" in screen_text(app)
+        await until(pilot, lambda: "catching up 1 answer" in screen_text(app))
+        client.send(TurnText("t1/apollo-ai", "before amidst "))
+        await until(pilot, lambda: "before amidst behind" in screen_text(app))
+        await until(pilot, lambda: "catching up" not in screen_text(app))

@@ -110,7 +110,8 @@ class ChatView(Vertical):
         turns.ended.subscribe_widget(self, self._turn_ended)
         turns.reloaded.subscribe_widget(self, self.reload)
         turns.corrected.subscribe_widget(self, self._corrected)
-        turns.reworded.subscribe_widget(self, lambda turn: self.reload() if self._mine(turn) else None)
+        for changed in (turns.reworded, turns.restored):
+            changed.subscribe_widget(self, lambda turn: self.reload() if self._mine(turn) else None)
         self._stores.fleet.summary_changed.subscribe_widget(self, self._update_names)
         self._stores.fleet.changed.subscribe_widget(self, self._row_changed)
         row = self._stores.fleet.rows.get(self.ai_id)

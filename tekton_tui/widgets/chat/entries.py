@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 
 from backend.schema.content import Attachment, ToolResult, attachments_of
 from backend.schema.records import StoredMessage
-from tekton_tui.formatting import ENDING_WORDS, size, span, stopped_words, token_words, turn_facts
+from tekton_tui.formatting import ENDING_WORDS, number, size, span, stopped_words, token_words, turn_facts
 from tekton_tui.stores import LiveTurn
 from tekton_tui.stores.tool_calls import LiveCall, calls_of
 from tekton_tui.stores.turns import speed_of
@@ -179,6 +179,10 @@ def show_answer(
 ) -> None:
     """Put what an answer has so far, text and calls in order, into the message that was begun for it."""
     text, shown = turn.content, 0
+    if turn.left_out:
+        transcript.append_text(
+            turn.request_id, f"*{number(turn.left_out)} characters before this are on their way*\n\n"
+        )
     for call in turn.calls.values():
         if text[shown : call.at]:
             transcript.append_text(turn.request_id, text[shown : call.at])

@@ -120,6 +120,9 @@ class Header(Widget):
         elif slow := self._stores.connection.slow:
             words = slow if show.words else slow.partition("," if show.far else ":")[0]
             parts.append(Content.styled(f"  {words}", "$text-warning"))
+        if behind := self._stores.turns.catching_up:
+            answers = f" {behind} answer{'s' * (behind > 1)}" if show.words else ""
+            parts.append(Content.styled(f"  catching up{answers}", "$text-warning"))
         states = self._stores.fleet.counts()
         counts = {state: states[state] for state in SHOWN_STATES}
         counts["down"] = sum(states[state] for state in DOWN)

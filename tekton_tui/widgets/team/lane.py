@@ -113,7 +113,13 @@ class Lane(Vertical):
     @property
     def answered(self) -> bool:
         """Whether there is a whole answer to compare, merge or pass on."""
-        return self.turn is not None and self.turn.ended and not self.turn.code and bool(self.text)
+        return (
+            self.turn is not None
+            and self.turn.ended
+            and not self.turn.code
+            and bool(self.text)
+            and not self.turn.left_out
+        )
 
     @property
     def failed(self) -> bool:

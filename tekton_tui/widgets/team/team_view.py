@@ -89,8 +89,9 @@ class TeamView(Vertical, can_focus=True):
         turns.phase.subscribe_widget(self, self._lane_phase)
         turns.tool.subscribe_widget(self, self._lane_tool)
         turns.ended.subscribe_widget(self, self._lane_ended)
-        turns.reloaded.subscribe_widget(self, self._recall)
+        turns.reloaded.subscribe_widget(self, self._reloaded)
         turns.corrected.subscribe_widget(self, lambda _: self._recall())
+        turns.restored.subscribe_widget(self, self._show_again)
         self._clock = self.set_interval(CLOCK_S, self._count_clocks)
         self.update_status()
 
@@ -260,6 +261,20 @@ class TeamView(Vertical, can_focus=True):
         self._lays_out = False
         self.lane_grid.measure_agreement()
         self.lay_out()
+
+    def _show_again(self, turn: LiveTurn) -> None:
+        """Write a lane anew whose text was replaced."""
+        if (lane := self.lane_grid.lane_of(turn)) and lane.turn is turn:
+            lane.attach(turn)
+            if turn.ended:
+                self._compare_and_lay_out()
+
+    def _reloaded(self) -> None:
+        """Show all turns as they are after events were missed."""
+        for turn in self.team.lanes.values() if self.team is not None else ():
+            if not turn.ended and self.lane_grid.attach_turn(turn):
+                self._clock.resume()
+        self._recall()
 
     def _recall(self) -> None:
         """Show the question as it is now, and fetch how lanes ended unseen: while the connection was lost, or otherwise than told."""
