@@ -45,6 +45,15 @@ def _reap_detached() -> None:
 atexit.register(_reap_detached)
 
 
+def _taken_back(pid: int) -> subprocess.Popen[bytes] | None:
+    """Return the child that was left alone under this pid, which names no other process before it is reaped."""
+    child = next((child for child in list(_detached) if child.pid == pid), None)
+    if child is not None:
+        with suppress(ValueError):  # another thread removed it first
+            _detached.remove(child)
+    return child
+
+
 class ExitStatus(Struct, frozen=True):
     """How a process ended: exit `code` or `signal`. Both are `None` when unknown, as for a process that is no child.
 
@@ -72,12 +81,12 @@ class ExitStatus(Struct, frozen=True):
 
 
 class Process:
-    """One live process. `exited` resolves to its exit status."""
+    """One live process. `exited` resolves to its exit status. A child of ours that was left alone is taken back."""
 
     def __init__(self, identity: Identity, child: subprocess.Popen[bytes] | None = None) -> None:
         self.identity = identity
         self.exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
-        self._child = child
+        self._child = child = child or _taken_back(identity.pid)
         self._stdin = child.stdin if child is not None else None
         """`None` once `feed` writes to it or it is closed: it must not be closed during a write in a thread."""
         self._loop = asyncio.get_running_loop()

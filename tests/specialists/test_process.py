@@ -56,6 +56,14 @@ async def test_a_child_left_alone_before_it_was_fed_finds_its_stdin_empty(tmp_pa
     assert (tmp_path / "read").read_text() == "''"
 
 
+async def test_a_child_left_alone_is_taken_back_with_how_it_ends(tmp_path: Path) -> None:
+    process = await started("import sys; sys.stdin.read(); raise SystemExit(5)", tmp_path)
+    process.detach()
+    again = Process(process.identity)
+    assert (await asyncio.wait_for(again.exited, BOUND_S)).code == 5
+    assert not psutil.pid_exists(process.pid), "it was reaped"
+
+
 async def test_many_that_end_together_are_one_look_at_all_processes_and_leave_nobody_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
