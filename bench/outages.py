@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend.client import Client
 from backend.schema.errors import TektonError
 from backend.schema.frames import StreamEnd
-from tests.cluster.pair import Heard, Line, Pair
+from tests.cluster.pair import Heard, Line, Pair, stored_answers
 from tests.redis_server import RedisServer
 
 FAULTS = ("killed", "asleep", "full", "slow", "briefly", "gateway-asleep", "gateway-killed", "emptied", "cut")
@@ -210,14 +210,14 @@ class Round:
             self.wrong.append("no gateway is left")
             return
         client = await self._pair.client(self._alive()[0])
-        stored = await self._stored(client)
+        stored = await stored_answers(client)
         missing = [name for name in self.confirmed if name not in stored]
         deadline = time.monotonic() + 20
         while (
             missing and not emptied and time.monotonic() < deadline
         ):  # those that were told as not stored yet
             await asyncio.sleep(0.5)
-            stored = await self._stored(client)
+            stored = await stored_answers(client)
             missing = [name for name in self.confirmed if name not in stored]
         for name, told in self.confirmed.items():
             if not asked[self.asked[name]]:
@@ -236,23 +236,6 @@ class Round:
                     self.wrong.append("nobody was told that the store was emptied")
                     break
                 await asyncio.sleep(0.1)
-
-    async def _stored(self, client: Client) -> dict[str, list[str]]:
-        """Return all answers in the store by request id."""
-        found: dict[str, list[str]] = {}
-        for session in (await client.request("list_sessions", {"limit": 500}))["sessions"]:
-            before: dict[str, int] = {}
-            while True:
-                page = (
-                    await client.request("session_messages", {"id": session["id"], "limit": 200, **before})
-                )["messages"]
-                for row in page:
-                    if row["role"] == "assistant" and row.get("request_id"):
-                        found.setdefault(row["request_id"], []).append(row["content"])
-                if len(page) < 200:
-                    break
-                before = {"before_id": page[0]["id"]}
-        return found
 
 
 async def one(fault: str, seed: int, scale: float) -> int:

@@ -209,3 +209,20 @@ class Heard:
         async for batch in self.client.events():
             self.events += batch
             self._changed.set()
+
+
+async def stored_answers(client: Client) -> dict[str, list[str]]:
+    """Return the texts of all answers in the store by request id."""
+    found: dict[str, list[str]] = {}
+    for session in (await client.request("list_sessions", {"limit": 500}))["sessions"]:
+        before: dict[str, int] = {}
+        while True:
+            values = {"id": session["id"], "limit": 200, **before}
+            page = (await client.request("session_messages", values))["messages"]
+            for row in page:
+                if row["role"] == "assistant" and row.get("request_id"):
+                    found.setdefault(row["request_id"], []).append(row["content"])
+            if len(page) < 200:
+                break
+            before = {"before_id": page[0]["id"]}
+    return found

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from backend.schema.errors import TektonError
-from backend.schema.events import MessageStored
+from backend.schema.events import MessageStored, PipelineEnd
 from backend.schema.frames import StreamChunk, StreamError
 from tests.cluster import ON_REDIS
-from tests.cluster.pair import WAIT_S, Heard, Line, Pair
+from tests.cluster.pair import WAIT_S, Heard, Line, Pair, stored_answers
 from tests.redis_server import RedisServer
 
 pytestmark = ON_REDIS
@@ -143,6 +143,36 @@ async def test_what_it_had_confirmed_takes_the_place_of_what_the_other_had_store
         assert (await client.request("chat", {"id": "apollo", "message": "after"}))["content"]
         gateways = (await client.request("cluster_status", {}))["gateways"]
         assert [row["alive"] for row in gateways] == [True, True]
+
+
+async def test_what_it_had_confirmed_of_a_team_a_bulk_and_a_pipeline_is_stored_whole_too(
+    pair: Pair, lines: dict[int, Line]
+) -> None:
+    first, second = await pair.client(1), await pair.client(2)
+    await first.request("launch", {"ids": ["apollo", "athena"]})
+    heard = await Heard(second).begin("chat", "pipes")
+    item = {"specialist_id": "athena", "message": ANSWER}
+    calls: dict[str, dict[str, Any]] = {
+        "team_chat": {"content": ANSWER, "target_ids": ["apollo", "athena"], "request_id": "team"},
+        "bulk": {"requests": [item], "request_id": "bulk"},
+        "pipeline": {"pipeline": f'apollo "{ANSWER}"', "request_id": "pipe"},
+    }
+    asking = {name: asyncio.create_task(first.request(name, values)) for name, values in calls.items()}
+    await heard.until(lambda events: sum(isinstance(event, StreamChunk) for event in events) > 40)
+    lines[1].whole.clear()
+    await heard.until(lambda events: any(isinstance(event, PipelineEnd) for event in events))
+    team, bulk, run = [await asyncio.wait_for(task, WAIT_S) for task in asking.values()]
+    told = {f"team/{one['socket_id']}": one["content"] for one in team["responses"]}
+    told["bulk/0"] = bulk["results"][0]["outcome"]["content"]
+    told |= {lane["request_id"]: lane["output"] for stage in run["stages"] for lane in stage["lanes"]}
+    assert len(told) == 4 and all(len(text.split()) == 60 for text in told.values()), told
+    before = await stored_answers(second)
+    assert {name: len(texts) for name, texts in before.items()} == dict.fromkeys(told, 1) and before != told
+    lines[1].whole.set()
+    await pair.says(1, "tekton serves", times=2)
+    assert await stored_answers(second) == {name: [text] for name, text in told.items()}
+    [kept] = (await second.request("list_pipelines", {"limit": 5}))["runs"]
+    assert (kept["request_id"], kept["ok"], kept["output"]) == ("pipe", True, run["output"])
 
 
 async def test_what_has_no_place_any_more_is_named_as_lost(pair: Pair, lines: dict[int, Line]) -> None:
