@@ -132,12 +132,19 @@ class SharedLog(Protocol):
         ...
 
 
+class StoredLate(Struct, frozen=True):
+    """A late answer as it is stored, and the end of its turn that gave way to it, if one did."""
+
+    message: StoredMessage
+    lost: StoredMessage | None = None
+
+
 class LateAnswers(Protocol):
     """Answers that were told as not stored yet by a gateway that was fenced before it could store them."""
 
     async def put(
         self, answer: StoredMessage, *, prompt_id: int, used: UsageRow | None, sent: SentTurn | None
-    ) -> StoredMessage | None:
+    ) -> StoredLate | None:
         """Store the answer of a turn that another gateway has ended meanwhile, once; return it as it is stored.
 
         An end of the same turn that was stored as lost, with a part of this text, gives way to it in one step: number, place

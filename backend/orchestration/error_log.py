@@ -44,6 +44,8 @@ class ErrorLog:
         )
         """Failures the store did not take, by where, code and message; their ids count down from -1."""
         self._last_unstored = 0
+        self._settled: dict[int, set[str]] = {}
+        """By id of a record: the requests whose failure came out otherwise."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """Failures since the start by where and code."""
 
@@ -131,12 +133,16 @@ class ErrorLog:
         self._events.publish("errors", ErrorsAcknowledged(acknowledged, now, self.unacknowledged))
         return self.unacknowledged
 
-    async def settle(self, where: str, code: str, request_id: str) -> None:
-        """Acknowledge what tells of the failure of this request alone: it came out otherwise. Raises what the store raises."""
+    async def settle(self, where: str, code: str, message: str, request_id: str) -> None:
+        """Take that one failure of a record came out otherwise; one of which all did is acknowledged. Raises what the store raises."""
         told = await self.find(unacknowledged=True, where=where, limit=MAX_SETTLED)
-        ids = [one.id for one in told if (one.code, one.request_id, one.count) == (code, request_id, 1)]
-        if ids:
-            await self.acknowledge(ids)
+        for record in told:
+            if (record.code, record.message) == (code, message):
+                settled = self._settled.setdefault(record.id, set())
+                settled.add(request_id)
+                if len(settled) >= record.count:
+                    await self.acknowledge([record.id])
+                    del self._settled[record.id]
 
     @property
     def unstored(self) -> list[ErrorRecord]:

@@ -109,7 +109,7 @@ async def test_what_it_had_confirmed_takes_the_place_of_what_the_other_had_store
 ) -> None:
     cut = await Cut(pair, lines[1]).begin("kept", "followed", "again")
     lost = {name: (await cut.stored(name))[0]["id"] for name in cut.sessions}
-    assert [one["request_id"] for one in await cut.errors("on its way")]
+    assert [one["count"] for one in await cut.errors("on its way")] == [3]
     # what others do with the lost answers meanwhile: go on behind one, and send the request of another once more
     more = {"id": "apollo", "message": "go on", "session_id": cut.sessions["followed"], "request_id": "more"}
     await cut.second.request("chat", more)
@@ -135,6 +135,7 @@ async def test_what_it_had_confirmed_takes_the_place_of_what_the_other_had_store
     ]
     page = await cut.second.request("session_messages", {"id": cut.sessions["followed"], "limit": 200})
     assert [row["request_id"] for row in page["messages"]] == ["followed"] * 2 + ["more"] * 2
+    assert not await cut.errors("on its way"), "what told of their loss is settled"
     [began] = await cut.errors("It began anew")
     assert "3 answers" in began["message"]
     assert {process.poll() for process in pair.processes.values()} == {None}

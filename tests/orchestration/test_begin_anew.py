@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backend.memory import StoreFailed, UnknownSession
+from backend.memory.shared_log import StoredLate
 from backend.orchestration import store_later
 from backend.orchestration.platform import Held, Platform
 from backend.schema.events import MessageStored
@@ -20,20 +21,21 @@ from tests.orchestration.running import BOUND_S, Watcher, do, start
 
 
 class LateAnswers:
-    """Puts an answer beside the end that its turn has; refuses as often as it is told to."""
+    """Puts an answer behind the end that its turn has; refuses as often as it is told to."""
 
     def __init__(self, platform: Platform) -> None:
         self._messages = platform.memory.messages
         self.still_ended = 0
         self.gone = False
 
-    async def put(self, answer: StoredMessage, *, used: Any, **_: Any) -> StoredMessage | None:
+    async def put(self, answer: StoredMessage, *, used: Any, **_: Any) -> StoredLate | None:
         if self.gone:
             raise UnknownSession(answer.session_id)
         if self.still_ended:
             self.still_ended -= 1
             return None
-        return await self._messages.append(answer, used=used)
+        lost = (await self._messages.of_request(answer.request_id))[-1]
+        return StoredLate(await self._messages.append(answer, used=used), lost)
 
 
 async def refuse(*_: object, **__: object) -> Any:

@@ -13,6 +13,7 @@ from backend.memory.redis.layout import PREFIX, get_session, read_messages
 from backend.memory.redis.messages import RedisMessages
 from backend.memory.redis.shared_log import fleet_keys
 from backend.memory.redis.turns import turns_key, usage_words
+from backend.memory.shared_log import StoredLate
 from backend.memory.values import PREVIEW_CHARS, one_line, storable_message
 from backend.schema.records import StoredMessage, UsageRow
 from backend.schema.sent import SentTurn
@@ -29,7 +30,7 @@ class RedisLateAnswers:
 
     async def put(
         self, answer: StoredMessage, *, prompt_id: int, used: UsageRow | None, sent: SentTurn | None
-    ) -> StoredMessage | None:
+    ) -> StoredLate | None:
         connection, given = self._connections.writer, storable_message(answer)
         await get_session(connection, given.session_id)
         if prompt_id and not await connection.call("HEXISTS", f"{PREFIX}m", prompt_id):
@@ -46,16 +47,16 @@ class RedisLateAnswers:
         }
         same = [end for end in ends.values() if _says(end) == _says(given)]
         if same:
-            return same[-1]
+            return StoredLate(same[-1])
         if not ends:
-            return await self._messages.append(given, ends_turn=True, used=used, sent=sent)
+            return StoredLate(await self._messages.append(given, ends_turn=True, used=used, sent=sent))
         lost = [
             end
             for end in ends.values()
             if end.error_code == "backend_lost" and given.content.startswith(end.content)
         ]
         if not lost:
-            return await self._messages.append(given, used=used, sent=sent)
+            return StoredLate(await self._messages.append(given, used=used, sent=sent))
         blob = next(blob for number, blob in zip(ids, blobs, strict=True) if int(number) == lost[-1].id)
         return await self._replace(lost[-1], blob, given, used, sent)
 
@@ -66,7 +67,7 @@ class RedisLateAnswers:
         given: StoredMessage,
         used: UsageRow | None,
         sent: SentTurn | None,
-    ) -> StoredMessage | None:
+    ) -> StoredLate | None:
         connection = self._connections.writer
         given.created_at = end.created_at  # its age is kept beside it, too
         if sent is not None:
@@ -89,7 +90,7 @@ class RedisLateAnswers:
         if not replaced:
             return None
         given.id, given.pinned = end.id, end.pinned
-        return given
+        return StoredLate(given, end)
 
     async def _is_open_elsewhere(self, request_id: str) -> bool:
         """Return whether another gateway has taken a turn over, or has one of this name, and has not ended it yet."""

@@ -303,7 +303,7 @@ class TurnCompletion:
             if waiting.question is not None and await self._messages.of_request(outcome.request_id):
                 waiting.question = None  # stored by who ended the turn
             await self._store_question(waiting)
-            stored = await self._late_answers.put(
+            late = await self._late_answers.put(
                 waiting.answer, prompt_id=waiting.prompt_id, used=waiting.used, sent=waiting.sent
             )
         except (UnknownSession, UnknownMessage):
@@ -311,11 +311,12 @@ class TurnCompletion:
                 raise
             self._error_log.record(outcome.ai_id, "unknown_session", GONE, request_id=outcome.request_id)
             return
-        if stored is None:
+        if late is None:
             raise StoreFailed(STILL_ENDED.format(name=outcome.request_id))
-        await self._tell_stored(waiting, stored, corrects=True)
+        await self._tell_stored(waiting, late.message, corrects=True)
         await self._budgets.open()  # what the turn used was booked with it, now or before
-        await self._error_log.settle(outcome.ai_id, "backend_lost", outcome.request_id)
+        if (lost := late.lost) is not None:
+            await self._error_log.settle(outcome.ai_id, lost.error_code or "", lost.error, outcome.request_id)
 
     async def _tell_stored(self, waiting: Unstored, stored: StoredMessage, *, corrects: bool = False) -> None:
         waiting.outcome.message_id = stored.id

@@ -84,9 +84,12 @@ async def test_it_takes_the_place_of_the_end_that_was_stored_as_lost_with_all_th
     await back.turns.end("r")  # taken over
     lost = await ended(other, question, "it is a mel")
     await other.messages.pin(lost.id)
+    gave_way: list[str | None] = []
     for _ in range(2):  # the confirmation of the first may be lost
         put = await late_of(back).put(whole(question), prompt_id=question.id, used=USED, sent=None)
-        assert put is not None and put.id == lost.id
+        assert put is not None and put.message.id == lost.id
+        gave_way.append(put.lost and put.lost.error)
+    assert gave_way == ["its gateway ended", None]
     [kept] = await answers(other)
     assert (kept.id, kept.content, kept.error_code, kept.error) == (lost.id, "it is a melody whole", None, "")
     assert kept.pinned and kept.finish_reason == "stop" and kept.created_at == lost.created_at
