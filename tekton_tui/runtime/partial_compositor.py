@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rich.console import Console
-from textual._compositor import ChopsUpdate, Compositor, CompositorUpdate
-from textual.geometry import Region
+from textual._compositor import ChopsUpdate, Compositor, CompositorUpdate, ReflowResult
+from textual.geometry import Region, Size
 from textual.screen import UPDATE_PERIOD, Screen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -73,6 +73,20 @@ class PartialCompositor(Compositor):
         super().__init__()
         self._layout: Mapping[Widget, tuple[Region, Region]] = {}
         self._visible: list[Visible] = []
+        self._told: dict[Widget, Size] = {}
+        """The widgets of the last layout, each with the size it was told."""
+
+    def reflow(self, parent: Widget, size: Size) -> ReflowResult:
+        """Lay out all widgets; return which are hidden, shown and resized since each was told last.
+
+        Textual compares with the map it has. Whoever looks a place up between a scroll and a layout has that map made anew,
+        and what was mounted meanwhile is in it: it would never learn its size.
+        """
+        result = super().reflow(parent, size)
+        told, self._told = self._told, {widget: one.region.size for widget, one in self.full_map.items()}
+        shown = {widget for widget in self._told if widget not in told}
+        resized = {widget for widget, now in self._told.items() if told.get(widget, now) != now}
+        return ReflowResult(result.hidden, result.shown | shown, result.resized | resized)
 
     def render_partial_update(self) -> PartialUpdate | ChopsUpdate | None:  # type: ignore[override]
         """Return an update of the changed regions, or `None` without changes."""
@@ -118,7 +132,7 @@ class PartialCompositor(Compositor):
 
     def clear(self) -> None:
         super().clear()
-        self._layout, self._visible = {}, []
+        self._layout, self._visible, self._told = {}, [], {}
 
 
 class PartialUpdateScreen(Screen[None]):

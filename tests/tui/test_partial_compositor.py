@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.app import App, ComposeResult
 from textual.containers import Grid, Vertical
 from textual.geometry import Region
@@ -90,6 +91,42 @@ async def test_patches_leave_the_screen_as_a_full_repaint_would() -> None:
             if update is not None:
                 shown.feed(update.render_segments(app.console))
             assert shown.text() == text_of(app).replace("\0", ""), f"after {turn + 1} turns"
+
+
+def scroll(screen: Screen[Any]) -> None:
+    """Have the screen laid out as a scroll does, and look for something in it."""
+    screen._compositor.reflow_visible(screen, screen.size)
+    assert screen._compositor.full_map
+
+
+class Told(Static):
+    """Notes what it is told of its own place."""
+
+    def __init__(self) -> None:
+        super().__init__("text")
+        self.told: list[str] = []
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.told.append(f"{event.size.width}x{event.size.height}")
+
+    def on_show(self) -> None:
+        self.told.append("shown")
+
+
+async def test_what_is_mounted_or_resized_while_the_screen_is_scrolled_learns_its_size() -> None:
+    """Whoever looks up a place between the scroll and the layout has Textual know the widget before it was told."""
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        new = Told()
+        await app.screen.mount(new)
+        scroll(app.screen)
+        await pilot.pause()
+        assert sorted(new.told) == ["80x1", "shown"]
+        new.styles.width = 12
+        scroll(app.screen)
+        await pilot.pause()
+        assert new.told[-1] == "12x1"
 
 
 async def test_only_the_topmost_widget_is_asked_for_what_changed() -> None:

@@ -19,7 +19,7 @@ from tekton_tui.screens.help import HelpScreen
 from tekton_tui.screens.new_specialist import NewSpecialistScreen
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tekton_tui.widgets.team.team_view import TeamView
-from tests.tui.conftest import settle
+from tests.tui.conftest import settle, until
 from tests.tui.fake_client import NOW, FakeClient, answer, detail, live, team
 from tests.tui.test_verbs import Refusing
 
@@ -82,6 +82,7 @@ async def test_what_an_item_was_seen_to_be_is_what_is_acknowledged(console: Make
         await pilot.press("a")
         await settle(pilot)
         assert [call.ids for call in client.called(AcknowledgeAttention)] == [[error.id]]
+        await until(pilot, lambda: [one.id for one in app.stores.attention.open()] == [done.id])
         input_queue.READ_S = 3600.0
         client.answers[AcknowledgeAttention] = AttentionList([])
         await pilot.press("down", "a")  # what came because one was dealt with here was expected
