@@ -293,6 +293,10 @@ class Subscription:
     def _asleep(self) -> bool:
         return self in self._stream.sleepers and self._waiter is not None and not self._waiter.done()
 
+    def go_on(self) -> None:
+        """Go on behind the newest event, after `ReplayLost`."""
+        self.cursor = self._stream.seq
+
     def skip_to(self, seq: int) -> None:
         """Advance a sleeping reader; it subscribed to nothing up to there."""
         if self._asleep:

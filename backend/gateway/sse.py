@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +28,6 @@ from backend.schema.errors import InvalidRequest, TektonError
 from backend.schema.events import Event, TeamEnd, TurnStarted, event_decoder
 from backend.schema.frames import StreamChunk, StreamEnd, StreamError, StreamMetadata
 from backend.schema.params import Chat, TeamChat
-from backend.schema.records import TurnOutcome
 from backend.wire import encoder
 
 COMMENT = b": nothing yet\n\n"
@@ -165,13 +165,67 @@ def stream_response(gateway: Gateway, frames: AsyncGenerator[bytes]) -> FrameRes
     return FrameResponse(gateway, frames)
 
 
+class EventsMissed(TektonError):
+    """Events of a conversation are held no more: they were read too slowly, or their numbers began anew with the store.
+
+    The subscription goes on behind the newest one.
+    """
+
+
 async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
-    """Yield the events of one conversation, in read batches."""
+    """Yield the events of one conversation, in read batches.
+
+    Raises:
+        EventsMissed: Some of them are held no more.
+    """
     try:
         while True:
             yield [event_decoder.decode(line) for line in await subscription.next()]
     except ReplayLost as lost:
-        raise TektonError(f"this stream was read too slowly: {lost}", code="too_many") from lost
+        subscription.go_on()
+        raise EventsMissed(
+            f"events of this stream are not held any more, it was read too slowly or the store lost them: {lost}",
+            code="too_many",
+        ) from lost
+
+
+async def turn_events(turn: Turn, subscription: Subscription, first: int) -> AsyncGenerator[list[Event]]:
+    """Yield a turn's events from chunk `first` on to its end: those that came, and those to come.
+
+    What the event log holds no more the turn itself still has: its text and its end. Nothing comes twice.
+    """
+    there = first
+    while True:
+        early: list[Event] = [
+            StreamChunk(turn.request_id, piece, index)
+            for index, piece in enumerate(turn.pieces(there), there)
+        ]
+        there = max(there, turn.chunks)  # later ones come as events
+        if turn.done.done():
+            early.append(last_frame(turn.done.result()))
+        if early:
+            yield early
+        if turn.done.done():
+            return
+        with suppress(EventsMissed):
+            async for events in own_events(subscription):
+                fresh: list[Event] = []
+                ended = False
+                for event in events:
+                    match event:
+                        case StreamChunk():
+                            if event.chunk_index < there:
+                                continue
+                            there = event.chunk_index + 1
+                        case StreamEnd() | StreamError():
+                            ended = True
+                        case _:
+                            pass
+                    fresh.append(event)
+                if fresh:
+                    yield fresh
+                if ended:
+                    return
 
 
 async def chat_frames(
@@ -225,32 +279,20 @@ async def _turn_frames(
     turn: Turn, encode: _TurnEncoder, subscription: Subscription, first: int
 ) -> AsyncGenerator[bytes]:
     """Yield the frames of a turn from its chunk `first` on: those that came, those to come, and its end."""
-    early = [encode.chunk(index, piece) for index, piece in enumerate(turn.pieces(first), first)]
-    there = max(first, turn.chunks)  # later ones come as events
-    if early:
-        yield b"".join(early)
-    if turn.done.done():
-        yield encode.end(turn.done.result())
-        return
-    async for events in own_events(subscription):
+    async for events in turn_events(turn, subscription, first):
         out: list[bytes] = []
-        ended = False
         for event in events:
             match event:
-                case StreamChunk() if event.chunk_index >= there:
+                case StreamChunk():
                     out.append(encode.chunk(event.chunk_index, event.content))
                 case StreamEnd(metadata=facts):
-                    ended = True
                     out.append(encode.complete(facts))
                 case StreamError():
-                    ended = True
                     out.append(encode.error(event.code, event.message))
                 case _:
                     pass
         if out:
             yield b"".join(out)
-        if ended:
-            return
 
 
 class _TurnEncoder:
@@ -290,13 +332,6 @@ class _TurnEncoder:
 
     def error(self, code: str, message: str) -> bytes:
         return self._last(_error_frame(code, message, self._turn.ai_id, self._chunks))
-
-    def end(self, outcome: TurnOutcome) -> bytes:
-        """Encode the end of a turn whose events are over."""
-        last = last_frame(outcome)
-        if isinstance(last, StreamError):
-            return self.error(last.code, last.message)
-        return self.complete(last.metadata)
 
     def _last(self, value: dict[str, Any]) -> bytes:
         return frame(value, self._id("end"))
@@ -361,22 +396,57 @@ async def team_frames(gateway: Gateway, params: TeamChat, ids: bool) -> AsyncGen
 
 async def _team_events(run: TeamRun, subscription: Subscription) -> AsyncGenerator[Sequence[Event]]:
     """Yield what came of a team turn so far, and then its events to its end."""
-    early = run.so_far()
-    there = {event.request_id: event.chunk_index for event in early if isinstance(event, StreamChunk)}
-    over = {event.request_id for event in early if isinstance(event, StreamEnd | StreamError)}
-    if early:
-        yield early
-    if run.done.done():
-        return
-    async for events in own_events(subscription):
-        yield [
-            event
-            for event in events
-            if not (isinstance(event, StreamChunk) and event.chunk_index <= there.get(event.request_id, -1))
-            and not (isinstance(event, StreamEnd | StreamError) and event.request_id in over)
-        ]
-        if any(isinstance(event, TeamEnd) and event.request_id == run.request_id for event in events):
+    told = _Told()
+    while True:
+        if early := told.rest(run.so_far()):
+            yield early
+        if run.done.done():
             return
+        with suppress(EventsMissed):  # the run has what they told
+            async for events in own_events(subscription):
+                yield told.fresh(events)
+                if any(isinstance(event, TeamEnd) and event.request_id == run.request_id for event in events):
+                    return
+
+
+class _Told:
+    """What was told of the members of a team turn: none of it comes twice."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[str, int] = {}
+        """Index of the newest chunk of each turn."""
+        self._chars = Counter[str]()
+        self._over = set[str]()
+
+    def rest(self, so_far: Iterable[Event]) -> list[Event]:
+        """Return what of a run, each text in one piece, was not told yet."""
+        left: list[Event] = []
+        for event in so_far:
+            if isinstance(event, StreamChunk):
+                event = StreamChunk(
+                    event.request_id, event.content[self._chars[event.request_id] :], event.chunk_index
+                )
+            left.append(event)
+        return self.fresh(left)
+
+    def fresh(self, events: Iterable[Event]) -> list[Event]:
+        """Return those of the events that were not told yet, and take note of them."""
+        fresh: list[Event] = []
+        for event in events:
+            match event:
+                case StreamChunk():
+                    if event.chunk_index <= self._chunks.get(event.request_id, -1):
+                        continue
+                    self._chunks[event.request_id] = event.chunk_index
+                    self._chars[event.request_id] += len(event.content)
+                case StreamEnd(request_id=ended) | StreamError(request_id=ended):
+                    if ended in self._over:
+                        continue
+                    self._over.add(ended)
+                case _:
+                    pass
+            fresh.append(event)
+        return fresh
 
 
 def _team_value(event: Event, owners: dict[str, str], status: Callable[[str], Any]) -> dict[str, Any] | None:

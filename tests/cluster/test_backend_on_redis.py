@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import redis
 
 from backend.client import Client, attach
-from backend.home import Home
+from backend.home import Home, read_token
 from backend.schema.errors import TektonError
 from backend.schema.events import ErrorEntry
 from backend.schema.frames import StreamChunk
@@ -125,3 +128,57 @@ def test_serve_refuses_an_address_it_cannot_use_and_says_why(store: str, told: s
     assert done.returncode in (1, 2)
     assert told in done.stderr and "Traceback" not in done.stderr
     assert "hidden-word" not in done.stderr
+
+
+LOSE_THE_LOG = """
+local gone = 0
+for _, pattern in ipairs({'*:events', '*:epoch'}) do
+  for _, key in ipairs(redis.call('KEYS', pattern)) do gone = gone + redis.call('DEL', key) end
+end
+return gone
+"""
+
+
+def lose_the_log(server: RedisServer) -> None:
+    """Take the event log and its life from the store, as an older copy of it would: numbers begin anew."""
+    with redis.Redis("127.0.0.1", server.port) as connection:
+        assert connection.eval(LOSE_THE_LOG, 0) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat/apollo/stream", {"message": "[[repeat 40]] [[rate 40]]"}),
+        ("/api/chat/team/stream", {"message": "[[repeat 40]] [[rate 40]]", "target_sockets": ["apollo"]}),
+        (
+            "/v1/chat/completions",
+            {
+                "model": "apollo",
+                "stream": True,
+                "messages": [{"role": "user", "content": "[[repeat 40]] [[rate 40]]"}],
+            },
+        ),
+    ],
+)
+async def test_a_stream_goes_on_whole_where_the_numbers_of_events_begin_anew(
+    home: Home, server: RedisServer, client: Client, path: str, body: dict[str, Any]
+) -> None:
+    """It was broken off, as if it had been read too slowly, and its turn cancelled."""
+    text, lines = "", list[str]()
+    headers = {"Authorization": f"Bearer {read_token(home.token)}"}
+    async with (
+        httpx.AsyncClient(base_url=client.url, headers=headers, timeout=60) as http,
+        http.stream("POST", path, json=body) as response,
+    ):
+        async for line in response.aiter_lines():
+            lines.append(line)
+            if not line.startswith("data: {"):
+                continue
+            said = json.loads(line.removeprefix("data: "))
+            for choice in said.get("choices", ()):
+                said["content"] = choice["delta"].get("content") or ""
+            text += said.get("content", "")
+            if said.get("content", "").strip() in ("token5", "token20"):
+                await asyncio.to_thread(lose_the_log, server)
+    assert text.split() == [f"token{number}" for number in range(40)], lines[-3:]
+    assert any(end in lines[-2] + lines[-1] for end in ("complete", "[DONE]")), lines[-3:]

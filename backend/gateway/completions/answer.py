@@ -16,7 +16,7 @@ from backend.assembly import PartsBuilder
 from backend.gateway.completions.asked import Asked, refused
 from backend.gateway.completions.interleave import Voices
 from backend.gateway.context import Gateway
-from backend.gateway.sse import own_events
+from backend.gateway.sse import own_events, turn_events
 from backend.orchestration.approvals.rules import check
 from backend.orchestration.platform import Platform
 from backend.orchestration.teams.team_turn import TeamRequest
@@ -214,9 +214,10 @@ async def _chat(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> 
     subscription.follow(request_id)
     running, offered = False, bool(asked.options.offered)
     try:
-        await platform.turns.start(order)
+        turn = await platform.turns.start(order)
         running = True
-        async for events in own_events(subscription):
+        # of calls that were missed nothing else would tell
+        async for events in own_events(subscription) if offered else turn_events(turn, subscription, 0):
             batch: Batch = []
             for event in events:
                 if isinstance(event, frames.StreamChunk):

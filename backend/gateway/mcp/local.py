@@ -21,7 +21,6 @@ class _LocalEvents:
     """Reads the platform's own log. Past its end it goes on from now: progress may be missed, results not."""
 
     def __init__(self, stream: EventStream, request_id: str) -> None:
-        self._stream = stream
         self.subscription = stream.subscribe()
         # before the call begins, so that nothing of it is missed
         self.subscription.follow(request_id)
@@ -30,7 +29,7 @@ class _LocalEvents:
         try:
             return [event_decoder.decode(line) for line in await self.subscription.next()]
         except ReplayLost:
-            self.subscription.cursor = self._stream.seq
+            self.subscription.go_on()
             return []
 
     def pending(self) -> list[Event]:
