@@ -22,7 +22,7 @@ WHOLE_CHARS = 16 * 1024
 """A snapshot whose turns have no more text than this, all together, is sent whole."""
 TAIL_CHARS = 400
 """What of a longer text goes with the snapshot: its newest words, which a screen shows."""
-PIECE_CHARS = 8 * 1024
+PIECE_CHARS = 4 * 1024
 """Characters of one piece. What happens meanwhile waits for one of them, at most."""
 
 

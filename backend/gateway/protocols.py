@@ -31,8 +31,8 @@ YOUNG_S = 0.25
 """For how long a new connection is not closed in favour of a newer one."""
 FRAMES = "tekton.frames"
 """Extension of the ASGI scope: a function that writes many text frames at once."""
-UNSENT_BYTES = 16 * 1024
-"""How much of what is written to a WebSocket the kernel takes before it can send it, and how much waits before the kernel."""
+UNSENT_BYTES = 8 * 1024
+"""How much of what is written to a WebSocket the kernel takes before it can send it."""
 TRUST = "tekton.trust"
 """Extension of the ASGI scope: a function to call once the client has shown a valid token."""
 UNREAD = "tekton.unread"
@@ -265,7 +265,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self._heard_at = self.loop.time()
-        self.transport.set_write_buffer_limits(high=UNSENT_BYTES)
+        # Nothing waits before the kernel: what is written next goes as soon as what was written before has.
+        self.transport.set_write_buffer_limits(high=0)
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with contextlib.suppress(OSError):
