@@ -55,8 +55,8 @@ async def hive(number: int, home_path: Path) -> None:
     """Serve `number` specialists from this process, enter them in the registry and say so on stdout."""
     from backend import catalog, config
     from backend.home import Home
+    from backend.identity import identify
     from backend.registry import Registry
-    from backend.registry.identity import identify
     from backend.schema.records import RegistryEntry
     from backend.specialists.supervisor import worker_token
     from backend.worker.__main__ import serve_specialist

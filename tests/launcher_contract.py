@@ -15,7 +15,7 @@ import pytest
 
 from backend.config import Settings
 from backend.home import Home
-from backend.registry.identity import Identity
+from backend.identity import Identity
 from backend.schema.frames import Pong, Request, StreamChunk, StreamEnd, StreamError
 from backend.schema.records import RegistryEntry
 from backend.specialists.launcher import Launcher, LauncherEvent, LaunchFailed, Placement

@@ -27,8 +27,6 @@ NO_BACKEND = "no backend runs for this home; `tekton serve` or the console start
 START_TIMEOUT_S = 60.0
 SETTLE_S, JOIN_EVERY_S = 10.0, 0.05
 """How long a backend that starts or ends just now may take until it accepts or is gone, and between two looks at it."""
-START_TOLERANCE_S = 1.0
-"""How far the start of a process may be from the one its facts name: a clock was set."""
 
 
 class BackendFailed(TektonError):
@@ -45,6 +43,8 @@ class _Facts(Struct):
     certificate: str = ""
     process_start: float = 0.0
     home: str = ""
+    start_ticks: int = 0
+    boot_id: str = ""
 
 
 class _Readiness(Struct, omit_defaults=True):
@@ -112,9 +112,12 @@ def _process(facts: _Facts) -> psutil.Process | None:
     """Return the process of a gateway, `None` when it is gone; one that is suspended or hangs counts as alive."""
     import psutil
 
+    from backend.identity import Identity
+
     try:
         process = psutil.Process(facts.pid)
-        same = not facts.process_start or abs(process.create_time() - facts.process_start) < START_TOLERANCE_S
+        own = Identity(facts.pid, facts.process_start, facts.start_ticks, facts.boot_id)
+        same = not facts.process_start or own.still_lives()
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None

@@ -23,7 +23,6 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import uvicorn
 import uvloop
 from filelock import FileLock, Timeout
@@ -36,6 +35,7 @@ from backend.gateway.auth import check_bind, read_or_make_token
 from backend.gateway.context import Gateway
 from backend.gateway.protocols import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
+from backend.identity import own_identity
 from backend.memory import StoreFailed
 from backend.orchestration.platform import Held, Platform, open_platform
 from backend.registry.ports import find_holder
@@ -413,6 +413,7 @@ def _url(listener: socket.socket, scheme: str) -> str:
 
 
 def _write_facts(path: Path, platform: Platform, url: str, listener: socket.socket, cert: str) -> None:
+    own = own_identity()
     facts = {
         "home": str(
             platform.home.root
@@ -420,7 +421,8 @@ def _write_facts(path: Path, platform: Platform, url: str, listener: socket.sock
         "certificate": tls.first_of(cert) if cert else "",
         "url": url,
         "pid": os.getpid(),
-        "process_start": psutil.Process().create_time(),
+        "process_start": own.start,
+        **own.metadata(),
         "port": listener.getsockname()[1],
         "epoch": platform.events.epoch,
         "started_at": platform.started_at,

@@ -10,7 +10,7 @@ import time
 
 from msgspec import Struct
 
-from backend.registry.identity import entry_alive, identify
+from backend.identity import entry_alive, identify
 from backend.registry.store import Registry
 from backend.schema.records import RegistryEntry
 

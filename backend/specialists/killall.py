@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from backend.home import Home
+from backend.identity import Identity, entry_alive, recorded_identity
 from backend.registry import Registry, RegistryError
-from backend.registry.identity import Identity, entry_alive, recorded_identity
 from backend.schema.records import LaunchResult
 from backend.specialists.model_server import SERVICE, ServerFacts
 from backend.specialists.process import KILL_WAIT_S, live_groups, signal_group
@@ -54,9 +54,8 @@ def _targets(home: Home) -> list[_Target]:
     targets += _of_the_old_name(home, {target.identity.pid for target in targets})
     with suppress(OSError, msgspec.MsgspecError):
         facts = msgspec.json.decode(home.embedded_facts.read_bytes(), type=ServerFacts)
-        identity = Identity(facts.pid, facts.process_start)
-        if identity.still_lives() and home.may_be(facts.home):
-            targets.append(_Target(SERVICE, identity))
+        if facts.identity.still_lives() and home.may_be(facts.home):
+            targets.append(_Target(SERVICE, facts.identity))
     return targets
 
 

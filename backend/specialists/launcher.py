@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from backend.registry.identity import Identity
+from backend.identity import Identity
 from backend.schema.errors import ErrorCode, TektonError
 from backend.schema.records import Node, RegistryEntry
 from backend.specialists.process import ExitStatus

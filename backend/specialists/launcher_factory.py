@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from backend.config import Settings
 from backend.home import Home
+from backend.identity import entry_alive
 from backend.registry import Registry
-from backend.registry.identity import entry_alive
 from backend.schema.errors import TektonError
 from backend.specialists.launcher import Launcher
 from backend.specialists.local import LocalLauncher

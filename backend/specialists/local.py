@@ -21,7 +21,7 @@ import msgspec
 from backend.config import Settings
 from backend.deadlines import loop_timeout
 from backend.home import Home
-from backend.registry.identity import Identity, recorded_identity
+from backend.identity import Identity, recorded_identity
 from backend.schema.records import Node, RegistryEntry
 from backend.specialists.environment import allowed, allowed_for_agent
 from backend.specialists.launcher import LauncherEvent, LaunchFailed, OnStarted, Placement

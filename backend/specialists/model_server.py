@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from backend.home import write_private
-from backend.registry.identity import Identity, identify
+from backend.identity import Identity, identify
 from backend.schema.errors import TektonError
 from backend.specialists.context import SupervisorContext
 from backend.specialists.environment import allowed
@@ -46,6 +46,13 @@ class ServerFacts(Struct):
     context: int
     home: str = ""
     """The home it was started for."""
+    start_ticks: int = 0
+    boot_id: str = ""
+
+    @property
+    def identity(self) -> Identity:
+        """The process that wrote them, also where the clock was set since."""
+        return Identity(self.pid, self.process_start, self.start_ticks, self.boot_id)
 
 
 class ModelServer:
@@ -99,7 +106,7 @@ class ModelServer:
             return False
         identity = identify(facts.pid)
         # By the start time too: after a restart of the machine the pid may be anybody's.
-        if identity is None or not Identity(facts.pid, facts.process_start).still_lives():
+        if identity is None or not facts.identity.still_lives():
             self._write_ending("the embedded model server ended while no backend ran")
             return False
         self._follow(Process(identity), facts, adopted=True)

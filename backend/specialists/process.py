@@ -21,7 +21,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from backend.deadlines import loop_timeout
-from backend.registry.identity import Identity, identify
+from backend.identity import Identity, identify
 
 KILL_WAIT_S = 3.0
 """How long the system gets to end a process after SIGKILL."""

@@ -13,7 +13,7 @@ import psutil
 from msgspec import Struct
 
 from backend.home import Home
-from backend.registry.identity import Identity, identify
+from backend.identity import Identity, identify
 from backend.worker.spec import WORKER_MODULE
 
 WORKER_MODULES = frozenset({WORKER_MODULE, "backend.specialists.worker"})

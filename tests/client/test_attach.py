@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import msgspec
@@ -13,8 +14,10 @@ import pytest
 from backend.client.attach import backend_process, living_backend, locate
 from backend.client.connection import RemoteError
 from backend.home import Home
+from backend.identity import own_identity
 
 URL = "http://127.0.0.1:1"
+TICKS, LINUX = own_identity().metadata(), sys.platform == "linux"
 OURS = psutil.Process().create_time()
 
 
@@ -27,8 +30,23 @@ OURS = psutil.Process().create_time()
         ({"url": URL, "pid": os.getpid()}, True),
         ({"url": URL, "pid": os.getpid(), "process_start": OURS - 60.0}, False),
         ({"url": URL, "pid": 2**22 + 1, "process_start": OURS}, False),
+        # the clock was set by an hour since it wrote them, or the machine was started anew
+        ({"url": URL, "pid": os.getpid(), "process_start": OURS - 3600.0, **TICKS}, LINUX),
+        (
+            {"url": URL, "pid": os.getpid(), "process_start": OURS - 3600.0, **TICKS, "boot_id": "other"},
+            False,
+        ),
     ],
-    ids=["no facts", "no JSON", "lives", "of an older version", "another process of that pid", "gone"],
+    ids=[
+        "no facts",
+        "no JSON",
+        "lives",
+        "of an older version",
+        "another process of that pid",
+        "gone",
+        "the clock was set",
+        "the machine was started anew",
+    ],
 )
 def test_a_backend_lives_when_the_process_that_left_its_facts_does(
     tmp_path: Path, facts: dict[str, object] | str | None, lives: bool

@@ -15,7 +15,7 @@ from typing import Any
 
 from backend.client import Client, locate
 from backend.client.attach import start_backend
-from backend.registry.identity import identify
+from backend.identity import identify
 from backend.schema.errors import TektonError
 from backend.specialists.process_scan import find_workers
 from tests.fleet.whole import BOUND_S, Whole

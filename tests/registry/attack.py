@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from backend.identity import own_identity
 from backend.registry import Registry
-from backend.registry.identity import own_identity
 from backend.registry.ports import allocate
 from backend.schema.records import RegistryEntry
 

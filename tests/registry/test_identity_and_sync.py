@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backend.identity import Identity, entry_alive, identify, own_identity
 from backend.registry import Registry
-from backend.registry.identity import Identity, entry_alive, identify, own_identity
 from backend.registry.sync import sweep
 from backend.schema.records import RegistryEntry
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from backend.home import Home
-from backend.registry.identity import identify
+from backend.identity import identify
 from backend.schema.frames import StreamEnd, StreamError
 from backend.specialists.process_scan import find_workers
 from tests.specialists.fleets import Answer, Platform, make_platform

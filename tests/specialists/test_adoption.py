@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from backend.home import Home
+from backend.identity import identify, own_identity
 from backend.registry import Registry
-from backend.registry.identity import identify, own_identity
 from backend.registry.ports import bind
 from backend.schema.errors import TektonError
 from backend.schema.frames import StreamEnd

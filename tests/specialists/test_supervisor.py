@@ -18,8 +18,8 @@ import pytest
 
 from backend import config
 from backend.home import Home
+from backend.identity import identify
 from backend.registry import Registry, Transaction
-from backend.registry.identity import identify
 from backend.registry.store import RegistryBusy
 from backend.schema.events import LogLines
 from backend.schema.frames import HealthResponse, Request, StreamEnd, StreamError

@@ -82,7 +82,7 @@ async def _look() -> _Seen:
 def _from_registry() -> list[SpecialistStatus]:
     """Return what the registry says, for when no backend runs."""
     from backend.home import Home
-    from backend.registry.identity import entry_alive
+    from backend.identity import entry_alive
     from backend.registry.store import Registry
     from backend.specialists.process_scan import home_of
 

@@ -25,6 +25,7 @@ import psutil
 
 from backend.config import ConfigError, Settings
 from backend.home import Home
+from backend.identity import own_identity
 from backend.providers.base import ModelNotFound
 from backend.providers.embedded import PROVIDER
 from backend.providers.embedded.settings import EmbeddedSettings
@@ -90,11 +91,13 @@ def start(path: Path, settings: EmbeddedSettings) -> tuple[Any, dict[str, object
         server = runtime.Server(params)
     except RuntimeError as error:
         raise CannotServe(f"{path} could not be loaded: {error}") from error
+    own = own_identity()
     facts: dict[str, object] = {
         "url": server.listening_address,
         "api_key": api_key,
         "pid": os.getpid(),
-        "process_start": psutil.Process().create_time(),
+        "process_start": own.start,
+        **own.metadata(),
         "model": path.name.removesuffix(".gguf"),
         "slots": slots,
         "context": settings.context,

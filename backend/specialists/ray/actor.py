@@ -18,7 +18,7 @@ from msgspec import Struct
 import backend
 from backend import log as jsonlog
 from backend.home import Home
-from backend.registry.identity import own_identity
+from backend.identity import own_identity
 from backend.tasks import end_tasks
 from backend.worker.spec import Ready, StartLine, Warm, WorkerSpec
 

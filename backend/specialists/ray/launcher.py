@@ -18,7 +18,7 @@ import msgspec
 import backend
 from backend.config import Settings
 from backend.home import Home
-from backend.registry.identity import Identity
+from backend.identity import Identity
 from backend.schema.records import Node, RegistryEntry
 from backend.specialists.launcher import LauncherEvent, LaunchFailed, OnStarted, Placement
 from backend.specialists.logs import evidence, log_path
