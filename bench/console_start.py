@@ -9,7 +9,6 @@ idling are measured against a real backend: empty, and with 19 specialists that 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import statistics
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from backends import own_backend
-from options import go_before_others
+from options import go_before_others, parser_for
 from terminal import Terminal
 
 from backend.client import Client
@@ -155,7 +154,7 @@ def read_all(terminal: Terminal, names: list[str]) -> None:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_for(__doc__, alone=True)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--idle", type=float, default=10.0)
     options = parser.parse_args()

@@ -370,7 +370,9 @@ class TektonApp(App[None]):
             return
         waiting = [item.id for item in self.stores.attention.open() if item.kind != "asks"]
         if not waiting:
-            self._show_notice("nothing waits for you", False)
+            known = self.stores.fleet.platform is not None
+            words = "nothing waits for you" if known else "nobody is known yet: the backend has not answered"
+            self._show_notice(words, False)
             return
         # at the first time forwards begins with the most urgent, backwards with the last
         at = waiting.index(self._waiting_at) + step if self._waiting_at in waiting else 0 if step > 0 else -1

@@ -465,6 +465,9 @@ class Client:
         """
         if self._topics is None and not self._readers and self._queue.full():
             self._queue.get_nowait()
+        if not (self._behind or self._queue.full()):
+            self._queue.put_nowait(batch)
+            return
         while not self._behind:
             try:
                 async with loop_timeout(READER_S if self._queue.full() else None):

@@ -19,7 +19,7 @@ from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.safe_text import literal
 from tekton_tui.screens.columns import ColumnsScreen
 from tekton_tui.stores import Stores
-from tekton_tui.verbs import OF_CURSOR, bindings
+from tekton_tui.verbs import OF_CURSOR, OF_LIST, bindings
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
 from tekton_tui.widgets.fleet.arrangement import GROUPINGS, Grouping, services_in_words, why_no_rows
@@ -205,16 +205,16 @@ class FleetPane(Vertical):
 
     def why_not(self, verb: str) -> str:
         """Return why a verb has no use on the row under the cursor now."""
-        row = self.grid.cursor_row
         ids = self.targets()
-        if not self._stores.fleet.rows and verb in OF_CURSOR:
+        if not self._stores.fleet.rows and (verb in OF_CURSOR or verb in OF_LIST):
             return "nobody is known yet: the backend has not answered"
+        if self._stores.connection.stale and self._nothing_runs and (verb == "again" or verb in OF_LIST):
+            return "the backend is gone, and nobody runs"  # when it is back the first form stands here
         if verb in ("stop", "kill") and ids and not any(self._stores.fleet.rows[ai_id].pid for ai_id in ids):
             who = f"{self._stores.fleet.names(ids)} does not run" if len(ids) == 1 else "none of these runs"
             return f"{who}: nothing to {verb}"
-        if verb in ("write", "log", "detail", "copy", "copy-json") and row is None:
-            return "no specialist is under the cursor"
-        return ""
+        of_row = verb in ("write", "log", "detail", "copy", "copy-json")
+        return "no specialist is under the cursor" if of_row and self.grid.cursor_row is None else ""
 
     def targets(self) -> list[str]:
         """Return whom a verb means: the marked, else the row under the cursor, or all of a group."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tekton_tui.verbs import VERBS
+from tekton_tui.widgets.fleet.plots import SERIES
 from tests.tui.staged import PASTE, READ_S, Staged
 from tests.tui.test_every_key import spelled
 
@@ -65,8 +66,9 @@ def end_of(phase: Callable[[Staged, str], None], keys: str, orders: Orders = ())
 
 def open_frames(text: str) -> set[str]:
     """Return the titles of what is open: what stands in it may be of the moment in which it was opened."""
-    found = re.findall(r"╭─+ +(\w[^─╮│]*?) +─", text)
-    return {title for title in found if "·" not in title}
+    found = re.findall(r"╭─+ +(?:◆ )?(\w[^─╮│]*?) +─", text)
+    plots = {series.name for series in SERIES}
+    return {title for title in found if "·" not in title and title.partition("  ")[0] not in plots}
 
 
 TEXTS = {
