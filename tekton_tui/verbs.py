@@ -21,8 +21,8 @@ OF_CURSOR: Final = frozenset(
     "open write acknowledge stop start kill again mark snooze log model copy pin delete rename".split()
 )
 """Verbs that act on what the cursor is on."""
-OF_LIST: Final = frozenset({"group", "columns"})
-"""Verbs that ask how the fleet's list is to stand."""
+OF_LIST: Final = frozenset("group columns order shorter longer".split())
+"""Verbs that choose how the fleet's list and plots are to stand."""
 
 
 class At(NamedTuple):

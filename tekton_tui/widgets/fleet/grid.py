@@ -74,6 +74,10 @@ class FleetGrid(ScrollView, can_focus=True):
         self._cursor: str | None = None
         self._hovered = -1
         self._ticks = 0
+        self._fresh, self._fresh_at = (
+            set[str](),
+            0.0,
+        )  # rows drawn in the last frame, and when (monotonic, seconds)
         self._unfolded = False
         self._away = False
         """Whether the wheel took the cursor out of sight: the view then stays where it is."""
@@ -314,6 +318,7 @@ class FleetGrid(ScrollView, can_focus=True):
             return
         for ai_id in dirty:
             self._redraw(ai_id)
+        self._fresh, self._fresh_at = dirty, monotonic()
         if self.wall or self.grouping != "need":
             for line in self._lines:
                 if line.kind != "row" and dirty & set(line.ids):
@@ -432,9 +437,12 @@ class FleetGrid(ScrollView, can_focus=True):
         if not self.is_on_screen:
             return
         all_due = self._ticks % LOOK_ALL == 0
+        # figures beat each second too: a clock that was drawn with them need not be drawn twice
+        fresh = self._fresh if monotonic() < self._fresh_at + CLOCK_S else ()
         for key in self._seen():
             line = self._lines[self._places[key]]
-            ticks = [row.state in TICKING for ai_id in line.ids if (row := self._fleet.rows.get(ai_id))]
+            ids = [ai_id for ai_id in line.ids if ai_id not in fresh]
+            ticks = [row.state in TICKING for ai_id in ids if (row := self._fleet.rows.get(ai_id))]
             if all_due or any(ticks):
                 self._redraw(key)
 
