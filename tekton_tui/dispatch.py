@@ -113,6 +113,10 @@ def _feed_one(stores: Stores, event: events.Event) -> None:
             stores.pipes.text(event)
         case events.PipelineEnd():
             stores.pipes.end(event)
+        case events.SessionChanged():
+            stores.session_changed.emit(event.session)
+        case events.SessionRemoved():
+            stores.session_removed.emit(event.session_id)
         case events.LogLines():
             stores.timeline.count_dropped(event.dropped)
             stores.timeline.add(*(Line(event.timestamp, "log", event.source, line) for line in event.lines))

@@ -127,7 +127,7 @@ class FleetPane(Vertical):
         field = self.query_one("#fleet-filter")
         box.display = self._zoomed != "detail"
         detail.display = self._zoomed == "detail" or (
-            self._detail_open and not self._zoomed and size.height >= 16
+            self._detail_open and not self._zoomed and size.height >= 16 and bool(self._stores.fleet.rows)
         )
         room = self.size.height - self._plots.rows - field.display
         least = (NARROW_DETAIL if narrow or size.height < LOW else DETAIL) + self._detail_extra

@@ -169,7 +169,7 @@ class SessionsPane(Vertical):
             session, self._renaming = self._renaming, ""
             event.input.value, event.input.display = "", False
             self._commands.controller.request(
-                PatchSession(session, title=event.value), lambda patched: self._load()
+                PatchSession(session, title=event.value), lambda patched: self._load(self._sought)
             )
         self.query_one(DataTable).focus()
 
@@ -199,7 +199,9 @@ class SessionsPane(Vertical):
 
     def action_delete(self) -> None:
         if row := self.current:
-            self._commands.sessions.delete(row.id, row.title or row.id, row.messages, self._load)
+            self._commands.sessions.delete(
+                row.id, row.title or row.id, row.messages, lambda: self._load(self._sought)
+            )
 
     def action_back(self) -> None:
         field = self.query_one("#sessions-query", Input)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backend.schema.attention import AttentionItem, Waiting, count_waiting
+from backend.schema.records import Session
 from tekton_tui.clock import gateway_time
 from tekton_tui.stores.asks import AskStore
 from tekton_tui.stores.attention import AttentionStore
@@ -33,6 +34,10 @@ class Stores:
     connection: ConnectionStore = field(default_factory=ConnectionStore)
     waiting_changed: Signal[[]] = field(default_factory=Signal[[]])
     """Emitted when something more or less waits for the operator."""
+    session_changed: Signal[[Session]] = field(default_factory=Signal[[Session]])
+    """Emitted with a conversation that was named, archived or made the default, by whomever."""
+    session_removed: Signal[[str]] = field(default_factory=Signal[[str]])
+    """Emitted with the id of a conversation that was deleted."""
 
     def __post_init__(self) -> None:
         self.asks.changed.subscribe(self.waiting_changed.emit)

@@ -20,7 +20,10 @@ from backend.schema.events import (
     AskClosed,
     AskOpened,
     AttentionChanged,
+    SessionChanged,
+    SessionRemoved,
     SpecialistGone,
+    TurnStarted,
 )
 from backend.schema.frames import StreamChunk, StreamEnd, StreamMetadata, Usage
 from backend.schema.params import (
@@ -180,6 +183,26 @@ class Stage(FakeClient):
         """A question of this console or another begins to be answered."""
         self.send(*answer(request_id, f"{name}-ai", f"s-{name}-ai", prompt, *pieces)[:-1])
 
+    def do_queue(self, request_id: str, name: str, prompt: str, after: str = "") -> None:
+        """A question of this console waits in its session, perhaps to stand behind an earlier one."""
+        self.send(TurnStarted(request_id, f"{name}-ai", f"s-{name}-ai", prompt, time.time(), after=after))
+
+    def do_refused(self, why: str) -> None:
+        """Questions are refused from now on; with an empty word they no longer are."""
+        self.answers[Chat] = (
+            TektonError(why, code="over_budget")
+            if why
+            else lambda params: Started(params.request_id, ai_id=params.ai_id)
+        )
+
+    def do_renamed(self, session_id: str, name: str, title: str) -> None:
+        self.send(SessionChanged(session(session_id, f"{name}-ai", title=title)))
+
+    def do_removed(self, session_id: str) -> None:
+        """Somebody deletes a conversation."""
+        self.answers[ListMessages] = TektonError(f"There is no session {session_id}", code="not_found")
+        self.send(SessionRemoved(session_id))
+
     def do_text(self, request_id: str, text: str) -> None:
         self.send(StreamChunk(request_id, text, 0))
 
@@ -190,7 +213,12 @@ class Stage(FakeClient):
     def do_history(self, name: str, count: int) -> None:
         """A conversation of so many questions is stored from now on."""
         stored = [
-            message(at, "you" if at % 2 else f"{name}-ai", f"word{at} of the talk", request_id=f"tui-{at}")
+            message(
+                at,
+                "you" if at % 2 else f"{name}-ai",
+                f"word{at} of the talk",
+                request_id=f"tui-h{(at + 1) // 2}",
+            )
             for at in range(1, 2 * count + 1)
         ]
         self.answers[GetHistory] = lambda params: History(

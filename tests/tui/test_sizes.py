@@ -15,6 +15,7 @@ from tekton_tui.app import TektonApp
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.conftest import settle
 from tests.tui.fake_client import FakeClient, answer, live, snapshot, team, ten_minutes
+from tests.tui.staged import Staged
 from tests.tui.terminal import Terminal
 from tests.tui.test_console import screen_text
 from tests.tui.test_pictures import MODEL_SERVER, PLACES, STATES, busy_fleet
@@ -175,3 +176,15 @@ async def test_the_smallest_size_shows_of_each_place_what_it_is_for() -> None:
             assert "Kill" not in shown and " all " not in shown.splitlines()[1], (
                 "no button says half of what it does"
             )
+
+
+def test_why_there_is_no_backend_is_read_to_its_end() -> None:
+    why = (
+        "the gateway's port 8003 is held by the gateway of the home /home/ada/of/another/team (pid 4674); two homes of one machine "
+        'share these ports: set TEKTON_PORT_PROFILE=free for one of them (`profile = "free"` in [ports] of its config.toml), or '
+        "end the other one's fleet"
+    )
+    with Staged(("refuse", why), size=(80, 24)) as console:
+        console.wait_for("No backend is attached")
+        console.rest()
+        assert why in " ".join(console.text.split())

@@ -112,6 +112,8 @@ class ChatView(Vertical):
         turns.corrected.subscribe_widget(self, self._corrected)
         for changed in (turns.reworded, turns.restored):
             changed.subscribe_widget(self, lambda turn: self.reload() if self._mine(turn) else None)
+        self._stores.session_changed.subscribe_widget(self, self._name_session)
+        self._stores.session_removed.subscribe_widget(self, self._removed)
         self._stores.fleet.summary_changed.subscribe_widget(self, self._update_names)
         self._stores.fleet.changed.subscribe_widget(self, self._row_changed)
         row = self._stores.fleet.rows.get(self.ai_id)
@@ -124,7 +126,7 @@ class ChatView(Vertical):
         composer.border_title = literal(one_line(f"to {self.name_shown}", 60))
         composer.verbs = verbs_of(row.agent if row else None)
         composer.preview = lambda text: preview_line(text, self._stores.fleet.known_names())
-        composer.use_keys(tab=self._asks.go_to, up=self._queue.take_back)
+        composer.use_keys(tab=self._asks.go_to, up=lambda: self._queue.take_back(self._write_anew))
         composer.take_files(lambda paths: read_into(composer, self._commands, paths))
         composer.room = lambda: self._status.room
         self._asks.follow(self)
@@ -139,14 +141,16 @@ class ChatView(Vertical):
     def focus_composer(self) -> None:
         self.query_one(Composer).focus_field()
 
-    def put_draft(self, text: str) -> None:
-        """Put a text into the composer, behind what is being written there."""
+    def put_draft(self, text: str, after: str = "") -> None:
+        """Put a text into the composer, behind what is being written there; `after` is the question it was to stand behind."""
         composer = self.query_one(Composer)
         offered, own = self._commands.drafts.offered.pop(self.ai_id, ("", False))
         if composer.empty and text == offered:
             composer.offer(text, own=own)
         elif not composer.take_draft(text):
             self._commands.notify(DRAFT_KEPT)
+        elif after and after != self._branching.after:
+            self._write_anew(after)
 
     def take_offer(self) -> None:
         """Show a first question that was put here since this was last on the screen."""
@@ -262,6 +266,14 @@ class ChatView(Vertical):
         for panel in self.query(Sidebar):
             panel.name_session(session)
 
+    def _removed(self, session_id: str) -> None:
+        """Go on in the conversation there is when the one that is shown was deleted; what is being written stays."""
+        if session_id in (self.session_id, self._shown_session):
+            self._shown_session, self._branching = "", Branching()
+            self._write_anew("")
+            self._commands.notify(f"the conversation with {self.name_shown} was deleted")
+            self.use_session("")
+
     def _turn_started(self, turn: LiveTurn) -> None:
         here = turn.ai_id == self.ai_id and turn.session_id in (self.session_id, self._shown_session)
         if here and turn.after:
@@ -271,7 +283,7 @@ class ChatView(Vertical):
             self._live.show()
 
     def _turns_changed(self) -> None:
-        self._queue.show_waiting(self._live.waiting)
+        self._queue.show_waiting(self._live.waiting, self.session_id)
         if self.running():
             self._clock.resume()
         self._show_emptiness()
@@ -345,8 +357,7 @@ class ChatView(Vertical):
     def _send_held(self, event: Composer.SentNothing) -> None:
         """Ask the first of the questions that were held."""
         event.stop()
-        if text := self._queue.next_held():
-            self._commands.chat.ask(self.ai_id, text, self.session_id, on_refused=self.put_draft)
+        self._queue.send_next(self.put_draft)
 
     @on(Composer.Changed)
     def _changed(self, event: Composer.Changed) -> None:

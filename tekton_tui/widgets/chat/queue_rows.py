@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from textual.content import Content
@@ -18,17 +18,27 @@ MOST_ROWS = 3
 LEAST_CELLS = 40
 
 
+class Held(msgspec.Struct):
+    """A question that was not sent: in which session it is to stand, and behind which question of it; empty for the newest."""
+
+    text: str
+    session_id: str = ""
+    after: str = ""
+
+
 class QueueRows(Static):
     """Questions in two states: *queued* ones wait at the backend, *held* ones are kept here until they are sent.
 
     Without height while nothing waits. What is held is kept with the drafts, so it survives the console.
     """
 
-    def __init__(self, place: str, commands: Commands) -> None:
+    def __init__(self, ai_id: str, commands: Commands) -> None:
         super().__init__("", classes="chat-queue")
-        self._place, self._commands = f"held:{place}", commands
-        self._held: list[str] = []
+        self._ai_id, self._place, self._commands = ai_id, f"held:{ai_id}", commands
+        self._all_held: list[Held] = []
+        """Of all sessions with the specialist."""
         self._waiting: Sequence[LiveTurn] = ()
+        self._session_id = ""
         self.display = False
 
     def on_mount(self) -> None:
@@ -37,38 +47,59 @@ class QueueRows(Static):
     def on_resize(self) -> None:
         self._draw()
 
-    def show_waiting(self, waiting: Sequence[LiveTurn]) -> None:
-        """Show the questions that wait in their session, before those that were held."""
-        self._waiting = waiting
+    def show_waiting(self, waiting: Sequence[LiveTurn], session_id: str) -> None:
+        """Show the questions that wait in a session, before those that were held of it."""
+        self._waiting, self._session_id = waiting, session_id
         self._draw()
+
+    @property
+    def _held(self) -> list[Held]:
+        return [held for held in self._all_held if held.session_id in ("", self._session_id)]
 
     def stop(self, begun: Sequence[LiveTurn]) -> None:
         """Stop the answers that are written; hold what waits behind them."""
         ours = [turn for turn in self._waiting if turn.request_id.startswith(CONSOLE_PREFIX)]
         self._tell_files_lost(ours)
-        self._held = [turn.prompt for turn in ours] + self._held
+        self._all_held = [*map(_held_of, ours), *self._all_held]
         self._keep()
         # The last one first: none may begin because the one before it was withdrawn.
         self._commands.chat.cancel_turns([*reversed(ours), *begun])
 
-    def next_held(self) -> str:
-        """Return the first held question, which is held no more; empty without one."""
-        text = self._held.pop(0) if self._held else ""
-        self._keep()
-        return text
-
-    def take_back(self) -> str:
-        """Return the last question that is held or waits, which then does so no more; empty without one."""
+    def send_next(self, put_back: Callable[[str, str], None]) -> None:
+        """Ask the first held question; `put_back` gets its words, and behind which it was to stand, if it is refused."""
         if self._held:
-            text = self._held.pop()
-            self._keep()
-            return text
+            held = self._drop(self._held[0])
+            self._commands.chat.ask(
+                self._ai_id,
+                held.text,
+                held.session_id or self._session_id,
+                after=held.after,
+                on_refused=lambda text: put_back(text, held.after),
+            )
+
+    def take_back(self, place: Callable[[str], None]) -> str:
+        """Return the last question that is held or waits, which then does so no more; empty without one.
+
+        `place` gets behind which question it stands, if that is not the newest.
+        """
+        held = self._drop(self._held[-1]) if self._held else self._withdraw()
+        if held is not None and held.after:
+            place(held.after)
+        return held.text if held is not None else ""
+
+    def _withdraw(self) -> Held | None:
+        """Withdraw the last of this console's questions that waits."""
         for turn in reversed(self._waiting):
             if turn.request_id.startswith(CONSOLE_PREFIX):
                 self._tell_files_lost([turn])
                 self._commands.chat.cancel(turn.request_id)
-                return turn.prompt
-        return ""
+                return _held_of(turn)
+        return None
+
+    def _drop(self, held: Held) -> Held:
+        self._all_held = [each for each in self._all_held if each is not held]
+        self._keep()
+        return held
 
     def _tell_files_lost(self, turns: Sequence[LiveTurn]) -> None:
         """Say that only the words of questions come back."""
@@ -77,14 +108,16 @@ class QueueRows(Static):
 
     def _restore(self, kept: str) -> None:
         try:
-            self._held = [*msgspec.json.decode(kept, type=list[str]), *self._held]
+            before = msgspec.json.decode(kept, type=list[Held | str])
+            restored = [Held(held) if isinstance(held, str) else held for held in before]
+            self._all_held = [*restored, *self._all_held]
         except msgspec.DecodeError as error:
             self._commands.notify(f"what was held here cannot be read: {error}", failed=True)
         self._draw()
 
     def _keep(self) -> None:
         self._commands.drafts.keep(
-            self._place, msgspec.json.encode(self._held).decode() if self._held else ""
+            self._place, msgspec.json.encode(self._all_held).decode() if self._all_held else ""
         )
         self._draw()
 
@@ -93,9 +126,14 @@ class QueueRows(Static):
         width = max(LEAST_CELLS, self.screen.size.width)
         edit = _key("↑", "edit or drop")
         rows = _rows("queued", [turn.prompt for turn in self._waiting], edit, width)
-        rows += _rows("held", self._held, Content.assemble(_key("⏎", "sends the next"), "  ", edit), width)
+        held = [held.text for held in self._held]
+        rows += _rows("held", held, Content.assemble(_key("⏎", "sends the next"), "  ", edit), width)
         self.display = bool(rows)
         self.update(Content("\n").join(rows))
+
+
+def _held_of(turn: LiveTurn) -> Held:
+    return Held(turn.prompt, turn.session_id, turn.after)
 
 
 def _key(key: str, words: str) -> Content:

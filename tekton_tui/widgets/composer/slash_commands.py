@@ -82,7 +82,7 @@ class ChatActions(Protocol):
 
     def use_session(self, session_id: str) -> None: ...
 
-    def put_draft(self, text: str) -> None: ...
+    def put_draft(self, text: str, after: str = "") -> None: ...
 
     def search(self, pattern: str) -> None: ...
 
@@ -121,7 +121,7 @@ def read_line(
     """
 
     def put_back(text: str) -> None:
-        view.put_draft(text)
+        view.put_draft(text, after)
         composer.add_files(files)
 
     def ask(words: str) -> None:
