@@ -10,7 +10,7 @@ from msgspec import Struct
 from backend.schema.records import SpecialistStatus
 from backend.schema.results import LimitRow
 from tekton_tui.clock import gateway_time
-from tekton_tui.stores.turns import LiveTurn
+from tekton_tui.stores.live_turn import LiveTurn
 
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 SYMBOLS = {

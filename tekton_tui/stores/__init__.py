@@ -12,11 +12,12 @@ from tekton_tui.stores.attention import AttentionStore
 from tekton_tui.stores.connection import ConnectionStore
 from tekton_tui.stores.errors import ErrorStore
 from tekton_tui.stores.fleet import FleetStore
+from tekton_tui.stores.live_turn import LiveTeam, LiveTurn
 from tekton_tui.stores.pipes import LiveRun, PipeStore
 from tekton_tui.stores.signal import Signal
 from tekton_tui.stores.timeline import Line, TimelineStore
 from tekton_tui.stores.turn_log import TurnLog
-from tekton_tui.stores.turns import LiveTeam, LiveTurn, TurnStore
+from tekton_tui.stores.turns import TurnStore
 
 
 @dataclass

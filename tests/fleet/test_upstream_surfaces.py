@@ -16,7 +16,7 @@ import pytest
 from backend.cli.exit_codes import exit_code
 from tekton_tui.dispatch import dispatch
 from tekton_tui.stores import Stores
-from tekton_tui.stores.turns import LiveTurn
+from tekton_tui.stores.live_turn import LiveTurn
 from tests.fleet.whole import Whole
 from tests.providers.dialects import Answer, AnthropicWords, Dialect, OllamaWords, OpenAIWords
 from tests.providers.rigs import ENVIRONMENT

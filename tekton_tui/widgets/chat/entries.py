@@ -8,8 +8,8 @@ from backend.schema.content import Attachment, ToolResult, attachments_of
 from backend.schema.records import StoredMessage
 from tekton_tui.formatting import ENDING_WORDS, number, size, span, stopped_words, token_words, turn_facts
 from tekton_tui.stores import LiveTurn
+from tekton_tui.stores.live_turn import speed_of
 from tekton_tui.stores.tool_calls import LiveCall, calls_of
-from tekton_tui.stores.turns import speed_of
 from tekton_tui.transcript import Ending, Entry, ToolRow, Transcript
 from tekton_tui.widgets.chat.failures import failure_words
 

@@ -15,6 +15,7 @@ from textual.widget import Widget
 
 from backend.schema.records import StoredMessage
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
+from tekton_tui.stores.tool_calls import LiveCall
 from tekton_tui.widgets.team.agreement import agreements, agrees, stances, terms
 from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_text import Order
@@ -99,6 +100,29 @@ class LaneGrid(VerticalScroll, can_focus=False):
         """The lane that was drawn as the one keys act on."""
         self.came = ("", 0.0)
         """Which lane became that by the order alone, and when (monotonic, seconds): see `MovesByItself`."""
+
+    def on_mount(self) -> None:
+        turns = self._stores.turns
+        turns.text.subscribe_widget(self, self._add_text)
+        turns.reasoning.subscribe_widget(self, self._add_reasoning)
+        turns.phase.subscribe_widget(self, self._show_phase)
+        turns.tool.subscribe_widget(self, self._show_call)
+
+    def _add_text(self, turn: LiveTurn, text: str) -> None:
+        if lane := self.lane_of(turn):
+            lane.add_text(text)
+
+    def _add_reasoning(self, turn: LiveTurn, text: str) -> None:
+        if lane := self.lane_of(turn):
+            lane.add_reasoning(text)
+
+    def _show_call(self, turn: LiveTurn, call: LiveCall) -> None:
+        if lane := self.lane_of(turn):
+            lane.show_call(call)
+
+    def _show_phase(self, turn: LiveTurn) -> None:
+        if lane := self.lane_of(turn):
+            lane.update_status()
 
     @property
     def current(self) -> Lane | None:

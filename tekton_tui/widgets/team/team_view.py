@@ -15,7 +15,6 @@ from backend.schema.params import ListMessages
 from backend.schema.results import MessageList
 from tekton_tui.commands import Answer, Commands
 from tekton_tui.stores import LiveTeam, LiveTurn, Stores
-from tekton_tui.stores.tool_calls import LiveCall
 from tekton_tui.transcript import Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.team.agreement import JOINT_ASKED
@@ -84,10 +83,6 @@ class TeamView(Vertical, can_focus=True):
         for changed in (turns.team_ended, turns.team_reworded):
             changed.subscribe_widget(self, self._team_changed)
         turns.started.subscribe_widget(self, self._lane_started)
-        turns.text.subscribe_widget(self, self._lane_text)
-        turns.reasoning.subscribe_widget(self, self._lane_reasoning)
-        turns.phase.subscribe_widget(self, self._lane_phase)
-        turns.tool.subscribe_widget(self, self._lane_tool)
         turns.ended.subscribe_widget(self, self._lane_ended)
         turns.reloaded.subscribe_widget(self, self._reloaded)
         turns.corrected.subscribe_widget(self, lambda _: self._recall())
@@ -230,22 +225,6 @@ class TeamView(Vertical, can_focus=True):
         if self.lane_grid.attach_turn(turn):
             self._clock.resume()
             self.call_after_refresh(self.lay_out)
-
-    def _lane_text(self, turn: LiveTurn, text: str) -> None:
-        if lane := self.lane_grid.lane_of(turn):
-            lane.add_text(text)
-
-    def _lane_reasoning(self, turn: LiveTurn, text: str) -> None:
-        if lane := self.lane_grid.lane_of(turn):
-            lane.add_reasoning(text)
-
-    def _lane_tool(self, turn: LiveTurn, call: LiveCall) -> None:
-        if lane := self.lane_grid.lane_of(turn):
-            lane.show_call(call)
-
-    def _lane_phase(self, turn: LiveTurn) -> None:
-        if lane := self.lane_grid.lane_of(turn):
-            lane.update_status()
 
     def _lane_ended(self, turn: LiveTurn) -> None:
         if lane := self.lane_grid.lane_of(turn):
