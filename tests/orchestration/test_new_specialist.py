@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,20 @@ async def test_the_rules_of_a_file_apply_once_it_was_looked_at(tmp_path: Path) -
         await platform.watch.look()
         decided = await do(platform, "explain_rule", tool="shell:run", ai_id="rev-ai")
         assert decided.verdict == "deny", "rules that cannot be read deny every call"
+
+
+@pytest.mark.parametrize("moved_s", [-3_600.0, -5 * 365 * 86_400.0, 3_600.0])
+async def test_a_file_is_read_anew_whatever_the_clock_says_of_when_it_was_written(
+    tmp_path: Path, moved_s: float
+) -> None:
+    async with running(tmp_path / "home", "apollo") as platform:
+        assert platform.watch is not None
+        platform.home.specialists.mkdir(exist_ok=True)
+        file = platform.home.specialists / "rev.toml"
+        for moved, verdict in ((0.0, "deny"), (moved_s, "allow")):
+            file.write_text(f'persona = "You review."\n[rules]\n{verdict} = ["shell:*"]\n')
+            at = time.time() + moved
+            os.utime(file, (at, at))
+            await platform.watch.look()
+            decided = await do(platform, "explain_rule", tool="shell:run", ai_id="rev-ai")
+            assert decided.verdict == verdict

@@ -214,3 +214,14 @@ def test_the_audit_log_is_rotated_by_size_and_keeps_its_newest_parts(tmp_path: P
     assert all((tmp_path / part).stat().st_size <= 1000 for part in parts)
     newest = (tmp_path / "audit.log").read_text().splitlines()[-1]
     assert json.loads(newest)["ai_id"] == "a99-ai"
+
+
+def test_what_another_registered_is_read_though_the_clock_was_set_back(
+    registry: Registry, tmp_path: Path
+) -> None:
+    other = registry_in(tmp_path)
+    registry.register("apollo-ai", APOLLO)
+    assert list(other.read()) == ["apollo-ai"]
+    registry.register("athena-ai", ATHENA)
+    os.utime(registry.path, (1.0, 1.0))
+    assert list(other.read()) == ["apollo-ai", "athena-ai"]
