@@ -13,6 +13,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -55,6 +56,8 @@ MAX_CALLS_AT_ONCE = 256
 FRAME_BYTES = 16 * 1024
 """Events that go together are cut into frames of this size: a client reads a frame once all of it is there, which over a slow
 line takes long for what was missed during a cut."""
+HEAD_START_S = 0.1
+"""How long the texts behind a snapshot wait for the next event: a new connection carries little in its first round trip."""
 MAX_PROGRAM_CHARS = 60
 LIKENESS = 0.75
 """How alike a name nobody knows must be to one of ours to count as misspelt."""
@@ -145,6 +148,7 @@ class _Connection:
         self._subscription: Subscription = self._events.subscribe()
         self._batch = self._condensed = False
         self._left_out: Iterator[TurnText] = iter(())
+        self._head_start = False
         self._attended: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -310,6 +314,7 @@ class _Connection:
         self._subscription.cursor = snapshot.at_seq
         if self._condensed:
             snapshot, self._left_out = split(snapshot)
+            self._head_start = any(turn.left_out for turn in snapshot.turns)
         await self._send(snapshot)
 
     async def _call(self, kind: str, request_id: str, values: dict[str, Any]) -> None:
@@ -370,6 +375,11 @@ class _Connection:
             while True:
                 try:
                     blocks = self._subscription.pending_blocks()
+                    if not blocks and self._head_start:
+                        self._head_start = False
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(HEAD_START_S):
+                                blocks = await self._subscription.next_blocks()
                     if not blocks and (late := next(self._left_out, None)) is not None:
                         await self._send(late)
                         self._notify_sent()
