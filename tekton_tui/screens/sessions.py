@@ -92,8 +92,12 @@ class SessionsPane(Vertical):
     def _list(self, listed: SessionList) -> None:
         if not self.is_attached:
             return
+        before, at = self.current, self.query_one(DataTable).cursor_row
         self._rows = [session for session in listed.sessions if session.messages]
-        self._fill()
+        # what was found begins with the best; else the cursor keeps its row, or takes what stands in its place
+        ids = [row.id for row in self._rows]
+        kept = ids.index(before.id) if before is not None and before.id in ids else min(at, len(ids) - 1)
+        self._fill(0 if self._sought else max(0, kept))
         self.query_one("#sessions-more").display = listed.more and bool(self._rows)
         empty = self.query_one(EmptyState)
         empty.display = not self._rows

@@ -190,7 +190,7 @@ class SystemPane(Vertical):
                 lines.append(
                     Content.assemble(
                         literal(f"  {one_line(model.display, 24):<26}"),
-                        literal(" · ".join(facts), "$text-muted"),
+                        literal(one_line(" · ".join(facts), max(20, self.size.width - 32)), "$text-muted"),
                     )
                 )
             lines.append(Content(""))

@@ -9,11 +9,19 @@ from textual.widgets import Input, ProgressBar
 
 from backend.schema.errors import TektonError
 from backend.schema.events import ServiceEvent
-from backend.schema.params import ListMessages, ListModels, ListSessions, PullModel
-from backend.schema.records import ServiceStatus
-from backend.schema.results import MessageList, ProviderList, ProviderModels, SessionList
+from backend.schema.params import (
+    DeleteSession,
+    ListMessages,
+    ListModels,
+    ListSessions,
+    PatchSession,
+    PullModel,
+)
+from backend.schema.records import ServiceStatus, Session
+from backend.schema.results import MessageList, ProviderList, ProviderModels, SessionDeleted, SessionList
 from tekton_tui.app import TektonApp
 from tekton_tui.screens.models import ModelScreen
+from tekton_tui.screens.sessions import SessionsPane
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, live, message, session
 from tests.tui.test_console import screen_text
@@ -93,6 +101,39 @@ async def test_a_conversation_found_by_words_opens_where_they_stand(console: Mak
         await pilot.press("enter", "enter")
         await settle(pilot, 15)
         assert "1 of 1 hits" in screen_text(app) and "The queue." in screen_text(app)
+
+
+async def test_the_cursor_stays_where_a_conversation_was_deleted_and_with_one_that_is_renamed(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    talks = [session(f"s{at}", title=f"talk {at}", messages=2) for at in range(4)]
+    client.answers[ListSessions] = lambda params: SessionList(len(talks), list(talks))
+    client.answers[ListMessages] = TALK
+
+    def deleted(params: DeleteSession) -> SessionDeleted:
+        talks[:] = [talk for talk in talks if talk.id != params.id]
+        return SessionDeleted(params.id)
+
+    def renamed(params: PatchSession) -> Session:
+        talks.insert(0, talks.pop(next(at for at, talk in enumerate(talks) if talk.id == params.id)))
+        return talks[0]
+
+    client.answers |= {DeleteSession: deleted, PatchSession: renamed}
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.navigator.show("sessions")
+        await settle(pilot)
+        await pilot.press("down", "D")
+        await settle(pilot)
+        await pilot.press("left", "enter")
+        await settle(pilot, 10)
+        pane = app.query_one(SessionsPane)
+        assert "talk 1" not in screen_text(app)
+        assert pane.current is not None and pane.current.id == "s2"
+        await pilot.press("r", *" new", "enter")
+        await settle(pilot, 10)
+        assert pane.current is not None and pane.current.id == "s2" and talks[0].id == "s2"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
