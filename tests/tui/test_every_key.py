@@ -290,7 +290,9 @@ class Search:
         targets, stack = [app.focused, *focusable(app)], len(app.screen_stack)
         while self.at < len(targets):
             target = targets[self.at]
-            if len(app.screen_stack) < stack or not _there(target):
+            # a card that was left has the keys no more, though what held them is still there
+            lost = target is not None and app.focused is not target and not target.focusable
+            if len(app.screen_stack) < stack or not _there(target) or lost:
                 return True
             if target is not None and app.focused is not target and target.focusable:
                 target.focus()
