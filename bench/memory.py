@@ -216,7 +216,7 @@ async def retention(store: SqliteStore, number: int) -> None:
 
     Every other two seconds the retention pauses, so that both are measured under the same load.
     """
-    oldest = (await store.messages.search("disk", limit=1)).hits[0].message.created_at
+    newest = BEGAN + number * SECONDS_APART
     session = await store.sessions.default("numa-ai")
     waits: dict[bool, list[float]] = {True: [], False: []}
     held: list[float] = []
@@ -239,7 +239,7 @@ async def retention(store: SqliteStore, number: int) -> None:
         while True:
             meanwhile, began = goes_on.is_set(), time.perf_counter()
             await store.messages.append(
-                StoredMessage(0, session.id, "you", "user", "new", oldest + DAY_S * 10)
+                StoredMessage(0, session.id, "you", "user", "new", newest + DAY_S * 10)
             )
             if meanwhile == goes_on.is_set():
                 waits[meanwhile].append((time.perf_counter() - began) * 1000)
@@ -255,7 +255,7 @@ async def retention(store: SqliteStore, number: int) -> None:
     retain._slice = paused  # pyright: ignore[reportPrivateUsage]
     beside = [asyncio.create_task(talk()), asyncio.create_task(pause())]
     before, began = store.path.stat().st_size, time.perf_counter()
-    report = await store.retain(Retention(messages_days=1), oldest + DAY_S - number * SECONDS_APART / 10)
+    report = await store.retain(Retention(messages_days=1), newest + DAY_S - number * SECONDS_APART / 10)
     took = time.perf_counter() - began
     for task in beside:
         task.cancel()

@@ -215,8 +215,9 @@ async def fleet_detail(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
     app.stores.fleet.rates.setdefault("apollo-ai", deque(maxlen=300)).extend(speeds)
     app.query_one(FleetGrid).go_to("apollo-ai")
     async with asyncio.timeout(60):
-        shown = app.query_one(DetailPane).display
-        while shown and not any("apollo-ai" in str(call) for call in client.called(GetHistory)):
+        pane = app.query_one(DetailPane)
+        # what it has room for is read once it has its size, and comes answer by answer
+        while pane.display and not (pane._messages and (not pane._all or (pane._log and pane._ends))):
             await pilot.pause(0.02)
 
 
