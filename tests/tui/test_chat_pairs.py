@@ -20,6 +20,16 @@ def escape(console: Staged) -> None:
     console.rest(READ_S)
 
 
+def open_talk(console: Staged) -> None:
+    """Open the newest conversation of the list."""
+    console.type(":sessions\r")
+    console.wait_for("talk 0")
+    console.rest(READ_S)
+    console.type("\r")
+    console.wait_for("to apollo")
+    console.rest()
+
+
 def asked_twice(console: Staged) -> None:
     """Apollo answers, and a second question of this console waits behind that."""
     chat(console, "apollo")
@@ -153,12 +163,7 @@ def test_a_conversation_that_is_deleted_while_it_is_answered_makes_room_for_the_
 
 def test_a_deleted_conversation_of_earlier_gives_way_to_the_one_there_is() -> None:
     with ready(("history", "apollo", 2)) as console:
-        console.type(":sessions\r")
-        console.wait_for("talk 0")
-        console.rest(READ_S)
-        console.type("\r")
-        console.wait_for("to apollo")
-        console.rest()
+        open_talk(console)
         console.tell("removed", "s0")
         console.wait_for("was deleted")
         console.type("go on\r")
@@ -169,12 +174,7 @@ def test_a_deleted_conversation_of_earlier_gives_way_to_the_one_there_is() -> No
 
 def test_a_new_title_is_shown_at_once_and_nothing_of_the_answer_is_lost() -> None:
     with ready(("history", "apollo", 2)) as console:
-        console.type(":sessions\r")
-        console.wait_for("talk 0")
-        console.rest(READ_S)
-        console.type("\r")
-        console.wait_for("to apollo")
-        console.rest()
+        open_talk(console)
         escape(console)
         console.type(":sessions\r")
         console.wait_for("USED")

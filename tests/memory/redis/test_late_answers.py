@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,13 +20,6 @@ from tests.stores import say, search_all
 pytestmark = [pytest.mark.cluster, NEEDS_REDIS]
 APOLLO = "apollo-ai"
 USED = UsageRow("2026-01-02", APOLLO, "scripted", "small", "USD", 3, 5, 0.5, 1)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    own = RedisServer(tmp_path / "own").start()
-    yield own
-    own.kill()
 
 
 @pytest.fixture

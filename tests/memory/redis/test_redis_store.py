@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,6 @@ pytestmark = [
     pytest.mark.cluster,
     NEEDS_REDIS,
 ]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    own = RedisServer(tmp_path / "own").start()
-    yield own
-    own.kill()
 
 
 @pytest.fixture
