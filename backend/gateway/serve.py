@@ -37,7 +37,8 @@ from backend.gateway.protocols import WebSocketProtocol, http_protocol
 from backend.home import Home, write_private
 from backend.identity import own_identity
 from backend.memory import StoreFailed
-from backend.orchestration.platform import Held, Platform, open_platform
+from backend.orchestration.opening import open_platform
+from backend.orchestration.platform import Held, Platform
 from backend.registry.ports import find_holder
 from backend.schema.errors import ErrorCode, TektonError
 from backend.wire import MAX_LINE_BYTES, encode_line

@@ -137,7 +137,7 @@ async def test_an_agent_is_refused_where_specialists_run_on_the_hosts_of_a_clust
         launcher.remote = True
         return launcher
 
-    monkeypatch.setattr("backend.orchestration.platform.choose_launcher", elsewhere)
+    monkeypatch.setattr("backend.orchestration.opening.choose_launcher", elsewhere)
     (tmp_path / "work").mkdir()
     platform = await start(tmp_path / "home", config=config(tmp_path / "work"))
     try:

@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 
 from backend.home import Home, write_private
-from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.opening import open_platform
+from backend.orchestration.platform import Platform
 from backend.schema.events import AskOpened, SpecialistEvent
 from backend.schema.records import TurnOutcome
 from backend.specialists.killall import kill_all

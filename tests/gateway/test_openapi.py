@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from backend.gateway.app import build_app, build_gateway
 from backend.home import Home
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.platform import open_platform
+from backend.orchestration.opening import open_platform
 from tests.gateway.serving import Backend, environment_of
 
 OPEN = {"/health", "/ready"}

@@ -12,7 +12,8 @@ from typing import Any
 from backend.events import Subscription
 from backend.home import Home, write_private
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.opening import open_platform
+from backend.orchestration.platform import Platform
 from backend.schema.events import Event, event_decoder
 from backend.specialists.killall import kill_all
 

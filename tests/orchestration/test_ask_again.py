@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from backend.home import Home, write_private
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.opening import open_platform
+from backend.orchestration.platform import Platform
 from backend.orchestration.teams.team_turn import TeamRun
 from backend.schema.errors import TektonError
 from backend.specialists.killall import kill_all

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from backend.home import Home
 from backend.orchestration.actions import ACTIONS
-from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.opening import open_platform
+from backend.orchestration.platform import Platform
 from backend.orchestration.turns.context_builder import MAX_TRAIL, LoopRefused
 from backend.orchestration.turns.request import ChatRequest
 from backend.providers.embedded.weights import MODEL_NAME as STAND_IN_MODEL

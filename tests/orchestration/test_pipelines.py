@@ -17,10 +17,11 @@ from backend.memory import SqliteStore, StoreFailed
 from backend.orchestration import store_later
 from backend.orchestration.actions import ACTIONS
 from backend.orchestration.error_log import ErrorLog
+from backend.orchestration.opening import open_platform
 from backend.orchestration.pipelines import history as pipeline_history
 from backend.orchestration.pipelines.history import RunHistory
 from backend.orchestration.pipelines.manager import MAX_TEXT_BYTES, PipelineFailed
-from backend.orchestration.platform import Platform, open_platform
+from backend.orchestration.platform import Platform
 from backend.orchestration.stored import Stored
 from backend.schema.errors import TektonError
 from backend.schema.events import Event, PipelineEnd, PipelineStart, StageEvent, StageText, event_decoder
