@@ -449,17 +449,18 @@ class Client:
         try:
             while True:
                 data = await socket.recv(decode=False)
+                before = self._last_seq
                 batch: list[tuple[int, Event | ConnectionChanged]] = []
                 # A frame holds several events where `batch` was asked for.
                 for line in data.split(b"\n"):
                     self._sort(line, batch)
                 if batch:
-                    await self._hand_on(batch)
+                    await self._hand_on(batch, before)
         except ConnectionClosed as ended:
             return closing(ended)
 
-    async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
-        """Give a batch to the reader; wait for one that is slow.
+    async def _hand_on(self, batch: list[tuple[int, Event | ConnectionChanged]], before: int | None) -> None:
+        """Give a batch to the reader; wait for one that is slow. `before` is the number of the newest event before the batch.
 
         Who subscribed to nothing and reads nothing only calls: the events of its own calls must not hold up answers.
         """
@@ -476,9 +477,9 @@ class Client:
             except TimeoutError:
                 if self._calls:  # their answers stand behind what nobody takes
                     self._behind, self._catching_up = True, ""
-                    first = batch[0][0]
-                    whole = first == 0 or any(isinstance(event, Snapshot) for _, event in batch)
-                    self._last_seq = None if whole else first - 1
+                    whole = batch[0][0] == 0 or any(isinstance(event, Snapshot) for _, event in batch)
+                    # Not the number before the first one's: a joined chunk has the number of its last piece.
+                    self._last_seq = None if whole else before
 
     def _sort(self, line: bytes, batch: list[tuple[int, Event | ConnectionChanged]]) -> None:
         event = self._understood(line)

@@ -382,8 +382,8 @@ class _Connection:
                                 blocks = await self._subscription.next_blocks()
                     if not blocks and (late := next(self._left_out, None)) is not None:
                         await self._send(late)
-                        self._notify_sent()
                         await asyncio.sleep(0)  # a fast line takes them all at once; the loop is others' too
+                        self._notify_sent()  # last: who waits looks again once what is pending has been read
                         continue
                     blocks = blocks or await self._subscription.next_blocks()
                 except ReplayLost:

@@ -443,3 +443,31 @@ async def test_a_call_is_answered_though_nobody_takes_the_events_before_it_and_n
                     break
         await client.close()
     assert numbers == list(range(1, EVENTS + 1))
+
+
+async def test_what_was_joined_into_an_event_that_nobody_took_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A joined chunk has the number of its last piece: those before it are behind the number of the event before it."""
+    monkeypatch.setattr(connection, "READER_S", 0.05)
+    chunk = b'{"seq":%d,"type":"stream_chunk","request_id":"%s","content":"x","chunk_index":%d,"pieces":%d}'
+    last = connection.QUEUED_BATCHES - 1  # with its state, which comes first, they are as many as are held
+    async with Gateway() as gateway:
+        client = await attached(gateway)
+        await client.subscribe(["errors"])
+        call = asyncio.create_task(client.request("list_sessions", {}))
+        await asked(gateway, 1)
+        await gateway.send(*(KNOWN % (number, number) for number in range(1, last + 1)))
+        # of a: last + 1, last + 3, last + 5; of b: last + 2, last + 4
+        await gateway.send(
+            b"\n".join((chunk % (last + 4, b"b", 0, 2), chunk % (last + 5, b"a", 0, 3))),
+            b'{"type":"result","request_id":"%s","result":{}}' % gateway.asked[0]["request_id"].encode(),
+        )
+        assert await asyncio.wait_for(call, BOUND_S) == {}
+        gateway.log = {last + 6: KNOWN % (last + 6, 0)}
+        async with asyncio.timeout(BOUND_S):
+            async for batch in client.events():
+                if batch[-1][0] == last + 6:
+                    break
+        await client.close()
+    assert gateway.wishes[-1]["after_seq"] == last

@@ -17,7 +17,7 @@ from backend.events import EventStream
 from backend.gateway import websocket
 from backend.gateway.auth import Principal
 from backend.gateway.protocols import FRAMES
-from backend.schema.events import SpecialistGone
+from backend.schema.events import SpecialistGone, TurnText
 from tests.gateway.serving import Backend
 
 WAIT_S = 60.0
@@ -270,6 +270,30 @@ async def test_an_answer_that_waits_for_events_is_sent_though_its_reader_fell_of
     async with asyncio.timeout(WAIT_S / 10):
         await connection._until_sent()
     assert [line for line in written if b'"snapshot"' in line] and events.lost_replays == 1
+    sender.cancel()
+    await asyncio.gather(sender, return_exceptions=True)
+
+
+async def test_an_answer_that_waits_while_the_last_of_a_snapshots_texts_is_sent_comes_behind_it() -> None:
+    """What happened meanwhile may be nothing that its reader wants, and nothing else may come for a long time."""
+    events, began, may_go_on = EventStream(), asyncio.Event(), asyncio.Event()
+
+    async def write(texts: Any) -> None:
+        began.set()
+        await may_go_on.wait()
+
+    gateway: Any = SimpleNamespace(platform=SimpleNamespace(events=events))
+    socket: Any = SimpleNamespace(scope={"extensions": {FRAMES: write}})
+    connection: Any = websocket._Connection(gateway, socket, Principal("reader", "read"), "here")  # pyright: ignore[reportPrivateUsage]
+    connection._left_out = iter([TurnText("r-1", "the last of them")])
+    sender = asyncio.create_task(connection._forward())
+    await began.wait()
+    events.publish("fleet", SpecialistGone("apollo-ai", 0.0))
+    answer = asyncio.create_task(connection._until_sent())
+    await asyncio.sleep(0)
+    may_go_on.set()
+    async with asyncio.timeout(WAIT_S / 10):
+        await answer
     sender.cancel()
     await asyncio.gather(sender, return_exceptions=True)
 
