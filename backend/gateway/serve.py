@@ -216,28 +216,28 @@ async def _serve(
         TektonError: It cannot serve; `conflict` when another gateway has come under its name.
     """
     ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    opened = await _open(home, host, port, environment, place)
+    _on_signals(ended)
+    port = opened.listener.getsockname()[1]  # the same again, whichever it was
     held: Held | None = None
-    while True:
-        try:
-            opened = await _open(home, host, port, environment, place)
-        except TektonError as error:
+    try:
+        while opened is not None:
+            before, held = held, None
+            held = await _serve_one(opened, home, ready, place, ended, before)
             if held is None:
-                raise
-            if not isinstance(error, StoreFailed):
-                _tell_lost(held)
-                raise
-            log.error("this gateway cannot come back yet: %s", error.message)
-            await asyncio.wait([ended], timeout=COME_BACK_S)
-            if ended.done():
-                _tell_lost(held)
                 return
-            continue
-        if held is None:
-            _on_signals(ended)
-        port = opened.listener.getsockname()[1]  # the same again, whichever it was
-        held = await _serve_one(opened, home, ready, place, ended, held)
-        if held is None:
-            return
+            opened = None
+            while opened is None and not ended.done():
+                try:
+                    opened = await _open(home, host, port, environment, place)
+                except StoreFailed as error:
+                    log.error("this gateway cannot come back yet: %s", error.message)
+                    await asyncio.wait([ended], timeout=COME_BACK_S)
+    finally:
+        # Not between two incarnations: who looks for this backend finds that it lives.
+        home.facts_of(place).unlink(missing_ok=True)
+        if held is not None:
+            _tell_lost(held)
 
 
 class _Opened(NamedTuple):
@@ -309,10 +309,10 @@ async def _serve_one(
     if held is not None:
         platform.error_log.record("cluster", "backend_lost", BEGAN_ANEW.format(count=len(held.answers)))
         await platform.take(held)
-    _write_facts(home.facts_of(place), platform, url, listener, cert)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
     begins_anew = False
     try:
+        _write_facts(home.facts_of(place), platform, url, listener, cert)
         ready.serving(url)
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
         begins_anew = cluster is not None and bool(cluster.fenced) and not cluster.replaced
@@ -331,7 +331,6 @@ async def _serve_one(
         if gateway.tracing is not None:
             await asyncio.to_thread(gateway.tracing.close)
         await serving
-        home.facts_of(place).unlink(missing_ok=True)
         ended.remove_done_callback(end)
         if not begins_anew:
             log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")

@@ -26,6 +26,8 @@ class StoreLater(Generic[K, T]):
         self.waiting: dict[K, T] = {}
         self._store, self._what = store, what
         self._closing = asyncio.Event()
+        self._storing = asyncio.Lock()
+        """Held while records are stored: two tries at once would store one twice."""
         self._task: asyncio.Task[None] | None = None
 
     def keep(self, key: K, record: T) -> None:
@@ -69,15 +71,16 @@ class StoreLater(Generic[K, T]):
 
     async def _store_waiting(self) -> bool:
         """Store what waits, oldest first; return whether nothing waits any more."""
-        while self.waiting:
-            key, record = next(iter(self.waiting.items()))
-            try:
-                await self._store(record)
-            except Exception as error:
-                # The others would fail alike, and wait behind it so that they are stored in their order.
-                log.warning("%d %s are still not stored: %s", len(self.waiting), self._what, error)
-                return False
-            # Another may have come in its place while it was stored, and the owner may have given it up.
-            if self.waiting.get(key) is record:
-                del self.waiting[key]
-        return True
+        async with self._storing:
+            while self.waiting:
+                key, record = next(iter(self.waiting.items()))
+                try:
+                    await self._store(record)
+                except Exception as error:
+                    # The others would fail alike, and wait behind it so that they are stored in their order.
+                    log.warning("%d %s are still not stored: %s", len(self.waiting), self._what, error)
+                    return False
+                # Another may have come in its place while it was stored, and the owner may have given it up.
+                if self.waiting.get(key) is record:
+                    del self.waiting[key]
+            return True

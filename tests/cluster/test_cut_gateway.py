@@ -193,6 +193,7 @@ async def test_one_that_finds_the_store_gone_again_comes_back_when_that_does(
     await pair.fault("full")  # it can be read there that it was declared dead, and not be entered anew
     lines[1].whole.set()
     await pair.says(1, "cannot come back yet")
+    assert pair.facts(1)["pid"] == pair.processes[1].pid, "who looks for it finds that it lives"
     await pair.mend("full")
     await pair.says(1, "tekton serves", times=2)
     [answer] = await cut.stored("kept")

@@ -81,3 +81,21 @@ async def test_what_the_store_refuses_stays_in_its_order_until_the_close(store: 
     store.through.set()
     await later.close()
     assert store.taken == ["0", "1", "2"]
+
+
+async def test_what_is_taken_from_another_store_is_stored_once_though_more_comes_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0)
+    later: StoreLater[int, str] = StoreLater(store.take, "records")
+    taking = asyncio.create_task(later.take({1: "of another"}))
+    await store.begun.wait()
+    store.begun.clear()
+    later.keep(2, "of this one")
+    for _ in range(20):  # in which its own try would begin
+        await asyncio.sleep(0)
+    assert not store.begun.is_set()
+    store.through.set()
+    await taking
+    await later.close()
+    assert store.taken == ["of another", "of this one"] and not later.waiting
