@@ -1,6 +1,8 @@
-"""Every text of our own themes can be read on every ground it stands on."""
+"""Every text of our own themes can be read on every ground it stands on, and every theme can be chosen."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 from rich.color import Color as TerminalColor
@@ -9,8 +11,11 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
+from tekton_tui.app import TektonApp
 from tekton_tui.runtime.themes import THEMES
 from tekton_tui.runtime.tokens import cursor_of, tokens_from
+from tests.tui.conftest import settle
+from tests.tui.fake_client import FakeClient, answer, live, team
 
 TEXTS = (
     "foreground",
@@ -135,3 +140,23 @@ def test_every_token_is_read_on_the_grounds_it_is_drawn_on(theme: Theme, deep: b
             if ratio < (READABLE if tone in SPOKEN else LARGE):
                 weak.append((tone, ground, round(ratio, 2)))
     assert weak == []
+
+
+async def test_every_theme_that_can_be_chosen_draws_every_place(
+    console: Callable[..., tuple[TektonApp, FakeClient]],
+) -> None:
+    """Textual's own give `auto` for some greys, which is no colour of a border."""
+    app, client = console(live("apollo"), live("numa"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot, 1)
+        client.send(team("t1", "Name a risk.", "apollo", "numa"))
+        for name in ("apollo", "numa"):
+            client.send(*answer(f"t1/{name}-ai", f"{name}-ai", "s-team", "", "Late.", group="t1"))
+        for key in "612345":
+            await pilot.press(key)
+            await settle(pilot, 1)
+        for at, theme in enumerate(sorted(app.available_themes)):
+            app.theme = theme
+            await pilot.press(str(1 + at % 6))
+            await settle(pilot, 1)
+            assert app.is_running and app.current_theme.name == theme

@@ -108,7 +108,7 @@ class Plot(Widget):
     DEFAULT_CSS = """
     Plot { width: 1fr; height: 1fr; border: round $panel; border-title-color: $text-muted; border-subtitle-color: $text-disabled;
            padding: 0 1; }
-    Plot:hover { border: round $text-disabled; }
+    Plot:hover { border: round $foreground-muted; }
     """
 
     def __init__(self, fleet: FleetStore, series: Series) -> None:
