@@ -248,6 +248,25 @@ def test_answers_agree_that_name_the_same_things_and_the_question_does_not_count
         ("Agree: everybody but penia", {}),
         ("Apollo and Penia agree: the broker.", {}),
         ("No view: all but\npenia", {}),
+        ("Object: apollo (she contradicts penia on the price)", {"apollo": "objects"}),
+        (
+            "Object: apollo, because penia is wrong; tekton_core too",
+            {"apollo": "objects", "tekton_core": "objects"},
+        ),
+        ("Agree: [apollo] and `penia`, in part", {"apollo": "agrees", "penia": "agrees"}),
+        ("Agree: apollo penia\nObject: None", {"apollo": "agrees", "penia": "agrees"}),
+        (
+            "### Agree:\n\n- apollo\n* **Penia**: the price\n\nObject:\n1. tekton_core, unlike apollo",
+            {"apollo": "agrees", "penia": "agrees", "tekton_core": "objects"},
+        ),
+        ("- Agree:\n  - apollo\n- No view:\n  - penia", {"apollo": "agrees", "penia": "no view"}),
+        ("Agree:\n- nobody\n\nSee also:\n- penia", {}),
+        (
+            "✅ Agree：apollo、penia\n❌ Objections: tekton_core",
+            {"apollo": "agrees", "penia": "agrees", "tekton_core": "objects"},
+        ),
+        ("I agree: apollo is right", {}),
+        ("Agree: " + "apollo, " * 2_000, {"apollo": "agrees"}),
     ],
 )
 def test_how_members_stand_to_a_joint_answer_is_read_where_it_says_so_and_once(

@@ -10,8 +10,9 @@ it finds those who name the same thing, and cannot tell yes from no. No model is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import takewhile
 from typing import Final, Literal
 
 MAX_TERMS: Final = 40
@@ -29,10 +30,12 @@ JOINT_ASKED: Final = (
 """What whoever writes a joint answer is told; `stances` reads the three lines."""
 
 _STANCES: Final[dict[str, Stance]] = {"agree": "agrees", "object": "objects", "no view": "no view"}
-_DECORATION: Final = " \t*_#->•·1234567890.)"
 _EXCEPT: Final = {"but", "except", "not"}
 """Words that turn who is named into who is not meant."""
-_stance_words: Final = re.compile(r"\b(agree|object|no view)\w{0,3}\W{0,3}:", re.IGNORECASE).split
+_stance_words: Final = re.compile(r"\b(agree|object|no view)\w{0,4}\W{0,3}[:：]", re.IGNORECASE).split
+_remarks: Final = re.compile(r"\([^()]*\)?").sub
+_parts: Final = re.compile(r"[,;、，；/&:：]|\band\b").split
+_item: Final = re.compile(r"\s*(?:[-*+•·]|\d+[.)])\s").match
 _names: Final = re.compile(r"\w+(?:[-.]\w+)*").findall
 _words: Final = re.compile(r"[^\W_]+(?:[-.'][^\W_]+)*").finditer
 _code: Final = re.compile(r"```.*?(?:```|\Z)", re.DOTALL).sub
@@ -81,20 +84,38 @@ def agreements(answers: Mapping[str, str], question: str) -> dict[str, set[str]]
 def stances(joint: str, names: Iterable[str]) -> dict[str, Stance]:
     """Return how members stand to a joint answer, in their order, by the lines that `JOINT_ASKED` asks for.
 
-    Who stands on none of them is left out, and so is who stands on two: a small model writes all names on each.
+    Named is who a part of such a line begins with: what is said of somebody may name others. A line without any text has
+    its names in the list below it. Who stands on none of them is left out, and so is who stands on two: a small model
+    writes all names on each.
     """
     known = {name.casefold(): name for name in names}
     found: dict[str, set[Stance]] = {}
+    above: Stance | None = None  # what a list of names stands below
     for line in joint.splitlines():
+        said: list[tuple[Stance, str]] = []
+        item = _item(line)
         before, *rest = _stance_words(line)
-        if before.strip(_DECORATION):
-            continue
-        for word, said in zip(rest[::2], rest[1::2], strict=True):
-            named = set(_names(said.casefold()))
-            if named.isdisjoint(_EXCEPT):
-                for name in known.keys() & named:
-                    found.setdefault(known[name], set()).add(_STANCES[word.casefold()])
+        if rest and not any(map(str.isalpha, before)):
+            said = [
+                (_STANCES[word.casefold()], text) for word, text in zip(rest[::2], rest[1::2], strict=True)
+            ]
+            above = None if any(map(str.isalnum, said[-1][1])) else said[-1][0]
+        elif item and above is not None:
+            said = [(above, line[item.end() :])]
+        elif line.strip():
+            above = None
+        for stance, text in said:
+            for name in _named(text.casefold(), known):
+                found.setdefault(known[name], set()).add(stance)
     return {name: found[name].pop() for name in known.values() if len(found.get(name, ())) == 1}
+
+
+def _named(text: str, known: Collection[str]) -> Iterator[str]:
+    """Return the names that parts of a text begin with; none where it says who is not meant."""
+    if not _EXCEPT.isdisjoint(_names(text)):
+        return
+    for part in _parts(_remarks(" ", text)):
+        yield from takewhile(known.__contains__, _names(part))
 
 
 def _terms(text: str) -> Iterator[str]:
