@@ -75,18 +75,28 @@ def entries_of(stores: Stores, sessions: Sequence[Session]) -> list[Entry]:
 
 
 def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
-    """Return the entries that match a query, the best first, and the search in all conversations; all for an empty one."""
-    if not query.strip():
+    """Return the entries that match a query, the best first, and the search in all conversations; all for an empty one.
+
+    Below that search is what has the letters of the query far apart: nearly any word finds somebody so.
+    """
+    sought = query.strip()
+    if not sought:
         return list(entries)
-    score = Matcher(query.strip()).match
-    scored = [(max(score(entry.name) * 2, score(entry.sought)), entry) for entry in entries if entry.owner]
-    found = [entry for value, entry in sorted(scored, key=lambda pair: -pair[0]) if value > 0]
-    # Its words would match nearly anything letter by letter: a whole word of it has to begin so.
-    page = [
-        entry for entry in entries if not entry.owner and f" {query.strip().lower()}" in f" {entry.words}"
-    ]
-    words = f"find “{query.strip()}” in every conversation"
-    return [*found, *page, Entry("", query.strip(), "all", words, (6, 0.0))]
+    score, lower = Matcher(sought).match, sought.lower()
+
+    def place(entry: Entry) -> tuple[int, float] | None:
+        value = max(score(entry.name) * 2, score(entry.sought))
+        if entry.name.lower().startswith(lower):
+            return 0, -value
+        if not entry.owner:  # its words are no name: a whole one has to begin so
+            return (1, 0.0) if f" {lower}" in f" {entry.words}" else None
+        if lower in entry.sought.lower():
+            return 1, -value
+        return (2 if score(entry.name) else 4, -value) if value > 0 else None
+
+    find = Entry("", sought, "all", f"find “{sought}” in every conversation", (6, 0.0))
+    placed = [(at, entry) for entry in entries if (at := place(entry)) is not None]
+    return [entry for _, entry in sorted([*placed, ((3, 0.0), find)], key=lambda pair: pair[0])]
 
 
 class SwitcherScreen(ModalScreen[Chosen]):

@@ -92,6 +92,20 @@ def test_what_matches_the_name_comes_before_what_matches_the_words(console: Make
     assert matching(entries, " ") == entries
 
 
+def test_a_word_that_is_meant_as_such_goes_before_letters_that_lie_far_apart(console: Maker) -> None:
+    app, client = console(live("apollo"), live("athena"))
+    app.stores.fleet.load(client.first)
+    entries = entries_of(app.stores, [session("s9", "numa-ai", "Which words of all?", messages=2)])
+
+    def found(query: str) -> list[str]:
+        return [entry.name if entry.owner else entry.words[:4] for entry in matching(entries, query)]
+
+    assert found("all")[:4] == ["conv", "numa", "apollo", "find"], "the name, a word, an abbreviation"
+    assert found("words")[:3] == ["numa", "conv", "find"]
+    assert found("apl")[0] == "apollo" and found("the")[0] == "athena", "what lies in a name is meant as well"
+    assert found("rename")[:2] == ["conv", "find"] and found("friday") == ["find"]
+
+
 async def test_words_that_nobody_is_called_are_sought_in_every_conversation(console: Maker) -> None:
     app, client = await opened(console)
     async with app.run_test(size=(80, 24)) as pilot:
