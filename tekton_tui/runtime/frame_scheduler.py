@@ -59,7 +59,7 @@ class FrameScheduler:
         self._last: weakref.WeakKeyDictionary[FrameClient, float] = weakref.WeakKeyDictionary()
         self._handle: asyncio.TimerHandle | None = None
         self._due_at = self._ticked_at = self._paused_until = 0.0
-        # Ticks run in the app's own context, in which Textual finds the app; a frame may be requested from any task.
+        # Ticks run in the context in which this is made; a frame may be requested from any task.
         self._context = contextvars.copy_context()
         self.ticks = 0
         """Ticks so far; constant while the console is idle."""
@@ -110,7 +110,7 @@ class FrameScheduler:
             self._handle.cancel()
         self._due_at = at
         delay = max(0.0, at - perf_counter())
-        # in the context of the app: whoever asked for the frame may be a task that has ended
+        # in our own context: whoever asked for the frame may be a task that has ended
         self._handle = asyncio.get_running_loop().call_later(delay, self._tick, context=self._context)
 
     def _tick(self) -> None:
@@ -121,12 +121,14 @@ class FrameScheduler:
             return
         late, self._ticked_at = now - self._due_at, now
         self.ticks += 1
-        self._draw(now)
-        if self._waiting:
-            done = perf_counter()
-            # Twice the time that a tick took, its lateness included, stays free: drawing takes a third of the loop at most.
-            rest = min(SLOWEST_TICK_S, max(TICK_S, 2 * (late + done - now)))
-            self._arm(max(now + rest, min(self._waiting.values())))
+        try:
+            self._draw(now)
+        finally:  # who waits behind a client that fails is drawn all the same
+            if self._waiting:
+                done = perf_counter()
+                # Twice the time that a tick took, its lateness included, stays free: drawing takes a third of the loop at most.
+                rest = min(SLOWEST_TICK_S, max(TICK_S, 2 * (late + done - now)))
+                self._arm(max(now + rest, min(self._waiting.values())))
 
     def _draw(self, now: float) -> None:
         """Give frames to the clients whose turn it is until the slice is used up; urgent ones always draw."""

@@ -275,6 +275,8 @@ class Canvas:
 
 def on_terminal(widget: Widget) -> bool:
     """Return whether any of a widget is on the terminal: only then is it drawn."""
+    if not widget.is_attached:  # it is being removed, and text of its turn came still
+        return False
     app = app_of(widget)
     try:
         screen = widget.screen

@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter, thread_time
 
-from tekton_tui.runtime.frame_scheduler import INPUT_PAUSE_S, LONGEST_INPUT_PAUSE_S, SLICE_S, FrameScheduler
+from textual.app import App, ComposeResult
+
+from tekton_tui.runtime.frame_scheduler import (
+    INPUT_PAUSE_S,
+    LONGEST_INPUT_PAUSE_S,
+    SLICE_S,
+    FrameScheduler,
+)
+from tekton_tui.transcript import Entry, Look, Transcript
 
 
 class Client:
@@ -122,3 +130,41 @@ async def test_who_went_away_is_not_drawn() -> None:
     scheduler.forget(gone)
     await until(lambda: not scheduler.running)
     assert stays.drawn and not gone.drawn
+
+
+async def test_who_cannot_be_drawn_keeps_no_other_from_its_frame() -> None:
+    reported: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context.get("exception")))
+    scheduler = FrameScheduler()
+    broken, crowd = Client(scheduler), [Client(scheduler) for _ in range(18)]
+    broken.frame = lambda: reported[2]  # type: ignore[method-assign, assignment]
+    for client in (broken, *crowd):
+        scheduler.request(client)
+    await until(lambda: not scheduler.running)
+    assert [len(client.drawn) for client in crowd] == [1] * 18
+    assert [type(error) for error in reported] == [IndexError]
+
+
+class Lane(App[None]):
+    """Makes its scheduler as the console does: before it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame_scheduler = FrameScheduler()
+
+    def compose(self) -> ComposeResult:
+        yield Transcript(look=Look(header=False), bar=False)
+
+
+async def test_text_for_what_was_taken_off_the_screen_is_not_drawn() -> None:
+    app, failed = Lane(), list[object]()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failed.append(context))
+        view = app.query_one(Transcript)
+        view.begin(Entry("s", "apollo", "answer", ""))
+        await view.remove()
+        view.append_text("s", "late")
+        await until(lambda: not app.frame_scheduler.running)
+    assert failed == []
