@@ -310,11 +310,12 @@ async def _serve_one(
         platform.error_log.record("cluster", "backend_lost", BEGAN_ANEW.format(count=len(held.answers)))
         await platform.take(held)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="gateway")
+    fence = asyncio.create_task(platform.declared_dead.wait(), name="fence")
     begins_anew = False
     try:
         _write_facts(home.facts_of(place), platform, url, listener, cert)
         ready.serving(url)
-        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, stop, fence], return_when=asyncio.FIRST_COMPLETED)
         begins_anew = cluster is not None and bool(cluster.fenced) and not cluster.replaced
     finally:
         # only a `Shutdown` that says so stops the fleet; a signal, or a server that failed, leaves it to the next backend
@@ -331,10 +332,13 @@ async def _serve_one(
         if gateway.tracing is not None:
             await asyncio.to_thread(gateway.tracing.close)
         await serving
+        fence.cancel()
         ended.remove_done_callback(end)
+        # Who asks it to end while it closes is answered, and means all of it.
+        begins_anew = begins_anew and not stop.done() and not ended.done()
         if not begins_anew:
             log.info("ended; the fleet was %s", "stopped" if stop_fleet else "left running")
-    if begins_anew and not ended.done():
+    if begins_anew:
         return platform.held()
     _tell_lost(platform.held())
     if cluster is not None and cluster.fenced and cluster.replaced:

@@ -384,6 +384,4 @@ class _LocalGateway:
         self._platform.error_log.count_again(count)
 
     def stop(self) -> None:
-        stop = self._platform.stop_asked
-        if stop is not None and not stop.done():
-            stop.set_result(False)
+        self._platform.declared_dead.set()

@@ -107,6 +107,8 @@ class Platform:
     """The same by a clock that nobody sets."""
     stop_asked: asyncio.Future[bool] | None = None
     """Resolves to whether the fleet is stopped too, once a client asked the backend to end."""
+    declared_dead: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once another gateway declared this one dead: it may write nothing any more, and has to end."""
 
     def secrets(self) -> list[str]:
         """Return what must never leave the platform as text: its token and the keys in its environment."""
