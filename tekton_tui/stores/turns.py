@@ -123,7 +123,7 @@ class TurnStore:
     def restore(self, event: TurnText) -> None:
         """Put what a snapshot left out before the text of its turn, which may have ended since."""
         turn = self._shortened.pop(event.request_id, None)
-        if turn is None:
+        if turn is None or not turn.left_out:  # memory may have given all of it meanwhile
             return
         turn.text.insert(0, event.content)
         turn.reasoning.insert(0, event.reasoning)

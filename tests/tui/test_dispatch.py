@@ -18,7 +18,7 @@ from backend.schema.events import (
     TurnText,
 )
 from backend.schema.frames import StreamChunk, StreamEnd, StreamMetadata, StreamToolCall, Usage
-from backend.schema.records import ActiveTurn
+from backend.schema.records import ActiveTurn, StoredMessage
 from tekton_tui.dispatch import dispatch
 from tekton_tui.stores import Stores
 from tests.tui.fake_client import NOW, live, row, snapshot
@@ -125,3 +125,13 @@ def test_an_answer_that_ended_before_its_text_came_is_read_from_memory_after_a_f
     facts = StreamMetadata(9, 9, 1.9, "apollo-ai", "m", "stop", Usage(20, 9), 210.0)
     dispatch(stores, [StreamEnd("r1", facts), snapshot(live("apollo"))])
     assert turn.unseen and stores.turns.catching_up == 0
+
+
+def test_text_on_its_way_is_not_put_before_what_memory_gave_whole() -> None:
+    """As where another end of its turn was told than memory has, and the view reads it anew."""
+    stores = Stores()
+    dispatch(stores, [snapshot(live("apollo"), turns=[cut_turn("three ", 8)])])
+    turn = stores.turns.turns["r1"]
+    turn.recall(StoredMessage(1, "s", "apollo-ai", "assistant", "one two three four", NOW, "r1"))
+    dispatch(stores, [TurnText("r1", "one two ")])
+    assert turn.content == "one two three four" and stores.turns.catching_up == 0
