@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -36,6 +38,10 @@ TONES = {
     "foreign-port": "text-error",
 }
 """Theme variable of each state's colour; the symbol and the word always stand beside it."""
+_LOGGED = re.compile(
+    r"(?P<day>\d{4}-(?P<month>0[1-9]|1[0-2])-\d\d) (?P<clock>\d\d:\d\d:\d\d)(?:,\d+)?(?= )", re.ASCII
+).match
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 TICKING = ("busy", "starting", "stopping")
 """States whose words count seconds."""
 AGING = ("exited", "killed")
@@ -75,6 +81,16 @@ def age(moment: float, now: float | None = None) -> str:
         return "–"
     seconds = (gateway_time() if now is None else now) - moment
     return "now" if seconds < 60 else span(seconds)
+
+
+def log_words(line: str) -> str:
+    """Return a line of a process's log with its time as a clock; the day is said where it is not today."""
+    if (found := _LOGGED(line)) is None:
+        return line
+    today = time.strftime("%Y-%m-%d", time.localtime(gateway_time()))
+    day, clock = found["day"], found["clock"]
+    month = _MONTHS[int(found["month"]) - 1]
+    return f"{'' if day == today else f'{day[8:]} {month} '}{clock}{line[found.end() :]}"
 
 
 def size(count: float) -> str:

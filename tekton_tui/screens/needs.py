@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual.app import ComposeResult
@@ -19,6 +20,7 @@ from backend.schema.states import LIVE
 from backend.schema.tools import QUESTION, Ask
 from tekton_tui.commands import Commands
 from tekton_tui.commands.navigator import Choice
+from tekton_tui.formatting import log_words
 from tekton_tui.runtime.latest import Latest
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.ask import AskDialog, AskText, ask_body
@@ -369,13 +371,7 @@ class NeedsPane(Vertical):
         for number in item.errors:
             record = self._stores.errors.records.get(number)
             if record is not None and record.evidence:
-                lines += [
-                    literal(""),
-                    *(
-                        literal(one_line(line, 400), "$text-muted")
-                        for line in record.evidence.splitlines()[-8:]
-                    ),
-                ]
+                lines += [literal(""), *_logged(record.evidence.splitlines()[-8:])]
         return lines
 
     def on_needs_list_chosen(self) -> None:
@@ -496,5 +492,8 @@ def _exchange(read: MessageList, request_id: str) -> list[Content]:
 
 
 def _log(read: LogText) -> list[Content]:
-    lines = (literal(one_line(line, 400), "$text-muted") for line in read.lines)
-    return [literal("its log", "$text-primary"), *lines] if read.lines else []
+    return [literal("its log", "$text-primary"), *_logged(read.lines)] if read.lines else []
+
+
+def _logged(lines: Sequence[str]) -> list[Content]:
+    return [literal(one_line(log_words(line), 400), "$text-muted") for line in lines]

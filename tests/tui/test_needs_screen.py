@@ -173,10 +173,18 @@ async def test_ages_are_by_the_gateway_s_clock_wherever_this_machine_s_stands(
     assert pages[10_800.0] == pages[0.0] == pages[-10_800.0]
 
 
+LOG = [
+    "2026-11-17 23:59:58,004 INFO backend.worker: ready",
+    "2026-11-18 11:05:00,120 ERROR backend.worker: it fell over",
+    "Traceback of 2026-11-18 11:05:00,120",
+    "ModuleNotFoundError: tools",
+]
+
+
 async def test_the_card_shows_what_tells_more_of_an_item_and_nothing_of_another_one(console: Maker) -> None:
     app, client = console(live("athena"), row("ergon", state="exited", exit_code=3, since=NOW - 60))
     client.first.attention = [DOWN, DONE]
-    client.answers[GetLogs] = LogText("ergon-ai", "", ["Traceback", "ModuleNotFoundError: tools"])
+    client.answers[GetLogs] = LogText("ergon-ai", "", LOG)
     said = [
         message(1, "you", "Is the date right?", request_id="r1"),
         message(
@@ -192,6 +200,13 @@ async def test_the_card_shows_what_tells_more_of_an_item_and_nothing_of_another_
         await settle(pilot)
         await pilot.press("4")
         await until(pilot, lambda: "ModuleNotFoundError: tools" in screen_text(app))
+        rows = [row.strip("│┃ ") for row in screen_text(app).splitlines()]
+        at = rows.index("its log")
+        assert rows[at + 1 : at + 4] == [
+            "17 Nov 23:59:58 INFO backend.worker: ready",
+            "11:05:00 ERROR backend.worker: it fell over",
+            "Traceback of 2026-11-18 11:05:00,120",
+        ]
         await pilot.press("down")
         await until(pilot, lambda: "Three tasks need the same two people." in screen_text(app))
         text = screen_text(app)
