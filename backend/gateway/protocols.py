@@ -265,8 +265,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self._heard_at = self.loop.time()
-        # Nothing waits before the kernel: what is written next goes as soon as what was written before has.
-        self.transport.set_write_buffer_limits(high=0)
+        # Nothing waits before the kernel: what is written next goes as soon as what was written before has. With TLS the
+        # loop's own buffer is never empty in that sense: a writer would wait for ever.
+        self.transport.set_write_buffer_limits(
+            high=UNSENT_BYTES if transport.get_extra_info("ssl_object") else 0
+        )
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with contextlib.suppress(OSError):

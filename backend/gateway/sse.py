@@ -189,24 +189,24 @@ async def own_events(subscription: Subscription) -> AsyncIterator[list[Event]]:
         ) from lost
 
 
-async def turn_events(turn: Turn, subscription: Subscription, first: int) -> AsyncGenerator[list[Event]]:
+async def turn_events(
+    turn: Turn, subscription: Subscription, first: int = 0, *, whole: bool = False
+) -> AsyncGenerator[list[Event]]:
     """Yield a turn's events from chunk `first` on to its end: those that came, and those to come.
 
-    What the event log holds no more the turn itself still has: its text and its end. Nothing comes twice.
+    What the event log holds no more the turn itself still has: its text and its end. Nothing comes twice. `whole` says that
+    the subscription began before the turn, so that all its events come by it, each beside the text it belongs to.
     """
-    there = first
+    there, behind = first, not whole
     while True:
-        early: list[Event] = [
-            StreamChunk(turn.request_id, piece, index)
-            for index, piece in enumerate(turn.pieces(there), there)
-        ]
-        there = max(there, turn.chunks)  # later ones come as events
-        if turn.done.done():
-            early.append(last_frame(turn.done.result()))
-        if early:
-            yield early
-        if turn.done.done():
-            return
+        if behind:
+            early = _came(turn, there)
+            there = max(there, turn.chunks)  # later ones come as events
+            if early:
+                yield early
+            if turn.done.done():
+                return
+        behind = True
         with suppress(EventsMissed):
             async for events in own_events(subscription):
                 fresh: list[Event] = []
@@ -226,6 +226,14 @@ async def turn_events(turn: Turn, subscription: Subscription, first: int) -> Asy
                     yield fresh
                 if ended:
                     return
+
+
+def _came(turn: Turn, first: int) -> list[Event]:
+    """Return what came of a turn from chunk `first` on, and its end, from what the turn itself has."""
+    came: list[Event] = [
+        StreamChunk(turn.request_id, piece, index) for index, piece in enumerate(turn.pieces(first), first)
+    ]
+    return [*came, last_frame(turn.done.result())] if turn.done.done() else came
 
 
 async def chat_frames(

@@ -217,7 +217,9 @@ async def _chat(gateway: Gateway, asked: Asked, ai_id: str, request_id: str) -> 
         turn = await platform.turns.start(order)
         running = True
         # of calls that were missed nothing else would tell
-        async for events in own_events(subscription) if offered else turn_events(turn, subscription, 0):
+        async for events in (
+            own_events(subscription) if offered else turn_events(turn, subscription, whole=True)
+        ):
             batch: Batch = []
             for event in events:
                 if isinstance(event, frames.StreamChunk):
