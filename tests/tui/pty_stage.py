@@ -198,8 +198,10 @@ class Stage(FakeClient):
     def do_renamed(self, session_id: str, name: str, title: str) -> None:
         self.send(SessionChanged(session(session_id, f"{name}-ai", title=title)))
 
-    def do_removed(self, session_id: str) -> None:
-        """Somebody deletes a conversation."""
+    def do_removed(self, session_id: str, then: str = "") -> None:
+        """Somebody deletes a conversation; `then` is the one each goes on in, if that is another."""
+        if then:
+            self.answers[GetHistory] = lambda params: History(params.specialist_id, then, [])
         self.answers[ListMessages] = TektonError(f"There is no session {session_id}", code="not_found")
         self.send(SessionRemoved(session_id))
 

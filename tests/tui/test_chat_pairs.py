@@ -161,6 +161,22 @@ def test_a_conversation_that_is_deleted_while_it_is_answered_makes_room_for_the_
         assert '"a draft"' in sent
 
 
+def test_what_was_held_of_a_conversation_that_is_deleted_is_held_of_the_next() -> None:
+    with ready() as console:
+        asked_twice(console)
+        escape(console)
+        assert "1 held" in console.text
+        console.tell("end", "tui-1", "apollo", "cancelled")
+        console.tell("removed", "s-apollo-ai", "s-new")
+        console.wait_for("was deleted")
+        console.rest(READ_S)
+        assert "1 held" in console.text and "second" in console.text
+        console.type("\r")
+        console.rest(READ_S)
+        (sent,) = console.calls("Chat")
+        assert '"second"' in sent and '"s-new"' in sent and "held" not in console.text
+
+
 def test_a_deleted_conversation_of_earlier_gives_way_to_the_one_there_is() -> None:
     with ready(("history", "apollo", 2)) as console:
         open_talk(console)

@@ -43,6 +43,7 @@ class QueueRows(Static):
 
     def on_mount(self) -> None:
         self._commands.drafts.restore(self._place, self._restore)
+        self._commands.controller.stores.session_removed.subscribe_widget(self, self._removed)
 
     def on_resize(self) -> None:
         self._draw()
@@ -95,6 +96,14 @@ class QueueRows(Static):
                 self._commands.chat.cancel(turn.request_id)
                 return _held_of(turn)
         return None
+
+    def _removed(self, session_id: str) -> None:
+        """Keep what was held of a conversation that was deleted: it goes to the one that is shown when it is sent."""
+        if any(held.session_id == session_id for held in self._all_held):
+            self._all_held = [
+                Held(held.text) if held.session_id == session_id else held for held in self._all_held
+            ]
+            self._keep()
 
     def _drop(self, held: Held) -> Held:
         self._all_held = [each for each in self._all_held if each is not held]
