@@ -47,7 +47,7 @@ def test_what_waits_goes_on_when_the_console_is_closed_and_what_is_held_comes_ba
         console.wait_for("Leave running")
         console.rest(READ_S)
         console.type(f"{LEFT}{LEFT}\r")
-        console.process.wait(10)
+        console.wait()
         assert console.calls("Cancel", "Kill") == []
     with ready() as console:
         asked_twice(console)
