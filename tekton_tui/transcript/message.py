@@ -101,8 +101,8 @@ class Message:
         row = row._replace(at=len(self.entry.text))
         tools.append(row)
         self._end_segment()
-        self._wait()
         self.pieces.append(ToolPiece(row))
+        self._wait()
         self._tops = None
 
     def _tool(self, number: int) -> ToolPiece:
@@ -296,8 +296,8 @@ class Message:
             self._reasoning.running = self.streaming and not self.entry.text and not self.entry.tools
             if self._reasoning.running and not self.entry.thought_since:
                 self.entry.thought_since = gateway_time()
-            self._wait()
             self.pieces.insert(1 if self.look.header else 0, self._reasoning)
+            self._wait()
         self._reasoning.add(text)
 
     def _match_blocks(self) -> None:
@@ -330,11 +330,10 @@ class Message:
         return count <= len(blocks) and self._bodies[-1].block is blocks[count - 1]
 
     def _wait(self) -> None:
-        """Hold the place of an answer that has not begun."""
-        begun = bool(self.entry.text or self.entry.tools)
-        if self._reasoning is not None and begun:
+        """Hold the place of an answer of which there is nothing to show yet: it may begin with an empty line."""
+        if self._reasoning is not None and (self.entry.text or self.entry.tools):
             self._reasoning.end()
-        if self.streaming and not begun and self._reasoning is None:
+        if self.streaming and all(isinstance(piece, Header | Waiting) for piece in self.pieces):
             if self._waiting is None:
                 self._waiting = Waiting()
                 self.pieces.append(self._waiting)

@@ -185,3 +185,19 @@ def test_search_finds_the_newest_first_and_walks_both_ways() -> None:
     assert search.newest == Hit(989, 0) and search.count == 11
     assert search.after(Hit(89, 0)) == Hit(980, 0) and search.before(Hit(980, 0)) == Hit(89, 0)
     assert search.before(Hit(89, 0)) is None and search.after(Hit(989, 0)) is None
+
+
+@given(
+    st.lists(st.sampled_from(["\n", " ", "```", "`", "#", "-", "\x1b[0m", "word", "\u200b"]), max_size=6),
+    st.booleans(),
+)
+def test_an_answer_has_rows_however_little_of_it_has_come(pieces: list[str], ended: bool) -> None:
+    """In a lane, which has no header, text without anything to show yet is a place that waits."""
+    message = Message(Entry("s", "apollo", "answer", ""), Look(header=False), streaming=True)
+    for piece in pieces:
+        message.write(piece)
+        message.settle_pending()
+        assert [message.row(row, 40) for row in range(message.height(40))]
+    if ended:
+        message.finish()
+        assert [message.row(row, 40) for row in range(message.height(40))]
