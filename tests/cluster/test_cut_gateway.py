@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -198,6 +199,19 @@ async def test_one_that_finds_the_store_gone_again_comes_back_when_that_does(
     await pair.says(1, "tekton serves", times=2)
     [answer] = await cut.stored("kept")
     assert answer["content"] == cut.told["kept"]["content"]
+
+
+async def test_one_that_is_ended_while_it_waits_for_the_store_names_what_ends_with_it(
+    pair: Pair, lines: dict[int, Line]
+) -> None:
+    await Cut(pair, lines[1]).begin("lost")
+    await pair.fault("full")
+    lines[1].whole.set()
+    await pair.says(1, "cannot come back yet")
+    pair.signal(1, signal.SIGTERM)
+    code, words = await pair.ended(1)
+    assert code == 0 and words.count("confirmed and never stored are lost: lost") == 1
+    assert not pair.home.facts_of(1).exists()
 
 
 async def test_one_that_cannot_come_back_names_what_ends_with_it(pair: Pair, lines: dict[int, Line]) -> None:
