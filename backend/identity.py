@@ -21,7 +21,7 @@ START_TOLERANCE_S = 1.5
 
 
 class Identity(Struct, frozen=True):
-    """A process. `start` in unix seconds; `ticks` since the boot with id `boot`, 0 and empty if unknown."""
+    """A process. `start` in unix seconds; `ticks` since the boot with id `boot`, 0 and empty if unknown, each by itself."""
 
     pid: int
     start: float
@@ -29,11 +29,11 @@ class Identity(Struct, frozen=True):
     boot: str = ""
 
     def still_lives(self) -> bool:
-        """Return whether this very process lives. Setting the machine's clock does not matter where ticks are known."""
+        """Return whether this very process lives. Setting the machine's clock does not matter where ticks and boot are known."""
         found = identify(self.pid)
         if found is None:
             return False
-        if self.ticks and found.ticks:
+        if self.ticks and self.boot and found.boot:
             return (found.ticks, found.boot) == (self.ticks, self.boot)
         return abs(found.start - self.start) < START_TOLERANCE_S
 
@@ -101,4 +101,4 @@ def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return "unknown"
+        return ""

@@ -40,6 +40,14 @@ def test_a_clock_that_was_set_hides_no_process() -> None:
     assert not entry_alive(msgspec.structs.replace(entry, metadata=other_boot))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells ticks")
+def test_a_boot_that_one_of_two_could_not_read_hides_no_process() -> None:
+    """As where one of them is confined, and may not read it; ticks of an unknown boot prove nothing either."""
+    me = own_identity()
+    assert Identity(me.pid, me.start, me.ticks, "").still_lives()
+    assert not Identity(me.pid, me.start - 3600, me.ticks, "").still_lives()
+
+
 def test_a_zombie_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert child.stdout is not None
