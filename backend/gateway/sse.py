@@ -200,11 +200,11 @@ async def turn_events(
     there, behind = first, not whole
     while True:
         if behind:
-            early = _came(turn, there)
+            over, early = turn.done.done(), _came(turn, there)
             there = max(there, turn.chunks)  # later ones come as events
             if early:
                 yield early
-            if turn.done.done():
+            if over:  # not as it is now: it may have ended while the client took what had come
                 return
         behind = True
         with suppress(EventsMissed):
@@ -406,9 +406,10 @@ async def _team_events(run: TeamRun, subscription: Subscription) -> AsyncGenerat
     """Yield what came of a team turn so far, and then its events to its end."""
     told = _Told()
     while True:
+        over = run.done.done()
         if early := told.rest(run.so_far()):
             yield early
-        if run.done.done():
+        if over:
             return
         with suppress(EventsMissed):  # the run has what they told
             async for events in own_events(subscription):

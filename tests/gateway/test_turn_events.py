@@ -44,6 +44,23 @@ async def test_what_came_before_it_was_read_keeps_its_place_among_the_others(cam
     assert [event.content for event in seen if isinstance(event, StreamChunk)] == [c.content for c in CHUNKS]
 
 
+async def test_a_turn_that_ends_while_what_came_of_it_is_sent_is_read_to_its_end() -> None:
+    """A client that reads slowly holds up what had come; the stream ended behind it, without the rest and without its end."""
+    stream, under_way = EventStream(), turn(2)
+    subscription = stream.subscribe(["chat"])
+    for event in CHUNKS[:2]:
+        stream.publish("chat", event)
+    seen = list[Event]()
+    async for events in turn_events(under_way, subscription):
+        seen += events
+        if not under_way.done.done():
+            under_way.done.set_result(TurnOutcome("r1", "apollo-ai", "s1", "t0 t1 t2 t3 "))
+            for event in (*CHUNKS[2:], END):
+                stream.publish("chat", event)
+    assert [event.chunk_index for event in seen if isinstance(event, StreamChunk)] == list(range(4))
+    assert isinstance(seen[-1], StreamEnd)
+
+
 @pytest.mark.parametrize("first", range(4))
 async def test_who_comes_later_gets_each_chunk_once(first: int) -> None:
     stream = EventStream()
