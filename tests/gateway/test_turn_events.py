@@ -24,8 +24,11 @@ def turn(came: int, *, ended: bool = False) -> Any:
     done: asyncio.Future[TurnOutcome] = asyncio.get_running_loop().create_future()
     if ended:
         done.set_result(TurnOutcome("r1", "apollo-ai", "s1", "".join(c.content for c in CHUNKS[:came])))
-    pieces = [chunk.content for chunk in CHUNKS[:came]]
-    return SimpleNamespace(request_id="r1", chunks=came, pieces=lambda first: pieces[first:], done=done)
+
+    def pieces(first: int) -> list[str]:
+        return [chunk.content for chunk in CHUNKS[first:came]]
+
+    return SimpleNamespace(request_id="r1", chunks=came, pieces=pieces, done=done)
 
 
 async def told(events: Any) -> list[Event]:
