@@ -185,3 +185,13 @@ def test_words_are_found_while_an_answer_grows_and_the_reader_stays_at_the_hit()
         console.rest()
         assert transcript(console) == read
         assert console.calls("Chat", "Cancel") == []
+
+
+def test_a_terminal_that_shrinks_and_grows_in_one_moment_is_painted_anew() -> None:
+    """It forgets what it cut off, and the console hears of the size it had before."""
+    with ready() as console:
+        before = console.settled
+        for size in ((90, 20), (100, 30)):
+            console.resize(*size)
+        console.rest(READ_S)
+        assert console.settled == before
