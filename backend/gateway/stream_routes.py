@@ -14,6 +14,7 @@ from backend.gateway.context import Gateway
 from backend.gateway.openapi import RouteDoc
 from backend.gateway.routes import Endpoint, guarded, read_values
 from backend.gateway.sse_many import bulk_stream, pipeline_stream
+from backend.gateway.sse_team import team_frames
 from backend.orchestration.actions import ACTIONS
 from backend.schema.params import Chat, TeamChat
 
@@ -82,7 +83,7 @@ def _team(gateway: Gateway) -> Endpoint:
             return _nothing_more()  # members that were asked were cancelled when the reader left
         params = ACTIONS["team_chat"].read_params(await read_values(request), lax=True)
         assert isinstance(params, TeamChat)
-        return sse.stream_response(gateway, sse.team_frames(gateway, params, sse.wants_ids(request)))
+        return sse.stream_response(gateway, team_frames(gateway, params, sse.wants_ids(request)))
 
     return team
 
