@@ -102,6 +102,7 @@ class FleetPane(Vertical):
 
     def on_resize(self) -> None:
         self._fit()
+        self._show()
 
     def on_show(self) -> None:
         self._plots.draw()
@@ -119,7 +120,10 @@ class FleetPane(Vertical):
             return
         size = app_of(self).size
         narrow = size.width < NARROW
-        self.set_class(narrow, "-narrow")
+        if narrow != self.has_class("-narrow"):
+            self.set_class(narrow, "-narrow")
+            # its frame comes or goes, and it keeps its outer size: nobody else tells it that there is other room
+            self.call_after_refresh(self.query_one(DetailPane).frame)
         self._plots.fit(size.width, size.height)
         if self._zoomed:
             self._plots.add_class("-none")
@@ -271,7 +275,7 @@ class FleetPane(Vertical):
         if shown is None:
             return
         box = self.query_one("#fleet-box")
-        air = " " if self.has_class("-narrow") else ""
+        air = " " if app_of(self).size.width < NARROW else ""
         order = literal(shown.order + air, "$text-muted")
         box.border_title = Content.assemble(literal(air + shown.title), order)
         layout = "rows" if self.grid.wall else "wall"

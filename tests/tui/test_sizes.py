@@ -54,6 +54,34 @@ async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: 
             look(app, size)
 
 
+async def seen(state: str, *sizes: tuple[int, int]) -> str:
+    """Return what a place shows that was opened at the first of these sizes and is at the last one now."""
+    running, drive = STATES[state]
+    rows = busy_fleet() if running else []
+    first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
+    client = FakeClient(first)
+    app = TektonApp(client.connect)
+    async with app.run_test(size=sizes[0]) as pilot:
+        await settle(pilot)
+        await drive(app, client, pilot)
+        await settle(pilot, 10)
+        for size in sizes[1:]:
+            await pilot.resize_terminal(*size)
+            await settle(pilot, 10)
+        return screen_text(app)
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize(
+    ("before", "after"), [((80, 24), (120, 40)), ((120, 40), (80, 24))], ids=["wider", "narrower"]
+)
+@pytest.mark.parametrize("state", PLACES)
+async def test_a_place_that_was_resized_looks_as_one_that_was_opened_so(
+    state: str, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    assert await seen(state, before, after) == await seen(state, after)
+
+
 WHOLE = {
     "fleet": [row.cause for row in busy_fleet() if row.cause and not row.cause.startswith("port")],
     "needs": [
