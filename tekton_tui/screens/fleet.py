@@ -101,8 +101,7 @@ class FleetPane(Vertical):
         return self.query_one(FleetGrid)
 
     def on_resize(self) -> None:
-        self._fit()
-        self._show()
+        self._show() if self._shown else self._fit()
 
     def on_show(self) -> None:
         self._plots.draw()
@@ -120,10 +119,7 @@ class FleetPane(Vertical):
             return
         size = app_of(self).size
         narrow = size.width < NARROW
-        if narrow != self.has_class("-narrow"):
-            self.set_class(narrow, "-narrow")
-            # its frame comes or goes, and it keeps its outer size: nobody else tells it that there is other room
-            self.call_after_refresh(self.query_one(DetailPane).frame)
+        self.set_class(narrow, "-narrow")
         self._plots.fit(size.width, size.height)
         if self._zoomed:
             self._plots.add_class("-none")
@@ -138,10 +134,10 @@ class FleetPane(Vertical):
         frame = (1 if narrow else 2) + (4 if self._hint() else 0)
         self.grid.set_room(room - frame - (least if detail.display else 0))
         wanted = self.grid.lines_wanted + frame
-        if self._zoomed != "detail" and detail.display:
-            detail.styles.height = max(2, min(max(least, room - wanted), room - 5))
-        else:
-            detail.styles.height = "1fr"
+        # where only its frame comes or goes its outer size stays, and nobody else tells it that there is other room
+        self.call_after_refresh(detail.frame)
+        shared = self._zoomed != "detail" and detail.display
+        detail.styles.height = max(2, min(max(least, room - wanted), room - 5)) if shared else "1fr"
         buttons = self.query_one(FleetButtons)
         buttons.place(size.width, self._plots.rows, 1 if narrow else 2)
         buttons.display &= box.display

@@ -213,6 +213,7 @@ async def fleet_detail(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
     )
     speeds = (30 + 18 * math.sin(at / 9) for at in range(120))
     app.stores.fleet.rates.setdefault("apollo-ai", deque(maxlen=300)).extend(speeds)
+    app.stores.fleet.changed.emit({"apollo-ai"})
     app.query_one(FleetGrid).go_to("apollo-ai")
     async with asyncio.timeout(60):
         pane = app.query_one(DetailPane)
