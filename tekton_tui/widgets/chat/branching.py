@@ -11,6 +11,8 @@ from tekton_tui.transcript import Entry
 
 FROM_CELLS = 32
 """Of the question that a branch goes on from."""
+WRITES_ANEW = "writes it anew: a branch · empty it to go on here"
+"""What the composer says below such a question."""
 
 
 class Branching:

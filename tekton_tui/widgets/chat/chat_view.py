@@ -24,7 +24,7 @@ from tekton_tui.stores import LiveTurn, Stores
 from tekton_tui.transcript import Entry, Transcript
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.chat.ask_cards import AskCards
-from tekton_tui.widgets.chat.branching import Branching, place_of, prompt_of
+from tekton_tui.widgets.chat.branching import WRITES_ANEW, Branching, place_of, prompt_of
 from tekton_tui.widgets.chat.entries import (
     context_after,
     paired,
@@ -170,11 +170,12 @@ class ChatView(Vertical):
 
     def run_line(self, text: str, files: Sequence[Attached] = ()) -> None:
         """Carry out a line written in the composer, or as if it had been; `files` go along."""
+        after = self._branching.after
+        self._write_anew("")  # before it is sent: refused at once, it comes back as what it was
         read_line(
             text, self._commands, ai_id=self.ai_id, session_id=self.session_id, view=self,
-            composer=self.query_one(Composer), files=files, effort=self._effort, after=self._branching.after,
+            composer=self.query_one(Composer), files=files, effort=self._effort, after=after,
         )  # fmt: skip
-        self._write_anew("")
 
     def search(self, pattern: str) -> None:
         """Mark the hits of a pattern in this conversation and go to the newest."""
@@ -472,8 +473,7 @@ class ChatView(Vertical):
 
     def _write_anew(self, after: str) -> None:
         self._branching.rewritten = after
-        words = "writes it anew: a branch · empty it to go on here" if after else ""
-        self.query_one(Composer).border_subtitle = words
+        self.query_one(Composer).border_subtitle = WRITES_ANEW if after else ""
 
     def action_branch(self, step: int) -> None:
         """Go to the branch before or after the one that is shown."""
