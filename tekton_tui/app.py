@@ -212,9 +212,9 @@ class TektonApp(App[None]):
         small = event.size.width < FULL_SIZE[0] or event.size.height < FULL_SIZE[1]
         self.set_class(small, "-small")
         self.navigator.show_small(small)
-        if self.screen_stack and event.size == self.screen.size:
-            # it had another size for a moment, and forgot what it cut off; no layout would differ
-            self.screen.refresh()
+        if self.screen_stack:
+            # It forgets what it cuts off, and where it had another size for a moment no layout differs from the one before.
+            self.screen.call_after_refresh(self.screen.refresh)
 
     def get_driver_class(self) -> type[Driver]:
         """Return a driver for which a paste is one thing, whatever is in it."""
