@@ -184,7 +184,9 @@ def main() -> None:
         show("gateway to specialist", links[False], links[True], words)
         consoles: dict[bool, list[float]] = {}
         for number, secure in enumerate((False, True) * options.rounds):
-            pair = f'[tls]\ncert = "{files.cert}"\nkey = "{files.key}"\n' if secure else "without_tls = true\n"
+            pair = (
+                f'[tls]\ncert = "{files.cert}"\nkey = "{files.key}"\n' if secure else "without_tls = true\n"
+            )
             backend = start_backend(folder / f"home{number}", config=f'[gateway]\nhost = "0.0.0.0"\n{pair}')
             try:
                 ca = authority.ca if secure else None
