@@ -77,6 +77,8 @@ class TektonApp(App[None]):
         """
         super().__init__()
         self.preferences = preferences or Preferences()
+        self._sized = False
+        """Whether it had a size before: the first one is painted anyway."""
         self.stores = Stores()
         self.stores.connection.starts_here = not elsewhere
         if elsewhere:
@@ -212,7 +214,8 @@ class TektonApp(App[None]):
         small = event.size.width < FULL_SIZE[0] or event.size.height < FULL_SIZE[1]
         self.set_class(small, "-small")
         self.navigator.show_small(small)
-        if self.screen_stack:
+        resized, self._sized = self._sized, True
+        if resized and self.screen_stack:
             # It forgets what it cuts off, and where it had another size for a moment no layout differs from the one before.
             self.screen.call_after_refresh(self.screen.refresh)
 
