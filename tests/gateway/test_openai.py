@@ -135,6 +135,19 @@ async def test_a_stop_text_ends_the_answer_and_the_turn_wherever_the_pieces_are_
     assert whole.choices[0].message.content == "token0 token1"
 
 
+@pytest.mark.parametrize("model", ["apollo", "team", 'apollo | athena "{said}"'])
+@pytest.mark.parametrize("said", ["[[repeat 50]]", "[[repeat 100000]] [[rate 300]]"])
+async def test_an_answer_cut_at_a_stop_text_counts_its_prompts_whoever_gives_it_and_ended_or_not(
+    client: openai.AsyncOpenAI, model: str, said: str
+) -> None:
+    prompt = "hello" if "said" in model else said
+    answer = await client.chat.completions.create(
+        model=model.format(said=said), messages=_say(prompt), stop="n7 tok"
+    )
+    assert answer.choices[0].finish_reason == "stop" and answer.usage
+    assert answer.usage.prompt_tokens > 0 and answer.usage.completion_tokens > 0
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_a_stop_text_is_found_across_any_cut_and_nothing_else_is_lost(size: int) -> None:
     text = "aab aaab <st <sto <stop> behind"

@@ -115,13 +115,13 @@ async def test_a_turn_under_way_can_be_looked_at_and_a_deleted_session_takes_all
     started = await do(platform, "chat", ai_id="apollo", content=SLOW, session_id=session, wait=False)
     await watcher.until(StreamChunk, request_id=started.request_id)
     assert _texts(await _sent(platform, started.request_id), "prompt") == [SLOW]
-    assert (
-        platform.turns.sent(started.request_id) and platform.turns.estimated_prompt(started.request_id) > 10
-    )
+    assert platform.turns.sent(started.request_id)
+    under_way = platform.turns.prompt_used(started.request_id)
+    assert under_way.prompt > 10 and under_way.estimated
     await do(platform, "cancel", target=started.request_id)
     # from now on it is in the store alone
     assert platform.turns.sent(started.request_id) is None
-    assert platform.turns.estimated_prompt(started.request_id) == 0
+    assert platform.turns.prompt_used(started.request_id).prompt == under_way.prompt
     assert _texts(await _sent(platform, started.request_id), "prompt") == [SLOW]
     await do(platform, "delete_session", id=session)
     with pytest.raises(TektonError) as refused:

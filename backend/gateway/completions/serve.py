@@ -166,8 +166,8 @@ def _one(gateway: Gateway, asked: Asked, ai_id: str, name: str) -> Pieces:
     pieces = answer(gateway, asked, ai_id, name)
     if not asked.options.stops:
         return pieces
-    estimate = gateway.platform.turns.estimated_prompt
-    return stopped(pieces, asked.options.stops, lambda: estimate(name))
+    used = gateway.platform.turns.prompt_used
+    return stopped(pieces, asked.options.stops, lambda: used(name))
 
 
 async def _whole(writer: Writer, pieces: Pieces) -> Any:

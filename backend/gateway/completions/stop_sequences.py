@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing
 
+import msgspec
+
 from backend.gateway.completions.answer import Batch, Finish, Piece, Pieces
 from backend.schema.frames import Usage
 
@@ -37,7 +39,7 @@ class Stopper:
         return rest
 
 
-async def stopped(pieces: Pieces, stops: list[str], prompt_tokens: Callable[[], int]) -> Pieces:
+async def stopped(pieces: Pieces, stops: list[str], prompt_used: Callable[[], Usage]) -> Pieces:
     """Yield an answer up to its first stop text, and end whoever gives it there.
 
     The usage of an answer cut here is an estimate: whoever was cut off does not count it.
@@ -58,7 +60,7 @@ async def stopped(pieces: Pieces, stops: list[str], prompt_tokens: Callable[[], 
                 if text := stopper.feed(piece.text):
                     shown.append(Piece(text))
                 if stopper.met:
-                    used = Usage(prompt_tokens(), count, estimated=True)
+                    used = msgspec.structs.replace(prompt_used(), output_tokens=count, estimated=True)
                     yield [*shown, Finish("stop", used, stop=stopper.met)]
                     return
             if shown:

@@ -29,7 +29,7 @@ from backend.orchestration.turns.turn import Reservation, Turn, new_request_id, 
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
 from backend.schema.events import TurnChanged
-from backend.schema.frames import StreamEnd, StreamError, StreamMetadata, StreamPhase, Usage
+from backend.schema.frames import StreamEnd, StreamError, StreamMetadata, StreamPhase, Usage, summed
 from backend.schema.records import ActiveTurn, Session, StoredMessage, TurnOutcome
 from backend.schema.sent import SentTurn
 from backend.tasks import Background
@@ -169,9 +169,18 @@ class TurnManager:
         """Return whether a turn of this id is being started, waits, runs or ended lately."""
         return request_id in self._starting or self.find(request_id) is not None
 
-    def estimated_prompt(self, request_id: str) -> int:
-        """Return about how many tokens the prompt of a turn under way takes; 0 when it is not known."""
-        return self._contexts.estimated_prompt(request_id)
+    def prompt_used(self, name: str) -> Usage:
+        """Return what the prompts of a turn, or of all turns of a group, took so far: counted, or estimated under way."""
+        own = self.find(name)
+        known = [*self.active.values(), *self._ended.values()]
+        turns = [own] if own is not None else [turn for turn in known if turn.request.group == name]
+        return summed([self._prompt_of(turn) for turn in turns])
+
+    def _prompt_of(self, turn: Turn) -> Usage:
+        usage = turn.done.result().usage if turn.done.done() else None
+        if usage is None or not usage.prompt:
+            return Usage(self._contexts.estimated_prompt(turn.request_id), estimated=True)
+        return msgspec.structs.replace(usage, output_tokens=0, reasoning_tokens=0)
 
     def sent(self, request_id: str) -> SentTurn | None:
         """Return what a turn under way sent its model; `None` when it has ended, or was not sent yet."""
