@@ -1,6 +1,6 @@
 """A console behind lines as people have them: what is lost, what comes twice, what is called gone, how late it is.
 
-    python bench/links.py [--seconds 20] [--cuts 5,40] [--only 600:5:256] [--lanes 19] [--rate 20] [--share 1/2]
+    python bench/links.py [--seconds 20] [--cuts 5,40] [--delays 0,150,600] [--only 600:5:256] [--lanes 19] [--rate 20] [--share 1/2]
 
 Gateway and client stand in network namespaces of their own (root, or the right to make them), and a router of ours between
 them delays, loses, narrows and cuts: 0, 150 and 600 ms there and back, 0, 1 and 5 % of the packets, no limit, 1 Mbit/s and
@@ -270,9 +270,9 @@ def matrix(lanes: Lanes, router: Router, seconds: float, only: str, share: slice
     return bad
 
 
-def cuts(lanes: Lanes, router: Router, each_s: list[float], share: slice) -> int:
+def cuts(lanes: Lanes, router: Router, delays: list[int], each_s: list[float], share: slice) -> int:
     bad = 0
-    for delay_ms, cut_s in list(itertools.product((0, 150, 600), each_s))[share]:
+    for delay_ms, cut_s in list(itertools.product(delays, each_s))[share]:
         router.set(delay_ms / 2_000, 0.0, 1_000_000)
         watch = asyncio.run(lanes.run(8.0, cut_s))
         bad += bool(watch.missing + watch.doubled + len(watch.failed)) or watch.live_s > GOAL_BACK_S
@@ -295,6 +295,7 @@ def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each lane writes in each cell")
     parser.add_argument("--cuts", default="5,40", help="seconds of each cut; empty for none")
+    parser.add_argument("--delays", default="0,150,600", help="milliseconds of the lines that are cut")
     parser.add_argument("--only", default="", help="one cell: milliseconds:percent:kbit/s")
     parser.add_argument("--lanes", type=int, default=19)
     parser.add_argument("--rate", type=int, default=20)
@@ -316,7 +317,9 @@ def main() -> None:
                     lanes = Lanes(backend, router, options.lanes, options.rate)
                     if options.only != "none":
                         bad += matrix(lanes, router, options.seconds, options.only, share)
-                    bad += cuts(lanes, router, [float(one) for one in options.cuts.split(",") if one], share)
+                    delays = [int(one) for one in options.delays.split(",")]
+                    each_s = [float(one) for one in options.cuts.split(",") if one]
+                    bad += cuts(lanes, router, delays, each_s, share)
             finally:
                 router.set(0.0, 0.0, 0)
                 with standing(GATE):

@@ -380,7 +380,7 @@ class Client:
                     self.url,
                     token,
                     self._trust(),
-                    within_s=self._watch.connect_s if first.done() else None,
+                    again=first.done(),
                     wish=encoder.encode(wish) if wish else b"",
                 ) as socket:
                     await self._greet(socket, wish)

@@ -26,12 +26,12 @@ from backend.schema.events import SUBSCRIBE_HEADER
 from backend.tls import Trust, failure, is_loopback
 
 CONNECT_TIMEOUT_S = 10.0
-AT_ONCE_S, AGAIN_S, AGAIN_PER_DELAY = 0.5, 1.5, 2.0
-"""A link that is back so soon was not gone; how long a host may take to accept when a client comes back; and how many times
-the delay of the link is added to both."""
-KNOCK_S = 0.25
-"""A client that comes back asks a silent host so often to accept it, and takes the first answer. The kernel would ask again
-after 1, 3 and 7 s: a line that was mended meanwhile is not to wait for that."""
+AT_ONCE_S, AT_ONCE_PER_DELAY = 0.5, 2.0
+"""A link that is back so soon was not gone; and how many times the delay of the link is added to that."""
+KNOCK_S, SILENT_S = 0.25, 10.0
+"""A client that comes back asks a silent host so often to accept it, and takes the first answer; and after how long it says
+that the host is silent, and looks up its address anew. The kernel would ask again after 1, 3 and 7 s: a line that was mended
+meanwhile is not to wait for that."""
 NEAR_PING_S, NEAR_SILENCE_S, FAR_PING_S, FAR_SILENCE_S = 20.0, 40.0, 1.0, 3.0
 """Seconds between two pings, on this machine and beyond it, and for how long no byte may come before the gateway counts as
 gone. Beyond this machine that grows with what the link shows."""
@@ -80,11 +80,6 @@ class LinkWatch:
         self._silence_s = FAR_SILENCE_S
         self._cut_at: float | None = None
 
-    @property
-    def connect_s(self) -> float:
-        """How long the host may take to accept the next connection."""
-        return min(CONNECT_TIMEOUT_S, AGAIN_S + AGAIN_PER_DELAY * self.pace.delay_s)
-
     async def run(self, link: Link, url: str) -> str:
         """Measure the link by pings, and cut it once no byte has come for longer than it is granted; return why.
 
@@ -93,7 +88,7 @@ class LinkWatch:
         """
         loop, near = asyncio.get_running_loop(), is_near(url)
         if self._cut_at is not None:
-            at_once = loop.time() - self._cut_at < AT_ONCE_S + AGAIN_PER_DELAY * self.pace.delay_s
+            at_once = loop.time() - self._cut_at < AT_ONCE_S + AT_ONCE_PER_DELAY * self.pace.delay_s
             self._silence_s = min(MOST_SILENCE_S, 2 * self._silence_s) if at_once else FAR_SILENCE_S
             self._cut_at = None
         every_s = NEAR_PING_S if near else FAR_PING_S
@@ -139,9 +134,9 @@ class LinkWatch:
 
 
 async def open_link(
-    url: str, token: str, trust: Trust | None, *, within_s: float | None, wish: bytes = b""
+    url: str, token: str, trust: Trust | None, *, again: bool = False, wish: bytes = b""
 ) -> connect:
-    """Return a connection to be entered; the host must accept it `within_s` seconds, where that is given.
+    """Return a connection to be entered; `again` by a client that was connected before.
 
     `wish` is what to subscribe to, as a frame would say it.
 
@@ -154,10 +149,8 @@ async def open_link(
     parts = urlsplit(address)
     near = is_near(url)
     accepted = None
-    if within_s is not None and not near:
-        accepted = await _accepted(
-            parts.hostname or "", parts.port or (443 if secure is not None else 80), within_s
-        )
+    if again and not near:
+        accepted = await _accepted(parts.hostname or "", parts.port or (443 if secure is not None else 80))
     return connect(
         f"{address.rstrip('/')}/ws",
         sock=accepted,
@@ -181,47 +174,59 @@ async def open_link(
     )
 
 
-async def _accepted(host: str, port: int, within_s: float) -> socket.socket:
-    """Return a connected socket to the first address of a host that accepts one `within_s` seconds."""
-    loop = asyncio.get_running_loop()
-    failed: OSError | RemoteError = OSError(f"{host} has no address")
-    for family, kind, protocol, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        try:
-            async with loop_timeout(within_s):
-                return await _knock(partial(socket.socket, family, kind, protocol), place)
-        except TimeoutError:
-            failed = RemoteError(f"{host}:{port} gave no answer in {within_s:.1f} s", code="timeout")
-        except OSError as error:
-            failed = error
-    raise failed
+async def _accepted(host: str, port: int) -> socket.socket:
+    """Return a connected socket to the first address of a host that accepts one within `SILENT_S`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        async with loop_timeout(SILENT_S):
+            return await _knock([(partial(socket.socket, *kind[:3]), kind[4]) for kind in found])
+    except TimeoutError as error:
+        raise RemoteError(f"{host}:{port} gave no answer in {SILENT_S:g} s", code="timeout") from error
 
 
-async def _knock(make: Callable[[], socket.socket], place: Any) -> socket.socket:
-    """Return the first socket that a place accepts; while it is silent, begin another one every `KNOCK_S`.
+async def _knock(places: list[tuple[Callable[[], socket.socket], Any]]) -> socket.socket:
+    """Return the first socket that a place accepts; while all are silent, begin another one every `KNOCK_S`, place by place.
 
     Raises:
-        OSError: The place, or a host on the way, refuses.
+        OSError: Every place, or a host on the way to it, refuses.
     """
-    begun: dict[asyncio.Task[None], socket.socket] = {}
+    refused = OSError("it has no address")
+    begun: dict[asyncio.Task[socket.socket], int] = {}
+    silent, turn = list(range(len(places))), 0
     try:
-        while True:
-            made = make()
-            made.setblocking(False)
-            begun[asyncio.create_task(_connect(made, place))] = made
+        while silent:
+            number = silent[turn % len(silent)]
+            turn += 1
+            begun[asyncio.create_task(_connect(*places[number]))] = number
             done, _ = await asyncio.wait(begun, timeout=KNOCK_S, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
-                one.result()
-                return begun.pop(one)
+                number = begun[one]
+                try:
+                    accepted = one.result()
+                except OSError as error:
+                    refused = error
+                    silent = [other for other in silent if other != number]
+                else:
+                    del begun[one]
+                    return accepted
+        raise refused
     finally:
         for one in begun:
             one.cancel()
-        await asyncio.gather(*begun, return_exceptions=True)
-        for made in begun.values():
-            made.close()
+        for left in await asyncio.gather(*begun, return_exceptions=True):
+            if isinstance(left, socket.socket):
+                left.close()
 
 
-async def _connect(made: socket.socket, place: Any) -> None:
-    await asyncio.get_running_loop().sock_connect(made, place)
+async def _connect(make: Callable[[], socket.socket], address: Any) -> socket.socket:
+    made = make()
+    try:
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, address)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def is_near(url: str) -> bool:

@@ -136,8 +136,10 @@ def client_options(library: Any, url: str) -> dict[str, Any]:
     for name, value in (("TCP_KEEPIDLE", IDLE_S), ("TCP_KEEPINTVL", EVERY_S), ("TCP_KEEPCNT", TIMES)):
         if (option := getattr(socket, name, None)) is not None:  # not every system has each
             options.append((socket.IPPROTO_TCP, option, value))
+    # A server may close an idle connection in the moment a prompt is sent on it, which is then lost. A new one costs
+    # nothing on this machine.
     limits = library.Limits(
-        max_connections=1_000, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE_S
+        max_connections=1_000, max_keepalive_connections=0 if near else 100, keepalive_expiry=KEEPALIVE_S
     )
     variable, proxy = ("", None) if near else _proxy_for(url)
     try:

@@ -92,7 +92,7 @@ async def test_the_silence_itself_is_no_delay_that_is_granted(monkeypatch: pytes
 
 
 async def test_a_host_that_is_silent_is_asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "AGAIN_S", 0.2)
+    monkeypatch.setattr(link, "SILENT_S", 0.2)
     full = socket.create_server(("127.0.0.1", 0), backlog=0)
     asked = list[float]()
     with full, contextlib.ExitStack() as held:

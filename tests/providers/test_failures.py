@@ -153,6 +153,15 @@ async def test_a_cut_stream_is_never_taken_for_an_end(served: ServerRig, clean: 
     assert ("again" in error.message or "launch" in error.message) and await served.calls() == 1
 
 
+async def test_no_question_is_lost_on_a_connection_that_its_server_closes_just_then(
+    served: ServerRig,
+) -> None:
+    served.upstream.closes_idle = True
+    for _ in range(3):
+        assert [item async for item in served.ask()]
+        assert (await served.provider.health(served.model)).ok
+
+
 async def failing(kind: str, url: str, home: Home, **waits: Any) -> ProviderError:
     """Return how a provider fails that is sent to `url`."""
     if kind == "embedded":

@@ -77,6 +77,8 @@ class Upstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrived = asyncio.Event()
         self.url = ""
+        self.closes_idle = False
+        """Whether a connection that has answered is closed in the moment its client asks on it again."""
 
     async def start(self) -> Upstream:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, limit=1 << 24)
@@ -137,7 +139,7 @@ class Upstream:
                 await asyncio.wait({peek, handling})
                 with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                     peek.result()
-            if not first:
+            if not first or self.closes_idle:
                 return
 
     @staticmethod
