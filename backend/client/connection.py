@@ -250,7 +250,8 @@ class Client:
 
         With `condensed`, a gateway beyond this machine sends less while the client is behind: chunks of one turn come joined
         (`StreamChunk.pieces`), and a snapshot holds only the end of long texts. For each turn with `left_out` one `TurnText`
-        follows, with all that was left out; what happens meanwhile does not wait for it.
+        follows, with all that was left out; what happens meanwhile does not wait for it. A client that comes back gets what it
+        missed, or a `Snapshot` where that is shorter.
 
         Topics that a gateway of an older version does not know are left out.
         """

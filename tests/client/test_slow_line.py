@@ -283,20 +283,44 @@ async def test_what_happens_now_does_not_wait_for_the_texts_of_a_snapshot(backen
     await near.close()
 
 
-async def test_pieces_missed_during_a_cut_come_joined_and_in_order(backend: Backend) -> None:
+@pytest.mark.parametrize(
+    ("missed", "snapshots"),
+    [(60, 1), (500, 2)],
+    ids=["one round trip's", "more than the state of everything"],
+)
+async def test_pieces_missed_during_a_cut_come_joined_and_in_order_or_with_the_state(
+    backend: Backend, missed: int, snapshots: int
+) -> None:
     near, written = await Client.connect((backend.url, backend.token)), Reading()
     await near.subscribe(["chat"])
     async with SlowLine(backend.url, delay_s=0.05, bytes_per_s=100_000) as line:
         client, reading = await Client.connect((line.url, backend.token)), Reading()
         await client.subscribe(["chat"], condensed=True)
-        begun = dict([await _ask(client, "[[repeat 600]] [[rate 100]]") for _ in range(LANES)])
+        begun = dict([await _ask(client, "[[repeat 100000]] [[rate 100]]") for _ in range(LANES)])
+        await _read_until(client, reading, lambda: reading.pieces.keys() >= begun.keys())
         line.stopped.set()
+        before = dict(reading.pieces)
         await client.drop()
-        await _read_until(near, written, lambda: all(written.pieces.get(name, 0) > 500 for name in begun))
+        await _read_until(
+            near,
+            written,
+            lambda: all(written.pieces.get(name, 0) > before[name] + missed for name in begun),
+        )
         line.stopped.clear()
-        await _read_until(client, reading, lambda: reading.ended >= begun.keys())
-        assert reading.order.count("snapshot") == 1, "it resumed"
-        assert reading.joined > LANES * 100 and 10 * reading.order.count("joined") < reading.joined
+        await _read_until(
+            client,
+            reading,
+            lambda: all(reading.pieces[name] > before[name] + missed for name in begun),
+        )
+        for name in begun:
+            await client.request("cancel", {"request_id": name})
+        await _read_until(
+            client, reading, lambda: reading.ended >= begun.keys() and all(reading.early.values())
+        )
+        assert reading.order.count("snapshot") == snapshots
+        if snapshots == 1:
+            assert reading.joined > LANES * missed / 2
+            assert 5 * reading.order.count("joined") < reading.joined
         for name, session in begun.items():
             assert reading.whole(name) == await _answer(client, session)
         await client.close()
