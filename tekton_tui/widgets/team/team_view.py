@@ -34,6 +34,8 @@ LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 5, 18
 """Least height of the reader below the list, and of both together for there to be one."""
 CLOCK_PARTS, CLOCK_S = 4, 0.125
 """Each lane's clock moves twice a second, a part of the lanes at a time."""
+SORTED_S = 0.03
+"""How long after the first of answers that end together all are compared and sorted: that takes a while, and they are shown first."""
 
 
 class TeamView(Vertical, can_focus=True):
@@ -67,7 +69,7 @@ class TeamView(Vertical, can_focus=True):
         self._zoomed = False
         self._wanted = ""  # request id of the answer to which the cursor is to go
         self._useless: list[bool] = []
-        self._lays_out = False  # whether that was asked for and is to come
+        self._shows = self._lays_out = False  # whether that was asked for and is to come
         self.team: LiveTeam | None = None
 
     def compose(self) -> ComposeResult:
@@ -232,11 +234,18 @@ class TeamView(Vertical, can_focus=True):
         if is_vote(turn):  # the tally is on the screen, nobody has to be told of the reply
             self._commands.attention.turn_seen(turn.request_id)
         ours = lane is not None or (self.team is not None and turn.group == self.team.start.request_id)
-        if ours and not self._lays_out:
-            self._lays_out = self.call_later(self._compare_and_lay_out)
+        if ours and not self._shows:
+            self._shows = self.call_later(self._show_ended)
+
+    def _show_ended(self) -> None:
+        """Show what the lanes said that ended in one batch of events, and then what takes longer: where each belongs."""
+        self._shows = False
+        self._show_list()
+        if not self._lays_out:
+            self._lays_out = True
+            self.set_timer(SORTED_S, self._compare_and_lay_out)
 
     def _compare_and_lay_out(self) -> None:
-        """Once for all lanes that ended in one batch of events."""
         self._lays_out = False
         self.lane_grid.measure_agreement()
         self.lay_out()
