@@ -80,6 +80,8 @@ class Transcript(ScrollView, can_focus=True):
         self._hit: Hit | None = None
         self._tick: FrameScheduler | None = None
         self._stale = self._following = True
+        self._hidden = False
+        """Not on the terminal when last looked: what comes is drawn with the paint that shows it, no frame is asked for."""
         self._placing = self._painting = self._dragging = False
 
     # What it holds
@@ -218,13 +220,15 @@ class Transcript(ScrollView, can_focus=True):
     def frame(self) -> None:
         """Draw what has come since the last frame; called by the frame clock."""
         if not on_terminal(self):
-            self._stale = True
+            self._stale = self._hidden = True
             return
         if self._search is not None and not self._search.done:
             self._scan(self._search)
         self._catch_up()
 
     def _request_frame(self, *, urgent: bool = False) -> None:
+        if self._hidden:
+            return
         if self._tick is None:
             if not self.is_attached:
                 return
@@ -233,7 +237,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def _catch_up(self) -> None:
         """Bring everything to the present: streams, heights, position, rows; repaint what differs."""
-        self._stale = False
+        self._stale = self._hidden = False
         for number in self._flow.settle_streams():
             self._viewport.note_news(number)
         self._settle()
@@ -304,6 +308,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_show(self) -> None:
         """Draw what came while the widget was hidden."""
+        self._hidden = False
         self._request_frame()
 
     def on_focus(self) -> None:

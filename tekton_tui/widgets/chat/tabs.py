@@ -58,6 +58,14 @@ class ChatTabs(Widget):
         self._stores = stores
         self._starts: list[tuple[int, int, str]] = []
         self._drawn = Content()
+        self._hidden = False
+
+    def on_hide(self) -> None:
+        self._hidden = True
+
+    def on_show(self) -> None:
+        self._hidden = False
+        self.refresh()
 
     def on_mount(self) -> None:
         self._stores.fleet.summary_changed.subscribe_widget(self, self._redraw)
@@ -66,7 +74,7 @@ class ChatTabs(Widget):
 
     def _redraw(self) -> None:
         """Draw the row anew if anything of it differs: figures of the fleet change at rest, and nothing is written then."""
-        if not self._made().is_same(self._drawn):
+        if not self._hidden and not self._made().is_same(self._drawn):
             self.refresh()
 
     def _rows_changed(self, ids: set[str]) -> None:
