@@ -57,20 +57,28 @@ class Header(Widget):
         super().__init__(id=id)
         self._stores = stores
         self._drawn = ""
-        self._untold: tuple[str | bool, ...] = ()
+        self._untold: tuple[str | bool | int, ...] = ()
         self._right_cells = 0
 
     def on_mount(self) -> None:
         stores = self._stores
-        for signal in (stores.fleet.summary_changed, stores.connection.changed, stores.waiting_changed):
+        turns = stores.turns
+        for signal in (
+            stores.fleet.summary_changed,
+            stores.connection.changed,
+            stores.waiting_changed,
+            turns.reloaded,
+        ):
             signal.subscribe_widget(self, self._redraw)
+        turns.restored.subscribe_widget(self, lambda _: self._redraw())
         self.set_interval(1.0, self._tick)
 
     def _tick(self) -> None:
         """Draw anew when something differs that nobody tells of: clock, speed, delay of the line, seconds since it is lost."""
         connection, fleet = self._stores.connection, self._stores.fleet
         runs = any(row.pid for row in fleet.rows.values())
-        untold = (time.strftime("%H:%M"), rate(fleet.rate()), connection.slow, runs)
+        behind = self._stores.turns.catching_up
+        untold = (time.strftime("%H:%M"), rate(fleet.rate()), connection.slow, runs, behind)
         if untold != self._untold or connection.stale:
             self._untold = untold
             self._redraw()

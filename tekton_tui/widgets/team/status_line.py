@@ -21,6 +21,8 @@ WIDE = 100
 """From so many cells on everything is said in full."""
 LEAST_JOINT_ROWS, MOST_JOINT_ROWS, LEAST_ROWS_FOR_LONG_JOINT = 3, 6, 26
 """Rows of a joint answer beside the others, in a low and in a high view, and from when a view is high."""
+LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 5, 18
+"""Least height of the reader below the list, and of both together for there to be one."""
 
 
 class Counts(NamedTuple):
@@ -179,3 +181,10 @@ def joint_rows(answer: str, width: int, height: int) -> int:
     cells = max(1, min(MEASURE, width - 6))
     text = sum(1 + len(line) // cells for line in answer.splitlines()) or 1
     return 2 + min(text, MOST_JOINT_ROWS if height >= LEAST_ROWS_FOR_LONG_JOINT else LEAST_JOINT_ROWS)
+
+
+def reader_rows(listed: int, room: int) -> int:
+    """Return the height of the reader below the list of so many rows; 0 where there is no room for it."""
+    left = room - listed
+    least = max(LEAST_READER_ROWS, room // 3) if room >= LEAST_ROWS_WITH_READER else 0
+    return max(least, left) if least or left >= LEAST_READER_ROWS else 0

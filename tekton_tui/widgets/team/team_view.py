@@ -22,7 +22,7 @@ from tekton_tui.widgets.team.lane import Lane
 from tekton_tui.widgets.team.lane_grid import BESIDE_WIDTH, LaneGrid
 from tekton_tui.widgets.team.lane_text import ORDERS
 from tekton_tui.widgets.team.reasons import why_not
-from tekton_tui.widgets.team.status_line import joint_rows, question_row, rounds_row
+from tekton_tui.widgets.team.status_line import joint_rows, question_row, reader_rows, rounds_row
 from tekton_tui.widgets.team.team_list import TeamList
 from tekton_tui.widgets.team.vote import is_vote, question
 
@@ -30,8 +30,6 @@ MOST_CARDS = 6
 LEAST_CELLS_FOR_CARDS = 110
 HEAD_ROWS, LOW = 2, 8
 """Rows of question and rounds; with fewer rows in all the rounds go, the row at the bottom counts as well."""
-LEAST_READER_ROWS, LEAST_ROWS_WITH_READER = 5, 18
-"""Least height of the reader below the list, and of both together for there to be one."""
 CLOCK_PARTS, CLOCK_S = 4, 0.125
 """Each lane's clock moves twice a second, a part of the lanes at a time."""
 SORTED_S = 0.03
@@ -137,9 +135,7 @@ class TeamView(Vertical, can_focus=True):
             room -= rows
         listed.display = self.lists and not self._zoomed
         if listed.display:
-            needed = 1 + len(grid.members)
-            reader = max(LEAST_READER_ROWS, room // 3) if room >= LEAST_ROWS_WITH_READER else 0
-            reader = max(reader, room - needed) if reader or room - needed >= LEAST_READER_ROWS else 0
+            reader = reader_rows(1 + len(grid.members), room)
             # a joint answer leaves room for those it was made from
             beside = self.size.width >= 2 * BESIDE_WIDTH
             grid.display = reader > 0 and current is not None and (beside or not current.is_judge)
