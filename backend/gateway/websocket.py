@@ -57,8 +57,9 @@ MAX_CALLS_AT_ONCE = 256
 FRAME_BYTES = 16 * 1024
 """Events that go together are cut into frames of this size: a client reads a frame once all of it is there, which over a slow
 line takes long for what was missed during a cut."""
-FLIGHT_BYTES = 12 * 1024
-"""What a new connection carries in its first round trip: ten segments, less what is said before."""
+FLIGHT_BYTES = 8 * 1024
+"""What a new connection surely carries in its first round trip, packed: ten segments, less what is said before and happens
+meanwhile."""
 HEAD_START_S = 0.1
 """How long the texts behind a snapshot wait for the next event: a new connection carries little in its first round trip."""
 MAX_PROGRAM_CHARS = 60
