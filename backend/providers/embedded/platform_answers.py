@@ -21,8 +21,14 @@ _SUBJECT = re.compile(
     r"|tekton|workers?|services?|machine|host|right now|today|so far|which of you|budgets?)\b",
     re.IGNORECASE,
 )
+_BESIDE = re.compile(
+    r"[\W]*\b(?:right now|now|at the moment|currently|today|so far|on this machine|please)\W*\Z",
+    re.IGNORECASE,
+)
+"""What may stand behind a short question and changes nothing of it."""
 _SHORT = re.compile(
-    r"\A\W*(?:what|anything|something)(?: is| was|'s)? (?:failed|broken|slow|slowest|wrong|down|running|runs|stalled)\W*\Z"
+    r"\A\W*(?:what|which(?: one)?|anything|something)(?: is| was|'s| has| went)?(?: the)? (?:broken|wrong"
+    r"|(?:failed|slow|slowest|down|running|runs|stalled|crashed)(?: here)?)\W*\Z"
     r"|\A\W*what should i look at\b.*|\A\W*(?:are there|any|is there)(?: any| an)? errors?\W*\Z"
     r"|\A\W*how much (?:memory|cpu|money|did it cost)\b.*|\A\W*what did (?:it|this|that|all) cost\b.*|\A\W*status\W*\Z",
     re.IGNORECASE,
@@ -78,7 +84,10 @@ def asks_about_platform(asked: str, facts: str = "") -> bool:
     text = " ".join(asked.split())
     if not text or len(text) > LONGEST_QUESTION or not any(words.search(text) for words, _ in _INTENTS):
         return False
-    if _SHORT.match(text):
+    short = text
+    while (less := _BESIDE.sub("", short)) != short:
+        short = less
+    if _SHORT.match(short):
         return True
     named = bool(_names(facts) & set(re.findall(r"[\w-]+", text.lower())))
     if (
