@@ -118,6 +118,36 @@ async def test_a_host_that_is_silent_is_asked_again_soon(monkeypatch: pytest.Mon
     assert asked[4] - asked[1] < BOUND_S / 2
 
 
+async def test_of_several_addresses_the_one_that_accepts_is_taken_whatever_the_others_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full, gone = (socket.create_server(("127.0.0.1", 0), backlog=0) for _ in range(2))
+    refusing = gone.getsockname()
+    gone.close()
+    looked_up: list[str] = []
+    with full, contextlib.ExitStack() as held:
+        for _ in range(4):  # as above: it answers no further connection
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        async with Gateway() as gateway:
+            here = ("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+
+            async def getaddrinfo(host: str, *_: Any, **__: Any) -> Any:
+                looked_up.append(host)
+                places = (refusing, full.getsockname(), here)
+                return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
+
+            client = await Client.connect((gateway.url, "token"))
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+            await client.drop()
+            async with asyncio.timeout(BOUND_S):
+                while not looked_up or client.state != "attached":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await client.close()
+    assert len(looked_up) == 1, "at the first attempt"
+
+
 @pytest.mark.skipif(not CONNECTIONS.exists(), reason="this system does not list its connections there")
 async def test_a_silent_host_is_asked_again_before_the_kernel_would_and_nothing_is_left_open(
     monkeypatch: pytest.MonkeyPatch,
