@@ -57,8 +57,12 @@ class Screen:
         self._cells = [[" "] * columns for _ in range(rows)]
         self._x = self._y = 0
         self._rest = ""
+        self._shown: str | None = None
+        """What stands on the screen while a synchronized update (mode 2026) is under way."""
 
     def text(self) -> str:
+        if self._shown is not None:
+            return self._shown
         return "\n".join("".join(row).rstrip() for row in self._cells)
 
     def feed(self, data: str) -> None:
@@ -91,6 +95,8 @@ class Screen:
             self._x += width
 
     def _control(self, verb: str, args: str) -> None:
+        if args == "?2026" and verb in "hl":
+            self._shown = self.text() if verb == "h" else None
         if args[:1] in ("?", "<", ">", "="):
             return
         numbers = [int(number or 0) for number in args.split(";")] if args else []

@@ -73,16 +73,27 @@ def at_work(app: App[Any]) -> bool:
     return bool(waiting or app._resize_event or screen._dirty_widgets or screen._callbacks)
 
 
+def nothing_due(within_s: float) -> bool:
+    """Whether nothing can happen in this loop for so long: no callback is ready, no timer ends, no socket or thread is open."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, asyncio.SelectorEventLoop)
+    if loop._ready or loop._default_executor or len(loop._selector.get_map()) > 1:  # type: ignore[attr-defined]
+        return False
+    end = loop.time() + within_s
+    return all(timer.cancelled() or timer.when() > end for timer in loop._scheduled)  # type: ignore[attr-defined]
+
+
 async def at_rest(pilot: Pilot[Any]) -> None:
     """Wait until the screen stays as it is and every frame asked for is drawn, however busy the machine is."""
     tick = frame_scheduler(pilot.app)
-    before, same = "", 0
+    before: object = None
+    same = 0
     for _ in range(300):
         await settle(pilot, 1)
-        now = pilot.app.export_screenshot()
+        now = pilot.app.screen._compositor.render_strips()
         same = same + 1 if now == before and not tick.running else 0
         before = now
-        if same >= 8:
+        if same >= STEADY or (same and nothing_due(STEADY * PAUSE_S)):
             return
     raise AssertionError("the screen did not come to rest")
 
@@ -91,16 +102,24 @@ PAUSE_S = 0.02
 LATE_S = 0.015
 """A pause that ends so much later than asked was no pause: the console drew, or the machine was busy elsewhere."""
 RESTLESS_S = 20.0
+STEADY = 8
+"""So many pauses in which the screen stays as it is are rest."""
 UNTIL_S = 60.0
 
 
 async def settle(pilot: Pilot[Any], times: int = 6) -> None:
     """Let events, frames and refreshes through: so many pauses in which the console had the processor when it liked,
-    and nothing left that waits for its turn.
+    and nothing left that waits for its turn. Pauses in which nothing can happen are not waited for.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while times > 0 or (at_work(pilot.app) and loop.time() - began < RESTLESS_S):
+    await pilot.pause(0)
+    while True:
+        busy = at_work(pilot.app)
+        if not busy and (times <= 0 or nothing_due(times * PAUSE_S)):
+            return
+        if times <= 0 and loop.time() - began >= RESTLESS_S:
+            return
         asked = loop.time()
         await asyncio.sleep(PAUSE_S)
         now = loop.time()

@@ -34,6 +34,8 @@ class Emulator:
         self.replies: list[bytes] = []
         self._decode = getincrementaldecoder("utf-8")(errors="replace").decode
         self._rest = ""
+        self._shown: list[str] | None = None
+        """What stands on the screen while a synchronized update (mode 2026) is under way."""
         self.resize(width, height)
 
     def resize(self, width: int, height: int) -> None:
@@ -44,7 +46,7 @@ class Emulator:
 
     @property
     def rows(self) -> list[str]:
-        return ["".join(row) for row in self._cells]
+        return ["".join(row) for row in self._cells] if self._shown is None else self._shown
 
     def feed(self, data: bytes) -> None:
         text, at = self._rest + self._decode(data), 0
@@ -85,7 +87,7 @@ class Emulator:
             self._x += cells
 
     def _obey(self, found: re.Match[str]) -> None:
-        given, _, final, short = found.groups()
+        given, between, final, short = found.groups()
         if short == "7":
             self._saved = (self._x, self._y)
         elif short == "8":
@@ -94,7 +96,11 @@ class Emulator:
             return
         if given.startswith("?"):
             names = set(given[1:].split(";"))
-            if final == "h":
+            if (given, between, final) == ("?2026", "$", "p"):
+                self.replies.append(b"\x1b[?2026;2$y")
+            elif names == {"2026"}:
+                self._shown = self.rows if final == "h" else None
+            elif final == "h":
                 self.modes |= names
             elif final == "l":
                 self.modes -= names
