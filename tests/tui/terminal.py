@@ -95,15 +95,7 @@ class Emulator:
         if final is None:
             return
         if given.startswith("?"):
-            names = set(given[1:].split(";"))
-            if (given, between, final) == ("?2026", "$", "p"):
-                self.replies.append(b"\x1b[?2026;2$y")
-            elif names == {"2026"}:
-                self._shown = self.rows if final == "h" else None
-            elif final == "h":
-                self.modes |= names
-            elif final == "l":
-                self.modes -= names
+            self._set_mode(given[1:], between + final)
             return
         numbers = [int(part or 0) if part.isdigit() or not part else 0 for part in given.split(";")]
         first = numbers[0] or 1
@@ -120,6 +112,16 @@ class Emulator:
             self._cells = [[" "] * self.width for _ in range(self.height)]
         elif final == "n" and numbers[0] == 6:
             self.replies.append(f"\x1b[{self._y + 1};{self._x + 1}R".encode())
+
+    def _set_mode(self, given: str, verb: str) -> None:
+        if (given, verb) == ("2026", "$p"):
+            self.replies.append(b"\x1b[?2026;2$y")
+        elif given == "2026":
+            self._shown = self.rows if verb == "h" else None
+        elif verb == "h":
+            self.modes |= set(given.split(";"))
+        elif verb == "l":
+            self.modes -= set(given.split(";"))
 
 
 class Terminal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
 from tekton_tui.runtime.preferences import Preferences
-from tekton_tui.runtime.themes import THEMES
+from tekton_tui.runtime.themes import DARK_NAME, LIGHT_NAME, THEMES
 from tests.tui.conftest import at_rest, settle
 from tests.tui.fake_client import FakeClient, snapshot, ten_minutes
 from tests.tui.test_console import screen_text
@@ -30,24 +32,22 @@ DIFFERENT = [place for place in PLACES if place != "team_joint"]
 """Those of which none is drawn from the parts of another: that one is `team_18` with a card above."""
 
 
-async def drawn(state: str, theme: str, size: tuple[int, int], **preferences: Any) -> TektonApp:
-    """Return a console that was driven to a state of the pictures."""
+@asynccontextmanager
+async def driven(
+    state: str, size: tuple[int, int], theme: str = ""
+) -> AsyncIterator[tuple[TektonApp, Pilot[Any]]]:
+    """Give a console that was driven to a state of the pictures and is at rest there."""
     running, drive = STATES[state]
     rows = busy_fleet() if running else []
     first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
     client = FakeClient(first)
-    app = TektonApp(client.connect, theme=theme, preferences=Preferences(**preferences))
-
-    async def look(pilot: Pilot[Any]) -> None:
+    app = TektonApp(client.connect, theme=theme)
+    async with app.run_test(size=size) as pilot:
         await settle(pilot, 8)
         await drive(app, client, pilot)
         await settle(pilot, 16)
         await at_rest(pilot)
-
-    async with app.run_test(size=size) as pilot:
-        await look(pilot)
-        app.seen = pairs(app), screen_text(app)  # type: ignore[attr-defined]
-    return app
+        yield app, pilot
 
 
 def pairs(app: TektonApp) -> dict[tuple[TerminalColor, TerminalColor], str]:
@@ -64,29 +64,60 @@ def pairs(app: TektonApp) -> dict[tuple[TerminalColor, TerminalColor], str]:
     return found
 
 
+def cells(app: TektonApp) -> list[list[tuple[str, str]]]:
+    """Return of each row its characters with their grounds, and with their colours where there is something to see."""
+    found: list[list[tuple[str, str]]] = []
+    for strip in app.screen._compositor.render_strips():
+        row: list[tuple[str, str]] = []
+        for text, style, _ in strip:
+            ground, colour = (str(style.bgcolor), str(style.color)) if style else ("", "")
+            row += [
+                (character, ground if character == " " else f"{colour} on {ground}") for character in text
+            ]
+        found.append(row)
+    return found
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize(
+    "state",
+    ["fleet_log", "errors", "timeline", "gateway", "sessions", "chat_tools", "team_18", "team_diff", "needs"],
+)
+async def test_a_place_switched_to_another_theme_looks_as_one_that_began_in_it(state: str) -> None:
+    async with driven(state, (120, 40), DARK_NAME) as (app, pilot):
+        app.commands.console.set_preference("theme", LIGHT_NAME)
+        await at_rest(pilot)
+        switched = cells(app)
+    async with driven(state, (120, 40), LIGHT_NAME) as (app, _):
+        assert cells(app) == switched
+
+
 def shown_as(colour: TerminalColor, deep: bool) -> str:
     return (colour if deep else colour.downgrade(ColorSystem.EIGHT_BIT)).get_truecolor().hex
 
 
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("deep", [True, False], ids=["true colour", "256 colours"])
-@pytest.mark.parametrize("theme", THEMES, ids=[theme.name for theme in THEMES])
 @pytest.mark.parametrize("state", [*DIFFERENT, "chat_search", "command_line", "new_specialist"])
-async def test_every_pair_that_is_drawn_can_be_read(
-    state: str, theme: Any, deep: bool, monkeypatch: pytest.MonkeyPatch
+async def test_every_pair_that_is_drawn_can_be_read_in_each_theme(
+    state: str, deep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TektonApp, "few_colours", not deep)
-    app = await drawn(state, theme.name, (120, 40))
-    found, _ = app.seen  # type: ignore[attr-defined]
-    assert len(found) >= 6
-    faint = app.get_css_variables()["text-disabled"]
-    weak: list[tuple[str, str, str, float]] = []
-    for (fore, back), words in found.items():
-        least = LARGE if fore.get_truecolor().hex == faint.lower() else READABLE
-        one, other = shown_as(fore, deep), shown_as(back, deep)
-        if (ratio := contrast(one, other)) < least:
-            weak.append((words, one, other, round(ratio, 2)))
-    assert weak == []
+    async with driven(state, (120, 40)) as (app, pilot):
+        for theme in THEMES:
+            app.commands.console.set_preference("theme", theme.name)
+            await at_rest(pilot)
+            assert app.theme == theme.name
+            found = pairs(app)
+            assert len(found) >= 6
+            faint = app.get_css_variables()["text-disabled"]
+            weak: list[tuple[str, str, str, float]] = []
+            for (fore, back), words in found.items():
+                least = LARGE if fore.get_truecolor().hex == faint.lower() else READABLE
+                one, other = shown_as(fore, deep), shown_as(back, deep)
+                if (ratio := contrast(one, other)) < least:
+                    weak.append((words, one, other, round(ratio, 2)))
+            assert weak == [], theme.name
 
 
 @pytest.mark.usefixtures("still")
@@ -101,7 +132,8 @@ async def test_the_same_words_stand_in_the_same_cells_however_many_colours_there
             mode.setattr(TektonApp, "few_colours", few)
             if none:
                 mode.setenv("NO_COLOR", "1")
-            texts.append((await drawn(state, "", size)).seen[1])  # type: ignore[attr-defined]
+            async with driven(state, size) as (app, _):
+                texts.append(screen_text(app))
     assert texts[0] == texts[1] == texts[2]
 
 
@@ -111,8 +143,8 @@ async def test_without_colours_the_cursor_and_each_state_have_a_sign(
     state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = await drawn(state, "", (120, 40))
-    found, text = app.seen  # type: ignore[attr-defined]
+    async with driven(state, (120, 40)) as (app, _):
+        found, text = pairs(app), screen_text(app)
     assert all(len(set(colour.get_truecolor())) == 1 for pair in found for colour in pair), (
         "grey alone is left"
     )
@@ -135,23 +167,26 @@ SAID = "漢字"
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("state", [*DIFFERENT, "chat", "help", "kill", "switcher", "pipes", "new_specialist"])
-async def test_in_ascii_every_sign_of_ours_is_ascii_and_no_column_moves(
+async def test_set_to_ascii_every_sign_of_ours_is_ascii_and_no_column_moves(
     state: str, size: tuple[int, int]
 ) -> None:
-    plain = (await drawn(state, "", size)).seen[1].splitlines()  # type: ignore[attr-defined]
-    signs = (await drawn(state, "", size, ascii=True)).seen[1].splitlines()  # type: ignore[attr-defined]
+    async with driven(state, size) as (app, pilot):
+        plain = screen_text(app).splitlines()
+        app.commands.console.set_preference("ascii", True)
+        await at_rest(pilot)
+        signs = screen_text(app).splitlines()
     assert [line for line in signs if not line.replace(SAID, "").isascii()] == []
     assert [cell_len(line) for line in signs] == [cell_len(line) for line in plain] == [size[0]] * size[1]
     for one, other in zip(plain, signs, strict=True):
         assert all(a == b for a, b in zip(one, other, strict=True) if a.isascii())
 
 
-async def test_ascii_is_set_on_the_screen_and_holds_at_once() -> None:
+async def test_a_console_that_begins_in_ascii_draws_no_other_sign() -> None:
     client = FakeClient(snapshot(*busy_fleet()))
-    app = TektonApp(client.connect)
+    app = TektonApp(client.connect, preferences=Preferences(ascii=True))
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert not screen_text(app).isascii()
-        app.commands.console.set_preference("ascii", True)
-        await settle(pilot)
         assert screen_text(app).isascii()
+        app.commands.console.set_preference("ascii", False)
+        await settle(pilot)
+        assert not screen_text(app).isascii()

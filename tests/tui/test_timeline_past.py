@@ -8,6 +8,7 @@ from backend.schema.history import TurnPhase, TurnRecord
 from backend.schema.params import ListTurns
 from backend.schema.results import TurnList
 from tekton_tui.app import TektonApp
+from tekton_tui.runtime.themes import LIGHT_NAME
 from tekton_tui.widgets.common.line_view import NewestFirst
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, answer, live
@@ -68,6 +69,9 @@ async def test_the_newest_line_is_in_sight_and_who_reads_further_down_is_left_th
         await settle(pilot)
         rows = screen_text(app).partition("Events")[2].splitlines()[1:]
         assert "Question 18?" in rows[0] and (await happens(20))[0] == rows[0], "it stays where it was read"
+        app.commands.console.set_preference("theme", LIGHT_NAME)
+        await settle(pilot)
+        assert screen_text(app).partition("Events")[2].splitlines()[1] == rows[0], "in other colours too"
         await pilot.press("g")
         await settle(pilot)
         assert "Question 20?" in (await happens(21))[3] and "Question 21?" in screen_text(app)

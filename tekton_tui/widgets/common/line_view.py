@@ -13,6 +13,7 @@ from rich.text import Text
 from textual import events
 from textual.binding import BindingType
 from textual.strip import Strip
+from textual.theme import Theme
 from textual.widgets import RichLog
 
 from tekton_tui.runtime.frame_scheduler import app_of
@@ -38,6 +39,9 @@ class LineView(RichLog, can_focus=True):
         self.dropped = 0
         self.pattern = ""
         self.following = True
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, self._colour_anew)
 
     def render_line(self, y: int) -> Strip:
         """Return a row; one that goes on beyond the right border says so."""
@@ -119,6 +123,13 @@ class LineView(RichLog, can_focus=True):
         self.hidden = 0
         for text, tone in self.kept:
             self._write_line(text, tone)
+
+    def _colour_anew(self, _theme: Theme) -> None:
+        """Write all lines in the colours of another theme, and stay where they are read."""
+        top, following = self.scroll_offset.y, self.following
+        self._rewrite()
+        if not following:
+            self.call_after_refresh(self.scroll_to, y=top, animate=False)
 
     def _write_line(self, text: str, tone: str) -> None:
         if not passes(text, self.pattern):
