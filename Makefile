@@ -3,10 +3,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-JOBS   ?= 6
+JOBS   ?= 8
 TESTS  ?=
 AGENTS := $(VENV)/agents
-PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 WEIGHTS := $(VENV)/share/tekton/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 CLIENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tekton-tui-clients

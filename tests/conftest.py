@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
+import pytest
 from hypothesis import settings
 
 from tests.randomness import FUZZ
 from tests.redis_server import redis_server
 
 __all__ = ["redis_server"]
+
+LONGEST = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "tui/test_pictures", "tui/test_every_key", "tui/test_contrast", "tui/test_sizes", "cli/test_streams", "tui/test_verbs",
+        "tui/test_every_word", "cli/test_help", "tui/test_chat_pairs", "tui/test_new_specialist", "client/test_slow_line",
+        "tui/test_chat_screen", "tui/test_team_view", "tui/test_triage", "gateway/test_told_to_end", "gateway/test_mcp_tools",
+    )
+)  # fmt: skip
+"""The files that take longest. They are begun first: no process is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
+# A process that tests start, and each of those that run tests, reads compiled what another has compiled, also where the
+# caller's environment asks for no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("new", deadline=None)
