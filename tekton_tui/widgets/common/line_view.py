@@ -41,7 +41,7 @@ class LineView(RichLog, can_focus=True):
         self.following = True
 
     def on_mount(self) -> None:
-        self.app.theme_changed_signal.subscribe(self, self._colour_anew)
+        app_of(self).theme_changed_signal.subscribe(self, self._colour_anew)
 
     def render_line(self, y: int) -> Strip:
         """Return a row; one that goes on beyond the right border says so."""
