@@ -24,7 +24,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
 MIN_BODY_RATE = 1_024
 """Bytes a second, on average, at which a request's body must come."""
-LINGER_S, MAX_LINGER_S, LINGER_BYTES = 1.0, 15.0, 128 * 1024 * 1024
+LINGER_S, MAX_LINGER_S, LINGER_BYTES = 5.0, 15.0, 128 * 1024 * 1024
 """A body that nobody reads is taken in after its refusal until the client has paused for so long, for so long in all, and
 up to so many bytes: many clients send all of it before they read, and would meet a reset instead of the reason."""
 YOUNG_S = 0.25
