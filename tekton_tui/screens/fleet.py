@@ -94,6 +94,7 @@ class FleetPane(Vertical):
         self._stores.attention.changed.subscribe_widget(self, self._show_unread)
         fleet.changed.subscribe_widget(self, lambda ids: self._summarise())
         self._stores.connection.changed.subscribe_widget(self, self._summarise)
+        self._show_unread()  # what waits may have come before this screen
         self._summarise()
 
     @property

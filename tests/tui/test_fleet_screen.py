@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
+from textual.widgets import ContentSwitcher
 
+from backend.schema.attention import AttentionItem
 from backend.schema.events import Metrics
 from backend.schema.history import Sample
 from backend.schema.params import GetLogs, Kill, Launch
@@ -15,6 +17,7 @@ from backend.schema.records import FleetPlan, HostFigures, LaunchResult, Process
 from backend.schema.results import KillResult, LaunchReport, LogText
 from tekton_tui.app import TektonApp
 from tekton_tui.runtime.partial_compositor import PartialUpdate
+from tekton_tui.screens.fleet import FleetPane
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tekton_tui.widgets.fleet.plots import Plot, PlotRow
 from tests.tui.conftest import names_shown, settle
@@ -38,6 +41,20 @@ async def test_who_broke_stands_first_then_who_lives_and_the_cursor_stays_on_its
         client.changed(row("sophia"))
         await settle(pilot)
         assert names_shown(app)[0] != "sophia"
+
+
+async def test_an_answer_nobody_has_seen_is_marked_also_where_it_came_before_the_screen(
+    console: Maker,
+) -> None:
+    app, client = console(live("athena"))
+    client.first.attention = [AttentionItem("done:r1", "done", "athena-ai", NOW - 5, "answered", "The date.")]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        panes = app.query_one("#panes", ContentSwitcher)
+        await panes.mount(FleetPane(app.stores, app.commands, id="opened-later"))
+        panes.current = "opened-later"
+        await settle(pilot)
+        assert "ready · unread" in screen_text(app)
 
 
 async def test_the_cursors_row_stays_in_sight_when_the_order_changes(console: Maker) -> None:
