@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
 from textual.app import App
+from textual.css.stylesheet import Stylesheet
 from textual.notifications import Notification
 from textual.pilot import Pilot
 
@@ -49,6 +50,22 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda form, *given: real(form, *(given or (time.gmtime(NOW),))))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def style_sheets_parsed_once() -> Iterator[None]:
+    """Have consoles whose themes are the same share the rules that their style sheets are parsed into."""
+    parsed: dict[frozenset[tuple[str, str]], Any] = {}
+    own = Stylesheet.set_variables
+
+    def set_variables(self: Any, variables: dict[str, str]) -> None:
+        self._parse_cache = {}
+        own(self, variables)
+        self._parse_cache = parsed.setdefault(frozenset(variables.items()), {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stylesheet, "set_variables", set_variables)
+        yield
+
+
 @pytest.fixture
 def console() -> Iterator[Callable[..., tuple[TektonApp, FakeClient]]]:
     """Give a maker of a console over a fake client that begins with a snapshot; in none may anything have failed."""
@@ -70,7 +87,8 @@ def at_work(app: App[Any]) -> bool:
     screen = app.screen
     nodes = [app, *app.screen_stack, *screen.walk_children()]
     waiting = any(not node._message_queue.empty() or node._next_callbacks for node in nodes)
-    return bool(waiting or app._resize_event or screen._dirty_widgets or screen._callbacks)
+    drawn_later = frame_scheduler(app).running
+    return bool(waiting or drawn_later or app._resize_event or screen._dirty_widgets or screen._callbacks)
 
 
 def nothing_due(within_s: float) -> bool:

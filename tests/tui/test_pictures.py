@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
+from rich.cells import cell_len
 from textual.events import Paste
 from textual.pilot import Pilot
 
@@ -114,6 +115,7 @@ from tests.tui.fake_client import (
     ten_minutes,
     unseen,
 )
+from tests.tui.test_console import screen_text
 from tests.tui.test_detail_page import MESSAGES, STOPPED, usage
 
 ASK = Ask(
@@ -880,6 +882,14 @@ def test_place(state: str, size: tuple[int, int], theme: str, snap_compare: Any)
     _compare(state, size, snap_compare, theme)
 
 
+def look(app: TektonApp, size: tuple[int, int]) -> None:
+    """Check what holds of every screen of every size: each row is exactly as wide as the terminal, and the edges are kept."""
+    rows = screen_text(app).split("\n")
+    assert [cell_len(line) for line in rows] == [size[0]] * size[1]
+    assert rows[-1].rstrip().endswith("keys"), "the right end of the line of keys is kept"
+    assert "tekton" in rows[0]
+
+
 def _compare(state: str, size: tuple[int, int], snap_compare: Any, theme: str = "") -> None:
     running, drive = STATES[state]
     rows = busy_fleet() if running else []
@@ -892,5 +902,7 @@ def _compare(state: str, size: tuple[int, int], snap_compare: Any, theme: str = 
         await drive(app, client, pilot)
         await settle(pilot, 16)
         await at_rest(pilot)
+        if state in PLACES:
+            look(app, size)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

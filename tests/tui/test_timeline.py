@@ -137,6 +137,7 @@ async def test_the_cursor_names_a_turn_the_keys_move_time_and_enter_opens_it(
         await settle(pilot)
         assert gantt.cursor_turn == past[0]
         await pilot.press("minus")
+        await settle(pilot)
         assert gantt.span_words == "5 m"
         await pilot.press("left", "left", "left", "left", "left")
         await settle(pilot)
