@@ -54,7 +54,9 @@ class ErrorsPane(Vertical):
     def on_mount(self) -> None:
         self.query_one("#errors-evidence").add_class("framed")
         self._stores.errors.changed.subscribe_widget(self, self._fill)
-        app_of(self).theme_changed_signal.subscribe(self, lambda _theme: self._fill())  # cells keep their colours
+        app_of(self).theme_changed_signal.subscribe(
+            self, lambda _theme: self._fill()
+        )  # cells keep their colours
         table: DataTable[Any] = cast(Any, self).query_one(DataTable)
         self._wide = app_of(self).size.width >= WIDE
         for title, width in COLUMNS:
