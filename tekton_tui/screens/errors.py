@@ -57,12 +57,6 @@ class ErrorsPane(Vertical):
         app_of(self).theme_changed_signal.subscribe(
             self, lambda _theme: self._fill()
         )  # cells keep their colours
-        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
-        self._wide = app_of(self).size.width >= WIDE
-        for title, width in COLUMNS:
-            if self._wide or title != "FIRST":
-                table.add_column(title, width=width)
-        table.add_column("WHAT", key="what")
         self._commands.errors.load()
         self._fill()
 
@@ -87,7 +81,7 @@ class ErrorsPane(Vertical):
         table: DataTable[Any] = cast(Any, self).query_one(DataTable)
         # clearing the table loses the cursor: it goes back to its failure, wherever that stands then
         keep = self._current()
-        table.clear()
+        self._make_columns(table)
         for record in records:
             table.add_row(*self._cells(record), key=str(record.id))
         empty = self.query_one(EmptyState)
@@ -111,6 +105,15 @@ class ErrorsPane(Vertical):
         self._restore(records, keep)
         self._show()
 
+    def _make_columns(self, table: DataTable[Any]) -> None:
+        """Empty the table, and give it the columns that the terminal has room for."""
+        self._wide = app_of(self).size.width >= WIDE
+        table.clear(columns=True)
+        for title, width in COLUMNS:
+            if self._wide or title != "FIRST":
+                table.add_column(title, width=width)
+        table.add_column("WHAT", width=self._room())
+
     def _restore(self, records: list[ErrorRecord], keep: ErrorRecord | None) -> None:
         target = next((r for r in records if self._wanted and r.where == self._wanted), keep)
         self._wanted = ""
@@ -119,8 +122,6 @@ class ErrorsPane(Vertical):
 
     def _cells(self, record: ErrorRecord) -> list[Text]:
         tone = "text-muted" if record.acknowledged else ""
-        # the pane has no size before its first layout, and takes the console's whole width from then on
-        width = self.size.width or app_of(self).size.width
         return [
             cell(self, " " if record.acknowledged else "✖", tone="text-error"),
             cell(self, _clock(record.last), tone=tone),
@@ -128,13 +129,15 @@ class ErrorsPane(Vertical):
             cell(self, str(record.count), tone=tone),
             cell(self, record.where.removesuffix("-ai"), 12, tone),
             cell(self, record.code.replace("_", " "), 20, tone),
-            cell(self, record.message, max(16, width - self._other_cells()), tone),
+            cell(self, record.message, self._room(), tone),
         ]
 
-    def _other_cells(self) -> int:
-        """Return the cells the columns before the last take, with their padding."""
+    def _room(self) -> int:
+        """Return the cells that the other columns, with their padding, leave for the last."""
         shown = [width for title, width in COLUMNS if self._wide or title != "FIRST"]
-        return sum(shown) + 2 * (len(shown) + 1)
+        # the pane has no size before its first layout, and takes the console's whole width from then on
+        width = self.size.width or app_of(self).size.width
+        return max(16, width - sum(shown) - 2 * (len(shown) + 1))
 
     def _current(self) -> ErrorRecord | None:
         table: DataTable[Any] = cast(Any, self).query_one(DataTable)

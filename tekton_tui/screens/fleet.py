@@ -89,10 +89,9 @@ class FleetPane(Vertical):
     def on_mount(self) -> None:
         self.query_one("#fleet-filter").display = False
         self.grid.chosen = dict(self._commands.console.preferences.columns)
-        fleet = self._stores.fleet
-        fleet.summary_changed.subscribe_widget(self, self._summarise)
+        self._stores.fleet.summary_changed.subscribe_widget(self, self._summarise)
         self._stores.attention.changed.subscribe_widget(self, self._show_unread)
-        fleet.changed.subscribe_widget(self, lambda ids: self._summarise())
+        self._stores.fleet.changed.subscribe_widget(self, lambda ids: self._summarise())
         self._stores.connection.changed.subscribe_widget(self, self._summarise)
         self._show_unread()  # what waits may have come before this screen
         self._summarise()

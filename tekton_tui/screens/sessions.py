@@ -72,7 +72,7 @@ class SessionsPane(Vertical):
         table: DataTable[Any] = cast(Any, self).query_one(DataTable)
         for title, width in COLUMNS:
             table.add_column(title, width=width)
-        table.add_column("TITLE")
+        self._title = table.add_column("TITLE", width=1)
         self.query_one("#sessions-preview").add_class("framed")
         self._load()
 
@@ -116,6 +116,7 @@ class SessionsPane(Vertical):
         width = self.size.width // (2 if self.size.width >= WIDE else 1)
         room = max(10, width - sum(cells + 2 for _title, cells in COLUMNS) - 4)
         table.clear()
+        table.columns[self._title].width = room
         for row in self._rows:
             used = time.strftime("%d %b %H:%M", time.localtime(row.updated_at))
             owner, title = row.owner.removesuffix("-ai"), row.title or row.id

@@ -141,9 +141,12 @@ class SwitcherScreen(ModalScreen[Chosen]):
         self._controller.request(ListSessions(limit=LISTED), self._add_sessions)
 
     def on_resize(self, event: events.Resize) -> None:
-        self.query_one("#switcher-preview").display = event.size.width >= WIDE
+        preview, wide = self.query_one("#switcher-preview"), event.size.width >= WIDE
+        came, preview.display = wide and not preview.display, wide
+        if came:
+            self._preview()
         # The list has its new width only then; lines drawn before would be cut to what it was.
-        self.call_after_refresh(self._list)
+        self.call_after_refresh(self._fill)
 
     def take_text(self, text: str) -> bool:
         """Find text that was typed before the field had the keys."""
@@ -153,18 +156,26 @@ class SwitcherScreen(ModalScreen[Chosen]):
     def _add_sessions(self, listed: SessionList) -> None:
         if self.is_attached:
             self._entries = entries_of(self._stores, listed.sessions)
-            self._list()
+            self._fill()
 
     @on(Input.Changed)
     def _list(self) -> None:
         """Show what matches; the cursor goes to the best."""
-        self._shown = matching(self._entries, self.query_one(Input).value)
+        self.query_one(OptionList).highlighted = None
+        self._fill()
+
+    def _fill(self) -> None:
+        """Show what matches. A cursor that was moved stays on its entry, another on the best."""
         listing = self.query_one(OptionList)
+        kept = self._current if listing.highlighted else None
+        self._shown = matching(self._entries, self.query_one(Input).value)
         cells = max(20, listing.size.width - 2)
         listing.clear_options()
         listing.add_options([Option(self._line(entry, cells)) for entry in self._shown])
         if self._shown:
-            listing.highlighted = 0
+            places = [(entry.owner, entry.session_id) for entry in self._shown]
+            place = (kept.owner, kept.session_id) if kept else None
+            listing.highlighted = places.index(place) if place in places else 0
         else:
             self._reading.forget()
             self.query_one(Transcript).load([])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from tekton_tui.app import TektonApp
@@ -60,19 +61,48 @@ async def seen(state: str, *sizes: tuple[int, int]) -> str:
         await settle(pilot, 10)
         for size in sizes[1:]:
             await pilot.resize_terminal(*size)
-            await settle(pilot, 10)
+            await settle(pilot, 20)  # the detail reads what it shows once the cursor rests
         return screen_text(app).partition("\n")[2]  # the header has a clock
 
 
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize(
-    ("before", "after"), [((80, 24), (120, 40)), ((120, 40), (80, 24))], ids=["wider", "narrower"]
+    ("before", "after"), [((40, 10), (120, 40)), ((120, 40), (80, 24))], ids=["wider", "narrower"]
 )
-@pytest.mark.parametrize("state", ["fleet", "fleet_empty", "needs", "gateway"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "fleet",
+        "fleet_empty",
+        "fleet_log",
+        "needs",
+        "gateway",
+        "errors",
+        "sessions",
+        "timeline",
+        "switcher",
+        "new_specialist",
+    ],
+)
 async def test_a_place_that_was_resized_looks_as_one_that_was_opened_so(
     state: str, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
     assert await seen(state, before, after) == await seen(state, after)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (61, 18)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_draft_is_whole_in_a_terminal_of_another_size(console: Maker, size: tuple[int, int]) -> None:
+    app, _ = console(live("apollo"))
+    words = [f"word{at:02}" for at in range(24)]
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.navigator.open_chat("apollo-ai")
+        await settle(pilot)
+        app.post_message(Paste(" ".join(words)))
+        await settle(pilot)
+        await pilot.resize_terminal(*size)
+        await settle(pilot)
+        assert [word for word in words if word not in screen_text(app)] == []
 
 
 WHOLE = {

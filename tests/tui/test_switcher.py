@@ -44,6 +44,19 @@ async def press_switch(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) ->
     return app.screen
 
 
+async def test_the_cursor_stays_on_its_entry_in_a_terminal_of_another_size(console: Maker) -> None:
+    app, client = await opened(console)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press_switch(app, client, pilot)
+        await pilot.press("down", "down")
+        for size in ((120, 30), (60, 18)):
+            await pilot.resize_terminal(*size)
+            await settle(pilot, 10)
+        await pilot.press("enter")
+        await settle(pilot, 10)
+        assert app.query_one("#chat-apollo-ai", ChatView).session_id == "s1"
+
+
 async def test_unread_comes_first_and_a_part_of_a_title_finds_its_conversation(console: Maker) -> None:
     app, client = await opened(console)
     async with app.run_test(size=(120, 30)) as pilot:

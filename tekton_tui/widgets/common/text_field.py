@@ -25,6 +25,10 @@ class SafeTextArea(TextArea):
         self.cursor_blink = False
         self.match_cursor_bracket = False
 
+    def on_resize(self) -> None:
+        # Drawn in its new size, it is wrapped for it only now; where that changes no size, nobody else draws it again.
+        self.refresh()
+
     def check_consume_key(self, key: str, character: str | None = None) -> bool:
         return key == SLASH or super().check_consume_key(key, character)
 

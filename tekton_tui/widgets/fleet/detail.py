@@ -57,6 +57,8 @@ class DetailPane(ScrollView, can_focus=True):
         """The row as it was drawn."""
         self._lines: list[list[Part]] = []
         self._log: list[str] = []
+        self._follows = True
+        """Whether its end is in sight: in another size, or with more lines, it stays there."""
         self._messages: list[StoredMessage] = []
         self._ends: list[ErrorRecord] = []
         self._limits: list[LimitRow] = []
@@ -85,7 +87,14 @@ class DetailPane(ScrollView, can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         if self._all and not self._ends:
             self._fetch_soon()
+        follows = self._follows
         self._write()
+        if follows and TABS[self.tab] == "Log":
+            self.call_after_refresh(self.scroll_end, animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y
 
     def show_specialist(self, ai_id: str | None) -> None:
         """Show another specialist, or nobody."""
@@ -214,7 +223,7 @@ class DetailPane(ScrollView, can_focus=True):
             self._draw_changes(before, width)
             return
         # who reads further up in the log stays there
-        follows = TABS[self.tab] == "Log" and self.scroll_offset.y >= self.max_scroll_y
+        follows = TABS[self.tab] == "Log" and self._follows
         self.virtual_size = Size(width, len(lines))
         if follows and len(before) != len(lines):
             self.scroll_end(animate=False)

@@ -191,7 +191,7 @@ class Gantt(Widget, can_focus=True):
             return self._strip(bars.legend(self.size.width, NAME_CELLS if self.size.width >= WIDE else 1))
         here = self._here(rows)
         place = next((at for at, (ai_id, _) in enumerate(rows) if ai_id == here), 0)
-        self._top = max(0, min(self._top, place, len(rows) - 1))
+        self._top = max(0, min(self._top, place, len(rows) - self._shown))
         self._top = max(self._top, place - self._shown + 1)
         at = self._top + y - 1
         if at >= len(rows):
