@@ -54,9 +54,8 @@ class ErrorsPane(Vertical):
     def on_mount(self) -> None:
         self.query_one("#errors-evidence").add_class("framed")
         self._stores.errors.changed.subscribe_widget(self, self._fill)
-        app_of(self).theme_changed_signal.subscribe(
-            self, lambda _theme: self._fill()
-        )  # cells keep their colours
+        # cells keep the colours they were made with
+        app_of(self).theme_changed_signal.subscribe(self, lambda _theme: self._fill())
         self._commands.errors.load()
         self._fill()
 

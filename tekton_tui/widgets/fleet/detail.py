@@ -223,7 +223,8 @@ class DetailPane(ScrollView, can_focus=True):
             self._draw_changes(before, width)
             return
         # who reads further up in the log stays there
-        follows = TABS[self.tab] == "Log" and self._follows
+        at_end = self._follows or self.scroll_offset.y >= self.max_scroll_y
+        follows = TABS[self.tab] == "Log" and at_end
         self.virtual_size = Size(width, len(lines))
         if follows and len(before) != len(lines):
             self.scroll_end(animate=False)
