@@ -234,6 +234,11 @@ async def fleet_stopped(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -
     async with asyncio.timeout(60):
         while app.query_one(DetailPane).display and not client.called(GetUsage):
             await pilot.pause(0.02)
+    # the rows lie as they will: only from the top does it come into sight at the same place each time
+    await settle(pilot, 20)
+    await pilot.press("g")
+    await settle(pilot, 20)
+    app.query_one(FleetGrid).go_to("apollo-ai")
 
 
 async def needs(app: TektonApp, client: FakeClient, pilot: Pilot[Any]) -> None:
