@@ -6,6 +6,9 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -29,6 +32,22 @@ LONGEST = tuple(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Begin, as one of several processes that collect everything, with other files than the rest: no file of a new clone is
+    compiled by more than one of them, and what one compiles the others read.
+    """
+    tests = Path(__file__).parent
+    if session.config.args != ["tests"] or "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    place, processes = (
+        int(os.environ["PYTEST_XDIST_WORKER"][2:]),
+        int(os.environ["PYTEST_XDIST_WORKER_COUNT"]),
+    )
+    for file in sorted(tests.rglob("test_*.py"))[place::processes]:
+        with suppress(Exception, pytest.skip.Exception):  # whatever it is, collecting it says so
+            import_module(".".join(file.with_suffix("").relative_to(tests.parent).parts))
 
 
 gc.disable()

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Input
 
 from backend.schema.states import BROKEN, LIVE, RUNNING
@@ -123,13 +124,13 @@ class FleetPane(Vertical):
         self._plots.fit(size.width, size.height)
         if self._zoomed:
             self._plots.add_class("-none")
-        box, detail = self.query_one("#fleet-box"), self.query_one(DetailPane)
-        field = self.query_one("#fleet-filter")
+        box, field, detail = self.query_one("#fleet-box"), self.query_one(Field), self.query_one(DetailPane)
         box.display = self._zoomed != "detail"
         detail.display = self._zoomed == "detail" or (
             self._detail_open and not self._zoomed and size.height >= 16 and bool(self._stores.fleet.rows)
         )
-        room = self.size.height - self._plots.rows - field.display
+        whole = self.size or self.query_ancestor(Widget).size  # before its first layout: of where it stands
+        room = whole.height - self._plots.rows - field.display
         least = (NARROW_DETAIL if narrow or size.height < LOW else DETAIL) + self._detail_extra
         frame = (1 if narrow else 2) + (4 if self._hint() else 0)
         self.grid.set_room(room - frame - (least if detail.display else 0))
@@ -446,8 +447,7 @@ class FleetPane(Vertical):
             self.action_columns()
             return
         row = self._stores.fleet.rows[event.ai_id]
-        runs = row.state in LIVE
-        verbs = MENU if runs else tuple(verb for verb in MENU if verb[0] in WHILE_STOPPED)
+        verbs = MENU if row.state in LIVE else tuple(verb for verb in MENU if verb[0] in WHILE_STOPPED)
         self._commands.navigator.choose(row.name, verbs, lambda name: self._act_on(row.id, name))
 
     def _act_on(self, ai_id: str, name: str) -> None:

@@ -94,6 +94,7 @@ from tekton_tui.app import TektonApp
 from tekton_tui.runtime.themes import LIGHT_NAME
 from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.chat.chat_view import ChatView
+from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.composer.files import Attached
 from tekton_tui.widgets.fleet.detail import DetailPane
@@ -888,11 +889,16 @@ def test_place(state: str, size: tuple[int, int], theme: str, snap_compare: Any)
 
 
 def look(app: TektonApp, size: tuple[int, int]) -> None:
-    """Check what holds of every screen of every size: each row is exactly as wide as the terminal, and the edges are kept."""
+    """Check what holds of every screen of every size: each row is exactly as wide as the terminal, the edges are kept, and
+    only what has more rows than room has a scrollbar.
+    """
     rows = screen_text(app).split("\n")
     assert [cell_len(line) for line in rows] == [size[0]] * size[1]
     assert rows[-1].rstrip().endswith("keys"), "the right end of the line of keys is kept"
     assert "tekton" in rows[0]
+    for view in app.screen.query(RowView):
+        rows_and_room = view.virtual_size.height, view.container_size.height
+        assert view.show_vertical_scrollbar == (rows_and_room[0] > rows_and_room[1] > 0), view
 
 
 def _compare(state: str, size: tuple[int, int], snap_compare: Any, theme: str = "") -> None:

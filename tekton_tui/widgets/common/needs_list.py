@@ -11,9 +11,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -23,6 +21,7 @@ from tekton_tui.formatting import age
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.fleet.drawing import Part, fitted, strip, width_of
 
 WIDE: Final = 100
@@ -40,7 +39,7 @@ KEYS: Final[dict[AttentionKind, Keys]] = {
 TABS: Final = ("Open", "Snoozed", "All errors")
 
 
-class NeedsList(ScrollView, can_focus=True):
+class NeedsList(RowView, can_focus=True):
     """One line an item, with a cursor that stays on its item while others come and go."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("grid")
@@ -88,7 +87,7 @@ class NeedsList(ScrollView, can_focus=True):
             )
         self.dealt_with.intersection_update(ids)
         self.marked.intersection_update(ids)
-        self.virtual_size = Size(self.size.width, len(items) + 1)
+        self.set_rows(len(items) + 1)
         self.refresh()
         self.post_message(self.Moved())
 

@@ -8,8 +8,7 @@ from typing import ClassVar, Final
 from textual import events
 from textual.binding import BindingType
 from textual.content import Content
-from textual.geometry import Region, Size
-from textual.scroll_view import ScrollView
+from textual.geometry import Region
 from textual.strip import Strip
 
 from backend.schema.params import GetHistory, GetLogs, GetUsage, ListErrors
@@ -26,6 +25,7 @@ from tekton_tui.safe_text import literal, one_line, safe
 from tekton_tui.stores import Line, Stores
 from tekton_tui.stores.timeline import joined
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.fleet import facts
 from tekton_tui.widgets.fleet.columns import NARROW
 from tekton_tui.widgets.fleet.drawing import Part, changed_runs, fitted, strip
@@ -40,7 +40,7 @@ MESSAGES = 8
 WIDE_TITLE = 70
 
 
-class DetailPane(ScrollView, can_focus=True):
+class DetailPane(RowView, can_focus=True):
     """One specialist, one tab. What is not in the stores is fetched once the cursor has rested."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("fleet-detail")
@@ -225,7 +225,7 @@ class DetailPane(ScrollView, can_focus=True):
         # who reads further up in the log stays there
         at_end = self._follows or self.scroll_offset.y >= self.max_scroll_y
         follows = TABS[self.tab] == "Log" and at_end
-        self.virtual_size = Size(width, len(lines))
+        self.set_rows(len(lines))
         if follows and len(before) != len(lines):
             self.scroll_end(animate=False)
         self.refresh()

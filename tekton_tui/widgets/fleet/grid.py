@@ -9,9 +9,8 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from backend.schema.records import SpecialistStatus
@@ -20,6 +19,7 @@ from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.stores import FleetStore
 from tekton_tui.verbs import bindings
+from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.fleet import tiles
 from tekton_tui.widgets.fleet.arrangement import STOPPED, Grouping, Line, arrange, group_of, matcher, need
 from tekton_tui.widgets.fleet.columns import BY_NAME, DEFAULTS, NARROW, fitting, size_class
@@ -31,7 +31,7 @@ LOOK_ALL = 10
 """Rows whose words count minutes are looked at with every tenth tick."""
 
 
-class FleetGrid(ScrollView, can_focus=True):
+class FleetGrid(RowView, can_focus=True):
     """Rows with a cursor, marks, an order and a filter. The store says what is in them."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("grid")
@@ -263,7 +263,7 @@ class FleetGrid(ScrollView, can_focus=True):
         for place, line in enumerate(self._lines):
             shown = line.ids if line.kind in ("row", "tiles") else ()
             self._places |= dict.fromkeys((line.key, *shown), place)
-        self.virtual_size = Size(self.size.width, len(self._lines) + self._head_rows)
+        self.set_rows(len(self._lines) + self._head_rows)
         if self._cursor not in self._places:
             self._set_cursor(self._first_key())
         else:
