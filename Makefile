@@ -83,7 +83,7 @@ fuzz: $(VENV)/.dev ## Throw 70,000 frames, 30,000 requests, 100,000 steps and 10
 	@$(BIN)/python bench/fuzz.py --frames 70000 --bodies 30000 --steps 100000 --asks 10000
 	@TEKTON_FUZZ=1 TEKTON_STREAMS=5000 $(BIN)/pytest -q -s --timeout 3600 tests/providers/test_streams.py
 	@TEKTON_ALL_STREAMS=1 $(BIN)/pytest -q --timeout 3600 tests/fleet/test_upstream_surfaces.py
-	@TEKTON_FUZZ=1 $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/test_specialist_files.py tests/test_grammar.py tests/memory/contract tests/tui/test_transcript_source.py tests/tui/test_transcript_view.py tests/tui/test_markdown.py
+	@TEKTON_FUZZ=1 $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/test_specialist_files.py tests/test_grammar.py tests/memory/contract tests/tui/test_transcript_source.py tests/tui/test_transcript_view.py tests/tui/test_markdown.py tests/tui/test_closing.py
 	@$(BIN)/pytest -q -m keys --timeout 3600 tests/tui
 	@TEKTON_FUZZ=1 TEKTON_FUZZ_KEYS=10000 $(BIN)/pytest -q -s --timeout 3600 tests/tui/test_random_keys.py tests/tui/test_every_word.py tests/tui/test_web.py
 

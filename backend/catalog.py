@@ -430,9 +430,10 @@ def plain(name: str) -> str:
 
 def _check_names(rows: list[Component], groups: dict[str, list[str]], settings: Settings) -> None:
     taken = {plain(word): f"{word!r}, a word of the command line" for word in RESERVED}
+    reserved = frozenset(taken)
     taken |= {plain(group): f"the group {group!r}" for group in groups}
     for group in settings.groups:
-        if plain(group) in {plain(word) for word in RESERVED}:
+        if plain(group) in reserved:
             raise _wrong(f"groups.{group}", f"{taken[plain(group)]}, cannot name a group")
     for row in rows:
         for name in (row.name, *row.aliases):

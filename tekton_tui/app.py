@@ -176,6 +176,11 @@ class TektonApp(App[None]):
         self.theme_variables = {**self.theme_variables, "cursor-row": cursor}
         return {**known, "cursor-row": cursor}
 
+    def refresh_css(self, animate: bool = True) -> None:
+        """Apply the style sheet anew; before the first screen there is nothing yet to apply it to, and it is parsed anyway."""
+        if self.screen_stack:
+            super().refresh_css(animate)
+
     def _preference_changed(self, name: str) -> None:
         if name == "theme":
             self.theme = self.preferences.theme

@@ -17,6 +17,7 @@ from textual.screen import UPDATE_PERIOD, Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tekton_tui.runtime.layout_once import laid_out_once
 from tekton_tui.runtime.paint_timer import PaintTimer
 
 RESET = "\x1b[0m"
@@ -153,6 +154,10 @@ class PartialUpdateScreen(Screen[None]):
             self._paint_timer._start()  # pyright: ignore[reportPrivateUsage]
             self._timers.add(self._paint_timer)
         return self._paint_timer
+
+    def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
+        with laid_out_once():
+            super()._refresh_layout(size, scroll)
 
     def hurry(self) -> None:
         """Take note that a key is acted on now."""

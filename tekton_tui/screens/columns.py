@@ -10,14 +10,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
+
+from tekton_tui.runtime.layout_once import Modal
 
 FIXED = ("name", "state", "note")
 """Columns that are always there."""
 
 
-class ColumnsScreen(ModalScreen[list[str] | None]):
+class ColumnsScreen(Modal[list[str] | None]):
     """`columns` are `(name, title)` in the usual order; dismissed with the names chosen, or with none on `esc`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -11,10 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tekton_tui.commands import Answer
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.verbs import bindings
 
@@ -24,7 +24,7 @@ LEAST_CELLS_BESIDE = 120
 MARK = "$text-warning bold underline"
 
 
-class CompareScreen(ModalScreen[None]):
+class CompareScreen(Modal[None]):
     """Both sides scroll together; `esc` closes."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare")

@@ -12,11 +12,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from backend.schema.records import FleetPlan, LaunchPlanItem, ModelCandidate
 from tekton_tui.formatting import size
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal, literal_line, one_line
 
 PLAN_NAME_CELLS = 13
@@ -25,7 +25,7 @@ LOOPBACK = "127.0.0.1"
 T = TypeVar("T")
 
 
-class Question(ModalScreen[T]):
+class Question(Modal[T]):
     """A screen whose keys decide something: those typed before it could be read are ignored."""
 
     EARLY_S: ClassVar[float] = 0.3

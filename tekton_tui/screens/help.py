@@ -11,13 +11,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tekton_tui.commands.palette import Entry, entries_here, runner
 from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.runtime.input_queue import HARMLESS
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.registry import SCREENS
 from tekton_tui.verbs import EVERYWHERE, at_place, key_sign
@@ -42,7 +43,7 @@ class _Row(NamedTuple):
     run: Callable[[], object] | None = None
 
 
-class HelpScreen(ModalScreen[Callable[[], object]]):
+class HelpScreen(Modal[Callable[[], object]]):
     """Dismissed with what the operator wants done, or with nothing on `esc`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Button, Static
+
+from tekton_tui.runtime.layout_once import Modal
 
 # the keys under the fingers come first
 LETTERS: Final = "asdfghjklqwertyuiopzxcvbnmASDFGHJKLQWERTYUIOPZXCVBNM"
@@ -56,7 +58,7 @@ def _go(widget: Any, go: Callable[[], object]) -> None:
     go()
 
 
-class JumpScreen(ModalScreen[int | None]):
+class JumpScreen(Modal[int | None]):
     """Dismissed with the number of the spot whose letter was typed, or with none by any other key."""
 
     DEFAULT_CSS = """

@@ -8,13 +8,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from backend.schema.params import GetLogs
 from backend.schema.results import LogText
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line
 from tekton_tui.stores.timeline import joined
@@ -26,7 +26,7 @@ from tekton_tui.widgets.common.line_view import LineView
 TAIL = 2_000
 
 
-class LogScreen(ModalScreen[None]):
+class LogScreen(Modal[None]):
     """`esc` closes."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("log")

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Button, Input, Label, Static, TextArea
 
@@ -22,6 +21,7 @@ from backend.schema.params import CreateSpecialist, PreviewSpecialist
 from backend.schema.results import SpecialistCreated, SpecialistDraft
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.screens.dialogs import confirm
 from tekton_tui.verbs import bindings
@@ -60,7 +60,7 @@ LAST_LINES: Final = (
 PERSONA_HINT: Final = "You are the critic. You read a change and name what can break, the worst first."
 
 
-class NewSpecialistScreen(ModalScreen[SpecialistCreated | None]):
+class NewSpecialistScreen(Modal[SpecialistCreated | None]):
     """Dismissed with what was created, or with nothing. `ctrl+s` creates; `esc` asks if anything would be lost."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("new")

@@ -14,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -24,6 +23,7 @@ from tekton_tui.commands import ConsoleCommands
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.frame_scheduler import app_of
 from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.runtime.preferences import DENSITIES
 from tekton_tui.safe_text import literal
 
@@ -42,7 +42,7 @@ class _Line:
     step: Callable[[int], None]
 
 
-class SettingsScreen(ModalScreen[None]):
+class SettingsScreen(Modal[None]):
     """Enter or → on a line goes to its next value, ← to the one before."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

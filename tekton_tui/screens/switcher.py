@@ -12,7 +12,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.fuzzy import Matcher
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
@@ -24,6 +23,7 @@ from tekton_tui.commands.navigator import Navigator
 from tekton_tui.formatting import SYMBOLS, age, tone_of_state
 from tekton_tui.runtime.controller import Controller
 from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
@@ -99,7 +99,7 @@ def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
     return [entry for _, entry in sorted([*placed, ((3, 0.0), find)], key=lambda pair: pair[0])]
 
 
-class SwitcherScreen(ModalScreen[Chosen]):
+class SwitcherScreen(Modal[Chosen]):
     """Dismissed with what was chosen, or with none on `esc`."""
 
     DEFAULT_CSS = """

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from backend.schema import money
 from backend.schema.results import SpecialistDetail
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.layout_once import Modal
 from tekton_tui.safe_text import literal, safe
 from tekton_tui.verbs import bindings
 
@@ -25,7 +25,7 @@ SHOWN = (
 )  # fmt: skip
 
 
-class TextScreen(ModalScreen[None]):
+class TextScreen(Modal[None]):
     """`esc` closes, `y` copies."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("text")

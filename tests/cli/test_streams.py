@@ -86,8 +86,9 @@ def test_closed_stdin_and_stderr_do_no_harm(line: Line, tmp_path: Path) -> None:
 def test_a_narrow_encoding_escapes_what_it_lacks(line: Line, tmp_path: Path, encoding: str) -> None:
     line.environment["PYTHONIOENCODING"] = encoding
     try:
+        # ascii lacks what the others lack, and more: with it each command is tried
         for command in (
-            *COMMANDS,
+            *(COMMANDS if encoding == "ascii" else ("tekton --help", "tekton status", "aish list")),
             "aish apollo 'naïve — 日本 😀'",
             "tekton call chat ai_id=apollo content='naïve 😀'",
         ):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
+from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.css.stylesheet import Stylesheet
 from textual.notifications import Notification
@@ -25,6 +26,7 @@ from tekton_tui.widgets.chat.ask_cards import AskKeys
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.fake_client import NOW, FakeClient, snapshot
+from tests.tui.terminal import Emulator
 
 SVGImageExtension.file_extension = "svg"
 PICTURES = Path(__file__).parents[2] / "snapshots"
@@ -64,6 +66,22 @@ def style_sheets_parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylesheet, "set_variables", set_variables)
         yield
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
+    """Give a list: an emulator that is put into it gets what a terminal would get from then on."""
+    emulators: list[Emulator] = []
+    real = TektonApp._display  # pyright: ignore[reportPrivateUsage]
+
+    def display(app: TektonApp, screen: Any, update: Any) -> None:
+        if isinstance(update, CompositorUpdate):
+            for emulator in emulators:
+                emulator.feed(update.render_segments(app.console).encode())
+        real(app, screen, update)
+
+    monkeypatch.setattr(TektonApp, "_display", display)
+    return emulators
 
 
 @pytest.fixture

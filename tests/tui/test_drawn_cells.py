@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from textual._compositor import CompositorUpdate
 
 from backend.schema.events import Metrics
 from backend.schema.history import Sample
@@ -43,28 +41,13 @@ def test_runs_of_cells_cover_every_difference_and_near_ones_are_one() -> None:
     assert changed_runs([Part("a界b")], [Part("a世b")]) == [(1, 2)], "a wide sign as a whole"
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, Emulator]:
-    """Give a place for an emulator that gets what a terminal would get."""
-    place: dict[str, Emulator] = {}
-    real = TektonApp._display  # pyright: ignore[reportPrivateUsage]
-
-    def display(app: TektonApp, screen: Any, update: Any) -> None:
-        if isinstance(update, CompositorUpdate) and "emulator" in place:
-            place["emulator"].feed(update.render_segments(app.console).encode())
-        real(app, screen, update)
-
-    monkeypatch.setattr(TektonApp, "_display", display)
-    return place
-
-
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_what_a_terminal_was_sent_cell_by_cell_is_what_the_screen_shows(
-    console: Callable[..., tuple[TektonApp, FakeClient]], written: dict[str, Emulator], size: tuple[int, int]
+    console: Callable[..., tuple[TektonApp, FakeClient]], written: list[Emulator], size: tuple[int, int]
 ) -> None:
     app, client = console(live("apollo"), live("athena"))
-    written["emulator"] = emulator = Emulator(*size)
+    written.append(emulator := Emulator(*size))
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
         for second, speed in enumerate((None, 3.0, 140.0, 9.5, 88.0, None, 1.0)):

@@ -116,6 +116,7 @@ from tests.tui.fake_client import (
     ten_minutes,
     unseen,
 )
+from tests.tui.terminal import Emulator
 from tests.tui.test_console import screen_text
 from tests.tui.test_detail_page import MESSAGES, STOPPED, usage
 
@@ -862,8 +863,8 @@ STATES: dict[str, tuple[bool, Drive]] = {
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("state", STATES)
-def test_picture(state: str, size: tuple[int, int], snap_compare: Any) -> None:
-    _compare(state, size, snap_compare)
+def test_picture(state: str, size: tuple[int, int], snap_compare: Any, written: list[Emulator]) -> None:
+    _compare(state, size, snap_compare, written)
 
 
 PLACES = (
@@ -883,9 +884,11 @@ PLACES = (
 @pytest.mark.parametrize(("size", "theme"), [((40, 10), ""), ((200, 60), ""), ((120, 40), LIGHT_NAME)],
                          ids=["40x10", "200x60", "light"])  # fmt: skip
 @pytest.mark.parametrize("state", PLACES)
-def test_place(state: str, size: tuple[int, int], theme: str, snap_compare: Any) -> None:
+def test_place(
+    state: str, size: tuple[int, int], theme: str, snap_compare: Any, written: list[Emulator]
+) -> None:
     """Each place where there is next to no room, where there is plenty, and in light."""
-    _compare(state, size, snap_compare, theme)
+    _compare(state, size, snap_compare, written, theme)
 
 
 def look(app: TektonApp, size: tuple[int, int]) -> None:
@@ -901,8 +904,12 @@ def look(app: TektonApp, size: tuple[int, int]) -> None:
         assert view.show_vertical_scrollbar == (rows_and_room[0] > rows_and_room[1] > 0), view
 
 
-def _compare(state: str, size: tuple[int, int], snap_compare: Any, theme: str = "") -> None:
+def _compare(
+    state: str, size: tuple[int, int], snap_compare: Any, written: list[Emulator], theme: str = ""
+) -> None:
+    """Compare a state with its picture, and what a terminal was sent bit by bit with what the screen shows."""
     running, drive = STATES[state]
+    written.append(terminal := Emulator(*size))
     rows = busy_fleet() if running else []
     first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
     client = FakeClient(first)
@@ -915,5 +922,7 @@ def _compare(state: str, size: tuple[int, int], snap_compare: Any, theme: str = 
         await at_rest(pilot)
         if state in PLACES:
             look(app, size)
+        shown = [row.rstrip() for row in screen_text(app).splitlines()]
+        assert [row.rstrip() for row in terminal.rows] == shown
 
     assert snap_compare(app, terminal_size=size, run_before=before)

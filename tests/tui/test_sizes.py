@@ -16,7 +16,7 @@ from tekton_tui.widgets.fleet.grid import FleetGrid
 from tests.tui.conftest import settle
 from tests.tui.fake_client import FakeClient, answer, live, snapshot, team, ten_minutes
 from tests.tui.staged import Staged
-from tests.tui.terminal import Terminal
+from tests.tui.terminal import Emulator, Terminal
 from tests.tui.test_console import screen_text
 from tests.tui.test_pictures import MODEL_SERVER, PLACES, STATES, busy_fleet, look
 
@@ -35,15 +35,16 @@ CLOCK_BYTES_S = 100
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("state", PLACES)
 async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: str) -> None:
-    for size in BETWEEN:
-        running, drive = STATES[state]
-        rows = busy_fleet() if running else []
-        first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
-        client = FakeClient(first)
-        app = TektonApp(client.connect)
-        async with app.run_test(size=size) as pilot:
-            await settle(pilot)
-            await drive(app, client, pilot)
+    running, drive = STATES[state]
+    rows = busy_fleet() if running else []
+    first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
+    client = FakeClient(first)
+    app = TektonApp(client.connect)
+    async with app.run_test(size=BETWEEN[0]) as pilot:
+        await settle(pilot)
+        await drive(app, client, pilot)
+        for size in BETWEEN:
+            await pilot.resize_terminal(*size)
             await settle(pilot, 10)
             look(app, size)
 
@@ -139,8 +140,11 @@ async def test_what_does_not_fit_its_cell_says_so_at_every_size(state: str) -> N
                     assert rest.startswith("…") or wraps, f"{size}: {line}"
 
 
-async def storm(app: TektonApp, client: FakeClient, pilot: Pilot[Any], check: Callable[[], None]) -> None:
-    """Resize while ten lanes stream."""
+async def storm(
+    app: TektonApp, client: FakeClient, pilot: Pilot[Any], written: list[Emulator], check: Callable[[], None]
+) -> None:
+    """Resize while ten lanes stream; what a terminal was sent is what the screen shows, at each size."""
+    written.append(terminal := Emulator(*app.size))
     client.send(team("t1", "What breaks first?", *LANES))
     turns = [
         answer(f"t1/{name}-ai", f"{name}-ai", "s", "", *["word 世界 "] * 60, group="t1") for name in LANES
@@ -150,14 +154,17 @@ async def storm(app: TektonApp, client: FakeClient, pilot: Pilot[Any], check: Ca
     for step, size in enumerate(STORM * 2):
         for turn in turns:
             client.send(*turn[2 + step * 4 : 6 + step * 4])
+        terminal.resize(*size)
         await pilot.resize_terminal(*size)
         await settle(pilot)
         look(app, size)
+        shown = [row.rstrip() for row in screen_text(app).splitlines()]
+        assert [row.rstrip() for row in terminal.rows] == shown
         check()
 
 
 async def test_a_storm_of_sizes_leaves_the_fleet_whole_its_columns_refitted_and_the_cursor_in_sight(
-    console: Maker,
+    console: Maker, written: list[Emulator]
 ) -> None:
     app, client = console(*(live(name) for name in LANES))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -173,17 +180,19 @@ async def test_a_storm_of_sizes_leaves_the_fleet_whole_its_columns_refitted_and_
             assert "STATE" in heads and ("ROLE" in heads) == (app.size.width >= 80)
             assert ("COST" in heads) == (app.size.width >= 120)
 
-        await storm(app, client, pilot, check)
+        await storm(app, client, pilot, written, check)
 
 
 @pytest.mark.parametrize("place", ["team", "chat", "timeline", "needs"])
-async def test_a_storm_of_sizes_leaves_every_place_whole(console: Maker, place: str) -> None:
+async def test_a_storm_of_sizes_leaves_every_place_whole(
+    console: Maker, written: list[Emulator], place: str
+) -> None:
     app, client = console(*(live(name) for name in LANES))
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         app.navigator.show(place)
         await settle(pilot)
-        await storm(app, client, pilot, lambda: None)
+        await storm(app, client, pilot, written, lambda: None)
 
 
 @pytest.mark.parametrize(
