@@ -351,7 +351,7 @@ def _recording(app: TektonApp, ran: list[Any]) -> Callable[..., Awaitable[bool]]
     return run
 
 
-LARGE = frozenset({"fleet", "chat", "team"})
+LARGE = frozenset({"fleet", "chat", "team", "needs", "system", "overlays"})
 """Groups that take longest: pressed by `make fuzz`."""
 
 
