@@ -1,4 +1,4 @@
-"""Screens that lay out and paint once what Textual does twice. Knows no widgets.
+"""Screens, and views of rows, that lay out and paint once what Textual does twice. Knows no widgets of the console.
 
 Textual gives each widget the size of its content behind a layout as if a style had changed: each that is another asks for
 one more layout of the whole screen, and for one more drawing of what was drawn just now. Whether a scrollbar comes or goes,
@@ -13,6 +13,7 @@ from typing import Any
 
 from textual.geometry import Size
 from textual.screen import ModalScreen, ScreenResultType
+from textual.scroll_view import ScrollView
 from textual.widget import Widget
 
 
@@ -33,3 +34,17 @@ class Modal(ModalScreen[ScreenResultType]):
     def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
         with laid_out_once():
             super()._refresh_layout(size, scroll)
+
+
+class RowView(ScrollView):
+    """Says how many rows it has with `set_rows`. Its height must come from its style or from what is around it.
+
+    Textual lays the whole screen out whenever the size of what scrolls changes; here only when a scrollbar comes or goes.
+    """
+
+    def set_rows(self, rows: int) -> None:
+        """Say how many rows there are, as wide as the view; where fewer are left the scroll position follows."""
+        size = Size(self.scrollable_content_region.width, rows)
+        if size != self.virtual_size:
+            self.set_reactive(Widget.virtual_size, size)  # pyright: ignore[reportArgumentType]
+            self._scroll_update(size)

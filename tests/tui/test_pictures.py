@@ -91,10 +91,10 @@ from backend.schema.results import (
 )
 from backend.schema.tools import Ask
 from tekton_tui.app import TektonApp
+from tekton_tui.runtime.layout_once import RowView
 from tekton_tui.runtime.themes import LIGHT_NAME
 from tekton_tui.transcript import Transcript
 from tekton_tui.widgets.chat.chat_view import ChatView
-from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.composer.composer import Composer
 from tekton_tui.widgets.composer.files import Attached
 from tekton_tui.widgets.fleet.detail import DetailPane

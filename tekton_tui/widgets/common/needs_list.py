@@ -18,10 +18,10 @@ from textual.widget import Widget
 from backend.schema.attention import AttentionItem, AttentionKind, count_waiting
 from tekton_tui.clock import gateway_time
 from tekton_tui.formatting import age
+from tekton_tui.runtime.layout_once import RowView
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.fleet.drawing import Part, fitted, strip, width_of
 
 WIDE: Final = 100

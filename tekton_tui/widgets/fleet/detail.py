@@ -20,12 +20,12 @@ from tekton_tui.commands import Commands
 from tekton_tui.formatting import TICKING
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
 from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.layout_once import RowView
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import literal, one_line, safe
 from tekton_tui.stores import Line, Stores
 from tekton_tui.stores.timeline import joined
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.fleet import facts
 from tekton_tui.widgets.fleet.columns import NARROW
 from tekton_tui.widgets.fleet.drawing import Part, changed_runs, fitted, strip

@@ -16,10 +16,10 @@ from textual.strip import Strip
 from backend.schema.records import SpecialistStatus
 from tekton_tui.formatting import TICKING
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
+from tekton_tui.runtime.layout_once import RowView
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.stores import FleetStore
 from tekton_tui.verbs import bindings
-from tekton_tui.widgets.common.row_view import RowView
 from tekton_tui.widgets.fleet import tiles
 from tekton_tui.widgets.fleet.arrangement import STOPPED, Grouping, Line, arrange, group_of, matcher, need
 from tekton_tui.widgets.fleet.columns import BY_NAME, DEFAULTS, NARROW, fitting, size_class
