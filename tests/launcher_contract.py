@@ -18,7 +18,7 @@ from backend.home import Home
 from backend.identity import Identity
 from backend.schema.frames import Pong, Request, StreamChunk, StreamEnd, StreamError
 from backend.schema.records import RegistryEntry
-from backend.specialists.launcher import Launcher, LauncherEvent, LaunchFailed, Placement
+from backend.specialists.launcher import Launcher, LauncherEvent, LaunchFailed, OnStarted, Placement
 from backend.specialists.logs import tail
 from backend.specialists.process import Process
 from backend.specialists.worker_client import ChannelClosed, WorkerClient
@@ -67,10 +67,12 @@ class Ground:
     async def on_started(self, placement: Placement) -> None:
         self.started.append(placement)
 
-    async def launch(self, launcher: Launcher, component: str = "apollo") -> Placement:
+    async def launch(
+        self, launcher: Launcher, component: str = "apollo", on_started: OnStarted | None = None
+    ) -> Placement:
         listener = self.listen()
         spec = self.spec(component, listener.getsockname()[1] if listener else 0)
-        return await launcher.launch(spec, listener, self.on_started)
+        return await launcher.launch(spec, listener, on_started or self.on_started)
 
     async def end(self) -> None:
         """End whatever this test left, by its recorded identity."""
@@ -205,8 +207,13 @@ class LauncherContract:
             cluster=msgspec.structs.replace(ground.settings.cluster, ready_timeout_s=3.0),
         )
         launcher = await ground.launcher(settings)
+
+        async def hold(placement: Placement) -> None:
+            await ground.on_started(placement)
+            os.kill(placement.identity.pid, signal.SIGSTOP)  # however late its deadline is looked at
+
         with pytest.raises(LaunchFailed, match=ground.hopeless_words):
-            await asyncio.wait_for(ground.launch(launcher, ground.hopeless), BOUND_S)
+            await asyncio.wait_for(ground.launch(launcher, ground.hopeless, hold), BOUND_S)
         for placement in ground.started:
             await self._nothing_left(launcher, placement)
         assert f"{ground.hopeless}-ai" not in await launcher.running_ids()

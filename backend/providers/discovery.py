@@ -81,17 +81,20 @@ class _Look(NamedTuple):
     candidates: list[ModelCandidate]
 
 
-async def choose(settings: Settings, home: Home, environment: Mapping[str, str]) -> ProviderChoice:
+async def choose(
+    settings: Settings, home: Home, environment: Mapping[str, str], found: Found | None = None
+) -> ProviderChoice:
     """Return the platform's provider and model. A provider named explicitly is taken as it is, whatever its state.
 
-    `auto`: what the operator chose by hand, else the best that is there, else the embedded model.
+    `auto`: what the operator chose by hand, else the best that is there, else the embedded model. `found`: what is there,
+    for who has looked already.
     """
     kind = settings.providers.default
     if kind != AUTO:
         return named(kind, default_model(kind, settings), "named in the configuration")
     if chosen := read_choice(home):
         return chosen
-    return choice_of((await look_around(settings, home, environment)).candidates)
+    return choice_of((found or await look_around(settings, home, environment)).candidates)
 
 
 def choice_of(candidates: list[ModelCandidate]) -> ProviderChoice:

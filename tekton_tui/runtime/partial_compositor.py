@@ -83,11 +83,32 @@ class PartialCompositor(Compositor):
         Textual compares with the map it has. Whoever looks a place up between a scroll and a layout has that map made anew,
         and what was mounted meanwhile is in it: it would never learn its size.
         """
+        before = self._dirty_regions.copy()
         result = super().reflow(parent, size)
+        self._take_whole_rows(before)
         told, self._told = self._told, {widget: one.region.size for widget, one in self.full_map.items()}
         shown = {widget for widget in self._told if widget not in told}
         resized = {widget for widget, now in self._told.items() if told.get(widget, now) != now}
         return ReflowResult(result.hidden, result.shown | shown, result.resized | resized)
+
+    def reflow_visible(self, parent: Widget, size: Size) -> set[Widget]:
+        before = self._dirty_regions.copy()
+        exposed = super().reflow_visible(parent, size)
+        self._take_whole_rows(before)
+        return exposed
+
+    def _take_whole_rows(self, before: set[Region]) -> None:
+        """Have the regions that a layout found changed, all but these, drawn from edge to edge.
+
+        Where something stood or stands now ends in the middle of what is drawn there: half of a wide character would be
+        drawn, and a terminal then shows neither half.
+        """
+        for region in self._dirty_regions - before:
+            self._dirty_regions.discard(region)
+            self._dirty_regions.add(self._whole_rows(region))
+
+    def _whole_rows(self, region: Region) -> Region:
+        return Region(0, region.y, self.size.width, region.height)
 
     def render_partial_update(self) -> PartialUpdate | ChopsUpdate | None:  # type: ignore[override]
         """Return an update of the changed regions, or `None` without changes."""
@@ -99,7 +120,7 @@ class PartialCompositor(Compositor):
         for region in changed:
             visible = self._topmost(region)
             if visible is None:
-                rest.add(region)
+                rest.add(self._whole_rows(region))
                 continue
             lines = visible.widget.render_lines(region.translate(-visible.region.offset))
             strips += [(region.x, y, line) for y, line in zip(region.line_range, lines, strict=False)]

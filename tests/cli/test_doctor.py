@@ -21,6 +21,7 @@ from backend.home import Home
 from backend.memory import SqliteStore, TokenEstimator
 from backend.orchestration.error_log import ErrorLog
 from backend.orchestration.maintenance import DAY_S, RETAINED_AT, Maintenance
+from backend.providers.discovery import PROBE_TIMEOUT_S
 from tests.cli.commandline import Line
 from tests.stores import say
 
@@ -51,9 +52,18 @@ class _Models(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_was_found_is_asked_as_the_backend_asks_it(quiet: Line) -> None:
-    """`auto` took LM Studio, and it was called broken for want of a key for OpenAI."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Models) as server:
+class _SlowModels(_Models):
+    """One that takes longer than a start waits for."""
+
+    def do_GET(self) -> None:
+        threading.Event().wait(2 * PROBE_TIMEOUT_S)
+        super().do_GET()
+
+
+@pytest.mark.parametrize("kind", [_Models, _SlowModels])
+def test_a_server_that_was_found_is_asked_as_the_backend_asks_it(quiet: Line, kind: type[_Models]) -> None:
+    """`auto` took LM Studio, and it was called broken for want of a key for OpenAI; one that was slow was found and not taken."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         where = f"http://127.0.0.1:{server.server_port}/v1"
         quiet.home.mkdir(mode=0o700)

@@ -72,15 +72,15 @@ def style_sheets_parsed_once() -> Iterator[None]:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
     """Give a list: an emulator that is put into it gets what a terminal would get from then on."""
     emulators: list[Emulator] = []
-    real = TektonApp._display  # pyright: ignore[reportPrivateUsage]
+    real = App[Any]._display  # pyright: ignore[reportPrivateUsage]
 
-    def display(app: TektonApp, screen: Any, update: Any) -> None:
+    def display(app: App[Any], screen: Any, update: Any) -> None:
         if isinstance(update, CompositorUpdate):
             for emulator in emulators:
                 emulator.feed(update.render_segments(app.console).encode())
         real(app, screen, update)
 
-    monkeypatch.setattr(TektonApp, "_display", display)
+    monkeypatch.setattr(App, "_display", display)
     return emulators
 
 

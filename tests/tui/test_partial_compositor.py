@@ -6,6 +6,7 @@ import random
 import re
 from typing import Any
 
+import pytest
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,6 +21,7 @@ from textual.widgets import Static
 from bench import terminal
 from tekton_tui.runtime.partial_compositor import PartialUpdate, PartialUpdateScreen
 from tekton_tui.transcript import Entry, Look, Transcript
+from tests.tui.terminal import Emulator
 
 SIZE = (80, 24)
 
@@ -91,6 +93,54 @@ async def test_patches_leave_the_screen_as_a_full_repaint_would() -> None:
             if update is not None:
                 shown.feed(update.render_segments(app.console))
             assert shown.text() == text_of(app).replace("\0", ""), f"after {turn + 1} turns"
+
+
+WIDE = "x" + "世界" * 15
+"""Characters of two cells each, of which one begins in an odd column."""
+
+
+class Covered(App[None]):
+    """A row of wide characters; what lies in front of a part of it may go."""
+
+    CSS = """
+    Screen { layers: below above; }
+    #row { layer: below; width: 61; height: 1; }
+    #front { layer: above; width: 10; height: 1; background: blue; }
+    """
+
+    def get_default_screen(self) -> Screen[None]:
+        return PartialUpdateScreen(id="_default")
+
+    def compose(self) -> ComposeResult:
+        yield Static(WIDE, id="row")
+        yield Static("front", id="front")
+
+
+@pytest.mark.parametrize("offset", range(5))
+@pytest.mark.parametrize("how", ["hidden", "moved", "narrower", "row drawn", "front drawn"])
+async def test_no_wide_character_is_cut_by_what_was_or_is_in_front_of_it(
+    written: list[Emulator], how: str, offset: int
+) -> None:
+    app = Covered()
+    written.append(shown := Emulator(*SIZE))
+    async with app.run_test(size=SIZE) as pilot:
+        front = app.query_one("#front", Static)
+        front.styles.offset = (offset, 0)
+        await pilot.pause(0.1)
+        match how:
+            case "hidden":
+                front.display = False
+            case "moved":
+                front.styles.offset = (30 + offset, 0)
+            case "narrower":
+                front.styles.width = 5
+            case "row drawn":
+                app.query_one("#row", Static).refresh(Region(0, 0, 31, 1))
+            case _:
+                front.refresh()
+        await pilot.pause(0.1)
+        assert [row.rstrip() for row in shown.rows] == text_of(app).replace("\0", "").split("\n")
+        assert how != "hidden" or shown.rows[0].rstrip() == WIDE
 
 
 def scroll(screen: Screen[Any]) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from backend.catalog import Catalog
     from backend.config import Settings
     from backend.home import Home
+    from backend.providers.discovery import Found
+
 SOON_DAYS = 14
 """A certificate that expires within these days is a finding."""
 
@@ -303,22 +305,25 @@ async def _remote() -> list[Finding]:
         settings = settings_module.load(home, environment)
     except TektonError:
         return [await _backend()]
-    remote = await check_remote(settings, home, environment)
-    looked = await _candidates(settings, home, environment)
-    return [*await _providers(settings, home, environment), *looked, *remote, await _backend()]
-
-
-async def _candidates(settings: Settings, home: Home, environment: dict[str, str]) -> list[Finding]:
-    """Say what could answer on this machine, and what each place that was looked at said."""
     from backend.providers.discovery import PATIENT_TIMEOUT_S, look_around
 
+    remote = await check_remote(settings, home, environment)
+    # one look for all: a second one, of less patience, could say something else
     found = await look_around(settings, home, environment, timeout_s=PATIENT_TIMEOUT_S)
+    providers = await _providers(settings, home, environment, found)
+    return [*providers, *_candidates(found), *remote, await _backend()]
+
+
+def _candidates(found: Found) -> list[Finding]:
+    """Say what could answer on this machine, and what each place that was looked at said."""
     looked = [Finding(True, f"looked for models: {one.where}: {one.said}") for one in found.looked]
     usable = [one for one in found.candidates if one.usable]
     return [*looked, *(Finding(True, f"found: {one.provider} {one.display}: {one.why}") for one in usable)]
 
 
-async def _providers(settings: Settings, home: Home, environment: dict[str, str]) -> list[Finding]:
+async def _providers(
+    settings: Settings, home: Home, environment: dict[str, str], found: Found
+) -> list[Finding]:
     """Ask the platform's provider, and each provider and address that specialists have of their own."""
     from backend.catalog import load
     from backend.config import AUTO
@@ -326,7 +331,7 @@ async def _providers(settings: Settings, home: Home, environment: dict[str, str]
     from backend.providers.discovery import choose
     from backend.specialists.plan import worker_settings
 
-    choice = await choose(settings, home, environment)
+    choice = await choose(settings, home, environment, found)
     settings = settings_with(settings, choice)  # as the backend asks a server that was found
     what = f"provider {choice.provider} {choice.display}: {choice.reason}"
     asked = {(choice.provider, ""): _asked(what, choice.provider, choice.model, settings, home, environment)}
