@@ -68,8 +68,9 @@ class Screen:
     def feed(self, data: str) -> None:
         data = self._rest + data
         cut = _UNFINISHED.search(data)
+        pieces = [*_PIECE.finditer(data[: cut.start()] if cut else data)]
         self._rest = data[cut.start() :] if cut else ""
-        for piece in _PIECE.finditer(data[: cut.start()] if cut else data):
+        for number, piece in enumerate(pieces, 1):
             if piece["verb"]:
                 self._control(piece["verb"], piece["args"])
             elif piece[0] == "\r":
@@ -77,7 +78,12 @@ class Screen:
             elif piece[0] == "\n":
                 self._y = min(self._y + 1, self.rows - 1)
             elif piece[0][0] != "\x1b":
-                self._put(piece[0])
+                text = piece[0]
+                if self._clusters and number == len(pieces) and not cut:
+                    # what is read next may go on with the last character: it is put once that is known
+                    last = split_graphemes(text)[0][-1][0]
+                    text, self._rest = text[:last], text[last:]
+                self._put(text)
 
     def _put(self, text: str) -> None:
         row = self._cells[self._y]

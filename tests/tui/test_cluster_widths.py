@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.terminal import Screen
 from tekton_tui import safe_text
 from tekton_tui.runtime.cluster_widths import KINDS, QUESTION, ClusterWidths
 from tests.tui.fake_client import answer
@@ -46,6 +47,17 @@ def test_a_stream_cut_anywhere_is_replaced_as_a_whole_text_is() -> None:
     measured(1, 1, 4, 4, 4, 1)
     for cut in range(len(EMOJI)):
         assert safe_text.safe(EMOJI[:cut]) + safe_text.safe(EMOJI[cut:], EMOJI[:cut]) == safe_text.safe(EMOJI)
+
+
+def test_the_terminal_of_these_tests_shows_what_is_read_in_pieces_as_in_one() -> None:
+    sent = f"\x1b[1;1H{EMOJI}|\x1b[0m"
+    whole = Screen(60, 1, clusters=True)
+    whole.feed(sent)
+    for cut in range(len(sent)):
+        parts = Screen(60, 1, clusters=True)
+        parts.feed(sent[:cut])
+        parts.feed(sent[cut:])
+        assert parts.text() == whole.text(), cut
 
 
 def test_wide_signs_of_our_own_are_reported() -> None:
