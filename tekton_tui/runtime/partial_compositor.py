@@ -7,7 +7,8 @@ by that widget alone; other regions go Textual's way. Written against Textual 8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
@@ -67,6 +68,13 @@ def _parted(code: str) -> tuple[str, str]:
     return "", code
 
 
+def _runs(rows: set[int]) -> Iterator[tuple[int, int]]:
+    """Yield each run of rows that lie one below the other: its first, and how many."""
+    for _, run in groupby(enumerate(sorted(rows)), lambda pair: pair[1] - pair[0]):
+        one = [row for _, row in run]
+        yield one[0], len(one)
+
+
 class PartialCompositor(Compositor):
     """Renders a region that lies wholly in one topmost widget from that widget alone."""
 
@@ -117,13 +125,19 @@ class PartialCompositor(Compositor):
             return None
         strips: list[tuple[int, int, Strip]] = []
         rest: set[Region] = set()
+        rows: dict[tuple[Visible, int, int], set[int]] = {}
         for region in changed:
             visible = self._topmost(region)
             if visible is None:
                 rest.add(self._whole_rows(region))
-                continue
-            lines = visible.widget.render_lines(region.translate(-visible.region.offset))
-            strips += [(region.x, y, line) for y, line in zip(region.line_range, lines, strict=False)]
+            else:
+                rows.setdefault((visible, region.x, region.width), set()).update(region.line_range)
+        # what was scrolled several times asks for the same rows again and again
+        for (visible, x, width), wanted in rows.items():
+            for y, height in _runs(wanted):
+                part = Region(x, y, width, height)
+                lines = visible.widget.render_lines(part.translate(-visible.region.offset))
+                strips += [(x, y, line) for y, line in zip(part.line_range, lines, strict=False)]
         # What was rendered here is done; Textual's own update takes the regions that are left.
         self._dirty_regions = rest
         return PartialUpdate(strips, super().render_partial_update())

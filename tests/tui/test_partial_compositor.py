@@ -195,6 +195,21 @@ async def test_only_the_topmost_widget_is_asked_for_what_changed() -> None:
         assert "one line" in update.strips[0][2].text
 
 
+async def test_a_row_that_is_asked_for_again_and_again_is_written_once() -> None:
+    app = Lanes()
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        view = app.query_one("#lane5 Transcript", Transcript)
+        taken(app, *app.query("*"))
+        rows = view.content_region.height
+        for first, height in ((0, 3), (1, 3), (2, 1), (0, rows - 3), (rows - 1, 1)):
+            view.refresh(Region(0, first, view.size.width, height))
+        update = taken(app, view)
+        assert isinstance(update, PartialUpdate) and update.rest is None
+        top = view.content_region.y
+        assert [y - top for _x, y, _strip in update.strips] == [*range(rows - 3), rows - 1]
+
+
 async def test_what_another_widget_hides_in_part_is_put_together_by_textual() -> None:
     app = Lanes()
     async with app.run_test(size=SIZE) as pilot:
