@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from tests.tui.test_console import screen_text
 from tests.tui.test_pictures import MODEL_SERVER, PLACES, STATES, busy_fleet, look
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
+Drive = Callable[[TektonApp, FakeClient, Pilot[Any]], Awaitable[None]]
 SIZES = [(40, 10), (60, 18), (80, 24), (100, 30), (120, 40), (200, 60)]
 BETWEEN = [(60, 18), (100, 30), (400, 120)]
 """Sizes of which there is no picture: what is looked at here is looked at there as well."""
@@ -32,14 +33,19 @@ CLOCK_BYTES_S = 100
 """What the header's clock may cost, if a minute ends just then."""
 
 
-@pytest.mark.usefixtures("still")
-@pytest.mark.parametrize("state", PLACES)
-async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: str) -> None:
+def console_for(state: str) -> tuple[TektonApp, FakeClient, Drive]:
+    """Return a console, its client, and what drives both to a state of the pictures."""
     running, drive = STATES[state]
     rows = busy_fleet() if running else []
     first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
     client = FakeClient(first)
-    app = TektonApp(client.connect)
+    return TektonApp(client.connect), client, drive
+
+
+@pytest.mark.usefixtures("still")
+@pytest.mark.parametrize("state", PLACES)
+async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: str) -> None:
+    app, client, drive = console_for(state)
     async with app.run_test(size=BETWEEN[0]) as pilot:
         await settle(pilot)
         await drive(app, client, pilot)
@@ -51,11 +57,7 @@ async def test_each_row_of_each_place_is_exactly_as_wide_as_the_terminal(state: 
 
 async def seen(state: str, *sizes: tuple[int, int]) -> str:
     """Return what a place shows below the header that was opened at the first of these sizes and is at the last one now."""
-    running, drive = STATES[state]
-    rows = busy_fleet() if running else []
-    first = snapshot(*rows, services=[MODEL_SERVER], history=ten_minutes()) if running else snapshot()
-    client = FakeClient(first)
-    app = TektonApp(client.connect)
+    app, client, drive = console_for(state)
     async with app.run_test(size=sizes[0]) as pilot:
         await settle(pilot)
         await drive(app, client, pilot)
