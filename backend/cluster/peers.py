@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
@@ -97,7 +98,7 @@ class Peers:
         self._numbers = count(1)
         self._tasks = Background()
         self._led = False
-        self._beat_at = 0.0
+        self._beat_at = -math.inf
         self._steady_since = 0.0
         """Since when each renewal of our own lease succeeded in time; another's lease is judged after a whole lease of these."""
         self._missing: dict[str, float] = {}

@@ -346,7 +346,10 @@ class InputQueue:
         if verb not in OF_CURSOR or not isinstance(focused, MovesByItself):
             return ""
         what, when = focused.came
-        return f"{what} came under the cursor just now: press again" if moment < when + READ_S else ""
+        # nothing came: the clock may have begun just now, with the machine
+        return (
+            f"{what} came under the cursor just now: press again" if what and moment < when + READ_S else ""
+        )
 
     def _give_text(self, text: str) -> None:
         """Have a text taken; the next key waits until the field that took it has the focus."""

@@ -99,9 +99,12 @@ def console() -> Iterator[Callable[..., tuple[TektonApp, FakeClient]]]:
 
 
 def at_work(app: App[Any]) -> bool:
-    """Whether a message, a callback, a new size or a part to be drawn still waits for its turn anywhere in the console."""
+    """Whether a message, a callback, a new size, a key or a part to be drawn still waits for its turn anywhere in the console.
+    Text that is held for a conversation on its way may wait for as long as its specialist takes to start."""
     if not app.is_running or not app.screen_stack:
         return False
+    if isinstance(app, TektonApp) and not app.input_queue.idle and app.input_queue._hold is None:
+        return True
     screen = app.screen
     nodes = [app, *app.screen_stack, *screen.walk_children()]
     waiting = any(not node._message_queue.empty() or node._next_callbacks for node in nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +29,8 @@ Maker = Callable[..., tuple[TektonApp, FakeClient]]
 
 @pytest.fixture(autouse=True)
 def to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have what came under the cursor by itself be read first, for longer than a slow machine takes to a key."""
-    monkeypatch.setattr(input_queue, "READ_S", 3600.0)
+    """Have what came under the cursor by itself be read first, for ever: however slow the machine is, however long it runs."""
+    monkeypatch.setattr(input_queue, "READ_S", math.inf)
 
 
 def told(app: TektonApp) -> str:
@@ -83,7 +84,7 @@ async def test_what_an_item_was_seen_to_be_is_what_is_acknowledged(console: Make
         await settle(pilot)
         assert [call.ids for call in client.called(AcknowledgeAttention)] == [[error.id]]
         await until(pilot, lambda: [one.id for one in app.stores.attention.open()] == [done.id])
-        input_queue.READ_S = 3600.0
+        input_queue.READ_S = math.inf
         client.answers[AcknowledgeAttention] = AttentionList([])
         await pilot.press("down", "a")  # what came because one was dealt with here was expected
         await settle(pilot)

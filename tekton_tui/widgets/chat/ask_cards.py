@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import ClassVar, Final
@@ -163,7 +164,7 @@ class AskKeys(Widget):
 
     def press(self, key: str) -> None:
         """Do what a key of the card does, for who clicked on it."""
-        self._since = 0.0
+        self._since = -math.inf
         match key:
             case "a" | "A" | "x":
                 self.action_answer({"a": "allow", "A": "always", "x": "deny"}[key])
