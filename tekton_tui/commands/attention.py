@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from backend.schema.attention import AttentionItem
 from backend.schema.params import (
@@ -106,13 +106,13 @@ class ErrorCommands:
         self._controller, self._navigator = controller, navigator
         self._store = controller.stores.errors
 
-    def load(self) -> None:
-        """Read the error log; errors that are new after this come as events."""
+    def load(self, otherwise: Callable[[], None] | None = None) -> None:
+        """Read the error log; errors that are new after this come as events. `otherwise` is called where that fails."""
         version = self._store.version
         self._controller.request(
             ListErrors(limit=LOADED_ERRORS),
             lambda listed: self._store.load(listed.errors, listed.unacknowledged, version),
-            quiet=True,
+            otherwise=otherwise,
         )
 
     def acknowledge(self, ids: list[int]) -> None:

@@ -5,10 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from textual.widget import Widget
+
 from backend.schema.params import Params
 from tekton_tui.runtime.controller import Controller
+from tekton_tui.stores import Stores
 
 R = TypeVar("R")
+
+
+class Rereading:
+    """Has a place read what it shows whenever the backend has said anew what there is: at first, and behind each gap of events.
+
+    A place that is not on the screen then reads when it is shown: over a slow line what is looked at comes first.
+    """
+
+    def __init__(self, widget: Widget, stores: Stores, read: Callable[[], None]) -> None:
+        self._widget, self._stores, self._read, self._due = widget, stores, read, False
+
+    def begin(self) -> None:
+        """Read, unless the backend has not answered yet; to be called once the place is mounted."""
+        self._stores.turns.reloaded.subscribe_widget(self._widget, self._came)
+        if self._stores.fleet.platform is not None:
+            self._read()
+
+    def _came(self) -> None:
+        self._due = True
+        if self._widget.is_on_screen:
+            self.shown()
+
+    def shown(self) -> None:
+        """Read what is due, now that the place is on the screen."""
+        if self._due:
+            self._due = False
+            self._read()
+
+    def failed(self) -> None:
+        """Read again when the place is shown next: it could not be read."""
+        self._due = True
 
 
 class Latest:

@@ -1,4 +1,5 @@
-"""Screens, and views of rows, that lay out and paint once what Textual does twice. Knows no widgets of the console.
+"""Screens, and views of rows, that lay out and paint once what Textual does twice, and of screens only themselves close.
+Knows no widgets of the console.
 
 Textual gives each widget the size of its content behind a layout as if a style had changed: each that is another asks for
 one more layout of the whole screen, and for one more drawing of what was drawn just now. Whether a scrollbar comes or goes,
@@ -11,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from textual.await_complete import AwaitComplete
 from textual.geometry import Size
 from textual.screen import ModalScreen, ScreenResultType
 from textual.scroll_view import ScrollView
@@ -29,7 +31,25 @@ def laid_out_once() -> Generator[None]:
 
 
 class Modal(ModalScreen[ScreenResultType]):
-    """A screen above another, which takes all keys."""
+    """A screen above another, which takes all keys.
+
+    One that is dismissed while another stands in front goes once it is in front itself, with the first result it was given:
+    Textual would close whatever is in front.
+    """
+
+    _leaves_with: tuple[ScreenResultType | None] | None = None
+    """The result it was dismissed with behind another screen."""
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        if self.is_active:
+            return super().dismiss(result if self._leaves_with is None else self._leaves_with[0])
+        self._leaves_with = self._leaves_with or (result,)
+        return AwaitComplete()
+
+    def on_screen_resume(self) -> None:
+        """Go, where that was to be done before."""
+        if self._leaves_with is not None:
+            self.dismiss()
 
     def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
         with laid_out_once():

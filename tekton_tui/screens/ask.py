@@ -59,6 +59,8 @@ class AskDialog(LongQuestion[Choice]):
     def __init__(self, ask: Ask, stores: Stores, *, say_why: bool = False) -> None:
         super().__init__()
         self._ask, self._stores, self._begin_with_why = ask, stores, say_why
+        self._gone = False
+        """Whether the call waits no more: that is said once."""
 
     @property
     def around_rows(self) -> int:
@@ -87,19 +89,23 @@ class AskDialog(LongQuestion[Choice]):
 
     def on_mount(self) -> None:
         self.query_one("#ask-wait", Button).focus()
-        self._stores.asks.closed.subscribe_widget(self, self._answered_elsewhere)
+        self._stores.asks.changed.subscribe_widget(self, self._leave_if_gone)
         app_of(self).clear_notifications()  # the notice of this very call would stand on its title
         self.set_interval(1.0, self._tick)
         if self._begin_with_why:
             self.action_say_why()
+        self._leave_if_gone()  # between its key and this moment
 
     def _tick(self) -> None:
         self.query_one(AskText).update(ask_body(self._ask, self._stores), layout=False)
 
-    def _answered_elsewhere(self, event: AskClosed) -> None:
+    def _leave_if_gone(self) -> None:
         """Close what somebody else answered, or what its turn took with it; the keys typed now have nothing to answer."""
-        if event.id == self._ask.id and self.is_current:
-            self.notify(f"{how_closed(event)}: {self._ask.tool}", markup=False)
+        asks, ask = self._stores.asks, self._ask
+        if ask.id not in asks.asks and not self._gone and self in app_of(self).screen_stack:
+            self._gone = True
+            closed = asks.answered.get(ask.id) or AskClosed(ask.id, ask.ai_id, "", "")
+            self.notify(f"{how_closed(closed)}: {ask.tool}", markup=False)
             self.dismiss(Choice("later"))
 
     @on(Button.Pressed)

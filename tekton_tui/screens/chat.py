@@ -52,7 +52,7 @@ class ChatPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield ChatTabs(self._stores, id="chat-tabs")
-        yield EmptyState(id="chat-empty")
+        yield EmptyState(self._stores, id="chat-empty")
         yield ContentSwitcher(id="chat-views")
 
     def on_mount(self) -> None:

@@ -16,6 +16,7 @@ from textual.widgets import DataTable, Static
 from backend.schema.records import ErrorRecord
 from tekton_tui.commands import Commands
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.latest import Rereading
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
@@ -42,9 +43,10 @@ class ErrorsPane(Vertical):
         self._stores, self._commands = stores, commands
         self._wanted = ""
         self._wide = True
+        self._rereading = Rereading(self, stores, lambda: commands.errors.load(self._rereading.failed))
 
     def compose(self) -> ComposeResult:
-        empty = EmptyState(id="errors-empty")
+        empty = EmptyState(self._stores, id="errors-empty")
         empty.can_focus = True
         yield empty
         yield DataTable[Any](id="errors-table", cursor_type="row", zebra_stripes=False)
@@ -56,8 +58,11 @@ class ErrorsPane(Vertical):
         self._stores.errors.changed.subscribe_widget(self, self._fill)
         # cells keep the colours they were made with
         app_of(self).theme_changed_signal.subscribe(self, lambda _theme: self._fill())
-        self._commands.errors.load()
+        self._rereading.begin()
         self._fill()
+
+    def on_show(self) -> None:
+        self._rereading.shown()
 
     def on_resize(self) -> None:
         self._fill()
@@ -97,10 +102,9 @@ class ErrorsPane(Vertical):
                 if platform
                 else ""
             )
-            empty.show_text(
-                f"No errors{since}.",
-                "Every failure is listed here until you acknowledge it.",
-            )
+            known = self._stores.errors.listed
+            line = f"No errors{since}." if known else ""
+            empty.show_text(line, "Every failure is listed here until you acknowledge it." if known else "")
         self._restore(records, keep)
         self._show()
 

@@ -147,12 +147,15 @@ class FleetPane(Vertical):
         self.grid.show_unread(self._stores.attention.unread())
 
     @property
+    def _first_due(self) -> bool:
+        platform, stale = self._stores.fleet.platform, self._stores.connection.stale
+        ready = platform is not None and platform.lifecycle_on and bool(platform.starter)
+        return self._offers_first and ready and self._stores.fleet.nothing_runs and not stale
+
+    @property
     def first_shown(self) -> bool:
         """Whether the first form stands here in the place of the grid; never over a filter that is being written."""
-        platform = self._stores.fleet.platform
-        ready = platform is not None and platform.lifecycle_on and bool(platform.starter)
-        offers = self._offers_first and not self._filtering
-        return offers and ready and self._nothing_runs and not self._stores.connection.stale
+        return self._first_due and not self._filtering
 
     def _offer_first(self, offers: bool) -> None:
         """Put the first form in the grid's place, or away."""
@@ -196,20 +199,17 @@ class FleetPane(Vertical):
     def key_words(self) -> dict[str, str]:
         """Return what Enter does: it launches the team, launches one, or opens a chat."""
         row = self.grid.cursor_row
-        if self._nothing_runs and self._stores.fleet.rows:
+        if self._stores.fleet.nothing_runs and self._stores.fleet.rows:
             return {"chat": "start a team"}
         return {"chat": "start"} if row is not None and row.state not in LIVE else {}
-
-    @property
-    def _nothing_runs(self) -> bool:
-        return all(row.state == "stopped" for row in self._stores.fleet.rows.values())
 
     def why_not(self, verb: str) -> str:
         """Return why a verb has no use on the row under the cursor now."""
         ids = self.targets()
         if not self._stores.fleet.rows and (verb in OF_CURSOR or verb in OF_LIST):
             return "nobody is known yet: the backend has not answered"
-        if self._stores.connection.stale and self._nothing_runs and (verb == "again" or verb in OF_LIST):
+        gone = self._stores.connection.stale and self._stores.fleet.nothing_runs
+        if gone and (verb == "again" or verb in OF_LIST):
             return "the backend is gone, and nobody runs"  # when it is back the first form stands here
         if verb in ("stop", "kill") and ids and not any(self._stores.fleet.rows[ai_id].pid for ai_id in ids):
             who = f"{self._stores.fleet.names(ids)} does not run" if len(ids) == 1 else "none of these runs"
@@ -236,7 +236,7 @@ class FleetPane(Vertical):
         down = sum(row.state in BROKEN for row in fleet.rows.values())
         stopped = sum(row.state == "stopped" for row in fleet.rows.values())
         first = self.first_shown
-        self._offers_first &= self._nothing_runs
+        self._offers_first &= fleet.nothing_runs
         if turned := first != self.query_one(FirstRun).display:
             self._shown = None
         counts = f"{running} run{f' · {down} down' if down else ''} · {stopped} stopped"
@@ -288,8 +288,7 @@ class FleetPane(Vertical):
         self._fit()
 
     def _hint(self) -> tuple[str, str] | None:
-        stores = self._stores
-        return why_no_rows(stores.fleet, stores.connection, self.grid.filter_text, self.grid.hidden)
+        return why_no_rows(self._stores, self.grid.filter_text, self.grid.hidden, first=self._first_due)
 
     @on(FleetGrid.Highlighted)
     def _highlighted(self, event: FleetGrid.Highlighted) -> None:
@@ -324,7 +323,7 @@ class FleetPane(Vertical):
         row = self.grid.cursor_row
         if self.grid.toggle_fold():
             return
-        if fleet.rows and self._nothing_runs and not fleet.marked:
+        if fleet.rows and fleet.nothing_runs and not fleet.marked:
             self._offer_first(True)
         elif row is not None and row.state in LIVE:
             self._commands.navigator.open_chat(row.id)

@@ -90,8 +90,8 @@ class NeedsPane(Vertical):
         """Id of the item of which more is shown than the queue says: its log, or the conversation it is from."""
 
     def compose(self) -> ComposeResult:
-        yield NeedsHead()
-        empty = EmptyState(id="needs-empty")
+        yield NeedsHead(self._stores)
+        empty = EmptyState(self._stores, id="needs-empty")
         empty.can_focus = True
         yield empty
         yield NeedsList(self._keys_of, id="needs-list")

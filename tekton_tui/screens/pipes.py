@@ -18,7 +18,7 @@ from backend.schema.results import PipelineRuns
 from tekton_tui.commands import Commands
 from tekton_tui.formatting import size, span
 from tekton_tui.runtime.frame_scheduler import app_of, frame_scheduler
-from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.latest import Latest, Rereading
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveRun, Stores
 from tekton_tui.transcript import Ending, Entry, Transcript
@@ -53,6 +53,9 @@ class PipesPane(Vertical):
         self._stores, self._commands = stores, commands
         self._reading = Latest(commands.controller)
         self._runs: list[RunRecord] = []
+        self._rereading = Rereading(self, stores, self._load)
+        self._listed = False
+        """Whether it is known which have run."""
         self._input = self._source = ""
         self._stage = 0
         self._live: LiveRun | None = None
@@ -61,7 +64,7 @@ class PipesPane(Vertical):
         """Run, stage and text that the transcript shows."""
 
     def compose(self) -> ComposeResult:
-        yield EmptyState(id="pipes-empty")
+        yield EmptyState(self._stores, id="pipes-empty")
         with Horizontal(id="pipes-body"):
             yield OptionList(id="pipes-runs", classes="framed", markup=False)
             with Vertical(id="pipes-detail"):
@@ -76,7 +79,10 @@ class PipesPane(Vertical):
         self._stores.fleet.summary_changed.subscribe_widget(self, self._name_names)
         self._name_names()
         self._tell_input()
-        self._load()
+        self._rereading.begin()
+
+    def on_show(self) -> None:
+        self._rereading.shown()
 
     def on_unmount(self) -> None:
         frame_scheduler(app_of(self)).forget(self)
@@ -111,12 +117,12 @@ class PipesPane(Vertical):
         composer.border_subtitle = literal(words)
 
     def _load(self) -> None:
-        self._reading.request(ListPipelines(limit=50), self._list)
+        self._reading.request(ListPipelines(limit=50), self._list, otherwise=self._rereading.failed)
 
     def _list(self, listed: PipelineRuns) -> None:
         if not self.is_attached:
             return
-        self._runs = listed.runs
+        self._runs, self._listed = listed.runs, True
         listing = self.query_one("#pipes-runs", OptionList)
         at = listing.highlighted or 0
         listing.clear_options()
@@ -136,7 +142,8 @@ class PipesPane(Vertical):
             line = f"{whose} goes in ({size(len(self._input.encode()))}). Name below who gets it."
             empty.show_text(line, one_line(self._input, PREVIEW_CELLS))
         else:
-            empty.show_text("No pipeline has run. Write one below:", EXAMPLES)
+            line = "No pipeline has run. Write one below:" if self._listed else "Write a pipeline below:"
+            empty.show_text(line, EXAMPLES)
 
     def _changed(self, run: LiveRun) -> None:
         """Show a run as it goes: stages from events, the texts from the backend when a stage ends."""

@@ -15,7 +15,7 @@ from backend.schema.params import ListMessages, ListSessions, PatchSession
 from backend.schema.records import Session
 from backend.schema.results import MessageList, SessionList
 from tekton_tui.commands import Commands
-from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.latest import Latest, Rereading
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Stores
 from tekton_tui.transcript import Transcript
@@ -53,6 +53,7 @@ class SessionsPane(Vertical):
         self._rows: list[Session] = []
         self._renaming = ""
         self._sought = ""
+        self._rereading = Rereading(self, stores, lambda: self._load(self._sought))
 
     def compose(self) -> ComposeResult:
         yield Field(
@@ -61,20 +62,26 @@ class SessionsPane(Vertical):
             classes="filter-field",
             compact=True,
         )
-        yield EmptyState(id="sessions-empty")
+        empty = EmptyState(self._stores, id="sessions-empty")
+        empty.can_focus = True
+        yield empty
         with Horizontal(id="sessions-body"):
             yield DataTable[Any](id="sessions-table", cursor_type="row")
             yield Transcript(id="sessions-preview")
         yield Static("There are more: further words narrow the list.", id="sessions-more")
 
     def on_mount(self) -> None:
-        self.query_one("#sessions-query").display = self.query_one("#sessions-more").display = False
+        for name in ("#sessions-query", "#sessions-more", "#sessions-body"):
+            self.query_one(name).display = False
         table: DataTable[Any] = cast(Any, self).query_one(DataTable)
         for title, width in COLUMNS:
             table.add_column(title, width=width)
         self._title = table.add_column("TITLE", width=1)
         self.query_one("#sessions-preview").add_class("framed")
-        self._load()
+        self._rereading.begin()
+
+    def on_show(self) -> None:
+        self._rereading.shown()
 
     def on_resize(self) -> None:
         self.query_one("#sessions-body").set_class(self.size.width < WIDE, "-narrow")
@@ -83,8 +90,10 @@ class SessionsPane(Vertical):
 
     def focus_content(self) -> None:
         """Read the list anew; words that are sought stay sought."""
-        self.query_one(DataTable).focus()
-        self._load(self._sought)
+        empty = self.query_one(EmptyState)
+        (empty if empty.display else self.query_one(DataTable)).focus()
+        if self._stores.unanswered is None:
+            self._load(self._sought)
 
     def _load(self, query: str = "") -> None:
         self._listing.request(ListSessions(query=query, limit=300), self._list)
@@ -100,8 +109,12 @@ class SessionsPane(Vertical):
         self._fill(0 if self._sought else max(0, kept))
         self.query_one("#sessions-more").display = listed.more and bool(self._rows)
         empty = self.query_one(EmptyState)
+        table: DataTable[Any] = cast(Any, self).query_one(DataTable)
+        focused = empty.has_focus or table.has_focus
         empty.display = not self._rows
         self.query_one("#sessions-body").display = bool(self._rows)
+        if focused:
+            (empty if empty.display else table).focus()
         if not self._rows:
             if self._sought:
                 where = "Nothing of the newest messages" if listed.more else "Nothing"

@@ -232,7 +232,7 @@ class SystemPane(Vertical):
         for host, rows in hosts.items():
             lines += _host(host, [(row, fleet.figures.get(row.id, ProcessFigures())) for row in rows])
         if not hosts:
-            lines.append(literal("No specialist runs.", "$text-muted"))
+            lines.append(literal((self._stores.unanswered or ("No specialist runs.",))[0], "$text-muted"))
         self.query_one("#hosts-text", Static).update(Content("\n").join(lines))
 
 

@@ -15,7 +15,7 @@ from backend.schema.orchestration import Mode
 from backend.schema.params import GetHistory, ListMessages
 from backend.schema.records import StoredMessage
 from tekton_tui.commands import Commands
-from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.latest import Latest, Rereading
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTeam, Stores
 from tekton_tui.verbs import bindings
@@ -51,11 +51,12 @@ class TeamPane(Vertical):
         self._reading = Latest(commands.controller)
         self._addressed: list[str] = []
         self._mode: Mode = MODES[0]
+        self._rereading = Rereading(self, stores, self._show_last)
         self._asked = False
         """Whether a question was sent whose team turn has not begun: its answers then get the keys."""
 
     def compose(self) -> ComposeResult:
-        yield EmptyState(id="team-empty")
+        yield EmptyState(self._stores, id="team-empty")
         yield TeamView(self._stores, self._commands, id="team-view")
         yield Composer(teaching_placeholder("Ask the team…"), id="team-composer")
         yield Static("", id="team-status")
@@ -74,9 +75,10 @@ class TeamPane(Vertical):
             self._started(known[-1])  # one under way, else the newest
         else:
             self._show_emptiness()
-            self._show_last()
+        self._rereading.begin()
 
     def on_show(self) -> None:
+        self._rereading.shown()
         self._stores.turns.read(TEAM)
 
     def on_hide(self) -> None:
@@ -122,6 +124,8 @@ class TeamPane(Vertical):
 
     def _show_last(self) -> None:
         """Before the first question of this console: what was asked last, and everybody's answers."""
+        if self.view.team is not None:
+            return
         self._reading.request(
             GetHistory("team", limit=RECALLED),
             lambda history: self._recall(history.messages, only_if_empty=True),
@@ -173,7 +177,11 @@ class TeamPane(Vertical):
         asked = (
             self._stores.fleet.names(self._addressed)
             if self._addressed
-            else (f"all {len(live)} that run" if live else "nobody: nobody runs")
+            else f"all {len(live)} that run"
+            if live
+            else "nobody: nobody runs"
+            if self._stores.unanswered is None
+            else "all that run"
         )
         self.view.show_moderation("" if self._mode == MODES[0] else MODE_WORDS[self._mode])
         composer.border_title = literal(f"to {one_line(asked, 40)}")

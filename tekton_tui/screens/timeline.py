@@ -17,7 +17,7 @@ from backend.schema.history import TurnRecord
 from backend.schema.params import ListTurns
 from backend.schema.results import TurnList
 from tekton_tui.commands import Commands
-from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.latest import Latest, Rereading
 from tekton_tui.safe_text import literal
 from tekton_tui.stores import Line, Stores
 from tekton_tui.verbs import bindings
@@ -59,11 +59,12 @@ class TimelinePane(Vertical):
         self._stores, self._commands = stores, commands
         self._all_kinds = False
         self._reading = Latest(commands.controller)
+        self._rereading = Rereading(self, stores, self._read_past)
         self._asked_since = math.inf
         """How far back the backend's log was read."""
 
     def compose(self) -> ComposeResult:
-        yield EmptyState(id="timeline-empty")
+        yield EmptyState(self._stores, id="timeline-empty")
         yield Static("", id="timeline-head")
         yield Gantt(self._stores, id="timeline-gantt")
         yield Static("", id="timeline-rule")
@@ -80,8 +81,14 @@ class TimelinePane(Vertical):
         self._write_lines()
         self._stores.timeline.added.subscribe_widget(self, self._added)
         self._commands.controller.subscribe("logs", "gateway")
-        self._reading.request(ListTurns(), self._show_past, quiet=True)
+        self._rereading.begin()
         self._show_status()
+
+    def on_show(self) -> None:
+        self._rereading.shown()
+
+    def _read_past(self) -> None:
+        self._reading.request(ListTurns(), self._show_past, otherwise=self._rereading.failed)
 
     @property
     def gantt(self) -> Gantt:
@@ -133,7 +140,7 @@ class TimelinePane(Vertical):
                 self._read_further()
 
         if math.isinf(until):  # the first reading failed
-            self._reading.request(ListTurns(), self._show_past, quiet=True)
+            self._read_past()
         else:
             self._reading.request(ListTurns(since=since, until=until), came, quiet=True)
 
@@ -163,9 +170,11 @@ class TimelinePane(Vertical):
         for widget in (view, gantt, self.query_one("#timeline-head"), self.query_one("#timeline-rule")):
             widget.display = not nothing
         if nothing:
-            self.query_one(EmptyState).show_text(
-                "Nothing has happened yet.", "Launch somebody (1), ask something (2)."
+            known = not math.isinf(self._asked_since)
+            words = (
+                ("Nothing has happened yet.", "Launch somebody (1), ask something (2).") if known else ("",)
             )
+            self.query_one(EmptyState).show_text(*words)
         self.query_one("#timeline-head", Static).update(self._head())
         self.query_one("#timeline-rule", Static).update(self._rule(view))
 

@@ -45,6 +45,13 @@ class Stores:
         self.attention.changed.subscribe(self.waiting_changed.emit)
         self.turns.shown.subscribe(lambda whose: self.waiting_changed.emit())
 
+    @property
+    def unanswered(self) -> tuple[str, str] | None:
+        """Why nothing is known, and what helps; `None` once the backend has said what there is."""
+        if self.connection.state == "failed":
+            return "No backend is attached. F5 tries again.", self.connection.reason
+        return None if self.fleet.platform is not None else ("Attaching to the backend…", "")
+
     def counts(self) -> Waiting:
         """Return how much of the queue is what: no answer that is on the screen, and tool calls as they come."""
         others = [

@@ -14,6 +14,8 @@ class ErrorStore:
     def __init__(self) -> None:
         self.records: dict[int, ErrorRecord] = {}
         self.unacknowledged = 0
+        self.listed = False
+        """Whether the error log was read."""
         self.version = 0
         """Counts what the backend has said by itself: an answer asked for before the last of it may be older."""
         self.changed: Signal[[]] = Signal()
@@ -25,7 +27,7 @@ class ErrorStore:
 
     def load(self, records: list[ErrorRecord], unacknowledged: int, version: int) -> None:
         """Add records of the error log as it was at a `version`; what events have brought since stays as they said it."""
-        same = version == self.version
+        same, self.listed = version == self.version, True
         for record in records:
             if same or record.id not in self.records:
                 self.records[record.id] = record

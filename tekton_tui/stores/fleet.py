@@ -150,6 +150,11 @@ class FleetStore:
     def live(self) -> list[SpecialistStatus]:
         return [row for row in self.rows.values() if row.state in LIVE]
 
+    @property
+    def nothing_runs(self) -> bool:
+        """Whether no specialist runs, starts or is down; also while none is known."""
+        return all(row.state == "stopped" for row in self.rows.values())
+
     def rate(self) -> float:
         """Return the tokens a second of all that stream now."""
         # the backend's figure while it is fresh: rows change one after the other, and their sum jumps

@@ -266,6 +266,8 @@ class FakeClient:
         """Parameters of calls whose answer is made at once and waits in `held` to be released."""
         self.held: list[Held] = []
         self.answers = usual_answers()
+        self.late = False
+        """Whether the first snapshot is left to the test to send."""
         self._subscribed = False
         self._queue: asyncio.Queue[list[tuple[int, Any]]] = asyncio.Queue()
 
@@ -295,7 +297,8 @@ class FakeClient:
         """Send the snapshot the first time: what has changed since would be undone by it."""
         if not self._subscribed:
             self._subscribed = True
-            self.send(self.first)
+            if not self.late:
+                self.send(self.first)
 
     async def events(self) -> AsyncIterator[list[tuple[int, Any]]]:
         while True:

@@ -17,8 +17,9 @@ from backend.schema.tools import QUESTION, Ask, AskOption
 from tekton_tui.app import TektonApp
 from tekton_tui.safe_text import safe_inline
 from tekton_tui.screens.ask import AskDialog
+from tekton_tui.screens.help import HelpScreen
 from tests.tui.conftest import settle
-from tests.tui.fake_client import NOW, FakeClient, live
+from tests.tui.fake_client import NOW, FakeClient, live, snapshot
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -142,6 +143,41 @@ async def test_another_operators_answer_closes_the_question(console: Maker) -> N
         await press()
         assert not isinstance(app.screen, AskDialog)
         assert any("alice over HTTP" in str(notice.message) for notice in app._notifications)  # pyright: ignore[reportPrivateUsage]
+
+
+GOES: dict[str, Callable[[TektonApp, FakeClient], object]] = {
+    "answered": lambda _, client: client.send(AskClosed("t-1", "apollo-ai", "deny", "alice over HTTP")),
+    "gone with a new state": lambda _, client: client.send(snapshot(live("apollo"))),
+}
+
+
+@pytest.mark.parametrize("front", ["", "help"])
+@pytest.mark.parametrize("how", GOES)
+@pytest.mark.parametrize("opened", ["before", "with it"])
+async def test_a_call_that_waits_no_more_is_not_asked_about(
+    console: Maker, opened: str, how: str, front: str
+) -> None:
+    async with asking(console, "1") as (app, client, press):
+        if opened == "before":
+            app.commands.asks.show(ASK)
+            await press()
+            assert isinstance(app.screen, AskDialog)
+        else:
+            GOES[how](app, client)
+            app.commands.asks.show(ASK)
+        if front:
+            app.navigator.open_help()
+        if opened == "before":
+            await press()
+            GOES[how](app, client)
+        await press()
+        if front:
+            assert isinstance(app.screen, HelpScreen)
+            await press("escape")
+        assert not isinstance(app.screen, AskDialog) and len(app.screen_stack) == 1
+        said = "alice over HTTP" if how == "answered" else "the call waits no more"
+        assert any(said in str(notice.message) for notice in app._notifications)  # pyright: ignore[reportPrivateUsage]
+        assert client.called(AnswerAsk) == []
 
 
 OFFERED = [

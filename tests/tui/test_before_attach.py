@@ -85,7 +85,7 @@ TEXTS = {
     "help": ("?", "esc closes"),
 }
 """What is typed, and what of it is seen in the end."""
-AT_ONCE = {"somebody": "No conversation is open", "command": "Hosts  Settings  Doctor"}
+AT_ONCE = {"somebody": "Attaching to the backend…", "command": "Hosts  Settings  Doctor"}
 """What is seen before the backend has answered, where that is something else."""
 COVERING = {"switcher": " athena "}
 """What covers the fleet, and what of the fleet it shows itself."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from backend.schema.errors import TektonError
 from backend.schema.params import GetHistory, GetLogs, GetUsage, ListErrors
 from backend.schema.records import Budget, ErrorRecord, Used
 from backend.schema.results import ErrorList, History, LimitRow, LogText, UsageReport
@@ -45,7 +46,7 @@ def test_a_page_has_all_of_a_specialist_side_by_side(width: int, height: int, ru
         live("apollo", 7, turns=2) if runs else row("apollo", state="exited", exit_code=3, cause="no module")
     )
     log = [f"line {at}" for at in range(300)]
-    drawn = facts.page(facts.Known(one, FleetStore(), (), MESSAGES, log, ENDS, (), NOW), width, height)
+    drawn = facts.page(facts.Known(one, FleetStore(), (), MESSAGES, log, ENDS, (), {}, NOW), width, height)
     text = "\n".join("".join(part.text for part in line) for line in drawn)
     assert len(drawn) <= height and {width_of(line[: line.index(bar)]) for line in drawn for bar in line if bar.text == "┊ "} == {
         min(facts.MOST_TEXT, width * 3 // 5)
@@ -117,3 +118,41 @@ async def test_of_one_that_never_ran_nothing_is_made_up(
         text = screen_text(app)
     assert "does not run" in text and "⏎ starts   SmolLM2 135M · embedded" in text
     assert not any(words in text for words in ("ran ", "turns", "budget", "failure", "took"))
+
+
+NOTHING = {
+    1: "nothing was asked yet",
+    2: "nothing was written to its log",
+    3: "no failure of it is in the error log",
+}
+
+
+@pytest.mark.parametrize("tab", NOTHING)
+async def test_that_there_is_nothing_is_said_once_it_was_looked_for_and_not_where_that_failed(
+    console: Callable[..., tuple[TektonApp, FakeClient]], tab: int
+) -> None:
+    app, client = console(live("athena"), row("apollo"), row("numa"))
+    looks: dict[int, type[GetHistory] | type[GetLogs] | type[ListErrors]] = {
+        1: GetHistory, 2: GetLogs, 3: ListErrors,
+    }  # fmt: skip
+    client.answers[GetHistory] = lambda params: History(params.specialist_id, "s", [])
+    client.answers[GetLogs] = lambda params: LogText(params.id, "", [])
+    client.answers[ListErrors] = ErrorList([], 0)
+    client.hold.add(looks[tab])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        grid, pane = app.query_one(FleetGrid), app.query_one(DetailPane)
+        for _ in range(tab):
+            pane.step_tab(1)
+        grid.go_to("apollo-ai")
+        await until(pilot, lambda: any("apollo-ai" in str(held.params) for held in client.held))
+        await settle(pilot)
+        assert NOTHING[tab] not in screen_text(app), "it is being read"
+        for held in client.held:
+            held.released.set()
+        await until(pilot, lambda: NOTHING[tab] in screen_text(app))
+        client.hold.clear()
+        client.answers[looks[tab]] = TektonError("the disk does not answer", code="backend_lost")
+        grid.go_to("numa-ai")
+        await until(pilot, lambda: "could not be read" in screen_text(app))
+        assert NOTHING[tab] not in screen_text(app)

@@ -298,6 +298,27 @@ async def test_what_is_pasted_on_the_form_is_the_first_question_and_hides_nobody
         assert "hidden by filter" not in screen_text(app)
 
 
+async def test_what_was_written_before_it_was_known_that_nobody_runs_says_what_makes_it_the_first_question(
+    console: Maker,
+) -> None:
+    app, client = console()
+    offering(client, STAND_IN)
+    client.late = True
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.post_message(Paste("hello there"))
+        await settle(pilot)
+        client.send(client.first)
+        await settle(pilot)
+        shown = screen_text(app)
+        assert (
+            "Nobody fits “hello there”." in shown
+            and "⏎ makes it your first question, esc clears it." in shown
+        )
+        await press(pilot, "enter")
+        assert isinstance(app.focused, FirstRun) and "numa: “hello there”" in screen_text(app)
+
+
 async def test_a_filter_set_before_the_form_is_seen_and_cleared_after_it(console: Maker) -> None:
     app, client = console()
     offering(client, STAND_IN)

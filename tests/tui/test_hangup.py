@@ -59,7 +59,7 @@ def test_what_was_being_written_is_kept_to_the_last_key_when_the_terminal_is_gon
     try:
         read_until(master, b"no backend")
         os.write(master, b"3")
-        read_until(master, b"Ask the whole team")
+        read_until(master, b"No backend is attached")
         os.write(master, b"half a thought")
         read_until(master, b"thought")
         os.close(master)

@@ -146,6 +146,34 @@ async def test_who_went_elsewhere_meanwhile_is_not_taken_back(form: Maker) -> No
         assert app.query_one("#panes").current == "timeline"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("front", ["help", "question"])
+async def test_what_stands_in_front_of_the_form_stays_when_the_specialist_is_written(
+    form: Maker, front: str
+) -> None:
+    app, client = form(live("apollo"))
+    client.hold.add(CreateSpecialist)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await opened(app, pilot)
+        await pilot.press(*"critic", "tab", "tab", "tab", *PERSONA, "ctrl+s")
+        await settle(pilot)
+        if front == "help":
+            app.navigator.open_help()
+        else:
+            await pilot.press("escape")
+        await settle(pilot)
+        in_front = app.screen
+        assert not isinstance(in_front, NewSpecialistScreen)
+        client.held[0].released.set()
+        await settle(pilot)
+        assert app.screen is in_front, "it is closed by who looks at it"
+        await pilot.press("escape")
+        await settle(pilot)
+        client.changed(CRITIC)
+        await settle(pilot)
+        assert len(app.screen_stack) == 1 and "critic is written: " in notices(app)
+        assert app.query_one(FleetGrid).cursor_ids == ["critic-ai"]
+
+
 async def test_the_word_behind_the_colon_opens_it_with_a_name_from_anywhere(form: Maker) -> None:
     app, client = form(live("apollo"))
     async with app.run_test(size=(100, 30)) as pilot:

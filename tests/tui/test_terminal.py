@@ -25,7 +25,7 @@ def test_a_signal_leaves_the_terminal_as_it_was_and_the_draft_to_the_last_key(
     with Terminal([*CONSOLE, "--home", str(tmp_path)]) as terminal:
         terminal.wait_for("no backend")
         terminal.type("3")
-        terminal.wait_for("Ask the whole team")
+        terminal.wait_for("No backend is attached")
         terminal.type("half a thought")
         terminal.wait_for("half a thought")
         assert terminal.emulator.modes >= SWITCHED_ON and not terminal.cooked

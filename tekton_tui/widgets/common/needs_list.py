@@ -21,6 +21,7 @@ from tekton_tui.formatting import age
 from tekton_tui.runtime.layout_once import RowView
 from tekton_tui.runtime.tokens import tokens_of
 from tekton_tui.safe_text import one_line
+from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.fleet.drawing import Part, fitted, strip, width_of
 
@@ -195,8 +196,9 @@ class NeedsHead(Widget):
             super().__init__()
             self.tab = tab
 
-    def __init__(self) -> None:
+    def __init__(self, stores: Stores) -> None:
         super().__init__()
+        self._stores = stores
         self._left: list[Part] = []
         self._right: list[Part] = []
         self._spans: list[tuple[int, int, int]] = []
@@ -205,7 +207,7 @@ class NeedsHead(Widget):
         counts = count_waiting(items, math.inf)
         tones = [tone for count, tone in zip(counts, ("you bold", "bad", "accent"), strict=False) if count]
         self._left = [Part(f" {words} ", tone) for words, tone in zip(counts.words, tones, strict=True)] or [
-            Part(" nothing waits for you", "muted")
+            Part(" nothing waits for you" if self._stores.unanswered is None else " ", "muted")
         ]
         self._right = []
         self._spans = []

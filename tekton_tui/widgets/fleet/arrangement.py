@@ -11,8 +11,7 @@ from backend.schema.records import SpecialistStatus
 from backend.schema.states import BROKEN
 from tekton_tui.formatting import SYMBOLS
 from tekton_tui.safe_text import one_line
-from tekton_tui.stores import FleetStore
-from tekton_tui.stores.connection import ConnectionStore
+from tekton_tui.stores import FleetStore, Stores
 
 Grouping = Literal["need", "host", "group", "model", "role"]
 GROUPINGS: Final[tuple[Grouping, ...]] = ("need", "host", "group", "model", "role")
@@ -124,19 +123,20 @@ def hit_offsets(text: str, name: str) -> set[int]:
     return set(FuzzySearch().match(wanted, name)[1])
 
 
-def why_no_rows(
-    fleet: FleetStore, connection: ConnectionStore, pattern: str, hidden: int
-) -> tuple[str, str] | None:
-    """Return why there are no rows, or what starts them, and what helps; `None` while somebody runs in sight."""
+def why_no_rows(stores: Stores, pattern: str, hidden: int, *, first: bool) -> tuple[str, str] | None:
+    """Return why there are no rows, or what starts them, and what helps; `None` while somebody runs in sight.
+
+    `first`: what is written as a filter may be meant as the first question, and Enter makes it that.
+    """
+    fleet = stores.fleet
     if hidden and hidden == len(fleet.rows):
-        return f"Nobody fits “{one_line(pattern, 40)}”.", "esc clears the filter."
-    if any(row.state != "stopped" for row in fleet.rows.values()):
+        helps = "⏎ makes it your first question, esc clears it." if first else "esc clears the filter."
+        return f"Nobody fits “{one_line(pattern, 40)}”.", helps
+    if not fleet.nothing_runs:
         return None
-    if connection.state == "failed":
-        return "No backend is attached. F5 tries again.", connection.reason
     platform = fleet.platform
-    if platform is None:
-        return "Attaching to the backend…", ""
+    if (unanswered := stores.unanswered) or platform is None:
+        return unanswered
     if not platform.lifecycle_on:
         return "The AI lifecycle is off (TEKTON_REGISTER_AI=false).", "Nothing launches or registers."
     used = platform.provider

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, TypeVar
 
 from textual import events
 from textual.binding import BindingType
@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.strip import Strip
 
-from backend.schema.params import GetHistory, GetLogs, GetUsage, ListErrors
+from backend.schema.params import GetHistory, GetLogs, GetUsage, ListErrors, Params
 from backend.schema.records import ErrorRecord, SpecialistStatus, StoredMessage
 from backend.schema.results import ErrorList, History, LimitRow, LogText, UsageReport
 from backend.schema.states import BROKEN, RUNNING
@@ -38,6 +38,7 @@ REST_S = 0.25
 LOG_LINES = 300
 MESSAGES = 8
 WIDE_TITLE = 70
+R = TypeVar("R")
 
 
 class DetailPane(RowView, can_focus=True):
@@ -61,6 +62,8 @@ class DetailPane(RowView, can_focus=True):
         """Whether its end is in sight: in another size, or with more lines, it stays there."""
         self._messages: list[StoredMessage] = []
         self._ends: list[ErrorRecord] = []
+        self._read: dict[str, bool] = {}
+        """Of what was looked for of the one that is shown, whether it could be read."""
         self._limits: list[LimitRow] = []
         self._spending = Latest(commands.controller)
         self._tab_spans: list[tuple[int, int, int]] = []
@@ -75,6 +78,8 @@ class DetailPane(RowView, can_focus=True):
         self._stores.turns.ended.subscribe_widget(
             self, lambda turn: self._fetch_soon() if turn.ai_id == self._shown else None
         )
+        # what was written and said in a gap of events is in none of them
+        self._stores.turns.reloaded.subscribe_widget(self, lambda: self._fetch_soon() if self._read else None)
         self.set_interval(1.0, self._tick)
 
     def on_unmount(self) -> None:
@@ -100,7 +105,7 @@ class DetailPane(RowView, can_focus=True):
         """Show another specialist, or nobody."""
         if ai_id == self._shown:
             return
-        self._shown, self._log, self._messages, self._ends = ai_id, [], [], []
+        self._shown, self._log, self._messages, self._ends, self._read = ai_id, [], [], [], {}
         for reading in self._readings.values():
             reading.forget()
         self.scroll_to(y=0, animate=False)
@@ -135,16 +140,28 @@ class DetailPane(RowView, can_focus=True):
         if "Log" in (wanted := self._wanted()):
             self._came.clear()
             controller.subscribe("logs")
-            self._readings["Log"].request(GetLogs(ai_id, LOG_LINES), self._show_log, quiet=True)
+            self._ask("Log", GetLogs(ai_id, LOG_LINES), self._show_log)
         if "Process" in wanted:
-            self._readings["Process"].request(ListErrors(where=ai_id, limit=20), self._show_ends, quiet=True)
+            self._ask("Process", ListErrors(where=ai_id, limit=20), self._show_ends)
         row = self._stores.fleet.rows.get(ai_id)
         if self.tab == 0 and row is not None and row.state not in RUNNING:
             self._spending.request(GetUsage(), self._show_limits, quiet=True)
         if "Exchange" in wanted:
-            self._readings["Exchange"].request(
-                GetHistory(ai_id, limit=MESSAGES), self._show_messages, quiet=True
-            )
+            self._ask("Exchange", GetHistory(ai_id, limit=MESSAGES), self._show_messages)
+
+    def _ask(self, what: str, params: Params[R], then: Callable[[R], None]) -> None:
+        """Read the log, the last exchange or the failures of the one that is shown."""
+
+        def came(result: R) -> None:
+            self._read[what] = True
+            then(result)
+
+        def failed() -> None:
+            self._read[what] = False
+            if self.is_attached:
+                self._write()
+
+        self._readings[what].request(params, came, otherwise=failed, quiet=True)
 
     @property
     def _all(self) -> bool:
@@ -248,6 +265,7 @@ class DetailPane(RowView, can_focus=True):
             self._log,
             self._ends,
             self._limits,
+            self._read,
             gateway_time(),
         )
         if self._all:
@@ -255,11 +273,10 @@ class DetailPane(RowView, can_focus=True):
         if TABS[self.tab] == "Overview":
             return facts.overview(known, width, height)
         if TABS[self.tab] == "Exchange":
-            return facts.exchange(row, turns, self._messages, width)
+            return facts.exchange(known, width)
         if TABS[self.tab] == "Log":
-            return [[Part(one_line(line, width), "muted")] for line in self._log] or [
-                [Part("nothing was written to its log", "muted")]
-            ]
+            lines = [[Part(one_line(line, width), "muted")] for line in self._log]
+            return lines or [known.none("Log", "nothing was written to its log")]
         return facts.process(known, width, height)
 
     def _write_border(self, row: SpecialistStatus | None) -> None:

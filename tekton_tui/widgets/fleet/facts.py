@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -36,7 +36,10 @@ Row = list[Part]
 
 
 class Known(NamedTuple):
-    """What is known of a specialist: its row, its turns under way, messages, log, failures, budgets; and the moment."""
+    """What is known of a specialist: its row, its turns under way, messages, log, failures, budgets; and the moment.
+
+    `read` says of "Log", "Exchange" and "Process" whether they could be read; what is being read is not in it.
+    """
 
     row: SpecialistStatus
     fleet: FleetStore
@@ -45,12 +48,19 @@ class Known(NamedTuple):
     log: Sequence[str]
     ends: Sequence[ErrorRecord]
     limits: Sequence[LimitRow]
+    read: Mapping[str, bool]
     now: float
+
+    def none(self, what: str, words: str) -> list[Part]:
+        """Return what stands where there is nothing: that there is none is only said once it was looked for."""
+        if self.read.get(what, True):
+            return [Part(words if what in self.read else "", "muted")]
+        return [Part("could not be read", "bad")]
 
 
 def overview(known: Known, width: int, height: int) -> list[Row]:
     """Return what matters of a specialist now, the most urgent first, in `height` rows."""
-    row, fleet, turns, messages, log, _ends, limits, now = known
+    row, fleet, turns, messages, log, _ends, limits, _read, now = known
     beside = width >= PLOT_FROM and row.state in RUNNING
     left = width - PLOT_CELLS - 2 if beside else width
     died = row.state in BROKEN and bool(log)
@@ -61,7 +71,7 @@ def overview(known: Known, width: int, height: int) -> list[Row]:
         room = max(1, height - len(top) - len(bottom) - 2)
         top += [[], *([Part(one_line(line, left), "muted")] for line in log[-room:])]
     if height > ROOMY:
-        said = exchange(row, turns, messages, left) if turns or messages else []
+        said = exchange(known, left) if turns or messages else []
         lines = [*top, [], *bottom, [], *said]
     else:
         bottom = bottom[: max(1, height - 1)]  # how it ended stands above, what it is there for last
@@ -83,14 +93,14 @@ def has_page(width: int, height: int) -> bool:
 
 def page(known: Known, width: int, height: int) -> list[Row]:
     """Return all of a specialist in `height` rows: what it is and says at the left; speed, process and log at the right."""
-    row, fleet, turns, messages, log, ends, limits, now = known
+    row, fleet, _turns, messages, log, ends, limits, _read, now = known
     left = min(MOST_TEXT, width * 3 // 5)
     right = width - left - 2
     runs = row.state in RUNNING
     said = [*_urgent(row, fleet, now), *_agent(row, left)]
     said += [*([[]] if said else []), *([_identity(row, now), _spent(row)] if runs else [])]
     said += _description(row, left) if runs else _at_rest(row, limits, left)
-    said += [[], _rule("last exchange", left), *exchange(row, turns, messages, left)]
+    said += [[], _rule("last exchange", left), *exchange(known, left)]
     if before := _before(messages, left):
         said += [[], _rule("before that", left), *before]
     done = _plot(fleet.rates.get(row.id, ()), fleet, row, right, PLOT_ROWS) if runs else []
@@ -98,7 +108,7 @@ def page(known: Known, width: int, height: int) -> list[Row]:
     done += process(known._replace(ends=ends[:MOST_ENDS]), right, 0)
     if (room := height - len(done) - 2) > 0:
         lines = [[Part(one_line(line, right), "muted")] for line in log[-room:]]
-        done += [[], _rule("log", right), *(lines or [[Part("nothing was written to it", "muted")]])]
+        done += [[], _rule("log", right), *(lines or [known.none("Log", "nothing was written to it")])]
     return _beside(said, done, left, height)
 
 
@@ -338,10 +348,9 @@ def _whole_cells(samples: Iterable[float], fleet: FleetStore, most: int) -> list
     return values[: len(values) - fleet.seconds % SECONDS_A_CELL][-most:]
 
 
-def exchange(
-    row: SpecialistStatus, turns: Sequence[LiveTurn], messages: Sequence[StoredMessage], width: int
-) -> list[Row]:
+def exchange(known: Known, width: int) -> list[Row]:
     """Return the last question and its answer, readable."""
+    row, turns, messages = known.row, known.turns, known.messages
     if turns:
         turn = turns[0]
         return [
@@ -351,7 +360,9 @@ def exchange(
         ]
     question = next((m for m in reversed(messages) if m.role == "user"), None)
     if question is None:
-        return [[Part("nothing was asked yet   ", "muted"), *_keys(("⏎", "chat"))]]
+        return [
+            [*known.none("Exchange", "nothing was asked yet"), Part("   ", "muted"), *_keys(("⏎", "chat"))]
+        ]
     lines = _said("you", question.content, question.created_at, "you", width)
     for answer in messages:
         if answer.role == "assistant" and answer.id > question.id:
@@ -424,7 +435,7 @@ def process(known: Known, width: int, height: int) -> list[Row]:
                 ]
             )
     elif row.state not in RUNNING:
-        lines.append([Part("does not run; no failure of it is in the error log", "muted")])
+        lines.append(known.none("Process", "does not run; no failure of it is in the error log"))
     return lines
 
 
