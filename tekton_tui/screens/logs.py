@@ -53,6 +53,7 @@ class LogScreen(Modal[None]):
     def on_mount(self) -> None:
         self.query_one("#log-filter").display = False
         self._stores.timeline.added.subscribe_widget(self, self._added)
+        self._stores.turns.reloaded.subscribe_widget(self, self._read_anew)
         self._controller.subscribe("logs")
         self._load()
         self.query_one(LineView).focus()
@@ -61,6 +62,11 @@ class LogScreen(Modal[None]):
     def _load(self) -> None:
         self._came.clear()
         self._reading.request(GetLogs(self._source, TAIL, previous=self._previous), self._show)
+
+    def _read_anew(self) -> None:
+        """Read what was written in a gap of events; a log of an earlier run does not grow."""
+        if not self._previous:
+            self._load()
 
     def _show(self, log: LogText) -> None:
         if self.is_attached:

@@ -108,16 +108,21 @@ class TimelinePane(Vertical):
         return [turn.ai_id] if turn is not None else []
 
     def _show_past(self, past: TurnList) -> None:
-        """Put the turns that ran before this console saw any in front of what it saw."""
-        timeline = self._stores.timeline
+        """Put the turns that ran before this console saw any, or in a gap of what it saw, where their time belongs."""
+        timeline, seen = self._stores.timeline, set(self._stores.turn_log.turns)
         since = min((turn.started_at for turn in past.turns), default=past.recorded_since)
         self._asked_since = min(self._asked_since, since if past.more else past.recorded_since)
         self._stores.turn_log.load(past.turns, past.recorded_since)
         # what this console saw itself stands there already
         began = min((line.timestamp for line in timeline.lines), default=math.inf)
-        lines = [line for turn in past.turns for line in _past_lines(turn) if line.timestamp < began]
+        lines = [
+            line
+            for turn in past.turns
+            for line in _past_lines(turn)
+            if turn.request_id not in seen or line.timestamp < began
+        ]
         if self.is_attached and lines:
-            timeline.put_before(sorted(lines, key=lambda line: line.timestamp))
+            timeline.put_between(lines)
             self._write_lines()
             self._show_status()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import merge
 
 from tekton_tui.stores.signal import Signal
 
@@ -35,13 +37,18 @@ class TimelineStore:
         self.lines.extend(lines)
         self.added.emit(list(lines))
 
-    def put_before(self, lines: list[Line]) -> None:
-        """Put lines in front of those that are here, as far as there is room."""
-        self.lines.extendleft(reversed(lines[-(MAX_LINES - len(self.lines)) :]))
+    def put_between(self, lines: Iterable[Line]) -> None:
+        """Put lines where their time belongs; past the most that are kept the oldest are left out."""
+        both = merge(self.lines, sorted(lines, key=_moment), key=_moment)
+        self.lines = deque(both, maxlen=MAX_LINES)
 
     def count_dropped(self, count: int) -> None:
         """Add lines that the backend did not send."""
         self.dropped += count
+
+
+def _moment(line: Line) -> float:
+    return line.timestamp
 
 
 def joined(read: list[str], came: list[str]) -> list[str]:

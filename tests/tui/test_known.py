@@ -12,11 +12,13 @@ import pytest
 
 from backend.schema import params
 from backend.schema.errors import TektonError
+from backend.schema.events import LogLines
 from backend.schema.history import TurnPhase, TurnRecord
-from backend.schema.params import GetHistory, ListErrors, ListPipelines, ListSessions, ListTurns
+from backend.schema.params import GetHistory, GetLogs, ListErrors, ListPipelines, ListSessions, ListTurns
 from backend.schema.records import ErrorRecord, RunRecord, StageRecord
-from backend.schema.results import ErrorList, History, PipelineRuns, SessionList, TurnList
+from backend.schema.results import ErrorList, History, LogText, PipelineRuns, SessionList, TurnList
 from tekton_tui.app import TektonApp
+from tekton_tui.widgets.common.line_view import LineView
 from tests.tui.conftest import settle, until
 from tests.tui.fake_client import NOW, FakeClient, live, message, session
 from tests.tui.test_console import screen_text
@@ -158,3 +160,18 @@ async def test_what_came_while_nobody_was_attached_is_there_once_somebody_is(
         if not shown:
             app.navigator.show(place)
         await until(pilot, lambda: words in screen_text(app))
+
+
+async def test_lines_written_in_a_gap_are_in_a_log_that_is_open(console: Maker) -> None:
+    app, client = console(live("apollo"))
+    client.answers[GetLogs] = LogText("apollo-ai", "", ["one"])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.open_logs("apollo-ai")
+        await settle(pilot)
+        client.answers[GetLogs] = LogText("apollo-ai", "", ["one", "two", "three"])
+        client.send(client.first)
+        await settle(pilot)
+        client.send(LogLines("apollo-ai", ["four"], NOW))
+        await settle(pilot)
+        assert [line for line, _ in app.screen.query_one(LineView).kept] == ["one", "two", "three", "four"]

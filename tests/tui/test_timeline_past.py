@@ -9,6 +9,7 @@ from backend.schema.params import ListTurns
 from backend.schema.results import TurnList
 from tekton_tui.app import TektonApp
 from tekton_tui.runtime.themes import LIGHT_NAME
+from tekton_tui.stores import Line
 from tekton_tui.widgets.common.line_view import NewestFirst
 from tests.tui.conftest import settle
 from tests.tui.fake_client import NOW, FakeClient, answer, live
@@ -46,6 +47,31 @@ async def test_turns_of_the_backends_log_stand_before_what_this_console_saw(
             )
         ]
         assert found == sorted(found, reverse=True), "the newest stands first"
+
+
+async def test_turns_that_ran_in_a_gap_of_the_connection_stand_where_their_time_belongs(
+    console: Callable[..., tuple[TektonApp, FakeClient]],
+) -> None:
+    app, client = console(live("apollo"))
+    seen = TurnRecord("r1", "apollo-ai", "s", "First?", NOW - 90, NOW - 80, [TurnPhase("queued", NOW - 90)])
+    missed = TurnRecord(
+        "r2", "athena-ai", "s", "Missed?", NOW - 60, NOW - 50, [TurnPhase("queued", NOW - 60)]
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("5")
+        app.stores.timeline.add(
+            Line(NOW - 100, "lifecycle", "apollo", "ready"), Line(NOW - 10, "lifecycle", "apollo", "busy")
+        )
+        client.answers[ListTurns] = TurnList([seen], NOW - 900)
+        client.send(client.first)
+        await settle(pilot)
+        client.answers[ListTurns] = TurnList([seen, missed], NOW - 900)
+        client.send(client.first)
+        await settle(pilot)
+        text = screen_text(app).partition("Events")[2]
+        found = [text.index(words) for words in ("busy", "Missed?", "First?", "ready")]
+        assert found == sorted(found) and text.count("Missed?") == text.count("First?") == 1
 
 
 async def test_the_newest_line_is_in_sight_and_who_reads_further_down_is_left_there(
