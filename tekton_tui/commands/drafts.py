@@ -31,6 +31,9 @@ class Drafts:
         self._drafts: dict[str, str] = {}
         self._saved: dict[str, str] = {}
         self._saving = False
+        self._unread: dict[str, Callable[[str], None]] = {}
+        """Who is to be given what the backend keeps for a place, where that could not be read. Nothing is saved over it."""
+        controller.stores.turns.reloaded.subscribe(self._read_again)
         self.offered: dict[str, tuple[str, bool]] = {}
         """First questions that nobody has seen yet, by place, and whether they are the operator's own."""
 
@@ -42,19 +45,33 @@ class Drafts:
             self._controller.spawn(self._save_later())
 
     def restore(self, place: str, put: Callable[[str], None]) -> None:
-        """Call `put` with what was being written at a place, if anything was."""
-
-        def loaded(stored: Preference) -> None:
-            if isinstance(stored.value, str) and stored.value:
-                put(stored.value)
-
+        """Call `put` with what was being written at a place, if anything was: later, where the backend cannot be asked now."""
         # what could not be given to the backend is newer than what it has
         if place not in self._drafts and (kept := self._read().get(place)):
             self.keep(place, kept)
         if place in self._drafts:
             put(self._drafts[place])
         else:
-            self._controller.request(GetPreference(f"draft:{place}"), loaded, quiet=True)
+            self._ask(place, put)
+
+    def _ask(self, place: str, put: Callable[[str], None]) -> None:
+        def loaded(stored: Preference) -> None:
+            if isinstance(stored.value, str) and stored.value:
+                put(stored.value)
+            if place in self._drafts:  # written meanwhile, and not saved yet
+                self.keep(place, self._drafts[place])
+
+        self._controller.request(
+            GetPreference(f"draft:{place}"),
+            loaded,
+            otherwise=lambda: self._unread.update({place: put}),
+            quiet=True,
+        )
+
+    def _read_again(self) -> None:
+        unread, self._unread = self._unread, {}
+        for place, put in unread.items():
+            self._ask(place, put)
 
     def offer(self, place: str, text: str, then: Callable[[], None], *, own: bool = False) -> None:
         """Have a text stand at a place where nothing is being written, and call `then`; `own` is one the operator wrote."""
@@ -74,6 +91,8 @@ class Drafts:
         """Save what is not saved yet: at the backend, or in a file of this home while there is none."""
         unsaved = {place: text for place, text in self._drafts.items() if self._saved.get(place, "") != text}
         for place, text in list(unsaved.items()):
+            if place in self._unread:
+                continue
             try:
                 if not self._controller.connected:  # nothing waits here until there is a backend
                     break

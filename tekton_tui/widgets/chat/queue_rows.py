@@ -119,7 +119,9 @@ class QueueRows(Static):
         try:
             before = msgspec.json.decode(kept, type=list[Held | str])
             restored = [Held(held) if isinstance(held, str) else held for held in before]
-            self._all_held = [*restored, *self._all_held]
+            held_since, self._all_held = self._all_held, [*restored, *self._all_held]
+            if held_since:
+                self._keep()
         except msgspec.DecodeError as error:
             self._commands.notify(f"what was held here cannot be read: {error}", failed=True)
         self._draw()
