@@ -13,6 +13,7 @@ from typing import Any
 
 from backend.catalog import Catalog
 from backend.config import AUTO, Settings, find_provider, is_provider, provider_kinds, providers
+from backend.deadlines import loop_timeout
 from backend.home import Home
 from backend.orchestration.request_names import FETCH, RequestNames, taken
 from backend.orchestration.turns.turn import new_request_id
@@ -267,7 +268,7 @@ class ModelService:
         row = ProviderModels(kind, True, "", [])
         try:
             async with (
-                asyncio.timeout(LISTING_TIMEOUT_S),
+                loop_timeout(LISTING_TIMEOUT_S),
                 opened(kind, self._settings, self._home, self._environment) as client,
             ):
                 row.models = [_named(kind, info) for info in await client.models()]

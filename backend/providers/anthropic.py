@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Any, get_args
 
 from backend.config import Address, Count, KeyedSettings, ProviderInfo
+from backend.deadlines import loop_timeout
 from backend.home import Home
 from backend.providers.anthropic_messages import anthropic_messages, anthropic_options
 from backend.providers.base import (
@@ -89,7 +90,8 @@ class AnthropicProvider(RemoteProvider[AnthropicSettings]):
     async def health(self, model: str) -> ProviderHealth:
         try:
             self._refused_if_retired(model)
-            infos = await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)
+            async with loop_timeout(ASK_TIMEOUT_S):
+                infos = await self.models()
         except TimeoutError:
             return ProviderHealth(False, f"{self._where} did not answer within {ASK_TIMEOUT_S:g} s")
         except ProviderError as error:
@@ -121,7 +123,8 @@ class AnthropicProvider(RemoteProvider[AnthropicSettings]):
         """Return what the server says of a model, asked once; `None` when it says nothing."""
         if model not in self._infos:
             try:
-                infos = await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)
+                async with loop_timeout(ASK_TIMEOUT_S):
+                    infos = await self.models()
             except (ProviderError, TimeoutError):
                 return None
             self._infos.update({info.name: info for info in infos})

@@ -10,6 +10,7 @@ import json
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from backend.deadlines import loop_timeout
 from backend.providers.http import is_this_machine
 from backend.providers.lenient import as_object, as_objects
 
@@ -40,7 +41,7 @@ async def fetch_listing(url: str, authorization: str = "", *, timeout_s: float, 
     """Ask for a listing once; after `timeout_s` the connection is closed. `key`: under which a list has to stand."""
     ask = _ask_here if is_this_machine(url) and url.startswith("http://") else _ask_through_proxies
     try:
-        async with asyncio.timeout(timeout_s):
+        async with loop_timeout(timeout_s):
             status, body = await ask(url, authorization, timeout_s)
     except TimeoutError:
         return Listing(problem=f"did not answer within {timeout_s:g} s")

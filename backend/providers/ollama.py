@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from backend.config import BareAddress, KeyedSettings, ProviderInfo
+from backend.deadlines import loop_timeout
 from backend.home import Home
 from backend.providers import base
 from backend.providers.chat_messages import arguments_object, chat_tools, result_text
@@ -227,7 +228,7 @@ class OllamaProvider(RemoteProvider[OllamaSettings]):
             ProviderError: Ollama refused, or what it said is no object.
             Exception: What the connection broke with.
         """
-        async with asyncio.timeout(timeout_s):
+        async with loop_timeout(timeout_s):
             response = await self._ready().request("GET" if body is None else "POST", path, json=body)
         if not response.is_success:
             raise self._refused(model, response, response.text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Literal, cast
@@ -10,6 +9,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from backend.config import Address, Count, KeyedSettings, ProviderInfo
+from backend.deadlines import loop_timeout
 from backend.home import Home
 from backend.providers.base import (
     CompletionRequest,
@@ -107,7 +107,8 @@ class OpenAIProvider(RemoteProvider[OpenAISettings]):
 
     async def health(self, model: str) -> ProviderHealth:
         try:
-            names = [info.name for info in await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)]
+            async with loop_timeout(ASK_TIMEOUT_S):
+                names = [info.name for info in await self.models()]
         except TimeoutError:
             return ProviderHealth(False, f"{self._where} did not answer within {ASK_TIMEOUT_S:g} s")
         except ProviderError as error:
@@ -144,7 +145,8 @@ class OpenAIProvider(RemoteProvider[OpenAISettings]):
     async def _said_of(self, model: str) -> ModelInfo:
         """Return what the server's listing says of a model, which may be nothing."""
         try:
-            infos = await asyncio.wait_for(self.models(), ASK_TIMEOUT_S)
+            async with loop_timeout(ASK_TIMEOUT_S):
+                infos = await self.models()
         except (ProviderError, TimeoutError):
             infos = []
         return next((info for info in infos if info.name == model), ModelInfo(model))

@@ -13,6 +13,7 @@ import psutil
 
 from backend.catalog import Component
 from backend.config import FoundFiles, Settings, find_provider, usable_provider
+from backend.deadlines import loop_timeout
 from backend.registry.ports import PortTaken, bind
 from backend.schema.errors import TektonError
 from backend.schema.records import FleetPlan, LaunchPlanItem
@@ -295,7 +296,7 @@ async def _check_provider(context: SupervisorContext, kind: str, model: str, com
             await asyncio.to_thread(info.check, info.own(settings), context.home)
             return ""
         async with (
-            asyncio.timeout(PROVIDER_CHECK_S),
+            loop_timeout(PROVIDER_CHECK_S),
             providers.opened(kind, settings, context.home, context.environment) as client,
         ):
             health = await client.health(model)

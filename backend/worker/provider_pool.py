@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backend.deadlines import loop_timeout
 from backend.providers.base import Provider, ProviderHealth
 from backend.schema.content import Abilities
 from backend.schema.errors import TektonError
@@ -117,7 +118,7 @@ class ProviderPool:
         if self.warming:
             return ProviderHealth(False, f"warming: {self.provider} is being prepared")
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            async with loop_timeout(HEALTH_TIMEOUT_S):
                 return await (await self.get(self.provider)).health(self.model)
         except TimeoutError:
             return ProviderHealth(False, f"{self.provider} did not answer within {HEALTH_TIMEOUT_S:g} s")
@@ -127,7 +128,7 @@ class ProviderPool:
     async def missing_model(self, kind: str, model: str) -> str:
         """Return why a provider certainly lacks a model; empty when it has it, or when that cannot be known."""
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            async with loop_timeout(HEALTH_TIMEOUT_S):
                 found = await (await self.get(kind)).health(model)
         except TimeoutError:
             return ""
@@ -143,7 +144,7 @@ class ProviderPool:
         ready = kind != self.provider or self.warming or self.is_prepared(kind)
         if key not in self._windows and ready:
             try:
-                async with asyncio.timeout(WINDOW_TIMEOUT_S):
+                async with loop_timeout(WINDOW_TIMEOUT_S):
                     provider = await self.get(kind)
                     self._windows[key] = await provider.context_window(model)
             except (TektonError, TimeoutError) as error:
@@ -161,7 +162,7 @@ class ProviderPool:
             if not hasattr(provider, "abilities"):
                 return Abilities(False, False, False, False, False, False)
             try:
-                async with asyncio.timeout(max(within_s, LEAST_TIMEOUT_S)):
+                async with loop_timeout(max(within_s, LEAST_TIMEOUT_S)):
                     self._abilities[key] = await provider.abilities(model)
             except TimeoutError:
                 return Abilities()

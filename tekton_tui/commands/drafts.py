@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,10 +26,10 @@ class Drafts:
     def __init__(self, controller: Controller, path: Path | None = None) -> None:
         """`path` is a file for what the backend could not be given; `None` keeps nothing there."""
         self._controller, self._path = controller, path
-        self._kept: dict[str, str] | None = None
-        """What the file holds; `None` before it was read."""
         self._drafts: dict[str, str] = {}
-        self._saved: dict[str, str] = {}
+        """What is being written here, by place; empty for what was sent or deleted."""
+        self._saved: dict[str, str | None] = {}
+        """What the backend has of it, `None` where that is not known; nothing where it was not asked."""
         self._saving = False
         self._unread: dict[str, Callable[[str], None]] = {}
         """Who is to be given what the backend keeps for a place, where that could not be read. Nothing is saved over it."""
@@ -47,15 +47,17 @@ class Drafts:
     def restore(self, place: str, put: Callable[[str], None]) -> None:
         """Call `put` with what was being written at a place, if anything was: later, where the backend cannot be asked now."""
         # what could not be given to the backend is newer than what it has
-        if place not in self._drafts and (kept := self._read().get(place)):
+        if place not in self._drafts and (kept := self._in_file().get(place)) is not None:
+            self._saved[place] = None
             self.keep(place, kept)
-        if place in self._drafts:
-            put(self._drafts[place])
-        else:
+        if place not in self._drafts:
             self._ask(place, put)
+        elif self._drafts[place]:
+            put(self._drafts[place])
 
     def _ask(self, place: str, put: Callable[[str], None]) -> None:
         def loaded(stored: Preference) -> None:
+            self._saved[place] = stored.value if isinstance(stored.value, str) else ""
             if isinstance(stored.value, str) and stored.value:
                 put(stored.value)
             if place in self._drafts:  # written meanwhile, and not saved yet
@@ -82,15 +84,17 @@ class Drafts:
                 self.offered[place] = (text, own)
             then()
 
-        if self._drafts.get(place) or self._read().get(place):
+        if self._drafts.get(place) or self._in_file().get(place):
             then()
         else:
             self._controller.request(GetPreference(f"draft:{place}"), put, otherwise=put, quiet=True)
 
+    def _unsaved(self) -> dict[str, str]:
+        return {place: text for place, text in self._drafts.items() if self._saved.get(place, "") != text}
+
     async def flush(self) -> None:
         """Save what is not saved yet: at the backend, or in a file of this home while there is none."""
-        unsaved = {place: text for place, text in self._drafts.items() if self._saved.get(place, "") != text}
-        for place, text in list(unsaved.items()):
+        for place, text in self._unsaved().items():
             if place in self._unread:
                 continue
             try:
@@ -101,26 +105,26 @@ class Drafts:
             except (TektonError, TimeoutError):
                 break
             self._saved[place] = text
-            del unsaved[place]
         # the file is written last: it holds only what did not arrive
-        self._write({**self._read(), **unsaved}, gone=self._saved)
+        self._write()
 
-    def _read(self) -> dict[str, str]:
-        if self._kept is None:
-            self._kept = {}
+    def _in_file(self) -> dict[str, str]:
+        """Return what the file holds: what consoles of this home could not give to the backend."""
+        # a draft is a convenience: a broken file of them must not keep the console from starting
+        with suppress(OSError, ValueError, AttributeError):
             if self._path is not None:
-                # a draft is a convenience: a broken file of them must not keep the console from starting
-                with suppress(OSError, ValueError, TypeError):
-                    stored = json.loads(self._path.read_bytes())
-                    self._kept = {str(place): str(text) for place, text in stored.items()}
-        return self._kept
+                stored = json.loads(self._path.read_bytes())
+                return {str(place): str(text) for place, text in stored.items()}
+        return {}
 
-    def _write(self, kept: dict[str, str], gone: Mapping[str, str]) -> None:
-        """Write the file anew if it has to change; `gone` are places that the backend has now."""
-        kept = {place: text for place, text in kept.items() if text and gone.get(place) != text}
-        if self._path is None or kept == self._kept:
+    def _write(self) -> None:
+        """Write the file anew if it has to change; what other consoles keep there stays."""
+        if self._path is None:
             return
-        self._kept = kept
+        before = self._in_file()
+        kept = {place: text for place, text in before.items() if place not in self._drafts} | self._unsaved()
+        if kept == before:
+            return
         try:
             if kept:
                 write_private(self._path, json.dumps(kept).encode())

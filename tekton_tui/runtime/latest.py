@@ -25,11 +25,12 @@ class Rereading:
 
     def begin(self) -> None:
         """Read, unless the backend has not answered yet; to be called once the place is mounted."""
-        self._stores.turns.reloaded.subscribe_widget(self._widget, self._came)
+        self._stores.turns.reloaded.subscribe_widget(self._widget, self.again)
         if self._stores.fleet.platform is not None:
             self._read()
 
-    def _came(self) -> None:
+    def again(self) -> None:
+        """Read at once where the place is on the screen, else when it is shown."""
         self._due = True
         if self._widget.is_on_screen:
             self.shown()

@@ -51,7 +51,6 @@ class Preferences:
     keymap: dict[str, str] = field(default_factory=dict[str, str])
     source: str = "config.toml"
     problems: list[str] = field(default_factory=list[str])
-    stored: dict[str, Any] = field(default_factory=dict[str, Any])
     path: Path | None = None
     """File of what was set on the screen; `None` stores nothing."""
     log: Path | None = None
@@ -59,16 +58,29 @@ class Preferences:
     changed: Signal[[str]] = field(default_factory=Signal)
 
     def set(self, name: str, value: Any) -> None:
-        """Set a value and store it for the next start.
+        """Set a value and store it for the next start, beside what other consoles have stored meanwhile.
+
+        A file that cannot be read is kept under another name, for it may be somebody's work.
 
         Raises:
             OSError: The file cannot be written; the value holds for this run.
         """
         setattr(self, name, value)
-        self.stored[name] = value
         self.changed.emit(name)
-        if self.path is not None:
-            write_private(self.path, json.dumps(self.stored, indent=1).encode())
+        if self.path is None:
+            return
+        kept: Any
+        try:
+            kept = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            kept = {}
+        except ValueError:
+            kept = None
+        if not isinstance(kept, dict):
+            os.replace(self.path, self.path.with_name(f"{self.path.name}.unreadable"))
+            kept = {}
+        stored = {**cast(dict[str, Any], kept), name: value}
+        write_private(self.path, json.dumps(stored, indent=1).encode())
 
 
 def home_folder(home: str | None = None) -> Path:
@@ -143,11 +155,10 @@ def _flat(table: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def _read_stored(result: Preferences, path: Path) -> None:
     for name, value in _parsed(result, path, json.loads).items():
-        if _set_checked(result, path, name, name, value):
-            result.stored[name] = value
+        _set_checked(result, path, name, name, value)
 
 
-def _set_checked(result: Preferences, path: Path, key: str, name: str, value: Any) -> bool:
+def _set_checked(result: Preferences, path: Path, key: str, name: str, value: Any) -> None:
     """Set a value of the right type; note what is wrong with another."""
     kind = STORED.get(name)
     if kind is None:
@@ -163,8 +174,6 @@ def _set_checked(result: Preferences, path: Path, key: str, name: str, value: An
         result.problems.append(f"{path}: {key!r}: expected lists of names, found {value!r}")
     else:
         setattr(result, name, value)
-        return True
-    return False
 
 
 def _is_table_of_names(table: dict[Any, Any]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,19 @@ async def test_no_question_is_lost_on_a_connection_that_its_server_closes_just_t
     for _ in range(3):
         assert [item async for item in served.ask()]
         assert (await served.provider.health(served.model)).ok
+
+
+@pytest.mark.parametrize("steps", [1, 5, 20])
+async def test_an_upstream_is_not_blamed_where_we_stood_still_ourselves(
+    served: ServerRig, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """While a vendor's library is imported, for one, or where the machine has no processor to spare."""
+    monkeypatch.setattr(sys.modules[type(served.provider).__module__], "ASK_TIMEOUT_S", 0.2)
+    asked = asyncio.create_task(served.provider.health(served.model))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    time.sleep(0.4)  # noqa: ASYNC251 - the stall
+    assert (await asked).ok
 
 
 async def failing(kind: str, url: str, home: Home, **waits: Any) -> ProviderError:

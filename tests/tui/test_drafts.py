@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from backend.schema.errors import TektonError
 from backend.schema.params import Cancel, GetPreference, PutPreference
-from backend.schema.results import CancelResult, Preference
+from backend.schema.results import CancelResult, Preference, PreferenceKey
 from tekton_tui.app import TektonApp
 from tekton_tui.commands import drafts
+from tekton_tui.runtime.preferences import read_preferences
 from tekton_tui.widgets.composer.composer import Composer
 from tests.tui.conftest import settle, until
-from tests.tui.fake_client import FakeClient, live
+from tests.tui.fake_client import FakeClient, live, snapshot
 from tests.tui.test_chat_screen import waiting, withdrawn
 from tests.tui.test_console import screen_text
 
@@ -90,3 +92,47 @@ async def test_questions_that_were_held_stay_beside_one_that_is_held_before_they
         assert all(
             "First?" in str(value) and "Second?" in str(value) for value in saved(client, "held:apollo-ai")
         )
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_draft_kept_in_the_file_is_gone_from_it_once_the_backend_has_a_newer_one(
+    tmp_path: Path, sent: bool
+) -> None:
+    client = FakeClient(snapshot(live("apollo")))
+    client.answers[PutPreference] = AWAY
+    app = TektonApp(client.connect, preferences=read_preferences(tmp_path))
+    kept = tmp_path / "state" / "drafts.json"
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        app.navigator.open_chat("apollo-ai")
+        await settle(pilot, 10)
+        await pilot.press(*"half")
+        await until(pilot, lambda: kept.exists() and "half" in kept.read_text())
+        client.answers[PutPreference] = lambda params: PreferenceKey(params.key)
+        await pilot.press("enter" if sent else "x")
+        await until(pilot, lambda: not kept.exists())
+    assert saved(client, "apollo-ai")[-1:] == (["half"] if sent else ["halfx"])
+
+
+async def test_a_draft_that_was_sent_while_the_line_was_down_does_not_come_back(
+    console: Maker, tmp_path: Path
+) -> None:
+    kept = {"draft:apollo-ai": "an old thought"}
+    answers = {
+        GetPreference: lambda params: Preference(params.key, kept.get(params.key)),
+        PutPreference: lambda params: (kept.update({params.key: params.value}), PreferenceKey(params.key))[1],
+    }
+    for last in (False, True):
+        client = FakeClient(snapshot(live("apollo")))
+        client.answers |= answers  # type: ignore[arg-type]
+        app = TektonApp(client.connect, preferences=read_preferences(tmp_path))
+        async with app.run_test(size=(100, 30)) as pilot:
+            await settle(pilot)
+            app.navigator.open_chat("apollo-ai")
+            await settle(pilot, 10)
+            composer = app.query_one("#chat-apollo-ai Composer", Composer)
+            assert composer.draft == ("" if last else "an old thought")
+            client.answers[PutPreference] = AWAY
+            composer.draft = ""
+            await settle(pilot)
+    assert kept["draft:apollo-ai"] is None and not (tmp_path / "state" / "drafts.json").exists()

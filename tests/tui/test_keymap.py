@@ -146,6 +146,27 @@ async def test_settings_chosen_on_the_screen_hold_at_once_and_at_the_next_start(
         assert again.theme == "tekton-dark" and again.has_class("-compact") and not again.preferences.bell
 
 
+def test_two_consoles_keep_each_others_settings_and_what_cannot_be_read_is_not_thrown_away(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "state" / "console.json"
+    first, second = read_preferences(tmp_path), read_preferences(tmp_path)
+    first.set("theme", "tekton-light")
+    second.set("density", "compact")
+    first.set("bell", False)
+    assert json.loads(kept.read_text()) == {"theme": "tekton-light", "density": "compact", "bell": False}
+    kept.write_text(json.dumps({"theme": "tekton-light", "of_a_newer_version": 1}))
+    second.set("bell", True)
+    assert json.loads(kept.read_text()) == {"theme": "tekton-light", "of_a_newer_version": 1, "bell": True}
+    for broken in ('{"theme": "tekton-li', "[1]", "\udcff"):
+        kept.write_bytes(broken.encode(errors="surrogateescape"))
+        first.set("title", False)
+        assert json.loads(kept.read_text()) == {"title": False}
+        assert kept.with_name("console.json.unreadable").read_bytes() == broken.encode(
+            errors="surrogateescape"
+        )
+
+
 async def test_a_setting_that_cannot_be_kept_is_said_and_holds_for_now(
     started: Start, tmp_path: Path
 ) -> None:

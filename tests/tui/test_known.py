@@ -19,8 +19,9 @@ from backend.schema.records import ErrorRecord, RunRecord, StageRecord
 from backend.schema.results import ErrorList, History, LogText, PipelineRuns, SessionList, TurnList
 from tekton_tui.app import TektonApp
 from tekton_tui.widgets.common.line_view import LineView
+from tekton_tui.widgets.fleet.detail import DetailPane
 from tests.tui.conftest import settle, until
-from tests.tui.fake_client import NOW, FakeClient, live, message, session
+from tests.tui.fake_client import NOW, FakeClient, live, message, row, session
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
@@ -175,3 +176,43 @@ async def test_lines_written_in_a_gap_are_in_a_log_that_is_open(console: Maker) 
         client.send(LogLines("apollo-ai", ["four"], NOW))
         await settle(pilot)
         assert [line for line, _ in app.screen.query_one(LineView).kept] == ["one", "two", "three", "four"]
+
+
+async def test_the_panel_beside_a_conversation_has_the_last_words_of_a_specialist_that_ended(
+    console: Maker,
+) -> None:
+    app, client = console(live("apollo"))
+    client.answers[GetLogs] = LogText("apollo-ai", "", ["it serves"])
+    async with app.run_test(size=(160, 40)) as pilot:
+        await settle(pilot)
+        app.navigator.open_chat("apollo-ai")
+        await settle(pilot, 10)
+        await pilot.press("f3")
+        await until(pilot, lambda: "it serves" in screen_text(app))
+        client.answers[GetLogs] = LogText("apollo-ai", "", ["it serves", "no module named x"])
+        client.changed(row("apollo", state="exited", exit_code=3))
+        await until(pilot, lambda: "no module named x" in screen_text(app))
+        client.answers[GetLogs] = LogText("apollo-ai", "", ["another run"])
+        client.send(client.first)
+        await until(pilot, lambda: "another run" in screen_text(app))
+
+
+@pytest.mark.parametrize("tab", range(4))
+async def test_the_detail_has_the_last_words_of_a_specialist_that_ends_while_it_is_shown(
+    console: Maker, tab: int
+) -> None:
+    app, client = console(live("apollo"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        for _ in range(tab):
+            app.query_one(DetailPane).step_tab(1)
+        reads = (GetHistory, GetHistory, GetLogs, ListErrors)[tab]
+        await until(pilot, lambda: bool(client.called(reads)))
+        await settle(pilot)
+        client.answers[GetLogs] = LogText("apollo-ai", "", ["no module named x"])
+        client.answers[ListErrors] = ErrorList(
+            [ErrorRecord(9, "apollo-ai", "exited", "exited with code 3", NOW, NOW)], 1
+        )
+        client.changed(row("apollo", state="exited", exit_code=3, cause="exited with code 3"))
+        words = {0: "no module named x", 1: "", 2: "no module named x", 3: "what went wrong before"}[tab]
+        await until(pilot, lambda: words in screen_text(app))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from backend.deadlines import loop_timeout
 from backend.providers.base import (
     ModelNotFound,
     ProviderAuth,
@@ -97,7 +98,7 @@ class ServerLink:
             ProviderError: The server is not there, refused, or took longer than `timeout_s`.
         """
         try:
-            async with asyncio.timeout(timeout_s):
+            async with loop_timeout(timeout_s):
                 answer = await self._pool.handle_async_request(self._request(facts, path, body))
                 try:
                     data = b"".join([part async for part in self._parts(answer)])

@@ -28,7 +28,7 @@ from tekton_tui.formatting import (
     turn_words,
     why_ended,
 )
-from tekton_tui.runtime.latest import Latest
+from tekton_tui.runtime.latest import Latest, Rereading
 from tekton_tui.safe_text import literal, one_line
 from tekton_tui.stores import LiveTurn, Stores
 
@@ -47,6 +47,9 @@ class Sidebar(Vertical):
         self._stale = False
         self._limits: list[LimitRow] = []
         self._naming, self._spending = Latest(commands.controller), Latest(commands.controller)
+        self._logging, self._rereading = Latest(commands.controller), Rereading(self, stores, self._read)
+        self._state = ""
+        """Of the specialist, as it was seen last: where it ends or starts, its log says something."""
 
     def compose(self) -> ComposeResult:
         yield Static("", classes="side-facts")
@@ -60,13 +63,17 @@ class Sidebar(Vertical):
             signal.subscribe_widget(self, self._turn_changed)
         self._clock = self.set_interval(1.0, self._write)
         self._write()
-        self._commands.controller.request(GetLogs(self._ai_id, STDERR_LINES), self._show_log, quiet=True)
-        self._fetch_limits()
+        self._rereading.begin()
 
     def on_show(self) -> None:
         """Draw what changed while it was hidden."""
         if self._stale:
             self._write()
+        self._rereading.shown()
+
+    def _read(self) -> None:
+        self._logging.request(GetLogs(self._ai_id, STDERR_LINES), self._show_log, quiet=True)
+        self._fetch_limits()
 
     def _fetch_limits(self) -> None:
         """Read how much of the day's budget is used: at the start, and after each turn."""
@@ -96,6 +103,9 @@ class Sidebar(Vertical):
     def _changed(self, ids: set[str]) -> None:
         if self._ai_id in ids:
             self._write()
+            before, self._state = self._state, self._stores.fleet.rows[self._ai_id].state
+            if self._state not in (before, "ready", "busy"):
+                self._rereading.again()
 
     def _show_log(self, log: LogText) -> None:
         if not self.is_attached:

@@ -56,6 +56,8 @@ class DetailPane(RowView, can_focus=True):
         """Lines of its log that came while it is being read."""
         self._row: SpecialistStatus | None = None
         """The row as it was drawn."""
+        self._state = ""
+        """Of the specialist, as it was seen last."""
         self._lines: list[list[Part]] = []
         self._log: list[str] = []
         self._follows = True
@@ -106,6 +108,8 @@ class DetailPane(RowView, can_focus=True):
         if ai_id == self._shown:
             return
         self._shown, self._log, self._messages, self._ends, self._read = ai_id, [], [], [], {}
+        row = self._stores.fleet.rows.get(ai_id or "")
+        self._state = row.state if row is not None else ""
         for reading in self._readings.values():
             reading.forget()
         self.scroll_to(y=0, animate=False)
@@ -208,6 +212,10 @@ class DetailPane(RowView, can_focus=True):
 
     def _changed(self, ids: set[str]) -> None:
         row = self._stores.fleet.rows.get(self._shown or "")
+        if self._shown in ids and row is not None and row.state != self._state:
+            self._state = row.state
+            if row.state not in ("ready", "busy"):  # its log and the errors say why
+                self._fetch_soon()
         # at rest only figures change, every second: they are drawn when something else does
         if self._shown in ids and row is not None and (row is not self._row or row.state in TICKING):
             self._request()
