@@ -34,6 +34,9 @@ from backend.specialists.worker_client import Channel
 from backend.wire import MAX_LINE_BYTES
 
 CALL_TIMEOUT_S = 3.0
+INFO_TIMEOUT_S = 10.0
+"""How long a worker may take to say what its model is. It waits for its provider for some seconds itself, and begins with the
+import of libraries: a turn must not fail because the machine is busy with that."""
 LEAST_MESSAGES, MOST_MESSAGES, TOKENS_A_MESSAGE = 240, 2_000, 32
 """Newest messages that are looked at: one for so many tokens of the model's window, within these bounds."""
 MAX_INFOS = 500
@@ -303,7 +306,7 @@ class ContextBuilder:
             return known[1]
         # By name, so that a change under way cannot have one model's answer kept as another's.
         asked = Request(type="info", phases=True, provider=provider or None, model=model or None)
-        reply = await link.call(asked, timeout_s=CALL_TIMEOUT_S)
+        reply = await link.call(asked, timeout_s=INFO_TIMEOUT_S)
         if not isinstance(reply, InfoResponse):
             raise TektonError(f"{ai_id} answered `info` with {type(reply).__name__}")
         # A provider that is not ready yet does not know its window: it is asked again at the next turn.
