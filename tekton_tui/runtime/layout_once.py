@@ -1,5 +1,5 @@
-"""Screens, and views of rows, that lay out and paint once what Textual does twice, and of screens only themselves close.
-Knows no widgets of the console.
+"""Screens, and views of rows, that lay out and paint once what Textual does twice. A screen here closes itself alone, never
+one in front of it. Knows no widgets of the console.
 
 Textual gives each widget the size of its content behind a layout as if a style had changed: each that is another asks for
 one more layout of the whole screen, and for one more drawing of what was drawn just now. Whether a scrollbar comes or goes,

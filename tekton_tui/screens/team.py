@@ -174,15 +174,12 @@ class TeamPane(Vertical):
         composer = self.query_one(Composer)
         composer.names = [Choice(row.name, row.title) for row in rows]
         live = self._stores.fleet.live()
-        asked = (
-            self._stores.fleet.names(self._addressed)
-            if self._addressed
-            else f"all {len(live)} that run"
-            if live
-            else "nobody: nobody runs"
-            if self._stores.unanswered is None
-            else "all that run"
-        )
+        if self._addressed:
+            asked = self._stores.fleet.names(self._addressed)
+        elif live:
+            asked = f"all {len(live)} that run"
+        else:
+            asked = "nobody: nobody runs" if self._stores.unanswered is None else "all that run"
         self.view.show_moderation("" if self._mode == MODES[0] else MODE_WORDS[self._mode])
         composer.border_title = literal(f"to {one_line(asked, 40)}")
         composer.border_subtitle = "" if self._mode == MODES[0] else MODE_WORDS[self._mode]
