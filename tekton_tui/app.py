@@ -19,12 +19,12 @@ from backend.schema.attention import AttentionItem
 from tekton_tui.commands import Commands, ConsoleCommands
 from tekton_tui.commands.line import Known, Line
 from tekton_tui.commands.palette import entries_here, entries_of, runner, system_commands
-from tekton_tui.navigation import ScreenNavigator
+from tekton_tui.navigation import FocusesContent, ScreenNavigator
 from tekton_tui.runtime.cluster_widths import ClusterWidths
 from tekton_tui.runtime.controller import Connect, Controller
 from tekton_tui.runtime.frame_scheduler import FrameScheduler
 from tekton_tui.runtime.gc_scheduler import GcScheduler
-from tekton_tui.runtime.input_queue import HARMLESS, InputQueue
+from tekton_tui.runtime.input_queue import HARMLESS, InputQueue, is_displayed
 from tekton_tui.runtime.internal_errors import InternalErrors
 from tekton_tui.runtime.notifications import Notifier
 from tekton_tui.runtime.partial_compositor import PartialUpdateScreen
@@ -47,6 +47,49 @@ NOTICE_S, FAILURE_NOTICE_S = 4, 8
 RIGHT_BUTTON = 3
 FULL_SIZE = (80, 24)
 """Columns and rows from which everything is shown."""
+
+
+class MainScreen(PartialUpdateScreen):
+    """The screen around all panes. What is hidden does not keep the focus.
+
+    A widget gets the focus it asked for a moment later. A pane may show another widget in its place by then, or be left:
+    keys would go to what nobody sees.
+    """
+
+    _passed_on = False
+    """Whether a pane was asked who gets the focus in place of a hidden widget, and nobody in sight has it yet."""
+
+    def set_focus(
+        self, widget: Widget | None, scroll_visible: bool = True, from_app_focus: bool = False
+    ) -> None:
+        before = self.focused
+        super().set_focus(widget, scroll_visible, from_app_focus)
+        if widget is None or is_displayed(widget):
+            self._passed_on &= widget is None
+        else:
+            # behind a refresh, for a class that was set just now may show it
+            self.call_after_refresh(self._leave_hidden, widget, before)
+
+    def _reset_focus(self, widget: Widget, avoiding: list[Widget] | None = None) -> None:
+        """Take the focus from a widget that goes, or that was hidden: Textual would give it to another beside it, if any."""
+        if avoiding or not self._leave_hidden(widget):
+            super()._reset_focus(widget, avoiding)
+
+    def _leave_hidden(self, widget: Widget, before: Widget | None = None) -> bool:
+        """Take the focus from a widget that is hidden still, if its pane can say who gets it, or `before` is in sight."""
+        if widget is not self.focused or is_displayed(widget):
+            return False
+        nodes = [node for node in widget.ancestors if isinstance(node, Widget) and is_displayed(node)]
+        pane = next((node for node in nodes if isinstance(node, FocusesContent)), None)
+        if pane is None and before is not None and is_displayed(before):
+            self.set_focus(before)
+        elif pane is not None and not self._passed_on:
+            self._passed_on = True
+            self.set_focus(None)
+            pane.focus_content()
+        else:
+            return False
+        return True
 
 
 class TektonApp(App[None]):
@@ -231,7 +274,7 @@ class TektonApp(App[None]):
         return exact(super().get_driver_class())
 
     def get_default_screen(self) -> Screen[None]:
-        return PartialUpdateScreen(id="_default")
+        return MainScreen(id="_default")
 
     def _watch_app_focus(self, focus: bool) -> None:
         """Leave the keyboard where it is when another window is used: what is typed or pasted while that is not known yet, and

@@ -24,6 +24,15 @@ from tekton_tui.widgets.common.screen_bar import ScreenBar
 
 
 @runtime_checkable
+class FocusesContent(Protocol):
+    """A pane: it knows which of its widgets has the keyboard when nobody chose one."""
+
+    def focus_content(self) -> None:
+        """Give that widget the focus."""
+        ...
+
+
+@runtime_checkable
 class HasTargets(Protocol):
     """A screen on which verbs without a name mean somebody."""
 

@@ -90,6 +90,11 @@ class IgnoresEarlyKeys(Protocol):
         ...
 
 
+def is_displayed(widget: Widget) -> bool:
+    """Return whether a widget and all it lies in are shown, on the screen or above or below what is in sight."""
+    return all(node.display for node in widget.ancestors_with_self)
+
+
 def is_field(widget: Widget | None) -> bool:
     """Return whether a widget takes text. `TextArea` is not imported to ask: no widget is one before somebody did."""
     area = sys.modules.get("textual.widgets._text_area")
@@ -289,7 +294,7 @@ class InputQueue:
     def _focus_is_hidden(self) -> bool:
         """Return whether something hidden has the focus still: another gets it at once, or else nobody has it."""
         focused = self._app.focused
-        if focused is None or all(node.display for node in focused.ancestors_with_self):
+        if focused is None or is_displayed(focused):
             self._hidden_since = 0.0
             return False
         now = time.monotonic()

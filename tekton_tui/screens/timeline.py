@@ -64,7 +64,9 @@ class TimelinePane(Vertical):
         """How far back the backend's log was read."""
 
     def compose(self) -> ComposeResult:
-        yield EmptyState(self._stores, id="timeline-empty")
+        empty = EmptyState(self._stores, id="timeline-empty")
+        empty.can_focus = True
+        yield empty
         yield Static("", id="timeline-head")
         yield Gantt(self._stores, id="timeline-gantt")
         yield Static("", id="timeline-rule")
@@ -100,7 +102,9 @@ class TimelinePane(Vertical):
         # the sizes of what is inside are known then
 
     def focus_content(self) -> None:
-        (self.gantt if self.gantt.display else self.query_one(LineView)).focus()
+        """Focus the turns, or what stands for them while there are none."""
+        empty = self.query_one(EmptyState)
+        (empty if empty.display else self.gantt).focus()
 
     def targets(self) -> list[str]:
         """Return whose turn is under the cursor."""
