@@ -189,8 +189,8 @@ class ErrorStore(Protocol):
     async def record(self, error: ErrorRecord) -> ErrorRecord:
         """Store a failure and return its record; the `id` it came with is not looked at.
 
-        An equal one (`where`, `code`, `message`) that nobody has acknowledged is counted on instead, and its `last`,
-        `phase`, `evidence` and `request_id` replaced. Of endless evidence the end is kept.
+        An equal one (`where`, `code`, `message`) that nobody has acknowledged is counted on by `count` instead, and
+        its `last`, `phase`, `evidence` and `request_id` replaced. Of endless evidence the end is kept.
         """
         ...
 

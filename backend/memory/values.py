@@ -90,6 +90,7 @@ def storable_error(error: ErrorRecord) -> ErrorRecord:
         error,
         message=storable(error.message[:ERROR_MESSAGE_CHARS]),
         evidence=storable(error.evidence[-EVIDENCE_CHARS:]),
+        count=max(error.count, 1),
     )
 
 

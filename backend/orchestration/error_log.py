@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 EVIDENCE_CHARS = 8_000
 MAX_SETTLED = 200
 """Newest failures among which one that came out otherwise is looked for."""
+MOST_READS = 3
+"""So often a list is read anew because something was stored while it was read."""
+PAUSE_S = 0.5
+"""How long a list waits for what is being stored, before it may name it twice."""
 MAX_UNSTORED = 500
 """Different failures that wait for the store; beyond it the oldest are given up."""
 
@@ -44,6 +48,8 @@ class ErrorLog:
         )
         """Failures the store did not take, by where, code and message; their ids count down from -1."""
         self._last_unstored = 0
+        self._storing: ErrorRecord | None = None
+        """The one of them that the store is given now: what comes meanwhile is not counted on it."""
         self._settled: dict[int, set[str]] = {}
         """By id of a record: the requests whose failure came out otherwise."""
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -100,19 +106,28 @@ class ErrorLog:
             MemoryFault: The store cannot be read, and nothing waits for it.
         """
         await self._queue.join()
-        waiting = [
-            record
-            for record in reversed(self._later.waiting.values())
-            if (where is None or record.where == where) and not (unacknowledged and record.acknowledged)
-        ]
-        try:
-            stored = await self._store.find(unacknowledged=unacknowledged, where=where, limit=limit)
-        except Exception:
-            if not waiting:
-                raise
-            log.exception("reading the error log")
-            stored = []
-        return [*waiting, *stored][:limit]
+        waiting: list[ErrorRecord] = []
+        stored: list[ErrorRecord] = []
+        for _ in range(MOST_READS):
+            await self._later.pause(PAUSE_S)
+            waiting = list(reversed(self._later.waiting.values()))
+            if where is not None:
+                waiting = [record for record in waiting if record.where == where]
+            storing = self._storing
+            try:
+                stored = await self._store.find(unacknowledged=unacknowledged, where=where, limit=limit)
+            except Exception:
+                if not waiting:
+                    raise
+                log.exception("reading the error log")
+            # one that was stored meanwhile would be listed twice
+            if storing is None is self._storing and all(map(self._waits, waiting)):
+                break
+        return [*(one for one in waiting if not (unacknowledged and one.acknowledged)), *stored][:limit]
+
+    def _waits(self, record: ErrorRecord) -> bool:
+        """Return whether a record waits for the store still, as it is."""
+        return self._later.waiting.get(_key(record)) is record
 
     async def acknowledge(self, ids: list[int] | None) -> int:
         """Mark records as seen by a person, all of them when `ids` is `None`; return how many remain."""
@@ -150,9 +165,20 @@ class ErrorLog:
         return list(self._later.waiting.values())
 
     async def take(self, unstored: Sequence[ErrorRecord]) -> None:
-        """Take in what waited for another store; their ids stay what they are until they are stored."""
+        """Take in what waited for another store. Their ids stay what they are until they are stored, unless one of ours has it."""
+        ours = {record.id for record in self.unstored}
         self._last_unstored = min([self._last_unstored, *(record.id for record in unstored)])
-        await self._later.take({(one.where, one.code, one.message): one for one in unstored})
+        taken: dict[tuple[str, str, str], ErrorRecord] = {}
+        for record in unstored:
+            key = _key(record)
+            known = self._later.waiting.get(key)
+            if known is not None and known is not self._storing:
+                record = msgspec.structs.replace(_joined(record, known), id=known.id)
+            elif record.id in ours:
+                self._last_unstored -= 1
+                record = msgspec.structs.replace(record, id=self._last_unstored)
+            taken[key] = record
+        await self._later.take(taken)
 
     async def recount(self) -> None:
         """Count anew what nobody has acknowledged, after old records were deleted."""
@@ -184,35 +210,76 @@ class ErrorLog:
                 self._queue.task_done()
 
     async def _store_one(self, failure: ErrorRecord) -> None:
+        waiting = self._later.waiting.get(_key(failure))
+        if waiting is not None and waiting is not self._storing:
+            # Behind it, not before it: what is stored last says which request it was.
+            self._wait(_joined(waiting, failure))
+            return
         record = await self._store.record(failure)
         self._stored_unacknowledged = await self._store.unacknowledged()
         self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
 
     def _keep(self, failure: ErrorRecord, error: Exception) -> None:
         """Keep and publish a failure that the store did not take."""
-        key = failure.where, failure.code, failure.message
-        known = self._later.waiting.pop(key, None)
-        if known is None:
-            self._last_unstored -= 1
-            evidence = f"not stored yet: {error}\n{failure.evidence}".strip()
-            known = msgspec.structs.replace(failure, id=self._last_unstored, evidence=evidence)
-        else:
-            known.count, known.last, known.acknowledged = known.count + 1, failure.last, 0.0
-        self._later.keep(key, known)
+        known = self._later.waiting.get(_key(failure))
+        if known is not None and known is not self._storing:
+            self._wait(_joined(known, failure))
+            return
+        self._last_unstored -= 1
+        evidence = f"not stored yet: {error}\n{failure.evidence}".strip()
+        self._wait(msgspec.structs.replace(failure, id=self._last_unstored, evidence=evidence))
+
+    def _wait(self, record: ErrorRecord) -> None:
+        """Have a record wait for the store as the newest, in the place of an equal one, and publish it."""
+        self._later.waiting.pop(_key(record), None)
+        self._later.keep(_key(record), record)
         while len(self._later.waiting) > MAX_UNSTORED:
             self._later.drop_oldest()
-        self._events.publish("errors", ErrorEntry(known, self.unacknowledged))
+        self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
 
     async def _store_waiting(self, waiting: ErrorRecord) -> None:
         """Store a failure that waited, and tell under which id it stands now. Raises what the store raises."""
-        record = await self._store.record(waiting)
+        key = _key(waiting)
+        self._storing = waiting
+        try:
+            record = await self._store.record(waiting)
+        except Exception:
+            if (meanwhile := self._later.waiting.get(key, waiting)) is not waiting:
+                both = msgspec.structs.replace(_joined(waiting, meanwhile), id=meanwhile.id)
+                self._later.waiting[key] = both
+                self._tell_in_place(waiting.id, both)
+            raise
+        finally:
+            self._storing = None
+        # At once: what comes from here on is not to be counted on it, nor is it to be stored again if what follows fails.
+        if self._later.waiting.get(key) is waiting:
+            del self._later.waiting[key]
         if waiting.acknowledged:
             await self._store.acknowledge([record.id])
         self._stored_unacknowledged = await self._store.unacknowledged()
-        key = waiting.where, waiting.code, waiting.message
-        # Before the events, which say how many wait.
-        if self._later.waiting.get(key) is waiting:
-            del self._later.waiting[key]
-        now = time.time()
-        self._events.publish("errors", ErrorsAcknowledged([waiting.id], now, self.unacknowledged))
+        if settled := self._settled.pop(waiting.id, None):
+            self._settled.setdefault(record.id, set()).update(settled)
+        self._tell_in_place(waiting.id, record)
+
+    def _tell_in_place(self, gone: int, record: ErrorRecord) -> None:
+        """Publish a record that stands in the place of one that had another id."""
+        self._events.publish("errors", ErrorsAcknowledged([gone], time.time(), self.unacknowledged))
         self._events.publish("errors", ErrorEntry(record, self.unacknowledged))
+
+
+def _key(failure: ErrorRecord) -> tuple[str, str, str]:
+    """Return what equal failures have in common."""
+    return failure.where, failure.code, failure.message
+
+
+def _joined(known: ErrorRecord, failure: ErrorRecord) -> ErrorRecord:
+    """Return a record that waits, counted on by an equal failure as the store would do."""
+    return msgspec.structs.replace(
+        known,
+        last=failure.last,
+        count=known.count + failure.count,
+        phase=failure.phase,
+        evidence=failure.evidence or known.evidence,
+        request_id=failure.request_id,
+        acknowledged=0.0,
+    )

@@ -41,6 +41,12 @@ class StoreLater(Generic[K, T]):
         if not await self._store_waiting():
             self._begin()
 
+    async def pause(self, within_s: float) -> None:
+        """Wait until nothing is being stored, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._storing:
+                pass
+
     def drop_oldest(self) -> T:
         """Give up what has waited longest, and return it."""
         return self.waiting.pop(next(iter(self.waiting)))

@@ -35,6 +35,8 @@ class RedisErrors:
             given.phase,
             given.evidence,
             given.request_id,
+            str(given.count),
+            repr(given.first),
         )
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         return _record([fields[name.encode()] for name in _FIELDS])

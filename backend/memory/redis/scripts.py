@@ -400,13 +400,13 @@ local p, now = KEYS[1], ARGV[2]
 local id = redis.call('HGET', p .. 'open_errors', ARGV[1])
 if id then
   local e = p .. 'e:' .. id
-  redis.call('HINCRBY', e, 'count', 1)
+  redis.call('HINCRBY', e, 'count', ARGV[9])
   redis.call('HSET', e, 'last', now, 'phase', ARGV[6], 'request_id', ARGV[8])
   if ARGV[7] ~= '' then redis.call('HSET', e, 'evidence', ARGV[7]) end
 else
   id = tostring(redis.call('INCR', p .. 'n:error'))
   redis.call('HSET', p .. 'e:' .. id, 'id', id, 'key', ARGV[1], 'where', ARGV[3], 'code', ARGV[4], 'message', ARGV[5],
-    'first', now, 'last', now, 'count', 1, 'phase', ARGV[6], 'evidence', ARGV[7], 'request_id', ARGV[8],
+    'first', ARGV[10], 'last', now, 'count', ARGV[9], 'phase', ARGV[6], 'evidence', ARGV[7], 'request_id', ARGV[8],
     'acknowledged', '0')
   redis.call('HSET', p .. 'open_errors', ARGV[1], id)
 end
@@ -415,7 +415,7 @@ redis.call('ZADD', p .. 'errors', now, member)
 redis.call('ZADD', p .. 'errors:' .. ARGV[3], now, member)
 return redis.call('HGETALL', p .. 'e:' .. id)
 """
-"""identity, time, where, code, message, phase, evidence, request → the record's fields."""
+"""identity, time of the last, where, code, message, phase, evidence, request, count, time of the first → the record's fields."""
 
 ACKNOWLEDGE = """
 local p, ids = KEYS[1], {}

@@ -28,9 +28,9 @@ class SqliteErrors:
 
         def record(connection: sqlite3.Connection) -> ErrorRecord:
             [row] = connection.execute(
-                "INSERT INTO errors(place, code, message, first, last, phase, evidence, request_id) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(place, code, message) WHERE acknowledged = 0 DO UPDATE "
-                "SET count = count + 1, last = excluded.last, phase = excluded.phase, "
+                "INSERT INTO errors(place, code, message, first, last, count, phase, evidence, request_id) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(place, code, message) WHERE acknowledged = 0 DO UPDATE "
+                "SET count = count + excluded.count, last = excluded.last, phase = excluded.phase, "
                 "request_id = excluded.request_id, "
                 "evidence = CASE WHEN excluded.evidence <> '' THEN excluded.evidence ELSE evidence END "
                 f"RETURNING {_COLUMNS}",
@@ -40,6 +40,7 @@ class SqliteErrors:
                     given.message,
                     given.first,
                     given.last,
+                    given.count,
                     given.phase,
                     given.evidence,
                     given.request_id,

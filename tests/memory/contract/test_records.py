@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backend.memory import MemoryStore, Retention
 from backend.schema.errors import TektonError
-from backend.schema.records import UsageRow
+from backend.schema.records import ErrorRecord, UsageRow
 from tests.memory.contract.conftest import Reopen
 from tests.stores import fail, say, use
 
@@ -195,3 +196,17 @@ async def test_an_answer_whose_confirmation_was_lost_is_kept_once_when_it_is_giv
     answer["author"] = "numa-ai"
     other = await say(store, session.id, "or so", **answer, ends_turn=True)
     assert [row.id for row in await store.messages.of_request("r1")] == [first.id - 1, first.id, other.id]
+
+
+async def test_a_failure_that_waited_is_counted_as_often_as_it_happened(store: MemoryStore) -> None:
+    waited = ErrorRecord(-3, "apollo-ai", "internal", "boom", 5.0, 9.0, count=4, request_id="r4")
+    first = await store.errors.record(waited)
+    assert (first.count, first.first, first.last, first.request_id) == (4, 5.0, 9.0, "r4")
+    again = await store.errors.record(replace(waited, count=2, last=12.0, request_id="r6"))
+    assert (again.id, again.count, again.first, again.last, again.request_id) == (
+        first.id,
+        6,
+        5.0,
+        12.0,
+        "r6",
+    )
