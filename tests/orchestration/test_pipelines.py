@@ -431,6 +431,38 @@ async def test_runs_go_with_the_age_of_messages(tmp_path: Path) -> None:
         await store.close()
 
 
+async def test_a_run_that_is_being_stored_while_the_runs_are_read_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.005)
+    store = SqliteStore(tmp_path / "db.sqlite3")
+    await store.open()
+    stored = Stored(store.settings, ErrorLog(store.errors, EventStream()))
+    history = RunHistory(stored)
+    put, full, begun, through = stored.put, True, asyncio.Event(), asyncio.Event()
+
+    async def late(key: str, value: object) -> None:
+        if full:
+            raise StoreFailed("the disk is full")
+        begun.set()
+        await through.wait()
+        await put(key, value)
+
+    monkeypatch.setattr(stored, "put", late)
+    try:
+        await history.keep(RunRecord("r1", "apollo", [], 1.0))
+        full = False
+        async with asyncio.timeout(10):
+            await begun.wait()
+            listing = asyncio.create_task(history.newest(10))
+            await asyncio.sleep(0)
+            through.set()
+            assert [record.request_id for record in await listing] == ["r1"]
+        await history.close()
+    finally:
+        await store.close()
+
+
 async def test_a_run_that_ends_while_the_store_takes_nothing_is_known_and_stored_later(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ class CallLog:
 
     def __init__(self, store: ToolCallStore) -> None:
         self._store = store
-        self._later: StoreLater[str, ToolRecord] = StoreLater(self.put, "records of tool calls")
+        self._later: StoreLater[str, ToolRecord] = StoreLater(store.put, "records of tool calls")
         self._writes = Background()
 
     async def put(self, record: ToolRecord) -> None:
@@ -33,8 +33,10 @@ class CallLog:
         Raises:
             TektonError: The store did not take it.
         """
+        before = self._later.waiting.get(record.id)
         await self._store.put(record)
-        self._later.waiting.pop(record.id, None)
+        if before is not None and self._later.waiting.get(record.id) is before:
+            del self._later.waiting[record.id]
 
     async def complete(self, record: ToolRecord) -> None:
         """Store the end of a call, later if the store takes nothing now. Never raises."""
@@ -55,9 +57,13 @@ class CallLog:
     ) -> list[ToolRecord]:
         """Return records, newest first: of one specialist, or in certain states."""
         await self._writes.settled()
+        waiting = dict(self._later.waiting)
         stored = await self._store.find(ai_id=ai_id, states=tuple(states), limit=limit)
-        found = {record.id: record for record in stored if record.id not in self._later.waiting}
-        for record in self._later.waiting.values():
+        waiting |= (
+            self._later.waiting
+        )  # with those that were stored while the store was read, which may have missed them
+        found = {record.id: record for record in stored if record.id not in waiting}
+        for record in waiting.values():
             if (ai_id is None or record.ai_id == ai_id) and (not states or record.state in states):
                 found[record.id] = record
         return sorted(found.values(), key=lambda record: record.at, reverse=True)[:limit]

@@ -122,13 +122,14 @@ class RunHistory:
         """Return the newest runs, newest first."""
         found: list[RunRecord] = []
         waiting = [record for record in self._later.waiting.values() if _is_told(record)]
+        named = {record.request_id for record in self._later.waiting.values()}
         async with self._lock:
             index = await self._index()
             for run_id in sorted(index, key=lambda run_id: index[run_id][0], reverse=True):
                 if len(found) >= limit:
                     break
                 record = await self._store.get(RUN_KEY + run_id, RunRecord)
-                if record is not None and _is_told(record) and run_id not in self._later.waiting:
+                if record is not None and _is_told(record) and run_id not in named:
                     found.append(record)
         return sorted([*waiting, *found], key=lambda record: record.started_at, reverse=True)[:limit]
 
