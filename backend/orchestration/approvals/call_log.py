@@ -24,7 +24,7 @@ class CallLog:
 
     def __init__(self, store: ToolCallStore) -> None:
         self._store = store
-        self._later: StoreLater[str, ToolRecord] = StoreLater(store.put, "records of tool calls")
+        self._later: StoreLater[str, ToolRecord] = StoreLater(self._put, "records of tool calls")
         self._writes = Background()
 
     async def put(self, record: ToolRecord) -> None:
@@ -37,6 +37,9 @@ class CallLog:
         await self._store.put(record)
         if before is not None and self._later.waiting.get(record.id) is before:
             del self._later.waiting[record.id]
+
+    async def _put(self, record: ToolRecord) -> None:
+        await self._store.put(record)
 
     async def complete(self, record: ToolRecord) -> None:
         """Store the end of a call, later if the store takes nothing now. Never raises."""
