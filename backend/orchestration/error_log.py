@@ -113,7 +113,7 @@ class ErrorLog:
             waiting = list(reversed(self._later.waiting.values()))
             if where is not None:
                 waiting = [record for record in waiting if record.where == where]
-            storing = self._storing
+            was_storing = self._storing is not None
             try:
                 stored = await self._store.find(unacknowledged=unacknowledged, where=where, limit=limit)
             except Exception:
@@ -121,7 +121,7 @@ class ErrorLog:
                     raise
                 log.exception("reading the error log")
             # one that was stored meanwhile would be listed twice
-            if storing is None is self._storing and all(map(self._waits, waiting)):
+            if not was_storing and self._storing is None and all(map(self._waits, waiting)):
                 break
         return [*(one for one in waiting if not (unacknowledged and one.acknowledged)), *stored][:limit]
 

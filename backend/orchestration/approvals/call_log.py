@@ -62,9 +62,8 @@ class CallLog:
         await self._writes.settled()
         waiting = dict(self._later.waiting)
         stored = await self._store.find(ai_id=ai_id, states=tuple(states), limit=limit)
-        waiting |= (
-            self._later.waiting
-        )  # with those that were stored while the store was read, which may have missed them
+        # with those that were stored while the store was read, which may have missed them
+        waiting |= self._later.waiting
         found = {record.id: record for record in stored if record.id not in waiting}
         for record in waiting.values():
             if (ai_id is None or record.ai_id == ai_id) and (not states or record.state in states):
