@@ -13,7 +13,6 @@ from typing import Any
 
 from backend.catalog import Catalog
 from backend.config import AUTO, Settings, find_provider, is_provider, provider_kinds, providers
-from backend.deadlines import loop_timeout
 from backend.home import Home
 from backend.orchestration.request_names import FETCH, RequestNames, taken
 from backend.orchestration.turns.turn import new_request_id
@@ -267,10 +266,9 @@ class ModelService:
     async def _list(self, kind: str) -> ProviderModels:
         row = ProviderModels(kind, True, "", [])
         try:
-            async with (
-                loop_timeout(LISTING_TIMEOUT_S),
-                opened(kind, self._settings, self._home, self._environment) as client,
-            ):
+            async with opened(
+                kind, self._settings, self._home, self._environment, within_s=LISTING_TIMEOUT_S
+            ) as client:
                 row.models = [_named(kind, info) for info in await client.models()]
         except TektonError as error:
             row.ok, row.detail, row.code = False, error.message, error.code

@@ -9,12 +9,16 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from backend.deadlines import loop_timeout
 from backend.providers.base import Provider, ProviderFault
 from backend.schema.errors import TektonError
 
 if TYPE_CHECKING:
     from backend.config import Settings
     from backend.home import Home
+
+PREPARE_TIMEOUT_S = 60.0
+"""How long a provider may take to import its library: seconds of CPU, on a machine that has other work, too."""
 
 
 def create(kind: str, settings: Settings, home: Home, environment: Mapping[str, str]) -> Provider:
@@ -31,24 +35,42 @@ def create(kind: str, settings: Settings, home: Home, environment: Mapping[str, 
 
 @asynccontextmanager
 async def opened(
-    kind: str, settings: Settings, home: Home, environment: Mapping[str, str]
+    kind: str,
+    settings: Settings,
+    home: Home,
+    environment: Mapping[str, str],
+    *,
+    within_s: float | None = None,
 ) -> AsyncGenerator[Provider]:
     """Make and prepare a provider for a few questions, and close it after them.
+
+    The questions may take `within_s` seconds together. Importing the provider's library does not count: that is our
+    time, and whoever is asked could not answer in it.
 
     Raises:
         TektonError: It cannot be used as configured, or a question failed. An error of any other class, which a
             provider must not raise, becomes a `ProviderFault` that names it.
+        TimeoutError: The questions were not answered within `within_s`.
     """
     provider = create(kind, settings, home, environment)
     try:
-        await provider.prepare()
-        yield provider
+        await _prepare(provider, kind)
+        async with loop_timeout(within_s):
+            yield provider
     except (TektonError, TimeoutError):
         raise
     except Exception as error:
         raise ProviderFault(f"the provider {kind!r} failed: {type(error).__name__}: {error}") from error
     finally:
         await provider.aclose()
+
+
+async def _prepare(provider: Provider, kind: str) -> None:
+    try:
+        async with loop_timeout(PREPARE_TIMEOUT_S):
+            await provider.prepare()
+    except TimeoutError as error:
+        raise ProviderFault(f"the provider {kind!r} was not ready within {PREPARE_TIMEOUT_S:g} s") from error
 
 
 __all__ = ["Provider", "create", "opened"]

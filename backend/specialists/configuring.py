@@ -19,8 +19,9 @@ from backend.specialists.model_server import ModelServer
 from backend.specialists.worker_client import Channel
 
 EMBED_TIMEOUT_S = 120.0
-CONFIGURE_TIMEOUT_S = 20.0
-"""Long, because a worker may have to import another provider's library first."""
+CONFIGURE_TIMEOUT_S = 60.0
+"""Long, because a worker may have to import another provider's library first; it gives that up before this has passed,
+so that no worker takes a model after its row was said to have kept the one before."""
 
 
 class Configuring:

@@ -13,7 +13,6 @@ import psutil
 
 from backend.catalog import Component
 from backend.config import FoundFiles, Settings, find_provider, usable_provider
-from backend.deadlines import loop_timeout
 from backend.registry.ports import PortTaken, bind
 from backend.schema.errors import TektonError
 from backend.schema.records import FleetPlan, LaunchPlanItem
@@ -295,10 +294,9 @@ async def _check_provider(context: SupervisorContext, kind: str, model: str, com
         if info.check is not None:
             await asyncio.to_thread(info.check, info.own(settings), context.home)
             return ""
-        async with (
-            loop_timeout(PROVIDER_CHECK_S),
-            providers.opened(kind, settings, context.home, context.environment) as client,
-        ):
+        async with providers.opened(
+            kind, settings, context.home, context.environment, within_s=PROVIDER_CHECK_S
+        ) as client:
             health = await client.health(model)
     except TimeoutError:
         return f"{kind}: no answer within {PROVIDER_CHECK_S:g} s"

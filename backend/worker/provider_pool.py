@@ -116,14 +116,19 @@ class ProviderPool:
     async def health(self) -> ProviderHealth:
         """Return whether the own provider can be expected to answer a chat. Its failures are results, not exceptions."""
         if self.warming:
-            return ProviderHealth(False, f"warming: {self.provider} is being prepared")
+            return self._still_warming()
         try:
             async with loop_timeout(HEALTH_TIMEOUT_S):
                 return await (await self.get(self.provider)).health(self.model)
         except TimeoutError:
+            if self.warming:  # begun by this very question: nobody was asked yet
+                return self._still_warming()
             return ProviderHealth(False, f"{self.provider} did not answer within {HEALTH_TIMEOUT_S:g} s")
         except TektonError as error:
             return ProviderHealth(False, error.message)
+
+    def _still_warming(self) -> ProviderHealth:
+        return ProviderHealth(False, f"warming: {self.provider} is being prepared")
 
     async def missing_model(self, kind: str, model: str) -> str:
         """Return why a provider certainly lacks a model; empty when it has it, or when that cannot be known."""

@@ -13,6 +13,7 @@ import time
 from typing import TypeVar
 
 import backend
+from backend.deadlines import loop_timeout
 from backend.providers.base import Unable
 from backend.schema.content import Abilities
 from backend.schema.errors import ErrorCode, TektonError
@@ -35,6 +36,9 @@ from backend.worker.turn import Sink, WorkerTurn
 log = logging.getLogger(__name__)
 
 INFO_PROMPT_CHARS = 200
+CONFIGURE_TIMEOUT_S = 45.0
+"""How long another provider may take to be ready. Shorter than the time-out of the platform that asks for it: an answer
+that nobody waits for would leave the worker with another model than its row shows."""
 
 Answer = Pong | HealthResponse | InfoResponse | CountTokensResponse | EmbedResponse | ErrorReply
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
@@ -230,9 +234,13 @@ class Specialist:
         kind = request.provider or self.providers.provider
         model = request.model or self.providers.default_model(kind)
         try:
-            await self.providers.get(kind)
+            async with loop_timeout(CONFIGURE_TIMEOUT_S):
+                await self.providers.get(kind)
             if why := await self.providers.missing_model(kind, model):
                 return self.error("model_not_found", why)
+        except TimeoutError:
+            text = f"{kind} was not ready within {CONFIGURE_TIMEOUT_S:g} s; {self.model} answers as before: try again"
+            return self.error("timeout", text)
         except TektonError as error:
             return self.error(error.code, error.message)
         self.providers.provider, self.providers.model = kind, model

@@ -27,8 +27,8 @@ async def test_a_running_specialist_changes_provider_and_model_and_keeps_its_con
     pid = (await one.row("apollo"))["pid"]
     assert (await one.ask("apollo", "remember plum"))["content"] == "You said: remember plum"
 
-    code, out, _ = await one.tekton("models", "set", "apollo", "--provider", "anthropic")
-    assert (code, out.strip()) == (0, "apollo: Claude Sonnet 5.5")
+    code, out, err = await one.tekton("models", "set", "apollo", "--provider", "anthropic")
+    assert (code, out.strip()) == (0, "apollo: Claude Sonnet 5.5"), err
     one.vendors["anthropic"].play(Answer(pieces=["I am ", "Claude"], tokens=4))
     outcome = await one.ask("apollo", "who?")
     assert (outcome["content"], outcome["model"]) == ("I am Claude", "anthropic:claude-sonnet-5-5")
