@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +21,8 @@ from tests.tui.test_asks import answered
 from tests.tui.test_console import screen_text
 
 Maker = Callable[..., tuple[TektonApp, FakeClient]]
-WITHIN_S, READS_S = 30.0, 0.7
+READS_S = 0.7
+"""How long the operator reads a card before a key: longer than a card that comes by itself takes no keys."""
 CARD = "asks to call a tool"
 
 
@@ -55,15 +55,15 @@ class Triage(Terminal):
         return self.given
 
 
-def test_an_operator_answers_eighteen_mixed_calls_by_keys_within_half_a_minute() -> None:
+def test_an_operator_answers_eighteen_mixed_calls_by_keys_with_one_look_at_each() -> None:
     """He reads the card: secrets are denied, notes are written, fetches are allowed for good, commands all at once."""
     with Triage() as console:
         console.type("4")
         console.wait_for(CARD)
-        began = time.monotonic()
-        count = 0
+        count = looks = 0
         while count < 15:  # an answer is sent a moment after it was given
             console.drain(READS_S)
+            looks += 1
             card = console.text.partition(CARD)[2].partition("╰")[0]  # without the notice below
             key = (
                 "n" if "shell:run" in card else "x" if ".ssh" in card else "A" if "web:fetch" in card else "a"
@@ -84,14 +84,12 @@ def test_an_operator_answers_eighteen_mixed_calls_by_keys_within_half_a_minute()
         console.wait_for("3 calls of shell:run")
         console.type("a")
         console.wait_for(lambda _: len(console.answers()) == 18, "eighteen answers")
-        took_s = time.monotonic() - began
     wanted = {ask.id: ask for ask in asks()}
     for name, answer in console.given.items():
         tool, arguments = wanted[name].tool, wanted[name].arguments
         rule = f"allow {wanted[name].always}" if tool == "web:fetch" else "allow"
         assert answer == ("deny" if ".ssh" in arguments else rule), (name, arguments)
-    print(f"18 calls in {took_s:.1f} s")
-    assert took_s < WITHIN_S
+    assert looks <= 18, "a call came back that had been looked at"
 
 
 async def test_the_card_shows_exact_arguments_a_diff_what_waits_behind_and_what_always_means(
