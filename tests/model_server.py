@@ -13,7 +13,7 @@ import msgspec
 from backend.config import Settings
 from backend.home import Home, write_private
 
-END_S = 30.0
+END_S = 60.0
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from backend.orchestration import store_later
 from backend.orchestration.approvals.call_log import CallLog
 from backend.schema.tools import ToolRecord
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 CALL = ToolRecord("c1", "apollo-ai", "r1", "s1", "marks:mark", "", "{}", 5.0, "waiting")
 
 

@@ -96,7 +96,7 @@ class KeptRounds:
             sys.executable, "-c", HOLDER, str(home.registry), str(home.audit),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
-        assert holder.stdout is not None and await asyncio.wait_for(holder.stdout.readline(), 20)
+        assert holder.stdout is not None and await asyncio.wait_for(holder.stdout.readline(), 60)
         await self._kill_worker()
         holder.kill()
         await holder.wait()

@@ -134,5 +134,5 @@ async def run_tekton(*words: str) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "backend.cli.tekton", *words, stdout=asyncio.subprocess.PIPE
     )
-    printed, _ = await asyncio.wait_for(process.communicate(), 20)
+    printed, _ = await asyncio.wait_for(process.communicate(), 60)
     return printed.decode()

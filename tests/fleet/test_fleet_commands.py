@@ -92,7 +92,7 @@ async def test_a_log_is_followed_line_by_line_while_its_process_writes(whole: An
     )
     assert follower.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "apollo-ai serves on" not in (await follower.stdout.readline()).decode():
                 pass
             await platform.ask("apollo", "write a line", request_id="followed-turn")

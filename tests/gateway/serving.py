@@ -17,8 +17,8 @@ from backend.gateway.auth import read_or_make_token
 from backend.home import Home, write_private
 
 SCOPES = ("read", "chat", "control")
-START_S = 30.0
-END_S = 30.0
+START_S = 60.0
+END_S = 60.0
 
 
 @dataclass

@@ -648,5 +648,5 @@ async def test_our_own_api_takes_parts_and_wishes_keeps_them_and_streams_calls(b
 
 
 async def _lines(socket: Any) -> list[bytes]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return (await socket.recv(decode=False)).split(b"\n")

@@ -17,7 +17,7 @@ from tests.approvals.test_tools import SERVER
 from tests.gateway.serving import Backend, start_backend
 from tests.gateway.test_websocket import Talk
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")

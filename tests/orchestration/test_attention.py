@@ -90,7 +90,7 @@ async def test_an_answer_waits_only_when_nobody_waited_for_it_and_until_it_was_s
     await do(platform, "chat", ai_id="apollo", content="hi", request_id="left", wait=False)
     turn = platform.turns.find("left")
     assert turn is not None
-    await asyncio.wait_for(asyncio.shield(turn.done), 20)
+    await asyncio.wait_for(asyncio.shield(turn.done), 60)
     done = await until_waiting(platform, "done")
     assert [(item.who, item.request_id) for item in done] == [("apollo-ai", "left")]
     await do(platform, "mark_seen", who=["athena-ai"])

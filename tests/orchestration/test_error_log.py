@@ -17,7 +17,7 @@ from backend.orchestration import store_later
 from backend.orchestration.error_log import ErrorLog
 from backend.schema.records import ErrorRecord
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 
 
 class Store:

@@ -452,7 +452,7 @@ async def test_a_run_that_is_being_stored_while_the_runs_are_read_is_listed_once
     try:
         await history.keep(RunRecord("r1", "apollo", [], 1.0))
         full = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await begun.wait()
             listing = asyncio.create_task(history.newest(10))
             await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from backend.memory.errors import StoreFailed
 from backend.orchestration import store_later
 from backend.orchestration.store_later import StoreLater
 
-BOUND_S = 5.0
+BOUND_S = 60.0
 
 
 class Store:

@@ -321,10 +321,10 @@ async def test_a_server_that_drips_or_streams_without_end_is_left_within_the_dea
                 await asyncio.sleep(0.01)
 
     server = await Upstream(drip).start()
-    found = await asyncio.wait_for(look_around(looking_at(f"{server.url}/v1"), home, {}), 5)
+    found = await asyncio.wait_for(look_around(looking_at(f"{server.url}/v1"), home, {}), 60)
     said = next(one.said for one in found.looked if one.where.startswith(server.url))
     assert "did not answer within" in said
-    await asyncio.wait_for(server.calls[0].gone.wait(), 5)
+    await asyncio.wait_for(server.calls[0].gone.wait(), 60)
     await server.stop()
 
 

@@ -111,7 +111,7 @@ class Rounds:
         answers = {ai_id: self.platform.ask(ai_id, PROMPT, f"r{self.asked}-{ai_id}") for ai_id in IDS}
         self.asked += len(IDS)
         for answer in answers.values():
-            await asyncio.wait_for(answer.begun.wait(), 20)
+            await asyncio.wait_for(answer.begun.wait(), 60)
         return answers
 
     async def _worker(self) -> None:
@@ -149,7 +149,7 @@ class Rounds:
             stdout=subprocess.PIPE,
         )  # fmt: skip
         assert backend.stdout is not None
-        pids = [int(word) for word in (await asyncio.wait_for(backend.stdout.readline(), 20)).split()]
+        pids = [int(word) for word in (await asyncio.wait_for(backend.stdout.readline(), 60)).split()]
         self.asked += len(IDS)
         assert pids == [before[ai_id] for ai_id in IDS], "the other backend did not adopt these workers"
         backend.kill()
@@ -168,7 +168,7 @@ class Rounds:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert holder.stdout is not None
-        assert await asyncio.wait_for(holder.stdout.readline(), 20) == b"held\n"
+        assert await asyncio.wait_for(holder.stdout.readline(), 60) == b"held\n"
         victim = self.dice.choice(IDS)
         launching = asyncio.create_task(self.platform.supervisor.restart([victim]))
         holder.kill()

@@ -79,7 +79,7 @@ async def orphaned(home: Path) -> list[int]:
         sys.executable, "-c", ORPHANER, str(home), str(Path(__file__).parents[2]), stdout=subprocess.PIPE
     )
     assert backend.stdout is not None
-    pids = [int(word) for word in (await asyncio.wait_for(backend.stdout.readline(), 20)).split()]
+    pids = [int(word) for word in (await asyncio.wait_for(backend.stdout.readline(), 60)).split()]
     backend.kill()
     await backend.wait()
     return pids

@@ -82,7 +82,7 @@ async def test_a_worker_killed_from_outside_is_killed_with_its_signal_and_stays_
     fleet = await platform()
     await fleet.launch("apollo-ai")
     answer = fleet.ask("apollo-ai", "[[repeat 1000]] [[rate 50]]")
-    await asyncio.wait_for(answer.begun.wait(), 20)
+    await asyncio.wait_for(answer.begun.wait(), 60)
     pid = fleet.pid("apollo-ai")
     os.kill(pid, signal.SIGKILL)
     row = await fleet.until_state("apollo-ai", "killed")

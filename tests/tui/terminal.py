@@ -18,7 +18,7 @@ from typing import Self
 
 from rich.cells import cell_len
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 _SEQUENCE = re.compile(
     r"\x1b(?:\[([0-9;:<=>?]*)([ -/]*)([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|([78=>cDEHM]))"
 )

@@ -116,7 +116,7 @@ async def test_a_word_meant_for_a_question_that_ended_answers_no_other(tmp_path:
         await gateway.send(AskOpened(third))
         await said(terminal, "Type allow 3, always 3 or deny 3.")
         terminal.send("deny 2\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await came.wait()
         terminal.send("quit\n")
         await asyncio.to_thread(terminal.wait)

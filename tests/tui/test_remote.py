@@ -19,7 +19,7 @@ from tests.tui.conftest import until
 from tests.tui.lossy_proxy import LossyProxy
 from tests.tui.test_console import screen_text
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 TOKENS = 80
 
 

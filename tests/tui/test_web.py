@@ -32,7 +32,7 @@ from tests.randomness import FUZZ
 from tests.tui.fake_client import answer_of, live, snapshot, usual_answers
 
 TOKEN = "t" * 48
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 BROWSERS = (
     "chromium",
     "chromium-browser",

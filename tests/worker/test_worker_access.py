@@ -249,7 +249,7 @@ async def test_a_direct_question_is_reported_with_what_it_used(serve: Any) -> No
     client = await served.connect()
     client.send(content="quick")
     assert (await client.frame())["content"] == "w0 w1 w2 "
-    await asyncio.wait_for(backend.came.wait(), 20)
+    await asyncio.wait_for(backend.came.wait(), 60)
     [turn] = backend.turns
     assert turn.usage is not None and (turn.usage.input_tokens, turn.usage.output_tokens) == (7, 3)
     assert turn.model == "scripted:tiny-1" and turn.code is None and turn.client.startswith("127.0.0.1:")
@@ -264,7 +264,7 @@ async def test_a_direct_question_over_the_budget_is_refused_and_asks_nobody(serv
     refused = await client.frame()
     assert refused["code"] == "budget_exceeded" and "10 of 10" in refused["message"]
     assert served.provider.calls == []
-    await asyncio.wait_for(backend.came.wait(), 20)
+    await asyncio.wait_for(backend.came.wait(), 60)
     assert backend.turns[0].code == "budget_exceeded" and backend.turns[0].usage is None
     joined.close()
 
@@ -276,7 +276,7 @@ async def test_a_client_that_leaves_in_the_middle_still_pays(serve: Any) -> None
     client.send(content="hang", stream=True, request_id="r1")
     assert [frame["type"] for frame in await client.until("stream_chunk")][-1] == "stream_chunk"
     await client.close()
-    await asyncio.wait_for(backend.came.wait(), 20)
+    await asyncio.wait_for(backend.came.wait(), 60)
     usage = backend.turns[0].usage
     assert usage is not None and usage.estimated and usage.input_tokens and usage.output_tokens
     joined.close()

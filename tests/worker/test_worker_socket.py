@@ -250,5 +250,5 @@ async def test_a_reply_that_is_no_stream_arrives_in_one_write(serve: Any) -> Non
     served = await serve()
     client = await served.connect()
     client.send(content="flood 3000")
-    first = await asyncio.wait_for(client.reader.read(1024 * 1024), 20)
+    first = await asyncio.wait_for(client.reader.read(1024 * 1024), 60)
     assert json.loads(first)["type"] == "chat_response"
