@@ -20,6 +20,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tekton_tui.runtime.frame_scheduler import FrameScheduler, app_of, frame_scheduler
+from tekton_tui.runtime.lazy_components import LazyComponents
 from tekton_tui.transcript import messages, palette
 from tekton_tui.transcript.canvas import Canvas, Marks, on_terminal
 from tekton_tui.transcript.cursor import Cursor, Target
@@ -38,7 +39,7 @@ MEASURE: Final = 100
 """Cells of a row of text at most: longer lines are hard to read."""
 
 
-class Transcript(ScrollView, can_focus=True):
+class Transcript(LazyComponents, ScrollView, can_focus=True):
     """A conversation, drawn by rows: a row that did not change is the very same strip and is not sent again.
 
     Args:

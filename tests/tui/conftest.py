@@ -13,8 +13,9 @@ from pytest_textual_snapshot import SVGImageExtension
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.css.stylesheet import Stylesheet
+from textual.message_pump import MessagePump
 from textual.notifications import Notification
-from textual.pilot import Pilot
+from textual.pilot import Pilot, WaitForScreenTimeout
 
 from tekton_tui.app import TektonApp
 from tekton_tui.commands.undo import Undo
@@ -65,6 +66,36 @@ def style_sheets_parsed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylesheet, "set_variables", set_variables)
+        yield
+
+
+def waits_for_messages(pump: MessagePump) -> bool:
+    """Whether a widget has handled all that came to it, to the end, and waits for more; so has one that is not running."""
+    queue = pump._message_queue
+    return not pump.is_running or (queue.empty() and bool(queue.ready_event._waiters))  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def pilots_disturb_nobody() -> Iterator[None]:
+    """Have pilots look whether each widget has handled all that came to it. Textual's own send every widget a message each
+    time, after which it does what it does when idle: most of what a test costs, and what never happens to an operator."""
+
+    async def wait_for_screen(self: Pilot[Any], timeout: float = 30.0) -> bool:
+        app = self.app
+        if not app.screen_stack:
+            return False
+        left: list[MessagePump] = [app, *app.screen.walk_children(with_self=True)]
+        turns, began = 0, time.monotonic()
+        while left := [pump for pump in left if not waits_for_messages(pump)]:
+            if app._exception_event.is_set():
+                return False
+            if time.monotonic() - began > timeout:
+                raise WaitForScreenTimeout(f"{left} did not handle what had come to them")
+            await asyncio.sleep(0 if (turns := turns + 1) < TURNS else PAUSE_S / 10)
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pilot, "_wait_for_screen", wait_for_screen)
         yield
 
 
@@ -138,6 +169,8 @@ async def at_rest(pilot: Pilot[Any]) -> None:
 
 
 PAUSE_S = 0.02
+TURNS = 200
+"""Turns of the loop in which what has come to a widget is looked at without a pause."""
 LATE_S = 0.015
 """A pause that ends so much later than asked was no pause: the console drew, or the machine was busy elsewhere."""
 RESTLESS_S = 20.0

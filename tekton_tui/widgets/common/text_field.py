@@ -7,11 +7,12 @@ from textual.content import Content
 from textual.widgets import TextArea
 
 from tekton_tui.runtime.frame_scheduler import app_of
+from tekton_tui.runtime.lazy_components import LazyComponents
 from tekton_tui.safe_text import safe
 from tekton_tui.widgets.common.field import SLASH
 
 
-class SafeTextArea(TextArea):
+class SafeTextArea(LazyComponents, TextArea):
     """A `TextArea` whose text cannot steer the terminal, with a steady cursor: a blinking one would write at rest."""
 
     def __init__(self, placeholder: Content | str, *, id: str | None = None, compact: bool = False) -> None:
