@@ -6,11 +6,13 @@ or has a class added. A transcript has 33 of them, a page of eighteen lanes six 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.css.styles import RenderStyles
 from textual.dom import DOMNode
 from textual.widget import Widget
+
+from tekton_tui.runtime.frame_scheduler import app_of
 
 _Base = Widget if TYPE_CHECKING else object
 
@@ -18,10 +20,13 @@ _Base = Widget if TYPE_CHECKING else object
 class LazyComponents(_Base):
     """To be put before the widget that has `COMPONENT_CLASSES`; what they look like stays in its style sheet."""
 
-    @classmethod
-    def _get_component_classes(cls) -> frozenset[str]:
-        # What the style sheet is to style with the widget: nothing.
-        return frozenset()
+    if not TYPE_CHECKING:  # Textual has a class method here, which it asks of widgets alone
+
+        def _get_component_classes(self) -> frozenset[str]:
+            """Return that there are none, and forget their styles: asked whenever the widget has been styled."""
+            self._component_styles.clear()
+            self._rich_style_cache.clear()
+            return frozenset()
 
     def get_component_styles(self, *names: str) -> RenderStyles:
         """Return the styles of component classes, later ones over earlier ones.
@@ -30,15 +35,11 @@ class LazyComponents(_Base):
             KeyError: The widget has no such component class.
         """
         known = super()._get_component_classes()
+        style_sheet: Any = app_of(self).stylesheet
         for name in names:
             if name in known and name not in self._component_styles:
                 part = DOMNode(classes=name)
                 part._attach(self)
-                self.app.stylesheet.apply(part)
+                style_sheet.apply(part)
                 self._component_styles[name] = part.styles
         return super().get_component_styles(*names)
-
-    def notify_style_update(self) -> None:
-        """Forget the styles of parts: the widget has others now, or the theme has."""
-        self._component_styles.clear()
-        super().notify_style_update()
