@@ -70,9 +70,10 @@ def style_sheets_parsed_once() -> Iterator[None]:
 
 
 def waits_for_messages(pump: MessagePump) -> bool:
-    """Whether a widget has handled all that came to it, to the end, and waits for more; so has one that is not running."""
-    queue = pump._message_queue
-    return not pump.is_running or (queue.empty() and bool(queue.ready_event._waiters))  # type: ignore[attr-defined]
+    """Whether a widget has handled all that came to it, to the end, and waits for more; so has one that does not run."""
+    queue, begun = pump._message_queue, pump._task
+    runs = pump.is_running or (begun is not None and not begun.done())
+    return not runs or (queue.empty() and bool(queue.ready_event._waiters))  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True, scope="session")
