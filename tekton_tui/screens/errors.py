@@ -22,6 +22,7 @@ from tekton_tui.stores import Stores
 from tekton_tui.verbs import bindings
 from tekton_tui.widgets.common.cells import cell
 from tekton_tui.widgets.common.empty import EmptyState
+from tekton_tui.widgets.common.table import Table
 
 COLUMNS = (("", 1), ("LAST", 8), ("FIRST", 8), ("N", 4), ("WHERE", 12), ("CODE", 20))
 WIDE = 100
@@ -49,7 +50,7 @@ class ErrorsPane(Vertical):
         empty = EmptyState(self._stores, id="errors-empty")
         empty.can_focus = True
         yield empty
-        yield DataTable[Any](id="errors-table", cursor_type="row", zebra_stripes=False)
+        yield Table(id="errors-table", cursor_type="row", zebra_stripes=False)
         with VerticalScroll(id="errors-evidence", can_focus=False):
             yield Static("", id="evidence-text")
 

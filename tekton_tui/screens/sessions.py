@@ -24,6 +24,7 @@ from tekton_tui.widgets.chat.entries import stored_entry
 from tekton_tui.widgets.common.cells import cell
 from tekton_tui.widgets.common.empty import EmptyState
 from tekton_tui.widgets.common.field import Field
+from tekton_tui.widgets.common.table import Table
 
 PREVIEW = 40
 WIDE = 100
@@ -66,7 +67,7 @@ class SessionsPane(Vertical):
         empty.can_focus = True
         yield empty
         with Horizontal(id="sessions-body"):
-            yield DataTable[Any](id="sessions-table", cursor_type="row")
+            yield Table(id="sessions-table", cursor_type="row")
             yield Transcript(id="sessions-preview")
         yield Static("There are more: further words narrow the list.", id="sessions-more")
 
