@@ -280,7 +280,10 @@ class Stage(FakeClient):
             asked = loop.time()
             await asyncio.sleep(LOOK_S)
             late = loop.time() - asked > LOOK_S + LATE_S
-            busy = frame_scheduler(app).running or not app.input_queue.idle
+            nodes = [app, *app.screen_stack, *app.screen.walk_children()]
+            waits = any(not node._message_queue.empty() for node in nodes)
+            sized = app._resize_event is not None or bool(app.screen._dirty_widgets)
+            busy = waits or sized or frame_scheduler(app).running or not app.input_queue.idle
             looks = 0 if late or busy or not self._queue.empty() else looks + 1
         tell("done")
 
