@@ -1,16 +1,32 @@
-"""Short calls that fill a store: messages said, failures recorded."""
+"""Stores of tests: one that is tried again quickly, and short calls that fill any: messages said, failures recorded."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
-from backend.memory import YOU, MemoryStore
+import pytest
+
+from backend.memory import YOU, MemoryStore, SqliteStore
+from backend.orchestration import store_later
 from backend.schema.records import ErrorRecord, StoredMessage, UsageRow
 
 Role = Literal["user", "assistant", "system"]
+
+
+@asynccontextmanager
+async def tried_again_quickly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[SqliteStore]:
+    """Open a store, and have what it refuses be stored again after 5 ms; all of it ends within a minute."""
+    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.005)
+    async with asyncio.timeout(60):
+        store = SqliteStore(folder / "engram.sqlite3")
+        await store.open()
+        yield store
+        await store.close()
 
 
 async def say(

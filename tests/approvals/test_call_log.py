@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from backend.memory import SqliteStore, StoreFailed
-from backend.orchestration import store_later
+from backend.memory import StoreFailed
 from backend.orchestration.approvals.call_log import CallLog
 from backend.schema.tools import ToolRecord
+from tests.stores import tried_again_quickly
 
-BOUND_S = 60.0
 CALL = ToolRecord("c1", "apollo-ai", "r1", "s1", "marks:mark", "", "{}", 5.0, "waiting")
 
 
@@ -51,12 +50,8 @@ class Calls:
 
 @pytest.fixture
 async def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Calls]:
-    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.005)
-    async with asyncio.timeout(BOUND_S):
-        memory = SqliteStore(tmp_path / "engram.sqlite3")
-        await memory.open()
+    async with tried_again_quickly(tmp_path, monkeypatch) as memory:
         yield Calls(memory.tool_calls)
-        await memory.close()
 
 
 async def test_an_end_that_is_refused_while_an_older_record_is_stored_is_not_lost_with_it(

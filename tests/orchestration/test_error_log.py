@@ -12,12 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from backend.events import EventStream
-from backend.memory import SqliteStore, StoreFailed
-from backend.orchestration import store_later
+from backend.memory import StoreFailed
 from backend.orchestration.error_log import ErrorLog
 from backend.schema.records import ErrorRecord
-
-BOUND_S = 60.0
+from tests.stores import tried_again_quickly
 
 
 class Store:
@@ -43,12 +41,8 @@ class Store:
 
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Store]:
-    monkeypatch.setattr(store_later, "STORE_AGAIN_S", 0.005)
-    async with asyncio.timeout(BOUND_S):
-        memory = SqliteStore(tmp_path / "engram.sqlite3")
-        await memory.open()
+    async with tried_again_quickly(tmp_path, monkeypatch) as memory:
         yield Store(memory.errors)
-        await memory.close()
 
 
 async def opened(store: Store) -> ErrorLog:
